@@ -1,0 +1,33 @@
+"""taskd: a distributed task scheduler.
+
+PostgreSQL decides, Redis is a doorbell, etcd says who is alive and who leads, and every write is fenced.
+`docs/architecture.md` tells one job's walk through these packages.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from taskd.app import App, Context, Task
+    from taskd.domain.errors import Fail, RetryAt
+
+__all__ = ["App", "Context", "Fail", "RetryAt", "Task", "__version__"]
+
+# Loaded on first use, so that `taskd status` does not pay for what only a task author needs.
+_LAZY = {
+    "App": "taskd.app",
+    "Context": "taskd.app",
+    "Task": "taskd.app",
+    "Fail": "taskd.domain.errors",
+    "RetryAt": "taskd.domain.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'taskd' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

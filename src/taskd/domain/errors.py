@@ -1,0 +1,76 @@
+"""What can go wrong, by name. A user sees the message of each as one line, so each message says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+class TaskdError(Exception):
+    """Anything that taskd raises on purpose; the message is fit for a user."""
+
+
+class ConfigurationError(TaskdError):
+    """A setting that cannot be used: names the source, the key, and the mend."""
+
+
+class Unavailable(TaskdError):
+    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same."""
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+
+
+class StoreUnavailable(Unavailable):
+    """PostgreSQL did not answer in time."""
+
+
+class TransportUnavailable(Unavailable):
+    """Redis did not answer in time."""
+
+
+class CoordinatorUnavailable(Unavailable):
+    """etcd did not answer in time."""
+
+
+class Rejected(TaskdError):
+    """PostgreSQL refused the data of a statement (not the connection): this input, tried again, fails again."""
+
+
+class NotLeader(TaskdError):
+    """A leader statement found a newer epoch: this Term is over."""
+
+
+class SessionLost(TaskdError):
+    """A worker's session is dead in PostgreSQL: its claims are no longer its own."""
+
+
+class WorkerIdTaken(TaskdError):
+    """Another live worker has this id."""
+
+
+class SchemaMismatch(TaskdError):
+    """The database's schema is missing, older or newer than this program needs."""
+
+
+class LockLost(TaskdError):
+    """A named lock is no longer held."""
+
+
+class Fail(Exception):
+    """Raised by a task: the job fails for good, with this message, whatever retries are left."""
+
+
+class RetryAt(Exception):
+    """Raised by a task: try again at `when` (an aware datetime). It counts as a failure.
+
+    Raises ValueError for a datetime without an offset: only an instant can be waited for.
+    """
+
+    def __init__(self, when: datetime, message: str = "") -> None:
+        if when.tzinfo is None:
+            raise ValueError(
+                "RetryAt needs a datetime with a time zone, for example datetime.now(UTC) + timedelta(minutes=5)"
+            )
+        super().__init__(message or f"try again at {when.astimezone(UTC).isoformat()}")
+        self.when = when

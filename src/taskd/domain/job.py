@@ -1,0 +1,133 @@
+"""What a client asks for (JobSpec) and what the store knows of it (Job, Attempt)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from taskd.domain.policy import Backoff
+
+MAX_PRIORITY = 100
+MAX_RETRIES = 100
+MAX_NAME = 255
+
+#: A payload or result as JSON text, carried through taskd without being decoded.
+Json = msgspec.Raw
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. `taskd.domain.lifecycle` has the legal moves between these."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """True if nothing follows this status."""
+        return self in FINAL
+
+
+FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+Scalar = str | int | float | bool | None
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it is submitted, checked and complete. Times in seconds."""
+
+    payload: Json
+    task: str = "default"
+    queue: str = "default"
+    priority: int = 0
+    dedupe_key: str | None = None
+    schedule_at: datetime | None = None
+    delay: float = 0.0
+    max_retries: int = 3
+    retry_backoff: Backoff = Backoff()
+    timeout: float | None = None
+    metadata: dict[str, Scalar] = {}
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The store's answer to one JobSpec: `duplicate` means that `id` names an older job with the same dedupe_key."""
+
+    id: int
+    duplicate: bool
+    created_at: datetime
+    schedule_at: datetime
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run of a job by one worker; `ended_at` and `outcome` are None while it runs."""
+
+    attempt: int
+    worker_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    error: str | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as the store knows it; absent values are None. The API renders exactly these fields."""
+
+    id: int
+    status: JobStatus
+    task: str
+    queue: str
+    priority: int
+    payload: Json
+    created_at: datetime
+    schedule_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    worker_id: str | None = None
+    attempt: int
+    max_retries: int
+    timeout: float | None = None
+    error: str | None = None
+    result: Json | None = None
+    progress: Json | None = None
+    metadata: dict[str, Scalar] | None = None
+    dedupe_key: str | None = None
+    parent_id: int | None = None
+    attempts: list[Attempt] = []
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a listing shows: newest first, `before` (exclusive id) down, at most `limit`."""
+
+    status: JobStatus | None = None
+    queue: str | None = None
+    task: str | None = None
+    before: int | None = None
+    limit: int = 100
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs stand where, over the whole cluster; finished ones since the cluster was created."""
+
+    pending: int
+    queued: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    dispatched: int
+    last_dispatch: datetime | None
+
+
+class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """How many live jobs one queue holds."""
+
+    queue: str
+    pending: int = 0
+    queued: int = 0
+    running: int = 0

@@ -1,0 +1,44 @@
+"""How one attempt ended. Every ending is one of these values; nothing is raised past them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from taskd.domain.job import Json
+
+
+class Completed(msgspec.Struct, frozen=True, tag="completed"):
+    """The task returned; `result` is its JSON."""
+
+    result: Json
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The task raised. `permanent` forbids retries; `again_at` is the task's own wish for when to retry."""
+
+    error: str
+    permanent: bool = False
+    again_at: datetime | None = None
+
+
+class TimedOut(msgspec.Struct, frozen=True, tag="timed_out"):
+    """The attempt ran for its whole time-out (seconds) and was stopped."""
+
+    after: float
+
+
+class Crashed(msgspec.Struct, frozen=True, tag="crashed"):
+    """The executor process died under the attempt."""
+
+    error: str
+
+
+class Released(msgspec.Struct, frozen=True, tag="released"):
+    """The worker gave the attempt back through no fault of the job's (shutdown, a neighbour's kill). Costs no retry."""
+
+    reason: str
+
+
+Outcome = Completed | Failed | TimedOut | Crashed | Released

@@ -1,0 +1,52 @@
+"""How often and how soon a job may be tried again (Policy, Backoff), and what it has been through (Record)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import msgspec
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Exponential backoff, in seconds: `initial * factor ** (failures - 1)`, at most `max`.
+
+    With `jitter` the delay is drawn evenly from the upper half of that ("equal jitter", AWS architecture blog 2015), so
+    that jobs that failed together do not come back together and none comes back at once.
+    """
+
+    initial: float = 1.0
+    factor: float = 2.0
+    max: float = 3600.0
+    jitter: bool = True
+
+    def floor(self, failures: int) -> float:
+        """The least delay in seconds after `failures` failures."""
+        whole = self._whole(failures)
+        return whole / 2 if self.jitter else whole
+
+    def delay(self, failures: int, draw: Callable[[], float] = random.random) -> float:
+        """The delay in seconds after `failures` failures; `draw` gives an even number in [0, 1)."""
+        whole = self._whole(failures)
+        return whole / 2 + whole / 2 * draw() if self.jitter else whole
+
+    def _whole(self, failures: int) -> float:
+        try:
+            return min(self.max, self.initial * self.factor ** max(0, failures - 1))
+        except OverflowError:
+            return self.max
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How often a job may be tried again."""
+
+    max_retries: int = 3
+    backoff: Backoff = Backoff()
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What a job has been through: each cause has its own counter, so that one kind of bad luck never pays for another."""
+
+    failures: int = 0
+    crashes: int = 0
+    losses: int = 0

@@ -1,0 +1,1 @@
+"""What every taskd process needs: logs, signals, and patience with its servers."""

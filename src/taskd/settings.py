@@ -1,0 +1,254 @@
+"""Every setting of taskd: typed, frozen, one section per part. Flags > environment > TOML > defaults.
+
+`taskd.toml.example` is made from this module (`python -m taskd.settings`), so it cannot drift.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from taskd.domain.errors import ConfigurationError
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the TOML file."""
+
+
+class Http(Section, frozen=True):
+    """The scheduler's HTTP API."""
+
+    addr: Annotated[str, _doc("HOST:PORT to listen on; an empty HOST means every interface")] = ":8080"
+    max_job_bytes: Annotated[Count, _doc("the largest payload of one job")] = 1024 * 1024
+    max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
+    max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
+    shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
+
+
+class Postgres(Section, frozen=True):
+    """PostgreSQL, the truth about every job."""
+
+    dsn: Annotated[str, _doc("a libpq connection string or URL")] = "postgresql://localhost:5432/taskd"
+    deadline: Annotated[Positive, _doc("seconds after which a statement counts as unanswered")] = 2.0
+    readers: Annotated[Count, _doc("connections for the API's reads")] = 4
+
+
+class Redis(Section, frozen=True):
+    """Redis or Valkey, the doorbell."""
+
+    url: Annotated[str, _doc("HOST:PORT, redis:// or rediss://")] = "localhost:6379"
+    stream: Annotated[str, _doc("the prefix of every key of taskd")] = "jobs"
+    group: Annotated[str, _doc("the consumer group that all workers share")] = "workers"
+    deadline: Annotated[Positive, _doc("seconds after which a command counts as unanswered")] = 2.0
+
+
+class Etcd(Section, frozen=True):
+    """etcd: who is alive, who leads."""
+
+    endpoints: Annotated[str, _doc("HOST:PORT, comma-separated")] = "localhost:2379"
+    prefix: Annotated[str, _doc("the prefix of every key of taskd")] = "/taskd"
+    ttl: Annotated[float, Meta(ge=2), _doc("seconds until a dead process's keys vanish; 10 or more in production")] = (
+        10.0
+    )
+
+
+class Scheduler(Section, frozen=True):
+    """A scheduler's duties while it leads."""
+
+    instance_id: Annotated[str, _doc("its name; empty: host-pid")] = ""
+    poll: Annotated[Positive, _doc("seconds between looks for work when nothing rang the bell")] = 1.0
+    batch: Annotated[Count, _doc("the most jobs in one dispatch statement")] = 1000
+    credit_seconds: Annotated[Positive, _doc("seconds of the fleet's work to keep in Redis")] = 0.2
+    ageing: Annotated[Positive, _doc("a waiting job gains one point of priority each this many seconds")] = 60.0
+    reoffer_after: Annotated[Positive, _doc("seconds until a queued job that nobody claimed is looked for")] = 3.0
+    leader_stale: Annotated[Positive, _doc("seconds without renewal after which leadership may be taken over")] = 10.0
+    leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
+
+
+class Worker(Section, frozen=True):
+    """A worker and its executor processes."""
+
+    id: Annotated[str, _doc("its name; empty: host-pid")] = ""
+    app: Annotated[str, _doc("the tasks: pkg.module or pkg.module:attr; empty: the built-in tasks")] = ""
+    queues: Annotated[str, _doc("the queues it serves, comma-separated")] = "default"
+    concurrency: Annotated[Count, _doc("slots: how many attempts run at once")] = 8
+    processes: Annotated[
+        int, Meta(ge=0), _doc("executor processes; 0: one per core, at most 4 and at most the slots")
+    ] = 0
+    http_addr: Annotated[str, _doc("HOST:PORT of its /health and /metrics; empty: none")] = ":9090"
+    grace: Annotated[Positive, _doc("seconds that running tasks may take after SIGTERM")] = 30.0
+    stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
+    session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
+    heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 4.0
+    max_result_bytes: Annotated[Count, _doc("the largest result that is stored")] = 1024 * 1024
+    max_error_bytes: Annotated[Count, _doc("what is kept of an error's text")] = 16 * 1024
+    claim_idle: Annotated[
+        Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")
+    ] = 15.0
+
+
+class Log(Section, frozen=True):
+    """Logs go to stderr."""
+
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _doc("DEBUG, INFO, WARNING or ERROR")] = "INFO"
+    format: Annotated[Literal["JSON", "TEXT", ""], _doc("JSON or TEXT; empty: TEXT on a terminal, else JSON")] = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a process."""
+
+    http: Http = Http()
+    postgres: Postgres = Postgres()
+    redis: Redis = Redis()
+    etcd: Etcd = Etcd()
+    scheduler: Scheduler = Scheduler()
+    worker: Worker = Worker()
+    log: Log = Log()
+
+
+#: The environment names of the specification; any other key is TASKD_<SECTION>__<KEY>.
+ENVIRONMENT = {
+    "HTTP_ADDR": ("http", "addr"),
+    "POSTGRES_DSN": ("postgres", "dsn"),
+    "REDIS_URL": ("redis", "url"),
+    "ETCD_ENDPOINTS": ("etcd", "endpoints"),
+    "REDIS_STREAM_NAME": ("redis", "stream"),
+    "REDIS_GROUP_NAME": ("redis", "group"),
+    "WORKER_ID": ("worker", "id"),
+    "WORKER_HTTP_ADDR": ("worker", "http_addr"),
+    "LOG_LEVEL": ("log", "level"),
+    "LOG_FORMAT": ("log", "format"),
+}
+#: Environment names with the TASKD_ prefix that are no settings: the client's own.
+CLIENT_ENVIRONMENT = frozenset({"TASKD_SERVER", "TASKD_TOKEN"})
+
+DEFAULT_FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
+
+Raw = dict[str, dict[str, Any]]
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[tuple[str, str], object] | None = None,
+) -> Settings:
+    """The settings of this process; `flags` maps (section, key) to a value, None meaning "not given".
+
+    Raises ConfigurationError with the source, section and key of the first thing that is wrong.
+    """
+    settings = Settings()
+    path = file if file is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
+    if path is not None:
+        settings = _merge(settings, _read(path), str(path), strict=True)
+    for name, raw in _from_environment(environ):
+        settings = _merge(settings, raw, f"environment variable {name}", strict=False)
+    for (section, key), value in (flags or {}).items():
+        if value is not None:
+            settings = _merge(settings, {section: {key: value}}, f"flag --{key.replace('_', '-')}", strict=False)
+    return settings
+
+
+def _read(path: Path) -> Raw:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: is no TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Raw]]:
+    found = []
+    for name, place in ENVIRONMENT.items():
+        found += _variable(environ, name, place)
+    for name in sorted(environ):
+        if name.startswith("TASKD_") and "__" in name and not name.endswith("_FILE"):
+            section, _, key = name.removeprefix("TASKD_").lower().partition("__")
+            found.append((name, {section: {key: environ[name]}}))
+        elif name.startswith("TASKD_") and "__" in name:
+            section, _, key = name.removeprefix("TASKD_").removesuffix("_FILE").lower().partition("__")
+            found.append((name, {section: {key: _secret(name, environ[name])}}))
+    return found
+
+
+def _variable(environ: Mapping[str, str], name: str, place: tuple[str, str]) -> list[tuple[str, Raw]]:
+    section, key = place
+    if name in environ:
+        value = environ[name].upper() if section == "log" else environ[name]
+        return [(name, {section: {key: value}})]
+    if f"{name}_FILE" in environ:
+        return [(f"{name}_FILE", {section: {key: _secret(f"{name}_FILE", environ[f"{name}_FILE"])}})]
+    return []
+
+
+def _secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name}: {path} cannot be read: {error}") from None
+
+
+def _merge(settings: Settings, raw: Raw, source: str, *, strict: bool) -> Settings:
+    merged = msgspec.to_builtins(settings)
+    for section, values in raw.items():
+        if section not in merged:
+            raise ConfigurationError(f"{source}: there is no section [{section}]; the sections are {', '.join(merged)}")
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{source}: {section} must be a section, as in [{section}]")
+        for key in values:
+            if key not in merged[section]:
+                known = ", ".join(merged[section])
+                raise ConfigurationError(f"{source}: section [{section}] has no key {key!r}; its keys are {known}")
+        merged[section] |= values
+    try:
+        return msgspec.convert(merged, Settings, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {_explain(error)}") from None
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    message, _, path = str(error).partition(" - at `$.")
+    section, _, key = path.rstrip("`").partition(".")
+    return f"section [{section}], key {key!r}: {message}" if key else message
+
+
+def as_toml() -> str:
+    """The text of taskd.toml.example: every setting, its meaning and its default."""
+    lines = [
+        "# Every setting of taskd with its default. Flags win over the environment, the environment over this file.",
+        "# Any key is also the environment variable TASKD_<SECTION>__<KEY>; with _FILE at its end it names a file to read.",
+    ]
+    shorthands = {place: name for name, place in ENVIRONMENT.items()}
+    for section in msgspec.structs.fields(Settings):
+        lines += ["", f"# {(section.type.__doc__ or '').strip()}", f"[{section.name}]"]
+        for field in msgspec.structs.fields(section.type):
+            name = shorthands.get((section.name, field.name))
+            lines.append(f"# {_describe(field.type)}{f' (also {name})' if name else ''}")
+            lines.append(f"{field.name} = {msgspec.json.encode(field.default).decode()}")
+    return "\n".join(lines) + "\n"
+
+
+def _describe(annotation: Any) -> str:
+    return " ".join(m.description for m in _metas(annotation) if m.description)
+
+
+def _metas(annotation: Any) -> list[Meta]:
+    return [m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Meta)]
+
+
+if __name__ == "__main__":
+    print(as_toml(), end="")  # noqa: T201  the output of this module as a program
