@@ -1,0 +1,166 @@
+"""A lane: one connection for one duty, with a deadline that holds even on a hung server.
+
+A pool hands connections round, so a leader's renewal could wait behind the API's reads; here each duty has its own. Cancelling
+a psycopg call on a server that does not answer waits for that server, so a late call's connection is closed under it first
+(docs/adr/0004-lanes.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Mapping
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg import errors
+from psycopg.adapt import Buffer, Loader
+from psycopg.rows import tuple_row
+
+from taskd.domain.errors import Rejected, SchemaMismatch, StoreUnavailable
+
+Row = tuple[Any, ...]
+
+#: Leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
+ONE_PLAN = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+#: PostgreSQL refuses the data, not the connection: the same input fails again.
+DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
+
+
+class RawLoader(Loader):
+    """JSON travels through taskd undecoded."""
+
+    def load(self, data: Buffer) -> msgspec.Raw:
+        """The text as it is."""
+        return msgspec.Raw(bytes(data))
+
+
+class Lane:
+    """One connection, opened at the first use and again after it broke. One statement at a time; others wait in line."""
+
+    def __init__(self, dsn: str, *, name: str, deadline: float, options: str = "") -> None:
+        self._dsn = dsn
+        self._name = name
+        self._options = f"-c timezone=UTC -c jit=off {options}"
+        self._deadline = deadline
+        self._connection: psycopg.AsyncConnection[Row] | None = None
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    async def fetch(
+        self, statement: LiteralString, parameters: Mapping[str, Any] | None = None, *, deadline: float | None = None
+    ) -> list[Row]:
+        """Run one statement and return its rows.
+
+        Raises StoreUnavailable after `deadline` seconds (waiting in line included) or when the connection breaks, Rejected
+        when PostgreSQL refuses the data, SchemaMismatch when a table or column is missing.
+        """
+        limit = deadline or self._deadline
+        work = asyncio.ensure_future(self._run(statement, parameters))
+        try:
+            done, _ = await asyncio.wait({work}, timeout=limit)
+        except asyncio.CancelledError:
+            await self._abandon(work)
+            raise
+        if not done:
+            await self._abandon(work)
+            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True)
+        return work.result()
+
+    async def close(self) -> None:
+        """Close the connection; a later fetch raises StoreUnavailable."""
+        self._closed = True
+        await self._discard()
+
+    async def _run(self, statement: LiteralString, parameters: Mapping[str, Any] | None) -> list[Row]:
+        async with self._turn:
+            connection = await self._ready()
+            try:
+                cursor = await connection.execute(statement, parameters, prepare=True)
+                return await cursor.fetchall() if cursor.description else []
+            except DATA_ERRORS as error:
+                raise Rejected(_first_line(error)) from None
+            except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
+                raise SchemaMismatch(f"the database's schema does not fit ({_first_line(error)}): run `taskd migrate`") from None
+            except psycopg.Error as error:
+                await self._discard()
+                raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}", outcome_unknown=True) from error
+            except asyncio.CancelledError:
+                await self._discard()
+                raise
+
+    async def _ready(self) -> psycopg.AsyncConnection[Row]:
+        if self._closed:
+            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down")
+        if self._connection is not None and (self._connection.closed or _hung_up(self._connection)):
+            await self._discard()
+        if self._connection is None:
+            self._connection = await self._connect()
+        return self._connection
+
+    async def _connect(self) -> psycopg.AsyncConnection[Row]:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self._dsn,
+                autocommit=True,
+                row_factory=tuple_row,
+                application_name=self._name,
+                options=self._options,
+                connect_timeout=max(2, int(self._deadline)),
+            )
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+        for json in ("json", "jsonb"):
+            connection.adapters.register_loader(json, RawLoader)
+        return connection
+
+    async def _abandon(self, work: asyncio.Future[list[Row]]) -> None:
+        await self._discard()
+        work.cancel()
+        await asyncio.wait({work}, timeout=1.0)
+
+    async def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def _hung_up(connection: psycopg.AsyncConnection[Row]) -> bool:
+    """True if an idle connection has something to read: the server closed it, or said why it is about to."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class Lanes:
+    """A few lanes for one duty that does several things at once: the API's reads."""
+
+    def __init__(self, dsn: str, *, name: str, deadline: float, size: int, options: str = "") -> None:
+        self._lanes = [Lane(dsn, name=name, deadline=deadline, options=options) for _ in range(size)]
+        self._idle: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
+        for lane in self._lanes:
+            self._idle.put_nowait(lane)
+        self._deadline = deadline
+
+    async def fetch(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """As `Lane.fetch`, on whichever lane is free; waiting for one counts against the deadline."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                lane = await self._idle.get()
+        except TimeoutError:
+            raise StoreUnavailable("every connection to PostgreSQL is busy") from None
+        try:
+            return await lane.fetch(statement, parameters)
+        finally:
+            self._idle.put_nowait(lane)
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for lane in self._lanes:
+            await lane.close()

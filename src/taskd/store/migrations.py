@@ -1,0 +1,99 @@
+"""The schema's migrations: numbered files, each applied once, in its own transaction, under one advisory lock.
+
+A file is never edited once released: its sha256 is kept beside its name and compared. A program refuses a schema that is
+older than its files (run `taskd migrate`) or newer (upgrade the program).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import LiteralString, NamedTuple, cast
+
+import psycopg
+
+from taskd.domain.errors import SchemaMismatch, StoreUnavailable
+
+_LOCK = 7_461_736_364  # any number, as long as every taskd uses the same one
+
+_PREPARE = """
+    CREATE SCHEMA IF NOT EXISTS taskd;
+    CREATE TABLE IF NOT EXISTS taskd.migrations (
+        name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp());
+"""
+
+
+class Migration(NamedTuple):
+    """One file."""
+
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """The checksum that is kept beside its name."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def available() -> list[Migration]:
+    """The migrations that come with this program, in order."""
+    packaged = Path(str(files("taskd"))) / "migrations"
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
+    found = [Migration(f.stem, f.read_text("utf-8")) for f in sorted(folder.glob("[0-9]*.sql"))]
+    if not found:
+        raise SchemaMismatch(f"no migrations in {folder}: this installation of taskd is broken, install it again")
+    return found
+
+
+def migrate(dsn: str) -> list[str]:
+    """Bring the schema up to date; the names of what was applied.
+
+    Raises SchemaMismatch if the database's migrations are not these, StoreUnavailable if it cannot be reached.
+    """
+    with _connect(dsn) as connection:
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            with connection.transaction():
+                connection.execute(_PREPARE)
+            applied = []
+            for migration in _missing(connection):
+                with connection.transaction():
+                    connection.execute(cast("LiteralString", migration.text))
+                    connection.execute(
+                        "INSERT INTO taskd.migrations (name, sha256) VALUES (%s, %s)", [migration.name, migration.sha256]
+                    )
+                applied.append(migration.name)
+        except psycopg.Error as error:
+            raise SchemaMismatch(f"a migration failed and was rolled back: {error}") from error
+        else:
+            return applied
+
+
+def pending(dsn: str) -> list[str]:
+    """The names of what `migrate` would apply. Raises as `migrate` does."""
+    with _connect(dsn) as connection:
+        return [m.name for m in _missing(connection)]
+
+
+def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        return psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate")
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"PostgreSQL: {str(error).strip().splitlines()[0]}") from error
+
+
+def _missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
+    known = connection.execute("SELECT to_regclass('taskd.migrations') IS NOT NULL").fetchone()
+    rows = connection.execute("SELECT name, sha256 FROM taskd.migrations").fetchall() if known and known[0] else []
+    applied = {str(name): str(sha256) for name, sha256 in rows}
+    ours = available()
+    newer = sorted(applied.keys() - {m.name for m in ours})
+    if newer:
+        raise SchemaMismatch(f"the database's schema is newer than this taskd ({newer[-1]}): upgrade taskd")
+    for migration in ours:
+        if applied.get(migration.name, migration.sha256) != migration.sha256:
+            raise SchemaMismatch(
+                f"migration {migration.name} was changed after it was applied: restore the released file, or install taskd again"
+            )
+    return [m for m in ours if m.name not in applied]
