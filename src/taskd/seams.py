@@ -113,7 +113,7 @@ class DueJobs(Protocol):
         """
         ...
 
-    async def unclaimed(self, term: Term, after: float, limit: int) -> list[Dispatch]:
+    async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
         """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""
         ...
 
@@ -122,20 +122,27 @@ class DueJobs(Protocol):
         ...
 
 
+class Reaped(msgspec.Struct, frozen=True):
+    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers."""
+
+    restarted: int
+    failed: int
+
+
 class Upkeep(Protocol):
     """For the leader's reaper."""
 
-    async def reap(self, term: Term, loss_limit: int) -> Reaped:
-        """End the sessions whose lease has run out and free their jobs. Raises NotLeader."""
+    async def end_expired(self, term: Term) -> list[str]:
+        """End the sessions whose lease has run out; their workers' ids. Raises NotLeader."""
         ...
 
+    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+        """Free the running jobs of ended sessions. Raises NotLeader."""
+        ...
 
-class Reaped(msgspec.Struct, frozen=True):
-    """What one reaping did: the dead workers' ids, and how many jobs went back to pending or failed for good."""
-
-    workers: list[str]
-    restarted: int
-    failed: int
+    async def forget_sessions(self, term: Term) -> None:
+        """Delete what is left of sessions that ended long ago."""
+        ...
 
 
 class Claims(Protocol):
@@ -164,8 +171,8 @@ class Settlement(msgspec.Struct, frozen=True):
 class Sessions(Protocol):
     """For workers: staying alive in PostgreSQL's eyes."""
 
-    async def open(self, session: Session, ttl: float) -> None:
-        """Begin a session. Raises WorkerIdTaken with the holder's Host if another live session has the worker's id."""
+    async def open(self, session: Session, ttl: float) -> bool:
+        """Begin a session; False if another one holds the worker's id."""
         ...
 
     async def holder(self, worker_id: str) -> tuple[Session, float] | None:
@@ -179,8 +186,11 @@ class Sessions(Protocol):
         """
         ...
 
-    async def end(self, session_id: UUID, loss_limit: int) -> int:
-        """End a session that is over (drained, or its process is gone); how many of its jobs went back."""
+    async def end(self, session_id: UUID) -> bool:
+        """End a session that is over (drained, or its process is gone); False if it already was.
+
+        The leader frees what jobs it still has.
+        """
         ...
 
 

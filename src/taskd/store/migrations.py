@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import Path
-from typing import LiteralString, NamedTuple, cast
+from typing import NamedTuple
 
 import psycopg
 
@@ -59,9 +59,10 @@ def migrate(dsn: str) -> list[str]:
             applied = []
             for migration in _missing(connection):
                 with connection.transaction():
-                    connection.execute(cast("LiteralString", migration.text))
+                    connection.execute(migration.text)
                     connection.execute(
-                        "INSERT INTO taskd.migrations (name, sha256) VALUES (%s, %s)", [migration.name, migration.sha256]
+                        "INSERT INTO taskd.migrations (name, sha256) VALUES (%s, %s)",
+                        [migration.name, migration.sha256],
                     )
                 applied.append(migration.name)
         except psycopg.Error as error:
@@ -94,6 +95,6 @@ def _missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migrati
     for migration in ours:
         if applied.get(migration.name, migration.sha256) != migration.sha256:
             raise SchemaMismatch(
-                f"migration {migration.name} was changed after it was applied: restore the released file, or install taskd again"
+                f"migration {migration.name} was changed after it was applied: install the released taskd again"
             )
     return [m for m in ours if m.name not in applied]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import LiteralString, cast
 
 FOLDER = files("taskd.store") / "sql"
 
@@ -13,6 +12,6 @@ def names() -> list[str]:
     return sorted(f.name.removesuffix(".sql") for f in FOLDER.iterdir() if f.name.endswith(".sql"))
 
 
-def statement(name: str) -> LiteralString:
+def statement(name: str) -> str:
     """The text of one statement. Raises FileNotFoundError for an unknown name."""
-    return cast("LiteralString", (FOLDER / f"{name}.sql").read_text("utf-8"))
+    return (FOLDER / f"{name}.sql").read_text("utf-8")

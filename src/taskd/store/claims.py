@@ -1,0 +1,117 @@
+"""The right to run one attempt, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taskd.domain.claim import Claim, Delivery, Session
+from taskd.domain.errors import SessionLost
+from taskd.domain.job import Scalar
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.domain.policy import Backoff, Policy, Record
+from taskd.domain.retry import Again, Counter
+from taskd.seams import Settlement
+from taskd.store.lane import Lane, int_array
+from taskd.store.statements import statement
+
+CLAIM = statement("claim")
+SETTLE = statement("settle")
+
+
+class PostgresClaims:
+    """Implements `taskd.seams.Claims`; two lanes, so that claiming and settling overlap."""
+
+    def __init__(self, claiming: Lane, settling: Lane) -> None:
+        self._claiming = claiming
+        self._settling = settling
+
+    async def claim(self, session: Session, deliveries: Sequence[Delivery]) -> list[Claim]:
+        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over."""
+        ordered = sorted(deliveries, key=lambda d: d.job_id)
+        parameters = {
+            "session": session.id,
+            "ids": int_array(d.job_id for d in ordered),
+            "seqs": int_array(d.seq for d in ordered),
+        }
+        rows = await self._claiming.fetch(CLAIM, parameters)
+        if not rows[0][0]:
+            raise SessionLost(f"the session of worker {session.worker_id} is over")
+        return [_claim(session.id, row[1:]) for row in rows if row[1] is not None]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
+        ordered = sorted(settlements, key=lambda s: s.claim.job_id)
+        document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
+        rows = await self._settling.fetch(SETTLE, {"settlements": document})
+        return {(job_id, attempt) for job_id, attempt in rows}
+
+
+def _claim(session: UUID, row: tuple[Any, ...]) -> Claim:
+    job_id, attempt, task, queue, priority, payload, created, scheduled, started, timeout, metadata, *record = row
+    max_retries, backoff, failures, crashes, losses = record
+    return Claim(
+        job_id=job_id,
+        attempt=attempt,
+        session=session,
+        task=task,
+        queue=queue,
+        priority=priority,
+        payload=payload,
+        created_at=created,
+        schedule_at=scheduled,
+        started_at=started,
+        timeout=timeout,
+        metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
+        policy=Policy(max_retries, msgspec.json.decode(backoff, type=Backoff)),
+        record=Record(failures, crashes, losses),
+    )
+
+
+class _Ending(msgspec.Struct, frozen=True):
+    """One settlement as settle.sql reads it from its JSON document."""
+
+    id: int
+    attempt: int
+    session: UUID
+    status: str
+    outcome: str
+    error: str | None
+    result: msgspec.Raw | None
+    delay: float
+    again_at: datetime | None
+    failures: int
+    crashes: int
+
+
+def _ending(settlement: Settlement) -> _Ending:
+    claim, outcome, verdict = settlement.claim, settlement.outcome, settlement.verdict
+    again = verdict if isinstance(verdict, Again) else None
+    status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
+    return _Ending(
+        id=claim.job_id,
+        attempt=claim.attempt,
+        session=claim.session,
+        status=status,
+        outcome=str(outcome.__struct_config__.tag),
+        error=_error(outcome),
+        result=outcome.result if isinstance(outcome, Completed) else None,
+        delay=again.delay if again else 0.0,
+        again_at=again.at if again else None,
+        failures=int(verdict.counter is Counter.FAILURES),
+        crashes=int(verdict.counter is Counter.CRASHES),
+    )
+
+
+def _error(outcome: Outcome) -> str | None:
+    match outcome:
+        case Failed(error=error) | Crashed(error=error):
+            return error
+        case TimedOut(after=after):
+            return f"timed out after {after:g} s"
+        case Released() | Completed():
+            return None

@@ -1,0 +1,54 @@
+"""What is due, for the leader's dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from taskd.domain.claim import Dispatch, Term
+from taskd.domain.errors import NotLeader
+from taskd.seams import DueBatch
+from taskd.store.lane import Lane, int_array
+from taskd.store.statements import statement
+
+DISPATCH = statement("dispatch")
+UNCLAIMED = statement("unclaimed")
+REOFFER = statement("reoffer")
+
+
+class PostgresDueJobs:
+    """Implements `taskd.seams.DueJobs`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def dispatch(self, term: Term, credit: Mapping[str, int], ageing: float) -> DueBatch:
+        """pending -> queued for the best due jobs, at most `credit[queue]` of each queue. Raises NotLeader."""
+        demand = msgspec.json.encode([{"queue": queue, "credit": n} for queue, n in credit.items()]).decode()
+        rows = await self._lane.fetch(
+            DISPATCH, {"epoch": term.epoch, "holder": term.holder, "credit": demand, "ageing": ageing}
+        )
+        held, next_due = rows[0][:2]
+        if not held:
+            raise NotLeader(f"epoch {term.epoch} is over")
+        return DueBatch([Dispatch(*row[2:]) for row in rows if row[2] is not None], next_due)
+
+    async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
+        """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""
+        rows = await self._lane.fetch(UNCLAIMED, {"after": after, "limit": limit})
+        return [Dispatch(*row) for row in rows]
+
+    async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:
+        """queued -> pending for those dispatches that are still current; how many were. Raises NotLeader."""
+        ordered = sorted(lost, key=lambda d: d.job_id)
+        parameters = {
+            "epoch": term.epoch,
+            "holder": term.holder,
+            "ids": int_array(d.job_id for d in ordered),
+            "seqs": int_array(d.seq for d in ordered),
+        }
+        ((held, moved),) = await self._lane.fetch(REOFFER, parameters)
+        if not held:
+            raise NotLeader(f"epoch {term.epoch} is over")
+        return int(moved)

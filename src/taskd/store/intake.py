@@ -1,0 +1,142 @@
+"""Jobs come in: many requests, one INSERT.
+
+Group commit without a waiting window: a flush takes whatever is waiting as soon as the previous INSERT has returned. An idle
+system so stores a job at once, and a busy one shares each commit among hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.job import JobSpec, Submitted
+from taskd.store.lane import Lane
+from taskd.store.statements import statement
+
+SUBMIT = statement("submit")
+FLUSH = 500
+
+
+class _Waiting(NamedTuple):
+    spec: JobSpec
+    answer: asyncio.Future[Submitted]
+
+
+class PostgresIntake:
+    """Stores jobs durably. `stored` is called after each commit, in the event loop: the doorbell hangs there."""
+
+    def __init__(self, single: Lane, bulk: Lane, *, deadline: float, stored: Callable[[], None]) -> None:
+        self._single = single
+        self._bulk = bulk
+        self._deadline = deadline
+        self._stored = stored
+        self._waiting: deque[_Waiting] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def submit(self, spec: JobSpec) -> Submitted:
+        """Store one job, sharing its INSERT with whatever else is waiting.
+
+        Raises StoreUnavailable within the deadline (a job that had not been sent by then never will be), Rejected if
+        PostgreSQL refuses this very job.
+        """
+        entry = _Waiting(spec, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await entry.answer
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"PostgreSQL did not store the job within {self._deadline:g} s", outcome_unknown=True
+            ) from None
+
+    async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+        """Store all of `specs`, or none; the answers are in the order of the specs."""
+        answers = await _insert(self._bulk, specs, deadline=self._deadline + len(specs) / 1000)
+        self._stored()
+        return answers
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch = [e for e in self._take() if not e.answer.done()]
+            if batch:
+                await self._store(batch)
+
+    def _take(self) -> Sequence[_Waiting]:
+        return [self._waiting.popleft() for _ in range(min(FLUSH, len(self._waiting)))]
+
+    async def _store(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = await _insert(self._single, [e.spec for e in batch])
+        except Rejected as error:
+            await self._isolate(batch, error)
+        except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear it
+            for entry in batch:
+                _answer(entry, error)
+        else:
+            for entry, submitted in zip(batch, answers, strict=True):
+                _answer(entry, submitted)
+            self._stored()
+
+    async def _isolate(self, batch: Sequence[_Waiting], error: Rejected) -> None:
+        """One of the batch is bad: halve it until that one stands alone, so that it harms no neighbour."""
+        if len(batch) == 1:
+            _answer(batch[0], error)
+            return
+        middle = len(batch) // 2
+        await self._store(batch[:middle])
+        await self._store(batch[middle:])
+
+
+def _answer(entry: _Waiting, answer: Submitted | Exception) -> None:
+    if entry.answer.done():
+        return
+    if isinstance(answer, Exception):
+        entry.answer.set_exception(answer)
+    else:
+        entry.answer.set_result(answer)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """One job as submit.sql reads it from its JSON document."""
+
+    task: str
+    queue: str
+    priority: int
+    max_retries: int
+    retry_backoff: object
+    timeout: float | None
+    schedule_at: datetime | None
+    delay: float
+    dedupe_key: str | None
+    metadata: dict[str, str | int | float | bool | None] | None
+    payload: msgspec.Raw
+
+
+def _row(spec: JobSpec) -> _Row:
+    return _Row(
+        spec.task,
+        spec.queue,
+        spec.priority,
+        spec.max_retries,
+        spec.retry_backoff,
+        spec.timeout,
+        spec.schedule_at,
+        spec.delay,
+        spec.dedupe_key,
+        spec.metadata or None,
+        spec.payload,
+    )
+
+
+async def _insert(lane: Lane, specs: Sequence[JobSpec], deadline: float | None = None) -> list[Submitted]:
+    document = msgspec.json.encode([_row(spec) for spec in specs]).decode()
+    rows = await lane.fetch(SUBMIT, {"jobs": document}, deadline=deadline)
+    return [Submitted(*row) for row in rows]

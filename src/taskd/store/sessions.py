@@ -1,0 +1,72 @@
+"""Staying alive in PostgreSQL's eyes: one row and one heartbeat per worker, never per job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from taskd.domain.claim import Host, Session
+from taskd.domain.errors import SessionLost
+from taskd.store.lane import Lane, int_array
+from taskd.store.statements import statement
+
+OPEN = statement("open_session")
+HOLDER = statement("session_holder")
+HEARTBEAT = statement("heartbeat")
+END = statement("end_session")
+
+
+class PostgresSessions:
+    """Implements `taskd.seams.Sessions`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def open(self, session: Session, ttl: float) -> bool:
+        """Begin a session; False if another one holds the worker's id."""
+        parameters = {
+            "id": session.id,
+            "worker_id": session.worker_id,
+            "host": msgspec.json.encode(session.host).decode(),
+            "queues": list(session.queues),
+            "slots": session.slots,
+            "ttl": ttl,
+        }
+        return bool(await self._lane.fetch(OPEN, parameters))
+
+    async def holder(self, worker_id: str) -> tuple[Session, float] | None:
+        """The session that holds this worker id and its lease's remaining seconds; None if the id is free."""
+        rows = await self._lane.fetch(HOLDER, {"worker_id": worker_id})
+        return (session_from(rows[0][:5]), rows[0][5]) if rows else None
+
+    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Extend the lease; those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost."""
+        parameters = {
+            "session": session.id,
+            "ttl": ttl,
+            "ids": int_array(job_id for job_id, _ in claims),
+            "attempts": int_array(attempt for _, attempt in claims),
+        }
+        rows = await self._lane.fetch(HEARTBEAT, parameters)
+        if not rows[0][0]:
+            raise SessionLost(f"the session of worker {session.worker_id} is over")
+        return {(job_id, attempt) for _, job_id, attempt in rows if job_id is not None}
+
+    async def end(self, session_id: UUID) -> bool:
+        """End a session that is over; False if it already was. The leader frees what jobs it still has."""
+        return bool(await self._lane.fetch(END, {"session": session_id}))
+
+
+def session_from(row: tuple[Any, ...]) -> Session:
+    """A Session from the columns id, worker_id, host, queues, slots."""
+    session_id, worker_id, host, queues, slots = row
+    return Session(
+        id=session_id,
+        worker_id=worker_id,
+        host=msgspec.json.decode(host, type=Host),
+        queues=tuple(queues),
+        slots=slots,
+    )

@@ -1,0 +1,34 @@
+-- Frees the running jobs of ended sessions, if the term still holds: pending again, or failed when they lost too many workers.
+-- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
+WITH term AS MATERIALIZED (
+    SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+), orphans AS MATERIALIZED (
+    SELECT o.tid, o.losses + 1 >= %(loss_limit)s AS hopeless FROM taskd.sessions s
+    CROSS JOIN LATERAL (
+        SELECT j.ctid AS tid, j.losses FROM taskd.jobs j WHERE j.session_id = s.id AND j.status = 'running' FOR UPDATE) o
+    WHERE s.ended_at IS NOT NULL LIMIT %(limit)s
+), gone AS (
+    DELETE FROM taskd.jobs j USING orphans o WHERE j.ctid = o.tid AND o.hopeless AND EXISTS (SELECT FROM term) RETURNING j.*
+), kept AS (
+    INSERT INTO taskd.finished_jobs (
+        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
+        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
+        payload)
+    SELECT id, 'failed', task, queue, priority, attempt, worker_id, failures, crashes, losses + 1, max_retries, backoff, timeout,
+           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s, metadata,
+           attempts, payload
+    FROM gone
+), counted AS (
+    INSERT INTO taskd.finished_counts AS f (source, status, n)
+    SELECT %(holder)s, 'failed', count(*) FROM gone HAVING count(*) > 0
+    ON CONFLICT (source, status) DO UPDATE SET n = f.n + excluded.n
+), again AS (
+    UPDATE taskd.jobs j SET
+        status = 'pending', session_id = NULL, worker_id = NULL, queued_at = NULL, started_at = NULL, losses = j.losses + 1,
+        attempts = coalesce(j.attempts, '[]') || jsonb_build_object(
+            'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),
+            'outcome', 'lost', 'error', 'its worker disappeared')
+    FROM orphans o WHERE j.ctid = o.tid AND NOT o.hopeless AND EXISTS (SELECT FROM term)
+    RETURNING j.id
+)
+SELECT (SELECT count(*) FROM term), (SELECT count(*) FROM again), (SELECT count(*) FROM gone)

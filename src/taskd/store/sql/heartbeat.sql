@@ -1,0 +1,13 @@
+-- Extends a session's lease unless it is dead, and finds those of its claims that it has lost.
+WITH alive AS (
+    UPDATE taskd.sessions SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8)
+    WHERE id = %(session)s AND ended_at IS NULL
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM alive), lost.id, lost.attempt
+FROM (VALUES (1)) AS always (one) LEFT JOIN (
+    SELECT u.id, u.attempt FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS u (id, attempt)
+    WHERE NOT EXISTS (
+        SELECT FROM taskd.jobs j
+        WHERE j.id = u.id AND j.attempt = u.attempt AND j.session_id = %(session)s AND j.status || '' = 'running'
+        OFFSET 0)) lost ON true

@@ -1,0 +1,1 @@
+SELECT 1 -- Finds out whether PostgreSQL answers.

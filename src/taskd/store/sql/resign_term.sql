@@ -1,0 +1,2 @@
+-- Ends a term so that anybody may take over at once.
+UPDATE taskd.leader SET renewed_at = '-infinity', holder = NULL WHERE epoch = %(epoch)s AND holder = %(holder)s

@@ -1,0 +1,37 @@
+-- Records how attempts ended, for those whose claim (id, attempt, session) still holds; the others change nothing.
+WITH ended AS MATERIALIZED (
+    SELECT c.tid, e.* FROM json_to_recordset(%(settlements)s::json) AS e (
+        id bigint, attempt int, session uuid, status text, outcome text, error text, result json,
+        delay float8, again_at timestamptz, failures int, crashes int)
+    CROSS JOIN LATERAL (
+        SELECT j.ctid AS tid FROM taskd.jobs j
+        WHERE j.id = e.id AND j.attempt = e.attempt AND j.session_id = e.session AND j.status || '' = 'running' FOR UPDATE) c
+), gone AS (
+    DELETE FROM taskd.jobs j USING ended e WHERE j.ctid = e.tid AND e.status <> 'pending'
+    RETURNING j.*, e.status AS final, e.outcome, e.result, e.error AS last_error, e.session,
+              j.failures + e.failures AS all_failures, j.crashes + e.crashes AS all_crashes
+), kept AS (
+    INSERT INTO taskd.finished_jobs (
+        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
+        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
+        payload, result)
+    SELECT id, final, task, queue, priority, attempt, worker_id, all_failures, all_crashes, losses, max_retries, backoff, timeout,
+           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, outcome, last_error, metadata,
+           attempts, payload, result
+    FROM gone
+), counted AS (
+    INSERT INTO taskd.finished_counts AS f (source, status, n)
+    SELECT session, final, count(*) FROM gone GROUP BY session, final ORDER BY session, final
+    ON CONFLICT (source, status) DO UPDATE SET n = f.n + excluded.n
+), again AS (
+    UPDATE taskd.jobs j SET
+        status = 'pending', session_id = NULL, worker_id = NULL, queued_at = NULL, started_at = NULL,
+        failures = j.failures + e.failures, crashes = j.crashes + e.crashes, error = coalesce(e.error, j.error),
+        schedule_at = CASE WHEN e.outcome = 'released' THEN j.schedule_at
+                           ELSE coalesce(e.again_at, clock_timestamp() + make_interval(secs => e.delay)) END,
+        attempts = coalesce(j.attempts, '[]') || jsonb_build_object(
+            'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),
+            'outcome', e.outcome, 'error', e.error)
+    FROM ended e WHERE j.ctid = e.tid AND e.status = 'pending'
+)
+SELECT id, attempt FROM ended

@@ -1,0 +1,50 @@
+"""Ending dead sessions and freeing their jobs, for the leader's reaper."""
+
+from __future__ import annotations
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import NotLeader
+from taskd.seams import Reaped
+from taskd.store.lane import Lane
+from taskd.store.statements import statement
+
+END_EXPIRED = statement("end_expired")
+FREE_JOBS = statement("free_jobs")
+FORGET_SESSIONS = statement("forget_sessions")
+BATCH = 1000
+
+
+class PostgresUpkeep:
+    """Implements `taskd.seams.Upkeep`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def end_expired(self, term: Term) -> list[str]:
+        """End the sessions whose lease has run out; their workers' ids. Raises NotLeader."""
+        rows = await self._lane.fetch(END_EXPIRED, {"epoch": term.epoch, "holder": term.holder})
+        if not rows[0][0]:
+            raise NotLeader(f"epoch {term.epoch} is over")
+        return [worker for _, worker in rows if worker is not None]
+
+    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+        """Free the running jobs of ended sessions. Raises NotLeader."""
+        restarted = failed = 0
+        while True:
+            parameters = {
+                "epoch": term.epoch,
+                "holder": term.holder,
+                "loss_limit": loss_limit,
+                "limit": BATCH,
+                "error": f"{loss_limit} workers disappeared under this job: it may be what ends them",
+            }
+            ((held, again, gone),) = await self._lane.fetch(FREE_JOBS, parameters)
+            if not held:
+                raise NotLeader(f"epoch {term.epoch} is over")
+            restarted, failed = restarted + again, failed + gone
+            if again + gone < BATCH:
+                return Reaped(restarted, failed)
+
+    async def forget_sessions(self, term: Term) -> None:
+        """Delete what is left of sessions that ended long ago."""
+        await self._lane.fetch(FORGET_SESSIONS, {"epoch": term.epoch, "holder": term.holder})
