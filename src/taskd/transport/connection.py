@@ -1,0 +1,67 @@
+"""Connections to Redis with none of the library's own retries: a repeated XADD would ring twice, and a deadline must hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from taskd.domain.errors import ConfigurationError, TransportUnavailable
+
+
+def connect(url: str, *, deadline: float) -> Redis:
+    """A client for HOST:PORT, redis:// or rediss:// whose commands answer or fail within `deadline` seconds.
+
+    Raises ConfigurationError for a URL of another form.
+    """
+    full = url if "://" in url else f"redis://{url}"
+    if not re.match(r"^(rediss?|unix)://", full):
+        raise ConfigurationError(f"REDIS_URL {url!r} must be HOST:PORT, redis://… or rediss://…")
+    try:
+        client: Redis = Redis.from_url(
+            full,
+            decode_responses=True,
+            socket_timeout=deadline,
+            socket_connect_timeout=deadline,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            client_name="taskd",
+            legacy_responses=False,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"REDIS_URL {url!r}: {error}") from None
+    return client
+
+
+@asynccontextmanager
+async def translated(doing: str) -> AsyncIterator[None]:
+    """Turn the library's errors into TransportUnavailable: one line that says what was being done."""
+    try:
+        yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise TransportUnavailable(f"Redis refuses these credentials ({error}): check REDIS_URL") from error
+    except OutOfMemoryError as error:
+        raise TransportUnavailable(f"Redis is out of memory ({doing}): raise maxmemory") from error
+    except ReadOnlyError as error:
+        raise TransportUnavailable(f"Redis is a read-only replica ({doing}): point REDIS_URL at the primary") from error
+    except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
+        raise TransportUnavailable(f"Redis did not answer ({doing}): {error}", outcome_unknown=True) from error
+    except ResponseError as error:
+        raise TransportUnavailable(f"Redis refused a command ({doing}): {error}") from error
+    except RedisError as error:
+        raise TransportUnavailable(f"Redis failed ({doing}): {error}", outcome_unknown=True) from error

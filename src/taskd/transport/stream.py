@@ -1,0 +1,233 @@
+"""Implements `taskd.seams.Transport` on Redis Streams, each operation one round trip for a whole batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from importlib.resources import files
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from taskd.domain.claim import Delivery, Dispatch
+from taskd.domain.errors import TransportUnavailable
+from taskd.runtime.log import logger
+from taskd.seams import LeaderView
+from taskd.settings import Redis as RedisSettings
+from taskd.transport.connection import connect, translated
+from taskd.transport.keys import BANDS, Keys, band
+from taskd.transport.wire import decode, encode
+
+T = TypeVar("T")
+
+#: The longest that one fetch waits, in seconds: a worker that is told to stop waits no longer than this.
+BLOCK = 1.0
+
+
+def _lua(name: str) -> str:
+    return (files("taskd.transport") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+class RedisTransport:
+    """The doorbell of one process; `consumer` is the worker's id (schedulers need none)."""
+
+    def __init__(self, settings: RedisSettings, *, consumer: str = "") -> None:
+        self._settings = settings
+        self._keys = Keys(settings.stream)
+        self._group = settings.group
+        self._consumer = consumer
+        self._client = connect(settings.url, deadline=settings.deadline)
+        # A blocking read is meant to be silent for a while, so its connection waits longer before it gives up.
+        self._blocking = connect(settings.url, deadline=settings.deadline + BLOCK)
+        self._scripts: dict[str, Any] = {}
+        self._incarnation: str | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+        await self._blocking.aclose()
+
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        async with translated("ping"):
+            await self._client.ping()
+
+    async def policy(self) -> str:
+        """The server's maxmemory-policy: anything but `noeviction` may throw entries away. Empty if it will not tell."""
+        async with translated("config get"):
+            try:
+                return str((await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", ""))
+            except ResponseError:
+                return ""
+
+    # ------------------------------------------------------------ the leader's side
+
+    async def ring(self, dispatches: Sequence[Dispatch]) -> None:
+        """Announce dispatches, in their order."""
+        streams: dict[str, int] = {}
+        arguments: list[str | int] = []
+        for dispatch in dispatches:
+            key = self._keys.stream(dispatch.queue, band(dispatch.priority))
+            index = streams.setdefault(key, len(streams) + 1)
+            arguments += (index, encode(dispatch.job_id, dispatch.seq))
+        await self._run("ring", list(streams), arguments)
+
+    async def depths(self, queues: Collection[str]) -> dict[str, int]:
+        """How many announced and undecided entries each queue has."""
+        names = list(queues)
+        async with translated("xlen"), self._client.pipeline(transaction=False) as pipe:
+            for queue in names:
+                for level in BANDS:
+                    pipe.xlen(self._keys.stream(queue, level))
+            lengths = await pipe.execute()
+        width = len(BANDS)
+        return {queue: sum(lengths[i * width : (i + 1) * width]) for i, queue in enumerate(names)}
+
+    async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
+        """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
+        streams = {self._keys.stream(d.queue, band(d.priority)) for d in dispatches}
+        alive = set(await self._run("survey", sorted(streams), [self._group]))
+        return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
+
+    async def wiped(self) -> bool:
+        """True once after Redis lost its memory (and at first sight of an empty one)."""
+        async with translated("incarnation"):
+            fresh = str(uuid4())
+            created = await self._client.set(self._keys.incarnation, fresh, nx=True)
+            current = fresh if created else await self._client.get(self._keys.incarnation)
+        changed = bool(created) or (self._incarnation is not None and str(current) != self._incarnation)
+        self._incarnation = str(current)
+        return changed
+
+    async def wake(self) -> None:
+        """Tell the leader, wherever it runs, that there may be work to dispatch. Best effort."""
+        async with translated("wake"):
+            await self._client.publish(self._keys.wake, "")
+
+    async def wakes(self) -> AsyncIterator[None]:
+        """One item per wake, and one after every reconnect, since wakes may have been missed. Never ends, never raises."""
+        pause = 0.1
+        while True:
+            listener = self._client.pubsub(ignore_subscribe_messages=True)
+            try:
+                async with translated("subscribe"):
+                    await listener.subscribe(self._keys.wake)
+                    pause = 0.1
+                    yield None
+                    while True:
+                        if await listener.get_message(timeout=30.0) is not None:
+                            yield None
+            except TransportUnavailable:
+                # Whoever dispatches meets the same outage and tells of it; here it only has to end.
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 2)
+            finally:
+                await listener.aclose()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+    async def publish_view(self, view: LeaderView, ttl: float) -> None:
+        """Tell workers what the leader sees, for `ttl` seconds."""
+        async with translated("leader view"):
+            await self._client.set(self._keys.view, msgspec.json.encode(view), px=int(ttl * 1000))
+
+    async def view(self) -> LeaderView | None:
+        """What the leader published, or None if that has run out."""
+        async with translated("leader view"):
+            text = await self._client.get(self._keys.view)
+        return msgspec.json.decode(text, type=LeaderView) if text else None
+
+    # ------------------------------------------------------------ the worker's side
+
+    async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
+        """At most `slots` deliveries, urgent bands first; waits up to `block` seconds for the first."""
+        streams = self._keys.streams(queues)
+        arguments = [self._group, self._consumer, slots]
+        found = await self._grouped(streams, lambda: self._run("fetch", streams, arguments))
+        if not found and block > 0:
+            first = await self._grouped(streams, lambda: self._wait(streams, block))
+            rest = slots - len(first)
+            more = await self._run("fetch", streams, [self._group, self._consumer, rest]) if first and rest > 0 else []
+            found = [*first, *more]
+        return await self._deliveries(found, slots)
+
+    async def decided(self, deliveries: Sequence[Delivery]) -> None:
+        """The claims of these were decided (won or refused): forget their entries."""
+        streams = _numbered(d.stream for d in deliveries)
+        pairs = [part for d in deliveries for part in (streams[d.stream], d.entry)]
+        if pairs:
+            await self._run("decide", list(streams), [self._group, *pairs])
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Announce these again, for somebody else to take."""
+        streams = _numbered(d.stream for d in deliveries)
+        triples = [part for d in deliveries for part in (streams[d.stream], d.entry, encode(d.job_id, d.seq))]
+        if triples:
+            await self._run("give_back", list(streams), [self._group, *triples])
+
+    async def adopt(self, queues: Sequence[str], slots: int, idle: float) -> list[Delivery]:
+        """Deliveries whose worker left them undecided for `idle` seconds, now ours."""
+        streams = self._keys.streams(queues)
+        arguments = [self._group, self._consumer, slots, int(idle * 1000)]
+        found = await self._grouped(streams, lambda: self._run("adopt", streams, arguments))
+        return await self._deliveries(found, slots)
+
+    async def leave(self, queues: Sequence[str]) -> None:
+        """Give back what this consumer still holds, and forget the consumer."""
+        await self._run("leave", self._keys.streams(queues), [self._group, self._consumer])
+
+    async def _wait(self, streams: Sequence[str], block: float) -> list[list[str]]:
+        async with translated("xreadgroup"):
+            reply: Any = await self._blocking.xreadgroup(
+                self._group, self._consumer, dict.fromkeys(streams, ">"), count=1, block=int(min(block, BLOCK) * 1000)
+            )
+        return [[key, entry, fields.get("d", "")] for key, entries in reply.items() for entry, fields in entries]
+
+    async def _deliveries(self, found: Iterable[Sequence[str]], slots: int) -> list[Delivery]:
+        deliveries: list[Delivery] = []
+        unreadable: list[Delivery] = []
+        for stream, entry, value in found:
+            job = decode(value)
+            delivery = Delivery(*(job or (0, 0)), stream, entry)
+            (deliveries if job else unreadable).append(delivery)
+        if unreadable:
+            logger().warning("discarded stream entries that this version cannot read", entries=len(unreadable))
+            await self.decided(unreadable)
+        # A blocked read may answer one entry for each stream: what is more than the slots goes back at once.
+        if len(deliveries) > slots:
+            await self.give_back(deliveries[slots:])
+        return deliveries[:slots]
+
+    # ------------------------------------------------------------ shared
+
+    async def _run(self, name: str, streams: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._client.register_script(_lua(name))
+        async with translated(name):
+            return list(await script(keys=streams, args=arguments) or [])
+
+    async def _grouped(self, streams: Sequence[str], read: Callable[[], Awaitable[list[T]]]) -> list[T]:
+        """Run `read`; if a group is gone (a wipe, a deleted stream), make the groups anew and run it once more."""
+        try:
+            return await read()
+        except TransportUnavailable as error:
+            if not any(sign in str(error) for sign in ("NOGROUP", "UNBLOCKED")):
+                raise
+        await self._make_groups(streams)
+        return await read()
+
+    async def _make_groups(self, streams: Sequence[str]) -> None:
+        async with translated("xgroup create"):
+            for stream in streams:
+                try:
+                    await self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
+                except ResponseError as error:
+                    if "BUSYGROUP" not in str(error):
+                        raise
+        logger().info("made consumer groups", streams=len(streams), group=self._group)
+
+
+def _numbered(streams: Iterable[str]) -> dict[str, int]:
+    """Each stream once, with its place among a script's KEYS."""
+    return {stream: place for place, stream in enumerate(dict.fromkeys(streams), start=1)}
