@@ -1,0 +1,79 @@
+"""An App: the tasks of one module, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, ParamSpec, TypeVar, overload
+
+from taskd.app.context import Context
+from taskd.app.task import Task
+from taskd.seams import Order
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class App:
+    """A collection of tasks. `app = App()` in a module makes it fit for `taskd worker --app module`."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task[Any, Any]] = {}
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(self, *functions: Callable[..., Any], **options: Any) -> Any:
+        """Make a task of a function: `@app.task`, or `@app.task(name=..., timeout=30)` (seconds).
+
+        An async function runs on the executor's event loop, a plain one in a thread. Raises TypeError or ValueError when
+        the function or an option cannot work, or the name is taken.
+        """
+        if functions:
+            (function,) = functions
+            return self._add(Task(function, **options))
+        return lambda wrapped: self._add(Task(wrapped, **options))
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the tasks."""
+        return self._tasks.keys()
+
+    def prepare(self, order: Order) -> Call:
+        """Check the order's payload and bind it. Raises LookupError for an unknown task, Fail for a payload that misfits."""
+        task = self._tasks.get(order.task)
+        if task is None:
+            raise LookupError(order.task)
+        args, kwargs = task.arguments.bind(order.payload, lambda: Context(order))
+        return Call(task, args, kwargs)
+
+    def _add(self, task: Task[P, R]) -> Task[P, R]:
+        if task.name in self._tasks:
+            raise ValueError(f"there is a task named {task.name!r} already: give this one another name=")
+        self._tasks[task.name] = task
+        return task
+
+
+class Call:
+    """A task with its arguments: an Invocation of the seam."""
+
+    __slots__ = ("_args", "_function", "_kwargs", "asynchronous")
+
+    def __init__(self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+        self.asynchronous = task.asynchronous
+        self._function = task.function
+        self._args = args
+        self._kwargs = kwargs
+
+    def __call__(self) -> Any:
+        return self._function(*self._args, **self._kwargs)

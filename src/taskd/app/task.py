@@ -1,0 +1,82 @@
+"""A task: a function with a name, and what its author wants of its jobs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from taskd.app.arguments import Arguments
+from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A function that jobs can name. Calling the task calls the function, as if it had no decorator.
+
+    `queue`, `priority`, `max_retries` and `timeout` (seconds) are None where the author said nothing.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Raises TypeError or ValueError for a function or an option that cannot work."""
+        self.function = function
+        self.name = name if name is not None else _default_name(function)
+        self.queue = queue
+        self.priority = priority
+        self.max_retries = max_retries
+        self.timeout = timeout
+        _check_name("name", self.name)
+        _check_options(self)
+        self.asynchronous = _asynchronous(self.name, function)
+        self.arguments = Arguments(self.name, function)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r}>"
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{function!r} has no name of its own: write @app.task(name=...)")
+    return name
+
+
+def _check_name(what: str, value: str) -> None:
+    if not isinstance(value, str) or not value or len(value) > MAX_NAME or "\x00" in value:
+        raise ValueError(f"a task's {what} is a text of 1 to {MAX_NAME} characters without NUL, not {value!r}")
+
+
+def _check_options(task: Task[Any, Any]) -> None:
+    if task.queue is not None:
+        _check_name("queue", task.queue)
+    if task.priority is not None and task.priority not in range(MAX_PRIORITY + 1):
+        raise ValueError(f"task {task.name!r}: priority is 0 to {MAX_PRIORITY}, not {task.priority!r}")
+    if task.max_retries is not None and task.max_retries not in range(MAX_RETRIES + 1):
+        raise ValueError(f"task {task.name!r}: max_retries is 0 to {MAX_RETRIES}, not {task.max_retries!r}")
+    if task.timeout is not None and not 0 < task.timeout < float("inf"):
+        raise ValueError(f"task {task.name!r}: timeout is a number of seconds above 0, not {task.timeout!r}")
+
+
+def _asynchronous(name: str, function: Callable[..., Any]) -> bool:
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"task {name!r}: {function!r} is no function")
+    inner = function.func if isinstance(function, functools.partial) else function
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise TypeError(f"task {name!r}: a generator function would never run; return a list instead of yielding")
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004 - not a test for callability
