@@ -1,0 +1,65 @@
+"""Who PostgreSQL runs as: it refuses root, so root lends it to an unprivileged user that exists already."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+import msgspec
+
+from taskd.domain.errors import ConfigurationError
+
+#: In this order. All of them come with the operating system or with its PostgreSQL package.
+UNPRIVILEGED = ("postgres", "nobody", "daemon")
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A user other than ours."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def unprivileged() -> Owner | None:
+    """The user to run PostgreSQL as; None means ourselves. Raises ConfigurationError if root finds none."""
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Owner(name, entry.pw_uid, entry.pw_gid)
+    raise ConfigurationError(
+        f"PostgreSQL refuses to run as root, and none of the users {', '.join(UNPRIVILEGED)} exists: run taskd as another user"
+    )
+
+
+def closed_folder(path: Path, owner: Owner) -> Path | None:
+    """The first folder on the way to `path` that `owner` may not enter; None if the way is free."""
+    for folder in [*reversed(path.resolve().parents), path.resolve()]:
+        if not folder.is_dir():
+            continue
+        info = folder.stat()
+        if info.st_uid == owner.uid:
+            bit = stat.S_IXUSR
+        elif info.st_gid == owner.gid:
+            bit = stat.S_IXGRP
+        else:
+            bit = stat.S_IXOTH
+        if not info.st_mode & bit:
+            return folder
+    return None
+
+
+def require_way(path: Path, owner: Owner | None, what: str) -> None:
+    """Raise ConfigurationError, naming folder and mend, if `owner` cannot reach `path`."""
+    closed = None if owner is None else closed_folder(path, owner)
+    if closed is not None and owner is not None:
+        raise ConfigurationError(
+            f"{what} lies under {closed}, which the user {owner.name!r} may not enter, and PostgreSQL refuses to run as root: "
+            f"run taskd as an ordinary user, or keep it elsewhere (under /srv or /opt), or allow it with: chmod o+x {closed}"
+        )

@@ -1,0 +1,34 @@
+"""Loopback ports."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+LOOPBACK = "127.0.0.1"
+#: Below the ports that the kernel hands to outgoing connections, so that a server which is down keeps its port.
+FIRST, LAST = 10_000, 32_000
+
+_given: set[int] = set()
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on, never the same twice in one process. Raises OSError if a thousand tries find none."""
+    for _ in range(1000):
+        port = random.randint(FIRST, LAST)  # noqa: S311  not a secret
+        if port not in _given and is_free(port):
+            _given.add(port)
+            return port
+    raise OSError(f"no free port between {FIRST} and {LAST} on {LOOPBACK}")

@@ -1,0 +1,50 @@
+"""Which process a pid means: a pid alone may have been given to a stranger since."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+ZOMBIE = "Z"
+PROC = Path("/proc/self/stat")
+
+
+def identity(pid: int) -> str | None:
+    """A text that no other process has had or will have; None if `pid` is not running."""
+    if PROC.exists():
+        fields = _stat(pid)
+        return None if fields is None or fields[0] == ZOMBIE else f"{_boot()}:{fields[19]}"
+    found = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603  a pid is no text
+    return found.stdout.strip() or None
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether `pid` ended and waits for its parent to notice. Always False where there is no /proc."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] == ZOMBIE
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Signal the process group that `pid` leads; nothing happens if it is gone."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        # macOS answers EPERM for a group of zombies.
+        return
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat from the state on: the name before them may hold spaces and parentheses."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"

@@ -1,0 +1,64 @@
+"""The three servers together."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from taskd.dev.binaries import Binaries
+from taskd.dev.child import Pause
+from taskd.dev.etcd import EtcdServer
+from taskd.dev.postgres import PostgresServer
+from taskd.dev.server import START_DEADLINE, Server, ServerFailed
+from taskd.dev.valkey import RedisServer
+
+__all__ = ["EtcdServer", "PostgresServer", "RedisServer", "Server", "ServerFailed", "Servers"]
+
+
+class Servers:
+    """PostgreSQL, Redis and etcd with everything of theirs under `folder`: data, `logs/`, `run/` (pid files)."""
+
+    def __init__(self, binaries: Binaries, folder: Path, *, durable_redis: bool = True) -> None:
+        logs, run = folder / "logs", folder / "run"
+        self.postgres = PostgresServer(binaries.postgres, folder / "postgres", log=logs / "postgres.log", run=run)
+        self.redis = RedisServer(
+            binaries.redis, folder / "redis", log=logs / "redis.log", run=run, durable=durable_redis
+        )
+        self.etcd = EtcdServer(binaries.etcd, folder / "etcd", log=logs / "etcd.log", run=run)
+
+    @property
+    def all(self) -> tuple[Server, Server, Server]:
+        """In the order of starting: PostgreSQL last, as its folder takes longest to make."""
+        return (self.redis, self.etcd, self.postgres)
+
+    def start(self, timeout: float = START_DEADLINE, pause: Pause = time.sleep) -> None:
+        """Start all three at once and return when all answer. Raises ServerFailed and leaves none running."""
+        try:
+            for server in self.all:
+                server.launch()
+            for server in self.all:
+                server.await_ready(timeout, pause)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Shut all three down in an orderly way, killing what takes longer than `grace` seconds."""
+        for server in self.all:
+            server.child.signal(server.stop_signal)
+            server.resume()
+        for server in self.all:
+            server.stop(grace)
+
+    def kill(self) -> None:
+        """SIGKILL all three."""
+        for server in self.all:
+            server.kill()
+
+    def environment(self) -> dict[str, str]:
+        """The environment by which taskd's processes find the servers."""
+        return {
+            "POSTGRES_DSN": self.postgres.dsn,
+            "REDIS_URL": self.redis.url,
+            "ETCD_ENDPOINTS": self.etcd.endpoint,
+        }

@@ -1,0 +1,111 @@
+"""Fixtures for everybody. A missing server fails the tests that need it; nothing is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from taskd.dev import binaries
+from taskd.dev.binaries import Binaries
+from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.store.migrations import migrate
+from tests.servers import SharedServers, temporary_folder
+
+
+@pytest.fixture(scope="session")
+def session_folder() -> Iterator[Path]:
+    """A folder for this session's servers, which users other than ours may enter."""
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def server_binaries() -> Binaries:
+    """Where the programs are."""
+    return binaries.find()
+
+
+@pytest.fixture(scope="session")
+def servers(server_binaries: Binaries, session_folder: Path) -> Iterator[SharedServers]:
+    """One PostgreSQL, one Redis and one etcd for the whole session: `.postgres`, `.redis`, `.etcd`. Never stop these."""
+    shared = SharedServers(server_binaries, session_folder / "shared")
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def postgres_dsn(servers: SharedServers) -> Iterator[str]:
+    """A database of this test's own, with the schema of today."""
+    dsn = servers.clone_database()
+    yield dsn
+    servers.drop_database(dsn)
+
+
+@pytest.fixture
+def redis_url(servers: SharedServers) -> str:
+    """The shared Redis: keep to keys that start with `stream_name`, and never flush it."""
+    return servers.redis.url
+
+
+@pytest.fixture
+def stream_name(servers: SharedServers) -> Iterator[str]:
+    """A prefix that no other test has; its keys are removed afterwards."""
+    name = f"test-{uuid4().hex}"
+    yield name
+    with servers.redis.connect() as client:
+        for key in client.scan_iter(match=f"*{name}*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+def etcd_endpoint(servers: SharedServers) -> str:
+    """The shared etcd, HOST:PORT: keep to keys under `etcd_prefix`."""
+    return servers.etcd.endpoint
+
+
+@pytest.fixture
+def etcd_prefix() -> str:
+    """A prefix that no other test has."""
+    return f"/test-{uuid4().hex}"
+
+
+@pytest.fixture
+def private_folder(session_folder: Path) -> Path:
+    """A new folder that users other than ours may enter (pytest's `tmp_path` is closed to them)."""
+    folder = session_folder / f"private-{uuid4().hex[:12]}"
+    folder.mkdir(mode=0o711)
+    return folder
+
+
+@pytest.fixture
+def private_postgres(server_binaries: Binaries, private_folder: Path) -> Iterator[PostgresServer]:
+    """A migrated PostgreSQL to mistreat: stop(), start(), kill(), suspend(), resume(); `.dsn`."""
+    server = PostgresServer(server_binaries.postgres, private_folder / "postgres", log=private_folder / "postgres.log")
+    server.start()
+    migrate(server.dsn)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def private_redis(server_binaries: Binaries, private_folder: Path) -> Iterator[RedisServer]:
+    """A Redis without persistence to mistreat: stop(), start(), kill(), suspend(), resume(), flush(); `.url`."""
+    server = RedisServer(
+        server_binaries.redis, private_folder / "redis", log=private_folder / "redis.log", durable=False
+    )
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def private_etcd(server_binaries: Binaries, private_folder: Path) -> Iterator[EtcdServer]:
+    """An etcd to mistreat: stop(), start(), kill(), suspend(), resume(), wipe(); `.endpoint`."""
+    server = EtcdServer(server_binaries.etcd, private_folder / "etcd", log=private_folder / "etcd.log")
+    server.start()
+    yield server
+    server.kill()
