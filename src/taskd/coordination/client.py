@@ -1,0 +1,283 @@
+"""The client of etcd: the only importer of gRPC and of etcd's generated messages.
+
+Model: one channel per endpoint and one endpoint in use; every call has a deadline. A call that finds the endpoint
+unreachable moves all of us, the open watches too, to the next one. Watches are streams without a deadline, so the channel
+pings: a silent server is noticed after about 10 s at the latest, and sooner whenever a call finds out first.
+
+Limits: no TLS and no passwords. Both belong into `_Server`, which opens the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from operator import attrgetter
+from typing import Any
+
+import grpc
+import msgspec
+from aetcd import rpc
+
+from taskd.domain.errors import CoordinatorUnavailable
+
+DEADLINE = 2.0
+
+#: The four about pings go together: with fewer of them a waiting watch notices a hung server only after a minute or more.
+OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.http2.ping_timeout_ms", 3_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The default backs off to two minutes: far too long for somebody who waits for etcd to come back.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+#: A watch on a member that has lost its cluster must break instead of falling silent.
+HAS_LEADER = (("hasleader", "true"),)
+
+_Code = rpc.StatusCode
+_UNREACHABLE = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.CANCELLED})
+
+
+class Refused(CoordinatorUnavailable):
+    """etcd answered, and would not do it (no space, no permission)."""
+
+
+class LeaseGone(Exception):
+    """etcd does not know the lease (any longer)."""
+
+
+class HistoryGone(Exception):
+    """etcd has not the history that was asked for: it was compacted, or this is another etcd's data."""
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """One key as etcd has it."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change of one key; of a deleted one only key and mod_revision mean anything."""
+
+    deleted: bool
+    kv: KeyValue
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All keys under a prefix at one revision."""
+
+    revision: int
+    keys: list[KeyValue]
+
+
+class EtcdClient:
+    """Leases, keys and watches. Every method raises CoordinatorUnavailable when no endpoint answers in time."""
+
+    def __init__(self, endpoints: list[str]) -> None:
+        self._servers = [_Server(endpoint) for endpoint in endpoints]
+        self._current = 0
+        self._streams: dict[Any, _Server] = {}
+
+    async def close(self) -> None:
+        """Close all channels; calls that still wait fail."""
+        for server in self._servers:
+            await server.channel.close()
+
+    async def grant(self, ttl: int, timeout: float) -> tuple[int, int]:
+        """A new lease: its id, and the seconds that etcd gives it."""
+        reply = await self._call("lease.LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl), timeout)
+        return reply.ID, reply.TTL
+
+    async def keep_alive(self, lease: int, timeout: float) -> int:
+        """Renew a lease on the endpoint in use, in one attempt; its new seconds, 0 if it is gone."""
+        server = self._servers[self._current]
+        call = server.lease.LeaseKeepAlive(timeout=timeout)
+        try:
+            await call.write(rpc.LeaseKeepAliveRequest(ID=lease))
+            reply = await call.read()
+        except (grpc.aio.AioRpcError, asyncio.CancelledError, asyncio.InvalidStateError) as error:
+            raise await self._broken(call, server, error) from None
+        else:
+            if reply is grpc.aio.EOF:
+                raise await self._broken(call, server, None)
+            return int(reply.TTL)
+        finally:
+            call.cancel()
+
+    async def revoke(self, lease: int, timeout: float) -> None:
+        """End a lease; all its keys vanish. Does nothing if it is gone already."""
+        try:
+            await self._call("lease.LeaseRevoke", rpc.LeaseRevokeRequest(ID=lease), timeout)
+        except LeaseGone:
+            return
+
+    async def create(self, key: str, value: bytes, lease: int = 0) -> KeyValue:
+        """Put a key that must not exist yet, or see what is there. Repeating it is harmless. Raises LeaseGone."""
+        name = key.encode()
+        request = rpc.TxnRequest(
+            compare=[_created(name, 0)],
+            success=[rpc.RequestOp(request_put=rpc.PutRequest(key=name, value=value, lease=lease))],
+            failure=[rpc.RequestOp(request_range=rpc.RangeRequest(key=name))],
+        )
+        reply = await self._call("kv.Txn", request)
+        if reply.succeeded:
+            return KeyValue(key, value, reply.header.revision, reply.header.revision)
+        return _key_value(reply.responses[0].response_range.kvs[0])
+
+    async def update(self, key: str, value: bytes, lease: int, create_revision: int) -> bool:
+        """Change a key's value if it is still the key that was created at that revision. Raises LeaseGone."""
+        name = key.encode()
+        put = rpc.PutRequest(key=name, value=value, lease=lease)
+        request = rpc.TxnRequest(
+            compare=[_created(name, create_revision)], success=[rpc.RequestOp(request_put=put)], failure=[]
+        )
+        return bool((await self._call("kv.Txn", request)).succeeded)
+
+    async def delete(self, key: str) -> None:
+        """Delete a key, if it is there. Nothing is compared: keys are never used twice (see keys.py)."""
+        await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=key.encode()))
+
+    async def listing(self, prefix: str, revision: int = 0) -> Listing:
+        """The keys under a prefix: now, or at an earlier revision. Raises HistoryGone if etcd has not that revision."""
+        start, end = _span(prefix)
+        reply = await self._call("kv.Range", rpc.RangeRequest(key=start, range_end=end, revision=revision))
+        return Listing(reply.header.revision, [_key_value(kv) for kv in reply.kvs])
+
+    async def queue(self, folder: str, own: KeyValue) -> tuple[int, KeyValue | None, bool]:
+        """For one who waits in a folder: the revision, the next older key, and whether the own key still stands."""
+        start, end = _span(folder)
+        older = rpc.RangeRequest(
+            key=start,
+            range_end=end,
+            max_create_revision=own.create_revision - 1,
+            sort_target=rpc.RangeRequest.CREATE,
+            sort_order=rpc.RangeRequest.DESCEND,
+            limit=1,
+        )
+        request = rpc.TxnRequest(
+            compare=[_created(own.key.encode(), own.create_revision)],
+            success=[rpc.RequestOp(request_range=older)],
+            failure=[],
+        )
+        reply = await self._call("kv.Txn", request)
+        kvs = reply.responses[0].response_range.kvs if reply.succeeded else []
+        return reply.header.revision, _key_value(kvs[0]) if kvs else None, bool(reply.succeeded)
+
+    async def watch(self, key: str, start: int, *, prefix: bool = True) -> AsyncGenerator[list[Event], None]:
+        """The changes from revision `start` on, one etcd response at a time, until the stream breaks.
+
+        The first item is empty: it says that the watch stands. Resume after the last event's mod_revision, never after a
+        part of a response. Raises HistoryGone if `start` was compacted.
+        """
+        first, last = _span(key) if prefix else (key.encode(), b"")
+        server = self._servers[self._current]
+        call = server.watch.Watch(metadata=HAS_LEADER)
+        self._streams[call] = server
+        created = rpc.WatchCreateRequest(key=first, range_end=last, start_revision=start)
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await call.write(rpc.WatchRequest(create_request=created))
+                reply = await call.read()
+            while True:
+                yield self._events(reply)
+                reply = await call.read()
+        except TimeoutError:
+            self._rotate(server)
+            raise CoordinatorUnavailable(f"etcd at {server.endpoint} did not start a watch in {DEADLINE:g} s") from None
+        except (grpc.aio.AioRpcError, asyncio.CancelledError, asyncio.InvalidStateError) as error:
+            raise await self._broken(call, server, error) from None
+        finally:
+            del self._streams[call]
+            call.cancel()
+
+    def _events(self, reply: Any) -> list[Event]:
+        if reply is grpc.aio.EOF:
+            raise CoordinatorUnavailable("etcd ended a watch")
+        if reply.canceled:  # before `created`: a refused watch sets both
+            if reply.compact_revision:
+                raise HistoryGone(f"compacted up to revision {reply.compact_revision}")
+            raise CoordinatorUnavailable(f"etcd cancelled a watch: {reply.cancel_reason}")
+        return [Event(event.type == rpc.Event.DELETE, _key_value(event.kv)) for event in reply.events]
+
+    async def _call(self, method: str, request: Any, timeout: float = DEADLINE) -> Any:
+        """One call, tried once on each endpoint; `timeout` is for each attempt."""
+        invoke, failure = attrgetter(method), None
+        for _ in self._servers:
+            server = self._servers[self._current]
+            try:
+                return await invoke(server)(request, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                failure = _translate(error, server.endpoint)
+                if error.code() not in _UNREACHABLE:
+                    break
+                self._rotate(server)
+        assert failure is not None
+        raise failure
+
+    async def _broken(self, call: Any, server: _Server, error: BaseException | None) -> BaseException:
+        """What to raise for a stream that broke: a CancelledError is our own task's, or comes from `_rotate`."""
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            return error
+        if not isinstance(error, grpc.aio.AioRpcError):
+            call.cancel()
+            return CoordinatorUnavailable(f"etcd at {server.endpoint}: the stream ended")
+        if error.code() in _UNREACHABLE:
+            self._rotate(server)
+        return _translate(error, server.endpoint)
+
+    def _rotate(self, failed: _Server) -> None:
+        """Leave an endpoint, and take along the watches on it. Several calls that fail at once move us once."""
+        if self._servers[self._current] is failed:
+            self._current = (self._current + 1) % len(self._servers)
+        for call, server in self._streams.items():
+            if server is failed:
+                call.cancel()
+
+
+class _Server:
+    """One endpoint's channel and what can be called on it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.channel = rpc.insecure_channel(endpoint, options=OPTIONS)
+        self.kv = rpc.KVStub(self.channel)
+        self.lease = rpc.LeaseStub(self.channel)
+        self.watch = rpc.WatchStub(self.channel)
+
+
+def _created(key: bytes, revision: int) -> Any:
+    """The condition that a key was created at `revision`; 0: that it does not exist."""
+    return rpc.Compare(key=key, target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, create_revision=revision)
+
+
+def _span(prefix: str) -> tuple[bytes, bytes]:
+    """First and last of the keys that start with `prefix` (which ends with a slash, so its last byte can go up)."""
+    start = prefix.encode()
+    return start, start[:-1] + bytes([start[-1] + 1])
+
+
+def _key_value(kv: Any) -> KeyValue:
+    return KeyValue(kv.key.decode("utf-8", "replace"), kv.value, kv.create_revision, kv.mod_revision)
+
+
+def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
+    code, details = error.code(), error.details() or ""
+    if code == _Code.NOT_FOUND and "lease not found" in details:
+        return LeaseGone(details)
+    if code == _Code.OUT_OF_RANGE:
+        return HistoryGone(details)
+    if code == _Code.DEADLINE_EXCEEDED:
+        return CoordinatorUnavailable(f"etcd at {endpoint} did not answer in time", outcome_unknown=True)
+    if code in _UNREACHABLE:
+        why = "cannot be reached" if "connect" in details else f"is unavailable: {details}"
+        return CoordinatorUnavailable(f"etcd at {endpoint} {why}", outcome_unknown=True)
+    return Refused(f"etcd at {endpoint} refuses: {details}")

@@ -1,0 +1,112 @@
+"""The Coordinator on etcd: joins session, election, registry and mutexes behind the seam.
+
+Failure handling: no call of a property waits for anything. While etcd is away `health` is not ok and there is no `leader`;
+everything tries on about once a second, and registers, stands and follows again by itself when etcd is back, even empty.
+Leaving revokes the lease, so that others see it at once; if etcd is away, leaving takes about a second and a half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID
+
+from taskd.coordination import endpoints
+from taskd.coordination.bell import Bell
+from taskd.coordination.client import EtcdClient
+from taskd.coordination.duty import end, forever
+from taskd.coordination.election import Candidacy, Election
+from taskd.coordination.keys import Keys
+from taskd.coordination.mutex import Hold, Mutexes
+from taskd.coordination.pulse import Pulse
+from taskd.coordination.registry import Registry
+from taskd.coordination.session import Session
+from taskd.seams import Health, Leader, Member, MemberKind
+from taskd.settings import Etcd
+
+#: Seconds without an answer that count as an outage (at least; half the TTL if that is more): no mere stall of a disk.
+PATIENCE = 3.0
+
+
+class EtcdCoordinator:
+    """`taskd.seams.Coordinator` on etcd. Raises ConfigurationError for endpoints that cannot be used."""
+
+    def __init__(self, settings: Etcd) -> None:
+        self._endpoints = endpoints.parse(settings.endpoints)
+        self._settings = settings
+        self._bell = Bell()
+        self._pulse = Pulse(max(PATIENCE, settings.ttl / 2), self._endpoints, self._bell)
+        self._parts: _Parts | None = None
+
+    async def __aenter__(self) -> EtcdCoordinator:
+        self._parts = _Parts(self._settings, self._endpoints, self._pulse, self._bell)
+        await self._parts.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._running.close()
+
+    @property
+    def health(self) -> Health:
+        """Whether etcd answers this process at present."""
+        return self._pulse.health
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who holds the election as last seen while etcd answers; None if nobody does or etcd is away."""
+        return self._running.election.leader if self._pulse.health.ok else None
+
+    async def changed(self) -> None:
+        """Return at the next change of `leader`, `health`, `members` or of a campaign of ours."""
+        await self._bell.wait()
+
+    def campaign(self, instance_id: str, holder: UUID) -> AbstractAsyncContextManager[Candidacy]:
+        """Stand for leader until the context ends (which withdraws at once)."""
+        return self._running.election.campaign(instance_id, holder)
+
+    def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
+        """Show `member()` in the registry until the context ends, refreshed every `every` seconds."""
+        return self._running.registry.register(member, every)
+
+    def members(self, kind: MemberKind) -> Mapping[str, Member]:
+        """The live processes of a kind by id, as last seen."""
+        return self._running.registry.members(kind)
+
+    def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Hold]:
+        """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
+        return self._running.mutexes.lock(name, wait)
+
+    @property
+    def _running(self) -> _Parts:
+        if self._parts is None:
+            raise RuntimeError("the coordinator runs inside `async with` only")
+        return self._parts
+
+
+class _Parts:
+    """What exists only inside the event loop."""
+
+    def __init__(self, settings: Etcd, addresses: list[str], pulse: Pulse, bell: Bell) -> None:
+        keys = Keys(settings.prefix)
+        self.client = EtcdClient(addresses)
+        self.session = Session(self.client, settings.ttl, pulse, bell)
+        self.election = Election(self.client, self.session, bell, keys.election)
+        self.registry = Registry(self.client, self.session, bell, keys)
+        self.mutexes = Mutexes(self.client, self.session, keys)
+        self._followers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        await self.session.open()
+        self._followers = [
+            asyncio.create_task(forever("election watch", self.election.mirror.follow)),
+            asyncio.create_task(forever("registry watch", self.registry.mirror.follow)),
+        ]
+
+    async def close(self) -> None:
+        try:
+            await self.session.close()
+            for follower in self._followers:
+                await end(follower)
+        finally:
+            await self.client.close()

@@ -1,0 +1,77 @@
+"""Who leads: the candidate whose key is the oldest.
+
+Guarantees: while one history of etcd lasts, at most one candidacy is won at a time, as far as the clocks of two machines
+run at about the same rate. It is won while its key is the oldest that was seen and its lease is certainly alive by the local
+clock; neither needs etcd at that moment. A copy that lags cannot mislead: older keys than ours can only vanish.
+Limits: when etcd's data is wiped, two candidacies may be won for up to ttl/4 (the old one until its next renewal): the epoch
+that PostgreSQL mints is what fences a leader's writes.
+
+The idea is that of the election recipe in etcd's `concurrency` package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import msgspec
+
+from taskd.coordination.bell import Bell
+from taskd.coordination.client import EtcdClient
+from taskd.coordination.mirror import Entry, Mirror
+from taskd.coordination.post import Post
+from taskd.coordination.session import Session
+from taskd.seams import Leader
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """What a candidate's key says."""
+
+    instance_id: str
+    holder: UUID
+
+
+class Election:
+    """Follows the candidates, and stands for us."""
+
+    def __init__(self, client: EtcdClient, session: Session, bell: Bell, folder: str) -> None:
+        self.mirror: Mirror[Candidate] = Mirror(client, folder, msgspec.json.Decoder(Candidate).decode, bell)
+        self._client = client
+        self._session = session
+        self._bell = bell
+        self._folder = folder
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who leads, while the candidates are being followed."""
+        first = self.first() if self.mirror.synced else None
+        return Leader(first.value.instance_id, first.value.holder, first.create_revision) if first else None
+
+    def first(self) -> Entry[Candidate] | None:
+        """The oldest candidacy that was seen."""
+        return min(self.mirror.entries.values(), key=lambda entry: entry.create_revision, default=None)
+
+    @asynccontextmanager
+    async def campaign(self, instance_id: str, holder: UUID) -> AsyncIterator[Candidacy]:
+        """Stand until the context ends."""
+        value = msgspec.json.encode(Candidate(instance_id, holder))
+        post = Post(
+            self._client, self._session, self.mirror, self._bell, folder=lambda: self._folder, value=lambda: value
+        )
+        async with post.standing():
+            yield Candidacy(self, post)
+
+
+class Candidacy:
+    """Our candidacy, as `taskd.seams.Campaign`."""
+
+    def __init__(self, election: Election, post: Post) -> None:
+        self._election = election
+        self._post = post
+
+    @property
+    def won(self) -> int | None:
+        """Our create_revision while we hold the election, else None."""
+        place, first = self._post.place, self._election.first()
+        return place.revision if place is not None and first is not None and first.key == place.key else None

@@ -1,0 +1,42 @@
+"""The keys of taskd in etcd. Everything lies under the setting `etcd.prefix` (here /taskd):
+
+    /taskd/election/LEASE-N            one candidacy: {"instance_id": ..., "holder": ...}; the oldest one leads
+    /taskd/members/KIND/ID/LEASE-N     one live scheduler or worker: a Member as JSON
+    /taskd/locks/NAME/LEASE-N          one holder of a lock or one who waits for it; the oldest one holds
+    /taskd/fence                       where the fences of locks start: Unix time in microseconds when first asked for
+
+KIND is `scheduler` or `worker`; ID and NAME are percent-encoded, so a slash in them starts no folder of its own.
+LEASE is the lease of the session that put the key (16 hexadecimal digits), N counts that session's keys: no key is ever
+used twice, so one process cannot delete what another wrote. Every key but `fence` vanishes with its lease.
+"Oldest" always means the lowest create_revision.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from taskd.seams import MemberKind
+
+
+class Keys:
+    """The key schema under one prefix. Folders end with a slash."""
+
+    def __init__(self, prefix: str) -> None:
+        root = prefix.rstrip("/")
+        self.election = f"{root}/election/"
+        self.members = f"{root}/members/"
+        self.fence = f"{root}/fence"
+        self._locks = f"{root}/locks/"
+
+    def member(self, kind: MemberKind, member_id: str) -> str:
+        """The folder of one member's key."""
+        return f"{self.members}{kind}/{quote(member_id, safe='')}/"
+
+    def lock(self, name: str) -> str:
+        """The folder in which those who want a lock queue up."""
+        return f"{self._locks}{quote(name, safe='')}/"
+
+
+def own(folder: str, lease: int, number: int) -> str:
+    """A key that is put by one session, once."""
+    return f"{folder}{lease:016x}-{number}"

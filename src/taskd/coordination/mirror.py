@@ -1,0 +1,117 @@
+"""A local copy of one folder of etcd, followed by a watch.
+
+Guarantees: after a break the watch resumes right behind the last change that was seen, so no change is lost or comes twice.
+Before it is trusted again, the copy is compared with what etcd itself remembers of that revision: an etcd that was wiped or
+restored has another past, even when its revisions have already overtaken ours. Then, and after a compaction, all is
+listed anew. `synced` says whether the watch stands; the entries are the last that were seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+import msgspec
+
+from taskd.coordination.bell import Bell
+from taskd.coordination.client import EtcdClient, Event, HistoryGone, KeyValue, Refused
+from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.log import logger
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True):
+    """One key with its decoded value."""
+
+    key: str
+    create_revision: int
+    value: T
+
+
+class Mirror(Generic[T]):
+    """Run `follow` in the background; rings the bell at each change. Values that `decode` refuses are left out."""
+
+    def __init__(self, client: EtcdClient, folder: str, decode: Callable[[bytes], T], bell: Bell) -> None:
+        self.entries: dict[str, Entry[T]] = {}
+        self.revision = 0
+        self.synced = False
+        self._client = client
+        self._folder = folder
+        self._decode = decode
+        self._bell = bell
+        self._known: dict[str, int] = {}
+        self._complaint = ""
+
+    def lacks(self, key: str, revision: int) -> bool:
+        """Whether a key that was there at `revision` has certainly vanished since."""
+        return self.synced and self.revision >= revision and key not in self._known
+
+    async def follow(self) -> None:
+        """Keep the copy true until cancelled."""
+        async with aclosing(self.changes()) as changes:
+            async for _ in changes:
+                self._bell.ring()
+
+    async def changes(self) -> AsyncGenerator[list[Event], None]:
+        """The changes in etcd's order, each batch after it was applied; an empty one when the watch stands (again)."""
+        pause, listed = FIRST_PAUSE, False
+        while True:
+            try:
+                if not listed:
+                    await self._list()
+                    listed = True
+                async with aclosing(self._client.watch(self._folder, self.revision + 1)) as batches:
+                    async for events in batches:
+                        if not self.synced:
+                            await self._compare()
+                            self.synced, pause = True, FIRST_PAUSE
+                        self._apply(events)
+                        yield events
+            except HistoryGone:
+                listed = False
+            except CoordinatorUnavailable as error:
+                self._complain(error)
+            self.synced = False
+            self._bell.ring()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _list(self) -> None:
+        listing = await self._client.listing(self._folder)
+        self.entries, self._known = {}, {}
+        for kv in listing.keys:
+            self._set(kv)
+        self.revision = listing.revision
+
+    async def _compare(self) -> None:
+        then = await self._client.listing(self._folder, self.revision)
+        if {kv.key: kv.mod_revision for kv in then.keys} != self._known:
+            raise HistoryGone("etcd remembers another past than we do")
+
+    def _apply(self, events: list[Event]) -> None:
+        for event in events:
+            if event.deleted:
+                self._known.pop(event.kv.key, None)
+                self.entries.pop(event.kv.key, None)
+            else:
+                self._set(event.kv)
+            self.revision = event.kv.mod_revision
+
+    def _set(self, kv: KeyValue) -> None:
+        self._known[kv.key] = kv.mod_revision
+        try:
+            self.entries[kv.key] = Entry(kv.key, kv.create_revision, self._decode(kv.value))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.entries.pop(kv.key, None)
+            logger().warning("a key in etcd is none of taskd's and is left out", key=kv.key, reason=str(error))
+
+    def _complain(self, error: CoordinatorUnavailable) -> None:
+        """Unreachable is the session's to tell; a refusal is told once, since the session may do well meanwhile."""
+        if isinstance(error, Refused) and str(error) != self._complaint:
+            self._complaint = str(error)
+            logger().warning("etcd refuses a watch; trying on", folder=self._folder, reason=self._complaint)

@@ -1,0 +1,127 @@
+"""Named locks. Whoever wants one puts a key into the lock's folder and waits until the next older key is gone.
+
+Guarantees: while one history of etcd lasts, one holder at a time, first come, first served, each waiting for its predecessor
+only; `held` turns False before etcd can give the lock to somebody else, as far as clocks run at about the same rate.
+Fences go up with every holder of a name, also over a wipe of etcd's data: they are create_revisions counted from the
+Unix time (in microseconds) at which the data began, and revisions grow more slowly than time does.
+Limits: after such a wipe a former holder may believe in its lock for up to ttl/4 more; that is what the fence is for. If old
+data is restored, fences start from the old ones again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGone
+from taskd.coordination.duty import end
+from taskd.coordination.keys import Keys
+from taskd.coordination.session import Lease, Session
+from taskd.domain.errors import CoordinatorUnavailable
+
+#: How long a process that has just begun, or lost its session, may take to get a lease.
+SESSION_WAIT = 2.0
+AGAIN = 0.2
+
+
+class Hold:
+    """A held lock, as `taskd.seams.Lock`."""
+
+    def __init__(self, lease: Lease, fence: int) -> None:
+        self.fence = fence
+        self.released = False
+        self._lease = lease
+
+    @property
+    def held(self) -> bool:
+        """Whether the hold can still be relied on."""
+        return not self.released and self._lease.alive
+
+
+class Mutexes:
+    """All named locks."""
+
+    def __init__(self, client: EtcdClient, session: Session, keys: Keys) -> None:
+        self._client = client
+        self._session = session
+        self._keys = keys
+
+    @asynccontextmanager
+    async def lock(self, name: str, wait: float | None = None) -> AsyncIterator[Hold]:
+        """Hold the lock. Raises CoordinatorUnavailable, TimeoutError after `wait` seconds, ValueError without a name."""
+        if not name:
+            raise ValueError("a lock needs a name")
+        async with asyncio.timeout(wait):
+            lease = await self._session.lease_within(SESSION_WAIT)
+            own, fence = await self._queue_up(self._keys.lock(name), lease)
+        hold = Hold(lease, fence)
+        try:
+            yield hold
+        finally:
+            hold.released = True
+            if not lease.lost.is_set():
+                await self._session.release(own.key)
+
+    async def _queue_up(self, folder: str, lease: Lease) -> tuple[KeyValue, int]:
+        key = self._session.new_key(folder, lease)
+        value = msgspec.json.encode({"host": socket.gethostname(), "pid": os.getpid()})
+        writing: asyncio.Task[KeyValue] | None = None
+        try:
+            start = await self._client.create(self._keys.fence, str(time.time_ns() // 1000).encode())
+            writing = self._session.write(self._client.create(key, value, lease.id))
+            own = await asyncio.shield(writing)
+            await _unless_lost(lease, self._turn(folder, own))
+            return own, int(start.value) + own.create_revision
+        except LeaseGone:
+            self._session.lose(lease)
+            raise CoordinatorUnavailable("the session with etcd was lost") from None
+        except BaseException:
+            if writing is not None:
+                self._session.owe(key, writing)
+            raise
+
+    async def _turn(self, folder: str, own: KeyValue) -> None:
+        """Wait until nobody is before us, and our own key still stands."""
+        while True:
+            try:
+                revision, ahead, standing = await self._client.queue(folder, own)
+                if not standing:
+                    raise LeaseGone("our place in the queue is gone")
+                if ahead is None:
+                    return
+                await self._gone(ahead.key, revision + 1)
+            except HistoryGone:
+                continue
+            except CoordinatorUnavailable:
+                await asyncio.sleep(AGAIN)  # until the lease ends, if etcd stays away
+
+    async def _gone(self, key: str, revision: int) -> None:
+        async with aclosing(self._client.watch(key, revision, prefix=False)) as batches:
+            async for events in batches:
+                if any(event.deleted for event in events):
+                    return
+
+
+async def _unless_lost(lease: Lease, waiting: Coroutine[Any, Any, None]) -> None:
+    """Wait, but no longer than the lease lives. Raises LeaseGone."""
+    turn = asyncio.create_task(waiting)
+    lost = asyncio.create_task(_lost(lease))
+    try:
+        await asyncio.wait({turn, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not lease.alive:
+            raise LeaseGone("the lease ended")
+        await turn
+    finally:
+        await end(turn)
+        await end(lost)
+
+
+async def _lost(lease: Lease) -> None:
+    await lease.lost.wait()

@@ -1,0 +1,136 @@
+"""One key of ours that stands in etcd as long as we want it: put again after each loss, of the session or of the key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from taskd.coordination.bell import Bell
+from taskd.coordination.client import EtcdClient, LeaseGone, Refused
+from taskd.coordination.duty import end, forever
+from taskd.coordination.mirror import Mirror
+from taskd.coordination.session import Lease, Session
+from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.log import logger
+
+RETRY = 1.0
+
+
+class Place(msgspec.Struct):
+    """Where we stand: the key, its lease, and the key's create_revision once that is known (0 before)."""
+
+    key: str
+    lease: Lease
+    revision: int = 0
+    value: bytes = b""
+
+
+class Post:
+    """Keeps one key while `standing` is open. `value` is asked again each `every` seconds; None: only once a put."""
+
+    def __init__(
+        self,
+        client: EtcdClient,
+        session: Session,
+        mirror: Mirror[Any],
+        bell: Bell,
+        folder: Callable[[], str],
+        value: Callable[[], bytes],
+        every: float | None = None,
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._mirror = mirror
+        self._bell = bell
+        self._folder = folder
+        self._value = value
+        self._every = every
+        self._due = 0.0
+        self._place: Place | None = None
+        self._writing: asyncio.Task[Any] | None = None
+        self._complaint = ""
+
+    @property
+    def place(self) -> Place | None:
+        """Where we stand, while the key was put and its lease is certainly alive."""
+        place = self._place
+        return place if place is not None and place.revision and place.lease.alive else None
+
+    @asynccontextmanager
+    async def standing(self) -> AsyncIterator[None]:
+        """Keep the key in the background; delete it at the end, waiting for etcd a moment at most."""
+        keeper = asyncio.create_task(forever("etcd key", self._keep))
+        try:
+            yield
+        finally:
+            place, self._place = self._place, None  # whoever looks sees us gone before etcd hears of it
+            keeper.cancel()
+            if place is not None and not place.lease.lost.is_set():
+                await self._session.release(place.key, self._writing)
+            await end(keeper)
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                pause = await self._attend()
+            except Refused as error:
+                self._complain(str(error))
+                pause = RETRY
+            except CoordinatorUnavailable:
+                pause = RETRY  # the session tells of an etcd that is away
+            await self._bell.wait(pause)
+
+    async def _attend(self) -> float | None:
+        """Bring the key to what it should be; the seconds until that is to be looked at again, None: until the bell."""
+        lease, place = self._session.lease, self._place
+        if lease is None:
+            self._place = None
+            return None
+        if place is None or place.lease is not lease or (place.revision and self._vanished(place)):
+            self._place = place = Place(self._session.new_key(self._folder(), lease), lease)
+        try:
+            if not place.revision:
+                await self._put(place)
+            elif self._every is not None and time.monotonic() >= self._due:
+                await self._refresh(place)
+        except LeaseGone:
+            self._session.lose(lease)
+            return None
+        return max(0.0, self._due - time.monotonic()) if self._every is not None else None
+
+    def _vanished(self, place: Place) -> bool:
+        return self._mirror.lacks(place.key, place.revision)
+
+    async def _put(self, place: Place) -> None:
+        """Put the key. After an ambiguous put the same key comes here again, and finds itself."""
+        value = self._value()
+        self._writing = self._session.write(self._client.create(place.key, value, place.lease.id))
+        place.revision = (await asyncio.shield(self._writing)).create_revision
+        place.value = value
+        self._done()
+        self._bell.ring()
+
+    async def _refresh(self, place: Place) -> None:
+        value = self._value()
+        if value != place.value:
+            call = self._client.update(place.key, value, place.lease.id, place.revision)
+            self._writing = self._session.write(call)
+            if not await asyncio.shield(self._writing):
+                self._place = None
+                return
+            place.value = value
+        self._done()
+
+    def _done(self) -> None:
+        self._due = time.monotonic() + (self._every or 0.0)
+        self._complaint = ""
+
+    def _complain(self, reason: str) -> None:
+        if reason != self._complaint:
+            logger().warning("etcd refuses a key; trying on", folder=self._folder(), reason=reason)
+            self._complaint = reason

@@ -1,0 +1,48 @@
+"""Who is alive: each scheduler and worker keeps one key, under its session's lease, and follows everybody's.
+
+Limits: a process that dies without a word stays visible until its lease has run out. While etcd is away the members are
+those that were last seen. If two live processes have one id, the later one is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+
+from taskd.coordination.bell import Bell
+from taskd.coordination.client import EtcdClient
+from taskd.coordination.keys import Keys
+from taskd.coordination.mirror import Mirror
+from taskd.coordination.post import Post
+from taskd.coordination.session import Session
+from taskd.seams import Member, MemberKind
+
+
+class Registry:
+    """Follows the members, and registers ours."""
+
+    def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys) -> None:
+        self.mirror: Mirror[Member] = Mirror(client, keys.members, msgspec.json.Decoder(Member).decode, bell)
+        self._client = client
+        self._session = session
+        self._bell = bell
+        self._keys = keys
+
+    def members(self, kind: MemberKind) -> dict[str, Member]:
+        """The members of a kind by id, as last seen."""
+        entries = sorted(self.mirror.entries.values(), key=lambda entry: entry.create_revision)
+        return {entry.value.id: entry.value for entry in entries if entry.value.kind == kind}
+
+    def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
+        """Show `member()` until the context ends, asked again each `every` seconds and written if it changed."""
+
+        def folder() -> str:
+            shown = member()
+            return self._keys.member(shown.kind, shown.id)
+
+        def value() -> bytes:
+            return msgspec.json.encode(member())
+
+        return Post(self._client, self._session, self.mirror, self._bell, folder, value, every).standing()
