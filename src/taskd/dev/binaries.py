@@ -15,13 +15,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from taskd.dev.plan import Source
 from taskd.domain.errors import ConfigurationError
 
-Source = Literal["auto", "embedded", "system"]
 Version = tuple[int, ...]
 
 EXPLICIT = {"postgres": "TASKD_DEV_POSTGRES", "redis": "TASKD_DEV_REDIS", "etcd": "TASKD_DEV_ETCD"}

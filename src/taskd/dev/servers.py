@@ -55,10 +55,10 @@ class Servers:
         for server in self.all:
             server.kill()
 
-    def environment(self) -> dict[str, str]:
-        """The environment by which taskd's processes find the servers."""
+    def settings(self) -> dict[tuple[str, str], str]:
+        """The settings, by section and key, with which taskd finds the servers."""
         return {
-            "POSTGRES_DSN": self.postgres.dsn,
-            "REDIS_URL": self.redis.url,
-            "ETCD_ENDPOINTS": self.etcd.endpoint,
+            ("postgres", "dsn"): self.postgres.dsn,
+            ("redis", "url"): self.redis.url,
+            ("etcd", "endpoints"): self.etcd.endpoint,
         }

@@ -1,0 +1,62 @@
+"""`taskd dev`: a whole real cluster on this machine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskd.dev.plan import Plan
+
+
+class ServerSource(StrEnum):
+    """Where the three servers' programs come from."""
+
+    AUTO = "auto"
+    EMBEDDED = "embedded"
+    SYSTEM = "system"
+
+
+def dev(
+    schedulers: Annotated[int, typer.Option(min=1, max=16, help="How many schedulers.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers.")] = 1,
+    app: Annotated[
+        str, typer.Option(metavar="MODULE[:ATTR]", help="The workers' tasks; without it the built-in ones.")
+    ] = "",
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The first scheduler's port; the others count up.")
+    ] = 8080,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Where data and logs are kept between runs.")] = Path(
+        ".taskd"
+    ),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty data folder.")] = False,
+    servers: Annotated[
+        ServerSource, typer.Option(help="PostgreSQL, Redis and etcd from wheels, from the system, or what is found.")
+    ] = ServerSource.AUTO,
+    queues: Annotated[str | None, typer.Option(help="The queues that the workers serve, comma-separated.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Slots of each worker.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=0, help="Executor processes of each worker; 0: by cores.")
+    ] = None,
+) -> None:
+    """Run a whole real cluster on this machine, no Docker: PostgreSQL, Redis, etcd, schedulers and workers.
+
+    What dies is started again. Ctrl-C ends everything and keeps the data for the next run.
+
+    Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
+    """
+    given = {"app": app or None, "queues": queues, "concurrency": concurrency, "processes": processes}
+    plan = Plan(
+        data=data,
+        port=port,
+        schedulers=schedulers,
+        workers=workers,
+        worker={key: str(value) for key, value in given.items() if value is not None},
+        fresh=fresh,
+        source=servers.value,
+    )
+    from taskd.dev import foreground  # noqa: PLC0415  only this command needs the servers' clients: half a second
+
+    foreground.run(plan)

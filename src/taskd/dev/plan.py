@@ -1,0 +1,22 @@
+"""What `taskd dev` is asked for. Light to import, for the command line's sake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Source = Literal["auto", "embedded", "system"]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's."""
+
+    data: Path = Path(".taskd")
+    port: int = 8080
+    schedulers: int = 1
+    workers: int = 1
+    worker: dict[str, str] = {}
+    fresh: bool = False
+    source: Source = "auto"

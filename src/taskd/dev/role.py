@@ -1,0 +1,62 @@
+"""The taskd processes of the cluster: each scheduler and worker is one `python -m taskd` of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from taskd.dev.child import Program
+from taskd.dev.ports import LOOPBACK, free_port
+from taskd.settings import ENVIRONMENT
+
+Place = tuple[str, str]
+
+#: A laptop's Ctrl-C should not wait for half a minute; whoever sets the variable decides otherwise.
+WORKER_GRACE = 5.0
+
+
+class Role(msgspec.Struct, frozen=True):
+    """`name` is its id; `places` are the settings that make it what it is."""
+
+    name: str
+    command: tuple[str, ...]
+    places: Mapping[Place, str]
+
+    def program(self, servers: Mapping[Place, str]) -> Program:
+        """How to run it against `servers`."""
+        return Program(
+            argv=[sys.executable, "-m", "taskd", *self.command],
+            environment=environment({**servers, **self.places, ("log", "format"): "JSON"}),
+        )
+
+
+def scheduler(number: int, port: int) -> Role:
+    """scheduler-NUMBER with its API on `port`."""
+    name = f"scheduler-{number}"
+    places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name}
+    return Role(name, ("scheduler", "--instance-id", name), places)
+
+
+def worker(number: int, settings: Mapping[str, str]) -> Role:
+    """worker-NUMBER; `settings` are keys of the section [worker]."""
+    name = f"worker-{number}"
+    places = {("worker", key): value for key, value in settings.items()}
+    places |= {("worker", "id"): name, ("worker", "http_addr"): f"{LOOPBACK}:{free_port()}"}
+    if "TASKD_WORKER__GRACE" not in os.environ:
+        places["worker", "grace"] = str(WORKER_GRACE)
+    return Role(name, ("worker", "--id", name), places)
+
+
+def environment(places: Mapping[Place, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`environ` with these settings, whatever other names it had for the same ones."""
+    result = dict(environ)
+    short = {place: name for name, place in ENVIRONMENT.items()}
+    for section, key in places:
+        full = f"TASKD_{section}__{key}".upper()
+        for name in (full, short.get((section, key), full)):
+            result.pop(name, None)
+            result.pop(f"{name}_FILE", None)
+    return result | {f"TASKD_{section}__{key}".upper(): value for (section, key), value in places.items()}

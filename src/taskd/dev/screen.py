@@ -1,0 +1,52 @@
+"""What `taskd dev` says on the terminal: short lines, and one summary once everything answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from taskd.dev.cluster import Cluster
+
+DEFAULT_PORT = 8080
+
+
+def console() -> Console:
+    """Standard output; without colours and line breaks of its own when that is no terminal."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def say(out: Console, name: str, line: str) -> None:
+    """One line about one process."""
+    out.print(f"[bold]{escape(name):>12}[/]  {escape(line)}")
+
+
+def summary(out: Console, cluster: Cluster, seconds: float) -> None:
+    """Where everything is, and what to try."""
+    servers = cluster.servers
+    table = Table.grid(padding=(0, 2))
+    for number, url in enumerate(cluster.urls, 1):
+        table.add_row("API" if number == 1 else "", url, f"scheduler-{number}")
+    workers = cluster.worker_names
+    table.add_row("Workers", ", ".join(workers) if workers else "none", "")
+    table.add_row("PostgreSQL", servers.postgres.dsn, "")
+    table.add_row("Redis", servers.redis.url, "")
+    table.add_row("etcd", servers.etcd.endpoint, "")
+    table.add_row("Logs", _short(cluster.folder.logs), "")
+    out.print(f"\n[bold green]taskd is up[/] after {seconds:.1f} s")
+    out.print(table)
+    out.print("\nTry, in another terminal:")
+    if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
+        out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
+    program = "taskd" if Path(sys.argv[0]).name == "taskd" else f"{sys.executable} -m taskd"
+    out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10', markup=False)
+    out.print(f"  {program} status", markup=False)
+    out.print("\nCtrl-C ends all of it.\n")
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
