@@ -1,0 +1,119 @@
+"""The ASGI application: paths to resources, and every failure to a problem document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from taskd.api.answers import Answer
+from taskd.api.call import Call, Disconnected
+from taskd.api.cluster import Cluster
+from taskd.api.jobs import Jobs
+from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
+from taskd.domain.errors import Rejected, Unavailable
+from taskd.runtime.log import logger
+from taskd.seams import Coordinator, Intake, Overview, Standing, Terms
+from taskd.settings import Http
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Resource:
+    """One path: its handlers by method, and what their failures look like."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = dict(handlers)
+        if "GET" in handlers:
+            self._handlers["HEAD"] = handlers["GET"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answer(Call(scope, receive), scope["method"])
+        except Disconnected:
+            return
+        await answer.send(send)  # the server itself leaves the body of an answer to HEAD out
+
+    async def _answer(self, call: Call, method: str) -> Answer:
+        handler = self._handlers.get(method)
+        if handler is None:
+            return self._not_allowed(method).answer()
+        try:
+            return await handler(call)
+        except Problem as problem:
+            return problem.answer()
+        except Unavailable as error:
+            return unavailable(str(error), outcome_unknown=error.outcome_unknown).answer()
+        except Rejected as error:
+            return invalid(FieldError("body", str(error))).answer()
+        except Disconnected:
+            raise
+        except Exception:  # noqa: BLE001  a bug must not take the connection down, nor show its insides
+            logger().exception("a request failed", method=method, path=call.path)
+            return _bug().answer()
+
+    def _not_allowed(self, method: str) -> Problem:
+        allowed = ", ".join(sorted(self._handlers))
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{method} is not possible here, only {allowed}",
+            headers=[(b"allow", allowed.encode())],
+        )
+
+
+def _bug() -> Problem:
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in taskd; its log says more")
+
+
+class Api:
+    """The application. `close` answers long polls at once; call it when the process is told to stop."""
+
+    def __init__(self, jobs: Jobs, cluster: Cluster) -> None:
+        self._jobs = jobs
+        self._router = Router(
+            [
+                Route("/jobs", Resource({"GET": jobs.list, "POST": jobs.submit})),
+                Route("/jobs/batch", Resource({"POST": jobs.submit_batch})),
+                Route("/jobs/{id}", Resource({"GET": jobs.show})),
+                Route("/health", Resource({"GET": cluster.health})),
+                Route("/metrics", Resource({"GET": cluster.metrics})),
+                Route("/leader", Resource({"GET": cluster.leader})),
+                Route("/workers", Resource({"GET": cluster.workers})),
+                Route("/schedulers", Resource({"GET": cluster.schedulers})),
+                Route("/queues", Resource({"GET": cluster.queues})),
+            ],
+            redirect_slashes=False,
+            default=_unknown_path,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI interface."""
+        await self._router(scope, receive, send)
+
+    def close(self) -> None:
+        """Answer everybody who waits for a job with what is known."""
+        self._jobs.waiter.close()
+
+
+async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    await not_found(f"there is nothing at {scope['path']}; jobs are at /jobs").answer().send(send)
+
+
+def build(
+    *,
+    intake: Intake,
+    overview: Overview,
+    terms: Terms,
+    coordinator: Coordinator,
+    standing: Standing,
+    settings: Http,
+    leader_stale: float,
+) -> Api:
+    """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone."""
+    return Api(
+        Jobs(intake, overview, settings),
+        Cluster(overview, terms, coordinator, standing, leader_stale),
+    )

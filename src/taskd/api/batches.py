@@ -1,0 +1,64 @@
+"""The body of POST /jobs/batch: a JSON document, or one job a line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large
+from taskd.api.strictjson import explain, too_deep
+from taskd.api.submission import parse
+from taskd.domain.job import JobSpec
+from taskd.settings import Http
+
+#: Jobs parsed before other requests get a turn.
+TURN = 200
+#: After so many bad jobs the rest of the batch is not looked at.
+MAX_ERRORS = 20
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    jobs: list[msgspec.Raw]
+
+
+_decoder = msgspec.json.Decoder(_Batch)
+
+
+async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec]:
+    """The jobs of a batch. Raises a Problem that names up to MAX_ERRORS bad ones; 413 for too many jobs."""
+    documents = _lines(body) if media == b"application/x-ndjson" else _elements(body)
+    if len(documents) > settings.max_batch_jobs:
+        raise too_large(f"a batch may have {settings.max_batch_jobs} jobs, this one has {len(documents)}")
+    specs: list[JobSpec] = []
+    errors: list[FieldError] = []
+    for index, document in enumerate(documents):
+        if index % TURN == TURN - 1:
+            await asyncio.sleep(0)
+        try:
+            specs.append(parse(document, settings.max_job_bytes, f"jobs[{index}]."))
+        except Problem as problem:
+            if not problem.errors or problem.status != 422:
+                raise
+            errors += problem.errors
+            if len(errors) >= MAX_ERRORS:
+                break
+    if errors:
+        raise invalid(*errors)
+    return specs
+
+
+def _lines(body: bytes) -> Sequence[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def _elements(body: bytes) -> Sequence[msgspec.Raw]:
+    try:
+        return _decoder.decode(body).jobs
+    except msgspec.ValidationError as error:
+        raise invalid(FieldError("jobs", f'send {{"jobs": [...]}} with one object a job ({error})')) from None
+    except msgspec.DecodeError as error:
+        raise malformed(explain(error, body)) from None
+    except RecursionError:
+        raise invalid(too_deep("jobs")) from None

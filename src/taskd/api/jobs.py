@@ -1,0 +1,167 @@
+"""The resources under /jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
+
+import msgspec
+
+from taskd.api import render
+from taskd.api.answers import Answer
+from taskd.api.batches import parse_batch
+from taskd.api.call import Call, Disconnected
+from taskd.api.problems import FieldError, invalid, not_found
+from taskd.api.reading import within
+from taskd.api.strictjson import check_text
+from taskd.api.submission import NAME_RULE, is_name, parse
+from taskd.api.waiting import FinalWaiter
+from taskd.domain.job import Job, JobFilter, JobSpec, JobStatus, Submitted
+from taskd.seams import Intake, Overview
+from taskd.settings import Http
+
+MAX_ID = 2**63 - 1
+MAX_LIMIT = 1000
+MAX_WAIT = 60.0
+#: What a body may have beyond its payload: the other fields.
+ENVELOPE = 128 * 1024
+
+
+class Jobs:
+    """Submits, reads and lists jobs."""
+
+    def __init__(self, intake: Intake, overview: Overview, settings: Http) -> None:
+        self._intake = intake
+        self._overview = overview
+        self._settings = settings
+        self.waiter = FinalWaiter(overview)
+
+    async def submit(self, call: Call) -> Answer:
+        """POST /jobs: 201 with the job, 200 with the first one for a dedupe hit."""
+        call.content_type(b"application/json")
+        limit = self._settings.max_job_bytes
+        body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
+        check_text(body)
+        spec = parse(body, limit)
+        stored = await self._intake.submit(spec)
+        if stored.duplicate:
+            return await self._duplicate(stored)
+        location = (b"location", f"/jobs/{stored.id}".encode())
+        return Answer(201, render.submitted(spec, stored), (location,))
+
+    async def _duplicate(self, stored: Submitted) -> Answer:
+        first = await within(self._overview.job(stored.id))
+        location = (b"location", f"/jobs/{stored.id}".encode())
+        if first is None:  # it was pruned a moment ago; its id is still the answer
+            known = {"id": stored.id, "created_at": render.utc(stored.created_at)}
+            return Answer(200, render.duplicate(msgspec.json.encode(known)), (location,))
+        return Answer(200, render.duplicate(render.job(first)), (location,))
+
+    async def submit_batch(self, call: Call) -> Answer:
+        """POST /jobs/batch: all or nothing; the ids in the order of the jobs."""
+        media = call.content_type(b"application/json", b"application/x-ndjson")
+        limit = self._settings.max_batch_bytes
+        body = await call.body(limit, "send it in several batches")
+        check_text(body)
+        specs = await parse_batch(body, media, self._settings)
+        return _batch_answer(await self._store(specs))
+
+    async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
+        return await self._intake.submit_many(specs) if specs else []
+
+    async def show(self, call: Call) -> Answer:
+        """GET /jobs/{id}, with ?wait=SECONDS."""
+        job_id = _job_id(call.segment("id"))
+        wait = _wait(call.query("wait").get("wait"))
+        found = await self._find(job_id)
+        if wait > 0 and not found.status.final:
+            async with _listening(call) as gone:
+                await self.waiter.wait(job_id, wait, gone)
+                if gone.done():
+                    raise Disconnected
+            found = await self._find(job_id)
+        return Answer(200, render.job(found))
+
+    async def _find(self, job_id: int) -> Job:
+        found = await within(self._overview.job(job_id))
+        if found is None:
+            raise not_found(f"there is no job {job_id}")
+        return found
+
+    async def list(self, call: Call) -> Answer:
+        """GET /jobs: a page, newest first, and in `Link` where the next one is."""
+        query = call.query("status", "queue", "task", "limit", "cursor")
+        wanted = _filter(query)
+        # One more than asked for tells whether there is a next page.
+        page = await within(self._overview.jobs(msgspec.structs.replace(wanted, limit=wanted.limit + 1)))
+        shown = page[: wanted.limit]
+        if len(page) <= wanted.limit:
+            return Answer(200, render.jobs(shown))
+        following = urlencode({**query, "cursor": str(shown[-1].id)})
+        return Answer(200, render.jobs(shown), ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+
+
+@asynccontextmanager
+async def _listening(call: Call) -> AsyncIterator[asyncio.Future[None]]:
+    """A future that is done once the client has gone."""
+    gone: asyncio.Task[None] = asyncio.create_task(call.gone())
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+
+
+def _batch_answer(stored: Sequence[Submitted]) -> Answer:
+    answer = {"ids": [s.id for s in stored], "duplicates": [s.id for s in stored if s.duplicate]}
+    return Answer(201, msgspec.json.encode(answer))
+
+
+def _job_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
+        raise not_found("there is no such job: an id is a positive whole number")
+    return int(text)
+
+
+def _wait(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_WAIT:  # NaN is not either
+        raise invalid(FieldError("wait", f"must be seconds from 0 to {MAX_WAIT:g}"))
+    return seconds
+
+
+def _filter(query: dict[str, str]) -> JobFilter:
+    for field in ("queue", "task"):
+        if field in query and not is_name(query[field]):
+            raise invalid(FieldError(field, NAME_RULE))
+    return JobFilter(
+        status=_status(query.get("status")),
+        queue=query.get("queue"),
+        task=query.get("task"),
+        before=_number(query, "cursor", MAX_ID),
+        limit=_number(query, "limit", MAX_LIMIT) or 100,
+    )
+
+
+def _status(text: str | None) -> JobStatus | None:
+    if text is None:
+        return None
+    try:
+        return JobStatus(text)
+    except ValueError:
+        raise invalid(FieldError("status", f"must be one of {', '.join(JobStatus)}")) from None
+
+
+def _number(query: dict[str, str], field: str, most: int) -> int | None:
+    text = query.get(field)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
+    return int(text)

@@ -1,0 +1,68 @@
+"""A job as JSON: every field that is not null, times in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from taskd.domain.job import Attempt, Job, JobSpec, JobStatus, Submitted
+
+_encoder = msgspec.json.Encoder()
+_ZERO = timedelta(0)
+_TIMES = ("created_at", "schedule_at", "queued_at", "started_at", "completed_at")
+
+
+def job(found: Job) -> bytes:
+    """One job, always with its attempts."""
+    text = _encoder.encode(_in_utc(found))
+    return text if found.attempts else text[:-1] + b',"attempts":[]}'
+
+
+def jobs(found: Sequence[Job]) -> bytes:
+    """A page of jobs."""
+    return _encoder.encode([_in_utc(one) for one in found])
+
+
+def submitted(spec: JobSpec, stored: Submitted) -> bytes:
+    """A job that was stored just now."""
+    return _encoder.encode(
+        Job(
+            id=stored.id,
+            status=JobStatus.PENDING,
+            task=spec.task,
+            queue=spec.queue,
+            priority=spec.priority,
+            payload=spec.payload,
+            created_at=utc(stored.created_at),
+            schedule_at=utc(stored.schedule_at),
+            attempt=0,
+            max_retries=spec.max_retries,
+            timeout=spec.timeout,
+            metadata=spec.metadata or None,
+            dedupe_key=spec.dedupe_key,
+        )
+    )
+
+
+def duplicate(first: bytes) -> bytes:
+    """The first job's JSON, marked as the answer to a submit that made none."""
+    return first[:-1] + b',"duplicate":true}'
+
+
+def utc(when: datetime) -> datetime:
+    """The same instant in UTC, which renders with a Z."""
+    return when if when.utcoffset() == _ZERO else when.astimezone(UTC)
+
+
+def _in_utc(found: Job) -> Job:
+    if found.created_at.utcoffset() == _ZERO:  # all of a row's times come from one connection, and so in one zone
+        return found
+    times = {name: utc(when) for name in _TIMES if (when := getattr(found, name)) is not None}
+    return msgspec.structs.replace(found, **times, attempts=[_attempt_in_utc(a) for a in found.attempts])
+
+
+def _attempt_in_utc(attempt: Attempt) -> Attempt:
+    ended = utc(attempt.ended_at) if attempt.ended_at else None
+    return msgspec.structs.replace(attempt, started_at=utc(attempt.started_at), ended_at=ended)

@@ -1,0 +1,193 @@
+"""Serving HTTP inside a process that has other things to do.
+
+uvicorn runs in our event loop with its signal handling taken out: signals belong to the process. The socket is bound before
+anything else starts, so a taken port is one clear line and not a traceback from the middle of a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from taskd.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
+
+#: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
+KEEP_ALIVE = 75
+BACKLOG = 2048
+
+
+class Address(NamedTuple):
+    """A HOST:PORT to listen on; an empty host means every interface."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """HOST:PORT, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """A URL that reaches it from this machine."""
+        host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104  compared, not bound
+        return f"http://{Address(host, self.port)}"
+
+
+def parse_address(text: str, option: str) -> Address:
+    """Take HOST:PORT apart. Raises ConfigurationError that names `option`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535):
+        raise ConfigurationError(f"{text!r} is no address to listen on: {option} takes HOST:PORT, as in :8080")
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        raise ConfigurationError(f"{text!r} is no address to listen on: write an IPv6 host as [::1]:8080 in {option}")
+    return Address(host.strip("[]"), int(port))
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    app: ASGIApplication, addr: str, option: str, *, grace: float = 5.0, closing: Callable[[], None] = lambda: None
+) -> AsyncIterator[Address]:
+    """Serve `app` on `addr` until the context ends; yields the address with the real port (`:0` takes a free one).
+
+    At the end no new request is taken, `closing` is called (for long polls to answer), and open requests get `grace` seconds.
+    Raises ConfigurationError, naming `option`, if the address cannot be used.
+    """
+    wanted = parse_address(addr, option)
+    sockets = _bind(wanted, option)
+    server = _server(app, grace)
+    running = asyncio.create_task(server.serve(sockets=sockets))
+    try:
+        ready = asyncio.create_task(server.ready.wait())
+        await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if running.done():
+            running.result()
+        yield Address(wanted.host, sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        closing()
+        await running
+
+
+def _server(app: ASGIApplication, grace: float) -> Any:
+    # Imported here, because the command line reads this module's names long before it serves anything.
+    import uvicorn  # noqa: PLC0415
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415
+
+    class Embedded(uvicorn.Server):
+        """A server that leaves the signals alone and tells when it is ready."""
+
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            self.ready = asyncio.Event()
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            self.ready.set()
+
+    class Protocol(HttpToolsProtocol):
+        """HTTP that answers what is no HTTP with a problem document, like everything else."""
+
+        def send_400_response(self, msg: str) -> None:
+            self.transport.write(_NO_HTTP)
+            self.transport.close()
+
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=math.ceil(grace),
+        backlog=BACKLOG,
+    )
+    return Embedded(config)
+
+
+_NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
+_NO_HTTP = b"\r\n".join(
+    (
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/problem+json",
+        b"content-length: %d" % len(_NO_HTTP_BODY),
+        b"connection: close",
+        b"",
+        _NO_HTTP_BODY,
+    )
+)
+
+
+def _bind(wanted: Address, option: str) -> list[socket.socket]:
+    """Listening sockets for every address that the host stands for."""
+    if wanted.host == "":
+        return [_everywhere(wanted.port, option)]
+    try:
+        found = socket.getaddrinfo(wanted.host, wanted.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{wanted}: {wanted.host!r} is no host of this machine ({error}): see {option}"
+        ) from None
+    sockets: list[socket.socket] = []
+    failures: list[OSError] = []
+    for family, *_, place in dict.fromkeys(found):
+        # With port 0 the first socket's port is everybody's.
+        port = sockets[0].getsockname()[1] if sockets else wanted.port
+        try:
+            sockets.append(_listen(family, (place[0], port)))
+        except OSError as error:
+            failures.append(error)
+    taken = next((f for f in failures if f.errno == errno.EADDRINUSE), None)
+    if not sockets or taken is not None:
+        for sock in sockets:
+            sock.close()
+        raise _refused(wanted, taken or failures[0], option)
+    return sockets
+
+
+def _everywhere(port: int, option: str) -> socket.socket:
+    """One socket for IPv4 and IPv6, or IPv4 alone where there is no IPv6."""
+    try:
+        if socket.has_dualstack_ipv6():
+            try:
+                return socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG, reuse_port=False
+                )
+            except OSError as error:
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+        return _listen(socket.AF_INET, ("", port))
+    except OSError as error:
+        raise _refused(Address("", port), error, option) from None
+
+
+def _listen(family: socket.AddressFamily, place: tuple[Any, Any]) -> socket.socket:
+    return socket.create_server(place, family=family, backlog=BACKLOG)
+
+
+def _refused(wanted: Address, error: OSError, option: str) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        return ConfigurationError(f"{wanted} is taken by another process: choose another with {option}")
+    if error.errno == errno.EACCES:
+        return ConfigurationError(
+            f"{wanted} needs more rights than this process has: choose a port above 1023 with {option}"
+        )
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ConfigurationError(f"cannot listen on {wanted} ({reason}): choose another address with {option}")
