@@ -1,0 +1,151 @@
+"""The executable: global options, the commands, and what a failure looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import taskd
+from taskd.cli import options
+from taskd.cli.dev import dev
+from taskd.cli.migrate import migrate
+from taskd.cli.scheduler import scheduler
+from taskd.cli.status import status
+from taskd.cli.submit import SubmitCommand, submit
+from taskd.cli.worker import worker
+from taskd.domain.errors import TaskdError
+
+USAGE = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+class LogLevel(StrEnum):
+    """What --log-level takes."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    """What --log-format takes."""
+
+    JSON = "JSON"
+    TEXT = "TEXT"
+
+
+app = typer.Typer(
+    name="taskd",
+    help="A distributed task scheduler. Start with: taskd dev",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"taskd {taskd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file; default ./taskd.toml, then /etc/taskd/taskd.toml", metavar="FILE")
+    ] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(case_sensitive=False, help="Default: INFO")] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(case_sensitive=False, help="Default: TEXT on a terminal, else JSON")
+    ] = None,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    context.obj = options.Global(
+        config, log_level.value if log_level else None, log_format.value if log_format else None
+    )
+
+
+app.command()(dev)
+app.command()(scheduler)
+app.command()(worker)
+app.command(cls=SubmitCommand)(submit)
+app.command()(status)
+app.command()(migrate)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = app(arguments, prog_name="taskd", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except typer.Abort:
+        return INTERRUPTED
+    except typer.TyperException as error:
+        if not error.format_message():  # `taskd` alone: the help was shown
+            return USAGE
+        return _tell(f"{error.format_message()} (see: {_help_command(error)})", error.exit_code)
+    except TaskdError as error:
+        return _fail(error, str(error), arguments)
+    except BrokenPipeError:
+        _close_stdout()
+        return FAILED
+    except OSError as error:
+        return _fail(error, _os_error(error), arguments)
+    except Exception as error:  # noqa: BLE001  a user gets one line, not the insides
+        return _fail(error, f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)", arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: BaseException, message: str, arguments: Sequence[str]) -> int:
+    if _debugging(arguments):
+        import traceback  # noqa: PLC0415  only for a failure
+
+        traceback.print_exception(error)
+    return _tell(message, FAILED)
+
+
+def _debugging(arguments: Sequence[str]) -> bool:
+    """Whether DEBUG was asked for; looked up here because the failure may be the parsing itself."""
+    given = " ".join(arguments).upper().replace("=", " ")
+    return "--LOG-LEVEL DEBUG" in given or os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
+
+
+def _tell(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)  # noqa: T201  this is the command line
+    return code
+
+
+def _help_command(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'taskd'} --help"
+
+
+def _os_error(error: OSError) -> str:
+    if error.errno == errno.ENOENT and error.filename:
+        return f"{error.filename}: there is no such file"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _close_stdout() -> None:
+    """Whoever read our output has gone: keep the interpreter's last flush from complaining."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

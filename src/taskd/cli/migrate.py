@@ -1,0 +1,40 @@
+"""`taskd migrate`: bring the database's schema up to date."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from taskd.cli import options, output
+
+
+def migrate(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something is pending.")] = False,
+    as_json: options.JsonOption = False,
+) -> int:
+    """Apply the migrations that the database lacks. Safe to run from many places at once.
+
+    Example: POSTGRES_DSN=postgresql://localhost/taskd taskd migrate
+    """
+    dsn = options.settings(context).postgres.dsn
+    from taskd.store import migrations  # noqa: PLC0415  loads the PostgreSQL driver
+
+    if check:
+        names = migrations.pending(dsn)
+        _show({"pending": names}, names, "pending", "the schema is up to date", as_json=as_json)
+        return 1 if names else 0
+    names = migrations.migrate(dsn)
+    _show({"applied": names}, names, "applied", "the schema was up to date already", as_json=as_json)
+    return 0
+
+
+def _show(document: dict[str, list[str]], names: list[str], word: str, none: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(document)
+        return
+    for name in names:
+        typer.echo(f"{word} {name}")
+    if not names:
+        typer.echo(none)

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from taskd.client import Client
+    from taskd.settings import Settings
+
+ServerOption = Annotated[
+    str,
+    typer.Option("--server", envvar="TASKD_SERVER", metavar="URL[,URL…]", help="The schedulers to ask, tried in turn."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+class Global(NamedTuple):
+    """What was given before the subcommand."""
+
+    config: Path | None = None
+    log_level: str | None = None
+    log_format: str | None = None
+
+
+def settings(context: typer.Context, flags: dict[tuple[str, str], object] | None = None) -> Settings:
+    """The settings with this command's `flags` on top. Raises ConfigurationError."""
+    from taskd.settings import load  # noqa: PLC0415  client commands do without
+
+    given = context.find_object(Global) or Global()
+    logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
+    return load(file=given.config, flags={**logs, **(flags or {})})
+
+
+def connect(server: str) -> Client:
+    """A client for `server`; the token comes from TASKD_TOKEN. Raises ClientError."""
+    from taskd.client import Client  # noqa: PLC0415  keeps --help and --version quick
+
+    return Client(server, token=os.environ.get("TASKD_TOKEN"))

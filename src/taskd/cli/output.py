@@ -1,0 +1,34 @@
+"""What goes to stdout: one JSON document, or text for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Columns when nobody watches: wide enough that a pipe gets whole lines.
+PIPE_WIDTH = 200
+
+
+def print_json(document: Any) -> None:
+    """One document, indented for a terminal."""
+    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False) + "\n")
+
+
+def console() -> Console:
+    """A console that leaves colours and wrapping out when stdout is no terminal."""
+    from rich.console import Console  # noqa: PLC0415  --json does without
+
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+
+
+def brief(value: Any, width: int = 400) -> str:
+    """JSON on one line, cut at `width` characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= width else f"{text[:width]}…"

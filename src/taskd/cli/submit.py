@@ -1,0 +1,145 @@
+"""`taskd submit`: one job through the HTTP API."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from taskd.cli import options, output
+from taskd.cli.durations import seconds
+
+STILL_GOING = 3
+FOREVER = "forever"
+_SECONDS = re.compile(r"\d+(\.\d+)?")
+
+
+class SubmitCommand(TyperCommand):
+    """A command whose `--wait` may stand alone: the option parser knows no optional values, so one is filled in."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse `args` with every `--wait` that no number follows as `--wait forever`."""
+        filled: list[str] = []
+        for index, argument in enumerate(args):
+            if argument == "--":
+                filled += args[index:]
+                break
+            filled.append(argument)
+            following = args[index + 1] if index + 1 < len(args) else ""
+            if argument == "--wait" and not _SECONDS.fullmatch(following):
+                filled.append(FOREVER)
+        return super().parse_args(ctx, filled)
+
+
+def submit(
+    payload: Annotated[
+        str,
+        typer.Argument(
+            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="[PAYLOAD]"
+        ),
+    ] = "null",
+    task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 100, higher first. Default: 0.")] = None,
+    dedupe_key: Annotated[str | None, typer.Option(help="A second submit with this key makes no second job.")] = None,
+    schedule_at: Annotated[
+        str | None, typer.Option(metavar="RFC3339", help="Not before, as in 2026-01-31T12:00:00Z.")
+    ] = None,
+    delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Not before, from now: 90, 10m, 1h30m.")] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Tries after a failure. Default: 3.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")] = None,
+    wait: Annotated[
+        str | None, typer.Option(metavar="[SECONDS]", help="Wait for the end; exit 0 completed, 1 not, 3 still going.")
+    ] = None,
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+) -> int:
+    """Submit a job.
+
+    Example: taskd submit '{"url": "https://example.org"}' --task fetch --priority 10 --wait 60
+    """
+    fields: dict[str, Any] = {
+        "payload": read_payload(payload),
+        "task": task,
+        "queue": queue,
+        "priority": priority,
+        "dedupe_key": dedupe_key,
+        "schedule_at": schedule_at,
+        "delay": seconds(delay) if delay is not None else None,
+        "max_retries": max_retries,
+        "timeout": seconds(timeout) if timeout is not None else None,
+        "metadata": _metadata(metadata),
+    }
+    if schedule_at is not None and delay is not None:
+        raise typer.BadParameter("give either --schedule-at or --delay, not both")
+    limit = _wait_seconds(wait)
+    job = {name: value for name, value in fields.items() if value is not None or name == "payload"}
+    with options.connect(server) as client:
+        answer = client.submit(job)
+        if limit is None:
+            _show(answer, as_json=as_json)
+            return 0
+        if not as_json:
+            typer.echo(f"job {answer['id']} submitted, waiting for its end", err=True)
+        final = client.wait(answer["id"], None if math.isinf(limit) else limit)
+    _show(final, as_json=as_json)
+    return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
+
+
+def read_payload(text: str) -> Any:
+    """The payload that an argument stands for. Raises BadParameter for a file that cannot be read or is no UTF-8."""
+    try:
+        if text == "-":
+            text = sys.stdin.buffer.read().decode()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_bytes().decode()
+        text.encode()
+    except OSError as error:
+        raise typer.BadParameter(f"PAYLOAD: {text[1:]} cannot be read: {error.strerror}") from None
+    except UnicodeError:
+        raise typer.BadParameter("PAYLOAD: this is not UTF-8 text") from None
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> NoReturn:
+    """NaN and Infinity are no JSON, whatever the decoder thinks."""
+    raise ValueError(name)
+
+
+def _metadata(pairs: list[str] | None) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {pair!r}")
+        found[key] = value
+    return found or None
+
+
+def _wait_seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    return math.inf if text == FOREVER else seconds(text)
+
+
+def _show(job: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(job)
+        return
+    status = job.get("status", "submitted")
+    first = " (this dedupe key had been used: no new job was made)" if job.get("duplicate") else ""
+    typer.echo(f"job {job['id']} {status}{first}")
+    if "error" in job:
+        typer.echo(f"error: {job['error']}")
+    if status == "completed":
+        typer.echo(f"result: {output.brief(job.get('result'), 10_000)}")
