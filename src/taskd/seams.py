@@ -15,7 +15,9 @@ from uuid import UUID
 
 import msgspec
 
+from taskd.domain.band import Band, Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
+from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
 from taskd.domain.job import Counts, Job, JobFilter, JobSpec, QueueDepth, Submitted
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
@@ -106,8 +108,8 @@ class DueBatch(msgspec.Struct, frozen=True):
 class DueJobs(Protocol):
     """For the leader's dispatcher."""
 
-    async def dispatch(self, term: Term, credit: Mapping[str, int], ageing: float) -> DueBatch:
-        """pending -> queued for the best due jobs, at most `credit[queue]` of each queue. Raises NotLeader.
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+        """pending -> queued for the best due jobs, as many as the credit of their queue and band allows. Raises NotLeader.
 
         Best: by effective priority (priority plus one per `ageing` seconds of waiting), then schedule_at, then id.
         """
@@ -148,8 +150,11 @@ class Upkeep(Protocol):
 class Claims(Protocol):
     """For workers: the right to run, and its end."""
 
-    async def claim(self, session: Session, deliveries: Sequence[Delivery]) -> list[Claim]:
-        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over."""
+    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
+
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        """
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
@@ -215,8 +220,8 @@ class Transport(Protocol):
         """Announce dispatches, in their order."""
         ...
 
-    async def depths(self, queues: Collection[str]) -> dict[str, int]:
-        """How many announced and undecided entries each queue has."""
+    async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
+        """How many announced and undecided entries each queue and band has."""
         ...
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
@@ -236,7 +241,7 @@ class Transport(Protocol):
         ...
 
     async def publish_view(self, view: LeaderView, ttl: float) -> None:
-        """Tell workers what the leader sees, for `ttl` seconds."""
+        """Tell workers what the leader sees, for `ttl` seconds; a view of a later epoch stays."""
         ...
 
     async def view(self) -> LeaderView | None:
@@ -291,14 +296,6 @@ class Leader(msgspec.Struct, frozen=True):
     instance_id: str
     holder: UUID
     revision: int
-
-
-class Health(msgspec.Struct, frozen=True):
-    """A component's health; `since` is Unix seconds of the last change, `detail` says what is wrong."""
-
-    ok: bool
-    since: float
-    detail: str = ""
 
 
 class Lock(Protocol):

@@ -13,6 +13,10 @@ class ConfigurationError(TaskdError):
     """A setting that cannot be used: names the source, the key, and the mend."""
 
 
+class AccessDenied(ConfigurationError):
+    """A server answers but does not let us in: trying again does not help, other credentials do."""
+
+
 class Unavailable(TaskdError):
     """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same."""
 
@@ -27,6 +31,10 @@ class StoreUnavailable(Unavailable):
 
 class TransportUnavailable(Unavailable):
     """Redis did not answer in time."""
+
+
+class TransportAccessDenied(TransportUnavailable):
+    """Redis answers but does not let us in."""
 
 
 class CoordinatorUnavailable(Unavailable):

@@ -30,13 +30,17 @@ class PostgresClaims:
         self._claiming = claiming
         self._settling = settling
 
-    async def claim(self, session: Session, deliveries: Sequence[Delivery]) -> list[Claim]:
-        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over."""
+    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
+
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        """
         ordered = sorted(deliveries, key=lambda d: d.job_id)
         parameters = {
             "session": session.id,
             "ids": int_array(d.job_id for d in ordered),
             "seqs": int_array(d.seq for d in ordered),
+            "again": again,
         }
         rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
+from taskd.domain.band import Credit
 from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import NotLeader
 from taskd.seams import DueBatch
@@ -23,11 +24,12 @@ class PostgresDueJobs:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def dispatch(self, term: Term, credit: Mapping[str, int], ageing: float) -> DueBatch:
-        """pending -> queued for the best due jobs, at most `credit[queue]` of each queue. Raises NotLeader."""
-        demand = msgspec.json.encode([{"queue": queue, "credit": n} for queue, n in credit.items()]).decode()
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+        """pending -> queued for the best due jobs, as far as the credit goes. Raises NotLeader."""
+        demand = [{"queue": c.queue, "low": c.band.low, "high": c.band.high, "credit": c.jobs} for c in credit]
+        document = msgspec.json.encode(demand).decode()
         rows = await self._lane.fetch(
-            DISPATCH, {"epoch": term.epoch, "holder": term.holder, "credit": demand, "ageing": ageing}
+            DISPATCH, {"epoch": term.epoch, "holder": term.holder, "credit": document, "ageing": ageing}
         )
         held, next_due = rows[0][:2]
         if not held:

@@ -13,9 +13,18 @@ from typing import NamedTuple
 
 import psycopg
 
-from taskd.domain.errors import SchemaMismatch, StoreUnavailable
+from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
 
 _LOCK = 7_461_736_364  # any number, as long as every taskd uses the same one
+
+#: What PostgreSQL says while connecting when waiting will not help; a failed connection carries no SQLSTATE.
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+)
 
 _PREPARE = """
     CREATE SCHEMA IF NOT EXISTS taskd;
@@ -80,8 +89,13 @@ def pending(dsn: str) -> list[str]:
 def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate")
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(f"POSTGRES_DSN is no connection string: {str(error).strip()}") from None
     except psycopg.Error as error:
-        raise StoreUnavailable(f"PostgreSQL: {str(error).strip().splitlines()[0]}") from error
+        line = str(error).strip().splitlines()[0]
+        if any(sign in line for sign in _REFUSALS):
+            raise AccessDenied(f"PostgreSQL does not let us in ({line}): check POSTGRES_DSN") from None
+        raise StoreUnavailable(f"PostgreSQL: {line}") from error
 
 
 def _missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:

@@ -19,7 +19,7 @@ RESIGN = statement("resign_term")
 LOCK_PATIENCE = "-c lock_timeout=500ms"
 
 
-def leader_name(holder: UUID) -> str:
+def leader_name(holder: object) -> str:
     """The application_name of everything that writes as leader: evict.sql finds a paused predecessor by it."""
     return f"taskd:leader:{holder}"
 

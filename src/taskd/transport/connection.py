@@ -21,7 +21,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from taskd.domain.errors import ConfigurationError, TransportUnavailable
+from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
 
 
 def connect(url: str, *, deadline: float) -> Redis:
@@ -54,7 +54,7 @@ async def translated(doing: str) -> AsyncIterator[None]:
     try:
         yield
     except (AuthenticationError, NoPermissionError) as error:
-        raise TransportUnavailable(f"Redis refuses these credentials ({error}): check REDIS_URL") from error
+        raise TransportAccessDenied(f"Redis does not let us in ({error}): check REDIS_URL") from error
     except OutOfMemoryError as error:
         raise TransportUnavailable(f"Redis is out of memory ({doing}): raise maxmemory") from error
     except ReadOnlyError as error:

@@ -1,6 +1,6 @@
 """The key schema. PREFIX is REDIS_STREAM_NAME (`jobs`).
 
-    PREFIX:{QUEUE}:BAND     stream    entries of one queue and band of priorities; read high band first
+    PREFIX:{QUEUE}:LOW      stream    entries of one queue and one band of priorities (LOW is its lowest); read high to low
     PREFIX:incarnation      string    a random id; gone or changed: Redis lost its memory
     PREFIX:leader           string    LeaderView as JSON, with a time to live
     PREFIX:wake             channel   "there may be work to dispatch"
@@ -12,13 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Four bands: priorities 75-100, 50-74, 25-49, 0-24.
-BANDS = (3, 2, 1, 0)
-
-
-def band(priority: int) -> int:
-    """The band of a priority (0-100)."""
-    return min(priority // 25, BANDS[0])
+from taskd.domain.band import BANDS, Band
 
 
 class Keys:
@@ -30,9 +24,9 @@ class Keys:
         self.view = f"{prefix}:leader"
         self.wake = f"{prefix}:wake"
 
-    def stream(self, queue: str, band: int) -> str:
+    def stream(self, queue: str, band: Band) -> str:
         """The stream of one queue and band."""
-        return f"{self._prefix}:{{{queue}}}:{band}"
+        return f"{self._prefix}:{{{queue}}}:{band.low}"
 
     def streams(self, queues: Iterable[str]) -> list[str]:
         """The streams of these queues, urgent bands first."""

@@ -11,13 +11,14 @@ from uuid import uuid4
 import msgspec
 from redis.exceptions import ResponseError
 
+from taskd.domain.band import BANDS, Band, band_of
 from taskd.domain.claim import Delivery, Dispatch
 from taskd.domain.errors import TransportUnavailable
 from taskd.runtime.log import logger
 from taskd.seams import LeaderView
 from taskd.settings import Redis as RedisSettings
 from taskd.transport.connection import connect, translated
-from taskd.transport.keys import BANDS, Keys, band
+from taskd.transport.keys import Keys
 from taskd.transport.wire import decode, encode
 
 T = TypeVar("T")
@@ -69,25 +70,23 @@ class RedisTransport:
         streams: dict[str, int] = {}
         arguments: list[str | int] = []
         for dispatch in dispatches:
-            key = self._keys.stream(dispatch.queue, band(dispatch.priority))
+            key = self._keys.stream(dispatch.queue, band_of(dispatch.priority))
             index = streams.setdefault(key, len(streams) + 1)
             arguments += (index, encode(dispatch.job_id, dispatch.seq))
         await self._run("ring", list(streams), arguments)
 
-    async def depths(self, queues: Collection[str]) -> dict[str, int]:
-        """How many announced and undecided entries each queue has."""
-        names = list(queues)
+    async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
+        """How many announced and undecided entries each queue and band has."""
+        places = [(queue, band) for queue in queues for band in BANDS]
         async with translated("xlen"), self._client.pipeline(transaction=False) as pipe:
-            for queue in names:
-                for level in BANDS:
-                    pipe.xlen(self._keys.stream(queue, level))
+            for queue, band in places:
+                pipe.xlen(self._keys.stream(queue, band))
             lengths = await pipe.execute()
-        width = len(BANDS)
-        return {queue: sum(lengths[i * width : (i + 1) * width]) for i, queue in enumerate(names)}
+        return dict(zip(places, lengths, strict=True))
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
-        streams = {self._keys.stream(d.queue, band(d.priority)) for d in dispatches}
+        streams = {self._keys.stream(d.queue, band_of(d.priority)) for d in dispatches}
         alive = set(await self._run("survey", sorted(streams), [self._group]))
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
 
@@ -127,9 +126,8 @@ class RedisTransport:
                 await listener.aclose()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
     async def publish_view(self, view: LeaderView, ttl: float) -> None:
-        """Tell workers what the leader sees, for `ttl` seconds."""
-        async with translated("leader view"):
-            await self._client.set(self._keys.view, msgspec.json.encode(view), px=int(ttl * 1000))
+        """Tell workers what the leader sees, for `ttl` seconds; a view of a later epoch stays."""
+        await self._run("publish_view", [self._keys.view], [msgspec.json.encode(view), view.epoch, int(ttl * 1000)])
 
     async def view(self) -> LeaderView | None:
         """What the leader published, or None if that has run out."""

@@ -14,5 +14,16 @@ WITH alive AS MATERIALIZED (
     FROM offered WHERE j.ctid = offered.tid AND EXISTS (SELECT FROM alive)
     RETURNING j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.started_at, j.timeout,
               j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+), ours AS (
+    -- What an earlier try claimed whose answer was lost.
+    SELECT o.* FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
+    CROSS JOIN LATERAL (
+        SELECT j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.started_at, j.timeout,
+               j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+        FROM taskd.jobs j
+        WHERE j.id = u.id AND j.status || '' = 'running' AND j.dispatch_seq = u.seq AND j.session_id = %(session)s
+        OFFSET 0) o
+    WHERE %(again)s
 )
-SELECT (SELECT count(*) FROM alive), claimed.* FROM (VALUES (1)) AS always (one) LEFT JOIN claimed ON true
+SELECT (SELECT count(*) FROM alive), c.*
+FROM (VALUES (1)) AS always (one) LEFT JOIN (SELECT * FROM claimed UNION ALL SELECT * FROM ours) c ON true

@@ -3,15 +3,17 @@
 WITH RECURSIVE term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), demand AS MATERIALIZED (
-    SELECT queue, credit FROM json_to_recordset(%(credit)s::json) AS d (queue text, credit int)
+    SELECT queue, low, high, credit FROM json_to_recordset(%(credit)s::json) AS d (queue text, low int, high int, credit int)
 ), levels AS (
-    SELECT d.queue, d.credit, (
-        SELECT j.priority FROM taskd.jobs j WHERE j.status = 'pending' AND j.queue = d.queue
+    SELECT d.queue, d.low, d.credit, (
+        SELECT j.priority FROM taskd.jobs j
+        WHERE j.status = 'pending' AND j.queue = d.queue AND j.priority BETWEEN d.low AND d.high
         ORDER BY j.priority DESC LIMIT 1) AS priority
     FROM demand d
     UNION ALL
-    SELECT l.queue, l.credit, (
-        SELECT j.priority FROM taskd.jobs j WHERE j.status = 'pending' AND j.queue = l.queue AND j.priority < l.priority
+    SELECT l.queue, l.low, l.credit, (
+        SELECT j.priority FROM taskd.jobs j
+        WHERE j.status = 'pending' AND j.queue = l.queue AND j.priority >= l.low AND j.priority < l.priority
         ORDER BY j.priority DESC LIMIT 1)
     FROM levels l WHERE l.priority IS NOT NULL
 ), heads AS (

@@ -1,0 +1,297 @@
+"""The one place that joins seams to implementations: what a scheduler and a worker are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import tenacity
+
+from taskd.api import build as build_api
+from taskd.coordination.coordinator import EtcdCoordinator
+from taskd.domain.errors import (
+    AccessDenied,
+    SchemaMismatch,
+    StoreUnavailable,
+    TransportAccessDenied,
+    TransportUnavailable,
+)
+from taskd.runtime import log
+from taskd.runtime.host import this_process
+from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
+from taskd.runtime.outage import Outage
+from taskd.runtime.serve import serving
+from taskd.scheduler.dispatcher import Dispatcher
+from taskd.scheduler.fleet import Fleet
+from taskd.scheduler.leadership import Leadership
+from taskd.scheduler.reaper import Reaper
+from taskd.scheduler.reofferer import Reofferer
+from taskd.scheduler.role import Doorbell, SchedulerRole
+from taskd.seams import Coordinator, Member, Transport
+from taskd.settings import Settings
+from taskd.store.claims import PostgresClaims
+from taskd.store.due import PostgresDueJobs
+from taskd.store.intake import PostgresIntake
+from taskd.store.lane import ONE_PLAN, Lane, Lanes
+from taskd.store.migrations import migrate as apply_migrations
+from taskd.store.migrations import pending as pending_migrations
+from taskd.store.overview import PostgresOverview
+from taskd.store.sessions import PostgresSessions
+from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.upkeep import PostgresUpkeep
+from taskd.transport.stream import RedisTransport
+from taskd.worker.attempt import Attempts
+from taskd.worker.executors import Executors
+from taskd.worker.fetcher import Fetcher
+from taskd.worker.http import build as build_worker_http
+from taskd.worker.renewer import Renewer
+from taskd.worker.role import WorkerRole
+
+#: Seconds between refreshes of a scheduler's figures in the registry.
+REPORT_EVERY = 3.0
+#: The most executor processes that are started unless the configuration asks for more.
+MOST_PROCESSES = 4
+
+
+def run_scheduler(settings: Settings, *, migrate: bool = False) -> int:
+    """Run a scheduler until SIGTERM or SIGINT; its exit status. Raises TaskdError for what the user must mend."""
+    return run(_scheduler(settings, migrate))
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; its exit status. Raises TaskdError for what the user must mend."""
+    return run(_worker(settings))
+
+
+async def _scheduler(settings: Settings, migrate: bool) -> int:
+    name = instance_name(settings.scheduler.instance_id)
+    log.configure(settings.log, role="scheduler", instance=name)
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        postgres, redis = Outage("PostgreSQL"), Outage("Redis")
+        transport = RedisTransport(settings.redis)
+        stack.push_async_callback(transport.close)
+        await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
+        if stop.is_set():
+            return 0
+        coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
+        role, intake, overview = _assemble_scheduler(settings, name, stack, transport, coordinator, postgres, redis)
+        api = build_api(intake, overview, coordinator, role, settings.http)
+        address = await stack.enter_async_context(
+            serving(api, settings.http.addr, setting="--http-addr or HTTP_ADDR", grace=settings.http.shutdown_grace)
+        )
+        began, host, incarnation = time.time(), this_process(), uuid4()
+
+        def member() -> Member:
+            return Member(
+                kind="scheduler",
+                id=name,
+                incarnation=incarnation,
+                address=address,
+                host=host.name,
+                pid=host.pid,
+                started_at=began,
+                stats=role.stats(),
+            )
+
+        async with coordinator.register(member, REPORT_EVERY):
+            log.logger().info("serving", address=address)
+            await role.run(stop)
+    return 0
+
+
+def _assemble_scheduler(
+    settings: Settings,
+    name: str,
+    stack: AsyncExitStack,
+    transport: Transport,
+    coordinator: Coordinator,
+    postgres: Outage,
+    redis: Outage,
+) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview]:
+    holder, bell = uuid4(), asyncio.Event()
+    lane = _Lanes(settings, stack, name)
+    overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
+    fleet = Fleet(overview, coordinator, every=2.0, changed=bell)
+    due = PostgresDueJobs(lane.leader(holder, ONE_PLAN))
+    dispatcher = Dispatcher(due, transport, fleet, settings.scheduler, bell=bell, redis=redis)
+    leadership = Leadership(
+        PostgresTerms(lane.leader(holder, LOCK_PATIENCE)),
+        coordinator,
+        settings.scheduler,
+        instance_id=name,
+        holder=holder,
+        postgres=postgres,
+        dispatched=lambda: dispatcher.dispatched,
+    )
+    upkeep = PostgresUpkeep(lane.leader(holder, ONE_PLAN))
+    role = SchedulerRole(
+        instance_id=name,
+        overview=overview,
+        transport=transport,
+        coordinator=coordinator,
+        postgres=postgres,
+        redis=redis,
+        bell=bell,
+        fleet=fleet,
+        leadership=leadership,
+        dispatcher=dispatcher,
+        reofferer=Reofferer(
+            due, transport, after=settings.scheduler.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
+        ),
+        reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
+    )
+    intake = PostgresIntake(
+        lane.one("intake"),
+        lane.one("bulk"),
+        deadline=settings.postgres.deadline,
+        stored=Doorbell(transport, bell, lambda: role.term is not None),
+    )
+    return role, intake, overview
+
+
+async def _worker(settings: Settings) -> int:
+    worker_id = instance_name(settings.worker.id)
+    log.configure(settings.log, role="worker", worker=worker_id)
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        postgres, redis = Outage("PostgreSQL"), Outage("Redis")
+        transport = RedisTransport(settings.redis, consumer=worker_id)
+        stack.push_async_callback(transport.close)
+        attempts, executors, role = await _assemble_worker(settings, worker_id, stack, transport, postgres, redis)
+        if settings.worker.http_addr:
+            role.address = await stack.enter_async_context(
+                serving(
+                    build_worker_http(role),
+                    settings.worker.http_addr,
+                    setting="--http-addr or WORKER_HTTP_ADDR",
+                    grace=1.0,
+                )
+            )
+        attempts.attach(executors)
+        await executors.start()
+        stack.push_async_callback(executors.close)
+        await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
+        await role.run(stop)
+    return 0
+
+
+async def _assemble_worker(
+    settings: Settings, worker_id: str, stack: AsyncExitStack, transport: Transport, postgres: Outage, redis: Outage
+) -> tuple[Attempts, Executors, WorkerRole]:
+    own = settings.worker
+    queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
+    lane = _Lanes(settings, stack, worker_id)
+    claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
+    sessions = PostgresSessions(lane.one("session", ONE_PLAN))
+    attempts = Attempts(claims, transport, worker_id=worker_id, slots=own.concurrency)
+    executors = Executors(
+        app=own.app,
+        processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
+        slots=own.concurrency,
+        worker_id=worker_id,
+        stop_grace=own.stop_grace,
+        max_result_bytes=own.max_result_bytes,
+        max_error_bytes=own.max_error_bytes,
+        on_end=attempts.ended,
+    )
+    coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
+    role = WorkerRole(
+        worker_id=worker_id,
+        settings=own,
+        queues=queues,
+        sessions=sessions,
+        transport=transport,
+        coordinator=coordinator,
+        attempts=attempts,
+        executors=executors,
+        fetcher=Fetcher(transport, attempts, executors, own, redis=redis),
+        renewer=Renewer(sessions, transport, attempts, executors, own, postgres=postgres),
+        postgres=postgres,
+        redis=redis,
+    )
+    return attempts, executors, role
+
+
+class _Lanes:
+    """Makes one process's connections to PostgreSQL and sees to their end."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack, instance: str) -> None:
+        self._settings = settings.postgres
+        self._stack = stack
+        self._instance = instance[:40]
+
+    def one(self, duty: str, options: str = "") -> Lane:
+        """A lane for one duty."""
+        return self._kept(f"taskd:{duty}:{self._instance}", options)
+
+    def leader(self, holder: object, options: str) -> Lane:
+        """A lane for what only the leader does, named so that a successor can find it."""
+        return self._kept(leader_name(holder), options)
+
+    def several(self, duty: str, size: int) -> Lanes:
+        """A few lanes for one duty."""
+        deadline = self._settings.deadline
+        lanes = Lanes(self._settings.dsn, name=f"taskd:{duty}:{self._instance}", deadline=deadline, size=size)
+        self._stack.push_async_callback(lanes.close)
+        return lanes
+
+    def _kept(self, name: str, options: str) -> Lane:
+        lane = Lane(self._settings.dsn, name=name, deadline=self._settings.deadline, options=options)
+        self._stack.push_async_callback(lane.close)
+        return lane
+
+
+async def _check_servers(
+    settings: Settings,
+    transport: RedisTransport,
+    stop: asyncio.Event,
+    postgres: Outage,
+    redis: Outage,
+    *,
+    migrate: bool,
+) -> None:
+    """Wait for PostgreSQL with a schema that fits, saying what is missing; look at Redis once, and go on without it.
+
+    Raises SchemaMismatch, AccessDenied or ConfigurationError: what waiting does not mend.
+    """
+    waiting = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
+        wait=tenacity.wait_exponential_jitter(initial=0.2, max=2.0),
+        before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
+        sleep=lambda seconds: _sleep_unless(stop, seconds),
+        reraise=True,
+    )
+    try:
+        await waiting(_check_schema, settings.postgres.dsn, migrate)
+    except StoreUnavailable:
+        return  # asked to stop before PostgreSQL came
+    postgres.up()
+    try:
+        policy = await transport.policy()
+    except TransportAccessDenied as error:
+        raise AccessDenied(str(error)) from None
+    except TransportUnavailable as error:
+        redis.down(error)
+    else:
+        if policy not in ("noeviction", ""):
+            log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
+
+
+async def _check_schema(dsn: str, migrate: bool) -> None:
+    if migrate:
+        await asyncio.to_thread(apply_migrations, dsn)
+    missing = await asyncio.to_thread(pending_migrations, dsn)
+    if missing:
+        raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
+
+
+async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,55 @@
+"""Which process this is, and whether another one on this machine is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from taskd.domain.claim import Host
+
+
+def this_process() -> Host:
+    """This process, precise enough that a recycled pid is not taken for it."""
+    return Host(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()))
+
+
+def certainly_gone(host: Host) -> bool:
+    """True only if that process ran on this machine and runs no more; a process elsewhere cannot be judged."""
+    here = this_process()
+    if host.name != here.name:
+        return False
+    if host.boot != here.boot:
+        # The same machine after a reboot; or another container with the same name, whose processes we cannot see.
+        return host.boot.partition("/")[0] != here.boot.partition("/")[0]
+    return _started(host.pid) != host.started
+
+
+def _boot() -> str:
+    """The boot id and the pid namespace, where the system tells (Linux); else empty."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 where the system does not tell, -1 if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return _probe(pid)
+    return -1 if fields[0] in "ZX" else int(fields[19])
+
+
+def _probe(pid: int) -> int:
+    if Path("/proc/self/stat").exists():
+        return -1
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return -1
+    except PermissionError:
+        return 0
+    return 0

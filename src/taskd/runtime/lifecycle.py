@@ -1,0 +1,42 @@
+"""A process's life: signals -> quiet -> drain -> stop. A second signal ends it without draining."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from taskd.runtime.log import logger
+
+
+def instance_name(configured: str) -> str:
+    """The configured name, or host-pid."""
+    return configured or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked(name: str) -> None:
+        if stop.is_set():
+            logger().warning("asked to stop again: ending without draining", signal=name)
+            os._exit(130)
+        logger().info("stopping", signal=name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked, number.name)
+    return stop
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a process's main coroutine on a fresh uvloop; its exit status."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

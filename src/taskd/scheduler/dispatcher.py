@@ -1,0 +1,117 @@
+"""Moves due jobs to workers: pending -> queued in PostgreSQL, then an entry in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from taskd.domain.band import BANDS, Credit
+from taskd.domain.claim import Term
+from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.runtime.outage import Outage
+from taskd.scheduler.credit import Creditor
+from taskd.scheduler.fleet import Fleet
+from taskd.seams import DueBatch, DueJobs, Transport
+from taskd.settings import Scheduler
+
+#: Seconds between looks while there is more work than credit: the shortest, and the longest if nothing moves.
+BRISK, CALM = 0.005, 0.1
+#: Seconds between tries while a server is away.
+OUTAGE = 0.25
+
+
+class Dispatcher:
+    """1. Ask Redis how much room there is. 2. Move that many of the best due jobs. 3. Ring. 4. Wait for a reason to look again.
+
+    `ringing` is held from the commit to the end of the ring: whoever looks for lost entries waits for it.
+    """
+
+    def __init__(
+        self,
+        due: DueJobs,
+        transport: Transport,
+        fleet: Fleet,
+        settings: Scheduler,
+        *,
+        bell: asyncio.Event,
+        redis: Outage,
+    ) -> None:
+        self._due = due
+        self._transport = transport
+        self._fleet = fleet
+        self._settings = settings
+        self._bell = bell
+        self._redis = redis
+        self._creditor = Creditor(seconds=settings.credit_seconds, most=settings.batch)
+        self._pause = BRISK
+        self._look_at = 0.0
+        self._backlog: set[str] = set()
+        self.ringing = asyncio.Lock()
+        self.dispatched = 0
+        self.on_lost_ring: Callable[[], None] = lambda: None
+
+    async def run(self, term: Term) -> None:
+        """Dispatch until cancelled. Raises NotLeader when the term is over."""
+        while True:
+            try:
+                pause = await self._round(term)
+            except StoreUnavailable:
+                pause = OUTAGE  # the renewal meets the same outage and tells of it
+            except TransportUnavailable as error:
+                self._redis.down(error)
+                pause = OUTAGE
+            await self._rest(pause)
+
+    async def _round(self, term: Term) -> float:
+        """One look; the seconds until the next."""
+        rung = self._bell.is_set() or time.monotonic() >= self._look_at
+        self._bell.clear()
+        slots = self._fleet.slots
+        if not slots:
+            return self._settings.poll
+        depths = await self._transport.depths(slots)
+        self._redis.up()
+        credits_ = self._creditor.credits(slots, depths)
+        ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
+        useful = credits_ if rung else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]
+        if not useful and not rung:
+            self._pause = min(CALM, self._pause * 1.5)
+            return min(self._pause, self._until_look())
+        batch = await self._dispatch(term, useful)
+        sent = Counter(d.queue for d in batch.dispatches)
+        # A queue whose ordinary credit is spent may have more waiting; any other has nothing more that is due.
+        asked = {credit.queue for credit in useful} if not rung else set(slots)
+        self._backlog -= asked
+        self._backlog |= {queue for queue in asked if sent[queue] >= ordinary.get(queue, 0)}
+        if rung:
+            self._look_at = time.monotonic() + self._settings.poll
+        if batch.next_due is not None:
+            self._look_at = min(self._look_at, time.monotonic() + max(0.0, batch.next_due))
+        self._pause = BRISK
+        return min(BRISK, self._until_look()) if self._backlog else self._until_look()
+
+    def _until_look(self) -> float:
+        return max(0.0, self._look_at - time.monotonic())
+
+    async def _dispatch(self, term: Term, credits_: list[Credit]) -> DueBatch:
+        async with self.ringing:
+            batch = await self._due.dispatch(term, credits_, self._settings.ageing)
+            if batch.dispatches:
+                self.dispatched += len(batch.dispatches)
+                for queue, jobs in Counter(d.queue for d in batch.dispatches).items():
+                    self._creditor.announced(queue, jobs)
+                try:
+                    await self._transport.ring(batch.dispatches)
+                except TransportUnavailable:
+                    self.on_lost_ring()
+                    raise
+        return batch
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,52 @@
+"""Who can run jobs: the live workers' slots, queue by queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+from taskd.domain.errors import StoreUnavailable
+from taskd.seams import Coordinator, Overview
+
+
+class Fleet:
+    """Slots per queue, from the workers' sessions in PostgreSQL: who has none there could not claim anyway.
+
+    1. Look every `every` seconds. 2. Look at once when etcd's registry shows a change. 3. Tell the dispatcher.
+    """
+
+    def __init__(self, overview: Overview, coordinator: Coordinator, *, every: float, changed: asyncio.Event) -> None:
+        self._overview = overview
+        self._coordinator = coordinator
+        self._every = every
+        self._changed = changed
+        self._slots: Counter[str] = Counter()
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """The live slots of each queue that somebody serves."""
+        return self._slots
+
+    async def run(self) -> None:
+        """Keep looking until cancelled."""
+        while True:
+            await self._look()
+            try:
+                async with asyncio.timeout(self._every):
+                    await self._coordinator.changed()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        slots: Counter[str] = Counter()
+        try:
+            sessions = await self._overview.sessions()
+        except StoreUnavailable:
+            return  # the renewal meets the same outage and tells of it
+        for session in sessions:
+            for queue in session.queues:
+                slots[queue] += session.slots
+        if slots != self._slots:
+            self._slots = slots
+            self._changed.set()

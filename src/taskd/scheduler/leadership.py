@@ -1,0 +1,140 @@
+"""Winning, keeping and losing the right to dispatch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.runtime.log import logger
+from taskd.runtime.outage import Outage
+from taskd.seams import Campaign, Coordinator, Terms
+from taskd.settings import Scheduler
+
+#: Seconds between looks of a candidate that has a reason to hope.
+EVERY = 0.5
+
+Reign = Callable[[Term], Awaitable[None]]
+
+
+class Leadership:
+    """1. Stand for election while PostgreSQL answers. 2. Take the next epoch. 3. Reign: renew, watch etcd. 4. Resign.
+
+    A term ends when PostgreSQL shows a newer epoch, when etcd shows another holder, or after `leader_stale` seconds without a
+    commit. It does not end because etcd is away.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        coordinator: Coordinator,
+        settings: Scheduler,
+        *,
+        instance_id: str,
+        holder: UUID,
+        postgres: Outage,
+        dispatched: Callable[[], int],
+    ) -> None:
+        self._terms = terms
+        self._coordinator = coordinator
+        self._settings = settings
+        self._instance_id = instance_id
+        self._holder = holder
+        self._postgres = postgres
+        self._dispatched = dispatched
+        self._counted = 0
+        self.term: Term | None = None
+        self.last_epoch = 0
+        self.terms_held = 0
+
+    async def run(self, reign: Reign) -> None:
+        """Lead whenever possible, until cancelled; `reign` does the duties of one term."""
+        while True:
+            if not self._postgres.health.ok:
+                await asyncio.sleep(EVERY)
+                continue
+            async with self._coordinator.campaign(self._instance_id, self._holder) as campaign:
+                term = await self._acquire(campaign)
+                if term is not None:
+                    await self._hold(term, reign)
+
+    async def _acquire(self, campaign: Campaign) -> Term | None:
+        """Wait until leadership is ours; None when PostgreSQL went away, so that the candidacy must be withdrawn."""
+        while self._postgres.health.ok:
+            hopeful = campaign.won is not None or not self._coordinator.health.ok
+            try:
+                term = await self._try(campaign.won) if hopeful else None
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+                return None
+            if term is not None:
+                return term
+            await _first(self._coordinator.changed(), EVERY if hopeful else self._settings.leader_renew)
+        return None
+
+    async def _try(self, revision: int | None) -> Term | None:
+        row = await self._terms.current()
+        stale = row.age > self._settings.leader_stale
+        if not stale and (revision is None or revision <= row.etcd_revision):
+            return None
+        return await self._terms.take_over(self._holder, self._instance_id, revision, self._settings.leader_stale)
+
+    async def _hold(self, term: Term, reign: Reign) -> None:
+        self.term, self.last_epoch = term, term.epoch
+        self.terms_held += 1
+        self._counted = self._dispatched()
+        logger().info("leading", epoch=term.epoch)
+        try:
+            async with asyncio.TaskGroup() as duties:
+                duties.create_task(self._renew(term))
+                duties.create_task(self._watch())
+                duties.create_task(_duty(reign, term))
+        except* NotLeader as over:
+            logger().warning("no longer leading", epoch=term.epoch, reason=str(over.exceptions[0]))
+        finally:
+            self.term = None
+            await self._resign(term)
+
+    async def _renew(self, term: Term) -> None:
+        committed = time.monotonic()
+        while True:
+            await asyncio.sleep(self._settings.leader_renew)
+            dispatched = self._dispatched()
+            try:
+                await self._terms.renew(term, dispatched - self._counted)
+                self._counted, committed = dispatched, time.monotonic()
+                self._postgres.up()
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+                silent = time.monotonic() - committed
+                if silent > self._settings.leader_stale:
+                    raise NotLeader(f"nothing could be committed for {silent:.0f} s") from None
+
+    async def _watch(self) -> None:
+        """End the term as soon as etcd shows another holder; its absence shows nothing."""
+        while True:
+            leader = self._coordinator.leader
+            if leader is not None and leader.holder != self._holder:
+                raise NotLeader(f"etcd shows {leader.instance_id} as leader")
+            await self._coordinator.changed()
+
+    async def _resign(self, term: Term) -> None:
+        try:
+            await self._terms.resign(term)
+        except StoreUnavailable:
+            logger().info("could not resign in PostgreSQL: the term runs out by itself", epoch=term.epoch)
+
+
+async def _duty(reign: Reign, term: Term) -> None:
+    await reign(term)
+
+
+async def _first(event: Awaitable[None], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event
+    except TimeoutError:
+        return

@@ -1,0 +1,179 @@
+"""One attempt's way: claim -> execute -> settle, always as a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from taskd.domain.claim import Claim, Delivery, Session
+from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
+from taskd.domain.outcome import Completed, Failed, Outcome
+from taskd.domain.retry import Again, decide
+from taskd.runtime.log import logger
+from taskd.seams import Claims, Order, Settlement, Transport
+from taskd.worker.executors import Executors
+
+#: The most endings in one settle statement.
+BATCH = 500
+#: Seconds between tries while PostgreSQL is away.
+OUTAGE = 0.25
+
+
+class Attempts:
+    """What this worker has claimed and not yet settled. Results wait here while PostgreSQL is away.
+
+    They are bounded: nothing new is claimed while more endings wait than the worker has slots, or one batch.
+    """
+
+    def __init__(self, claims: Claims, transport: Transport, *, worker_id: str, slots: int) -> None:
+        self._claims = claims
+        self._transport = transport
+        self._worker_id = worker_id
+        self._bound = max(slots, BATCH)
+        self._executors: Executors | None = None
+        self._running: dict[tuple[int, int], tuple[Claim, float]] = {}
+        self._endings: deque[tuple[Settlement, float]] = deque()
+        self._ended = asyncio.Event()
+        self._fewer = asyncio.Event()
+        self._settling: set[tuple[int, int]] = set()
+        self.tallies: Counter[str] = Counter()
+
+    def attach(self, executors: Executors) -> None:
+        """Where the attempts run; its `on_end` is `ended`."""
+        self._executors = executors
+
+    @property
+    def running(self) -> list[tuple[int, int]]:
+        """The (job_id, attempt) of what user code is running now."""
+        return list(self._running)
+
+    @property
+    def open(self) -> int:
+        """How many claims are not settled yet."""
+        return len(self._running) + len(self._endings) + len(self._settling)
+
+    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
+        """Claim the deliveries and begin those that were won. Raises SessionLost, StoreUnavailable."""
+        assert self._executors is not None
+        claims = await self._claims.claim(session, deliveries, again=again)
+        now = time.monotonic()
+        won = [claim for claim in claims if not (again and self._knows(_key(claim)))]
+        self._running.update({_key(claim): (claim, now) for claim in won})
+        self._executors.begin([self._order(claim) for claim in won])
+
+    def _knows(self, key: tuple[int, int]) -> bool:
+        return key in self._running or key in self._settling or any(_key(s.claim) == key for s, _ in self._endings)
+
+    def ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:
+        """The executors' report: these attempts' user code has stopped."""
+        now = time.monotonic()
+        for job_id, attempt, outcome in endings:
+            claim, began = self._running.pop((job_id, attempt), (None, 0.0))
+            if claim is not None:
+                verdict = decide(outcome, claim.policy, claim.record)
+                self._endings.append((Settlement(claim, outcome, verdict), now - began))
+        self._ended.set()
+
+    async def caught_up(self) -> None:
+        """Return when few enough endings wait to be settled."""
+        while len(self._endings) + len(self._settling) > self._bound:
+            self._fewer.clear()
+            await self._fewer.wait()
+
+    async def idle(self) -> None:
+        """Return when every claim is settled."""
+        while self.open:
+            self._fewer.clear()
+            await self._fewer.wait()
+
+    async def settle(self) -> None:
+        """Settle what ends, until cancelled. A batch that PostgreSQL did not take is kept and tried again."""
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            while self._endings:
+                batch = [self._endings.popleft() for _ in range(min(BATCH, len(self._endings)))]
+                self._settling = {_key(settlement.claim) for settlement, _ in batch}
+                await self._settle(batch)
+                self._settling = set()
+                self._fewer.set()
+
+    async def _settle(self, batch: Sequence[tuple[Settlement, float]]) -> None:
+        settled, unknown = await self._record([settlement for settlement, _ in batch])
+        for settlement, seconds in batch:
+            self._tell(settlement, seconds, ours=_key(settlement.claim) in settled, unknown=unknown)
+        if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
+            try:
+                await self._transport.wake()
+            except TransportUnavailable:
+                return  # the leader's slow poll finds the retry
+
+    async def _record(self, settlements: Sequence[Settlement]) -> tuple[set[tuple[int, int]], bool]:
+        """Settle, whatever it takes; also tells whether an earlier try's answer was lost ("not ours" may then be our doing)."""
+        unknown = False
+        while True:
+            try:
+                return await self._claims.settle(settlements), unknown
+            except StoreUnavailable as error:
+                unknown |= error.outcome_unknown
+                await asyncio.sleep(OUTAGE)
+            except Rejected as error:
+                return await self._isolate(settlements, error), unknown
+
+    async def _isolate(self, settlements: Sequence[Settlement], error: Rejected) -> set[tuple[int, int]]:
+        """PostgreSQL refuses one of these results: halve the batch until it stands alone, and fail that one."""
+        if len(settlements) > 1:
+            middle = len(settlements) // 2
+            first, _ = await self._record(settlements[:middle])
+            second, _ = await self._record(settlements[middle:])
+            return first | second
+        claim = settlements[0].claim
+        outcome = Failed(f"PostgreSQL does not accept this result: {error}", permanent=True)
+        recorded, _ = await self._record([Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))])
+        return recorded
+
+    def _tell(self, settlement: Settlement, seconds: float, *, ours: bool, unknown: bool) -> None:
+        """The canonical line of an attempt."""
+        claim, outcome = settlement.claim, settlement.outcome
+        name = str(outcome.__struct_config__.tag)
+        line = {
+            "job": claim.job_id,
+            "attempt": claim.attempt,
+            "task": claim.task,
+            "queue": claim.queue,
+            "outcome": name,
+            "run_seconds": round(seconds, 4),
+        }
+        if not ours and not unknown:
+            self.tallies["fenced"] += 1
+            logger().warning("attempt fenced off: the claim had been lost", **line)
+            return
+        self.tallies[name] += 1
+        if isinstance(outcome, Completed):
+            logger().info("attempt ended", **line)
+        else:
+            again = isinstance(settlement.verdict, Again)
+            logger().warning("attempt ended", **line, again=again, error=getattr(outcome, "error", None))
+
+    def _order(self, claim: Claim) -> Order:
+        return Order(
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            task=claim.task,
+            queue=claim.queue,
+            priority=claim.priority,
+            payload=bytes(claim.payload),
+            created_at=claim.created_at,
+            schedule_at=claim.schedule_at,
+            timeout=claim.timeout,
+            metadata=claim.metadata,
+            max_retries=claim.policy.max_retries,
+            failures=claim.record.failures,
+            worker_id=self._worker_id,
+        )
+
+
+def _key(claim: Claim) -> tuple[int, int]:
+    return claim.job_id, claim.attempt

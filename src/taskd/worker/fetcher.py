@@ -1,0 +1,107 @@
+"""Takes work from Redis, never more than there are free slots."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from taskd.domain.claim import Delivery, Session
+from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
+from taskd.runtime.outage import Outage
+from taskd.seams import Transport
+from taskd.settings import Worker
+from taskd.worker.attempt import Attempts
+from taskd.worker.executors import Executors
+
+#: Seconds that one read waits for work.
+BLOCK = 1.0
+#: Seconds between tries while a server is away.
+OUTAGE = 0.25
+
+
+class Fetcher:
+    """1. Wait for a free slot. 2. Now and then adopt what a dead worker left undecided. 3. Read. 4. Have it claimed."""
+
+    def __init__(
+        self, transport: Transport, attempts: Attempts, executors: Executors, settings: Worker, *, redis: Outage
+    ) -> None:
+        self._transport = transport
+        self._attempts = attempts
+        self._executors = executors
+        self._idle = settings.claim_idle
+        self._redis = redis
+        self._adopt_at = time.monotonic() + settings.claim_idle
+
+    async def run(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
+        """Fetch until `stop`, while `allowed` (the lease is good). Raises SessionLost."""
+        while not stop.is_set():
+            await _either(allowed, stop)
+            await self._room(stop)
+            if stop.is_set() or not allowed.is_set():
+                continue
+            try:
+                deliveries = await self._read(session)
+                self._redis.up()
+            except TransportUnavailable as error:
+                self._redis.down(error)
+                await asyncio.sleep(OUTAGE)
+                continue
+            if deliveries:
+                await self._accept(session, deliveries, stop)
+
+    async def _read(self, session: Session) -> list[Delivery]:
+        slots = self._executors.free
+        if slots <= 0:
+            return []
+        if time.monotonic() >= self._adopt_at:
+            self._adopt_at = time.monotonic() + self._idle / 3
+            adopted = await self._transport.adopt(session.queues, slots, self._idle)
+            if adopted:
+                return adopted
+        return await self._transport.fetch(session.queues, slots, BLOCK)
+
+    async def _accept(self, session: Session, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
+        """Claim, as often as PostgreSQL makes it necessary: an entry is never forgotten on an error."""
+        again = False
+        while True:
+            try:
+                decided = not stop.is_set()
+                if decided:
+                    await self._attempts.accept(session, deliveries, again=again)
+                break
+            except StoreUnavailable:
+                again = True  # the renewal meets the same outage and tells of it
+                await asyncio.sleep(OUTAGE)
+            except SessionLost:
+                await self._forget(deliveries, decided=False)
+                raise
+        await self._forget(deliveries, decided=decided)
+
+    async def _forget(self, deliveries: Sequence[Delivery], *, decided: bool) -> None:
+        try:
+            await (self._transport.decided(deliveries) if decided else self._transport.give_back(deliveries))
+        except TransportUnavailable as error:
+            # The entries stay pending; whoever adopts them later finds them refused.
+            self._redis.down(error)
+
+    async def _room(self, stop: asyncio.Event) -> None:
+        """Wait until there is a free slot and the results of earlier attempts are not piling up."""
+        await self._attempts.caught_up()
+        if self._executors.free > 0:
+            return
+        waiting = asyncio.ensure_future(self._executors.available())
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (waiting, stopping):
+            task.cancel()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    """Return when one of the two is set."""
+    if first.is_set() or second.is_set():
+        return
+    tasks = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()

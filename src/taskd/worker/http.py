@@ -1,0 +1,42 @@
+"""The worker's own /health and /metrics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from taskd.worker.role import WorkerRole
+
+
+def build(role: WorkerRole) -> Starlette:
+    """The ASGI app of one worker."""
+
+    async def health(_: Request) -> Response:
+        components = role.components()
+        status = (
+            "unhealthy" if not role.working else "healthy" if all(c.ok for c in components.values()) else "degraded"
+        )
+        body = {
+            "status": status,
+            "worker_id": role.worker_id,
+            "coordinator_health": "healthy" if components["etcd"].ok else "unhealthy",
+            "timestamp": int(time.time()),
+            "components": components,
+        }
+        return _json(body, 503 if status == "unhealthy" else 200)
+
+    async def metrics(_: Request) -> Response:
+        return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats(), 200)
+
+    return Starlette(routes=[Route("/health", health), Route("/metrics", metrics)])
+
+
+def _json(body: object, status: int) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")

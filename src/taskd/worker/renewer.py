@@ -1,0 +1,98 @@
+"""Keeping the session alive, and stopping in time when that is no longer possible."""
+
+from __future__ import annotations
+
+import asyncio
+
+from taskd.domain.claim import Session
+from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.domain.outcome import Released
+from taskd.runtime.log import logger
+from taskd.runtime.outage import Outage
+from taskd.seams import Sessions, Transport
+from taskd.settings import Worker
+from taskd.worker.attempt import Attempts
+from taskd.worker.executors import Executors, lease_clock
+
+#: Seconds before the lease's end at which the tasks must have stopped.
+MARGIN = 1.0
+#: Seconds between tries while PostgreSQL is away.
+OUTAGE = 0.5
+#: Seconds that a leader's word "PostgreSQL is away for me too" is good for. Such a leader, or its successor, waits a whole
+#: lease before it reaps anything.
+BENEFIT = 4.0
+
+
+class Renewer:
+    """1. Heartbeat. 2. Stop what was cancelled or lost. 3. Without an answer: ask what the leader sees. 4. Stop all in time.
+
+    The lease counts from before the heartbeat was sent. The guard process holds the same deadline, in case this one is frozen.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        transport: Transport,
+        attempts: Attempts,
+        executors: Executors,
+        settings: Worker,
+        *,
+        postgres: Outage,
+    ) -> None:
+        self._sessions = sessions
+        self._transport = transport
+        self._attempts = attempts
+        self._executors = executors
+        self._ttl = settings.session_ttl
+        self._every = settings.heartbeat
+        self._postgres = postgres
+        self._until = 0.0
+        self.allowed = asyncio.Event()
+
+    def opened(self, sent: float) -> None:
+        """The session began; `sent` is the lease clock from before it was opened."""
+        self._extend(sent + self._ttl)
+
+    async def run(self, session: Session) -> None:
+        """Renew until cancelled. Raises SessionLost, after the tasks were stopped, when the session is dead."""
+        while True:
+            await asyncio.sleep(self._every if self._postgres.health.ok else OUTAGE)
+            try:
+                await self._renew(session)
+                self._postgres.up()
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+                await self._endure()
+
+    async def _renew(self, session: Session) -> None:
+        sent = lease_clock()
+        lost = await self._sessions.heartbeat(session, self._ttl, self._attempts.running)
+        self._extend(sent + self._ttl)
+        for job_id, attempt in lost:
+            logger().warning("stopping an attempt whose claim is gone", job=job_id, attempt=attempt)
+            self._executors.stop(job_id, attempt, Released("the claim is gone: cancelled, or given to another worker"))
+
+    async def _endure(self) -> None:
+        """PostgreSQL is away: may we outlive the lease?"""
+        self.allowed.clear()
+        if await self._nobody_can_reap():
+            self._extend(max(self._until, lease_clock() + MARGIN + BENEFIT), good=False)
+        elif lease_clock() > self._until - MARGIN and self._attempts.running:
+            logger().error(
+                "stopping all tasks: the lease runs out and PostgreSQL cannot be reached",
+                tasks=len(self._attempts.running),
+            )
+            self._executors.kill()
+
+    async def _nobody_can_reap(self) -> bool:
+        try:
+            view = await self._transport.view()
+        except TransportUnavailable:
+            return False
+        return view is not None and not view.postgres
+
+    def _extend(self, until: float, *, good: bool = True) -> None:
+        self._until = until
+        self._executors.lease(until - MARGIN / 2)
+        if good:
+            self.allowed.set()

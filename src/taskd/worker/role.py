@@ -1,0 +1,218 @@
+"""A worker process, joined together from its duties."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import uuid4
+
+from taskd.domain.claim import Session
+from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable, WorkerIdTaken
+from taskd.domain.outcome import Released
+from taskd.runtime.host import certainly_gone, this_process
+from taskd.runtime.log import logger
+from taskd.runtime.outage import Outage
+from taskd.seams import Coordinator, Health, Member, Sessions, Transport
+from taskd.settings import Worker
+from taskd.worker.attempt import Attempts
+from taskd.worker.executors import Executors, lease_clock
+from taskd.worker.fetcher import Fetcher
+from taskd.worker.renewer import Renewer
+
+#: Seconds between refreshes of this worker's figures in the registry.
+REPORT_EVERY = 3.0
+#: Seconds between looks while something is waited for.
+PATIENCE = 0.5
+
+
+class WorkerRole:
+    """1. Begin a session. 2. Fetch, run, settle, renew. 3. If it is lost: begin another. 4. Asked to stop: drain, leave."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        settings: Worker,
+        queues: tuple[str, ...],
+        sessions: Sessions,
+        transport: Transport,
+        coordinator: Coordinator,
+        attempts: Attempts,
+        executors: Executors,
+        fetcher: Fetcher,
+        renewer: Renewer,
+        postgres: Outage,
+        redis: Outage,
+    ) -> None:
+        self.worker_id = worker_id
+        self._settings = settings
+        self._queues = queues
+        self._sessions = sessions
+        self._transport = transport
+        self._coordinator = coordinator
+        self._attempts = attempts
+        self._executors = executors
+        self._fetcher = fetcher
+        self._renewer = renewer
+        self._postgres = postgres
+        self._redis = redis
+        self._session: Session | None = None
+        self._started_at = time.time()
+        self.address = ""
+
+    def components(self) -> dict[str, Health]:
+        """The health of the three servers as this worker sees them."""
+        return {"postgres": self._postgres.health, "redis": self._redis.health, "etcd": self._coordinator.health}
+
+    @property
+    def working(self) -> bool:
+        """True while a session is open and its lease is good."""
+        return self._session is not None and self._renewer.allowed.is_set()
+
+    def stats(self) -> dict[str, float]:
+        """This worker's own figures."""
+        tallies = self._attempts.tallies
+        return {
+            "running": float(self._executors.running),
+            "free": float(self._executors.free),
+            "completed": float(tallies["completed"]),
+            "failed": float(tallies["failed"] + tallies["timed_out"] + tallies["crashed"]),
+            "released": float(tallies["released"]),
+            "fenced": float(tallies["fenced"]),
+            "executor_restarts": float(self._executors.restarts),
+        }
+
+    def member(self, session: Session) -> Member:
+        """This worker as the registry shows it."""
+        return Member(
+            kind="worker",
+            id=self.worker_id,
+            incarnation=session.id,
+            address=self.address,
+            host=session.host.name,
+            pid=session.host.pid,
+            started_at=self._started_at,
+            queues=list(self._queues),
+            slots=session.slots,
+            tasks=list(self._executors.tasks),
+            stats=self.stats(),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set and everything is drained. Raises WorkerIdTaken."""
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(self._attempts.settle())
+            while not stop.is_set():
+                session = await self._begin(stop)
+                if session is not None:
+                    await self._work(session, stop)
+            settling.cancel()
+
+    async def _begin(self, stop: asyncio.Event) -> Session | None:
+        """Open a session under this worker's id, waiting for a dead predecessor's if need be; None if asked to stop first."""
+        waited_for, remaining = None, 0.0
+        while not stop.is_set():
+            session = Session(
+                id=uuid4(),
+                worker_id=self.worker_id,
+                host=this_process(),
+                queues=self._queues,
+                slots=self._settings.concurrency,
+            )
+            try:
+                sent = lease_clock()
+                if await self._sessions.open(session, self._settings.session_ttl):
+                    self._postgres.up()
+                    self._session = session
+                    self._renewer.opened(sent)
+                    logger().info(
+                        "working", queues=list(self._queues), slots=session.slots, tasks=list(self._executors.tasks)
+                    )
+                    return session
+                held = await self._sessions.holder(self.worker_id)
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+                await asyncio.sleep(PATIENCE)
+                continue
+            if held is not None:
+                waited_for, remaining = await self._wait_for(*held, waited_for, remaining)
+        return None
+
+    async def _wait_for(
+        self, holder: Session, remaining: float, waited_for: Session | None, before: float
+    ) -> tuple[Session, float]:
+        """End the session of a predecessor that is certainly gone; wait for any other one to run out."""
+        if certainly_gone(holder.host):
+            logger().info("ending the session of an earlier process of this worker", pid=holder.host.pid)
+            await self._sessions.end(holder.id)
+            return holder, remaining
+        if waited_for is None or waited_for.id != holder.id:
+            logger().warning(
+                "waiting: another process has this worker's id",
+                host=holder.host.name,
+                pid=holder.host.pid,
+                at_most_seconds=round(remaining, 1),
+            )
+        elif remaining > before:
+            raise WorkerIdTaken(
+                f"worker id {self.worker_id!r} is in use by a live worker (host {holder.host.name}, pid {holder.host.pid}): "
+                "choose another with --id"
+            )
+        await asyncio.sleep(PATIENCE)
+        return holder, remaining
+
+    async def _work(self, session: Session, stop: asyncio.Event) -> None:
+        try:
+            async with (
+                self._coordinator.register(lambda: self.member(session), REPORT_EVERY),
+                asyncio.TaskGroup() as duties,
+            ):
+                renewing = duties.create_task(self._renewer.run(session))
+                fetching = duties.create_task(self._fetcher.run(session, stop, self._renewer.allowed))
+                await stop.wait()
+                await fetching
+                await self._drain()
+                renewing.cancel()
+        except* SessionLost:
+            self._lost()
+        if self._session is not None:
+            await self._leave(session)
+
+    def _lost(self) -> None:
+        logger().error(
+            "this worker's session is over: its jobs were given to others; beginning again",
+            tasks=self._executors.running,
+        )
+        self._session = None
+        self._renewer.allowed.clear()
+        self._executors.kill()
+
+    async def _drain(self) -> None:
+        """Let running tasks finish within the grace; release the rest, at no cost to them."""
+        budget = max(0.1, self._settings.grace - self._settings.stop_grace - 1.0)
+        logger().info("draining", running=self._executors.running, seconds=round(budget, 1))
+        try:
+            async with asyncio.timeout(budget):
+                await self._attempts.idle()
+        except TimeoutError:
+            left = self._attempts.running
+            logger().warning("releasing what did not finish in time", jobs=[job_id for job_id, _ in left])
+            for job_id, attempt in left:
+                self._executors.stop(job_id, attempt, Released("the worker shut down"))
+            try:
+                async with asyncio.timeout(self._settings.stop_grace + 2.0):
+                    await self._attempts.idle()
+            except TimeoutError:
+                logger().error("could not settle everything before the end", jobs=self._attempts.open)
+
+    async def _leave(self, session: Session) -> None:
+        self._session = None
+        try:
+            await self._sessions.end(session.id)
+        except StoreUnavailable:
+            logger().warning("could not end the session: it runs out by itself")
+        try:
+            await self._transport.leave(self._queues)
+        except TransportUnavailable:
+            logger().warning("could not leave the consumer group: what is held there goes to other workers later")
+        logger().info("left")
