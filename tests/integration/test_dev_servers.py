@@ -95,7 +95,7 @@ def test_a_server_that_cannot_start_quotes_its_log(server_binaries: Binaries, pr
     server = PostgresServer(server_binaries.postgres, private_folder / "postgres", log=private_folder / "postgres.log")
     server.prepare()
     (server.folder / "postgresql.conf").write_text("shared_buffers = nonsense\n", "ascii")
-    with pytest.raises(ServerFailed, match="PostgreSQL did not start .*nonsense"):
+    with pytest.raises(ServerFailed, match=r"PostgreSQL did not start .*nonsense"):
         server.start()
 
 
