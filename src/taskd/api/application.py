@@ -13,7 +13,7 @@ from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
 from taskd.api.jobs import Jobs
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
-from taskd.domain.errors import Rejected, Unavailable
+from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, Intake, Overview, Standing, Terms
 from taskd.settings import Http
@@ -47,6 +47,8 @@ class Resource:
             return problem.answer()
         except Unavailable as error:
             return unavailable(str(error), outcome_unknown=error.outcome_unknown).answer()
+        except SchemaMismatch as error:
+            return unavailable(str(error)).answer()
         except Rejected as error:
             return invalid(FieldError("body", str(error))).answer()
         except Disconnected:

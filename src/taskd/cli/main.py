@@ -23,7 +23,6 @@ from taskd.cli.submit import SubmitCommand, submit
 from taskd.cli.worker import worker
 from taskd.domain.errors import TaskdError
 
-USAGE = 2
 FAILED = 1
 INTERRUPTED = 130
 
@@ -47,7 +46,7 @@ class LogFormat(StrEnum):
 app = typer.Typer(
     name="taskd",
     help="A distributed task scheduler. Start with: taskd dev",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -75,6 +74,9 @@ def _global(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
     context.obj = options.Global(
         config, log_level.value if log_level else None, log_format.value if log_format else None
     )
@@ -99,8 +101,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return INTERRUPTED
     except typer.TyperException as error:
-        if not error.format_message():  # `taskd` alone: the help was shown
-            return USAGE
         return _tell(f"{error.format_message()} (see: {_help_command(error)})", error.exit_code)
     except TaskdError as error:
         return _fail(error, str(error), arguments)

@@ -10,7 +10,7 @@ from taskd.cli import options, output
 
 
 def status(
-    id: Annotated[str | None, typer.Argument(help="A job's id; without one: the cluster.", metavar="[ID]")] = None,
+    id: Annotated[str | None, typer.Argument(help="A job's id; without one: the cluster.", metavar="ID")] = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:

@@ -41,7 +41,7 @@ def submit(
     payload: Annotated[
         str,
         typer.Argument(
-            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="[PAYLOAD]"
+            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="PAYLOAD"
         ),
     ] = "null",
     task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,

@@ -1,0 +1,139 @@
+"""A scheduler's API with seams that only record: for parsing, validation and rendering, where no server matters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+
+from taskd.api import Api, build
+from taskd.domain.claim import Host, Leadership, Session, Term
+from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
+from taskd.seams import Coordinator, Health, Leader, Member, Terms
+from taskd.settings import Http
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+OK = Health(ok=True, since=1.0)
+AWAY = Health(ok=False, since=2.0, detail="connection refused")
+LIMITS = Http(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_jobs=50)
+
+
+class Recorder:
+    """Intake, Overview, Terms, Standing and Coordinator in one: it keeps what it is given and shows what it is told."""
+
+    def __init__(self) -> None:
+        self.specs: list[JobSpec] = []
+        self.found: dict[int, Job] = {}
+        self.page: list[Job] = []
+        self.wanted: list[JobFilter] = []
+        self.failure: Exception | None = None
+        self.duplicate_of: int | None = None
+        self.count_reads = 0
+        self.instance_id = "scheduler-1"
+        self.term: Term | None = None
+        self.health = OK
+        self.leader: Leader | None = None
+        self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
+        self.row = Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)
+
+    async def submit(self, spec: JobSpec) -> Submitted:
+        self._fail()
+        self.specs.append(spec)
+        if self.duplicate_of is not None:
+            return Submitted(self.duplicate_of, True, NOW, NOW)
+        return Submitted(len(self.specs), False, NOW, spec.schedule_at or NOW)
+
+    async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+        return [await self.submit(spec) for spec in specs]
+
+    async def job(self, job_id: int) -> Job | None:
+        self._fail()
+        return self.found.get(job_id)
+
+    async def jobs(self, wanted: JobFilter) -> list[Job]:
+        self.wanted.append(wanted)
+        return self.page[: wanted.limit]
+
+    async def final(self, job_ids: Collection[int]) -> set[int]:
+        return {i for i in job_ids if i not in self.found or self.found[i].status.final}
+
+    async def counts(self) -> Counts:
+        self._fail()
+        self.count_reads += 1
+        return Counts(
+            pending=1, queued=2, running=3, completed=4, failed=5, cancelled=6, dispatched=7, last_dispatch=NOW
+        )
+
+    async def depths(self) -> list[QueueDepth]:
+        return [QueueDepth(queue="default", pending=2)]
+
+    async def sessions(self) -> list[Session]:
+        host = Host("box", "boot", 17, 1)
+        return [Session(id=UUID(int=1), worker_id="worker-1", host=host, queues=("default",), slots=8)]
+
+    async def ping(self) -> None:
+        self._fail()
+
+    async def current(self) -> Leadership:
+        self._fail()
+        return self.row
+
+    def components(self) -> dict[str, Health]:
+        return self.parts
+
+    def members(self, kind: str) -> Mapping[str, Member]:
+        member = Member(
+            kind="worker" if kind == "worker" else "scheduler",
+            id=f"{kind}-1",
+            incarnation=uuid4(),
+            address="http://box:9090",
+            host="box",
+            pid=17,
+            started_at=time.time(),
+            queues=["default", "idle"],
+            slots=8,
+        )
+        return {member.id: member}
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def api(self, settings: Http = LIMITS) -> Api:
+        return build(
+            intake=self,
+            overview=self,
+            terms=cast(Terms, self),
+            coordinator=cast(Coordinator, self),
+            standing=self,
+            settings=settings,
+            leader_stale=10.0,
+        )
+
+
+def a_job(job_id: int = 17, status: JobStatus = JobStatus.PENDING, **more: Any) -> Job:
+    """A job with nothing special."""
+    fields: dict[str, Any] = {
+        "task": "default",
+        "queue": "default",
+        "priority": 0,
+        "payload": msgspec.Raw(b'{"a":1}'),
+        "created_at": NOW,
+        "attempt": 0,
+        "max_retries": 3,
+    }
+    return Job(id=job_id, status=status, **(fields | more))
+
+
+@asynccontextmanager
+async def asking(world: Recorder, settings: Http = LIMITS) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
+    transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        yield client
