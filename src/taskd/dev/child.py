@@ -47,7 +47,6 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
         self._log_start = 0
-        self._told_to: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -138,25 +137,12 @@ class Child:
             file.seek(self._log_start)
             return file.read().decode("utf-8", errors="replace")
 
-    def news(self) -> list[str]:
-        """The whole lines that it has written since the last call."""
-        if self._told_to is None:
-            return []
-        with self.log.open("rb") as file:
-            file.seek(self._told_to)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._told_to += len(whole) + len(newline)
-        return whole.decode("utf-8", errors="replace").splitlines()
-
     def _open_log(self) -> BufferedWriter:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".old.log"))
-            self._told_to = None
         file = self.log.open("ab")
         self._log_start = file.tell()
-        if self._told_to is None:
-            self._told_to = self._log_start
         return file
 
     def _renew_lifeline(self) -> tuple[int, int]:

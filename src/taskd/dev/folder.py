@@ -1,4 +1,4 @@
-"""The data folder of an embedded cluster: one supervisor at a time, kept between runs, emptied only of what is ours."""
+"""The data folder of one cluster: one supervisor at a time, and nothing left running from the one before."""
 
 from __future__ import annotations
 
@@ -7,92 +7,98 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
-from taskd.dev.child import Pause
 from taskd.dev.process import identity, signal_group
 from taskd.domain.errors import ConfigurationError
 
-#: Everything that a cluster keeps in its folder, and so all that `--fresh` removes.
-OURS = ("postgres", "postgres.new", "redis", "etcd", "logs", "run")
-LOCK = "lock"
-#: Seconds that a server which outlived its supervisor may take to shut down.
+#: What `--fresh` removes: our own parts by name, so that a mistaken --data loses nothing.
+PARTS = ("postgres", "postgres.new", "redis", "etcd", "logs", "run")
 LEFTOVER_GRACE = 10.0
 
 
 class DataFolder:
-    """`path` with its servers' data, `logs/`, and `run/` (pid files)."""
+    """`postgres/`, `redis/`, `etcd/` (data), `logs/`, `run/` (pid files) and `lock`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._lock: TextIOWrapper | None = None
 
     @property
-    def postgres_version(self) -> int | None:
-        """The major version of the PostgreSQL whose data is here; None if there is none."""
-        file = self.path / "postgres" / "PG_VERSION"
-        return int(file.read_text("ascii")) if file.exists() else None
+    def logs(self) -> Path:
+        """One log a process."""
+        return self.path / "logs"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep every other supervisor out. Raises ConfigurationError if one is in, or the folder cannot be used."""
+    @property
+    def run(self) -> Path:
+        """One pid file a process."""
+        return self.path / "run"
+
+    def take(self) -> None:
+        """Make the folder if needed and lock it until `release` or the end of this process. Raises ConfigurationError."""
         try:
-            self._make()
-            lock = (self.path / LOCK).open("a+")
+            if not self.path.exists():
+                self.path.mkdir(parents=True)
+                self.path.chmod(0o755)  # PostgreSQL's user has to pass, whatever the umask
+            lock = (self.path / "lock").open("a+", encoding="ascii")
         except OSError as error:
             raise ConfigurationError(
-                f"the data folder {self.path} cannot be used ({error.strerror}): choose another with --data"
+                f"{self.path} cannot hold the cluster's data ({error.strerror}): choose another --data"
             ) from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise ConfigurationError(
-                    f"the data folder {self.path} is in use by a running cluster (process {holder}): "
-                    "stop that one, or give this one another folder with --data"
-                ) from None
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-            yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigurationError(
+                f"{self.path} is in use by another `taskd dev` (process {holder}): stop that one, "
+                "or start this one with another --data and another --port"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let another supervisor in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def empty(self) -> None:
-        """Remove what a cluster left here, and nothing else. Raises ConfigurationError if that is not allowed."""
-        for name in OURS:
-            try:
-                shutil.rmtree(self.path / name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{self.path / name} cannot be removed ({error.strerror}): remove it by hand"
-                ) from None
+        """Remove the cluster's data, logs and pid files. Call it with the lock held and nothing running."""
+        for part in PARTS:
+            if (self.path / part).exists():
+                shutil.rmtree(self.path / part)
 
-    def end_leftovers(self, pause: Pause = time.sleep) -> list[str]:
-        """End what a killed supervisor left running; the names. A pid that is somebody else's by now is left alone."""
-        ended = []
-        for file in sorted((self.path / "run").glob("*.pid")):
-            pid, _, was = file.read_text("ascii").strip().partition(" ")
-            if pid.isdigit() and was and identity(int(pid)) == was:
-                _end(int(pid), was, pause)
-                ended.append(file.stem)
+    def postgres_version(self) -> int | None:
+        """The major version that made the data; None if there is none yet."""
+        try:
+            return int((self.path / "postgres" / "PG_VERSION").read_text("ascii"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def end_leftovers(self) -> list[str]:
+        """End what a killed supervisor left running, ours by pid *and* start time; the names of what there was."""
+        left = {file: pid for file in sorted(self.run.glob("*.pid")) if (pid := _alive(file)) is not None}
+        for file, pid in left.items():
+            # PostgreSQL takes SIGTERM as "wait for all clients", SIGINT as "now, in order".
+            os.kill(pid, signal.SIGINT if file.stem == "postgresql" else signal.SIGTERM)
+            signal_group(pid, signal.SIGCONT)
+        deadline = time.monotonic() + LEFTOVER_GRACE
+        for file, pid in left.items():
+            while _alive(file) is not None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if _alive(file) is not None:
+                signal_group(pid, signal.SIGKILL)
+        for file in self.run.glob("*.pid"):
             file.unlink()
-        return ended
-
-    def _make(self) -> None:
-        if not self.path.exists():
-            self.path.mkdir(parents=True)
-            self.path.chmod(0o711)  # PostgreSQL's own user has to get through
+        return [file.stem for file in left]
 
 
-def _end(pid: int, was: str, pause: Pause) -> None:
-    # Each of our children takes SIGINT for "shut down in order".
-    for number, patience in ((signal.SIGINT, LEFTOVER_GRACE), (signal.SIGKILL, LEFTOVER_GRACE)):
-        signal_group(pid, number)
-        signal_group(pid, signal.SIGCONT)
-        deadline = time.monotonic() + patience
-        while identity(pid) == was and time.monotonic() < deadline:
-            pause(0.02)
+def _alive(pid_file: Path) -> int | None:
+    """The pid in `pid_file` if the very process that it was written for still runs."""
+    pid, _, known = pid_file.read_text("ascii").strip().partition(" ")
+    return int(pid) if pid.isdigit() and known and identity(int(pid)) == known else None

@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.11 or newer and make, and set up the rest by themselves.
+#
+#   make demo              a cluster on this machine, jobs of several kinds, and it stays up to play with
+#   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
+#   make test              every check: format, lint, types, layers, settings, tests on real servers
+#                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
+#   make clean             removes the virtual environment and the caches; the data in .taskd stays
+
+VENV := .venv
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/ready-to-run
+	@$(BIN)/python -m taskd.dev.demo $(ARGS)
+
+test: $(VENV)/ready-to-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@# The example file is made from the settings, so it must be the same text.
+	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
+	$(BIN)/python -m pytest $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# A stamp is newer than pyproject.toml once everything is installed: the second run installs nothing.
+$(VENV)/ready-to-run: pyproject.toml | $(VENV)/bin/python
+	@echo "installing taskd and its three servers into $(VENV) (once)"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing taskd, its three servers and the checks into $(VENV) (once)"
+	@$(PIP) -e '.[dev,test]'
+	@touch $@ $(VENV)/ready-to-run
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "taskd needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment could be made (on Debian: apt install python3-venv)"; exit 1; }
