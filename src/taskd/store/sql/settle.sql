@@ -8,7 +8,8 @@ WITH ended AS MATERIALIZED (
         WHERE j.id = e.id AND j.attempt = e.attempt AND j.session_id = e.session AND j.status || '' = 'running' FOR UPDATE) c
 ), gone AS (
     DELETE FROM taskd.jobs j USING ended e WHERE j.ctid = e.tid AND e.status <> 'pending'
-    RETURNING j.*, e.status AS final, e.outcome, e.result, e.error AS last_error, e.session,
+    RETURNING j.*, e.status AS final, e.outcome, e.error AS last_error,
+              CASE WHEN e.status = 'completed' THEN coalesce(e.result, 'null') END AS result, e.session,
               j.failures + e.failures AS all_failures, j.crashes + e.crashes AS all_crashes
 ), kept AS (
     INSERT INTO taskd.finished_jobs (

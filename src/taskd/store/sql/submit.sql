@@ -18,7 +18,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, timeout, created_at, schedule_at, dedupe_key,
                             metadata, payload)
     SELECT t.id, t.task, t.queue, t.priority, t.max_retries, t.retry_backoff, t.timeout, t.created_at, t.due_at, t.dedupe_key,
-           t.metadata, t.payload
+           t.metadata, coalesce(t.payload, 'null')  -- JSON's null, which a recordset reads as SQL's
     FROM timed t LEFT JOIN keys ON keys.key = t.dedupe_key
     WHERE t.dedupe_key IS NULL OR keys.job_id = t.id
 )

@@ -1,0 +1,101 @@
+"""A store on one database, and shorthands for what its tests do again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from taskd.domain.band import BANDS, Credit
+from taskd.domain.claim import Claim, Delivery, Dispatch, Host, Session, Term
+from taskd.domain.job import Job, JobSpec, Submitted
+from taskd.domain.outcome import Completed, Outcome
+from taskd.domain.retry import decide
+from taskd.seams import Settlement
+from taskd.store.claims import PostgresClaims
+from taskd.store.due import PostgresDueJobs
+from taskd.store.intake import PostgresIntake
+from taskd.store.lane import ONE_PLAN, Lane, Lanes
+from taskd.store.overview import PostgresOverview
+from taskd.store.sessions import PostgresSessions
+from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.upkeep import PostgresUpkeep
+
+DONE = Completed(msgspec.Raw(b'"done"'))
+AGEING = 3600.0
+
+
+def spec(payload: str = "null", **fields: Any) -> JobSpec:
+    return JobSpec(payload=msgspec.Raw(payload.encode()), **fields)
+
+
+class Storage:
+    """Every part of the store, each on its own connection, as in a process."""
+
+    def __init__(self, dsn: str, *, deadline: float = 5.0) -> None:
+        self.dsn = dsn
+        self.holder = uuid4()
+        self.lanes: list[Lane | Lanes] = []
+        self.rung = 0
+
+        def lane(options: str = "", name: str = "taskd:test") -> Lane:
+            self.lanes.append(made := Lane(dsn, name=name, deadline=deadline, options=options))
+            return made
+
+        self.raw = lane()
+        self.intake = PostgresIntake(lane(), lane(), deadline=deadline, stored=self._ring)
+        self.terms = PostgresTerms(lane(LOCK_PATIENCE))
+        self.due = PostgresDueJobs(lane(ONE_PLAN, leader_name(self.holder)))
+        self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
+        self.sessions = PostgresSessions(lane(ONE_PLAN))
+        self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
+        reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)
+        self.lanes.append(reads)
+        self.overview = PostgresOverview(reads)
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    async def close(self) -> None:
+        for lane in self.lanes:
+            await lane.close()
+
+    async def lead(self) -> Term:
+        term = await self.terms.take_over(self.holder, "test", None, stale_after=-1.0)
+        assert term is not None
+        return term
+
+    async def work(
+        self, worker_id: str = "worker-1", ttl: float = 30.0, queues: Sequence[str] = ("default",)
+    ) -> Session:
+        session = Session(
+            id=uuid4(), worker_id=worker_id, host=Host("host", "boot", 1, 1), queues=tuple(queues), slots=8
+        )
+        assert await self.sessions.open(session, ttl)
+        return session
+
+    async def submit(self, *specs: JobSpec) -> list[Submitted]:
+        return await self.intake.submit_many(specs)
+
+    async def dispatch(
+        self, term: Term, jobs: int = 100, queue: str = "default", ageing: float = AGEING
+    ) -> list[Dispatch]:
+        credits_ = [Credit(queue, band, jobs) for band in BANDS]
+        return (await self.due.dispatch(term, credits_, ageing)).dispatches
+
+    async def claim(self, session: Session, dispatches: Sequence[Dispatch]) -> list[Claim]:
+        return await self.claims.claim(session, deliveries(dispatches))
+
+    async def settle(self, claims: Sequence[Claim], outcome: Outcome = DONE) -> set[tuple[int, int]]:
+        return await self.claims.settle([Settlement(c, outcome, decide(outcome, c.policy, c.record)) for c in claims])
+
+    async def job(self, job_id: int) -> Job:
+        found = await self.overview.job(job_id)
+        assert found is not None
+        return found
+
+
+def deliveries(dispatches: Sequence[Dispatch]) -> list[Delivery]:
+    return [Delivery(d.job_id, d.seq, "", "") for d in dispatches]

@@ -1,0 +1,389 @@
+"""Each move of a job, its fence, and what does not get past it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import msgspec
+import psycopg
+import pytest
+
+from taskd.domain.band import BANDS, Credit
+from taskd.domain.claim import Dispatch, Session, Term
+from taskd.domain.errors import NotLeader, Rejected, SessionLost
+from taskd.domain.job import JobFilter, JobStatus
+from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
+from taskd.domain.policy import Backoff
+from taskd.store.terms import leader_name
+from tests.integration.storage import DONE, Storage, deliveries, spec
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def term(store: Storage) -> Term:
+    return await store.lead()
+
+
+@pytest.fixture
+async def session(store: Storage) -> Session:
+    return await store.work()
+
+
+async def running(store: Storage, term: Term, session: Session, **fields: object) -> int:
+    """A job that `session` has claimed."""
+    (submitted,) = await store.submit(spec(**fields))
+    assert len(await store.claim(session, await store.dispatch(term))) == 1
+    return submitted.id
+
+
+# ---------------------------------------------------------------- intake
+
+
+async def test_concurrent_submits_share_inserts_and_each_gets_its_own_job(store: Storage) -> None:
+    answers = await asyncio.gather(*(store.intake.submit(spec(str(n))) for n in range(300)))
+    assert len({a.id for a in answers}) == 300
+    for n in (0, 150, 299):
+        assert bytes((await store.job(answers[n].id)).payload) == str(n).encode()
+    assert store.rung < 100
+
+
+async def test_one_bad_job_harms_none_of_its_neighbours(store: Storage) -> None:
+    bad = spec(dedupe_key="x" * 300)
+    specs = [spec(str(n)) for n in range(40)]
+    specs.insert(17, bad)
+    answers = await asyncio.gather(*(store.intake.submit(s) for s in specs), return_exceptions=True)
+    assert isinstance(answers.pop(17), Rejected)
+    assert all(not isinstance(a, BaseException) for a in answers)
+    assert (await store.overview.counts()).pending == 40
+
+
+async def test_a_bulk_submit_is_all_or_nothing_and_answers_in_order(store: Storage) -> None:
+    with pytest.raises(Rejected):
+        await store.submit(spec(), spec(dedupe_key="x" * 300), spec())
+    assert (await store.overview.counts()).pending == 0
+    answers = await store.submit(*(spec(str(n)) for n in range(50)))
+    payloads = [bytes((await store.job(a.id)).payload) for a in answers]
+    assert payloads == [str(n).encode() for n in range(50)]
+
+
+async def test_two_hundred_submitters_of_one_key_make_one_job(store: Storage, postgres_dsn: str) -> None:
+    others = [Storage(postgres_dsn) for _ in range(4)]
+    intakes = [s.intake for s in (store, *others)]
+    answers = await asyncio.gather(*(intakes[n % 5].submit(spec(str(n), dedupe_key="k")) for n in range(200)))
+    assert len({a.id for a in answers}) == 1
+    assert sum(not a.duplicate for a in answers) == 1
+    for other in others:
+        await other.close()
+
+
+async def test_a_key_stays_taken_after_its_job_has_finished(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec(dedupe_key="k"))
+    claims = await store.claim(session, await store.dispatch(term))
+    await store.settle(claims)
+    (again,) = await store.submit(spec(dedupe_key="k"))
+    assert (again.id, again.duplicate) == (claims[0].job_id, True)
+
+
+async def test_duplicates_within_one_batch_get_the_first_ones_id(store: Storage) -> None:
+    first, second, other = await store.submit(spec("1", dedupe_key="k"), spec("2", dedupe_key="k"), spec("3"))
+    assert (second.id, second.duplicate, first.duplicate) == (first.id, True, False)
+    assert other.id != first.id
+    assert (await store.overview.counts()).pending == 2
+
+
+# ---------------------------------------------------------------- dispatch
+
+
+async def test_dispatch_goes_by_priority_then_time_then_id(store: Storage, term: Term) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=30)
+    low, high, older, high2 = await store.submit(
+        spec(priority=1), spec(priority=90), spec(priority=1, schedule_at=past), spec(priority=90)
+    )
+    order = [d.job_id for d in await store.dispatch(term)]
+    assert order == [high.id, high2.id, older.id, low.id]
+
+
+async def test_credit_bounds_a_dispatch_to_the_best_jobs(store: Storage, term: Term) -> None:
+    jobs = await store.submit(*(spec(priority=n) for n in range(20)))
+    assert [d.job_id for d in await store.dispatch(term, jobs=3)] == [j.id for j in reversed(jobs[-3:])]
+
+
+async def test_ageing_lets_a_job_that_waited_long_overtake(store: Storage, term: Term) -> None:
+    old, young = await store.submit(
+        spec(priority=0, schedule_at=datetime.now(UTC) - timedelta(hours=1)), spec(priority=20)
+    )
+    assert [d.job_id for d in await store.dispatch(term, ageing=60.0)] == [old.id, young.id]
+
+
+async def test_a_later_job_is_not_dispatched_and_tells_when_it_is_due(store: Storage, term: Term) -> None:
+    await store.submit(spec(delay=60.0), spec(delay=30.0, priority=50))
+    batch = await store.due.dispatch(term, [], 60.0)
+    assert batch.dispatches == []
+    assert await store.dispatch(term) == []
+    batch = await store.due.dispatch(term, [Credit("default", band, 5) for band in BANDS], 60.0)
+    assert batch.next_due is not None
+    assert 20 < batch.next_due <= 30
+
+
+async def test_other_queues_are_left_alone(store: Storage, term: Term) -> None:
+    await store.submit(spec(queue="images"))
+    assert await store.dispatch(term, queue="default") == []
+    assert len(await store.dispatch(term, queue="images")) == 1
+
+
+async def test_an_old_term_dispatches_reoffers_and_reaps_nothing(store: Storage, term: Term, postgres_dsn: str) -> None:
+    await store.submit(spec())
+    successor = Storage(postgres_dsn)
+    new = await successor.lead()
+    assert new.epoch == term.epoch + 1
+    with pytest.raises(NotLeader):
+        await store.dispatch(term)
+    with pytest.raises(NotLeader):
+        await store.due.reoffer(term, [Dispatch(1, 1, "default", 0)])
+    with pytest.raises(NotLeader):
+        await store.upkeep.end_expired(term)
+    with pytest.raises(NotLeader):
+        await store.upkeep.free_jobs(term, 20)
+    with pytest.raises(NotLeader):
+        await store.terms.renew(term, 0)
+    assert (await store.overview.counts()).pending == 1
+    await successor.close()
+
+
+# ---------------------------------------------------------------- claim
+
+
+async def test_a_doubled_or_late_delivery_claims_nothing(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec())
+    first = await store.dispatch(term)
+    await store.due.reoffer(term, first)
+    second = await store.dispatch(term)
+    assert second[0].seq == first[0].seq + 1
+    assert await store.claim(session, first) == []
+    (claim,) = await store.claim(session, second)
+    assert claim.attempt == 1
+    assert await store.claim(session, second) == []
+
+
+async def test_a_claim_whose_answer_was_lost_comes_back_when_asked_again(
+    store: Storage, term: Term, session: Session
+) -> None:
+    await store.submit(spec())
+    dispatches = await store.dispatch(term)
+    (claim,) = await store.claim(session, dispatches)
+    (same,) = await store.claims.claim(session, deliveries(dispatches), again=True)
+    assert (same.job_id, same.attempt) == (claim.job_id, claim.attempt)
+    other = await store.work("worker-2")
+    assert await store.claims.claim(other, deliveries(dispatches), again=True) == []
+
+
+async def test_a_dead_session_claims_nothing_and_never_revives(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec())
+    dispatches = await store.dispatch(term)
+    assert await store.sessions.end(session.id)
+    with pytest.raises(SessionLost):
+        await store.claim(session, dispatches)
+    with pytest.raises(SessionLost):
+        await store.sessions.heartbeat(session, 30.0, [])
+    assert not await store.sessions.end(session.id)
+
+
+async def test_two_live_sessions_never_share_a_workers_id(store: Storage, session: Session) -> None:
+    twin = Session(
+        id=uuid4(), worker_id=session.worker_id, host=session.host, queues=session.queues, slots=session.slots
+    )
+    assert not await store.sessions.open(twin, 30.0)
+    held = await store.sessions.holder(session.worker_id)
+    assert held is not None
+    assert held[0].id == session.id
+    await store.sessions.end(session.id)
+    assert await store.sessions.open(twin, 30.0)
+
+
+async def test_two_workers_claiming_the_same_batch_share_it(store: Storage, term: Term, session: Session) -> None:
+    other = await store.work("worker-2")
+    await store.submit(*(spec() for _ in range(200)))
+    dispatches = await store.dispatch(term, jobs=500)
+    halves = await asyncio.gather(store.claim(session, dispatches), store.claim(other, list(reversed(dispatches))))
+    claimed = [c.job_id for half in halves for c in half]
+    assert sorted(claimed) == sorted(d.job_id for d in dispatches)
+
+
+# ---------------------------------------------------------------- settle
+
+
+async def test_a_completed_job_is_history_with_its_result(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec('{"a":1}', metadata={"team": "x"}))
+    claims = await store.claim(session, await store.dispatch(term))
+    assert await store.settle(claims) == {(claims[0].job_id, 1)}
+    job = await store.job(claims[0].job_id)
+    assert (job.status, bytes(job.result or b""), job.worker_id) == (JobStatus.COMPLETED, b'"done"', "worker-1")
+    assert job.metadata == {"team": "x"}
+    assert [(a.attempt, a.outcome, a.error) for a in job.attempts] == [(1, "completed", None)]
+    counts = await store.overview.counts()
+    assert (counts.completed, counts.pending, counts.running) == (1, 0, 0)
+
+
+async def test_an_attempt_is_settled_once(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec())
+    claims = await store.claim(session, await store.dispatch(term))
+    assert len(await store.settle(claims)) == 1
+    assert await store.settle(claims, Failed("late")) == set()
+    assert (await store.job(claims[0].job_id)).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [(Failed("boom"), "boom"), (TimedOut(2.0), "timed out after 2 s"), (Crashed("sig 9"), "sig 9")],
+)
+async def test_a_failed_attempt_is_pending_again_after_its_backoff(
+    store: Storage, term: Term, session: Session, outcome: Failed, error: str
+) -> None:
+    await store.submit(spec(retry_backoff=Backoff(initial=40, jitter=False)))
+    claims = await store.claim(session, await store.dispatch(term))
+    await store.settle(claims, outcome)
+    job = await store.job(claims[0].job_id)
+    assert (job.status, job.error, job.attempt, job.worker_id) == (JobStatus.PENDING, error, 1, None)
+    assert job.schedule_at is not None
+    assert 30 < (job.schedule_at - datetime.now(UTC)).total_seconds() <= 41
+    assert [(a.attempt, a.worker_id, a.error) for a in job.attempts] == [(1, "worker-1", error)]
+    assert await store.dispatch(term) == []
+
+
+async def test_a_failure_without_retries_left_is_final(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec(max_retries=0))
+    claims = await store.claim(session, await store.dispatch(term))
+    await store.settle(claims, Failed("boom"))
+    job = await store.job(claims[0].job_id)
+    assert (job.status, job.error, [a.outcome for a in job.attempts]) == (JobStatus.FAILED, "boom", ["failed"])
+
+
+async def test_a_release_keeps_the_jobs_place_and_costs_no_retry(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec(max_retries=0))
+    before = (await store.overview.jobs(JobFilter()))[0].schedule_at
+    claims = await store.claim(session, await store.dispatch(term))
+    await store.settle(claims, Released("shutdown"))
+    assert (await store.job(claims[0].job_id)).schedule_at == before
+    (again,) = await store.claim(session, await store.dispatch(term))
+    assert (again.attempt, again.record.failures, again.record.losses) == (2, 0, 0)
+
+
+async def test_a_result_that_is_no_json_is_rejected_not_lost(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec(), spec())
+    claims = await store.claim(session, await store.dispatch(term))
+    with pytest.raises(Rejected):
+        await store.settle(claims, Completed(msgspec.Raw(b"{nonsense")))
+    assert (await store.overview.counts()).running == 2
+    assert len(await store.settle(claims, DONE)) == 2
+
+
+# ---------------------------------------------------------------- sessions and reaping
+
+
+async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec(), spec())
+    kept, settled = await store.claim(session, await store.dispatch(term))
+    await store.settle([settled])
+    held = [(c.job_id, c.attempt) for c in (kept, settled)] + [(kept.job_id, 7)]
+    lost = await store.sessions.heartbeat(session, 30.0, held)
+    assert lost == {(settled.job_id, 1), (kept.job_id, 7)}
+
+
+async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:
+    await running(store, term, session)
+    assert await store.upkeep.end_expired(term) == []
+    assert (await store.upkeep.free_jobs(term, 20)).restarted == 0
+    assert (await store.overview.counts()).running == 1
+
+
+async def test_a_reaped_attempt_cannot_settle(store: Storage, term: Term) -> None:
+    session = await store.work(ttl=0.0)
+    live = await store.work("worker-2")
+    await store.submit(spec())
+    dispatches = await store.dispatch(term)
+    await store.sessions.heartbeat(session, 5.0, [])
+    claims = await store.claim(session, dispatches)
+    await store.sessions.heartbeat(session, 0.0, [])
+    assert await store.upkeep.end_expired(term) == ["worker-1"]
+    assert (await store.upkeep.free_jobs(term, 20)).restarted == 1
+    assert await store.settle(claims) == set()
+    (again,) = await store.claim(live, await store.dispatch(term))
+    assert (again.attempt, again.record.losses, again.record.failures) == (2, 1, 0)
+    assert await store.settle(claims) == set()
+    job = await store.job(again.job_id)
+    assert [(a.attempt, a.outcome) for a in job.attempts] == [(1, "lost"), (2, None)]
+
+
+async def test_a_heartbeat_that_gets_in_first_saves_an_expired_session(store: Storage, term: Term) -> None:
+    session = await store.work(ttl=0.0)
+    await store.sessions.heartbeat(session, 30.0, [])
+    assert await store.upkeep.end_expired(term) == []
+
+
+async def test_a_job_that_keeps_losing_its_workers_fails(store: Storage, term: Term) -> None:
+    await store.submit(spec())
+    for n in range(3):
+        session = await store.work(f"worker-{n}")
+        (claim,) = await store.claim(session, await store.dispatch(term))
+        await store.sessions.end(session.id)
+        freed = await store.upkeep.free_jobs(term, loss_limit=3)
+    assert (freed.restarted, freed.failed) == (0, 1)
+    job = await store.job(claim.job_id)
+    assert job.status is JobStatus.FAILED
+    assert "3 workers" in (job.error or "")
+
+
+# ---------------------------------------------------------------- leadership
+
+
+async def test_leadership_is_taken_by_a_later_election_or_when_stale_and_not_otherwise(store: Storage) -> None:
+    one, two = uuid4(), uuid4()
+    first = await store.terms.take_over(one, "one", 10, stale_after=60.0)
+    assert first is not None
+    assert await store.terms.take_over(two, "two", None, stale_after=60.0) is None
+    assert await store.terms.take_over(two, "two", 10, stale_after=60.0) is None
+    second = await store.terms.take_over(two, "two", 11, stale_after=60.0)
+    assert second is not None
+    assert second.epoch == first.epoch + 1
+    third = await store.terms.take_over(one, "one", 3, stale_after=-1.0)  # a wiped etcd counts from 1 again
+    assert third is not None
+    await store.terms.resign(third)
+    assert (await store.terms.take_over(two, "two", None, stale_after=60.0)) is not None
+
+
+async def test_a_takeover_breaks_the_lock_of_a_paused_leader(store: Storage, postgres_dsn: str) -> None:
+    await store.lead()
+    paused = await psycopg.AsyncConnection.connect(postgres_dsn, application_name=leader_name(store.holder))
+    await paused.execute("SELECT 1 FROM taskd.leader FOR SHARE")
+    successor = Storage(postgres_dsn)
+    assert (await successor.lead()).epoch == 2
+    with pytest.raises(psycopg.OperationalError):
+        await paused.execute("SELECT 1")
+    await paused.close()
+    await successor.close()
+
+
+# ---------------------------------------------------------------- reading
+
+
+async def test_listing_shows_live_and_finished_jobs_newest_first(store: Storage, term: Term, session: Session) -> None:
+    one, two, three = await store.submit(spec(task="a"), spec(task="b"), spec(task="a", queue="q"))
+    claims = await store.claim(session, await store.dispatch(term))
+    await store.settle([c for c in claims if c.job_id == one.id])
+    assert [j.id for j in await store.overview.jobs(JobFilter())] == [three.id, two.id, one.id]
+    assert [j.id for j in await store.overview.jobs(JobFilter(limit=1, before=three.id))] == [two.id]
+    assert [j.id for j in await store.overview.jobs(JobFilter(status=JobStatus.COMPLETED))] == [one.id]
+    assert [j.id for j in await store.overview.jobs(JobFilter(task="a"))] == [three.id, one.id]
+    assert [j.id for j in await store.overview.jobs(JobFilter(queue="q"))] == [three.id]
+    assert await store.overview.final([one.id, two.id, 10**6]) == {one.id, 10**6}
+    assert await store.overview.job(10**6) is None
+    assert await store.overview.job(2**70) is None

@@ -1,0 +1,87 @@
+"""Flags over environment over TOML over defaults; whatever is wrong is refused by name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from taskd import settings
+from taskd.domain.errors import ConfigurationError
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "taskd.toml"
+    file.write_text('[worker]\nconcurrency = 2\nqueues = "file"\nid = "file"\n')
+    loaded = settings.load(
+        file=file,
+        environ={"TASKD_WORKER__CONCURRENCY": "3", "WORKER_ID": "environment"},
+        flags={("worker", "id"): "flag", ("worker", "app"): None},
+    )
+    assert (loaded.worker.id, loaded.worker.concurrency, loaded.worker.queues) == ("flag", 3, "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[wroker]\n", ["[wroker]", "worker"]),
+        ("[worker]\nconcurency = 3\n", ["[worker]", "'concurency'", "concurrency"]),
+        ('[worker]\nconcurrency = "3"\n', ["[worker]", "'concurrency'", "int"]),
+        ("[worker]\nconcurrency = 0\n", ["[worker]", "'concurrency'", ">= 1"]),
+        ("worker = 3\n", ["worker", "section"]),
+        ("[worker\n", ["no TOML"]),
+    ],
+)
+def test_a_wrong_file_is_refused_naming_file_section_and_key(tmp_path: Path, text: str, words: list[str]) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(file=file, environ={})
+    for word in [str(file), *words]:
+        assert word in str(caught.value)
+
+
+def test_a_wrong_variable_is_refused_by_its_name() -> None:
+    with pytest.raises(ConfigurationError, match="TASKD_HTTP__ADR"):
+        settings.load(environ={"TASKD_HTTP__ADR": "x"})
+    with pytest.raises(ConfigurationError, match="LOG_LEVEL"):
+        settings.load(environ={"LOG_LEVEL": "loud"})
+
+
+def test_the_names_of_the_specification_work() -> None:
+    loaded = settings.load(
+        environ={
+            "HTTP_ADDR": ":1",
+            "POSTGRES_DSN": "dsn",
+            "REDIS_URL": "r:1",
+            "ETCD_ENDPOINTS": "a:1,b:2",
+            "REDIS_STREAM_NAME": "s",
+            "REDIS_GROUP_NAME": "g",
+            "WORKER_ID": "w",
+            "WORKER_HTTP_ADDR": ":2",
+            "LOG_LEVEL": "debug",
+            "LOG_FORMAT": "json",
+        }
+    )
+    assert (loaded.http.addr, loaded.postgres.dsn, loaded.redis.url) == (":1", "dsn", "r:1")
+    assert (loaded.etcd.endpoints, loaded.redis.stream, loaded.redis.group) == ("a:1,b:2", "s", "g")
+    assert (loaded.worker.id, loaded.worker.http_addr, loaded.log.level, loaded.log.format) == (
+        "w",
+        ":2",
+        "DEBUG",
+        "JSON",
+    )
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "dsn"
+    secret.write_text("postgresql://user:pass@host/db\n")
+    assert settings.load(environ={"POSTGRES_DSN_FILE": str(secret)}).postgres.dsn == "postgresql://user:pass@host/db"
+    with pytest.raises(ConfigurationError, match="POSTGRES_DSN_FILE"):
+        settings.load(environ={"POSTGRES_DSN_FILE": str(tmp_path / "missing")})
+
+
+def test_the_example_file_names_every_setting_with_its_default() -> None:
+    assert tomllib.loads(settings.as_toml()) == msgspec.to_builtins(settings.Settings())
