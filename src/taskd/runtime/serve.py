@@ -12,13 +12,13 @@ import errno
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, NamedTuple
 
 from taskd.domain.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIApplication
+#: An ASGI application: scope, receive, send.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
 KEEP_ALIVE = 75
@@ -54,7 +54,7 @@ def parse_address(text: str, option: str) -> Address:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: ASGIApplication, addr: str, option: str, *, grace: float = 5.0, closing: Callable[[], None] = lambda: None
+    app: Application, addr: str, option: str, *, grace: float = 5.0, closing: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Address]:
     """Serve `app` on `addr` until the context ends; yields the address with the real port (`:0` takes a free one).
 
@@ -78,7 +78,7 @@ async def serving(
         await running
 
 
-def _server(app: ASGIApplication, grace: float) -> Any:
+def _server(app: Application, grace: float) -> Any:
     # Imported here, because the command line reads this module's names long before it serves anything.
     import uvicorn  # noqa: PLC0415
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415

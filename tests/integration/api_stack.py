@@ -1,0 +1,40 @@
+"""The API as a scheduler serves it: the real store behind it, real sockets in front."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+from taskd.api import build
+from taskd.runtime.serve import Address, serving
+from taskd.seams import Coordinator
+from taskd.settings import Http
+from taskd.store.intake import PostgresIntake
+from taskd.store.lane import Lane, Lanes
+from taskd.store.overview import PostgresOverview
+from taskd.store.terms import PostgresTerms
+from tests.unit.api_world import Recorder
+
+DEADLINE = 1.5
+
+
+@asynccontextmanager
+async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Address]:
+    """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
+    world = Recorder()
+    async with AsyncExitStack() as stack:
+        single, bulk, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in ("single", "bulk", "terms"))
+        reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
+        for lane in (single, bulk, terms, reads):
+            stack.push_async_callback(cast(Any, lane).close)
+        api = build(
+            intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
+            overview=PostgresOverview(reads),
+            terms=PostgresTerms(terms),
+            coordinator=cast(Coordinator, world),
+            standing=world,
+            settings=settings or Http(),
+            leader_stale=10.0,
+        )
+        yield await stack.enter_async_context(serving(api, "127.0.0.1:0", "--http-addr", closing=api.close))

@@ -1,0 +1,204 @@
+"""The API on real sockets and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import psycopg
+import pytest
+
+from taskd.client import Client, ClientError
+from taskd.domain.errors import ConfigurationError
+from taskd.runtime.serve import Address, serving
+from tests.integration.api_stack import api_on
+
+
+@pytest.fixture
+async def address(postgres_dsn: str) -> AsyncIterator[Address]:
+    async with api_on(postgres_dsn) as address:
+        yield address
+
+
+@pytest.fixture
+async def client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as client:
+        yield client
+
+
+async def raw(address: Address, request: bytes) -> bytes:
+    """What comes back for these bytes, up to the end of the connection."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(request)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_a_job_comes_back_as_it_was_submitted(client: httpx.AsyncClient) -> None:
+    sent = {"payload": {"n": 1.5, "s": "é\\u0000"}, "task": "echo", "priority": 7, "metadata": {"a": 1, "b": None}}
+    created = await client.post("/jobs", json=sent)
+    assert created.status_code == 201
+    found = (await client.get(created.headers["location"])).json()
+    assert found == {**created.json(), "attempts": []}
+    assert {name: found[name] for name in sent} == sent
+    assert found["created_at"].endswith("Z")
+
+
+async def test_extreme_but_legal_values_are_stored(client: httpx.AsyncClient) -> None:
+    for fields in (
+        {"schedule_at": "1970-01-01T00:00:00Z"},
+        {"schedule_at": "9998-12-31T23:59:59.999999+00:00"},
+        {"delay": 315_360_000},
+        {"timeout": 5e-324},
+        {"retry_backoff": {"initial": 0, "factor": 1000, "max": 0}},
+        {"dedupe_key": "\U0001f600" * 255},
+        {"metadata": {"k" * 255: -(2**63)}},
+        {"payload": "\U0001f600", "max_retries": 100},
+    ):
+        response = await client.post("/jobs", json={"payload": None, **fields})
+        assert response.status_code == 201, (fields, response.text)
+        assert (await client.get(f"/jobs/{response.json()['id']}")).status_code == 200
+
+
+async def test_two_hundred_submits_of_one_key_make_one_job(client: httpx.AsyncClient) -> None:
+    body = {"payload": 1, "dedupe_key": "once"}
+    answers = await asyncio.gather(*(client.post("/jobs", json=body) for _ in range(200)))
+    assert sorted(a.status_code for a in answers) == [200] * 199 + [201]
+    assert len({a.json()["id"] for a in answers}) == 1
+    assert sum(a.json().get("duplicate", False) for a in answers) == 199
+
+
+async def test_a_batch_is_stored_in_order_and_listed_newest_first(client: httpx.AsyncClient) -> None:
+    lines = b"\n".join(b'{"payload": %d, "queue": "q"}' % i for i in range(250))
+    created = await client.post("/jobs/batch", content=lines, headers={"content-type": "application/x-ndjson"})
+    ids = created.json()["ids"]
+    assert ids == sorted(ids)
+    seen: list[int] = []
+    path = "/jobs?queue=q"
+    while path:
+        page = await client.get(path)
+        seen += [job["id"] for job in page.json()]
+        path = page.links["next"]["url"] if "next" in page.links else ""
+    assert seen == ids[::-1]
+
+
+async def test_ids_and_filters_at_the_edge_are_no_server_errors(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/jobs/9223372036854775807")).status_code == 404
+    assert (await client.get("/jobs?cursor=9223372036854775807&limit=1000")).status_code == 200
+    assert (await client.get("/jobs?status=completed&task=x&queue=y")).json() == []
+
+
+async def test_the_cluster_can_be_looked_at(client: httpx.AsyncClient) -> None:
+    await client.post("/jobs", json={"payload": 1})
+    assert (await client.get("/metrics")).json()["pending_jobs"] == 1
+    assert (await client.get("/queues")).json()["queues"][0]["pending"] == 1
+    assert (await client.get("/leader")).json()["current_leader"] is None
+    head = await client.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(
+    address: Address, client: httpx.AsyncClient
+) -> None:
+    large = b'{"payload": "' + b"x" * 2_000_000 + b'"}'
+    headers = {"content-type": "application/json"}
+    assert (await client.post("/jobs", content=large, headers=headers)).status_code == 413
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(large), 100_000):
+            yield large[start : start + 100_000]
+
+    assert (await client.post("/jobs", content=chunks(), headers=headers)).status_code == 413
+    assert (await client.get("/health")).status_code == 200
+
+
+async def test_what_is_no_http_gets_a_problem_document(address: Address) -> None:
+    answer = await raw(address, b"\x16\x03\x01nonsense\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 400
+
+
+@pytest.mark.parametrize("target", [b"/\xff", b"/jobs/%ff", b"//", b"/jobs?%zz", b"*", b"/jobs/1;x", b"http://h/jobs"])
+async def test_strange_targets_are_no_server_errors(address: Address, target: bytes) -> None:
+    answer = await raw(address, b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert answer[9:10] in (b"2", b"4"), answer
+
+
+async def test_a_submit_without_postgresql_is_a_503_in_time() -> None:
+    async with api_on("postgresql://127.0.0.1:1/none") as address, httpx.AsyncClient(timeout=10) as client:
+        began = time.monotonic()
+        response = await client.post(f"http://{address}/jobs", json={"payload": 1})
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert (await client.get(f"http://{address}/jobs/1")).status_code == 503
+        assert time.monotonic() - began < 4
+
+
+async def test_a_wait_ends_with_the_job_and_with_the_server(postgres_dsn: str) -> None:
+    async with httpx.AsyncClient(timeout=30) as client:
+        async with api_on(postgres_dsn) as address:
+            url = f"http://{address}/jobs"
+            ids = [(await client.post(url, json={"payload": 1})).json()["id"] for _ in range(2)]
+            waits = [asyncio.create_task(client.get(f"{url}/{i}?wait=60")) for i in ids]
+            await finish(postgres_dsn, ids[0])
+            assert (await waits[0]).json()["status"] == "cancelled"
+            began = time.monotonic()
+        assert (await waits[1]).json()["status"] == "pending"
+        assert time.monotonic() - began < 3
+
+
+async def finish(dsn: str, job_id: int) -> None:
+    """Cancel a pending job, as the store would."""
+    columns = "id, task, queue, priority, attempt, failures, crashes, losses, max_retries, backoff, created_at"
+    columns += ", schedule_at, payload"
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(
+            f"WITH gone AS (DELETE FROM taskd.jobs WHERE id = %s RETURNING *) INSERT INTO taskd.finished_jobs"
+            f" ({columns}, status, completed_at) SELECT {columns}, 'cancelled', now() FROM gone",
+            [job_id],
+        )
+
+
+async def test_a_taken_port_is_one_line_with_the_mend() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"{port} is taken by another process: .* --http-addr"):
+            async with serving(_nothing, f"127.0.0.1:{port}", "--http-addr"):
+                pass
+        with pytest.raises(ConfigurationError, match="taken by another process"):
+            async with serving(_nothing, f":{port}", "--http-addr"):
+                pass
+
+
+async def _nothing(scope: object, receive: object, send: object) -> None:
+    raise AssertionError
+
+
+async def test_an_empty_host_listens_on_every_interface() -> None:
+    async with serving(_nothing, ":0", "--http-addr") as address:
+        assert address.url == f"http://localhost:{address.port}"
+        _, writer = await asyncio.open_connection("127.0.0.1", address.port)
+        writer.close()
+
+
+async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn: str) -> None:
+    def talk() -> None:
+        with Client(f"http://127.0.0.1:1, {address}", timeout=5) as client:
+            job = client.submit({"payload": [1]})
+            assert client.job(job["id"])["payload"] == [1]
+            assert client.wait(job["id"], 0.1)["status"] == "pending"
+            assert client.health()["status"] == "healthy"
+            assert len(client.submit_batch([{"payload": 1}, {"payload": 2}])) == 2
+            with pytest.raises(ClientError, match="priority: expected `int` <= 100"):
+                client.submit({"payload": 1, "priority": 101})
+            with pytest.raises(ClientError, match="no job 999999") as missing:
+                client.job(999_999)
+            assert missing.value.status == 404
+
+    await asyncio.to_thread(talk)

@@ -1,0 +1,280 @@
+"""Reading over HTTP: jobs, pages, long polls, and the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta, timezone
+from typing import Any, cast
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from taskd.api.reading import Recent, within
+from taskd.domain.claim import Leadership, Term
+from taskd.domain.errors import StoreUnavailable
+from taskd.domain.job import Attempt, JobFilter, JobStatus
+from taskd.seams import Leader
+from tests.unit.api_world import AWAY, NOW, Recorder, a_job, asking
+
+
+@pytest.fixture
+def world() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
+    async with asking(world) as client:
+        yield client
+
+
+async def test_a_job_shows_every_field_that_is_not_null(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.found[17] = a_job(
+        17,
+        JobStatus.FAILED,
+        error="boom",
+        worker_id="worker-1",
+        completed_at=NOW,
+        attempts=[Attempt(1, "worker-1", NOW, NOW, "failed", "boom")],
+    )
+    response = await client.get("/jobs/17")
+    assert response.status_code == 200
+    job = response.json()
+    assert job["error"] == "boom"
+    assert job["completed_at"] == "2026-01-31T12:00:00Z"
+    assert "result" not in job
+    assert job["attempts"] == [
+        {
+            "attempt": 1,
+            "worker_id": "worker-1",
+            "started_at": "2026-01-31T12:00:00Z",
+            "ended_at": "2026-01-31T12:00:00Z",
+            "outcome": "failed",
+            "error": "boom",
+        }
+    ]
+
+
+async def test_times_are_rendered_in_utc_wherever_they_come_from(client: httpx.AsyncClient, world: Recorder) -> None:
+    east = NOW.astimezone(timezone(timedelta(hours=5)))
+    attempts = [Attempt(1, "worker-1", east, east)]
+    world.found[17] = a_job(17, created_at=east, started_at=east, attempts=attempts)
+    job = (await client.get("/jobs/17")).json()
+    times = [job["created_at"], job["started_at"], job["attempts"][0]["started_at"], job["attempts"][0]["ended_at"]]
+    assert times == ["2026-01-31T12:00:00Z"] * 4
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "+1", "1.5", "x", "٣", "9223372036854775808", "9" * 5000, "1%00", "17%20"])
+async def test_what_is_no_id_gets_a_404(client: httpx.AsyncClient, text: str) -> None:
+    response = await client.get(f"/jobs/{text}")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_unknown_path_gets_a_404_and_a_wrong_method_a_405(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/nope")).json()["status"] == 404
+    assert (await client.get("/jobs/")).status_code == 404
+    response = await client.delete("/jobs")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, POST"
+    assert (await client.get("/jobs/batch")).headers["allow"] == "POST"
+
+
+async def test_a_page_links_to_the_next_one(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.page = [a_job(i) for i in (9, 8, 7)]
+    response = await client.get("/jobs?limit=2&queue=default&status=pending")
+    assert [job["id"] for job in response.json()] == [9, 8]
+    assert response.headers["link"] == '</jobs?limit=2&queue=default&status=pending&cursor=8>; rel="next"'
+    last = await client.get("/jobs?limit=3&cursor=10&task=t")
+    assert "link" not in last.headers
+    assert world.wanted[1] == JobFilter(task="t", before=10, limit=4)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("status=done", "status"),
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=-5", "cursor"),
+        ("queue=a%00b", "queue"),
+        ("task=", "task"),
+        ("stauts=failed", "stauts"),
+        ("limit=1&limit=2", "limit"),
+    ],
+)
+async def test_a_bad_query_is_named_in_a_422(client: httpx.AsyncClient, query: str, field: str) -> None:
+    response = await client.get(f"/jobs?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == field
+
+
+async def test_a_query_that_is_no_text_gets_a_400(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/jobs?queue=%ff")).status_code == 400
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "nan", "inf", "x", ""])
+async def test_a_wait_is_seconds_up_to_sixty(client: httpx.AsyncClient, wait: str) -> None:
+    assert (await client.get(f"/jobs/17?wait={wait}")).status_code == 422
+
+
+class Finishing(Recorder):
+    """Jobs become final when the test says so; the questions asked about them are counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: list[set[int]] = []
+        self.asked = asyncio.Event()
+
+    async def final(self, job_ids: Collection[int]) -> set[int]:
+        self.questions.append(set(job_ids))
+        self.asked.set()
+        return await super().final(job_ids)
+
+
+async def test_waits_end_when_the_job_is_final_and_share_their_questions() -> None:
+    world = Finishing()
+    world.found = {i: a_job(i) for i in range(1, 21)}
+    async with asking(world) as client:
+        waits = [asyncio.create_task(client.get(f"/jobs/{i}?wait=30")) for i in world.found]
+        async with asyncio.timeout(5):
+            while not world.questions or len(world.questions[-1]) < 20:
+                world.asked.clear()
+                await world.asked.wait()
+            world.found = {i: a_job(i, JobStatus.COMPLETED) for i in world.found}
+            answers = [(await w).json()["status"] for w in waits]
+    assert answers == ["completed"] * 20
+    assert len(world.questions) < 20
+
+
+async def test_a_wait_that_runs_out_answers_with_what_is_known(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.found[17] = a_job(17)
+    response = await client.get("/jobs/17?wait=0.05")
+    assert response.status_code == 200
+    assert response.json()["status"] == "pending"
+
+
+async def test_nobody_waits_beyond_a_shutdown() -> None:
+    world = Finishing()
+    world.found[17] = a_job(17)
+    api = world.api()
+    transport = httpx.ASGITransport(app=cast(Any, api))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client, asyncio.timeout(5):
+        wait = asyncio.create_task(client.get("/jobs/17?wait=60"))
+        await world.asked.wait()
+        api.close()
+        assert (await wait).json()["status"] == "pending"
+        assert (await client.get("/jobs/17?wait=60")).json()["status"] == "pending"
+
+
+async def test_health_says_degraded_while_etcd_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
+    assert (await client.get("/health")).json()["status"] == "healthy"
+    world.parts["etcd"] = AWAY
+    response = await client.get("/health")
+    assert response.status_code == 200
+    health = response.json()
+    assert isinstance(health.pop("timestamp"), int)
+    assert health == {
+        "status": "degraded",
+        "instance_id": "scheduler-1",
+        "is_leader": False,
+        "coordinator_health": "unhealthy",
+        "components": {
+            "postgres": {"ok": True, "since": 1.0, "detail": ""},
+            "redis": {"ok": True, "since": 1.0, "detail": ""},
+            "etcd": {"ok": False, "since": 2.0, "detail": "connection refused"},
+        },
+    }
+
+
+async def test_health_is_a_503_only_without_postgresql(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.parts |= {"redis": AWAY}
+    assert (await client.get("/health")).status_code == 200
+    world.parts |= {"postgres": AWAY}
+    response = await client.get("/health")
+    assert response.status_code == 503
+    assert response.json()["status"] == "unhealthy"
+
+
+async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, world: Recorder) -> None:
+    answers = await asyncio.gather(*(client.get("/metrics") for _ in range(50)))
+    assert world.count_reads == 1
+    metrics = answers[0].json()
+    assert (metrics["pending_jobs"], metrics["jobs_dispatched"], metrics["failed_jobs"]) == (1, 7, 5)
+    assert metrics["last_dispatch"] == int(NOW.timestamp())
+
+
+async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(
+    client: httpx.AsyncClient, world: Recorder
+) -> None:
+    row = Leadership(epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0)
+    world.row = row
+    expected = {"current_leader": "scheduler-2", "is_leader": False, "instance_id": "scheduler-1", "epoch": 3}
+    assert (await client.get("/leader")).json() == expected
+    world.row = msgspec.structs.replace(row, age=11.0)
+    async with asking(world) as other:
+        assert (await other.get("/leader")).json()["current_leader"] is None
+
+
+async def test_a_leader_knows_itself_without_asking(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.term = Term(4, uuid4())
+    world.failure = StoreUnavailable("away")
+    leader = (await client.get("/leader")).json()
+    assert leader == {"current_leader": "scheduler-1", "is_leader": True, "instance_id": "scheduler-1", "epoch": 4}
+
+
+async def test_etcd_tells_the_leader_while_postgresql_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.failure = StoreUnavailable("away")
+    world.leader = Leader("scheduler-2", uuid4(), 5)
+    assert (await client.get("/leader")).json()["current_leader"] == "scheduler-2"
+
+
+async def test_workers_come_from_the_sessions_while_etcd_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
+    there = (await client.get("/workers")).json()
+    assert there["source"] == "etcd"
+    assert there["workers"][0]["id"] == "worker-1"
+    world.health = AWAY
+    fallen_back = (await client.get("/workers")).json()
+    assert fallen_back["source"] == "postgres"
+    assert "etcd is away" in fallen_back["note"]
+    assert fallen_back["workers"][0]["slots"] == 8
+    assert "etcd is away" in (await client.get("/schedulers")).json()["note"]
+
+
+async def test_queues_show_what_waits_and_who_serves_it(client: httpx.AsyncClient) -> None:
+    queues = (await client.get("/queues")).json()["queues"]
+    assert queues == [
+        {"queue": "default", "pending": 2, "queued": 0, "running": 0, "workers": 1, "slots": 8},
+        {"queue": "idle", "pending": 0, "queued": 0, "running": 0, "workers": 1, "slots": 8},
+    ]
+
+
+async def test_a_read_that_hangs_is_given_up_in_time() -> None:
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()  # as a driver does that waits for a server to confirm
+
+    with pytest.raises(StoreUnavailable):
+        await within(hang(), 0.02)
+
+
+async def test_a_failed_read_is_not_remembered() -> None:
+    answers = iter([StoreUnavailable("away"), 7])
+
+    async def read() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(int, answer)
+
+    recent = Recent(read)
+    with pytest.raises(StoreUnavailable):
+        await recent.get()
+    assert await recent.get() == 7
+    assert await recent.get() == 7
