@@ -79,9 +79,18 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             return 0
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
         role, intake, overview = _assemble_scheduler(settings, name, stack, transport, coordinator, postgres, redis)
-        api = build_api(intake, overview, coordinator, role, settings.http)
+        api = build_api(
+            intake=intake,
+            overview=overview,
+            terms=PostgresTerms(_Lanes(settings, stack, name).one("terms")),
+            coordinator=coordinator,
+            standing=role,
+            settings=settings.http,
+            leader_stale=settings.scheduler.leader_stale,
+        )
+        option, grace = "--http-addr or HTTP_ADDR", settings.http.shutdown_grace
         address = await stack.enter_async_context(
-            serving(api, settings.http.addr, setting="--http-addr or HTTP_ADDR", grace=settings.http.shutdown_grace)
+            serving(api, settings.http.addr, option, grace=grace, closing=api.close)
         )
         began, host, incarnation = time.time(), this_process(), uuid4()
 
@@ -90,7 +99,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
                 kind="scheduler",
                 id=name,
                 incarnation=incarnation,
-                address=address,
+                address=address.url,
                 host=host.name,
                 pid=host.pid,
                 started_at=began,
@@ -98,7 +107,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             )
 
         async with coordinator.register(member, REPORT_EVERY):
-            log.logger().info("serving", address=address)
+            log.logger().info("serving", address=str(address))
             await role.run(stop)
     return 0
 
@@ -163,14 +172,11 @@ async def _worker(settings: Settings) -> int:
         stack.push_async_callback(transport.close)
         attempts, executors, role = await _assemble_worker(settings, worker_id, stack, transport, postgres, redis)
         if settings.worker.http_addr:
-            role.address = await stack.enter_async_context(
-                serving(
-                    build_worker_http(role),
-                    settings.worker.http_addr,
-                    setting="--http-addr or WORKER_HTTP_ADDR",
-                    grace=1.0,
-                )
+            option = "--http-addr or WORKER_HTTP_ADDR"
+            address = await stack.enter_async_context(
+                serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0)
             )
+            role.address = address.url
         attempts.attach(executors)
         await executors.start()
         stack.push_async_callback(executors.close)

@@ -12,7 +12,8 @@ from taskd.runtime.outage import Outage
 from taskd.seams import Sessions, Transport
 from taskd.settings import Worker
 from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors, lease_clock
+from taskd.worker.executors import Executors
+from taskd.worker.guard import clock as lease_clock
 
 #: Seconds before the lease's end at which the tasks must have stopped.
 MARGIN = 1.0

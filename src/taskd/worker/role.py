@@ -15,7 +15,8 @@ from taskd.runtime.outage import Outage
 from taskd.seams import Coordinator, Health, Member, Sessions, Transport
 from taskd.settings import Worker
 from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors, lease_clock
+from taskd.worker.executors import Executors
+from taskd.worker.guard import clock as lease_clock
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.renewer import Renewer
 

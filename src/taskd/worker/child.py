@@ -1,0 +1,162 @@
+"""The worker's side of one executor: its process, its socket, and the attempts that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import msgspec
+
+from taskd.domain.outcome import Outcome
+from taskd.seams import Order
+from taskd.worker.frames import Begin, Bye, End, Ends, Frames, Halt, Ready, Setup, ToWorker, Unusable, encode
+
+#: Seconds to wait for the socket's end after the process's: something that it forked may still hold the socket.
+LINGER = 1.0
+
+
+class Attempt:
+    """One attempt that an executor was given and whose end was not reported yet."""
+
+    __slots__ = ("child", "deadline", "key", "limit", "stopping")
+
+    def __init__(self, key: tuple[int, int], child: Child) -> None:
+        self.key = key
+        self.child = child
+        self.stopping: Outcome | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.limit: asyncio.TimerHandle | None = None
+
+
+class Child(asyncio.Protocol):
+    """One executor process, from exec to its certain end."""
+
+    def __init__(self, slots: int, on_ends: Callable[[Child, list[End]], None]) -> None:
+        self.slots = slots
+        self.attempts: dict[tuple[int, int], Attempt] = {}
+        #: Why the worker killed it, if it did.
+        self.doom: str | None = None
+        self.hung_up = False
+        #: True if it was killed because it had hung up.
+        self.unheard = False
+        self._on_ends = on_ends
+        self._frames = Frames()
+        self._decoder = msgspec.msgpack.Decoder(ToWorker)
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Ready | Unusable] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def room(self) -> int:
+        """How many more attempts it can be given."""
+        return 0 if self.doom is not None or self.hung_up else self.slots - len(self.attempts)
+
+    async def spawn(self) -> None:
+        """Start the process. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "taskd.worker.executor", str(theirs.fileno()), str(os.getpid())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+
+    async def load(self, setup: Setup) -> Ready | Unusable | None:
+        """Let it load the app; None if it died of that."""
+        self._send(encode(setup))
+        await asyncio.wait((self._answer, self._lost), return_when=asyncio.FIRST_COMPLETED)
+        return self._answer.result() if self._answer.done() else None
+
+    def begin(self, orders: Sequence[Order]) -> list[Order]:
+        """Give it these attempts; those that cannot be put into a message come back."""
+        try:
+            self._send(encode(Begin(list(orders))))
+        except OverflowError:
+            if len(orders) == 1:
+                return list(orders)
+            return [order for one in orders for order in self.begin([one])]
+        return []
+
+    def halt(self, key: tuple[int, int]) -> None:
+        """Ask it to stop one attempt."""
+        self._send(encode(Halt(*key)))
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL it, with whatever its tasks have started. The first reason stands."""
+        if self.doom is None:
+            self.doom = reason
+        self._signal()
+
+    async def dismiss(self, patience: float) -> None:
+        """Let it exit in good order within `patience` seconds, else kill it."""
+        self._send(encode(Bye()))
+        assert self._process is not None
+        try:
+            await asyncio.wait_for(self._process.wait(), patience)
+        except TimeoutError:
+            self.kill("the worker is closing")
+
+    async def gone(self) -> int:
+        """Wait until the process has certainly ended and all that it said was heard; its exit status (-n for signal n)."""
+        assert self._process is not None
+        status = await self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # what its tasks have started is user code as well
+        await asyncio.wait((self._lost,), timeout=LINGER)
+        if self._transport is not None:
+            self._transport.abort()
+        return status
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            message = self._decoder.decode(frame)
+            if isinstance(message, Ends):
+                self._on_ends(self, message.ends)
+            elif not self._answer.done():
+                self._answer.set_result(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.hung_up = True
+        if not self._lost.done():
+            self._lost.set_result(None)
+        # An executor that dies hangs up too; one that only hung up must not run on unheard.
+        asyncio.get_running_loop().call_later(LINGER, self._kill_unheard)
+
+    def _signal(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _kill_unheard(self) -> None:
+        if self.doom is None:
+            self.unheard = True
+        self._signal()
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)

@@ -1,0 +1,127 @@
+"""The main program of an executor: a child of the worker, in which the user's code runs and may do its worst.
+
+It is started by exec with one end of a socket pair, loads the app, runs what it is told, and never outlives its worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import io
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Literal, cast
+
+import msgspec
+import uvloop
+
+from taskd.runtime.log import configure
+from taskd.settings import Log
+from taskd.worker import loading
+from taskd.worker.frames import Begin, Bye, End, Ends, Frames, Halt, Ready, Setup, ToExecutor, Unusable, encode
+from taskd.worker.results import Results
+from taskd.worker.runner import Runner
+
+PR_SET_PDEATHSIG = 1
+#: How much sooner than its worker the kernel should kill an executor when memory runs out.
+OOM_MARGIN = 500
+
+
+class Connection(asyncio.Protocol):
+    """The executor's end of the socket pair."""
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+        self._decoder = msgspec.msgpack.Decoder(ToExecutor)
+        self._transport: asyncio.WriteTransport | None = None
+        self._runner: Runner | None = None
+        self.over = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._frames.feed(data):
+            match self._decoder.decode(frame):
+                case Begin(orders):
+                    assert self._runner is not None
+                    self._runner.begin(orders)
+                case Halt(job_id, attempt):
+                    assert self._runner is not None
+                    self._runner.stop(job_id, attempt)
+                case Setup() as setup:
+                    self._load(setup)
+                case Bye():
+                    self.over.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.over.is_set():
+            _die()
+
+    def _load(self, setup: Setup) -> None:
+        level = cast(Literal["DEBUG", "INFO", "WARNING", "ERROR"], setup.log_level)
+        style = cast(Literal["JSON", "TEXT", ""], setup.log_format)
+        configure(Log(level=level, format=style), role="executor", worker=setup.worker_id)
+        try:
+            tasks = loading.load(setup.app)
+            names = sorted(tasks.names)
+        except loading.NotLoadable as error:
+            self._send(encode(Unusable(str(error))))
+            return
+        results = Results(setup.max_result_bytes, setup.max_error_bytes)
+        self._runner = Runner(tasks, setup.app, results, self._tell)
+        self._send(encode(Ready(names)))
+
+    def _tell(self, ends: list[End]) -> None:
+        self._send(encode(Ends(ends)))
+
+    def _send(self, frame: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(frame)
+
+
+def _die() -> None:
+    """The worker is gone: end at once, with whatever the tasks have started."""
+    with suppress(OSError):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _settle_in(parent: int) -> None:
+    """Become a proper child: die with the worker, be the kernel's first choice when memory runs out, mind no Ctrl-C."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+            file.write(str(min(1000, int(file.read()) + OOM_MARGIN)))
+    if os.getppid() != parent:
+        os._exit(1)
+    # Handlers, not SIG_IGN: programs that tasks start would inherit that, and could not be ended by SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    faulthandler.enable()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+async def _serve(fd: int) -> None:
+    os.set_inheritable(fd, False)
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Connection, sock=socket.socket(fileno=fd))
+    await connection.over.wait()
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m taskd.worker.executor FD PARENT`: run until the worker says goodbye or is gone."""
+    fd, parent = map(int, arguments)
+    _settle_in(parent)
+    loading.look_here_too()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(fd))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

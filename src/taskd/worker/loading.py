@@ -1,0 +1,58 @@
+"""Finds the user's app by name: `pkg.module` or `pkg.module:attr`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, cast
+
+from taskd.seams import Tasks
+
+#: The tasks of a worker that was given no app.
+BUILTIN = "taskd.app.builtin:app"
+
+
+class NotLoadable(Exception):
+    """The app cannot be loaded; the message is one line that says what to do."""
+
+
+def load(name: str) -> Tasks:
+    """The app of this name. Raises NotLoadable."""
+    module_name, _, attribute = name.partition(":")
+    attribute = attribute or "app"
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported, SystemExit too
+        raise NotLoadable(_explain(name, module_name, error)) from None
+    found: Any = module
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if _fits(found):
+        return cast(Tasks, found)
+    apps = sorted(key for key, value in vars(module).items() if _fits(value))
+    mend = f"; did you mean {module_name}:{apps[0]}?" if apps else "; write app = taskd.App() there"
+    what = f"has no {attribute!r}" if found is None else f"has {attribute!r}, but it is no taskd.App"
+    raise NotLoadable(f"app {name!r}: the module {module_name!r} {what}{mend}")
+
+
+def look_here_too() -> None:
+    """Let the app be found in the current folder, as it would be by `python -m`."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _fits(value: Any) -> bool:
+    return not isinstance(value, type) and hasattr(value, "names") and hasattr(value, "prepare")
+
+
+def _explain(name: str, module: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
+        return f"app {name!r}: there is no module {error.name!r}; it is looked for in {os.getcwd()} and on PYTHONPATH"
+    last = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
+    places = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    place = next((f for f in reversed(places) if f.filename not in (__file__, importlib.__file__)), None)
+    where = f" ({place.filename}:{place.lineno})" if place else ""
+    return f"app {name!r} does not import: {last[-1]}{where}"

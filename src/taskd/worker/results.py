@@ -1,0 +1,127 @@
+"""What a task returned or raised, made fit for the database: strict JSON and clean text, both limited in size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import traceback
+from types import TracebackType
+from typing import Any
+
+from taskd.domain.errors import Fail, RetryAt
+from taskd.seams import Order
+from taskd.worker.frames import End, How
+
+# The standard encoder is strict where msgspec is kind: NaN, bytes, dates and objects are errors, not null or text.
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_CUT = "\n... {} characters left out ...\n"
+
+
+class Unstorable(Exception):
+    """A result that is no JSON or too large; the message says what is wrong with it."""
+
+
+def to_json(value: Any, limit: int) -> bytes:
+    """The value as JSON of at most `limit` bytes. Raises Unstorable."""
+    try:
+        text = b"null" if value is None else _encode(value).encode()
+    except UnicodeEncodeError:
+        raise Unstorable("the result is not JSON: a string in it has a lone surrogate") from None
+    except RecursionError:
+        raise Unstorable("the result is not JSON: it is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        raise Unstorable(f"the result is not JSON: {_plainly(error)}") from None
+    if len(text) > limit:
+        raise Unstorable(f"the result has {len(text)} bytes, but at most {limit} are stored (worker.max_result_bytes)")
+    if b"\\u0000" in text and _NUL.search(text):
+        raise Unstorable("the result cannot be stored: a string in it has a NUL character")
+    return text
+
+
+def _plainly(error: Exception) -> str:
+    text = str(error)
+    if text.startswith("Out of range float"):
+        return "it has a number that is NaN or infinite"
+    found = re.fullmatch(r"Object of type (.+) is not JSON serializable", text)
+    if found is None:
+        return text
+    hint = " (is an await missing?)" if found[1] == "coroutine" else ""
+    return f"it has an object of type {found[1]}{hint}"
+
+
+def to_text(text: str, limit: int) -> bytes:
+    """The text as clean UTF-8 of at most `limit` bytes: its head and, mostly, its tail."""
+    clean = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace")
+    if len(clean) <= limit:
+        return clean
+    note = _CUT.format(len(text)).encode()
+    room = max(0, limit - len(note))
+    head = clean[: room // 3].decode("utf-8", "ignore")
+    tail = clean[len(clean) - (room - room // 3) :].decode("utf-8", "ignore")
+    left_out = len(clean) - len(head.encode()) - len(tail.encode())
+    return (head + _CUT.format(left_out) + tail).encode()[: max(limit, 0)]
+
+
+class Results:
+    """Turns what attempts return and raise into Ends."""
+
+    def __init__(self, max_result_bytes: int, max_error_bytes: int) -> None:
+        self._max_result = max_result_bytes
+        self._max_error = max_error_bytes
+
+    def returned(self, order: Order, value: Any) -> End:
+        """The end of an attempt whose task returned `value`."""
+        try:
+            return End(order.job_id, order.attempt, How.COMPLETED, to_json(value, self._max_result))
+        except Exception as error:  # noqa: BLE001 - a dict or str subclass of the user's may raise anything
+            if isinstance(error, Unstorable):
+                return self.failed(order, str(error))
+            return self.failed(order, f"the result is not JSON: encoding it raised {describe(error)}")
+
+    def raised(self, order: Order, error: BaseException) -> End:
+        """The end of an attempt whose task raised `error`."""
+        if isinstance(error, Fail):
+            text = _safe_str(error) or "the task raised Fail without a message"
+            return self.failed(order, text, How.FAILED_FOR_GOOD)
+        if isinstance(error, RetryAt):
+            data = to_text(_safe_str(error), self._max_error)
+            return End(order.job_id, order.attempt, How.FAILED, data, error.when)
+        if isinstance(error, asyncio.CancelledError):
+            return self.failed(order, "the task cancelled itself\n" + describe(error))
+        return self.failed(order, describe(error))
+
+    def failed(self, order: Order, text: str, how: How = How.FAILED) -> End:
+        """The end of an attempt that failed with this text."""
+        return End(order.job_id, order.attempt, how, to_text(text, self._max_error))
+
+    @staticmethod
+    def stopped(order: Order) -> End:
+        """The end of an attempt that was asked to stop, and did."""
+        return End(order.job_id, order.attempt, How.STOPPED)
+
+
+def describe(error: BaseException) -> str:
+    """The traceback of the user's frames and the exception, whatever the exception's own methods do."""
+    try:
+        found = traceback.TracebackException(type(error), error, _users(error.__traceback__), compact=True)
+        return "".join(found.format()).rstrip()
+    except Exception:  # noqa: BLE001 - an exception may lie about anything; its type is still the truth
+        return f"{type(error).__name__} (which could not be printed)"
+
+
+def _users(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not taskd's own."""
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS) and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb
+
+
+def _safe_str(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - see describe
+        return type(error).__name__
