@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from taskd.runtime.log import logger
 
@@ -20,7 +21,7 @@ async def forever(name: str, duty: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(PAUSE)
 
 
-async def end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[Any]) -> None:
     """Cancel `task` and wait until it is gone."""
     task.cancel()
     await asyncio.wait({task})

@@ -59,7 +59,7 @@ class Mirror(Generic[T]):
 
     async def changes(self) -> AsyncGenerator[list[Event], None]:
         """The changes in etcd's order, each batch after it was applied; an empty one when the watch stands (again)."""
-        pause, listed = FIRST_PAUSE, False
+        pause, listed, self.synced = FIRST_PAUSE, False, False
         while True:
             try:
                 if not listed:

@@ -78,7 +78,6 @@ class Mutexes:
             writing = self._session.write(self._client.create(key, value, lease.id))
             own = await asyncio.shield(writing)
             await _unless_lost(lease, self._turn(folder, own))
-            return own, int(start.value) + own.create_revision
         except LeaseGone:
             self._session.lose(lease)
             raise CoordinatorUnavailable("the session with etcd was lost") from None
@@ -86,21 +85,23 @@ class Mutexes:
             if writing is not None:
                 self._session.owe(key, writing)
             raise
+        else:
+            return own, int(start.value) + own.create_revision
 
     async def _turn(self, folder: str, own: KeyValue) -> None:
-        """Wait until nobody is before us, and our own key still stands."""
+        """Wait until nobody is before us, and our own key still stands. Raises LeaseGone if it does not."""
         while True:
             try:
                 revision, ahead, standing = await self._client.queue(folder, own)
-                if not standing:
-                    raise LeaseGone("our place in the queue is gone")
                 if ahead is None:
-                    return
+                    break
                 await self._gone(ahead.key, revision + 1)
             except HistoryGone:
                 continue
             except CoordinatorUnavailable:
                 await asyncio.sleep(AGAIN)  # until the lease ends, if etcd stays away
+        if not standing:
+            raise LeaseGone("our place in the queue is gone")
 
     async def _gone(self, key: str, revision: int) -> None:
         async with aclosing(self._client.watch(key, revision, prefix=False)) as batches:
@@ -112,16 +113,13 @@ class Mutexes:
 async def _unless_lost(lease: Lease, waiting: Coroutine[Any, Any, None]) -> None:
     """Wait, but no longer than the lease lives. Raises LeaseGone."""
     turn = asyncio.create_task(waiting)
-    lost = asyncio.create_task(_lost(lease))
+    lost = asyncio.create_task(lease.lost.wait())
     try:
         await asyncio.wait({turn, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if turn.done():
+            await turn
         if not lease.alive:
             raise LeaseGone("the lease ended")
-        await turn
     finally:
         await end(turn)
         await end(lost)
-
-
-async def _lost(lease: Lease) -> None:
-    await lease.lost.wait()

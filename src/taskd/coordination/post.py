@@ -77,7 +77,9 @@ class Post:
     async def _keep(self) -> None:
         while True:
             try:
-                pause = await self._attend()
+                while await self._attend():
+                    """Look again: the bell may have rung during the write."""
+                pause = self._pause()
             except Refused as error:
                 self._complain(str(error))
                 pause = RETRY
@@ -85,23 +87,30 @@ class Post:
                 pause = RETRY  # the session tells of an etcd that is away
             await self._bell.wait(pause)
 
-    async def _attend(self) -> float | None:
-        """Bring the key to what it should be; the seconds until that is to be looked at again, None: until the bell."""
+    async def _attend(self) -> bool:
+        """Bring the key to what it should be; whether there was anything to do."""
         lease, place = self._session.lease, self._place
         if lease is None:
             self._place = None
-            return None
+            return False
         if place is None or place.lease is not lease or (place.revision and self._vanished(place)):
             self._place = place = Place(self._session.new_key(self._folder(), lease), lease)
         try:
             if not place.revision:
                 await self._put(place)
-            elif self._every is not None and time.monotonic() >= self._due:
+            elif self._pause() == 0.0:
                 await self._refresh(place)
+            else:
+                return False
         except LeaseGone:
             self._session.lose(lease)
+        return True
+
+    def _pause(self) -> float | None:
+        """The seconds until the value is to be asked again; None: only the bell matters."""
+        if self._every is None or self._place is None:
             return None
-        return max(0.0, self._due - time.monotonic()) if self._every is not None else None
+        return max(0.0, self._due - time.monotonic())
 
     def _vanished(self, place: Place) -> bool:
         return self._mirror.lacks(place.key, place.revision)

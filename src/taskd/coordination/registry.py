@@ -37,6 +37,8 @@ class Registry:
 
     def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
         """Show `member()` until the context ends, asked again each `every` seconds and written if it changed."""
+        if every <= 0:
+            raise ValueError("`every` must be more than 0 seconds")
 
         def folder() -> str:
             shown = member()

@@ -112,8 +112,6 @@ class Session:
             return
         lease.lost.set()
         self._stale.append(lease.id)
-        if self._pulse.health.ok:
-            logger().warning("the lease in etcd is lost; beginning a new session", lease=f"{lease.id:016x}")
         self._bell.ring()
 
     async def open(self) -> None:
@@ -141,7 +139,11 @@ class Session:
 
     async def _live(self) -> None:
         while True:
-            self._lease = lease = await self._begin()
+            lost, self._lease = self._lease, await self._begin()
+            lease = self._lease
+            if lost is not None and self._pulse.health.ok:
+                logger().warning("the session with etcd was lost and begun anew", lease=f"{lease.id:016x}")
+            self._pulse.answered()
             self._guard(lease)
             self._bell.ring()
             await self._keep(lease)
@@ -160,7 +162,6 @@ class Session:
                 self._pulse.unanswered(str(error))
                 await asyncio.sleep(max(AGAIN, began + RETRY - time.monotonic()))
             else:
-                self._pulse.answered()
                 return Lease(lease_id, sent + ttl)
 
     async def _revoke(self, lease_id: int) -> None:
