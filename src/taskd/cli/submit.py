@@ -81,6 +81,11 @@ def submit(
         raise typer.BadParameter("give either --schedule-at or --delay, not both")
     limit = _wait_seconds(wait)
     job = {name: value for name, value in fields.items() if value is not None or name == "payload"}
+    return _deliver(server, job, limit, as_json=as_json)
+
+
+def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: bool) -> int:
+    """Submit, wait if asked to, show; the exit code."""
     with options.connect(server) as client:
         answer = client.submit(job)
         if limit is None:

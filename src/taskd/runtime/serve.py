@@ -9,20 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import math
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from taskd.domain.errors import ConfigurationError
-
-#: An ASGI application: scope, receive, send.
-Application = Callable[[Any, Any, Any], Awaitable[None]]
-
-#: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
-KEEP_ALIVE = 75
-BACKLOG = 2048
+from taskd.runtime.embedded import BACKLOG, Application, embedded
 
 
 class Address(NamedTuple):
@@ -63,7 +56,7 @@ async def serving(
     """
     wanted = parse_address(addr, option)
     sockets = _bind(wanted, option)
-    server = _server(app, grace)
+    server = embedded(app, grace)
     running = asyncio.create_task(server.serve(sockets=sockets))
     try:
         ready = asyncio.create_task(server.ready.wait())
@@ -76,63 +69,6 @@ async def serving(
         server.should_exit = True
         closing()
         await running
-
-
-def _server(app: Application, grace: float) -> Any:
-    # Imported here, because the command line reads this module's names long before it serves anything.
-    import uvicorn  # noqa: PLC0415
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415
-
-    class Embedded(uvicorn.Server):
-        """A server that leaves the signals alone and tells when it is ready."""
-
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
-            self.ready = asyncio.Event()
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            self.ready.set()
-
-    class Protocol(HttpToolsProtocol):
-        """HTTP that answers what is no HTTP with a problem document, like everything else."""
-
-        def send_400_response(self, msg: str) -> None:
-            self.transport.write(_NO_HTTP)
-            self.transport.close()
-
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=math.ceil(grace),
-        backlog=BACKLOG,
-    )
-    return Embedded(config)
-
-
-_NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
-_NO_HTTP = b"\r\n".join(
-    (
-        b"HTTP/1.1 400 Bad Request",
-        b"content-type: application/problem+json",
-        b"content-length: %d" % len(_NO_HTTP_BODY),
-        b"connection: close",
-        b"",
-        _NO_HTTP_BODY,
-    )
-)
 
 
 def _bind(wanted: Address, option: str) -> list[socket.socket]:

@@ -1,0 +1,102 @@
+"""uvicorn, made fit to live inside another program: no signals, no logs of its own, and no endless heads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: An ASGI application: scope, receive, send.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+#: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
+KEEP_ALIVE = 75
+BACKLOG = 2048
+#: Bytes of request line and headers. More than the largest single read, which may have a whole small request in it.
+HEAD_LIMIT = 512 * 1024
+
+_NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
+_NO_HTTP = b"\r\n".join(
+    (
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/problem+json",
+        b"content-length: %d" % len(_NO_HTTP_BODY),
+        b"connection: close",
+        b"",
+        _NO_HTTP_BODY,
+    )
+)
+
+
+class Server(uvicorn.Server):
+    """A server that leaves the signals alone and tells when it is ready."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: signals belong to the process."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept, then say so."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP with a limit on heads; what is no HTTP gets a problem document, like everything else."""
+
+    _head: int | None = 0  # bytes of the head so far; None while a body is read
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, unless this head never ends."""
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > HEAD_LIMIT:
+                self.send_400_response("")
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is over."""
+        self._head = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next head begins."""
+        self._head = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer and hang up."""
+        self.transport.write(_NO_HTTP)
+        self.transport.close()
+
+
+def embedded(app: Application, grace: float) -> Server:
+    """A server for `app` that gives open requests `grace` seconds (rounded up) when it stops."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=math.ceil(grace),
+            backlog=BACKLOG,
+        )
+    )

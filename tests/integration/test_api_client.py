@@ -1,0 +1,159 @@
+"""The client against servers that misbehave, and the executable against a real API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from taskd.client import Client, ClientError
+from tests.integration.api_stack import api_on
+
+Reply = Callable[[bytes], bytes | None]
+
+
+def answer(status: str, document: object) -> bytes:
+    body = json.dumps(document).encode()
+    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+JOB = answer("201 Created", {"id": 1, "status": "pending"})
+AWAY = answer("503 Service Unavailable", {"detail": "PostgreSQL is away"})
+UNSURE = answer("503 Service Unavailable", {"detail": "PostgreSQL is away", "outcome_unknown": True})
+
+
+@contextmanager
+def listening(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives one reply per connection, in turn (None: it hangs up), and what it was asked."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for reply in replies:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(connection.recv(65_536))
+                    if reply is not None:
+                        connection.sendall(reply)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def test_a_submit_without_dedupe_key_is_not_repeated_when_its_answer_is_lost() -> None:
+    with listening(None, JOB) as (url, asked), Client(url) as client:
+        with pytest.raises(ClientError, match="may have been done or not"):
+            client.submit({"payload": 1})
+        assert len(asked) == 1
+
+
+def test_a_submit_with_dedupe_key_is_repeated_until_it_is_answered() -> None:
+    with listening(None, JOB) as (url, asked), Client(url) as client:
+        assert client.submit({"payload": 1, "dedupe_key": "k"})["id"] == 1
+        assert len(asked) == 2
+
+
+def test_a_submit_that_was_certainly_not_taken_is_repeated() -> None:
+    with listening(AWAY, JOB) as (url, asked), Client(url) as client:
+        assert client.submit({"payload": 1})["id"] == 1
+        assert len(asked) == 2
+
+
+def test_a_submit_that_may_have_been_taken_is_not_repeated() -> None:
+    with listening(UNSURE, JOB) as (url, asked), Client(url) as client:
+        with pytest.raises(ClientError, match="may have been done or not"):
+            client.submit({"payload": 1})
+        assert len(asked) == 1
+
+
+def test_the_next_address_answers_for_one_that_cannot() -> None:
+    with ExitStack() as stack:
+        tired, _ = stack.enter_context(listening(AWAY))
+        awake, asked = stack.enter_context(listening(answer("200 OK", {"id": 5})))
+        client = stack.enter_context(Client(f"http://127.0.0.1:1,{tired},{awake}", patience=0))
+        assert client.job(5) == {"id": 5}
+        assert asked[0].startswith(b"GET /jobs/5 HTTP/1.1\r\n")
+
+
+def test_the_token_travels_in_its_header() -> None:
+    with listening(answer("200 OK", {})) as (url, asked), Client(url, token="secret") as client:
+        client.get("/leader")
+        assert b"\r\nAuthorization: Bearer secret\r\n" in asked[0]
+
+
+@pytest.mark.parametrize("reply", [answer("200 OK", 1)[:-1] + b"<", b"SSH-2.0-x\r\n", answer("500 Oops", "x"), None])
+def test_what_is_no_scheduler_is_a_clear_error(reply: bytes | None) -> None:
+    with listening(*[reply] * 2) as (url, _), Client(url, patience=0) as client, pytest.raises(ClientError, match=url):
+        client.get("/leader")
+
+
+async def taskd(*arguments: str) -> tuple[int, str, str]:
+    """Run the executable; exit code, stdout, stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "taskd", *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_executable_submits_and_shows_jobs_and_the_cluster(postgres_dsn: str) -> None:
+    async with api_on(postgres_dsn) as address:
+        server = ("--server", f"http://{address}")
+        code, out, err = await taskd("submit", '{"a": 1}', "--json", *server)
+        assert (code, err) == (0, "")
+        job_id = str(json.loads(out)["id"])
+        code, out, _ = await taskd("status", job_id, *server)
+        assert code == 0
+        assert f"job {job_id} pending" in out
+        code, out, _ = await taskd("status", "--json", *server)
+        seen = json.loads(out)
+        assert seen["metrics"]["pending_jobs"] == 1
+        assert seen["health"]["status"] == "healthy"
+        code, out, _ = await taskd("status", *server)
+        assert code == 0
+        assert "worker-1" in out
+        assert "\x1b" not in out
+        assert (await taskd("submit", "1", "--wait", "0.1", *server))[0] == 3
+        code, out, err = await taskd("submit", "1", "--priority", "1000", *server)
+        assert (code, out, err) == (1, "", "error: priority: expected `int` <= 100\n")
+        code, out, err = await taskd("status", "424242", *server)
+        assert (code, out, err) == (1, "", "error: there is no job 424242\n")
+
+
+async def test_ctrl_c_ends_a_wait_with_130_and_no_traceback(postgres_dsn: str) -> None:
+    async with api_on(postgres_dsn) as address:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "taskd", "submit", "1", "--wait", "--server", f"http://{address}"),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        assert b"waiting for its end" in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            assert await process.stderr.read() == b""
+            assert await process.wait() == 130
+
+
+async def test_migrate_says_what_it_applied(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_DSN", postgres_dsn)
+    assert await taskd("migrate", "--check", "--json") == (0, '{"pending": []}\n', "")
+    assert await taskd("migrate") == (0, "the schema was up to date already\n", "")
+    monkeypatch.setenv("POSTGRES_DSN", "postgresql://127.0.0.1:1/none")
+    code, out, err = await taskd("migrate")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: PostgreSQL: ")
+    assert err.count("\n") == 1

@@ -1,0 +1,269 @@
+"""The command line without a server: arguments, payloads, failures, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from taskd.cli import output, submit, tables
+from taskd.cli.durations import seconds
+from taskd.cli.main import run
+from taskd.client import Client, ClientError
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without taskd.toml, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TASKD_SERVER", "TASKD_TOKEN", "LOG_LEVEL", "POSTGRES_DSN", "HTTP_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def one_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr; stdout must be empty."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), ("1.5", 1.5), ("45s", 45), ("10m", 600), ("2h", 7200), ("1d", 86_400), ("1h30m", 5400), ("0", 0)],
+)
+def test_durations_read_as_people_write_them(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "10x", "-5", "1m 2s", "1e3", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": [1]}', {"a": [1]}),
+        ("5", 5),
+        ("null", None),
+        ('"quoted"', "quoted"),
+        ("hello world", "hello world"),
+        ("NaN", "NaN"),
+        ("{broken", "{broken"),
+        ("[" * 100_000, "[" * 100_000),
+        ("", ""),
+    ],
+)
+def test_a_payload_is_json_or_else_a_plain_string(text: str, expected: Any) -> None:
+    assert submit.read_payload(text) == expected
+
+
+def test_a_payload_may_come_from_a_file_or_from_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.json").write_text('{"a": 1}')
+    assert submit.read_payload(f"@{tmp_path / 'job.json'}") == {"a": 1}
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("é".encode())))
+    assert submit.read_payload("-") == "é"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("taskd ")
+
+
+@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "migrate"])
+def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "Example: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nope"], "nope"),
+        (["submit", "--prioritty", "3"], "--priority"),
+        (["submit", "--priority", "x"], "--priority"),
+        (["submit", "1", "--delay", "3x"], "no duration"),
+        (["submit", "1", "--delay", "3", "--schedule-at", "2026-01-01T00:00:00Z"], "either"),
+        (["submit", "1", "--metadata", "x"], "KEY=VALUE"),
+        (["submit", "@/does/not/exist"], "/does/not/exist"),
+        (["submit", "1", "2"], "2"),
+        (["--log-level", "LOUD", "migrate"], "LOUD"),
+        (["worker", "--concurrency", "0"], "--concurrency"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert says in one_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["status", "--server", NOBODY], "taskd dev"),
+        (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
+        (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
+        (["status", "1", "--server", "ftp://x"], "no server address"),
+        (["status", "1", "--server", "http://x:99999"], "no server address"),
+        (["status", "--server", " , "], "TASKD_SERVER"),
+        (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
+    ],
+)
+def test_any_other_failure_is_one_line_and_exit_code_1(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 1
+    assert says in one_error(capsys)
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--log-level", "debug", "status", "--server", NOBODY]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_the_configuration_names_file_section_and_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taskd.toml").write_text("[http]\nadress = ':1'\n")
+    assert run(["migrate"]) == 1
+    error = one_error(capsys)
+    assert "taskd.toml" in error
+    assert "[http]" in error
+    assert "'adress'" in error
+
+
+class Asked(Client):
+    """A client that keeps the job and the wait instead of sending them."""
+
+    jobs: list[dict[str, Any]]
+    final = "completed"
+
+    def __init__(self) -> None:
+        super().__init__(NOBODY)
+        self.jobs = []
+        self.waits: list[float | None] = []
+
+    def submit(self, job: Any) -> dict[str, Any]:
+        self.jobs.append(dict(job))
+        return {"id": 17, "status": "pending"}
+
+    def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
+        self.waits.append(seconds)
+        return {"id": job_id, "status": self.final, "result": {"a": 1}}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    client = Asked()
+    monkeypatch.setattr("taskd.cli.options.connect", lambda server: client)
+    return client
+
+
+def test_only_what_was_given_is_sent(asked: Asked) -> None:
+    assert run(["submit", "hello"]) == 0
+    assert asked.jobs == [{"payload": "hello"}]
+
+
+def test_every_option_becomes_its_field(asked: Asked) -> None:
+    line = "submit 1 --task t --queue q --priority 5 --dedupe-key k --delay 10m --max-retries 0 --timeout 1m"
+    assert run([*line.split(), "--metadata", "a=b", "--metadata", "v=1.10=x"]) == 0
+    assert asked.jobs == [
+        {
+            "payload": 1,
+            "task": "t",
+            "queue": "q",
+            "priority": 5,
+            "dedupe_key": "k",
+            "delay": 600.0,
+            "max_retries": 0,
+            "timeout": 60.0,
+            "metadata": {"a": "b", "v": "1.10=x"},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "payload", "wait"),
+    [
+        (["1", "--wait"], 1, None),
+        (["--wait", "10"], None, 10.0),
+        (["--wait", "hello"], "hello", None),
+        (["--wait=2.5", "1"], 1, 2.5),
+        (["--wait", "--json"], None, None),
+        (["--wait", "--", "10"], 10, None),
+    ],
+)
+def test_wait_takes_seconds_or_none(asked: Asked, arguments: list[str], payload: object, wait: float | None) -> None:
+    assert run(["submit", *arguments]) == 0
+    assert asked.jobs == [{"payload": payload}]
+    assert asked.waits == [wait]
+
+
+@pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1), ("running", 3)])
+def test_the_exit_code_of_a_wait_tells_the_end(
+    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.final = final
+    assert run(["submit", "1", "--wait", "1", "--json"]) == code
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["status"] == final
+    assert captured.err == ""
+
+
+def test_an_interrupted_wait_ends_quietly_with_130(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asked, "wait", interrupted)
+    assert run(["submit", "1", "--wait", "--json"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bug_is_one_line_too(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(asked, "submit", broken)
+    assert run(["submit", "1"]) == 1
+    assert "ZeroDivisionError: oops" in one_error(capsys)
+
+
+def test_text_for_people_has_no_colour_codes_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    job = {
+        "id": 17,
+        "status": "failed",
+        "task": "t",
+        "payload": "[bold]x[/]",
+        "error": "[red]no markup",
+        "attempts": [{"attempt": 1, "worker_id": "w", "started_at": "2026-01-31T12:00:00Z", "error": "e"}],
+    }
+    tables.show_job(output.console(), job)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "[red]no markup" in text
+    assert "[bold]x[/]" in text
+
+
+def test_a_client_needs_an_address() -> None:
+    with pytest.raises(ClientError, match="--server"):
+        Client("")
