@@ -203,6 +203,7 @@ async def _assemble_worker(
         max_result_bytes=own.max_result_bytes,
         max_error_bytes=own.max_error_bytes,
         on_end=attempts.ended,
+        log=settings.log,
     )
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
     role = WorkerRole(

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvloop
 
+from taskd.domain.errors import TaskdError
 from taskd.runtime.log import logger
 
 
@@ -37,6 +38,21 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a process's main coroutine on a fresh uvloop; its exit status."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+    """Run a process's main coroutine on a fresh uvloop; its exit status.
+
+    What the user must mend comes out as the one TaskdError that it is, however deep the task that met it.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main)
+    except BaseExceptionGroup as group:
+        expected, unexpected = group.split(TaskdError)
+        if expected is None or unexpected is not None:
+            raise
+        raise first_of(expected) from None
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception in a group that is not itself a group."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.runtime.lifecycle import first_of
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Campaign, Coordinator, Terms
@@ -93,7 +94,7 @@ class Leadership:
                 duties.create_task(self._watch())
                 duties.create_task(_duty(reign, term))
         except* NotLeader as over:
-            logger().warning("no longer leading", epoch=term.epoch, reason=str(over.exceptions[0]))
+            logger().warning("no longer leading", epoch=term.epoch, reason=str(first_of(over)))
         finally:
             self.term = None
             await self._resign(term)

@@ -1,0 +1,182 @@
+"""Schedulers and workers as real processes on given servers, and the clients of a test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from taskd.client import Client
+from taskd.dev.ports import free_port
+from tests.servers import wait_until
+
+#: Timings of the tests: short, so that failovers are, and far enough apart for a busy machine.
+TIMINGS = {
+    "TASKD_ETCD__TTL": "5",
+    "TASKD_WORKER__SESSION_TTL": "6",
+    "TASKD_WORKER__HEARTBEAT": "1.5",
+    "TASKD_WORKER__GRACE": "8",
+    "TASKD_WORKER__STOP_GRACE": "1",
+    "TASKD_WORKER__CLAIM_IDLE": "4",
+}
+
+
+@dataclass
+class Process:
+    """One taskd process."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM, then its exit status."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(timeout=30)
+
+    def suspend(self) -> None:
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.popen.send_signal(signal.SIGCONT)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@dataclass
+class Fleet:
+    """The processes of one test. `start_*` return when the process works."""
+
+    folder: Path
+    dsn: str
+    redis_url: str
+    stream: str
+    etcd_endpoint: str
+    etcd_prefix: str
+    processes: list[Process] = field(default_factory=list)
+    _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TASKD_", "POSTGRES_", "REDIS_"))}
+        return (
+            inherited
+            | TIMINGS
+            | {
+                "POSTGRES_DSN": self.dsn,
+                "REDIS_URL": self.redis_url,
+                "REDIS_STREAM_NAME": self.stream,
+                "ETCD_ENDPOINTS": self.etcd_endpoint,
+                "TASKD_ETCD__PREFIX": self.etcd_prefix,
+                "LOG_FORMAT": "TEXT",
+                "TRACE_FILE": str(self.trace_file),
+            }
+        )
+
+    @property
+    def trace_file(self) -> Path:
+        return self.folder / "trace"
+
+    @property
+    def trace(self) -> list[list[str]]:
+        """What the tasks wrote: job, attempt, "start" or "end", boottime seconds."""
+        return [line.split() for line in self.trace_file.read_text().splitlines()] if self.trace_file.exists() else []
+
+    def spawn(self, *arguments: str, url: str = "", **environment: str) -> Process:
+        log = self.folder / f"{len(self.processes)}-{arguments[0]}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "taskd", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment | environment,
+                cwd=Path(__file__).parents[2],
+            )
+        self.processes.append(process := Process(popen, url, log))
+        return process
+
+    def start_scheduler(self, instance_id: str) -> Process:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        process = self.spawn("scheduler", "--instance-id", instance_id, "--http-addr", f"127.0.0.1:{port}", url=url)
+        wait_until(lambda: _ok(f"{url}/health"))
+        return process
+
+    def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks") -> Process:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        process = self.spawn(
+            "worker", "--id", worker_id, "--app", app, "--http-addr", f"127.0.0.1:{port}", *options, url=url
+        )
+        wait_until(lambda: _ok(f"{url}/health"))
+        return process
+
+    def leader(self, schedulers: Sequence[Process], timeout: float = 20.0) -> Process:
+        """The scheduler that leads, once there is exactly one."""
+
+        def leading() -> Process | None:
+            found = [s for s in schedulers if s.popen.poll() is None and _json(f"{s.url}/leader").get("is_leader")]
+            return found[0] if len(found) == 1 else None
+
+        return wait_until(leading, timeout)
+
+    def client(self, *schedulers: Process) -> Client:
+        self._clients.append(client := Client(",".join(s.url for s in schedulers)))
+        return client
+
+    def statuses(self, ids: Iterable[int]) -> dict[str, int]:
+        """How many of these jobs stand where, by PostgreSQL itself."""
+        wanted = list(ids)
+        with psycopg.connect(self.dsn) as connection:
+            rows = connection.execute(
+                "SELECT status, count(*) FROM (SELECT id, status FROM taskd.jobs UNION ALL"
+                " SELECT id, status FROM taskd.finished_jobs) j WHERE id = ANY(%s) GROUP BY status",
+                [wanted],
+            ).fetchall()
+        return {str(status): int(n) for status, n in rows}
+
+    def wait_completed(self, ids: Sequence[int], timeout: float = 60.0) -> None:
+        wait_until(lambda: self.statuses(ids) == {"completed": len(ids)}, timeout)
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+                process.popen.wait()
+
+
+def batch(client: Client, task: str, payloads: Iterable[Any], **fields: Any) -> list[int]:
+    """Submit one job per payload; their ids."""
+    return client.submit_batch([{"task": task, "payload": payload, **fields} for payload in payloads])
+
+
+def _ok(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=3).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _json(url: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = httpx.get(url, timeout=3).json()
+    except httpx.HTTPError:
+        return {}
+    return found

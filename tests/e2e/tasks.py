@@ -1,0 +1,53 @@
+"""Tasks that leave a trace: one line when they start and one when they end, written before anything is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from taskd import App, Context
+
+app = App()
+
+
+def mark(ctx: Context, what: str) -> None:
+    """One write of one short line, so that lines of several processes do not mix."""
+    line = f"{ctx.job.id} {ctx.attempt} {what} {time.clock_gettime(time.CLOCK_BOOTTIME)}\n"
+    file = os.open(os.environ["TRACE_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line.encode())
+    os.close(file)
+
+
+@app.task
+async def nap(ctx: Context, seconds: float) -> float:
+    """Sleep."""
+    mark(ctx, "start")
+    await asyncio.sleep(seconds)
+    mark(ctx, "end")
+    return seconds
+
+
+@app.task
+def block(ctx: Context, seconds: float) -> float:
+    """Sleep in a thread."""
+    mark(ctx, "start")
+    time.sleep(seconds)
+    mark(ctx, "end")
+    return seconds
+
+
+@app.task
+async def flaky(ctx: Context, failures: int) -> int:
+    """Fail so many times, then succeed."""
+    mark(ctx, "start")
+    if ctx.attempt <= failures:
+        raise RuntimeError(f"attempt {ctx.attempt} fails")
+    mark(ctx, "end")
+    return ctx.attempt
+
+
+@app.task
+async def die(ctx: Context) -> None:
+    """Take the executor down."""
+    os._exit(3)

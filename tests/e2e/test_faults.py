@@ -1,0 +1,197 @@
+"""Killing things while jobs flow: nothing accepted is lost, nothing runs twice at once, nothing completes twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+
+from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from tests.e2e.fleet import Fleet, batch
+from tests.e2e.load import Load
+from tests.servers import wait_until
+
+MORE = 150
+
+
+def grow(load: Load, by: int = MORE) -> None:
+    """Return when so many more jobs were accepted."""
+    goal = len(load.accepted) + by
+    wait_until(lambda: len(load.accepted) >= goal, 40)
+
+
+def test_the_leader_is_killed_under_load(fleet: Fleet) -> None:
+    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
+    fleet.start_worker("w1")
+    first = fleet.leader(schedulers)
+    with Load(fleet, schedulers) as load:
+        grow(load)
+        first.kill()
+        second = fleet.leader([s for s in schedulers if s is not first])
+        grow(load)
+    load.check()
+    assert second is not first
+
+
+def test_a_leader_that_is_told_to_stop_hands_over(fleet: Fleet) -> None:
+    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
+    fleet.start_worker("w1")
+    first = fleet.leader(schedulers)
+    with Load(fleet, schedulers) as load:
+        grow(load)
+        assert first.terminate() == 0
+        fleet.leader([s for s in schedulers if s is not first])
+        grow(load)
+    load.check()
+
+
+def test_a_frozen_leader_writes_nothing_after_it_was_replaced(fleet: Fleet) -> None:
+    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
+    fleet.start_worker("w1")
+    first = fleet.leader(schedulers)
+    with Load(fleet, [s for s in schedulers if s is not first]) as load:
+        grow(load)
+        first.suspend()
+        second = fleet.leader([s for s in schedulers if s is not first], 30)
+        grow(load)
+        first.resume()
+        wait_until(lambda: not httpx.get(f"{first.url}/leader", timeout=10).json()["is_leader"])
+        grow(load)
+    load.check()
+    assert httpx.get(f"{second.url}/leader").json()["is_leader"]
+
+
+def test_a_worker_is_killed_under_load_and_its_jobs_restart_elsewhere(fleet: Fleet) -> None:
+    scheduler = fleet.start_scheduler("s1")
+    victim = fleet.start_worker("w1")
+    fleet.start_worker("w2")
+    client = fleet.client(scheduler)
+    ids = batch(client, "nap", [{"seconds": 2}] * 16)
+    with Load(fleet, [scheduler]) as load:
+        wait_until(lambda: len(fleet.trace) >= 10)
+        victim.kill()
+        grow(load)
+    fleet.wait_completed(ids)
+    load.check()
+    assert any(job["outcome"] == "lost" for i in ids for job in client.job(i)["attempts"])
+
+
+def test_a_worker_that_restarts_ends_its_predecessors_session_at_once(fleet: Fleet) -> None:
+    scheduler = fleet.start_scheduler("s1")
+    client = fleet.client(scheduler)
+    victim = fleet.start_worker("w1")
+    ids = batch(client, "nap", [{"seconds": 3}] * 4)
+    wait_until(lambda: len(fleet.trace) == 4)
+    victim.kill()
+    fleet.start_worker("w1")
+    wait_until(lambda: fleet.statuses(ids) == {"running": 4}, 5)
+    assert {client.job(i)["attempt"] for i in ids} == {2}
+    fleet.wait_completed(ids)
+
+
+def test_a_frozen_worker_is_replaced_and_its_late_results_are_refused(fleet: Fleet) -> None:
+    scheduler = fleet.start_scheduler("s1")
+    client = fleet.client(scheduler)
+    frozen = fleet.start_worker("w1")
+    ids = batch(client, "nap", [{"seconds": 12}] * 4)
+    wait_until(lambda: len(fleet.trace) == 4)
+    frozen.suspend()
+    fleet.start_worker("w2")
+    wait_until(lambda: {client.job(i).get("worker_id") for i in ids} == {"w2"}, 60)
+    frozen.resume()
+    fleet.wait_completed(ids)
+    assert {client.job(i)["worker_id"] for i in ids} == {"w2"}
+    # The frozen worker's executors were stopped by their guard before the lease ran out: no attempt 1 came to its end.
+    assert not [line for line in fleet.trace if line[1:3] == ["1", "end"]]
+
+
+def test_redis_is_flushed_again_and_again_under_load(
+    make_fleet: Callable[..., Fleet], private_redis: RedisServer
+) -> None:
+    fleet = make_fleet(redis_url=private_redis.url)
+    scheduler = fleet.start_scheduler("s1")
+    fleet.start_worker("w1")
+    fleet.start_worker("w2")
+    with Load(fleet, [scheduler]) as load:
+        for _ in range(5):
+            grow(load, 60)
+            private_redis.flush()
+        grow(load)
+    load.check()
+
+
+def test_redis_dies_and_comes_back_empty_under_load(
+    make_fleet: Callable[..., Fleet], private_redis: RedisServer
+) -> None:
+    fleet = make_fleet(redis_url=private_redis.url)
+    scheduler = fleet.start_scheduler("s1")
+    fleet.start_worker("w1")
+    with Load(fleet, [scheduler]) as load:
+        grow(load)
+        private_redis.kill()
+        grow(load)
+        assert httpx.get(f"{scheduler.url}/health").json()["status"] == "degraded"
+        private_redis.start()
+    load.check()
+    wait_until(lambda: httpx.get(f"{scheduler.url}/health").json()["status"] == "healthy")
+
+
+def test_etcd_dies_under_load_and_dispatch_goes_on(make_fleet: Callable[..., Fleet], private_etcd: EtcdServer) -> None:
+    fleet = make_fleet(etcd_endpoint=private_etcd.endpoint)
+    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
+    fleet.start_worker("w1")
+    first = fleet.leader(schedulers)
+    client = fleet.client(*schedulers)
+    with Load(fleet, schedulers) as load:
+        grow(load)
+        private_etcd.kill()
+        wait_until(lambda: httpx.get(f"{first.url}/health").json()["coordinator_health"] == "unhealthy")
+        done = client.wait(batch(client, "nap", [{"seconds": 0}])[0], 20)
+        assert done["status"] == "completed"
+        assert httpx.get(f"{first.url}/leader").json()["is_leader"]
+        first.kill()  # and now without etcd: the stale row in PostgreSQL lets the other one in
+        fleet.leader([s for s in schedulers if s is not first], 30)
+        grow(load)
+        private_etcd.start()
+        grow(load)
+    load.check()
+
+
+def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
+    make_fleet: Callable[..., Fleet], private_postgres: PostgresServer
+) -> None:
+    fleet = make_fleet(dsn=private_postgres.dsn)
+    scheduler = fleet.start_scheduler("s1")
+    fleet.start_worker("w1")
+    client = fleet.client(scheduler)
+    (long,) = batch(client, "nap", [{"seconds": 4}])
+    with Load(fleet, [scheduler]) as load:
+        grow(load)
+        private_postgres.kill()
+        answer = httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10)
+        assert answer.status_code == 503
+        assert answer.elapsed.total_seconds() < 4
+        assert "retry-after" in answer.headers
+        wait_until(lambda: httpx.get(f"{scheduler.url}/health").status_code == 503)
+        wait_until(lambda: load.refusals[503] > 3)
+        private_postgres.start()
+        grow(load)
+    load.check()
+    assert client.job(long)["attempt"] == 1
+
+
+def test_a_hung_postgresql_is_answered_by_503_in_time(
+    make_fleet: Callable[..., Fleet], private_postgres: PostgresServer
+) -> None:
+    fleet = make_fleet(dsn=private_postgres.dsn)
+    scheduler = fleet.start_scheduler("s1")
+    httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}).raise_for_status()
+    private_postgres.suspend()
+    try:
+        for method, path in (("POST", "/jobs"), ("GET", "/jobs/1"), ("GET", "/jobs")):
+            answer = httpx.request(method, f"{scheduler.url}{path}", json={"payload": 1}, timeout=10)
+            assert answer.status_code == 503
+            assert answer.elapsed.total_seconds() < 5
+    finally:
+        private_postgres.resume()
+    wait_until(lambda: httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10).status_code == 201)
