@@ -54,6 +54,16 @@ async def has_keys(endpoint: str, folder: str, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def has_other_keys(endpoint: str, folder: str, before: list[str]) -> None:
+    """Wait until a folder has as many keys as before, but none of those."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            now = await keys_under(endpoint, folder)
+            if len(now) == len(before) and not set(now) & set(before):
+                return
+            await asyncio.sleep(0.02)
+
+
 def member(kind: MemberKind = "worker", member_id: str = "worker-1", **more: Any) -> Member:
     """A member of the registry."""
     known: dict[str, Any] = {
