@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from taskd.cli import options
 from taskd.dev.plan import Plan
 
 
@@ -20,6 +21,7 @@ class ServerSource(StrEnum):
 
 
 def dev(
+    context: typer.Context,
     schedulers: Annotated[int, typer.Option(min=1, max=16, help="How many schedulers.")] = 1,
     workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers.")] = 1,
     app: Annotated[
@@ -47,6 +49,7 @@ def dev(
 
     Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
     """
+    asked = context.find_object(options.Global) or options.Global()
     given = {"app": app or None, "queues": queues, "concurrency": concurrency, "processes": processes}
     plan = Plan(
         data=data,
@@ -56,7 +59,14 @@ def dev(
         worker={key: str(value) for key, value in given.items() if value is not None},
         fresh=fresh,
         source=servers.value,
+        options=_handed_on(asked),
     )
     from taskd.dev import foreground  # noqa: PLC0415  only this command needs the servers' clients: half a second
 
     foreground.run(plan)
+
+
+def _handed_on(asked: options.Global) -> tuple[str, ...]:
+    """The global options for every process. The format is ours: the supervisor reads the logs."""
+    given = {"--config": asked.config and str(asked.config), "--log-level": asked.log_level}
+    return tuple(part for name, value in given.items() if value for part in (name, value))

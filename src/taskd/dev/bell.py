@@ -5,9 +5,12 @@ from __future__ import annotations
 import select
 import signal
 import socket
+import time
 from types import FrameType
 from typing import Any
 
+#: Signals of one Ctrl-C may come twice, from the terminal and from whatever started us.
+ECHO = 0.5
 STOP = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
@@ -23,6 +26,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
+        self._last_stop = -ECHO
 
     def __enter__(self) -> Bell:
         self._heard, self._rung = socket.socketpair()
@@ -42,7 +46,10 @@ class Bell:
 
     def pause(self, seconds: float) -> None:
         """Wait `seconds`, or less if a signal comes. Raises StopAsked."""
-        if select.select([self._heard], [], [], seconds)[0] and STOP.intersection(self._heard.recv(4096)):
+        if not select.select([self._heard], [], [], seconds)[0] or not STOP.intersection(self._heard.recv(4096)):
+            return
+        if time.monotonic() - self._last_stop > ECHO:
+            self._last_stop = time.monotonic()
             raise StopAsked
 
 

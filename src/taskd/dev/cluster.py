@@ -46,6 +46,8 @@ class Cluster:
         self._servers: Servers | None = None
         self._keepers: list[Keeper] = []
         self._roles: dict[str, Child] = {}
+        self._begun = time.monotonic()
+        self.start_seconds = 0.0
 
     @property
     def urls(self) -> list[str]:
@@ -69,6 +71,7 @@ class Cluster:
         try:
             self._require_ports()
             self._start()
+            self.start_seconds = time.monotonic() - self._begun
         except BaseException:
             self.__exit__()
             raise
@@ -81,12 +84,15 @@ class Cluster:
             self._bell.__exit__()
             self.folder.release()
 
-    def keep(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Keep everything alive until `until` is true. Raises StopAsked when the user or the system ends the cluster."""
+    def keep(self, until: Callable[[], bool] = lambda: False, every: float = LOOK_EVERY) -> None:
+        """Keep everything alive until `until`, asked each `every` seconds, is true.
+
+        Raises StopAsked when the user or the system ends the cluster.
+        """
         while not until():
             for keeper in self._keepers:
                 keeper.look()
-            self._bell.pause(LOOK_EVERY)
+            self._bell.pause(every)
 
     # ---------------------------------------------------------------- starting
 
@@ -126,10 +132,11 @@ class Cluster:
     def _start_roles(self) -> None:
         schedulers = [role.scheduler(number + 1, self.plan.port + number) for number in range(self.plan.schedulers)]
         workers = [role.worker(number + 1, self.plan.worker) for number in range(self.plan.workers)]
+        options = self.plan.options
         for part in (*schedulers, *workers):
             log = self.folder.logs / f"{part.name}.log"
             child = Child(part.name, log, self.folder.run / f"{part.name}.pid")
-            launch = partial(child.spawn, part.program(self.servers.settings()))
+            launch = partial(child.spawn, part.program(self.servers.settings(), options))
             keeper = Keeper(part.name, child, launch, Tail(log, taskd_warning), self._say)
             self._roles[part.name] = child
             keeper.launch()
@@ -157,9 +164,10 @@ class Cluster:
         ]
         if silent:
             return silent
+        # By pid: a worker of a killed cluster is listed until its lease ends.
         listed = _get(self.plan.port, "/workers")
-        present = {worker.get("id") for worker in listed["workers"]} if listed is not None else set()
-        return [name for name in self.worker_names if name not in present]
+        present = {worker.get("pid") for worker in listed["workers"]} if listed is not None else set()
+        return [name for name in self.worker_names if self._roles[name].pid not in present]
 
     # ---------------------------------------------------------------- stopping
 

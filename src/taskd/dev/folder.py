@@ -70,7 +70,9 @@ class DataFolder:
     def empty(self) -> None:
         """Remove the cluster's data, logs and pid files. Call it with the lock held and nothing running."""
         for part in PARTS:
-            if (self.path / part).exists():
+            if (self.path / part).is_symlink():
+                (self.path / part).unlink()  # data that lodge elsewhere: they go when no link leads there
+            elif (self.path / part).exists():
                 shutil.rmtree(self.path / part)
 
     def postgres_version(self) -> int | None:

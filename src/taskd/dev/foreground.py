@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
@@ -13,16 +13,20 @@ from taskd.dev.cluster import Cluster
 from taskd.dev.plan import Plan
 
 
-def run(plan: Plan) -> None:
-    """Keep a cluster up until Ctrl-C or SIGTERM. Raises TaskdError when it cannot start."""
-    out = screen.console()
-    begun = time.monotonic()
+def run(plan: Plan, out: Console | None = None, play: Callable[[Cluster], None] | None = None) -> None:
+    """Start a cluster, `play` with it (or keep it up until Ctrl-C or SIGTERM), end it. Raises TaskdError."""
+    out = out or screen.console()
+    stopped = "stopped while it was starting"
     try:
         with Cluster(plan, partial(screen.say, out)) as cluster:
-            screen.summary(out, cluster, time.monotonic() - begun)
-            keep(out, cluster)
+            stopped = "stopped"
+            if play is not None:
+                play(cluster)
+            else:
+                screen.summary(out, cluster)
+                keep(out, cluster)
     except StopAsked:
-        out.print("stopped while it was starting")
+        out.print(stopped)
     out.print("everything is down")
 
 

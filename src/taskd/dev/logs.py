@@ -26,8 +26,13 @@ def taskd_warning(line: str) -> str | None:
         return line.rstrip() or None
     if entry.get("level") not in LOUD:
         return None
-    context = " ".join(f"{name}={value}" for name, value in entry.items() if name not in ROUTINE)
+    context = " ".join(f"{name}={_last_line(value)}" for name, value in entry.items() if name not in ROUTINE)
     return f"{entry.get('event', '')} {context}".strip()
+
+
+def _last_line(value: object) -> str:
+    """What says most of a text of many lines: a traceback ends with its error."""
+    return (str(value).strip().splitlines() or [""])[-1]
 
 
 _POSTGRES = re.compile(r"(?:FATAL|PANIC|WARNING): +(?!the database system is|terminating connection)(.*)")

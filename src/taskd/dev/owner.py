@@ -53,13 +53,3 @@ def closed_folder(path: Path, owner: Owner) -> Path | None:
         if not info.st_mode & bit:
             return folder
     return None
-
-
-def require_way(path: Path, owner: Owner | None, what: str) -> None:
-    """Raise ConfigurationError, naming folder and mend, if `owner` cannot reach `path`."""
-    closed = None if owner is None else closed_folder(path, owner)
-    if closed is not None and owner is not None:
-        raise ConfigurationError(
-            f"{what} lies under {closed}, which the user {owner.name!r} may not enter, and PostgreSQL refuses to run as root: "
-            f"run taskd as an ordinary user, or keep it elsewhere (under /srv or /opt), or allow it with: chmod o+x {closed}"
-        )

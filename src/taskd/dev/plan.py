@@ -11,7 +11,10 @@ Source = Literal["auto", "embedded", "system"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's."""
+    """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's.
+
+    `options` are the global options of the command line, handed on to every process.
+    """
 
     data: Path = Path(".taskd")
     port: int = 8080
@@ -19,4 +22,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     worker: dict[str, str] = {}
     fresh: bool = False
+    options: tuple[str, ...] = ()
     source: Source = "auto"

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import psycopg
 
+from taskd.dev import lodging
 from taskd.dev.child import Child, Program
-from taskd.dev.owner import Owner, require_way, unprivileged
+from taskd.dev.owner import Owner, unprivileged
 from taskd.dev.ports import LOOPBACK
 from taskd.dev.server import Server, ServerFailed, environment
 
@@ -55,9 +56,9 @@ class PostgresServer(Server):
     def prepare(self) -> None:
         """Run initdb once. A half-made folder of an interrupted initdb is made again."""
         self._owner = unprivileged()
-        require_way(self.binary, self._owner, "PostgreSQL")
+        self.binary = lodging.programs(self.binary, self._owner)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        require_way(self.folder.parent, self._owner, "The data folder")
+        self.folder = lodging.data(self.folder, self._owner)
         if (self.folder / "PG_VERSION").exists():
             return
         fresh = self.folder.with_name(f"{self.folder.name}.new")

@@ -25,10 +25,10 @@ class Role(msgspec.Struct, frozen=True):
     command: tuple[str, ...]
     places: Mapping[Place, str]
 
-    def program(self, servers: Mapping[Place, str]) -> Program:
-        """How to run it against `servers`."""
+    def program(self, servers: Mapping[Place, str], options: tuple[str, ...] = ()) -> Program:
+        """How to run it against `servers`, with these global options."""
         return Program(
-            argv=[sys.executable, "-m", "taskd", *self.command],
+            argv=[sys.executable, "-m", "taskd", *options, *self.command],
             environment=environment({**servers, **self.places, ("log", "format"): "JSON"}),
         )
 
@@ -52,11 +52,7 @@ def worker(number: int, settings: Mapping[str, str]) -> Role:
 
 def environment(places: Mapping[Place, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`environ` with these settings, whatever other names it had for the same ones."""
-    result = dict(environ)
-    short = {place: name for name, place in ENVIRONMENT.items()}
-    for section, key in places:
-        full = f"TASKD_{section}__{key}".upper()
-        for name in (full, short.get((section, key), full)):
-            result.pop(name, None)
-            result.pop(f"{name}_FILE", None)
-    return result | {f"TASKD_{section}__{key}".upper(): value for (section, key), value in places.items()}
+    ours = {f"TASKD_{section}__{key}".upper(): value for (section, key), value in places.items()}
+    shadowed = {*ours, *(name for name, place in ENVIRONMENT.items() if place in places)}
+    kept = {name: value for name, value in environ.items() if name.upper().removesuffix("_FILE") not in shadowed}
+    return kept | ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def say(out: Console, name: str, line: str) -> None:
     out.print(f"[bold]{escape(name):>12}[/]  {escape(line)}")
 
 
-def summary(out: Console, cluster: Cluster, seconds: float) -> None:
+def summary(out: Console, cluster: Cluster) -> None:
     """Where everything is, and what to try."""
     servers = cluster.servers
     table = Table.grid(padding=(0, 2))
@@ -36,15 +37,24 @@ def summary(out: Console, cluster: Cluster, seconds: float) -> None:
     table.add_row("Redis", servers.redis.url, "")
     table.add_row("etcd", servers.etcd.endpoint, "")
     table.add_row("Logs", _short(cluster.folder.logs), "")
-    out.print(f"\n[bold green]taskd is up[/] after {seconds:.1f} s")
+    out.print(f"\n[bold green]taskd is up[/] after {cluster.start_seconds:.1f} s")
     out.print(table)
     out.print("\nTry, in another terminal:")
     if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
         out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
-    program = "taskd" if Path(sys.argv[0]).name == "taskd" else f"{sys.executable} -m taskd"
+    program = _program()
     out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10', markup=False)
     out.print(f"  {program} status", markup=False)
     out.print("\nCtrl-C ends all of it.\n")
+
+
+def _program() -> str:
+    """How a shell in this folder calls taskd."""
+    script = Path(sys.executable).with_name("taskd")
+    if not script.exists():
+        return f"{sys.executable} -m taskd"
+    found = shutil.which("taskd")
+    return "taskd" if found is not None and Path(found) == script else _short(script)
 
 
 def _short(path: Path) -> str:

@@ -1,0 +1,134 @@
+"""`make demo`: the embedded cluster, jobs of several kinds on it, and then it stays up to play with.
+
+Run as `python -m taskd.dev.demo [--exit] [--port N]`. Its data are temporary, so each demo begins afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from taskd.client import Client
+from taskd.dev import foreground, screen
+from taskd.dev.cluster import Cluster
+from taskd.dev.demo_board import Board
+from taskd.dev.demo_jobs import Wanted, Watched, crowd, fillers, urgent_went_first
+from taskd.dev.folder import DataFolder
+from taskd.dev.plan import Plan
+from taskd.domain.errors import TaskdError
+
+PREFIX = "taskd-demo-"
+WORKERS, SLOTS = 2, 2
+DEADLINE = 60.0
+#: The failures of the demo are part of it: no warnings of them among its lines.
+QUIET = ("--log-level", "ERROR")
+
+
+class Demo:
+    """The jobs on one cluster. `problems` says what did not go as it should; None until all is over."""
+
+    def __init__(self, out: Console, *, leave: bool) -> None:
+        self.problems: list[str] | None = None
+        self._out = out
+        self._leave = leave
+        self._jobs: list[Watched] = []
+
+    def play(self, cluster: Cluster) -> None:
+        """Submit the jobs and show them until all are final; then, unless asked to leave, keep the cluster up."""
+        self._out.print(f"\n[bold]{WORKERS} workers with {SLOTS} slots each are up: here come the jobs[/]\n")
+        deadline = time.monotonic() + DEADLINE
+        with Client(",".join(cluster.urls)) as client, Board(self._out) as board:
+            self._submit(client, fillers(WORKERS * SLOTS))
+            full = self._look(client, board)
+            cluster.keep(lambda: self._look(client, board) >= full or time.monotonic() > deadline, every=0.05)
+            self._submit(client, crowd())
+            cluster.keep(lambda: self._over(client, board) or time.monotonic() > deadline, every=0.1)
+        self.problems = [trouble for job in self._jobs if (trouble := job.trouble()) is not None]
+        self._tell()
+        if not self._leave:
+            screen.summary(self._out, cluster)
+            foreground.keep(self._out, cluster)
+
+    def _submit(self, client: Client, wanted: Sequence[Wanted]) -> None:
+        ids = client.submit_batch([job.fields for job in wanted])
+        self._jobs += [Watched(job, job_id) for job, job_id in zip(wanted, ids, strict=True)]
+
+    def _over(self, client: Client, board: Board) -> bool:
+        self._look(client, board)
+        return all(watched.is_final for watched in self._jobs)
+
+    def _look(self, client: Client, board: Board) -> int:
+        """Ask after every job that is not final; how many were started."""
+        for watched in self._jobs:
+            if not watched.is_final:
+                watched.job = client.job(watched.job["id"])
+        board.show(self._jobs)
+        return sum("started_at" in watched.job for watched in self._jobs)
+
+    def _tell(self) -> None:
+        assert self.problems is not None
+        total = len(self._jobs)
+        if urgent_went_first(self._jobs):
+            self._out.print("\nThe urgent jobs started before those of low priority that had been submitted earlier.")
+        if self.problems:
+            well = total - len(self.problems)
+            self._out.print(f"{well} of {total} jobs ended as expected: {'; '.join(self.problems)}", style="bold red")
+        else:
+            self._out.print(f"all {total} jobs ended as expected", style="bold green")
+
+
+@contextmanager
+def temporary_data(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for one demo, removed afterwards; what killed demos left in `parent` is ended and removed first."""
+    parent = parent or Path(tempfile.gettempdir())
+    for left in parent.glob(f"{PREFIX}*"):
+        _sweep(left)
+    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    made.chmod(0o755)  # PostgreSQL's user has to pass
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _sweep(left: Path) -> None:
+    try:
+        with (left / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            DataFolder(left).end_leftovers()
+            shutil.rmtree(left, ignore_errors=True)
+    except OSError:
+        return  # another user's, or a demo that is running
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; its exit status: 0 if every job ended as expected."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--exit", action="store_true", help="end the cluster when all jobs are final")
+    parser.add_argument("--port", type=int, default=screen.DEFAULT_PORT, help="the API's port")
+    asked = parser.parse_args(arguments)
+    demo = Demo(out := screen.console(), leave=asked.exit)
+    worker = {"app": "taskd.dev.demo_tasks", "concurrency": str(SLOTS), "processes": "1"}
+    try:
+        with temporary_data() as data:
+            foreground.run(
+                Plan(data=data, port=asked.port, workers=WORKERS, worker=worker, options=QUIET), out, demo.play
+            )
+    except TaskdError as error:
+        mend = f" (for make: make demo ARGS='--port {asked.port + 10}')" if "--port" in str(error) else ""
+        print(f"error: {error}{mend}", file=sys.stderr)  # noqa: T201  this is a command
+        return 1
+    return 0 if demo.problems == [] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
