@@ -79,17 +79,24 @@ def member(kind: MemberKind = "worker", member_id: str = "worker-1", **more: Any
 CANDIDATE = """
 import asyncio, sys, uuid
 from taskd.coordination import EtcdCoordinator
+from taskd.seams import Member
 from taskd.settings import Etcd
 
+name = sys.argv[3]
+shown = Member(kind="worker", id=name, incarnation=uuid.uuid4(), address="", host="", pid=1, started_at=1.0)
+
 async def main():
-    async with EtcdCoordinator(Etcd(endpoints=sys.argv[1], prefix=sys.argv[2], ttl=2)) as coordinator:
-        async with coordinator.campaign(sys.argv[3], uuid.uuid4()) as campaign:
-            told = None
-            while True:
-                if (campaign.won is not None) != told:
-                    told = campaign.won is not None
-                    print("won" if told else "lost", flush=True)
-                await coordinator.changed()
+    async with (
+        EtcdCoordinator(Etcd(endpoints=sys.argv[1], prefix=sys.argv[2], ttl=2)) as coordinator,
+        coordinator.campaign(name, uuid.uuid4()) as campaign,
+        coordinator.register(lambda: shown, 60),
+    ):
+        told = None
+        while True:
+            if (campaign.won is not None) != told:
+                told = campaign.won is not None
+                print("won" if told else "lost", flush=True)
+            await coordinator.changed()
 
 asyncio.run(main())
 """
@@ -97,7 +104,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def candidate_process(endpoint: str, prefix: str, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Another process that stands for leader, and prints `won` and `lost`."""
+    """Another process that is a worker and stands for leader, and prints `won` and `lost`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CANDIDATE, endpoint, prefix, name, stdout=asyncio.subprocess.PIPE
     )

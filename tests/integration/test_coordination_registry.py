@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -16,6 +15,7 @@ from taskd.coordination import EtcdCoordinator
 from taskd.dev.servers import EtcdServer
 from tests.integration.etcd_world import (
     TTL,
+    candidate_process,
     coordinator,
     delete,
     has_keys,
@@ -23,6 +23,7 @@ from tests.integration.etcd_world import (
     keys_under,
     member,
     put,
+    says,
     until,
 )
 
@@ -55,24 +56,14 @@ async def test_statistics_are_refreshed_and_unchanged_ones_cost_no_write(etcd_en
 
 
 async def test_a_process_that_dies_without_a_word_vanishes_with_its_lease(etcd_endpoint: str, etcd_prefix: str) -> None:
-    script = (
-        "import asyncio, sys\n"
-        "from tests.integration.etcd_world import coordinator, member\n"
-        "async def main():\n"
-        "    async with coordinator(*sys.argv[1:]) as one, one.register(member, 60):\n"
-        "        await asyncio.sleep(60)\n"
-        "asyncio.run(main())\n"
-    )
-    process = await asyncio.create_subprocess_exec("python", "-c", script, etcd_endpoint, etcd_prefix)
-    try:
-        async with coordinator(etcd_endpoint, etcd_prefix) as other:
-            await until(other, lambda: other.members("worker"))
-            process.send_signal(signal.SIGKILL)
-            assert await until(other, lambda: not other.members("worker")) < TTL + 3
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    async with (
+        coordinator(etcd_endpoint, etcd_prefix) as other,
+        candidate_process(etcd_endpoint, etcd_prefix, "doomed") as process,
+    ):
+        await says(process, "won")
+        await until(other, lambda: "doomed" in other.members("worker"))
+        process.kill()
+        assert await until(other, lambda: not other.members("worker")) < TTL + 3
 
 
 async def test_of_two_with_one_id_the_later_is_shown_and_then_the_earlier(etcd_endpoint: str, etcd_prefix: str) -> None:
