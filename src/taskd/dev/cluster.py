@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from taskd.dev import binaries, role
 from taskd.dev.bell import Bell, StopAsked
@@ -32,8 +33,8 @@ WORKER_MARGIN = 5.0
 class Cluster:
     """A running cluster. `with Cluster(plan, say) as cluster:` returns when everything answers and ends without a trace.
 
-    Duties: 1. refuse what cannot work (ports, folder, binaries) before anything starts; 2. end what a killed predecessor
-    left; 3. start servers, migrate, start schedulers and workers, wait until they answer; 4. start again what dies; 5. stop
+    Duties: 1. end what a killed predecessor left; 2. refuse what cannot work (folder, ports, binaries) before anything
+    starts; 3. start servers, migrate, start schedulers and workers, wait until they answer; 4. start again what dies; 5. stop
     workers, then schedulers, then servers. Raises TaskdError, StopAsked. Use it in the main thread: the children's lives
     are tied to it, and so are signals.
     """
@@ -69,6 +70,8 @@ class Cluster:
         self.folder.take()
         self._bell.__enter__()
         try:
+            for name in self.folder.end_leftovers():
+                self._say(name, "was left running by a killed `taskd dev`; ended")
             self._require_ports()
             self._start()
             self.start_seconds = time.monotonic() - self._begun
@@ -105,8 +108,6 @@ class Cluster:
             )
 
     def _start(self) -> None:
-        for name in self.folder.end_leftovers():
-            self._say(name, "was left running by a killed `taskd dev`; ended")
         if self.plan.fresh:
             self.folder.empty()
         found = binaries.find(binaries.Search(source=self.plan.source, data_version=self.folder.postgres_version()))
@@ -143,7 +144,7 @@ class Cluster:
             self._keepers.append(keeper)
 
     def _await_roles(self) -> None:
-        """Return when every scheduler is healthy and every worker is registered. Raises TaskdError."""
+        """Return when every scheduler is healthy, one leads and every worker is registered. Raises TaskdError."""
         deadline = time.monotonic() + READY_DEADLINE
         while missing := self._missing():
             for name, child in self._roles.items():
@@ -164,6 +165,9 @@ class Cluster:
         ]
         if silent:
             return silent
+        ports = range(self.plan.port, self.plan.port + self.plan.schedulers)
+        if not any((_get(port, "/leader") or {}).get("is_leader") for port in ports):
+            return ["a leader"]
         # By pid: a worker of a killed cluster is listed until its lease ends.
         listed = _get(self.plan.port, "/workers")
         present = {worker.get("pid") for worker in listed["workers"]} if listed is not None else set()
@@ -200,7 +204,7 @@ class Cluster:
             child.kill()
 
 
-def _get(port: int, path: str) -> dict[str, list[dict[str, object]]] | None:
+def _get(port: int, path: str) -> dict[str, Any] | None:
     """The JSON object that a scheduler answers with status 200, else None."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)
     try:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from taskd.dev.demo_jobs import Watched, when
 
-COLUMNS = {"job": 3, "what it shows": 23, "prio": 4, "status": 9, "order": 5, "worker": 8, "try": 3, "outcome": None}
+#: Widths, each with the space after it.
+COLUMNS = {"job": 4, "what it shows": 24, "prio": 5, "status": 10, "order": 6, "worker": 9, "try": 4, "outcome": None}
 COLOURS = {"running": "yellow", "completed": "green", "failed": "red"}
 
 

@@ -35,7 +35,7 @@ def _last_line(value: object) -> str:
     return (str(value).strip().splitlines() or [""])[-1]
 
 
-_POSTGRES = re.compile(r"(?:FATAL|PANIC|WARNING): +(?!the database system is|terminating connection)(.*)")
+_POSTGRES = re.compile(r"(?:FATAL|PANIC|WARNING): +(?! |the database system is|terminating connection)(.*)")
 
 
 def postgres_warning(line: str) -> str | None:

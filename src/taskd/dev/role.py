@@ -14,6 +14,9 @@ from taskd.settings import ENVIRONMENT
 
 Place = tuple[str, str]
 
+#: Everything is on one machine, so silence means death soon: a cluster that was killed is led again in seconds.
+LEADERSHIP = {("etcd", "ttl"): "3", ("scheduler", "leader_stale"): "3", ("scheduler", "leader_renew"): "1"}
+
 #: A laptop's Ctrl-C should not wait for half a minute; whoever sets the variable decides otherwise.
 WORKER_GRACE = 5.0
 
@@ -36,7 +39,7 @@ class Role(msgspec.Struct, frozen=True):
 def scheduler(number: int, port: int) -> Role:
     """scheduler-NUMBER with its API on `port`."""
     name = f"scheduler-{number}"
-    places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name}
+    places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name, **LEADERSHIP}
     return Role(name, ("scheduler", "--instance-id", name), places)
 
 
