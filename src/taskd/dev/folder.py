@@ -15,7 +15,7 @@ from taskd.domain.errors import ConfigurationError
 
 #: What `--fresh` removes: our own parts by name, so that a mistaken --data loses nothing.
 PARTS = ("postgres", "postgres.new", "redis", "etcd", "logs", "run")
-LEFTOVER_GRACE = 10.0
+DYING_GRACE, LEFTOVER_GRACE = 6.0, 10.0
 
 
 class DataFolder:
@@ -83,21 +83,34 @@ class DataFolder:
             return None
 
     def end_leftovers(self) -> list[str]:
-        """End what a killed supervisor left running, ours by pid *and* start time; the names of what there was."""
-        left = {file: pid for file in sorted(self.run.glob("*.pid")) if (pid := _alive(file)) is not None}
-        for file, pid in left.items():
+        """End what a killed supervisor left running, ours by pid *and* start time; the names of what had to be told to end."""
+        # Its death was their signal to end: a second one would only make them end without order.
+        for file in self._running():
+            _tell(file, signal.SIGCONT)
+        left = self._running_after(DYING_GRACE)
+        for file in left:
             # PostgreSQL takes SIGTERM as "wait for all clients", SIGINT as "now, in order".
-            os.kill(pid, signal.SIGINT if file.stem == "postgresql" else signal.SIGTERM)
-            signal_group(pid, signal.SIGCONT)
-        deadline = time.monotonic() + LEFTOVER_GRACE
-        for file, pid in left.items():
-            while _alive(file) is not None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if _alive(file) is not None:
-                signal_group(pid, signal.SIGKILL)
+            _tell(file, signal.SIGINT if file.stem == "postgresql" else signal.SIGTERM)
+        for file in self._running_after(LEFTOVER_GRACE) if left else []:
+            _tell(file, signal.SIGKILL)
         for file in self.run.glob("*.pid"):
             file.unlink()
         return [file.stem for file in left]
+
+    def _running(self) -> list[Path]:
+        return [file for file in sorted(self.run.glob("*.pid")) if _alive(file) is not None]
+
+    def _running_after(self, seconds: float) -> list[Path]:
+        """The pid files of what still runs after at most so long."""
+        deadline = time.monotonic() + seconds
+        while (running := self._running()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return running
+
+
+def _tell(pid_file: Path, number: int) -> None:
+    if (pid := _alive(pid_file)) is not None:
+        signal_group(pid, number)
 
 
 def _alive(pid_file: Path) -> int | None:

@@ -1,0 +1,150 @@
+"""`taskd dev` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from taskd.dev.ports import free_port
+from taskd.dev.process import identity
+from tests.servers import wait_until
+
+UP = "taskd is up"
+
+
+class Supervisor:
+    """One `taskd dev` with its output."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.port = free_port()
+        self.data = data
+        self.output = data.with_name(f"{data.name}-{self.port}.txt")
+        # Servers that a user has configured for other ends: the cluster's processes must not go there.
+        foreign = {"POSTGRES_DSN_FILE": "/nowhere", "TASKD_REDIS__URL": "nowhere:1", "ETCD_ENDPOINTS": "nowhere:2"}
+        with self.output.open("wb") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "taskd", "dev", "--data", str(data), "--port", str(self.port), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=data.parent,
+                env=os.environ | foreign,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text("utf-8")
+
+    def await_up(self) -> Supervisor:
+        wait_until(lambda: UP in self.said or self.popen.poll() is not None, 60)
+        assert self.popen.poll() is None, self.said
+        return self
+
+    def children(self) -> dict[int, str | None]:
+        """Everything that the cluster runs, by pid."""
+        recorded = [int(file.read_text("ascii").split()[0]) for file in (self.data / "run").glob("*.pid")]
+        return {pid: identity(pid) for pid in [*recorded, *_descendants(self.popen.pid)]}
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "taskd", *arguments, "--server", f"http://127.0.0.1:{self.port}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def dev(private_folder: Path) -> Iterator[Callable[..., Supervisor]]:
+    """Starts `taskd dev` on one data folder, as often as a test likes."""
+    started: list[Supervisor] = []
+
+    def start(*options: str) -> Supervisor:
+        started.append(Supervisor(private_folder / "data", *options))
+        return started[-1]
+
+    yield start
+    for supervisor in started:
+        if supervisor.popen.poll() is None:
+            children = supervisor.children()
+            supervisor.popen.kill()
+            supervisor.popen.wait()
+            wait_until(partial(_gone, children), 30)
+
+
+def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing(
+    dev: Callable[..., Supervisor], private_folder: Path
+) -> None:
+    (private_folder / "shop.py").write_text(
+        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n", "utf-8"
+    )
+    first = dev("--app", "shop").await_up()
+    done = first.call("submit", '{"n": 21}', "--task", "double", "--wait", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    assert job["result"] == 42
+
+    children = first.children()
+    assert len(children) >= 5
+    first.popen.kill()
+    first.popen.wait()
+    wait_until(partial(_gone, children), 30)
+
+    second = dev("--app", "shop").await_up()
+    kept = json.loads(second.call("status", str(job["id"]), "--json").stdout)
+    assert (kept["status"], kept["result"]) == ("completed", 42)
+    again = second.call("submit", '{"n": 4}', "--task", "double", "--wait", "20")
+    assert again.returncode == 0, again.stderr
+
+    children = second.children()
+    second.popen.terminate()
+    assert second.popen.wait(timeout=40) == 0, second.said
+    assert _gone(children), second.said
+    assert "everything is down" in second.said
+    assert "Traceback" not in first.said + second.said
+
+
+def test_what_dies_is_started_again_with_a_line_that_says_so(dev: Callable[..., Supervisor]) -> None:
+    cluster = dev().await_up()
+    for name in ("worker-1", "scheduler-1", "postgresql"):
+        pid = int((cluster.data / "run" / f"{name}.pid").read_text("ascii").split()[0])
+        os.kill(pid, 9)
+    wait_until(lambda: cluster.said.count("started again") >= 3, 30)
+    wait_until(lambda: cluster.call("submit", "5", "--wait", "20").returncode == 0, 40)
+
+
+def test_a_taken_port_and_a_folder_in_use_are_one_line_each(dev: Callable[..., Supervisor]) -> None:
+    running = dev().await_up()
+    same_folder = dev()
+    assert same_folder.popen.wait(timeout=30) == 1
+    assert "is in use by another `taskd dev`" in same_folder.said
+    other = running.data.with_name("other")
+    taken = subprocess.run(
+        [sys.executable, "-m", "taskd", "dev", "--data", str(other), "--port", str(running.port)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert taken.returncode == 1
+    assert taken.stderr.startswith(f"error: port {running.port} is taken")
+    assert taken.stderr.count("\n") == 1
+
+
+def _descendants(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [(int(child), int(parent)) for child, parent in (line.split() for line in listed.splitlines())]
+    found = [pid]
+    for known in found:  # it grows while it is walked
+        found += [child for child, parent in pairs if parent == known]
+    return found[1:]
+
+
+def _gone(processes: dict[int, str | None]) -> bool:
+    return all(was is None or identity(pid) != was for pid, was in processes.items())
