@@ -8,10 +8,10 @@ import inspect
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -84,12 +84,12 @@ def wait_until(condition: Callable[[], Seen], timeout: float = 20.0) -> Seen:
     return seen
 
 
-async def wait_until_async(condition: Callable[[], Seen | Awaitable[Seen]], timeout: float = 20.0) -> Seen:
+async def wait_until_async(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
     """As `wait_until`, for a plain or an async `condition`, without blocking the event loop."""
     deadline = time.monotonic() + timeout
     while True:
         answer = condition()
-        seen: Seen = await answer if inspect.isawaitable(answer) else answer
+        seen = await answer if inspect.isawaitable(answer) else answer
         if seen:
             return seen
         assert time.monotonic() < deadline, _unmet(condition, timeout)

@@ -28,8 +28,8 @@ def make_fleet(
             "stream": stream_name,
             "etcd_endpoint": etcd_endpoint,
             "etcd_prefix": etcd_prefix,
-        }
-        made.append(fleet := Fleet(tmp_path, **servers | own))
+        } | own
+        made.append(fleet := Fleet(tmp_path, servers))
         return fleet
 
     yield make

@@ -62,13 +62,13 @@ class Fleet:
     """The processes of one test. `start_*` return when the process works."""
 
     folder: Path
-    dsn: str
-    redis_url: str
-    stream: str
-    etcd_endpoint: str
-    etcd_prefix: str
+    servers: dict[str, str]
     processes: list[Process] = field(default_factory=list)
     _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> str:
+        return self.servers["dsn"]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,10 +78,10 @@ class Fleet:
             | TIMINGS
             | {
                 "POSTGRES_DSN": self.dsn,
-                "REDIS_URL": self.redis_url,
-                "REDIS_STREAM_NAME": self.stream,
-                "ETCD_ENDPOINTS": self.etcd_endpoint,
-                "TASKD_ETCD__PREFIX": self.etcd_prefix,
+                "REDIS_URL": self.servers["redis_url"],
+                "REDIS_STREAM_NAME": self.servers["stream"],
+                "ETCD_ENDPOINTS": self.servers["etcd_endpoint"],
+                "TASKD_ETCD__PREFIX": self.servers["etcd_prefix"],
                 "LOG_FORMAT": "TEXT",
                 "TRACE_FILE": str(self.trace_file),
             }
@@ -133,7 +133,9 @@ class Fleet:
             found = [s for s in schedulers if s.popen.poll() is None and _json(f"{s.url}/leader").get("is_leader")]
             return found[0] if len(found) == 1 else None
 
-        return wait_until(leading, timeout)
+        found = wait_until(leading, timeout)
+        assert found is not None
+        return found
 
     def client(self, *schedulers: Process) -> Client:
         self._clients.append(client := Client(",".join(s.url for s in schedulers)))

@@ -60,7 +60,7 @@ class Load:
         self._fleet.wait_completed(ids, timeout)
         with psycopg.connect(self._fleet.dsn) as connection:
             rows = connection.execute(
-                "SELECT dedupe_key, count(*), min(id) FROM taskd.finished_jobs GROUP BY 1"
+                "SELECT dedupe_key, count(*), min(id) FROM taskd.finished_jobs WHERE dedupe_key IS NOT NULL GROUP BY 1"
             ).fetchall()
         assert all(jobs == 1 and self.accepted.get(key, job_id) == job_id for key, jobs, job_id in rows)
         check_trace(self._fleet)

@@ -10,9 +10,13 @@ Limits: no TLS and no passwords. Both belong into `_Server`, which opens the cha
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from operator import attrgetter
 from typing import Any
+
+# Our children exec at once and never use gRPC, so its fork handlers would only complain. It reads this when it is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 import msgspec

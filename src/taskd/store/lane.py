@@ -121,6 +121,8 @@ class Lane:
         await self._discard()
         work.cancel()
         await asyncio.wait({work}, timeout=1.0)
+        if work.done() and not work.cancelled():
+            work.exception()  # it failed because we closed its connection: nobody else needs to hear
 
     async def _discard(self) -> None:
         connection, self._connection = self._connection, None

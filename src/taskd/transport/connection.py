@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,7 +51,23 @@ def connect(url: str, *, deadline: float) -> Redis:
 
 @asynccontextmanager
 async def translated(doing: str) -> AsyncIterator[None]:
-    """Turn the library's errors into TransportUnavailable: one line that says what was being done."""
+    """Turn the library's errors into TransportUnavailable: one line that says what was being done.
+
+    The library sends with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes as the send completes.
+    A leader's duty that is cancelled must end, so a forgotten cancellation is raised here.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task is not None else 0
+    try:
+        async with _translated(doing):
+            yield
+    finally:
+        if task is not None and task.cancelling() > asked:
+            raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def _translated(doing: str) -> AsyncIterator[None]:
     try:
         yield
     except (AuthenticationError, NoPermissionError) as error:

@@ -1,0 +1,118 @@
+"""The named statements: all are used, all are valid, and the hot ones can run in one way only."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+import taskd.store
+from taskd.store.lane import ONE_PLAN
+from taskd.store.statements import FOLDER, names, statement
+
+MODULES = list(Path(taskd.store.__file__).parent.glob("*.py"))
+HOLDER = UUID(int=1)
+
+#: A value for every parameter that a statement has.
+PARAMETERS: dict[str, Any] = {
+    "jobs": "[]",
+    "settlements": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "status": "completed"}]),
+    "credit": json.dumps([{"queue": "default", "low": 0, "high": 24, "credit": 10}]),
+    "ids": "{1,2,3}",
+    "seqs": "{1,1,1}",
+    "attempts": "{1,1,1}",
+    "epoch": 1,
+    "holder": HOLDER,
+    "session": HOLDER,
+    "id": 1,
+    "worker_id": "w",
+    "host": "{}",
+    "queues": ["default"],
+    "slots": 1,
+    "ttl": 15.0,
+    "after": 3.0,
+    "limit": 10,
+    "before": 10,
+    "status": None,
+    "queue": None,
+    "task": None,
+    "ageing": 60.0,
+    "again": True,
+    "loss_limit": 20,
+    "error": "x",
+    "instance_id": "s",
+    "revision": 1,
+    "stale_after": 10.0,
+    "dispatched": 1,
+}
+
+#: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
+HOT = {
+    "claim": {"Tid Scan", "jobs_pkey"},
+    "settle": {"Tid Scan", "jobs_pkey"},
+    "reoffer": {"Tid Scan", "jobs_pkey"},
+    "heartbeat": {"jobs_pkey"},
+    "dispatch": {"Tid Scan", "jobs_due"},
+    "free_jobs": {"Tid Scan", "jobs_claimed"},
+    "unclaimed": {"jobs_unclaimed"},
+}
+
+
+def values(name: str) -> dict[str, Any]:
+    wanted = set(re.findall(r"%\((\w+)\)s", statement(name)))
+    found = {key: PARAMETERS[key] for key in wanted}
+    if name == "open_session":
+        found["id"] = HOLDER
+    return found
+
+
+def test_every_statement_is_used_and_every_used_one_exists() -> None:
+    used = {name for module in MODULES for name in re.findall(r'statement\("(\w+)"\)', module.read_text())}
+    assert used == set(names())
+
+
+def test_every_statement_begins_with_one_sentence_about_itself() -> None:
+    for name in names():
+        text = statement(name)
+        assert re.search(r"-- [A-Z][^\n]+[.]", text), name
+        assert (FOLDER / f"{name}.sql").is_file()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_statement_is_valid(postgres_dsn: str, name: str) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute(f"EXPLAIN {statement(name)}".encode(), values(name))
+
+
+def ways(plan: dict[str, Any]) -> set[str]:
+    """How a plan reaches taskd.jobs."""
+    found = set()
+    if plan.get("Relation Name") == "jobs" and plan["Node Type"] != "ModifyTable":
+        found.add(plan.get("Index Name") or plan["Node Type"])
+    for child in plan.get("Plans", []):
+        found |= ways(child)
+    return found
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
+@pytest.mark.parametrize("jobs", [0, 100, 50_000])
+def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
+    postgres_dsn: str, jobs: int, analyzed: bool
+) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=ONE_PLAN) as connection:
+        connection.execute(
+            "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
+            " SELECT n, 'default', 'default', n %% 100, 3, '{}', now(), now(), 'null' FROM generate_series(1, %s) n",
+            [jobs],
+        )
+        if analyzed:
+            connection.execute("ANALYZE taskd.jobs")
+        for name, allowed in HOT.items():
+            (row,) = connection.execute(f"EXPLAIN (FORMAT JSON) {statement(name)}".encode(), values(name)).fetchall()
+            found = ways(row[0][0]["Plan"])
+            assert found <= allowed, (name, found)

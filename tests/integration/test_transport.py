@@ -1,0 +1,215 @@
+"""The doorbell: what it delivers, in which order, and what survives when Redis forgets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from taskd.dev.servers import RedisServer
+from taskd.domain.band import BANDS
+from taskd.domain.claim import Delivery, Dispatch
+from taskd.domain.errors import ConfigurationError, TransportUnavailable
+from taskd.seams import LeaderView
+from taskd.settings import Redis
+from taskd.transport.stream import RedisTransport
+from tests.servers import wait_until_async
+
+Connect = Callable[..., RedisTransport]
+QUEUES = ("default",)
+
+
+@pytest.fixture
+async def connect(redis_url: str, stream_name: str) -> AsyncIterator[Connect]:
+    made: list[RedisTransport] = []
+
+    def make(consumer: str = "", url: str = redis_url) -> RedisTransport:
+        made.append(transport := RedisTransport(Redis(url=url, stream=stream_name), consumer=consumer))
+        return transport
+
+    yield make
+    for transport in made:
+        await transport.close()
+
+
+def dispatches(*priorities: int, queue: str = "default") -> list[Dispatch]:
+    return [Dispatch(n, 1, queue, priority) for n, priority in enumerate(priorities, start=1)]
+
+
+def ids(deliveries: list[Delivery]) -> list[int]:
+    return [d.job_id for d in deliveries]
+
+
+async def depth(transport: RedisTransport) -> int:
+    return sum((await transport.depths(QUEUES)).values())
+
+
+async def test_urgent_bands_come_first_and_order_holds_within_a_band(connect: Connect) -> None:
+    leader, worker = connect(), connect("w1")
+    await leader.ring(dispatches(0, 80, 30, 0, 99, 60))
+    assert ids(await worker.fetch(QUEUES, 4, 0)) == [2, 5, 6, 3]
+    assert ids(await worker.fetch(QUEUES, 9, 0)) == [1, 4]
+
+
+async def test_a_worker_never_gets_more_than_its_slots_however_many_bands_ring_at_once(connect: Connect) -> None:
+    leader, worker, other = connect(), connect("w1"), connect("w2")
+    await worker.fetch(QUEUES, 1, 0)
+    waiting = asyncio.create_task(worker.fetch(QUEUES, 1, 1.0))
+    await wait_until_async(lambda: _blocked(leader))
+    await leader.ring(dispatches(0, 30, 60, 90))
+    got = ids(await waiting)
+    assert len(got) == 1
+    assert sorted(got + ids(await other.fetch(QUEUES, 9, 0))) == [1, 2, 3, 4]
+
+
+async def _blocked(transport: RedisTransport) -> bool:
+    info = await transport._client.info("clients")
+    return int(info["blocked_clients"]) > 0
+
+
+async def test_a_waiting_worker_is_woken(connect: Connect) -> None:
+    leader, worker = connect(), connect("w1")
+    waiting = asyncio.create_task(worker.fetch(QUEUES, 8, 1.0))
+    await leader.ring(dispatches(0, 0, 0))
+    assert ids(await waiting) == [1, 2, 3]
+
+
+async def test_two_workers_never_get_the_same_entry(connect: Connect) -> None:
+    leader, one, two = connect(), connect("w1"), connect("w2")
+    await leader.ring(dispatches(*[0] * 300))
+    halves = await asyncio.gather(one.fetch(QUEUES, 200, 0), two.fetch(QUEUES, 200, 0))
+    assert sorted(ids(halves[0]) + ids(halves[1])) == list(range(1, 301))
+
+
+async def test_a_decided_entry_is_gone_and_a_returned_one_goes_to_somebody_else(connect: Connect) -> None:
+    leader, one, two = connect(), connect("w1"), connect("w2")
+    await leader.ring(dispatches(0, 0))
+    first, second = await one.fetch(QUEUES, 8, 0)
+    await one.decided([first])
+    assert await depth(leader) == 1
+    await one.give_back([second])
+    (again,) = await two.fetch(QUEUES, 8, 0)
+    assert (again.job_id, again.seq) == (second.job_id, second.seq)
+    await two.decided([again])
+    assert await depth(leader) == 0
+
+
+async def test_what_a_dead_worker_left_undecided_is_adopted(connect: Connect) -> None:
+    leader, dead, heir = connect(), connect("w1"), connect("w2")
+    await leader.ring(dispatches(0, 90))
+    await dead.fetch(QUEUES, 8, 0)
+    assert await heir.adopt(QUEUES, 8, 60.0) == []
+    assert ids(await heir.adopt(QUEUES, 8, 0.0)) == [2, 1]
+
+
+async def test_a_worker_that_leaves_gives_back_what_it_holds(connect: Connect) -> None:
+    leader, leaving, other = connect(), connect("w1"), connect("w2")
+    await leader.ring(dispatches(0, 50))
+    await leaving.fetch(QUEUES, 8, 0)
+    await leaving.leave(QUEUES)
+    assert ids(await other.fetch(QUEUES, 8, 0)) == [2, 1]
+
+
+async def test_missing_names_what_nobody_will_be_given(connect: Connect) -> None:
+    leader, worker = connect(), connect("w1")
+    sent = dispatches(0, 0, 0)
+    await leader.ring(sent)
+    (held,) = await worker.fetch(QUEUES, 1, 0)
+    absent = Dispatch(77, 4, "default", 0)
+    late = Dispatch(sent[1].job_id, 2, "default", 0)
+    assert await leader.missing([*sent, absent, late]) == [absent, late]
+    # Its consumer deleted, an entry is neither waiting nor held: nobody would ever get it.
+    await leader._client.xgroup_delconsumer(held.stream, "workers", "w1")
+    assert await leader.missing(sent) == [sent[0]]
+    assert await depth(leader) == 2
+
+
+async def test_a_wipe_is_noticed_once_and_groups_come_back(connect: Connect, private_redis: RedisServer) -> None:
+    leader, worker = connect(url=private_redis.url), connect("w1", url=private_redis.url)
+    assert await leader.wiped()
+    assert not await leader.wiped()
+    await worker.fetch(QUEUES, 1, 0)
+    private_redis.flush()
+    assert await leader.wiped()
+    assert not await leader.wiped()
+    await leader.ring(dispatches(0))
+    assert ids(await worker.fetch(QUEUES, 8, 1.0)) == [1]
+
+
+async def test_a_reader_that_waits_survives_a_wipe(connect: Connect, private_redis: RedisServer) -> None:
+    leader, worker = connect(url=private_redis.url), connect("w1", url=private_redis.url)
+    await worker.fetch(QUEUES, 1, 0)
+    waiting = asyncio.create_task(worker.fetch(QUEUES, 8, 1.0))
+    await wait_until_async(lambda: _blocked(leader))
+    private_redis.flush()
+    await leader.ring(dispatches(0))
+    found = ids(await waiting) or ids(await worker.fetch(QUEUES, 8, 1.0))
+    assert found == [1]
+
+
+async def test_an_entry_of_another_version_is_discarded(connect: Connect, stream_name: str) -> None:
+    leader, worker = connect(), connect("w1")
+    await leader._client.xadd(f"{stream_name}:{{default}}:0", {"d": "9:1:1"})
+    await leader.ring(dispatches(0))
+    assert ids(await worker.fetch(QUEUES, 8, 0)) == [1]
+    await worker.decided([])
+    assert await depth(leader) == 1
+
+
+async def test_a_later_leaders_view_is_not_overwritten(connect: Connect) -> None:
+    old, new = connect(), connect()
+    await new.publish_view(LeaderView(7, postgres=True), 60.0)
+    await old.publish_view(LeaderView(6, postgres=False), 60.0)
+    assert await old.view() == LeaderView(7, postgres=True)
+    await new.publish_view(LeaderView(7, postgres=False), 60.0)
+    assert await old.view() == LeaderView(7, postgres=False)
+
+
+async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
+    leader, other = connect(), connect()
+    wakes = leader.wakes()
+    await anext(wakes)
+    heard = asyncio.ensure_future(anext(wakes))
+    await other.wake()
+    async with asyncio.timeout(10):
+        await heard
+    await wakes.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
+
+
+async def test_a_redis_that_is_away_is_one_error_in_time(connect: Connect, private_redis: RedisServer) -> None:
+    transport = connect(url=private_redis.url)
+    await transport.ping()
+    private_redis.kill()
+    with pytest.raises(TransportUnavailable):
+        await transport.ping()
+    with pytest.raises(TransportUnavailable):
+        await transport.fetch(QUEUES, 1, 1.0)
+
+
+async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
+    """The library forgets a cancellation that comes as it has sent; a duty that is told to end would go on for ever."""
+    transport = connect()
+
+    async def duty() -> None:
+        while True:
+            await transport.wiped()
+            await asyncio.sleep(0)
+
+    for turns in range(300):
+        task = asyncio.create_task(duty())
+        for _ in range(turns % 40):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done, turns
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis://h:port"])
+async def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        RedisTransport(Redis(url=url))
+
+
+def test_there_are_few_bands() -> None:
+    assert len(BANDS) <= 5
