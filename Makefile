@@ -4,7 +4,7 @@
 #   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
 #   make test              every check: format, lint, types, layers, settings, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
-#   make clean             removes the virtual environment and the caches; the data in .taskd stays
+#   make clean             removes the virtual environment and the caches; the data of `taskd dev` in .taskd stay
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \

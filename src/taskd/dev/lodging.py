@@ -18,11 +18,11 @@ from taskd.domain.errors import ConfigurationError
 HOME = Path("/var/lib/taskd-dev")
 
 
-def programs(binary: Path, owner: Owner | None, home: Path = HOME) -> Path:
+def programs(binary: Path, owner: Owner | None, home: Path | None = None) -> Path:
     """The folder of PostgreSQL's programs that `owner` can run: `binary`, or a copy. Raises ConfigurationError."""
     if owner is None or closed_folder(binary, owner) is None:
         return binary
-    prefix = binary.parent
+    home, prefix = home or HOME, binary.parent
     made = (binary / "postgres").stat().st_mtime_ns
     copy = home / f"programs-{_digest(f'{prefix}:{made}')}"
     if not copy.exists():
@@ -31,13 +31,14 @@ def programs(binary: Path, owner: Owner | None, home: Path = HOME) -> Path:
     return copy / prefix.parent.name / prefix.name / binary.name
 
 
-def data(folder: Path, owner: Owner | None, home: Path = HOME) -> Path:
+def data(folder: Path, owner: Owner | None, home: Path | None = None) -> Path:
     """Where the data of `folder` are: there, or, if `owner` cannot go there, where a link there points.
 
     Without the link, what an earlier data folder at the same place left behind is removed. Raises ConfigurationError.
     """
     if owner is None or closed_folder(folder.parent, owner) is None:
         return folder
+    home = home or HOME
     lodging = home / f"data-{_digest(str(folder.absolute()))}"
     if not (folder.is_symlink() and folder.readlink() == lodging / folder.name):
         if folder.is_symlink():
