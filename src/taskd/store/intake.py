@@ -20,7 +20,8 @@ from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
 SUBMIT = statement("submit")
-FLUSH = 500
+#: The most jobs and the most bytes of payload in one INSERT.
+FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
 
 
 class _Waiting(NamedTuple):
@@ -70,7 +71,12 @@ class PostgresIntake:
                 await self._store(batch)
 
     def _take(self) -> Sequence[_Waiting]:
-        return [self._waiting.popleft() for _ in range(min(FLUSH, len(self._waiting)))]
+        taken: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(taken) < FLUSH and size < FLUSH_BYTES:
+            taken.append(self._waiting.popleft())
+            size += len(bytes(taken[-1].spec.payload))
+        return taken
 
     async def _store(self, batch: Sequence[_Waiting]) -> None:
         try:

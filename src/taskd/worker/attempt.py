@@ -15,8 +15,8 @@ from taskd.runtime.log import logger
 from taskd.seams import Claims, Order, Settlement, Transport
 from taskd.worker.executors import Executors
 
-#: The most endings in one settle statement.
-BATCH = 500
+#: The most endings, and the most bytes of results, in one settle statement.
+BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024
 #: Seconds between tries while PostgreSQL is away.
 OUTAGE = 0.25
 
@@ -94,11 +94,20 @@ class Attempts:
             await self._ended.wait()
             self._ended.clear()
             while self._endings:
-                batch = [self._endings.popleft() for _ in range(min(BATCH, len(self._endings)))]
+                batch = self._take()
                 self._settling = {_key(settlement.claim) for settlement, _ in batch}
                 await self._settle(batch)
                 self._settling = set()
                 self._fewer.set()
+
+    def _take(self) -> list[tuple[Settlement, float]]:
+        taken: list[tuple[Settlement, float]] = []
+        size = 0
+        while self._endings and len(taken) < BATCH and size < BATCH_BYTES:
+            taken.append(self._endings.popleft())
+            outcome = taken[-1][0].outcome
+            size += len(bytes(outcome.result)) if isinstance(outcome, Completed) else 0
+        return taken
 
     async def _settle(self, batch: Sequence[tuple[Settlement, float]]) -> None:
         settled, unknown = await self._record([settlement for settlement, _ in batch])

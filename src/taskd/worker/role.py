@@ -16,8 +16,8 @@ from taskd.seams import Coordinator, Health, Member, Sessions, Transport
 from taskd.settings import Worker
 from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
-from taskd.worker.guard import clock as lease_clock
 from taskd.worker.fetcher import Fetcher
+from taskd.worker.guard import clock as lease_clock
 from taskd.worker.renewer import Renewer
 
 #: Seconds between refreshes of this worker's figures in the registry.
