@@ -27,7 +27,12 @@ class Supervisor:
         self.data = data
         self.output = data.with_name(f"{data.name}-{self.port}.txt")
         # Servers that a user has configured for other ends: the cluster's processes must not go there.
-        foreign = {"POSTGRES_DSN_FILE": "/nowhere", "TASKD_REDIS__URL": "nowhere:1", "ETCD_ENDPOINTS": "nowhere:2"}
+        foreign = {
+            "POSTGRES_DSN_FILE": "/nowhere",
+            "TASKD_REDIS__URL": "nowhere:1",
+            "ETCD_ENDPOINTS": "nowhere:2",
+            "PGSSLMODE": "require",
+        }
         with self.output.open("wb") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "taskd", "dev", "--data", str(data), "--port", str(self.port), *options],

@@ -119,7 +119,7 @@ class Cluster:
             (self._servers.etcd, etcd_warning),
         ):
             self._adopt(server, interpret)
-        applied = migrate(self._servers.postgres.dsn)
+        applied = migrate(self._servers.settings()["postgres", "dsn"])
         if applied:
             self._say("PostgreSQL", f"schema made: {len(applied)} migration{'s' if len(applied) > 1 else ''} applied")
         self._start_roles()
@@ -149,7 +149,9 @@ class Cluster:
         while missing := self._missing():
             for name, child in self._roles.items():
                 if child.pid is None:
-                    raise TaskdError(f"{name} ended at once ({describe(child.exit_status)}): {_last_line(child)}")
+                    raise TaskdError(
+                        f"{name} ended at once ({describe(child.exit_status)}): {_last_line(child).removeprefix('error: ')}"
+                    )
             if time.monotonic() > deadline:
                 raise TaskdError(
                     f"{', '.join(missing)} did not answer within {READY_DEADLINE:.0f} s: see {self.folder.logs}"

@@ -80,7 +80,9 @@ class PostgresServer(Server):
 
     def probe(self) -> str | None:
         try:
-            with psycopg.connect(self.dsn_of("postgres"), connect_timeout=3, autocommit=True) as connection:
+            with psycopg.connect(
+                self.dsn_of("postgres"), connect_timeout=3, autocommit=True, sslmode="disable"
+            ) as connection:
                 known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
                 if known is None:
                     connection.execute(f"CREATE DATABASE {DATABASE}")

@@ -58,7 +58,8 @@ class Servers:
     def settings(self) -> dict[tuple[str, str], str]:
         """The settings, by section and key, with which taskd finds the servers."""
         return {
-            ("postgres", "dsn"): self.postgres.dsn,
+            # Whatever a user's PGSSLMODE asks of other servers: this one is on loopback and speaks plain text.
+            ("postgres", "dsn"): f"{self.postgres.dsn}?sslmode=disable",
             ("redis", "url"): self.redis.url,
             ("etcd", "endpoints"): self.etcd.endpoint,
         }
