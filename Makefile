@@ -4,6 +4,7 @@
 #   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
 #   make test              every check: format, lint, types, layers, settings, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
+#   make bench             what this machine reaches, beside the floors that taskd keeps (QUICK=1: a short run)
 #   make clean             removes the virtual environment and the caches; the data of `taskd dev` in .taskd stay
 
 VENV := .venv
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clean
+.PHONY: help demo test bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +30,9 @@ test: $(VENV)/ready-to-test
 	@# The example file is made from the settings, so it must be the same text.
 	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/ready-to-test
+	@$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -38,13 +38,6 @@ async def session(store: Storage) -> Session:
     return await store.work()
 
 
-async def running(store: Storage, term: Term, session: Session, **fields: object) -> int:
-    """A job that `session` has claimed."""
-    (submitted,) = await store.submit(spec(**fields))
-    assert len(await store.claim(session, await store.dispatch(term))) == 1
-    return submitted.id
-
-
 # ---------------------------------------------------------------- intake
 
 
@@ -299,7 +292,8 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
 
 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:
-    await running(store, term, session)
+    await store.submit(spec())
+    await store.claim(session, await store.dispatch(term))
     assert await store.upkeep.end_expired(term) == []
     assert (await store.upkeep.free_jobs(term, 20)).restarted == 0
     assert (await store.overview.counts()).running == 1

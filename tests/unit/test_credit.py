@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskd.domain.band import BANDS, Credit, band_of
-from taskd.scheduler import credit as credit_module
+from taskd.domain.band import BANDS, Band, Credit, band_of
 from taskd.scheduler.credit import Creditor
 
 URGENT, ORDINARY = BANDS[0], BANDS[-1]
@@ -14,11 +13,11 @@ URGENT, ORDINARY = BANDS[0], BANDS[-1]
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(credit_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("taskd.scheduler.credit.time.monotonic", lambda: now[0])
     return now
 
 
-def depths(**filled: int) -> dict[tuple[str, tuple[int, int]], int]:
+def depths(**filled: int) -> dict[tuple[str, Band], int]:
     return {("q", band): filled.get(f"p{band.low}", 0) for band in BANDS}
 
 

@@ -17,6 +17,8 @@ from taskd.settings import Scheduler
 
 #: Seconds between looks of a candidate that has a reason to hope.
 EVERY = 0.5
+#: Seconds that etcd must have been away before leadership is sought without it.
+ETCD_PATIENCE = 2.0
 
 Reign = Callable[[Term], Awaitable[None]]
 
@@ -65,7 +67,7 @@ class Leadership:
     async def _acquire(self, campaign: Campaign) -> Term | None:
         """Wait until leadership is ours; None when PostgreSQL went away, so that the candidacy must be withdrawn."""
         while self._postgres.health.ok:
-            hopeful = campaign.won is not None or not self._coordinator.health.ok
+            hopeful = campaign.won is not None or self._without_etcd()
             try:
                 term = await self._try(campaign.won) if hopeful else None
             except StoreUnavailable as error:
@@ -75,6 +77,11 @@ class Leadership:
                 return term
             await _first(self._coordinator.changed(), EVERY if hopeful else self._settings.leader_renew)
         return None
+
+    def _without_etcd(self) -> bool:
+        """True if etcd has been away for a while: at its start a process has only not met it yet."""
+        health = self._coordinator.health
+        return not health.ok and time.time() - health.since > ETCD_PATIENCE
 
     async def _try(self, revision: int | None) -> Term | None:
         row = await self._terms.current()

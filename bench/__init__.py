@@ -1,0 +1,1 @@
+"""Measurements of taskd as installed: real servers, real processes, everything on this machine. `make bench`."""

@@ -1,0 +1,157 @@
+"""A private cluster to measure: embedded servers with durability on, one scheduler, one worker at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from taskd.dev import binaries
+from taskd.dev.ports import free_port
+from taskd.dev.servers import Servers
+from taskd.store.migrations import migrate
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Role:
+    """A running scheduler or worker."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids below it."""
+        pid = self.popen.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def stop(self) -> None:
+        """SIGTERM, and wait."""
+        self.popen.terminate()
+        self.popen.wait(timeout=60)
+
+
+def megabytes(pid: int) -> float:
+    """Resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
+
+@dataclass
+class Rig:
+    """The cluster: its servers run, its roles are started by the measurements."""
+
+    servers: Servers
+    folder: Path
+    roles: list[Role] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> str:
+        return self.servers.postgres.dsn
+
+    def _spawn(self, *arguments: str) -> Role:
+        port = free_port()
+        settings = {f"TASKD_{s}__{k}".upper(): v for (s, k), v in self.servers.settings().items()}
+        environment = os.environ | settings | {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "TEXT", "TASKD_ETCD__TTL": "5"}
+        with (self.folder / f"{arguments[0]}-{len(self.roles)}.log").open("wb") as log:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "taskd", *arguments, "--http-addr", f"127.0.0.1:{port}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.roles.append(role := Role(popen, f"http://127.0.0.1:{port}"))
+        until(lambda: _ok(f"{role.url}/health"))
+        return role
+
+    def scheduler(self) -> Role:
+        """Start a scheduler; returns when it leads."""
+        role = self._spawn("scheduler")
+        until(lambda: httpx.get(f"{role.url}/leader").json()["is_leader"])
+        return role
+
+    def worker(self, slots: int, processes: int = 1) -> Role:
+        """Start a worker; returns when it works."""
+        return self._spawn(
+            *("worker", "--id", f"bench-{len(self.roles)}", "--app", "bench.tasks"),
+            *("--concurrency", str(slots), "--processes", str(processes)),
+        )
+
+    def finished(self) -> int:
+        """How many jobs are over."""
+        with psycopg.connect(self.dsn) as connection:
+            row = connection.execute("SELECT coalesce(sum(n), 0)::bigint FROM taskd.finished_counts").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def transactions(self) -> int:
+        """What PostgreSQL has committed so far."""
+        with psycopg.connect(self.dsn) as connection:
+            row = connection.execute(
+                "SELECT pg_stat_force_next_flush(), xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            ).fetchone()
+        assert row is not None
+        return int(row[1])
+
+
+def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
+    """Wait for `condition`. Raises TimeoutError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the cluster did not get there: see its logs")
+        time.sleep(0.02)
+
+
+def _ok(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def batch(task: str, payload: object, jobs: int = 1000, **fields: object) -> bytes:
+    """The body of one POST /jobs/batch."""
+    return json.dumps({"jobs": [{"task": task, "payload": payload, **fields}] * jobs}).encode()
+
+
+def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
+    """Submit, and the answer."""
+    answer = client.post(url, content=body, headers={"content-type": "application/json"})
+    answer.raise_for_status()
+    found: dict[str, object] = answer.json()
+    return found
+
+
+@contextmanager
+def rig(folder: Path) -> Iterator[Rig]:
+    """A cluster whose processes all end with the context."""
+    servers = Servers(binaries.find(), folder / "servers")
+    servers.start()
+    made = Rig(servers, folder)
+    try:
+        migrate(made.dsn)
+        yield made
+    finally:
+        for role in made.roles:
+            if role.popen.poll() is None:
+                role.popen.kill()
+                role.popen.wait()
+        servers.stop()
