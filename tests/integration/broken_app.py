@@ -1,0 +1,3 @@
+"""An app module that does not import."""
+
+raise RuntimeError("this module is broken")

@@ -1,0 +1,134 @@
+"""Tasks that behave as badly as tasks can."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+from taskd import App, Context, Fail, RetryAt
+
+app = App()
+
+
+@app.task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task
+def thread_add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task
+async def whoami(ctx: Context) -> list[int]:
+    return [ctx.job.id, ctx.attempt, os.getpid()]
+
+
+@app.task
+async def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@app.task
+async def leave() -> None:
+    os._exit(3)
+
+
+@app.task
+async def shot() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+async def naps() -> None:
+    await asyncio.sleep(3600)
+
+
+@app.task
+def thread_naps() -> None:
+    time.sleep(3600)
+
+
+@app.task
+async def spins() -> None:
+    while True:
+        pass
+
+
+@app.task
+def thread_spins() -> None:
+    while True:
+        pass
+
+
+@app.task
+def holds_the_gil() -> int:
+    return len(str(7 ** (7**9)))
+
+
+@app.task
+async def nan() -> float:
+    return float("nan")
+
+
+@app.task
+async def nul() -> str:
+    return "a\x00b"
+
+
+@app.task
+async def surrogate() -> str:
+    return "\ud800"
+
+
+@app.task
+async def raw() -> object:
+    return b"bytes"
+
+
+@app.task
+async def thing() -> object:
+    return object()
+
+
+@app.task
+async def deep() -> object:
+    found: list[object] = []
+    for _ in range(10_000):
+        found = [found]
+    return found
+
+
+@app.task
+async def large() -> str:
+    return "x" * 200_000
+
+
+@app.task
+async def raises() -> None:
+    raise ValueError("boom \x00 \ud800")
+
+
+@app.task
+async def exits() -> None:
+    raise SystemExit(5)
+
+
+@app.task
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+@app.task
+async def gives_up() -> None:
+    raise Fail("never mind")
+
+
+@app.task
+async def later() -> None:
+    raise RetryAt(datetime.now(UTC) + timedelta(hours=1))

@@ -1,0 +1,308 @@
+"""User code in processes of its own: whatever it does, its attempt ends once, with the truth, and the worker lives."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from taskd.dev.process import identity
+from taskd.domain.errors import ConfigurationError
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.seams import Order
+from taskd.worker.executors import Executors
+from taskd.worker.guard import clock
+from tests.servers import wait_until, wait_until_async
+
+NOW = datetime.now(UTC)
+APP = "tests.integration.executor_tasks"
+
+
+class Bench:
+    """Executors, and how every attempt that was begun ended."""
+
+    def __init__(self, *, app: str = APP, processes: int = 1, slots: int = 4) -> None:
+        self.ends: dict[int, list[Outcome]] = defaultdict(list)
+        self._number = 0
+        self.executors = Executors(
+            app=app,
+            processes=processes,
+            slots=slots,
+            worker_id="w",
+            stop_grace=0.5,
+            max_result_bytes=100_000,
+            max_error_bytes=4_000,
+            on_end=self._ended,
+        )
+
+    def _ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:
+        for job_id, attempt, outcome in endings:
+            assert attempt == 7
+            self.ends[job_id].append(outcome)
+
+    def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
+        self._number += 1
+        return Order(self._number, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
+
+    async def begin(self, *orders: Order) -> None:
+        await self.executors.available()
+        self.executors.begin(orders)
+
+    async def ended(self, *orders: Order, timeout: float = 30.0) -> list[Outcome]:
+        await wait_until_async(lambda: all(self.ends[o.job_id] for o in orders), timeout)
+        return [self.ends[o.job_id][0] for o in orders]
+
+    async def run(self, task: str, payload: str = "{}", timeout: float | None = None) -> Outcome:
+        order = self.order(task, payload, timeout)
+        await self.begin(order)
+        (outcome,) = await self.ended(order)
+        return outcome
+
+
+@pytest.fixture
+async def make_bench() -> AsyncIterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**options: int) -> Bench:
+        made.append(bench := Bench(**options))  # type: ignore[arg-type]  # the tests pass numbers only
+        return bench
+
+    yield make
+    for bench in made:
+        await bench.executors.close()
+        assert all(len(outcomes) == 1 for outcomes in bench.ends.values() if outcomes)
+
+
+@pytest.fixture
+async def bench(make_bench: Callable[..., Bench]) -> Bench:
+    made = make_bench()
+    await made.executors.start()
+    return made
+
+
+async def test_async_and_plain_tasks_return_json(bench: Bench) -> None:
+    for task in ("add", "thread_add"):
+        outcome = await bench.run(task, '{"a": 1, "b": 2}')
+        assert isinstance(outcome, Completed)
+        assert bytes(outcome.result) == b"3"
+    assert "add" in bench.executors.tasks
+
+
+async def test_the_context_tells_which_job_and_attempt_this_is(bench: Bench) -> None:
+    outcome = await bench.run("whoami")
+    assert isinstance(outcome, Completed)
+    assert bytes(outcome.result).startswith(b"[1,7,")
+    assert str(os.getpid()).encode() not in bytes(outcome.result)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ('{"a": "x", "b": 2}', ["`$.a`", "int", "str"]),
+        ('{"a": 1}', ["b"]),
+        ('{"a": 1, "b": 2, "c": 3}', ["c"]),
+        ("[1, 2]", ["array"]),
+    ],
+)
+async def test_a_payload_that_does_not_fit_fails_for_good_naming_the_field(
+    bench: Bench, payload: str, words: list[str]
+) -> None:
+    outcome = await bench.run("add", payload)
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    assert all(word in outcome.error for word in words), outcome.error
+
+
+@pytest.mark.parametrize(
+    ("task", "word"),
+    [
+        ("nan", "NaN"),
+        ("nul", "NUL"),
+        ("surrogate", "surrogate"),
+        ("raw", "bytes"),
+        ("thing", "object"),
+        ("deep", "deep"),
+        ("large", "100000"),
+    ],
+)
+async def test_a_result_that_cannot_be_stored_fails_and_says_why(bench: Bench, task: str, word: str) -> None:
+    outcome = await bench.run(task)
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+    assert word in outcome.error
+
+
+async def test_what_a_task_raises_is_told_with_its_own_frames(bench: Bench) -> None:
+    outcome = await bench.run("raises")
+    assert isinstance(outcome, Failed)
+    assert "executor_tasks.py" in outcome.error
+    assert "src/taskd" not in outcome.error
+    assert "\x00" not in outcome.error
+    outcome.error.encode()
+    for task in ("exits", "interrupts"):
+        assert isinstance(await bench.run(task), Failed)
+    assert bench.executors.restarts == 0
+
+
+async def test_fail_is_for_good_and_retry_at_names_its_time(bench: Bench) -> None:
+    assert await bench.run("gives_up") == Failed("never mind", permanent=True)
+    outcome = await bench.run("later")
+    assert isinstance(outcome, Failed)
+    assert outcome.again_at is not None
+    assert outcome.again_at > NOW
+
+
+async def test_an_unknown_task_is_told_with_the_known_ones(bench: Bench) -> None:
+    outcome = await bench.run("ad")
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent  # a newer worker may know it
+    assert all(word in outcome.error for word in ("'ad'", APP, "thread_add"))
+
+
+@pytest.mark.parametrize(("task", "word"), [("segfault", "SIGSEGV"), ("leave", "3"), ("shot", "SIGKILL")])
+async def test_a_dead_executor_fails_its_attempts_and_is_replaced(bench: Bench, task: str, word: str) -> None:
+    outcome = await bench.run(task)
+    assert isinstance(outcome, Crashed)
+    assert word in outcome.error
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+    assert bench.executors.restarts == 1
+
+
+async def test_other_executors_do_not_notice(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(processes=2, slots=2)
+    await bench.executors.start()
+    innocent, guilty = bench.order("naps"), bench.order("segfault")
+    await bench.begin(innocent, guilty)
+    (outcome,) = await bench.ended(guilty)
+    assert isinstance(outcome, Crashed)
+    assert not bench.ends[innocent.job_id]
+    bench.executors.stop(innocent.job_id, 7, Released("over"))
+    assert await bench.ended(innocent) == [Released("over")]
+
+
+@pytest.mark.parametrize("task", ["naps", "thread_spins"])
+async def test_a_timeout_stops_what_can_be_stopped_without_a_kill(bench: Bench, task: str) -> None:
+    assert await bench.run(task, timeout=0.2) == TimedOut(0.2)
+    assert bench.executors.restarts == 0
+
+
+@pytest.mark.parametrize("task", ["thread_naps", "spins", "holds_the_gil"])
+async def test_a_timeout_kills_what_will_not_stop_and_releases_its_neighbours(bench: Bench, task: str) -> None:
+    neighbour, stuck = bench.order("naps"), bench.order(task, timeout=0.2)
+    await bench.begin(neighbour, stuck)
+    outcomes = await bench.ended(neighbour, stuck)
+    assert isinstance(outcomes[0], Released)
+    assert outcomes[1] == TimedOut(0.2)
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+
+
+async def test_a_stopped_attempt_ends_as_it_was_told(bench: Bench) -> None:
+    orders = [bench.order("naps"), bench.order("thread_naps")]
+    await bench.begin(*orders)
+    for order in orders:
+        bench.executors.stop(order.job_id, 7, Released("the worker shut down"))
+    assert await bench.ended(*orders) == [Released("the worker shut down")] * 2
+
+
+async def test_killing_everything_releases_every_attempt(bench: Bench) -> None:
+    orders = [bench.order("naps"), bench.order("spins")]
+    await bench.begin(*orders)
+    bench.executors.kill()
+    assert all(isinstance(outcome, Released) for outcome in await bench.ended(*orders))
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+
+
+async def test_nothing_runs_on_after_the_lease(bench: Bench) -> None:
+    orders = [bench.order("naps"), bench.order("spins")]
+    await bench.begin(*orders)
+    bench.executors.lease(clock() + 0.3)
+    assert await bench.ended(*orders) == [Released("lease ran out")] * 2
+    bench.executors.lease(float("inf"))
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+
+
+FROZEN_PARENT = """
+import asyncio, sys
+from tests.integration.test_executors import Bench
+from taskd.worker.guard import clock
+async def main():
+    bench = Bench()
+    await bench.executors.start()
+    await bench.begin(bench.order("spins"))
+    bench.executors.lease(clock() + float(sys.argv[1]))
+    with open("/proc/self/task/%d/children" % __import__("os").getpid()) as children:
+        print(children.read(), flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
+def test_user_code_does_not_outlive_the_lease_of_a_worker_that_is(number: int) -> None:
+    lease = "1.0" if number == signal.SIGSTOP else "600"
+    with subprocess.Popen(
+        [sys.executable, "-c", FROZEN_PARENT, lease], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as parent:
+        assert parent.stdout is not None
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        executors = [pid for pid in children if b"taskd.worker.executor" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert executors
+        parent.send_signal(number)
+        wait_until(lambda: not any(identity(pid) for pid in executors))
+        parent.kill()
+    wait_until(lambda: not any(identity(pid) for pid in children))
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        ("no.such.module", ["no.such.module"]),
+        (f"{APP}:nothing", ["nothing"]),
+        ("tests.integration.broken_app", ["broken_app", "this module is broken"]),
+        ("taskd.worker.guard", ["app"]),
+    ],
+)
+async def test_an_app_that_cannot_be_used_is_one_line(app: str, words: list[str]) -> None:
+    bench = Bench(app=app)
+    with pytest.raises(ConfigurationError) as caught:
+        await bench.executors.start()
+    await bench.executors.close()
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+async def test_ten_thousand_attempts_of_all_sorts_end_exactly_once(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(processes=2, slots=200)
+    await bench.executors.start()
+    draw = random.Random(7)
+    orders = [bench.order("add", '{"a": 1, "b": 2}') for _ in range(10_000)]
+    for n in draw.sample(range(10_000), 4):
+        orders[n] = bench.order("leave")
+    waiting = list(orders)
+    while waiting:
+        await bench.executors.available()
+        chunk, waiting = waiting[: bench.executors.free], waiting[bench.executors.free :]
+        bench.executors.begin(chunk)
+    outcomes = await bench.ended(*orders, timeout=60)
+    kinds = {type(outcome) for outcome in outcomes}
+    assert kinds <= {Completed, Crashed, Released}
+    assert sum(isinstance(outcome, Completed) for outcome in outcomes) > 5_000
+    assert bench.executors.running == 0
+
+
+async def test_more_orders_than_slots_are_released_not_lost(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(slots=2)
+    await bench.executors.start()
+    orders = [bench.order("naps") for _ in range(5)]
+    await bench.begin(*orders)
+    await wait_until_async(lambda: sum(bool(bench.ends[o.job_id]) for o in orders) == 3)
+    bench.executors.kill()
+    assert all(isinstance(outcome, Released) for outcome in await bench.ended(*orders))
