@@ -16,10 +16,12 @@ import msgspec
 
 from taskd.dev import launcher
 from taskd.dev.owner import Owner
-from taskd.dev.process import identity, signal_group
+from taskd.dev.process import identity, is_stopped, signal_group
 
 #: A log that is larger than this when its child starts is set aside.
 LOG_LIMIT = 16 * 1024 * 1024
+#: Seconds that a SIGSTOP may take to show.
+STOP_DEADLINE = 5.0
 
 Pause = Callable[[float], None]
 
@@ -98,9 +100,16 @@ class Child:
             self._process.send_signal(number)
 
     def suspend(self) -> None:
-        """SIGSTOP the child and its descendants in its group: it hangs as a frozen machine would."""
+        """SIGSTOP the child and its descendants in its group: it hangs as a frozen machine would.
+
+        Returns when it stands still. Linux continues what is stopped when its parent dies, so that it can end; a child that
+        stops only afterwards would stay for ever.
+        """
         if self.pid is not None:
             signal_group(self.pid, signal.SIGSTOP)
+            deadline = time.monotonic() + STOP_DEADLINE
+            while not is_stopped(self.pid) and time.monotonic() < deadline:
+                time.sleep(0.001)
 
     def resume(self) -> None:
         """Undo `suspend`."""

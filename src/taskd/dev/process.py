@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-ZOMBIE = "Z"
+ZOMBIE, STOPPED = "Z", "T"
 PROC = Path("/proc/self/stat")
 
 
@@ -23,6 +23,12 @@ def is_zombie(pid: int) -> bool:
     """Whether `pid` ended and waits for its parent to notice. Always False where there is no /proc."""
     fields = _stat(pid)
     return fields is not None and fields[0] == ZOMBIE
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether `pid` stands still after a SIGSTOP. Always True where there is no /proc."""
+    fields = _stat(pid)
+    return not PROC.exists() or fields is None or fields[0] == STOPPED
 
 
 def signal_group(pid: int, number: int) -> None:
