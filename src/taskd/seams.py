@@ -416,3 +416,5 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     max_retries: int
     failures: int
     worker_id: str
+    #: It was there when an executor crashed: it runs without neighbours now, so that the next crash shows whose fault it is.
+    suspect: bool = False

@@ -181,6 +181,7 @@ class Attempts:
             max_retries=claim.policy.max_retries,
             failures=claim.record.failures,
             worker_id=self._worker_id,
+            suspect=claim.record.crashes > 0,
         )
 
 

@@ -24,7 +24,7 @@ LINGER = 1.0
 class Attempt:
     """One attempt that an executor was given and whose end was not reported yet."""
 
-    __slots__ = ("child", "deadline", "key", "limit", "stopping")
+    __slots__ = ("child", "deadline", "key", "limit", "over", "stopping")
 
     def __init__(self, key: tuple[int, int], child: Child) -> None:
         self.key = key
@@ -32,6 +32,7 @@ class Attempt:
         self.stopping: Outcome | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.limit: asyncio.TimerHandle | None = None
+        self.over = asyncio.Event()
 
 
 class Child(asyncio.Protocol):
@@ -63,7 +64,7 @@ class Child(asyncio.Protocol):
     @property
     def room(self) -> int:
         """How many more attempts it can be given."""
-        return 0 if self.doom is not None or self.hung_up else self.slots - len(self.attempts)
+        return 0 if self.doom is not None or self.hung_up else max(0, self.slots - len(self.attempts))
 
     async def spawn(self) -> None:
         """Start the process. Raises OSError."""

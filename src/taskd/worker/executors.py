@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Sequence
 
-from msgspec import Raw
-
 from taskd.domain.errors import ConfigurationError
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.domain.outcome import Failed, Outcome, Released, TimedOut
 from taskd.runtime.log import logger
 from taskd.seams import Order
 from taskd.settings import Log
 from taskd.worker.child import Attempt, Child
-from taskd.worker.frames import End, How, Ready, Setup, Unusable
+from taskd.worker.fates import fate, outcome_of, text_of, verdict_on
+from taskd.worker.frames import End, Ready, Setup, Unusable
 from taskd.worker.guarding import Guarding
 from taskd.worker.loading import BUILTIN
 
@@ -34,6 +32,8 @@ class Executors:
 
     1. Hands attempts out evenly. 2. Stops what ran too long or was called off: asks, waits `stop_grace` seconds, kills.
     3. Replaces executors that died or were killed. 4. Keeps the guard informed, which kills them should this process hang.
+    5. Runs a suspect, an attempt of a job that was there when an executor crashed, in a process of its own: neighbours of a
+    poisonous job pay for one crash of its, never for three.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Executors:
     ) -> None:
         self.restarts = 0
         self.tasks: tuple[str, ...] = ()
+        self._timeouts: dict[str, float] = {}
         count = max(1, min(processes, slots))
         self._shares = [slots // count + (place < slots % count) for place in range(count)]
         log = log or Log()
@@ -63,6 +64,7 @@ class Executors:
         self._guard = Guarding()
         self._starting: list[Child] = []
         self._live: list[Child] = []
+        self._suspects: dict[Attempt, asyncio.Task[None]] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: list[tuple[int, int, Outcome]] = []
         self._freed = asyncio.Event()
@@ -90,12 +92,12 @@ class Executors:
     @property
     def running(self) -> int:
         """How many attempts have begun and not ended."""
-        return sum(len(child.attempts) for child in self._live)
+        return sum(len(child.attempts) for child in self._live if child.slots) + len(self._suspects)
 
     @property
     def free(self) -> int:
-        """How many attempts can begin right now."""
-        return sum(child.room for child in self._live)
+        """How many attempts can begin right now. A suspect takes a slot like any other, though its process is another."""
+        return sum(child.room for child in self._live) - len(self._suspects)
 
     async def available(self) -> None:
         """Return when there is a free slot."""
@@ -109,24 +111,57 @@ class Executors:
         batches: dict[Child, list[Order]] = {}
         for order in orders:
             child = None if expired else max(self._live, key=lambda c: c.room, default=None)
-            if child is None or child.room <= 0:
+            if child is None or child.room <= 0 or self.free <= 0:
                 reason = "lease ran out" if expired else "no executor was free"
                 self._report(order.job_id, order.attempt, Released(reason))
-                continue
-            attempt = Attempt((order.job_id, order.attempt), child)
-            child.attempts[attempt.key] = attempt
-            if order.timeout is not None:
-                attempt.deadline = self._loop.call_later(
-                    order.timeout, self._ask, attempt, TimedOut(after=order.timeout)
-                )
-            batches.setdefault(child, []).append(order)
+            elif order.suspect:
+                self._isolate(order)
+            else:
+                child.attempts[order.job_id, order.attempt] = Attempt((order.job_id, order.attempt), child)
+                batches.setdefault(child, []).append(order)
         for child, batch in batches.items():
-            for order in child.begin(batch):
-                self._end(child, order.job_id, order.attempt, Failed("a number in the metadata has more than 64 bits"))
+            self._hand_over(child, batch)
+
+    def _hand_over(self, child: Child, orders: Sequence[Order]) -> None:
+        """Start what `child.attempts` has already; the time-outs run from here."""
+        for order in orders:
+            attempt = child.attempts[order.job_id, order.attempt]
+            timeout = order.timeout if order.timeout is not None else self._timeouts.get(order.task)
+            if timeout is not None:
+                attempt.deadline = self._loop.call_later(timeout, self._ask, attempt, TimedOut(after=timeout))
+        for order in child.begin(orders):
+            self._end(child, order.job_id, order.attempt, Failed("a number in the metadata has more than 64 bits"))
+
+    def _isolate(self, order: Order) -> None:
+        child = Child(0, self._hear)
+        attempt = Attempt((order.job_id, order.attempt), child)
+        child.attempts[attempt.key] = attempt
+        self._suspects[attempt] = asyncio.create_task(self._alone(order, attempt))
+
+    async def _alone(self, order: Order, attempt: Attempt) -> None:
+        """Run one suspect in a process of its own, from that one's start to its end."""
+        child = attempt.child
+        problem = await self._raise(child, slots=1)
+        if problem is not None:
+            self._end(child, *attempt.key, attempt.stopping or Released(problem))
+        else:
+            burial = asyncio.create_task(self._bury(child))
+            if attempt.stopping is None:
+                self._hand_over(child, [order])
+            else:
+                self._end(child, *attempt.key, attempt.stopping)
+            over = asyncio.create_task(attempt.over.wait())
+            await asyncio.wait({burial, over}, return_when=asyncio.FIRST_COMPLETED)
+            over.cancel()
+            if not burial.done():
+                await child.dismiss(FAREWELL)
+            await burial
+        del self._suspects[attempt]
+        self._freed.set()
 
     def stop(self, job_id: int, attempt: int, outcome: Outcome) -> None:
         """Stop this attempt, if it runs: it ends as `outcome` unless it ends by itself before it is asked."""
-        for child in self._live:
+        for child in [*self._live, *(suspect.child for suspect in self._suspects)]:
             found = child.attempts.get((job_id, attempt))
             if found is not None:
                 self._ask(found, outcome)
@@ -137,7 +172,7 @@ class Executors:
 
     def kill(self) -> None:
         """SIGKILL all executors; their attempts end as Released, unless they were being stopped."""
-        for child in list(self._live):
+        for child in {*self._live, *(suspect.child for suspect in self._suspects)}:
             child.kill("the worker killed its executors")
 
     async def close(self) -> None:
@@ -146,7 +181,7 @@ class Executors:
         for child in list(self._starting):
             child.kill("the worker is closing")
         await asyncio.gather(*(self._farewell(child) for child in list(self._live)))
-        await asyncio.gather(*self._keepers)
+        await asyncio.gather(*self._keepers, *self._suspects.values())
         await self._guard.close()
         self._flush()
 
@@ -175,20 +210,20 @@ class Executors:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), delay)
 
-    async def _raise(self, child: Child) -> str | None:
-        """Start an executor; None, or why it cannot be used (it has ended then)."""
+    async def _raise(self, child: Child, slots: int = 0) -> str | None:
+        """Start an executor, with `slots` threads if not as many as its own; None, or why it cannot be used (it has ended)."""
         try:
             await child.spawn()
         except OSError as error:
             return f"an executor process cannot be started: {error}"
         self._guard.watch(child.pid)
         self._starting.append(child)
-        if self._closing.is_set():
+        if self._closing.is_set() or child.doom is not None:
             child.kill("the worker is closing")
-        answer = await child.load(Setup(self._app, child.slots, *self._limits, self._worker_id, *self._log))
+        answer = await child.load(Setup(self._app, slots or child.slots, *self._limits, self._worker_id, *self._log))
         self._starting.remove(child)
         if isinstance(answer, Ready):
-            self.tasks = tuple(answer.tasks)
+            self.tasks, self._timeouts = tuple(answer.tasks), answer.timeouts
             self._live.append(child)
             self._freed.set()
             return None
@@ -205,11 +240,9 @@ class Executors:
         guarded = self._guard.killed(child.pid)
         self._guard.forget(child.pid)
         self._live.remove(child)
-        outcome = _verdict(child, status, guarded)
-        if not self._closing.is_set():
-            logger().warning(
-                "an executor ended, starting another", pid=child.pid, attempts=len(child.attempts), why=_text(outcome)
-            )
+        outcome = verdict_on(child, status, guarded)
+        if not self._closing.is_set() and (child.slots or child.attempts):
+            logger().warning("an executor ended", pid=child.pid, attempts=len(child.attempts), why=text_of(outcome))
         for key, attempt in list(child.attempts.items()):
             own = attempt.stopping if isinstance(outcome, Released) else None
             self._end(child, *key, own or outcome)
@@ -218,7 +251,8 @@ class Executors:
         """Ask an attempt to stop; the first to ask decides the outcome."""
         if attempt.stopping is None:
             attempt.stopping = outcome
-            attempt.child.halt(attempt.key)
+            if attempt.child in self._live:  # a suspect's process may only be starting
+                attempt.child.halt(attempt.key)
             attempt.limit = self._loop.call_later(self._grace, self._insist, attempt)
 
     def _insist(self, attempt: Attempt) -> None:
@@ -230,10 +264,11 @@ class Executors:
         for end in ends:
             attempt = child.attempts.get((end.job_id, end.attempt))
             if attempt is not None:
-                self._end(child, end.job_id, end.attempt, _outcome(end, attempt.stopping))
+                self._end(child, end.job_id, end.attempt, outcome_of(end, attempt.stopping))
 
     def _end(self, child: Child, job_id: int, number: int, outcome: Outcome) -> None:
         attempt = child.attempts.pop((job_id, number))
+        attempt.over.set()
         for timer in (attempt.deadline, attempt.limit):
             if timer is not None:
                 timer.cancel()
@@ -249,40 +284,3 @@ class Executors:
         if ended:
             self._freed.set()
             self._on_end(ended)
-
-
-def fate(status: int) -> str:
-    """What became of a process, in words: `status` is its exit status, or -n for signal n."""
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    hint = " (out of memory? the kernel's log would say so)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
-
-
-def _verdict(child: Child, status: int, guarded: bool) -> Crashed | Released:
-    """How an executor's end counts for the attempts that it had."""
-    if status == -signal.SIGKILL and guarded:
-        return Released("lease ran out")
-    if status == -signal.SIGKILL and child.doom is not None:
-        return Released(child.doom)
-    if status == -signal.SIGKILL and child.unheard:
-        return Crashed("the executor process closed its connection to the worker and was killed")
-    return Crashed(f"the executor process {fate(status)} while the task ran")
-
-
-def _text(outcome: Crashed | Released) -> str:
-    return outcome.error if isinstance(outcome, Crashed) else outcome.reason
-
-
-def _outcome(end: End, stopping: Outcome | None) -> Outcome:
-    match end.how:
-        case How.COMPLETED:
-            return Completed(Raw(end.data))
-        case How.STOPPED:
-            return stopping or Released("the task was stopped")
-        case how:
-            return Failed(end.data.decode(), permanent=how is How.FAILED_FOR_GOOD, again_at=end.again_at)

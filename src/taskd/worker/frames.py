@@ -44,9 +44,10 @@ class Bye(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """From an executor: the app is loaded and has these tasks."""
+    """From an executor: the app is loaded and has these tasks; `timeouts` (seconds) of those whose definition has one."""
 
     tasks: list[str]
+    timeouts: dict[str, float] = {}
 
 
 class Unusable(msgspec.Struct, frozen=True, array_like=True, tag=5):
