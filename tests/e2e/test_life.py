@@ -99,10 +99,19 @@ def test_a_failing_job_is_retried_and_a_crashing_one_stops_at_its_limit(fleet: F
     assert (failed["status"], failed["attempt"]) == ("failed", 2)
     assert "attempt 2 fails" in failed["error"]
     assert "nobody-knows" in client.wait(unknown, 30)["error"]
+
+
+def test_a_poisonous_job_fails_alone(fleet: Fleet) -> None:
+    scheduler = fleet.start_scheduler("s1")
+    fleet.start_worker("w1", "--processes", "1")
+    client = fleet.client(scheduler)
+    quick = {"initial": 0.05, "max": 0.1}
+    innocent = batch(client, "nap", [{"seconds": 1}] * 4, max_retries=0, retry_backoff=quick)
     poison = client.submit({"task": "die", "payload": {}, "retry_backoff": quick, "max_retries": 50})["id"]
     crashed = client.wait(poison, 60)
     assert (crashed["status"], crashed["attempt"]) == ("failed", 3)
     assert "exit" in crashed["error"]
+    fleet.wait_completed(innocent)
 
 
 def test_sigterm_drains_what_fits_and_releases_the_rest_at_no_cost(fleet: Fleet) -> None:
