@@ -395,6 +395,11 @@ class Tasks(Protocol):
         """The tasks there are."""
         ...
 
+    @property
+    def timeouts(self) -> Mapping[str, float]:
+        """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
+        ...
+
     def prepare(self, order: Order) -> Invocation:
         """Bind the order to its task. Raises LookupError for an unknown task, Fail for a payload that does not fit."""
         ...

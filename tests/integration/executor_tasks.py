@@ -132,3 +132,13 @@ async def gives_up() -> None:
 @app.task
 async def later() -> None:
     raise RetryAt(datetime.now(UTC) + timedelta(hours=1))
+
+
+@app.task(timeout=0.2)
+async def naps_briefly() -> None:
+    await asyncio.sleep(3600)
+
+
+@app.task(timeout=30)
+async def tells_its_timeout(ctx: Context) -> float | None:
+    return ctx.job.timeout

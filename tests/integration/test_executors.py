@@ -194,6 +194,15 @@ async def test_a_timeout_stops_what_can_be_stopped_without_a_kill(bench: Bench, 
     assert bench.executors.restarts == 0
 
 
+async def test_a_definitions_timeout_counts_where_the_job_has_none(bench: Bench) -> None:
+    assert await bench.run("naps_briefly") == TimedOut(0.2)
+    assert await bench.run("naps_briefly", timeout=0.1) == TimedOut(0.1)
+    for own, told in ((None, b"30.0"), (7.0, b"7.0")):
+        outcome = await bench.run("tells_its_timeout", timeout=own)
+        assert isinstance(outcome, Completed)
+        assert bytes(outcome.result) == told
+
+
 @pytest.mark.parametrize("task", ["thread_naps", "spins", "holds_the_gil"])
 async def test_a_timeout_kills_what_will_not_stop_and_releases_its_neighbours(bench: Bench, task: str) -> None:
     neighbour, stuck = bench.order("naps"), bench.order(task, timeout=0.2)

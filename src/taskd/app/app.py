@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
+
+import msgspec
 
 from taskd.app.context import Context
 from taskd.app.task import Task
@@ -49,12 +51,17 @@ class App:
         """The names of the tasks."""
         return self._tasks.keys()
 
+    @property
+    def timeouts(self) -> Mapping[str, float]:
+        """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
+        return {name: float(task.timeout) for name, task in self._tasks.items() if task.timeout is not None}
+
     def prepare(self, order: Order) -> Call:
         """Check the order's payload and bind it. Raises LookupError for an unknown task, Fail for a payload that misfits."""
         task = self._tasks.get(order.task)
         if task is None:
             raise LookupError(order.task)
-        args, kwargs = task.arguments.bind(order.payload, lambda: Context(order))
+        args, kwargs = task.arguments.bind(order.payload, lambda: Context(_completed(order, task)))
         return Call(task, args, kwargs)
 
     def _add(self, task: Task[P, R]) -> Task[P, R]:
@@ -62,6 +69,13 @@ class App:
             raise ValueError(f"there is a task named {task.name!r} already: give this one another name=")
         self._tasks[task.name] = task
         return task
+
+
+def _completed(order: Order, task: Task[Any, Any]) -> Order:
+    """The order with what the task's definition says where the job says nothing."""
+    if order.timeout is not None or task.timeout is None:
+        return order
+    return msgspec.structs.replace(order, timeout=float(task.timeout))
 
 
 class Call:

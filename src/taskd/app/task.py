@@ -10,6 +10,9 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from taskd.app.arguments import Arguments
 from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
 
+#: Seconds: ten years, as for a job's own time-out.
+MAX_TIMEOUT = 315_360_000
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -65,12 +68,17 @@ def _check_name(what: str, value: str) -> None:
 def _check_options(task: Task[Any, Any]) -> None:
     if task.queue is not None:
         _check_name("queue", task.queue)
-    if task.priority is not None and task.priority not in range(MAX_PRIORITY + 1):
-        raise ValueError(f"task {task.name!r}: priority is 0 to {MAX_PRIORITY}, not {task.priority!r}")
-    if task.max_retries is not None and task.max_retries not in range(MAX_RETRIES + 1):
-        raise ValueError(f"task {task.name!r}: max_retries is 0 to {MAX_RETRIES}, not {task.max_retries!r}")
-    if task.timeout is not None and not 0 < task.timeout < float("inf"):
-        raise ValueError(f"task {task.name!r}: timeout is a number of seconds above 0, not {task.timeout!r}")
+    for option, value, most in (
+        ("priority", task.priority, MAX_PRIORITY),
+        ("max_retries", task.max_retries, MAX_RETRIES),
+    ):
+        if value is not None and (type(value) is not int or not 0 <= value <= most):
+            raise ValueError(f"task {task.name!r}: {option} is a whole number from 0 to {most}, not {value!r}")
+    timeout = task.timeout
+    if timeout is not None and (type(timeout) not in (int, float) or not 0 < timeout <= MAX_TIMEOUT):
+        raise ValueError(
+            f"task {task.name!r}: timeout is a number of seconds above 0, at most {MAX_TIMEOUT}, not {timeout!r}"
+        )
 
 
 def _asynchronous(name: str, function: Callable[..., Any]) -> bool:

@@ -68,13 +68,13 @@ class Connection(asyncio.Protocol):
         configure(Log(level=level, format=style), role="executor", worker=setup.worker_id)
         try:
             tasks = loading.load(setup.app)
-            names = sorted(tasks.names)
+            ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))
             return
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._runner = Runner(tasks, setup.app, results, self._tell)
-        self._send(encode(Ready(names)))
+        self._send(encode(ready))
 
     def _tell(self, ends: list[End]) -> None:
         self._send(encode(Ends(ends)))

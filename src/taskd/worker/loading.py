@@ -45,7 +45,7 @@ def look_here_too() -> None:
 
 
 def _fits(value: Any) -> bool:
-    return not isinstance(value, type) and hasattr(value, "names") and hasattr(value, "prepare")
+    return not isinstance(value, type) and all(hasattr(value, part) for part in ("names", "timeouts", "prepare"))
 
 
 def _explain(name: str, module: str, error: BaseException) -> str:
