@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 import traceback
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,13 @@ from taskd.worker.frames import End, How
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_CONTAINERS = (dict, list, tuple)
 _CUT = "\n... {} characters left out ...\n"
+
+
+#: How deep lists and dicts of a result may be nested: whoever reads it has a recursion limit too.
+MAX_DEPTH = 200
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
 
 
 class Unstorable(Exception):
@@ -27,12 +34,14 @@ class Unstorable(Exception):
 
 def to_json(value: Any, limit: int) -> bytes:
     """The value as JSON of at most `limit` bytes. Raises Unstorable."""
+    if isinstance(value, _CONTAINERS):
+        _check(value)
     try:
         text = b"null" if value is None else _encode(value).encode()
     except UnicodeEncodeError:
         raise Unstorable("the result is not JSON: a string in it has a lone surrogate") from None
     except RecursionError:
-        raise Unstorable("the result is not JSON: it is nested too deeply") from None
+        raise Unstorable(f"the result is not JSON: {_TOO_DEEP}") from None
     except (TypeError, ValueError) as error:
         raise Unstorable(f"the result is not JSON: {_plainly(error)}") from None
     if len(text) > limit:
@@ -42,8 +51,34 @@ def to_json(value: Any, limit: int) -> bytes:
     return text
 
 
+def _check(value: Any) -> None:
+    """Refuse what the encoder would take and spoil: it writes the keys 1 and True as texts, and trusts any depth."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: dict[int, Any] = {}  # by identity: what is shared is looked at once a level
+        for container in level:
+            if isinstance(container, dict):
+                for key in container:
+                    if not isinstance(key, str):
+                        raise Unstorable(f"the result is not JSON: {_bad_key(type(key).__name__)}")
+                container = container.values()  # noqa: PLW2901 - its keys are done with
+            for item in container:
+                if isinstance(item, _CONTAINERS):
+                    below[id(item)] = item
+        if not below:
+            return
+        level = list(below.values())
+    raise Unstorable(f"the result is not JSON: {_TOO_DEEP}")
+
+
+def _bad_key(kind: str) -> str:
+    return f"a dict in it has a key of type {kind}, and JSON's keys are strings (convert them, for example with str)"
+
+
 def _plainly(error: Exception) -> str:
     text = str(error)
+    if text.startswith("Exceeds the limit"):
+        return f"it has an integer of more than {sys.get_int_max_str_digits()} digits"
     if text.startswith("Out of range float"):
         return "it has a number that is NaN or infinite"
     found = re.fullmatch(r"Object of type (.+) is not JSON serializable", text)
