@@ -168,6 +168,8 @@ def report(figures: dict[str, float], console: Console) -> None:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "taskd": taskd.__version__,
+        "worker": "1 with 500 slots in 1 executor process",
+        "log level": "WARNING",
         "at": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     console.print(" ".join(f"{key} {value}" for key, value in machine.items()))
@@ -179,7 +181,10 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", default=bool(os.environ.get("QUICK")), help="fewer, shorter passes"
+        "--quick",
+        action="store_true",
+        default=os.environ.get("QUICK", "0") not in ("", "0"),
+        help="fewer, shorter passes",
     )
     quick = parser.parse_args().quick
     console = Console()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -144,9 +145,10 @@ def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
 def rig(folder: Path) -> Iterator[Rig]:
     """A cluster whose processes all end with the context."""
     servers = Servers(binaries.find(), folder / "servers")
-    servers.start()
     made = Rig(servers, folder)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is below happens then, too
     try:
+        servers.start()
         migrate(made.dsn)
         yield made
     finally:

@@ -74,9 +74,6 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
-        await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
-        if stop.is_set():
-            return 0
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
         role, intake, overview = _assemble_scheduler(settings, name, stack, transport, coordinator, postgres, redis)
         api = build_api(
@@ -108,6 +105,8 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
 
         async with coordinator.register(member, REPORT_EVERY):
             log.logger().info("serving", address=str(address))
+            # Served already, so that /health tells what is missing while we wait for it.
+            await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
             await role.run(stop)
     return 0
 
@@ -261,10 +260,19 @@ async def _check_servers(
     *,
     migrate: bool,
 ) -> None:
-    """Wait for PostgreSQL with a schema that fits, saying what is missing; look at Redis once, and go on without it.
+    """Look at Redis once, and go on without it; wait for PostgreSQL with a schema that fits, saying what is missing.
 
     Raises SchemaMismatch, AccessDenied or ConfigurationError: what waiting does not mend.
     """
+    try:
+        policy = await transport.policy()
+    except TransportAccessDenied as error:
+        raise AccessDenied(str(error)) from None
+    except TransportUnavailable as error:
+        redis.down(error)
+    else:
+        if policy not in ("noeviction", ""):
+            log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
         wait=tenacity.wait_exponential_jitter(initial=0.2, max=2.0),
@@ -277,15 +285,6 @@ async def _check_servers(
     except StoreUnavailable:
         return  # asked to stop before PostgreSQL came
     postgres.up()
-    try:
-        policy = await transport.policy()
-    except TransportAccessDenied as error:
-        raise AccessDenied(str(error)) from None
-    except TransportUnavailable as error:
-        redis.down(error)
-    else:
-        if policy not in ("noeviction", ""):
-            log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
 
 
 async def _check_schema(dsn: str, migrate: bool) -> None:

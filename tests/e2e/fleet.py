@@ -117,11 +117,20 @@ class Fleet:
         wait_until(lambda: _ok(f"{url}/health"))
         return process
 
-    def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks") -> Process:
+    def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         process = self.spawn(
-            "worker", "--id", worker_id, "--app", app, "--http-addr", f"127.0.0.1:{port}", *options, url=url
+            "worker",
+            "--id",
+            worker_id,
+            "--app",
+            app,
+            "--http-addr",
+            f"127.0.0.1:{port}",
+            *options,
+            url=url,
+            **environment,
         )
         wait_until(lambda: _ok(f"{url}/health"))
         return process

@@ -12,7 +12,8 @@ import httpx
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import Load
-from tests.servers import wait_until
+from tests.e2e.tunnel import Tunnel
+from tests.servers import SharedServers, wait_until
 
 MORE = 150
 
@@ -181,6 +182,42 @@ def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
         grow(load)
     load.check()
     assert client.job(long)["attempt"] == 1
+
+
+def test_a_task_outlives_its_lease_while_postgresql_is_away_for_everybody(
+    make_fleet: Callable[..., Fleet], private_postgres: PostgresServer
+) -> None:
+    fleet = make_fleet(dsn=private_postgres.dsn)
+    scheduler = fleet.start_scheduler("s1")
+    worker = fleet.start_worker("w1")
+    fleet.leader([scheduler])
+    client = fleet.client(scheduler)
+    (job,) = batch(client, "nap", [{"seconds": 15}])
+    wait_until(lambda: len(fleet.trace) == 1)
+    private_postgres.kill()  # for more than two leases of 6 s
+    wait_until(lambda: len(fleet.trace) == 2, 40)
+    private_postgres.start()
+    done = client.wait(job, 30)
+    assert (done["status"], done["attempt"]) == ("completed", 1)
+    assert "stopping all tasks" not in worker.output
+
+
+def test_a_worker_that_alone_lost_postgresql_stops_its_tasks_in_time(
+    make_fleet: Callable[..., Fleet], servers: SharedServers
+) -> None:
+    fleet = make_fleet()
+    scheduler = fleet.start_scheduler("s1")
+    client = fleet.client(scheduler)
+    with Tunnel(servers.postgres.port) as tunnel:
+        cut_off = fleet.start_worker("w1", POSTGRES_DSN=fleet.dsn.replace(str(servers.postgres.port), str(tunnel.port)))
+        ids = batch(client, "nap", [{"seconds": 20}] * 3)
+        wait_until(lambda: len(fleet.trace) == 3)
+        tunnel.cut()
+        fleet.start_worker("w2")
+        wait_until(lambda: {client.job(i).get("worker_id") for i in ids} == {"w2"}, 60)
+        assert "stopping all tasks" in cut_off.output
+        fleet.wait_completed(ids)
+    assert not [line for line in fleet.trace if line[1:3] == ["1", "end"]]
 
 
 def test_a_hung_postgresql_is_answered_by_503_in_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -71,9 +72,15 @@ def _claim(session: UUID, row: tuple[Any, ...]) -> Claim:
         started_at=started,
         timeout=timeout,
         metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
-        policy=Policy(max_retries, msgspec.json.decode(backoff, type=Backoff)),
+        policy=Policy(max_retries, _backoff(bytes(backoff))),
         record=Record(failures, crashes, losses),
     )
+
+
+@lru_cache(maxsize=256)
+def _backoff(text: bytes) -> Backoff:
+    """Most jobs share one, so most are decoded already."""
+    return msgspec.json.decode(text, type=Backoff)
 
 
 class _Ending(msgspec.Struct, frozen=True):

@@ -63,7 +63,17 @@ class Renewer:
                 self._postgres.up()
             except StoreUnavailable as error:
                 self._postgres.down(error)
-                await self._endure()
+                self.allowed.clear()
+
+    async def endure(self) -> None:
+        """While PostgreSQL is away: outlive the lease if nobody can reap us, else stop in time. Until cancelled.
+
+        This does not wait for heartbeats: on a hung server each of them takes its whole deadline.
+        """
+        while True:
+            await asyncio.sleep(OUTAGE)
+            if not self._postgres.health.ok:
+                await self._look()
 
     async def _renew(self, session: Session) -> None:
         sent = lease_clock()
@@ -73,9 +83,7 @@ class Renewer:
             logger().warning("stopping an attempt whose claim is gone", job=job_id, attempt=attempt)
             self._executors.stop(job_id, attempt, Released("the claim is gone: cancelled, or given to another worker"))
 
-    async def _endure(self) -> None:
-        """PostgreSQL is away: may we outlive the lease?"""
-        self.allowed.clear()
+    async def _look(self) -> None:
         if await self._nobody_can_reap():
             self._extend(max(self._until, lease_clock() + MARGIN + BENEFIT), good=False)
         elif lease_clock() > self._until - MARGIN and self._attempts.running:

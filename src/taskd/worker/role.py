@@ -168,12 +168,16 @@ class WorkerRole:
                 self._coordinator.register(lambda: self.member(session), REPORT_EVERY),
                 asyncio.TaskGroup() as duties,
             ):
-                renewing = duties.create_task(self._renewer.run(session))
+                renewing = [
+                    duties.create_task(self._renewer.run(session)),
+                    duties.create_task(self._renewer.endure()),
+                ]
                 fetching = duties.create_task(self._fetcher.run(session, stop, self._renewer.allowed))
                 await stop.wait()
                 await fetching
                 await self._drain()
-                renewing.cancel()
+                for task in renewing:
+                    task.cancel()
         except* SessionLost:
             self._lost()
         if self._session is not None:
