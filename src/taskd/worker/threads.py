@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+from taskd.runtime.log import logger
 from taskd.worker.frames import End
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -16,7 +17,7 @@ _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 
 class Stopped(BaseException):
-    """Raised inside a plain function that has to stop; let it pass."""
+    """Raised inside a plain function that has to stop; a task lets it pass."""
 
 
 Work = Callable[[], End]
@@ -27,20 +28,25 @@ class Seat:
     """One thread that runs one function at a time.
 
     It never leaves the loop's sight: it takes work, tells its end, and waits. So an exception that is raised in it from outside
-    meets this very work, its telling or the waiting, never somebody else's work. A seat that was interrupted is not used again.
+    meets this very work, its telling or the waiting, never somebody else's work. A seat that was interrupted is not used again,
+    so at most one such exception ever comes. It is caught wherever it lands: it is sent when the thread has reached its `try`,
+    and the thread leaves that only when it is dismissed, which is after it was sent.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._done: Done = lambda end: None
-        self._over = False
+        self._open = False
         self.interrupted = False
         self._thread = threading.Thread(target=self._serve, name="task", daemon=True)
         self._thread.start()
 
     def give(self, work: Work, done: Done) -> None:
-        """Run `work` in the thread, then `done` in the loop (with None if it was interrupted; perhaps twice)."""
+        """Run `work`, which is to catch all that the task raises, in the thread, then `done` in the loop.
+
+        `done` gets None if the work was interrupted, and may be called twice then.
+        """
         self._done = done
         context = contextvars.copy_context()
         self._inbox.put(lambda: context.run(work))
@@ -48,22 +54,26 @@ class Seat:
     def interrupt(self) -> None:
         """Raise Stopped in the thread, at its next Python instruction."""
         if not self.interrupted:
+            # Each side sets its flag before it looks at the other's: the thread sees this one, or gets the exception, or both.
             self.interrupted = True
-            _raise_in(self._thread.ident or 0, ctypes.py_object(Stopped))
+            if self._open:
+                _raise_in(self._thread.ident or 0, ctypes.py_object(Stopped))
 
     def dismiss(self) -> None:
         """Let the thread end once it is idle."""
-        self._over = True
         self._inbox.put(None)
 
     def _serve(self) -> None:
-        while not self._over:
-            try:
-                work = self._inbox.get()
-                if work is not None:
-                    self._tell(work())
-            except Stopped:
-                self._tell(None)
+        try:
+            self._open = True
+            while (work := self._inbox.get()) is not None:
+                self._tell(None if self.interrupted else work())
+        except Stopped:
+            self._tell(None)  # perhaps for a second time
+        except BaseException:  # noqa: BLE001 - the last catch of this thread: what is not told would be waited for
+            self.interrupted = True  # not to be used again
+            logger().error("a task's thread failed", exc_info=True)
+            self._tell(None)
 
     def _tell(self, end: End | None) -> None:
         self._loop.call_soon_threadsafe(self._done, end)

@@ -1,0 +1,100 @@
+"""Threads that plain functions run in: each piece of work is told, whenever it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from typing import Any
+
+import pytest
+
+from taskd.worker.frames import End, How
+from taskd.worker.threads import Seats, Stopped
+from tests.servers import wait_until_async
+
+END = End(1, 1, How.COMPLETED)
+
+
+class Desk:
+    """Seats, and what each piece of work told."""
+
+    def __init__(self) -> None:
+        self.seats = Seats(asyncio.get_running_loop())
+
+    async def run(self, work: Any, interrupt_after: int | None = None) -> End | None:
+        told: asyncio.Future[End | None] = asyncio.get_running_loop().create_future()
+        seat = self.seats.take()
+        seat.give(work, lambda end: None if told.done() else told.set_result(end))
+        if interrupt_after is not None:
+            for _ in range(interrupt_after):
+                pass
+            seat.interrupt()
+        try:
+            return await asyncio.wait_for(told, 20)
+        finally:
+            self.seats.give_back(seat)
+
+
+def at_once() -> End:
+    return END
+
+
+def catches_its_stop() -> End:
+    try:
+        while True:
+            pass
+    except Stopped:
+        return END
+
+
+def spins() -> End:
+    while True:
+        pass
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+async def test_an_interrupt_at_any_instant_is_told_and_its_thread_ends(desk: Desk) -> None:
+    before = threading.active_count()
+    draw = random.Random(5)
+    for _ in range(1500):
+        assert await desk.run(spins, interrupt_after=draw.randrange(400)) is None
+        assert await desk.run(at_once, interrupt_after=draw.randrange(400)) in (None, END)
+    await wait_until_async(lambda: threading.active_count() <= before)
+
+
+async def test_a_stop_that_is_caught_is_told_as_the_work_wishes(desk: Desk) -> None:
+    started = threading.Event()
+
+    def work() -> End:
+        started.set()
+        return catches_its_stop()
+
+    told = asyncio.create_task(desk.run(work, interrupt_after=0))
+    assert await told in (END, None)
+
+
+async def test_a_thread_is_used_again_unless_it_was_interrupted(desk: Desk) -> None:
+    names: list[int] = []
+
+    def work() -> End:
+        names.append(threading.get_ident())
+        return END
+
+    assert await desk.run(work) == END
+    assert await desk.run(work) == END
+    assert names[0] == names[1]
+    assert await desk.run(spins, interrupt_after=0) is None
+    assert await desk.run(work) == END
+
+
+async def test_work_that_breaks_its_promise_is_told_and_its_thread_is_not_used_again(desk: Desk) -> None:
+    def breaks() -> End:
+        raise MemoryError
+
+    assert await desk.run(breaks) is None
+    assert await desk.run(at_once) == END
