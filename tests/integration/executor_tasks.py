@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ctypes
 import os
 import signal
@@ -142,3 +143,60 @@ async def naps_briefly() -> None:
 @app.task(timeout=30)
 async def tells_its_timeout(ctx: Context) -> float | None:
     return ctx.job.timeout
+
+
+marks: list[str] = []
+
+
+async def mark_when_cancelled(word: str) -> None:
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0)
+        marks.append(word)
+        raise
+
+
+async def starts_another() -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        strays.add(asyncio.create_task(mark_when_cancelled("late")))
+
+
+strays: set[asyncio.Task[None]] = set()
+
+
+@app.task
+async def leaves_tasks_behind() -> str:
+    """Returns while a task of its own, and one that starts another when it is cancelled, are not done."""
+    strays.add(asyncio.create_task(mark_when_cancelled("child")))
+    strays.add(asyncio.create_task(starts_another()))
+    await asyncio.sleep(0)
+    return "returned"
+
+
+@app.task
+async def shares_a_task() -> None:
+    """Starts a task in a context of its own, which outlives the attempt."""
+    strays.add(asyncio.create_task(mark_when_cancelled("shared"), context=contextvars.Context()))
+    await asyncio.sleep(0)
+
+
+@app.task
+async def tells_its_marks() -> list[str]:
+    return sorted([*marks, *("alive" for stray in strays if not stray.done())])
+
+
+async def outstays() -> None:
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            marks.append("ignored")
+
+
+@app.task
+async def leaves_a_stubborn_task_behind() -> None:
+    strays.add(asyncio.create_task(outstays()))
+    await asyncio.sleep(0)

@@ -221,6 +221,29 @@ async def test_a_stopped_attempt_ends_as_it_was_told(bench: Bench) -> None:
     assert await bench.ended(*orders) == [Released("the worker shut down")] * 2
 
 
+async def test_what_an_attempt_leaves_behind_has_ended_when_its_end_is_told(bench: Bench) -> None:
+    outcome = await bench.run("leaves_tasks_behind")
+    assert isinstance(outcome, Completed)
+    assert bytes(outcome.result) == b'"returned"'
+    marks = await bench.run("tells_its_marks")
+    assert isinstance(marks, Completed)
+    # The one that was started late is cancelled before its first step.
+    assert bytes(marks.result) == b'["child"]'
+
+
+async def test_a_task_in_a_context_of_its_own_is_left_alone(bench: Bench) -> None:
+    assert isinstance(await bench.run("shares_a_task"), Completed)
+    marks = await bench.run("tells_its_marks")
+    assert isinstance(marks, Completed)
+    assert bytes(marks.result) == b'["alive"]'
+
+
+async def test_an_attempt_is_not_over_while_a_task_of_its_own_runs_on(bench: Bench) -> None:
+    assert await bench.run("leaves_a_stubborn_task_behind", timeout=1.5) == TimedOut(1.5)
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+    assert bench.executors.restarts == 1
+
+
 async def test_killing_everything_releases_every_attempt(bench: Bench) -> None:
     orders = [bench.order("naps"), bench.order("spins")]
     await bench.begin(*orders)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
+from taskd.worker import offspring
 from taskd.worker.frames import End
+from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
-from taskd.worker.threads import Seat, Seats, Stopped
+from taskd.worker.threads import Seat, Seats
 
 
 class Running:
@@ -26,7 +29,12 @@ class Running:
 
 
 class Runner:
-    """Begins attempts, stops them, and tells each one's end once, many at a time."""
+    """Begins attempts, stops them, and tells each one's end once, many at a time.
+
+    An end is told when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
+    Those are cancelled when the coroutine is over; while one of them does not end, neither does the attempt, so that its
+    time-out and the worker's patience go on counting. Threads that it has started are beyond reach (see Offspring).
+    """
 
     def __init__(self, tasks: Tasks, app: str, results: Results, tell: Callable[[list[End]], None]) -> None:
         self._tasks = tasks
@@ -34,6 +42,7 @@ class Runner:
         self._results = results
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        self._loop.set_task_factory(offspring.start)
         self._seats = Seats(self._loop)
         self._running: dict[tuple[int, int], Running] = {}
         self._ends: list[End] = []
@@ -67,26 +76,45 @@ class Runner:
         running = Running(order)
         self._running[order.job_id, order.attempt] = running
         if invocation.asynchronous:
-            running.task = self._loop.create_task(self._run(running, invocation))
+            # Not by the factory: this one is nobody's offspring.
+            running.task = asyncio.Task(self._run(running, invocation), loop=self._loop)
             return
         seat = running.seat = self._seats.take()
         seat.give(lambda: self._call(running, invocation), lambda end: self._left(running, end))
 
     async def _run(self, running: Running, invocation: Invocation) -> None:
         running.entered = True
+        family = Offspring()
+        family.adopt()
         try:
             value = await invocation()
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
             end = self._results.raised(running.order, error)
         else:
             end = self._results.returned(running.order, value)
+        family.over = True
+        if family.tasks:
+            await self._clear(running.order, family)
         self._finish(running, end)
+
+    @staticmethod
+    async def _clear(order: Order, family: Offspring) -> None:
+        """Wait until what the attempt has left behind has ended. Being stopped meanwhile is passed on to that."""
+        log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+        if left := family.cancel():
+            log.warning("the task ended before asyncio tasks that it had started; they are cancelled", coroutines=left)
+        told = False
+        while family.tasks:
+            try:
+                if not await family.ended() and not told:
+                    told = True
+                    log.warning("asyncio tasks do not end when they are cancelled, and so their attempt does not end")
+            except asyncio.CancelledError:
+                family.cancel()
 
     def _call(self, running: Running, invocation: Invocation) -> End:
         try:
             value = invocation()
-        except Stopped:
-            raise
         except BaseException as error:  # noqa: BLE001 - as in _run
             end = self._results.raised(running.order, error)
         else:
