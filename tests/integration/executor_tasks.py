@@ -200,3 +200,8 @@ async def outstays() -> None:
 async def leaves_a_stubborn_task_behind() -> None:
     strays.add(asyncio.create_task(outstays()))
     await asyncio.sleep(0)
+
+
+@app.task
+async def fills(length: int) -> str:
+    return "x" * length

@@ -29,7 +29,7 @@ APP = "tests.integration.executor_tasks"
 class Bench:
     """Executors, and how every attempt that was begun ended."""
 
-    def __init__(self, *, app: str = APP, processes: int = 1, slots: int = 4) -> None:
+    def __init__(self, *, app: str = APP, processes: int = 1, slots: int = 4, max_result_bytes: int = 100_000) -> None:
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
         self._number = 0
         self.executors = Executors(
@@ -38,7 +38,7 @@ class Bench:
             slots=slots,
             worker_id="w",
             stop_grace=0.5,
-            max_result_bytes=100_000,
+            max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             on_end=self._ended,
         )
@@ -338,3 +338,23 @@ async def test_more_orders_than_slots_are_released_not_lost(make_bench: Callable
     await wait_until_async(lambda: sum(bool(bench.ends[o.job_id]) for o in orders) == 3)
     bench.executors.kill()
     assert all(isinstance(outcome, Released) for outcome in await bench.ended(*orders))
+
+
+async def test_more_results_at_once_than_fit_a_frame_all_arrive(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(slots=80, max_result_bytes=2**20)
+    await bench.executors.start()
+    orders = [bench.order("fills", str(2**20 - 2)) for _ in range(80)]
+    await bench.begin(*orders)
+    outcomes = await bench.ended(*orders)
+    assert {len(bytes(outcome.result)) for outcome in outcomes if isinstance(outcome, Completed)} == {2**20}
+    assert len({type(outcome) for outcome in outcomes}) == 1
+
+
+async def test_an_executor_whose_connection_makes_no_sense_ends(bench: Bench) -> None:
+    waits = bench.order("naps")
+    await bench.begin(waits)
+    (child,) = bench.executors._live
+    child._send(b"\xff" * 16)
+    (outcome,) = await bench.ended(waits)
+    assert isinstance(outcome, Crashed)
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)

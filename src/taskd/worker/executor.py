@@ -19,10 +19,25 @@ from typing import Literal, cast
 import msgspec
 import uvloop
 
-from taskd.runtime.log import configure
+from taskd.runtime.log import configure, logger
 from taskd.settings import Log
 from taskd.worker import loading
-from taskd.worker.frames import Begin, Bye, End, Ends, Frames, Halt, Ready, Setup, ToExecutor, Unusable, encode
+from taskd.worker.frames import (
+    Begin,
+    BrokenStream,
+    Bye,
+    End,
+    Ends,
+    Frames,
+    Halt,
+    How,
+    Ready,
+    Setup,
+    ToExecutor,
+    TooLong,
+    Unusable,
+    encode,
+)
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
@@ -45,6 +60,13 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._hear(data)
+        except (BrokenStream, msgspec.MsgspecError) as error:
+            logger().error("what the worker's connection says makes no sense, ending this executor", reason=str(error))
+            _die()
+
+    def _hear(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             match self._decoder.decode(frame):
                 case Begin(orders):
@@ -77,7 +99,16 @@ class Connection(asyncio.Protocol):
         self._send(encode(ready))
 
     def _tell(self, ends: list[End]) -> None:
-        self._send(encode(Ends(ends)))
+        try:
+            self._send(encode(Ends(ends)))
+        except TooLong:
+            if len(ends) > 1:
+                for end in ends:
+                    self._tell([end])
+                return
+            (end,) = ends
+            text = f"the result of {len(end.data)} bytes is too long to be told"
+            self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode())])
 
     def _send(self, frame: bytes) -> None:
         assert self._transport is not None

@@ -11,7 +11,17 @@ import msgspec
 
 from taskd.seams import Order
 
+#: Bytes of the longest frame: far more than one batch of attempts or ends needs, far less than garbage may announce.
+MAX_FRAME = 64 * 2**20
 _LENGTH = struct.Struct(">I")
+
+
+class BrokenStream(Exception):
+    """What arrives is not what the other side says: something else has written to the connection, or it is cut."""
+
+
+class TooLong(OverflowError):
+    """A message does not fit a frame: send it in parts."""
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -88,8 +98,10 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: ToExecutor | ToWorker) -> bytes:
-    """A message as a frame. Raises OverflowError for an integer beyond 64 bits."""
+    """A message as a frame. Raises OverflowError for an integer beyond 64 bits, TooLong (one of these) for a long message."""
     body = _encoder.encode(message)
+    if len(body) > MAX_FRAME:
+        raise TooLong(f"a message of {len(body)} bytes does not fit a frame, which has at most {MAX_FRAME}")
     return _LENGTH.pack(len(body)) + body
 
 
@@ -100,12 +112,14 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bodies that are complete with `data`."""
+        """The bodies that are complete with `data`. Raises BrokenStream for a length that no frame has."""
         buffer = self._buffer
         buffer += data
         start = 0
         while len(buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, start)
+            if length > MAX_FRAME:
+                raise BrokenStream(f"a frame of {length} bytes was announced, but the longest has {MAX_FRAME}")
             end = start + _LENGTH.size + length
             if len(buffer) < end:
                 break
