@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import traceback
-from types import TracebackType
 from typing import Any
+
+import msgspec
 
 from taskd.domain.errors import Fail, RetryAt
 from taskd.seams import Order
@@ -18,7 +19,8 @@ from taskd.worker.frames import End, How
 # The standard encoder is strict where msgspec is kind: NaN, bytes, dates and objects are errors, not null or text.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+#: Frames of these folders say nothing about the user's code.
+_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
 _CONTAINERS = (dict, list, tuple)
 _CUT = "\n... {} characters left out ...\n"
 
@@ -142,17 +144,21 @@ class Results:
 def describe(error: BaseException) -> str:
     """The traceback of the user's frames and the exception, whatever the exception's own methods do."""
     try:
-        found = traceback.TracebackException(type(error), error, _users(error.__traceback__), compact=True)
+        found = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True)
+        _drop_our_frames(found)
         return "".join(found.format()).rstrip()
     except Exception:  # noqa: BLE001 - an exception may lie about anything; its type is still the truth
         return f"{type(error).__name__} (which could not be printed)"
 
 
-def _users(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not taskd's own."""
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS) and tb.tb_next is not None:
-        tb = tb.tb_next
-    return tb
+def _drop_our_frames(found: traceback.TracebackException) -> None:
+    """Leave the user's frames, in the exception, in what led to it and in the parts of a group."""
+    waiting = [found]
+    while waiting:
+        one = waiting.pop()
+        users = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+        one.stack = traceback.StackSummary.from_list(users)
+        waiting += [part for part in (one.__cause__, one.__context__, *(one.exceptions or ())) if part is not None]
 
 
 def _safe_str(error: BaseException) -> str:
