@@ -134,8 +134,12 @@ class Reaped(msgspec.Struct, frozen=True):
 class Upkeep(Protocol):
     """For the leader's reaper."""
 
-    async def end_expired(self, term: Term) -> list[str]:
-        """End the sessions whose lease has run out; their workers' ids. Raises NotLeader."""
+    async def end_expired(self, term: Term, before: datetime | None) -> tuple[list[str], datetime]:
+        """End the sessions whose lease ran out `before` then; their workers' ids, and the `before` for the next call.
+
+        The times are PostgreSQL's. None ends nothing: the first call of a term, or after a gap, only asks for the time.
+        Raises NotLeader.
+        """
         ...
 
     async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
@@ -213,7 +217,7 @@ class Transport(Protocol):
     """The doorbell. Whatever it holds may vanish or be repeated at any instant."""
 
     async def ping(self) -> None:
-        """Return if Redis answers."""
+        """Return if Redis answers and takes writes."""
         ...
 
     async def ring(self, dispatches: Sequence[Dispatch]) -> None:

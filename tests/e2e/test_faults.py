@@ -140,6 +140,27 @@ def test_redis_dies_and_comes_back_empty_under_load(
     wait_until(lambda: httpx.get(f"{scheduler.url}/health").json()["status"] == "healthy")
 
 
+def test_a_redis_without_memory_stops_dispatch_and_says_so_once(
+    make_fleet: Callable[..., Fleet], private_redis: RedisServer
+) -> None:
+    fleet = make_fleet(redis_url=private_redis.url)
+    scheduler = fleet.start_scheduler("s1")
+    fleet.start_worker("w1")
+    fleet.leader([scheduler])
+    client = fleet.client(scheduler)
+    with private_redis.connect() as redis:
+        redis.config_set("maxmemory", 1)
+        ids = batch(client, "nap", [{"seconds": 0}] * 20)
+        wait_until(lambda: "Redis is away" in scheduler.output)
+        (extra,) = batch(client, "nap", [{"seconds": 0}])  # another reason to look, with nobody to ring
+        for _ in range(20):
+            assert httpx.get(f"{scheduler.url}/health").json()["status"] == "degraded"
+        assert client.job(extra)["status"] == "pending"
+        redis.config_set("maxmemory", 0)
+    fleet.wait_completed([*ids, extra])
+    assert scheduler.output.count("Redis is away") == 1
+
+
 def test_etcd_dies_under_load_and_dispatch_goes_on(make_fleet: Callable[..., Fleet], private_etcd: EtcdServer) -> None:
     fleet = make_fleet(etcd_endpoint=private_etcd.endpoint)
     schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]

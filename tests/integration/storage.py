@@ -91,6 +91,12 @@ class Storage:
     async def settle(self, claims: Sequence[Claim], outcome: Outcome = DONE) -> set[tuple[int, int]]:
         return await self.claims.settle([Settlement(c, outcome, decide(outcome, c.policy, c.record)) for c in claims])
 
+    async def expire(self, term: Term) -> list[str]:
+        """End what has expired by now; the workers' ids."""
+        _, now = await self.upkeep.end_expired(term, None)
+        workers, _ = await self.upkeep.end_expired(term, now)
+        return workers
+
     async def job(self, job_id: int) -> Job:
         found = await self.overview.job(job_id)
         assert found is not None

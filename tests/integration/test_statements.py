@@ -68,6 +68,8 @@ def values(name: str) -> dict[str, Any]:
     found = {key: PARAMETERS[key] for key in wanted}
     if name == "open_session":
         found["id"] = HOLDER
+    if name == "end_expired":
+        found["before"] = None
     return found
 
 

@@ -143,7 +143,7 @@ async def test_an_old_term_dispatches_reoffers_and_reaps_nothing(store: Storage,
     with pytest.raises(NotLeader):
         await store.due.reoffer(term, [Dispatch(1, 1, "default", 0)])
     with pytest.raises(NotLeader):
-        await store.upkeep.end_expired(term)
+        await store.upkeep.end_expired(term, None)
     with pytest.raises(NotLeader):
         await store.upkeep.free_jobs(term, 20)
     with pytest.raises(NotLeader):
@@ -294,7 +294,7 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:
     await store.submit(spec())
     await store.claim(session, await store.dispatch(term))
-    assert await store.upkeep.end_expired(term) == []
+    assert await store.expire(term) == []
     assert (await store.upkeep.free_jobs(term, 20)).restarted == 0
     assert (await store.overview.counts()).running == 1
 
@@ -307,7 +307,7 @@ async def test_a_reaped_attempt_cannot_settle(store: Storage, term: Term) -> Non
     await store.sessions.heartbeat(session, 5.0, [])
     claims = await store.claim(session, dispatches)
     await store.sessions.heartbeat(session, 0.0, [])
-    assert await store.upkeep.end_expired(term) == ["worker-1"]
+    assert await store.expire(term) == ["worker-1"]
     assert (await store.upkeep.free_jobs(term, 20)).restarted == 1
     assert await store.settle(claims) == set()
     (again,) = await store.claim(live, await store.dispatch(term))
@@ -320,7 +320,16 @@ async def test_a_reaped_attempt_cannot_settle(store: Storage, term: Term) -> Non
 async def test_a_heartbeat_that_gets_in_first_saves_an_expired_session(store: Storage, term: Term) -> None:
     session = await store.work(ttl=0.0)
     await store.sessions.heartbeat(session, 30.0, [])
-    assert await store.upkeep.end_expired(term) == []
+    assert await store.expire(term) == []
+
+
+async def test_a_reap_that_was_on_its_way_during_a_standstill_takes_nobody(store: Storage, term: Term) -> None:
+    """As its parameters were made, the lease was good; as it runs, the server has stood still for longer than the lease."""
+    _, before = await store.upkeep.end_expired(term, None)
+    session = await store.work(ttl=0.0)
+    assert (await store.upkeep.end_expired(term, before))[0] == []
+    await store.sessions.heartbeat(session, 30.0, [])
+    assert await store.expire(term) == []
 
 
 async def test_a_job_that_keeps_losing_its_workers_fails(store: Storage, term: Term) -> None:

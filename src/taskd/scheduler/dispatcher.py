@@ -66,13 +66,16 @@ class Dispatcher:
 
     async def _round(self, term: Term) -> float:
         """One look; the seconds until the next."""
+        if not self._redis.health.ok:
+            # The breaker: nothing is taken out of PostgreSQL that could not be announced.
+            await self._transport.ping()
+            self._redis.up()
         rung = self._bell.is_set() or time.monotonic() >= self._look_at
         self._bell.clear()
         slots = self._fleet.slots
         if not slots:
             return self._settings.poll
         depths = await self._transport.depths(slots)
-        self._redis.up()
         credits_ = self._creditor.credits(slots, depths)
         ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
         useful = credits_ if rung else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]

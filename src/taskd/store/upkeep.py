@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
 from taskd.seams import Reaped
@@ -20,12 +22,15 @@ class PostgresUpkeep:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def end_expired(self, term: Term) -> list[str]:
-        """End the sessions whose lease has run out; their workers' ids. Raises NotLeader."""
-        rows = await self._lane.fetch(END_EXPIRED, {"epoch": term.epoch, "holder": term.holder})
+    async def end_expired(self, term: Term, before: datetime | None) -> tuple[list[str], datetime]:
+        """End the sessions whose lease ran out `before` then; their workers' ids, and the `before` for the next call.
+
+        Raises NotLeader.
+        """
+        rows = await self._lane.fetch(END_EXPIRED, {"epoch": term.epoch, "holder": term.holder, "before": before})
         if not rows[0][0]:
             raise NotLeader(f"epoch {term.epoch} is over")
-        return [worker for _, worker in rows if worker is not None]
+        return [worker for _, _, worker in rows if worker is not None], rows[0][1]
 
     async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
         """Free the running jobs of ended sessions. Raises NotLeader."""

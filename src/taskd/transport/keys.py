@@ -3,6 +3,7 @@
     PREFIX:{QUEUE}:LOW      stream    entries of one queue and one band of priorities (LOW is its lowest); read high to low
     PREFIX:incarnation      string    a random id; gone or changed: Redis lost its memory
     PREFIX:leader           string    LeaderView as JSON, with a time to live
+    PREFIX:probe            string    written now and then to see whether writes are taken
     PREFIX:wake             channel   "there may be work to dispatch"
 
 The braces are a hash tag: all bands of one queue share a slot of a Redis Cluster.
@@ -22,6 +23,7 @@ class Keys:
         self._prefix = prefix
         self.incarnation = f"{prefix}:incarnation"
         self.view = f"{prefix}:leader"
+        self.probe = f"{prefix}:probe"
         self.wake = f"{prefix}:wake"
 
     def stream(self, queue: str, band: Band) -> str:

@@ -51,9 +51,9 @@ class RedisTransport:
         await self._blocking.aclose()
 
     async def ping(self) -> None:
-        """Return if Redis answers."""
-        async with translated("ping"):
-            await self._client.ping()
+        """Return if Redis answers and takes writes: one that is out of memory answers a PING, too."""
+        async with translated("probe"):
+            await self._client.set(self._keys.probe, "", px=60_000)
 
     async def policy(self) -> str:
         """The server's maxmemory-policy: anything but `noeviction` may throw entries away. Empty if it will not tell."""

@@ -1,12 +1,14 @@
 -- Ends every session whose lease has run out, if the term still holds.
--- The lease is compared on the locked row by the clock of that moment: a heartbeat that got in first wins.
+-- Expired means before the moment of the caller's previous answer, by this server's clock: a statement that was on its way while
+-- the server stood still runs as it goes on, and must not take its own standstill for the workers' silence. The lease is
+-- compared on the locked row, so a heartbeat that got in first wins. Answers the moment for the next call.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), expired AS MATERIALIZED (
-    SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < clock_timestamp() FOR UPDATE
+    SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE
 ), ended AS (
     UPDATE taskd.sessions s SET ended_at = clock_timestamp()
     FROM expired WHERE s.id = expired.id AND EXISTS (SELECT FROM term)
     RETURNING s.worker_id
 )
-SELECT (SELECT count(*) FROM term), ended.worker_id FROM (VALUES (1)) AS always (one) LEFT JOIN ended ON true
+SELECT (SELECT count(*) FROM term), clock_timestamp(), ended.worker_id FROM (VALUES (1)) AS always (one) LEFT JOIN ended ON true
