@@ -358,3 +358,34 @@ async def test_an_executor_whose_connection_makes_no_sense_ends(bench: Bench) ->
     (outcome,) = await bench.ended(waits)
     assert isinstance(outcome, Crashed)
     assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+
+
+OUTSIDE = """
+import asyncio
+from tests.integration.test_executors import Bench
+async def main():
+    bench = Bench(app="jobs_of_mine.mail")
+    await bench.executors.start()
+    print(bench.executors.tasks, bytes((await bench.run("send", "\\"you\\"")).result))
+    await bench.executors.close()
+asyncio.run(main())
+"""
+
+
+def test_an_app_is_found_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "jobs_of_mine").mkdir()
+    (tmp_path / "jobs_of_mine" / "words.py").write_text("GREETING = 'hello '\n")
+    (tmp_path / "jobs_of_mine" / "mail.py").write_text(
+        "import taskd\n"
+        "from jobs_of_mine.words import GREETING\n"
+        "app = taskd.App()\n"
+        "@app.task\n"
+        "def send(to: str) -> str:\n"
+        "    return GREETING + to\n"
+    )
+    here = f"import sys; sys.path.append({str(Path(__file__).parents[2])!r})\n"  # for the tests' own modules
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", here + OUTSIDE], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "('send',)" in done.stdout, done.stderr
+    assert "hello you" in done.stdout

@@ -38,8 +38,12 @@ class App:
     def task(self, *functions: Callable[..., Any], **options: Any) -> Any:
         """Make a task of a function: `@app.task`, or `@app.task(name=..., timeout=30)` (seconds).
 
-        An async function runs on the executor's event loop, a plain one in a thread. Raises TypeError or ValueError when
-        the function or an option cannot work, or the name is taken.
+        An async function runs on the executor's event loop, a plain one in a thread. The asyncio tasks that an async function
+        starts are cancelled when it is over, and are awaited before its end is told; a task started with
+        `context=contextvars.Context()` is not its own and stays. A thread cannot be stopped: what asyncio.to_thread runs may
+        outlive the attempt, so it should look at a flag, or be short.
+
+        Raises TypeError or ValueError when the function or an option cannot work, or the name is taken.
         """
         if functions:
             (function,) = functions

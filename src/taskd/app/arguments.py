@@ -41,7 +41,7 @@ class Arguments:
     def bind(self, payload: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments for this payload (JSON). Raises Fail, naming the field, for a payload that does not fit."""
         plan = self._plan or self._prepare()
-        stripped = payload.lstrip()
+        stripped = payload.strip()
         try:
             args: list[Any] = []
             if stripped[:1] == b"{":
@@ -113,6 +113,8 @@ class _Plan:
 
     def wanted(self) -> str:
         """What the payload should have been, in words."""
+        if not self.names and self._rest is not None:
+            return "a JSON object"
         if not self.names:
             return "no arguments, so its payload is {} or null"
         return "a JSON object with the fields " + ", ".join(f"`{name}`" for name in self.names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -12,6 +13,7 @@ from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
 
 #: Seconds: ten years, as for a job's own time-out.
 MAX_TIMEOUT = 315_360_000
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,8 +63,11 @@ def _default_name(function: Callable[..., Any]) -> str:
 
 
 def _check_name(what: str, value: str) -> None:
-    if not isinstance(value, str) or not value or len(value) > MAX_NAME or "\x00" in value:
-        raise ValueError(f"a task's {what} is a text of 1 to {MAX_NAME} characters without NUL, not {value!r}")
+    if isinstance(value, str) and 0 < len(value) <= MAX_NAME and not _UNSTORABLE.search(value):
+        return
+    raise ValueError(
+        f"a task's {what} is a text of 1 to {MAX_NAME} characters, without NUL and surrogates, not {value!r}"
+    )
 
 
 def _check_options(task: Task[Any, Any]) -> None:

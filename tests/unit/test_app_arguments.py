@@ -1,0 +1,196 @@
+"""A payload becomes arguments, or a message that names what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Meta, Struct
+
+from taskd import App, Context, Fail
+from taskd.seams import Order
+
+NOW = datetime.now(UTC)
+app = App()
+Return = tuple[Any, ...]
+
+
+class Point(Struct):
+    x: int
+    y: int = 0
+
+
+@app.task
+def pair(x: int, y: str = "why") -> Return:
+    return x, y
+
+
+@app.task
+def two(x: int, y: int) -> Return:
+    return x, y
+
+
+@app.task
+def optional(x: int = 1, y: int = 2) -> Return:
+    return x, y
+
+
+@app.task
+def nothing() -> Return:
+    return ()
+
+
+@app.task
+def point(at: Point) -> Return:
+    return at.x, at.y
+
+
+@app.task
+def positive(number: Annotated[float, Meta(ge=0)]) -> Return:
+    return (number,)
+
+
+@app.task
+def numbers(values: list[int]) -> Return:
+    return tuple(values)
+
+
+@app.task
+def moment(when: datetime) -> Return:
+    return (when.year,)
+
+
+@app.task
+def fields(**rest: int) -> Return:
+    return (rest,)
+
+
+@app.task
+def anything(ctx: Context, /, *value: Any, **rest: Any) -> Return:
+    return ctx.job.id, value, rest
+
+
+@app.task
+def by_name(ctx, x: int) -> Return:  # type: ignore[no-untyped-def]  # the name alone asks for the context
+    return ctx.job.id, x
+
+
+@app.task
+def by_annotation(x: int, *, about: Context) -> Return:
+    return about.attempt, x
+
+
+@app.task
+def by_optional_annotation(x: int, about: Context | None = None) -> Return:
+    assert about is not None
+    return about.job.timeout, x
+
+
+@app.task(timeout=30)
+def timed(ctx: Context) -> Return:
+    return (ctx.job.timeout,)
+
+
+@app.task
+def unknown_annotation(x: Missing) -> Return:  # type: ignore[name-defined]  # noqa: F821 - as after a bad import
+    return (x,)
+
+
+def call(task: str, payload: str, timeout: float | None = None) -> Any:
+    order = Order(5, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
+    return app.prepare(order)()
+
+
+@pytest.mark.parametrize(
+    ("task", "payload", "result"),
+    [
+        (pair, '{"x": 1}', (1, "why")),
+        (pair, ' {"x": 1, "y": "z"} ', (1, "z")),
+        (pair, "5", (5, "why")),
+        (optional, "5", (5, 2)),
+        (optional, "{}", (1, 2)),
+        (optional, '{"y": 5}', (1, 5)),
+        (nothing, "{}", ()),
+        (nothing, " null ", ()),
+        (point, '{"at": {"x": 1}}', (1, 0)),
+        (positive, "1", (1.0,)),
+        (numbers, "[1, 2]", (1, 2)),
+        (moment, '"2020-01-01T00:00:00Z"', (2020,)),
+        (fields, '{"a": 1}', ({"a": 1},)),
+        (anything, '{"a": 1, "ctx": 2, "value": 3, "rest": 4}', (5, (), {"a": 1, "ctx": 2, "value": 3, "rest": 4})),
+        (anything, "[1]", (5, ([1],), {})),
+        (anything, "null", (5, (None,), {})),
+        (by_name, '{"x": 1}', (5, 1)),
+        (by_name, "1", (5, 1)),
+        (by_annotation, '{"x": 1}', (7, 1)),
+        (by_annotation, "1", (7, 1)),
+        (by_optional_annotation, "1", (None, 1)),
+    ],
+)
+def test_a_payload_that_fits_is_bound(task: Any, payload: str, result: Return) -> None:
+    assert call(task.name, payload) == result
+
+
+@pytest.mark.parametrize(
+    ("task", "payload", "words"),
+    [
+        (pair, '{"x": "q"}', ["`$.x`", "`int`", "`str`"]),
+        (pair, '{"x": 1.5}', ["`$.x`", "`int`", "`float`"]),
+        (pair, '{"x": true}', ["`$.x`", "`bool`"]),
+        (pair, '"z"', ["`x`", "`int`", "`str`"]),
+        (pair, '{"y": "z"}', ["missing", "`x`"]),
+        (pair, '{"x": 1, "z": 2}', ["unknown", "`z`"]),
+        (two, "1", ["`x`, `y`", "a number"]),
+        (two, "[1, 2]", ["`x`, `y`", "an array"]),
+        (nothing, "1", ["no arguments", "a number"]),
+        (nothing, '{"a": 1}', ["unknown", "`a`"]),
+        (point, '{"at": {"x": "u"}}', ["`$.at.x`"]),
+        (positive, "-1", ["`number`", ">= 0"]),
+        (positive, "1e400", ["`number`", "out of range"]),
+        (numbers, '[1, "a"]', ["`$[1]`", "`values`"]),
+        (moment, '"yesterday"', ["`when`", "datetime"]),
+        (fields, '{"a": "1"}', ["`a`", "`int`"]),
+        (fields, "1", ["a JSON object", "a number"]),
+        (by_name, '{"ctx": 1, "x": 2}', ["unknown", "`ctx`"]),
+        (pair, '{"x": Infinity}', ["malformed"]),
+        (pair, "", ["truncated"]),
+        (anything, "[" * 5000 + "]" * 5000, ["nested too deeply"]),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_refused_naming_the_field(task: Any, payload: str, words: list[str]) -> None:
+    with pytest.raises(Fail) as caught:
+        call(task.name, payload)
+    message = str(caught.value)
+    assert f"task {task.name!r}" in message
+    assert all(word in message for word in words), message
+
+
+def test_an_annotation_that_cannot_be_read_leaves_the_argument_unchecked() -> None:
+    assert call("unknown_annotation", '{"x": [1]}') == ([1],)
+
+
+def test_an_unknown_task_is_a_lookup_error() -> None:
+    with pytest.raises(LookupError):
+        call("never", "{}")
+
+
+@pytest.mark.parametrize(("own", "told"), [(None, 30.0), (5.0, 5.0)])
+def test_the_context_tells_the_timeout_that_counts(own: float | None, told: float) -> None:
+    assert call("timed", "{}", timeout=own) == (told,)
+
+
+def test_annotations_may_name_what_is_defined_later() -> None:
+    later = App()
+
+    @later.task
+    def it(value: Later) -> Later:
+        return value
+
+    bind: Callable[..., Any] = it.arguments.bind
+    assert bind(b'{"value": {"x": 1}}', lambda: None) == ([], {"value": Later(1)})
+
+
+class Later(Struct):
+    x: int
