@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -58,6 +60,16 @@ async def desk() -> Desk:
     return Desk()
 
 
+@pytest.fixture
+def fickle_switching() -> Iterator[None]:
+    """Threads take turns as often as they can, so that interrupts land in odd places."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("fickle_switching")
 async def test_an_interrupt_at_any_instant_is_told_and_its_thread_ends(desk: Desk) -> None:
     before = threading.active_count()
     draw = random.Random(5)
