@@ -205,3 +205,12 @@ async def leaves_a_stubborn_task_behind() -> None:
 @app.task
 async def fills(length: int) -> str:
     return "x" * length
+
+
+async def walks_out() -> None:
+    raise SystemExit(3)
+
+
+@app.task
+async def starts_one_that_exits() -> None:
+    await asyncio.create_task(walks_out())

@@ -244,6 +244,17 @@ async def test_an_attempt_is_not_over_while_a_task_of_its_own_runs_on(bench: Ben
     assert bench.executors.restarts == 1
 
 
+async def test_an_exit_in_a_task_of_an_attempt_is_that_attempts_failure_alone(bench: Bench) -> None:
+    neighbour, guilty = bench.order("naps"), bench.order("starts_one_that_exits")
+    await bench.begin(neighbour, guilty)
+    (outcome,) = await bench.ended(guilty)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.endswith("SystemExit: 3")
+    assert not bench.ends[neighbour.job_id]
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
+    assert bench.executors.restarts == 0
+
+
 async def test_killing_everything_releases_every_attempt(bench: Bench) -> None:
     orders = [bench.order("naps"), bench.order("spins")]
     await bench.begin(*orders)

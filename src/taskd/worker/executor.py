@@ -151,7 +151,14 @@ def main(arguments: list[str]) -> None:
     _settle_in(parent)
     loading.look_here_too()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(fd))
+        loop = runner.get_loop()
+        serving = loop.create_task(_serve(fd))
+        while not serving.done():
+            try:
+                loop.run_until_complete(serving)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # In an asyncio task of an attempt's, these stop the loop as well. The task has its exception, the loop goes on.
+                logger().warning("a task tried to end its executor", raised=type(error).__name__)
 
 
 if __name__ == "__main__":
