@@ -18,6 +18,8 @@ from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+#: A payload or result must fit into one message to or from an executor (64 MiB) with room to spare.
+OneValue = Annotated[int, Meta(ge=1, le=32 * 1024 * 1024)]
 
 
 def _doc(text: str) -> Meta:
@@ -32,7 +34,7 @@ class Http(Section, frozen=True):
     """The scheduler's HTTP API."""
 
     addr: Annotated[str, _doc("HOST:PORT to listen on; an empty HOST means every interface")] = ":8080"
-    max_job_bytes: Annotated[Count, _doc("the largest payload of one job")] = 1024 * 1024
+    max_job_bytes: Annotated[OneValue, _doc("the largest payload of one job")] = 1024 * 1024
     max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
@@ -93,7 +95,7 @@ class Worker(Section, frozen=True):
     stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
     heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 4.0
-    max_result_bytes: Annotated[Count, _doc("the largest result that is stored")] = 1024 * 1024
+    max_result_bytes: Annotated[OneValue, _doc("the largest result that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("what is kept of an error's text")] = 16 * 1024
     claim_idle: Annotated[
         Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")

@@ -7,6 +7,7 @@ import contextvars
 import ctypes
 import os
 import signal
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -214,3 +215,9 @@ async def walks_out() -> None:
 @app.task
 async def starts_one_that_exits() -> None:
     await asyncio.create_task(walks_out())
+
+
+@app.task
+async def babbles() -> None:
+    os.write(int(sys.argv[1]), b"\xff" * 64)
+    await asyncio.sleep(3600)

@@ -67,3 +67,10 @@ async def test_a_suspect_has_its_timeout(bench: Bench) -> None:
     order = suspect(bench.order("spins", timeout=0.3))
     await bench.begin(order)
     assert await bench.ended(order) == [TimedOut(0.3)]
+
+
+async def test_an_executor_that_talks_nonsense_is_killed_and_replaced(bench: Bench) -> None:
+    outcome = await bench.run("babbles")
+    assert isinstance(outcome, Crashed)
+    assert "connection" in outcome.error
+    assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)

@@ -14,8 +14,22 @@ from typing import cast
 import msgspec
 
 from taskd.domain.outcome import Outcome
+from taskd.runtime.log import logger
 from taskd.seams import Order
-from taskd.worker.frames import Begin, Bye, End, Ends, Frames, Halt, Ready, Setup, ToWorker, Unusable, encode
+from taskd.worker.frames import (
+    Begin,
+    BrokenStream,
+    Bye,
+    End,
+    Ends,
+    Frames,
+    Halt,
+    Ready,
+    Setup,
+    ToWorker,
+    Unusable,
+    encode,
+)
 
 #: Seconds to wait for the socket's end after the process's: something that it forked may still hold the socket.
 LINGER = 1.0
@@ -134,12 +148,19 @@ class Child(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        for frame in self._frames.feed(data):
-            message = self._decoder.decode(frame)
-            if isinstance(message, Ends):
-                self._on_ends(self, message.ends)
-            elif not self._answer.done():
-                self._answer.set_result(message)
+        try:
+            for frame in self._frames.feed(data):
+                self._take(self._decoder.decode(frame))
+        except (BrokenStream, msgspec.MsgspecError) as error:
+            # Its tasks can reach the connection too; what they wrote into it makes all that follows unreadable.
+            logger().error("what an executor says cannot be understood: killing it", pid=self.pid, error=str(error))
+            self._kill_unheard()
+
+    def _take(self, message: ToWorker) -> None:
+        if isinstance(message, Ends):
+            self._on_ends(self, message.ends)
+        elif not self._answer.done():
+            self._answer.set_result(message)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.hung_up = True

@@ -24,6 +24,11 @@ SLOW_START = 10.0
 #: Seconds that idle executors may take to exit in good order.
 FAREWELL = 2.0
 
+#: Why an order may not fit into a message.
+UNSENDABLE = (
+    "the job cannot be given to an executor: it is larger than 64 MiB, or its metadata has a number of over 64 bits"
+)
+
 OnEnd = Callable[[list[tuple[int, int, Outcome]]], None]
 
 
@@ -130,7 +135,7 @@ class Executors:
             if timeout is not None:
                 attempt.deadline = self._loop.call_later(timeout, self._ask, attempt, TimedOut(after=timeout))
         for order in child.begin(orders):
-            self._end(child, order.job_id, order.attempt, Failed("a number in the metadata has more than 64 bits"))
+            self._end(child, order.job_id, order.attempt, Failed(UNSENDABLE))
 
     def _isolate(self, order: Order) -> None:
         child = Child(0, self._hear)

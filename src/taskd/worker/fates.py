@@ -30,7 +30,7 @@ def verdict_on(child: Child, status: int, guarded: bool) -> Crashed | Released:
     if status == -signal.SIGKILL and child.doom is not None:
         return Released(child.doom)
     if status == -signal.SIGKILL and child.unheard:
-        return Crashed("the executor process closed its connection to the worker and was killed")
+        return Crashed("the executor process broke its connection to the worker and was killed")
     return Crashed(f"the executor process {fate(status)} while the task ran")
 
 
