@@ -1,0 +1,40 @@
+"""Where the rooms meet: one Protocol per caller, so that swapping a server touches one room.
+
+PostgreSQL implements the store's seams (`taskd.store`), Redis the Transport (`taskd.transport`), etcd the Coordinator
+(`taskd.coordination`). Every method raises the matching `Unavailable` within its deadline when its server does not answer;
+none retries on its own. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from taskd.domain.health import Health
+from taskd.seams.coordinator import Campaign, Coordinator, Leader, Lock, Member, MemberKind, Standing
+from taskd.seams.store import Claims, DueBatch, DueJobs, Intake, Overview, Reaped, Sessions, Settlement, Terms, Upkeep
+from taskd.seams.tasks import Invocation, Order, Tasks
+from taskd.seams.transport import LeaderView, Transport
+
+__all__ = [
+    "Campaign",
+    "Claims",
+    "Coordinator",
+    "DueBatch",
+    "DueJobs",
+    "Health",
+    "Intake",
+    "Invocation",
+    "Leader",
+    "LeaderView",
+    "Lock",
+    "Member",
+    "MemberKind",
+    "Order",
+    "Overview",
+    "Reaped",
+    "Sessions",
+    "Settlement",
+    "Standing",
+    "Tasks",
+    "Terms",
+    "Transport",
+    "Upkeep",
+]

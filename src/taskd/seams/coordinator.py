@@ -1,0 +1,115 @@
+"""The coordinator, etcd: who is alive, who leads. And what a scheduler knows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from taskd.domain.claim import Term
+from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
+
+MemberKind = Literal["scheduler", "worker"]
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One live process as the registry shows it. `stats` are its own figures, refreshed every few seconds."""
+
+    kind: MemberKind
+    id: str
+    incarnation: UUID
+    address: str
+    host: str
+    pid: int
+    started_at: float
+    queues: list[str] = []
+    slots: int = 0
+    tasks: list[str] = []
+    stats: dict[str, float] = {}
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who holds the election, and the create_revision of its key."""
+
+    instance_id: str
+    holder: UUID
+    revision: int
+
+
+class Lock(Protocol):
+    """A held mutex. `fence` goes up with each holder of the name, so that a resource can refuse an older one."""
+
+    fence: int
+
+    @property
+    def held(self) -> bool:
+        """False as soon as the hold can no longer be relied on, by the local monotonic clock."""
+        ...
+
+
+class Coordinator(Protocol):
+    """Who is alive, who leads. Everything here may be gone for a while; taskd then goes on without it.
+
+    Runs in the background from `async with`; reconnects and re-registers by itself.
+    """
+
+    async def __aenter__(self) -> Coordinator: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    @property
+    def health(self) -> Health:
+        """Whether etcd answers this process at present. Costs no round trip."""
+        ...
+
+    @property
+    def leader(self) -> Leader | None:
+        """Who holds the election as last seen while etcd answers; None if nobody does or etcd is away."""
+        ...
+
+    async def changed(self) -> None:
+        """Return at the next change of `leader`, `health` or `members`."""
+        ...
+
+    def campaign(self, instance_id: str, holder: UUID) -> AbstractAsyncContextManager[Campaign]:
+        """Stand for leader until the context ends (which withdraws at once)."""
+        ...
+
+    def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
+        """Show `member()` in the registry until the context ends, refreshed every `every` seconds."""
+        ...
+
+    def members(self, kind: MemberKind) -> Mapping[str, Member]:
+        """The live processes of a kind by id, as last seen."""
+        ...
+
+    def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Lock]:
+        """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
+        ...
+
+
+class Campaign(Protocol):
+    """A candidacy. It is won while our key is the oldest and our lease is certainly alive."""
+
+    @property
+    def won(self) -> int | None:
+        """Our create_revision while we hold the election, else None."""
+        ...
+
+
+class Standing(Protocol):
+    """For the API: what this scheduler knows of itself."""
+
+    instance_id: str
+
+    @property
+    def term(self) -> Term | None:
+        """The term this scheduler leads in, or None."""
+        ...
+
+    def components(self) -> dict[str, Health]:
+        """The health of `postgres`, `redis` and `etcd` as this scheduler sees them. Costs no round trip."""
+        ...

@@ -1,0 +1,195 @@
+"""The store, PostgreSQL: one Protocol for each of its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from taskd.domain.band import Credit
+from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
+from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
+from taskd.domain.job import Counts, Job, JobFilter, JobSpec, QueueDepth, Submitted
+from taskd.domain.outcome import Outcome
+from taskd.domain.retry import Verdict
+
+
+class Intake(Protocol):
+    """For the API: jobs come in."""
+
+    async def submit(self, spec: JobSpec) -> Submitted:
+        """Store one job durably, sharing its INSERT with whatever else is waiting.
+
+        Raises StoreUnavailable within the deadline, Rejected if PostgreSQL refuses this very job.
+        """
+        ...
+
+    async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+        """Store all of `specs` durably, or none; the answers are in the order of the specs."""
+        ...
+
+
+class Overview(Protocol):
+    """For the API: what there is to see. Reads only."""
+
+    async def ping(self) -> None:
+        """Return if PostgreSQL answers."""
+        ...
+
+    async def job(self, job_id: int) -> Job | None:
+        """One job, live or finished, with its attempts; None if there is none."""
+        ...
+
+    async def jobs(self, wanted: JobFilter) -> list[Job]:
+        """A page of jobs, newest first, without their attempts."""
+        ...
+
+    async def final(self, job_ids: Collection[int]) -> set[int]:
+        """Those of `job_ids` that are final by now or do not exist: nobody needs to wait for them any longer."""
+        ...
+
+    async def counts(self) -> Counts:
+        """The cluster's counters."""
+        ...
+
+    async def depths(self) -> list[QueueDepth]:
+        """The live jobs of each queue."""
+        ...
+
+    async def sessions(self) -> list[Session]:
+        """The sessions of the workers that are alive by PostgreSQL's clock."""
+        ...
+
+
+class Terms(Protocol):
+    """For elections: who leads, as PostgreSQL sees it. It mints the epochs."""
+
+    async def current(self) -> Leadership:
+        """The leader row."""
+        ...
+
+    async def take_over(
+        self, holder: UUID, instance_id: str, etcd_revision: int | None, stale_after: float
+    ) -> Term | None:
+        """Become leader with the next epoch, or None if that is not allowed.
+
+        Allowed when `etcd_revision` (the create_revision with which the election was won) is higher than the row's, or when
+        the row was not renewed for `stale_after` seconds. A lock that a paused predecessor holds is broken.
+        """
+        ...
+
+    async def renew(self, term: Term, dispatched: int) -> None:
+        """Extend the term and add `dispatched` jobs to the leader's count. Raises NotLeader when the term is over."""
+        ...
+
+    async def resign(self, term: Term) -> None:
+        """Let anybody take over at once. Does nothing if the term is already over."""
+        ...
+
+
+class DueBatch(msgspec.Struct, frozen=True):
+    """What one dispatch statement moved, and when the next job becomes due (seconds from now; None: none is waiting)."""
+
+    dispatches: list[Dispatch]
+    next_due: float | None
+
+
+class DueJobs(Protocol):
+    """For the leader's dispatcher."""
+
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+        """pending -> queued for the best due jobs, as many as the credit of their queue and band allows. Raises NotLeader.
+
+        Best: by effective priority (priority plus one per `ageing` seconds of waiting), then schedule_at, then id.
+        """
+        ...
+
+    async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
+        """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""
+        ...
+
+    async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:
+        """queued -> pending for those dispatches that are still current; how many were. Raises NotLeader."""
+        ...
+
+
+class Reaped(msgspec.Struct, frozen=True):
+    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers."""
+
+    restarted: int
+    failed: int
+
+
+class Upkeep(Protocol):
+    """For the leader's reaper."""
+
+    async def end_expired(self, term: Term, before: datetime | None) -> tuple[list[str], datetime]:
+        """End the sessions whose lease ran out `before` then; their workers' ids, and the `before` for the next call.
+
+        The times are PostgreSQL's. None ends nothing: the first call of a term, or after a gap, only asks for the time.
+        Raises NotLeader.
+        """
+        ...
+
+    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+        """Free the running jobs of ended sessions. Raises NotLeader."""
+        ...
+
+    async def forget_sessions(self, term: Term) -> None:
+        """Delete what is left of sessions that ended long ago."""
+        ...
+
+
+class Claims(Protocol):
+    """For workers: the right to run, and its end."""
+
+    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
+
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own.
+
+        What is missing from the answer was fenced off: the claim had been lost before.
+        """
+        ...
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """One attempt's end: what happened, and what follows."""
+
+    claim: Claim
+    outcome: Outcome
+    verdict: Verdict
+
+
+class Sessions(Protocol):
+    """For workers: staying alive in PostgreSQL's eyes."""
+
+    async def open(self, session: Session, ttl: float) -> bool:
+        """Begin a session; False if another one holds the worker's id."""
+        ...
+
+    async def holder(self, worker_id: str) -> tuple[Session, float] | None:
+        """The session that holds this worker id and its lease's remaining seconds; None if the id is free."""
+        ...
+
+    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Extend the lease; those of the given (job_id, attempt) claims that are no longer this session's.
+
+        Raises SessionLost if the session is dead.
+        """
+        ...
+
+    async def end(self, session_id: UUID) -> bool:
+        """End a session that is over (drained, or its process is gone); False if it already was.
+
+        The leader frees what jobs it still has.
+        """
+        ...
