@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.claim import Term
-from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
+from taskd.domain.health import Health
 
 MemberKind = Literal["scheduler", "worker"]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
+from taskd.domain.health import Health
 
 
 class Invocation(Protocol):

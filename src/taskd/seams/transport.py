@@ -9,7 +9,7 @@ import msgspec
 
 from taskd.domain.band import Band
 from taskd.domain.claim import Delivery, Dispatch
-from taskd.domain.health import Health as Health  # noqa: PLC0414  the form that marks a re-export
+from taskd.domain.health import Health
 
 
 class LeaderView(msgspec.Struct, frozen=True):
