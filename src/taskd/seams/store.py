@@ -11,7 +11,6 @@ import msgspec
 
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
-from taskd.domain.health import Health
 from taskd.domain.job import Counts, Job, JobFilter, JobSpec, QueueDepth, Submitted
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict

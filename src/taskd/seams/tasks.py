@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from taskd.domain.health import Health
-
 
 class Invocation(Protocol):
     """One attempt, ready to run: arguments checked, context bound."""

@@ -9,7 +9,6 @@ import msgspec
 
 from taskd.domain.band import Band
 from taskd.domain.claim import Delivery, Dispatch
-from taskd.domain.health import Health
 
 
 class LeaderView(msgspec.Struct, frozen=True):
