@@ -58,11 +58,12 @@ class Dispatcher:
             try:
                 pause = await self._round(term)
             except StoreUnavailable:
-                pause = OUTAGE  # the renewal meets the same outage and tells of it
+                await self._recover()  # the renewal meets the same outage and tells of it
             except TransportUnavailable as error:
                 self._redis.down(error)
-                pause = OUTAGE
-            await self._rest(pause)
+                await self._recover()
+            else:
+                await self._rest(pause)
 
     async def _round(self, term: Term) -> float:
         """One look; the seconds until the next."""
@@ -79,7 +80,11 @@ class Dispatcher:
         credits_ = self._creditor.credits(slots, depths)
         ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
         useful = credits_ if rung else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]
-        if not useful and not rung:
+        if not useful:
+            # No room anywhere that we were asked to fill; what rang waits with the backlog until there is.
+            if rung:
+                self._backlog |= set(slots)
+                self._look_at = time.monotonic() + self._settings.poll
             self._pause = min(CALM, self._pause * 1.5)
             return min(self._pause, self._until_look())
         batch = await self._dispatch(term, useful)
@@ -111,6 +116,11 @@ class Dispatcher:
                     self.on_lost_ring()
                     raise
         return batch
+
+    async def _recover(self) -> None:
+        """Pause whatever rings, for a server is away; then look, for what rang meanwhile was not heard."""
+        await asyncio.sleep(OUTAGE)
+        self._look_at = 0.0
 
     async def _rest(self, seconds: float) -> None:
         try:

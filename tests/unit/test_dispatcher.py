@@ -1,0 +1,86 @@
+"""When the dispatcher looks, and when it leaves a server in peace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from taskd.domain.band import BANDS, Band, Credit
+from taskd.domain.claim import Dispatch, Term
+from taskd.domain.errors import TransportUnavailable
+from taskd.runtime.outage import Outage
+from taskd.scheduler import dispatcher as module
+from taskd.scheduler.dispatcher import Dispatcher
+from taskd.seams import DueBatch
+from taskd.settings import Scheduler
+
+TERM = Term(1, uuid4())
+
+
+class Recorder:
+    """The seams that a dispatcher calls, and a fleet: it notes the calls and answers as it is told."""
+
+    def __init__(self, *, depth: int = 0, away: bool = False) -> None:
+        self.slots = {"q": 4}
+        self.depth = depth
+        self.away = away
+        self.asked: list[Sequence[Credit]] = []
+        self.looks = 0
+
+    async def ping(self) -> None:
+        self.looks += 1
+        if self.away:
+            raise TransportUnavailable("away")
+
+    async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
+        await self.ping()
+        return {(queue, band): self.depth for queue in queues for band in BANDS}
+
+    async def ring(self, dispatches: Sequence[Dispatch]) -> None:
+        await self.ping()
+
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+        self.asked.append(credit)
+        return DueBatch([], None)
+
+
+async def rounds(recorder: Recorder, turns: int = 200) -> None:
+    """Let a dispatcher run for so many turns of the event loop, with a bell that never stops ringing."""
+    bell = asyncio.Event()
+    each = cast("Any", recorder)
+    dispatcher = Dispatcher(each, each, each, Scheduler(), bell=bell, redis=Outage("Redis"))
+    running = asyncio.create_task(dispatcher.run(TERM))
+    for _ in range(turns):
+        bell.set()
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+
+
+@pytest.fixture(autouse=True)
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses longer than any test: what happens twice did not pause."""
+    monkeypatch.setattr(module, "OUTAGE", 3600.0)
+
+
+async def test_a_redis_that_is_away_is_not_asked_again_at_each_ring() -> None:
+    recorder = Recorder(away=True)
+    await rounds(recorder)
+    assert recorder.looks == 1
+
+
+async def test_each_ring_is_answered_while_there_is_room() -> None:
+    recorder = Recorder()
+    await rounds(recorder)
+    assert len(recorder.asked) > 10
+
+
+async def test_postgresql_is_not_asked_for_what_there_is_no_room_for() -> None:
+    recorder = Recorder(depth=4)
+    await rounds(recorder)
+    assert recorder.looks > 1
+    assert recorder.asked == []
