@@ -19,12 +19,6 @@ def identity(pid: int) -> str | None:
     return found.stdout.strip() or None
 
 
-def is_zombie(pid: int) -> bool:
-    """Whether `pid` ended and waits for its parent to notice. Always False where there is no /proc."""
-    fields = _stat(pid)
-    return fields is not None and fields[0] == ZOMBIE
-
-
 def is_stopped(pid: int) -> bool:
     """Whether `pid` stands still after a SIGSTOP. Always True where there is no /proc."""
     fields = _stat(pid)

@@ -61,10 +61,6 @@ class SchemaMismatch(TaskdError):
     """The database's schema is missing, older or newer than this program needs."""
 
 
-class LockLost(TaskdError):
-    """A named lock is no longer held."""
-
-
 class Fail(Exception):
     """Raised by a task: the job fails for good, with this message, whatever retries are left."""
 

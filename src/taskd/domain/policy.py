@@ -20,11 +20,6 @@ class Backoff(msgspec.Struct, frozen=True):
     max: float = 3600.0
     jitter: bool = True
 
-    def floor(self, failures: int) -> float:
-        """The least delay in seconds after `failures` failures."""
-        whole = self._whole(failures)
-        return whole / 2 if self.jitter else whole
-
     def delay(self, failures: int, draw: Callable[[], float] = random.random) -> float:
         """The delay in seconds after `failures` failures; `draw` gives an even number in [0, 1)."""
         whole = self._whole(failures)

@@ -51,7 +51,6 @@ class Leadership:
         self._counted = 0
         self.term: Term | None = None
         self.last_epoch = 0
-        self.terms_held = 0
 
     async def run(self, reign: Reign) -> None:
         """Lead whenever possible, until cancelled; `reign` does the duties of one term."""
@@ -92,7 +91,6 @@ class Leadership:
 
     async def _hold(self, term: Term, reign: Reign) -> None:
         self.term, self.last_epoch = term, term.epoch
-        self.terms_held += 1
         self._counted = self._dispatched()
         logger().info("leading", epoch=term.epoch)
         try:
