@@ -60,7 +60,7 @@ HOT = {
     "reoffer": {"Tid Scan", "jobs_pkey"},
     "heartbeat": {"jobs_pkey"},
     "dispatch": {"Tid Scan", "jobs_due"},
-    "free_jobs": {"Tid Scan", "jobs_claimed"},
+    "free_jobs": {"Tid Scan", "jobs_claimed", "jobs_pkey"},
     "unclaimed": {"jobs_unclaimed"},
 }
 
