@@ -115,9 +115,9 @@ class Client:
                 return found
 
     def cancel(self, job_id: int | str) -> dict[str, Any]:
-        """Cancel one job; the job, cancelled. It may have been so before: an earlier try's answer may have been lost.
+        """Cancel one job; the job, also if it was cancelled before (an answer may have been lost).
 
-        Raises ClientError: status 404 if it is unknown, 409 if it ended otherwise (`problem["job_status"]` says how).
+        Raises ClientError, status 404 if it is unknown, 409 if it ended otherwise: `problem["job_status"]` says how.
         """
         path = f"/jobs/{quote(str(job_id), safe='')}"
         try:

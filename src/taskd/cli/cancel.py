@@ -15,7 +15,7 @@ NOT_ALL = 1
 
 
 def cancel(
-    ids: Annotated[list[str], typer.Argument(help="The jobs' ids.", metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(help="The jobs' ids.", metavar="ID")],
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
