@@ -26,12 +26,14 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.serve import serving
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
+from taskd.scheduler.herald import Herald
 from taskd.scheduler.leadership import Leadership
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.reofferer import Reofferer
 from taskd.scheduler.role import Doorbell, SchedulerRole
 from taskd.seams import Coordinator, Member, Transport
 from taskd.settings import Settings
+from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.intake import PostgresIntake
@@ -76,10 +78,12 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
         role, intake, overview = _assemble_scheduler(settings, name, stack, transport, coordinator, postgres, redis)
+        lanes = _Lanes(settings, stack, name)
         api = build_api(
             intake=intake,
+            cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
             overview=overview,
-            terms=PostgresTerms(_Lanes(settings, stack, name).one("terms")),
+            terms=PostgresTerms(lanes.one("terms")),
             coordinator=coordinator,
             standing=role,
             settings=settings.http,

@@ -51,3 +51,15 @@ async def flaky(ctx: Context, failures: int) -> int:
 async def die(ctx: Context) -> None:
     """Take the executor down."""
     os._exit(3)
+
+
+@app.task
+async def linger(ctx: Context, seconds: float) -> None:
+    """Sleep, and tell when it is stopped."""
+    mark(ctx, "start")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        mark(ctx, "stopped")
+        raise
+    mark(ctx, "end")

@@ -10,6 +10,7 @@ from taskd.api import build
 from taskd.runtime.serve import Address, serving
 from taskd.seams import Coordinator
 from taskd.settings import Http
+from taskd.store.cancels import PostgresCancels
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
 from taskd.store.overview import PostgresOverview
@@ -24,12 +25,14 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        single, bulk, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in ("single", "bulk", "terms"))
+        duties = ("single", "bulk", "cancel", "terms")
+        single, bulk, cancel, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, terms, reads):
+        for lane in (single, bulk, cancel, terms, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
+            cancels=PostgresCancels(cancel, stopped=lambda _: None),
             overview=PostgresOverview(reads),
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),

@@ -14,6 +14,7 @@ from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
 from taskd.domain.retry import decide
 from taskd.seams import Settlement
+from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.intake import PostgresIntake
@@ -49,6 +50,8 @@ class Storage:
         self.terms = PostgresTerms(lane(LOCK_PATIENCE))
         self.due = PostgresDueJobs(lane(ONE_PLAN, leader_name(self.holder)))
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
+        self.stopped: list[int] = []
+        self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.sessions = PostgresSessions(lane(ONE_PLAN))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)

@@ -79,6 +79,22 @@ def test_a_submit_that_may_have_been_taken_is_not_repeated() -> None:
         assert len(asked) == 1
 
 
+def test_a_cancel_whose_answer_was_lost_is_repeated_and_finds_the_job_cancelled() -> None:
+    late = answer("409 Conflict", {"detail": "job 5 is cancelled: it is too late", "job_status": "cancelled"})
+    job = answer("200 OK", {"id": 5, "status": "cancelled"})
+    with listening(None, late, job) as (url, asked), Client(url) as client:
+        assert client.cancel(5) == {"id": 5, "status": "cancelled"}
+        starts = [request.split(b" HTTP")[0] for request in asked]
+        assert starts == [b"POST /jobs/5/cancel", b"POST /jobs/5/cancel", b"GET /jobs/5"]
+
+
+def test_a_cancel_that_is_too_late_says_how_the_job_ended() -> None:
+    late = answer("409 Conflict", {"detail": "job 5 is completed: it is too late", "job_status": "completed"})
+    with listening(late) as (url, _), Client(url) as client, pytest.raises(ClientError, match="too late") as told:
+        client.cancel(5)
+    assert (told.value.status, told.value.problem["job_status"]) == (409, "completed")
+
+
 def test_the_next_address_answers_for_one_that_cannot() -> None:
     with ExitStack() as stack:
         tired, _ = stack.enter_context(listening(AWAY))
@@ -132,6 +148,20 @@ async def test_the_executable_submits_and_shows_jobs_and_the_cluster(postgres_ds
         assert (code, out, err) == (1, "", "error: priority: expected `int` <= 100\n")
         code, out, err = await taskd("status", "424242", *server)
         assert (code, out, err) == (1, "", "error: there is no job 424242\n")
+
+
+async def test_the_executable_cancels_jobs_and_tells_which_it_could_not(postgres_dsn: str) -> None:
+    async with api_on(postgres_dsn) as address:
+        server = ("--server", f"http://{address}")
+        ids = [json.loads((await taskd("submit", "1", "--json", *server))[1])["id"] for _ in range(2)]
+        code, out, err = await taskd("cancel", str(ids[0]), "424242", *server)
+        said = f"job {ids[0]} cancelled\njob 424242 not cancelled: there is no job 424242\n"
+        assert (code, out, err) == (1, said, "")
+        code, out, err = await taskd("cancel", *map(str, ids), "--json", *server)
+        assert (code, err) == (0, "")
+        assert json.loads(out) == [{"id": i, "cancelled": True, "status": "cancelled"} for i in ids]
+        _, out, _ = await taskd("status", str(ids[0]), *server)
+        assert f"job {ids[0]} cancelled" in out
 
 
 async def test_ctrl_c_ends_a_wait_with_130_and_no_traceback(postgres_dsn: str) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 
 import httpx
-import psycopg
 import pytest
 
 from taskd.client import Client, ClientError
@@ -138,6 +137,14 @@ async def test_strange_targets_are_no_server_errors(address: Address, target: by
     assert answer[9:10] in (b"2", b"4"), answer
 
 
+async def test_a_job_is_cancelled_once(client: httpx.AsyncClient) -> None:
+    job_id = (await client.post("/jobs", json={"payload": 1})).json()["id"]
+    answers = await asyncio.gather(*(client.post(f"/jobs/{job_id}/cancel") for _ in range(8)))
+    assert sorted(a.status_code for a in answers) == [200] + [409] * 7
+    assert {a.json()["job_status"] for a in answers if a.status_code == 409} == {"cancelled"}
+    assert (await client.get("/metrics")).json()["cancelled_jobs"] == 1
+
+
 async def test_a_submit_without_postgresql_is_a_503_in_time() -> None:
     async with api_on("postgresql://127.0.0.1:1/none") as address, httpx.AsyncClient(timeout=10) as client:
         began = time.monotonic()
@@ -154,23 +161,13 @@ async def test_a_wait_ends_with_the_job_and_with_the_server(postgres_dsn: str) -
             url = f"http://{address}/jobs"
             ids = [(await client.post(url, json={"payload": 1})).json()["id"] for _ in range(2)]
             waits = [asyncio.create_task(client.get(f"{url}/{i}?wait=60")) for i in ids]
-            await finish(postgres_dsn, ids[0])
-            assert (await waits[0]).json()["status"] == "cancelled"
+            cancelled = await client.post(f"{url}/{ids[0]}/cancel")
+            assert cancelled.status_code == 200
+            assert (await waits[0]).json() == cancelled.json()
+            assert cancelled.json()["status"] == "cancelled"
             began = time.monotonic()
         assert (await waits[1]).json()["status"] == "pending"
         assert time.monotonic() - began < 3
-
-
-async def finish(dsn: str, job_id: int) -> None:
-    """Cancel a pending job, as the store would."""
-    columns = "id, task, queue, priority, attempt, failures, crashes, losses, max_retries, backoff, created_at"
-    columns += ", schedule_at, payload"
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(
-            f"WITH gone AS (DELETE FROM taskd.jobs WHERE id = %s RETURNING *) INSERT INTO taskd.finished_jobs"
-            f" ({columns}, status, completed_at) SELECT {columns}, 'cancelled', now() FROM gone",
-            [job_id],
-        )
 
 
 async def test_a_taken_port_is_one_line_with_the_mend() -> None:
@@ -208,5 +205,9 @@ async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn
             with pytest.raises(ClientError, match="no job 999999") as missing:
                 client.job(999_999)
             assert missing.value.status == 404
+            for _ in range(2):  # the answer to the first may have been lost
+                assert client.cancel(job["id"])["status"] == "cancelled"
+            with pytest.raises(ClientError, match="no job 999999"):
+                client.cancel(999_999)
 
     await asyncio.to_thread(talk)

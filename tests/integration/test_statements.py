@@ -28,6 +28,7 @@ PARAMETERS: dict[str, Any] = {
     "attempts": "{1,1,1}",
     "epoch": 1,
     "holder": HOLDER,
+    "source": HOLDER,
     "session": HOLDER,
     "id": 1,
     "worker_id": "w",
@@ -54,11 +55,12 @@ PARAMETERS: dict[str, Any] = {
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
 HOT = {
     "claim": {"Tid Scan", "jobs_pkey"},
+    "cancel": {"jobs_pkey"},
     "settle": {"Tid Scan", "jobs_pkey"},
     "reoffer": {"Tid Scan", "jobs_pkey"},
     "heartbeat": {"jobs_pkey"},
     "dispatch": {"Tid Scan", "jobs_due"},
-    "free_jobs": {"Tid Scan", "jobs_claimed"},
+    "free_jobs": {"Tid Scan", "jobs_claimed", "jobs_pkey"},
     "unclaimed": {"jobs_unclaimed"},
 }
 

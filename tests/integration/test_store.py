@@ -17,6 +17,7 @@ from taskd.domain.errors import NotLeader, Rejected, SessionLost
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.domain.policy import Backoff
+from taskd.seams import Gone
 from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
 
@@ -288,7 +289,7 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
     await store.settle([settled])
     held = [(c.job_id, c.attempt) for c in (kept, settled)] + [(kept.job_id, 7)]
     lost = await store.sessions.heartbeat(session, 30.0, held)
-    assert lost == {(settled.job_id, 1), (kept.job_id, 7)}
+    assert lost == {Gone(settled.job_id, 1, False), Gone(kept.job_id, 7, False)}
 
 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:

@@ -177,6 +177,31 @@ async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
     await wakes.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
 
 
+async def test_news_of_a_cancel_reaches_whoever_listens(connect: Connect) -> None:
+    worker, other = connect(), connect()
+    news = worker.cancellations()
+    assert await anext(news) is None  # some may have been missed before
+    heard = asyncio.ensure_future(anext(news))
+    await other.wake()
+    await other.tell_cancelled([17, 18])
+    async with asyncio.timeout(10):
+        assert await heard == frozenset({17, 18})
+    await news.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
+
+
+async def test_whoever_listens_for_cancels_is_told_that_some_may_have_been_missed(
+    connect: Connect, private_redis: RedisServer
+) -> None:
+    news = connect(url=private_redis.url).cancellations()
+    await anext(news)
+    again = asyncio.ensure_future(anext(news))
+    private_redis.kill()
+    private_redis.start()
+    async with asyncio.timeout(20):
+        assert await again is None
+    await news.aclose()  # type: ignore[attr-defined]  # as above
+
+
 async def test_a_redis_that_is_away_is_one_error_in_time(connect: Connect, private_redis: RedisServer) -> None:
     transport = connect(url=private_redis.url)
     await transport.ping()

@@ -25,13 +25,15 @@ LIMITS = Http(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_jobs=50)
 
 
 class Recorder:
-    """Intake, Overview, Terms, Standing and Coordinator in one: it keeps what it is given and shows what it is told."""
+    """Intake, Cancels, Overview, Terms, Standing and Coordinator in one: it keeps what it gets and shows what it is told."""
 
     def __init__(self) -> None:
         self.specs: list[JobSpec] = []
         self.found: dict[int, Job] = {}
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
+        self.cancels: list[list[int]] = []
+        self.ends_as: JobStatus | None = None  # how a job ends by itself as it is being cancelled
         self.failure: Exception | None = None
         self.duplicate_of: int | None = None
         self.count_reads = 0
@@ -62,6 +64,16 @@ class Recorder:
 
     async def final(self, job_ids: Collection[int]) -> set[int]:
         return {i for i in job_ids if i not in self.found or self.found[i].status.final}
+
+    async def cancel(self, job_ids: Collection[int]) -> set[int]:
+        self._fail()
+        self.cancels.append(sorted(job_ids))
+        if self.ends_as is not None:
+            self.found |= {i: msgspec.structs.replace(self.found[i], status=self.ends_as) for i in job_ids}
+            return set()
+        live = {i for i in job_ids if i in self.found and not self.found[i].status.final}
+        self.found |= {i: msgspec.structs.replace(self.found[i], status=JobStatus.CANCELLED) for i in live}
+        return live
 
     async def counts(self) -> Counts:
         self._fail()
@@ -108,6 +120,7 @@ class Recorder:
     def api(self, settings: Http = LIMITS) -> Api:
         return build(
             intake=self,
+            cancels=self,
             overview=self,
             terms=cast(Terms, self),
             coordinator=cast(Coordinator, self),

@@ -85,7 +85,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("taskd ")
 
 
-@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "migrate"])
+@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "cancel", "migrate"])
 def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert "Example: " in capsys.readouterr().out
@@ -102,6 +102,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["submit", "1", "--metadata", "x"], "KEY=VALUE"),
         (["submit", "@/does/not/exist"], "/does/not/exist"),
         (["submit", "1", "2"], "2"),
+        (["cancel"], "ID"),
         (["--log-level", "LOUD", "migrate"], "LOUD"),
         (["worker", "--concurrency", "0"], "--concurrency"),
     ],
@@ -120,6 +121,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
         (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
         (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
         (["status", "1", "--server", "ftp://x"], "no server address"),
+        (["cancel", "1", "--server", NOBODY], "taskd dev"),
         (["status", "1", "--server", "http://x:99999"], "no server address"),
         (["status", "--server", " , "], "TASKD_SERVER"),
         (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
@@ -158,6 +160,7 @@ class Asked(Client):
         super().__init__(NOBODY)
         self.jobs = []
         self.waits: list[float | None] = []
+        self.cancels: list[int | str] = []
 
     def submit(self, job: Any) -> dict[str, Any]:
         self.jobs.append(dict(job))
@@ -166,6 +169,14 @@ class Asked(Client):
     def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
         self.waits.append(seconds)
         return {"id": job_id, "status": self.final, "result": {"a": 1}}
+
+    def cancel(self, job_id: int | str) -> dict[str, Any]:
+        self.cancels.append(job_id)
+        if job_id == "18":
+            raise ClientError("job 18 is completed: too late", 409, {"job_status": "completed"})
+        if job_id not in ("17", "18"):
+            raise ClientError("there is no such job", 404)
+        return {"id": int(job_id), "status": "cancelled"}
 
 
 @pytest.fixture
@@ -224,6 +235,27 @@ def test_the_exit_code_of_a_wait_tells_the_end(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["status"] == final
     assert captured.err == ""
+
+
+def test_each_job_is_cancelled_once_and_told_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cancel", "17", "17"]) == 0
+    assert asked.cancels == ["17"]
+    assert capsys.readouterr() == ("job 17 cancelled\n", "")
+
+
+def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["cancel", "18", "x", "17", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert json.loads(captured.out) == [
+        {"id": 18, "cancelled": False, "status": "completed", "error": "job 18 is completed: too late"},
+        {"id": "x", "cancelled": False, "error": "there is no such job"},
+        {"id": 17, "cancelled": True, "status": "cancelled"},
+    ]
+    assert run(["cancel", "18", "17"]) == 1
+    assert capsys.readouterr().out == "job 18 not cancelled: job 18 is completed: too late\njob 17 cancelled\n"
 
 
 def test_an_interrupted_wait_ends_quietly_with_130(

@@ -15,7 +15,7 @@ from taskd.api.jobs import Jobs
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.runtime.log import logger
-from taskd.seams import Coordinator, Intake, Overview, Standing, Terms
+from taskd.seams import Cancels, Coordinator, Intake, Overview, Standing, Terms
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -80,6 +80,7 @@ class Api:
                 Route("/jobs", Resource({"GET": jobs.list, "POST": jobs.submit})),
                 Route("/jobs/batch", Resource({"POST": jobs.submit_batch})),
                 Route("/jobs/{id}", Resource({"GET": jobs.show})),
+                Route("/jobs/{id}/cancel", Resource({"POST": jobs.cancel})),
                 Route("/health", Resource({"GET": cluster.health})),
                 Route("/metrics", Resource({"GET": cluster.metrics})),
                 Route("/leader", Resource({"GET": cluster.leader})),
@@ -107,6 +108,7 @@ async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
 def build(
     *,
     intake: Intake,
+    cancels: Cancels,
     overview: Overview,
     terms: Terms,
     coordinator: Coordinator,
@@ -116,6 +118,6 @@ def build(
 ) -> Api:
     """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone."""
     return Api(
-        Jobs(intake, overview, settings),
+        Jobs(intake, cancels, overview, settings),
         Cluster(overview, terms, coordinator, standing, leader_stale),
     )

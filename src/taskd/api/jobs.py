@@ -13,13 +13,13 @@ from taskd.api import render
 from taskd.api.answers import Answer
 from taskd.api.batches import parse_batch
 from taskd.api.call import Call, Disconnected
-from taskd.api.problems import FieldError, invalid, not_found
+from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import NAME_RULE, is_name, parse
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.job import Job, JobFilter, JobSpec, JobStatus, Submitted
-from taskd.seams import Intake, Overview
+from taskd.seams import Cancels, Intake, Overview
 from taskd.settings import Http
 
 MAX_ID = 2**63 - 1
@@ -30,10 +30,11 @@ ENVELOPE = 128 * 1024
 
 
 class Jobs:
-    """Submits, reads and lists jobs."""
+    """Submits, reads, lists and cancels jobs."""
 
-    def __init__(self, intake: Intake, overview: Overview, settings: Http) -> None:
+    def __init__(self, intake: Intake, cancels: Cancels, overview: Overview, settings: Http) -> None:
         self._intake = intake
+        self._cancels = cancels
         self._overview = overview
         self._settings = settings
         self.waiter = FinalWaiter(overview)
@@ -82,6 +83,19 @@ class Jobs:
                 if gone.done():
                     raise Disconnected
             found = await self._find(job_id)
+        return Answer(200, render.job(found))
+
+    async def cancel(self, call: Call) -> Answer:
+        """POST /jobs/{id}/cancel: 200 with the job; 409 with its status if it was final already."""
+        job_id = _job_id(call.segment("id"))
+        call.query()
+        found = await self._find(job_id)
+        if found.status.final:
+            raise too_late(job_id, found.status)
+        cancelled = await self._cancels.cancel([job_id])
+        found = await self._find(job_id)
+        if job_id not in cancelled:  # it ended in between
+            raise too_late(job_id, found.status)
         return Answer(200, render.job(found))
 
     async def _find(self, job_id: int) -> Job:

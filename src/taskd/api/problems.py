@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import msgspec
 
 from taskd.api.answers import Answer, Header
+from taskd.domain.job import JobStatus
 
 #: A message that quotes what the client sent is cut here, so that an answer never grows with its request.
 MAX_MESSAGE = 300
@@ -22,7 +23,8 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class Problem(Exception):
-    """An answer that is an error. `outcome_unknown` tells a client that its write may have happened all the same."""
+    """An answer that is an error. `outcome_unknown` tells a client that its write may have happened all the same;
+    `more` are further members of the document."""
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Problem(Exception):
         errors: Sequence[FieldError] = (),
         headers: Sequence[Header] = (),
         outcome_unknown: bool = False,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -39,6 +42,7 @@ class Problem(Exception):
         self.errors = errors
         self.headers = headers
         self.outcome_unknown = outcome_unknown
+        self.more = more or {}
 
     def answer(self) -> Answer:
         """The problem document."""
@@ -51,6 +55,7 @@ class Problem(Exception):
             document["errors"] = [FieldError(_printable(e.field), _printable(e.message)) for e in self.errors]
         if self.outcome_unknown:
             document["outcome_unknown"] = True
+        document |= self.more
         body = msgspec.json.encode(document)
         return Answer(self.status.value, body, tuple(self.headers), content_type=b"application/problem+json")
 
@@ -81,6 +86,12 @@ def too_large(detail: str) -> Problem:
 def not_found(detail: str) -> Problem:
     """404."""
     return Problem(HTTPStatus.NOT_FOUND, detail)
+
+
+def too_late(job_id: int, status: JobStatus) -> Problem:
+    """409: the job is final. Its status is `job_status`, since `status` is the answer's own."""
+    detail = f"job {job_id} is {status}: it is too late to cancel it"
+    return Problem(HTTPStatus.CONFLICT, detail, more={"job_status": status.value})
 
 
 def unavailable(detail: str, *, outcome_unknown: bool = False) -> Problem:

@@ -15,6 +15,7 @@ import typer
 
 import taskd
 from taskd.cli import options
+from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.migrate import migrate
 from taskd.cli.scheduler import scheduler
@@ -87,6 +88,7 @@ app.command()(scheduler)
 app.command()(worker)
 app.command(cls=SubmitCommand)(submit)
 app.command()(status)
+app.command()(cancel)
 app.command()(migrate)
 
 

@@ -9,16 +9,31 @@ from __future__ import annotations
 
 from taskd.domain.health import Health
 from taskd.seams.coordinator import Campaign, Coordinator, Leader, Lock, Member, MemberKind, Standing
-from taskd.seams.store import Claims, DueBatch, DueJobs, Intake, Overview, Reaped, Sessions, Settlement, Terms, Upkeep
+from taskd.seams.store import (
+    Cancels,
+    Claims,
+    DueBatch,
+    DueJobs,
+    Gone,
+    Intake,
+    Overview,
+    Reaped,
+    Sessions,
+    Settlement,
+    Terms,
+    Upkeep,
+)
 from taskd.seams.tasks import Invocation, Order, Tasks
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
     "Campaign",
+    "Cancels",
     "Claims",
     "Coordinator",
     "DueBatch",
     "DueJobs",
+    "Gone",
     "Health",
     "Intake",
     "Invocation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -28,6 +28,17 @@ class Intake(Protocol):
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
         """Store all of `specs` durably, or none; the answers are in the order of the specs."""
+        ...
+
+
+class Cancels(Protocol):
+    """For the API: jobs that nobody wants any more."""
+
+    async def cancel(self, job_ids: Collection[int]) -> set[int]:
+        """pending, queued or running -> cancelled, durably; the ids of the jobs that were.
+
+        The others are final by then, or unknown. The holder of a running one is fenced off at once.
+        """
         ...
 
 
@@ -155,8 +166,12 @@ class Claims(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own.
 
-        What is missing from the answer was fenced off: the claim had been lost before.
+        What is missing from the answer was fenced off: the job was cancelled, or the claim had been lost before.
         """
+        ...
+
+    async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of the (job_id, attempt) pairs whose job was cancelled while they ran."""
         ...
 
 
@@ -166,6 +181,14 @@ class Settlement(msgspec.Struct, frozen=True):
     claim: Claim
     outcome: Outcome
     verdict: Verdict
+
+
+class Gone(NamedTuple):
+    """A claim that no longer holds: its job was `cancelled` while it ran, or the claim was lost (or settled a moment ago)."""
+
+    job_id: int
+    attempt: int
+    cancelled: bool
 
 
 class Sessions(Protocol):
@@ -179,7 +202,7 @@ class Sessions(Protocol):
         """The session that holds this worker id and its lease's remaining seconds; None if the id is free."""
         ...
 
-    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[Gone]:
         """Extend the lease; those of the given (job_id, attempt) claims that are no longer this session's.
 
         Raises SessionLost if the session is dead.

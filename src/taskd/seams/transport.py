@@ -49,6 +49,17 @@ class Transport(Protocol):
         """One item per wake (and one after every reconnect, since wakes may have been missed). Never ends, never raises."""
         ...
 
+    async def tell_cancelled(self, job_ids: Collection[int]) -> None:
+        """Tell whoever runs these jobs that they were cancelled, so that it looks at PostgreSQL at once. Best effort."""
+        ...
+
+    def cancellations(self) -> AsyncIterator[frozenset[int] | None]:
+        """Ids of jobs that were cancelled as they ran; None after every (re)connect, since some may have been missed.
+
+        Never ends, never raises.
+        """
+        ...
+
     async def publish_view(self, view: LeaderView, ttl: float) -> None:
         """Tell workers what the leader sees, for `ttl` seconds; a view of a later epoch stays."""
         ...

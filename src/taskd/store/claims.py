@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ from taskd.store.statements import statement
 
 CLAIM = statement("claim")
 SETTLE = statement("settle")
+CANCELLED = statement("cancelled")
 
 
 class PostgresClaims:
@@ -53,6 +54,15 @@ class PostgresClaims:
         ordered = sorted(settlements, key=lambda s: s.claim.job_id)
         document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
         rows = await self._settling.fetch(SETTLE, {"settlements": document})
+        return {(job_id, attempt) for job_id, attempt in rows}
+
+    async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of the (job_id, attempt) pairs whose job was cancelled while they ran."""
+        parameters = {
+            "ids": int_array(job_id for job_id, _ in attempts),
+            "attempts": int_array(attempt for _, attempt in attempts),
+        }
+        rows = await self._settling.fetch(CANCELLED, parameters)
         return {(job_id, attempt) for job_id, attempt in rows}
 
 

@@ -23,7 +23,7 @@ from taskd.domain.errors import Rejected, SchemaMismatch, StoreUnavailable
 Row = tuple[Any, ...]
 
 #: Leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
-ONE_PLAN = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+ONE_PLAN = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off -c enable_bitmapscan=off"
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 

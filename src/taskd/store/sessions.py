@@ -10,6 +10,7 @@ import msgspec
 
 from taskd.domain.claim import Host, Session
 from taskd.domain.errors import SessionLost
+from taskd.seams import Gone
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
@@ -42,7 +43,7 @@ class PostgresSessions:
         rows = await self._lane.fetch(HOLDER, {"worker_id": worker_id})
         return (session_from(rows[0][:5]), rows[0][5]) if rows else None
 
-    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[Gone]:
         """Extend the lease; those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost."""
         parameters = {
             "session": session.id,
@@ -53,7 +54,7 @@ class PostgresSessions:
         rows = await self._lane.fetch(HEARTBEAT, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return {(job_id, attempt) for _, job_id, attempt in rows if job_id is not None}
+        return {Gone(*row[1:]) for row in rows if row[1] is not None}
 
     async def end(self, session_id: UUID) -> bool:
         """End a session that is over; False if it already was. The leader frees what jobs it still has."""

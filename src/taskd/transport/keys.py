@@ -5,6 +5,7 @@
     PREFIX:leader           string    LeaderView as JSON, with a time to live
     PREFIX:probe            string    written now and then to see whether writes are taken
     PREFIX:wake             channel   "there may be work to dispatch"
+    PREFIX:cancel           channel   ids of jobs that were cancelled while they ran, separated by commas
 
 The braces are a hash tag: all bands of one queue share a slot of a Redis Cluster.
 """
@@ -25,6 +26,7 @@ class Keys:
         self.view = f"{prefix}:leader"
         self.probe = f"{prefix}:probe"
         self.wake = f"{prefix}:wake"
+        self.cancel = f"{prefix}:cancel"
 
     def stream(self, queue: str, band: Band) -> str:
         """The stream of one queue and band."""

@@ -19,7 +19,7 @@ from taskd.seams import LeaderView
 from taskd.settings import Redis as RedisSettings
 from taskd.transport.connection import connect, translated
 from taskd.transport.keys import Keys
-from taskd.transport.wire import decode, encode
+from taskd.transport.wire import decode, decode_ids, encode, encode_ids
 
 T = TypeVar("T")
 
@@ -107,19 +107,35 @@ class RedisTransport:
 
     async def wakes(self) -> AsyncIterator[None]:
         """One item per wake, and one after every reconnect, since wakes may have been missed. Never ends, never raises."""
+        async for _ in self._messages(self._keys.wake):
+            yield None
+
+    async def tell_cancelled(self, job_ids: Collection[int]) -> None:
+        """Tell whoever runs these jobs to look at PostgreSQL. Best effort."""
+        async with translated("cancel"):
+            await self._client.publish(self._keys.cancel, encode_ids(job_ids))
+
+    async def cancellations(self) -> AsyncIterator[frozenset[int] | None]:
+        """Ids of jobs that were cancelled as they ran; None after every (re)connect. Never ends, never raises."""
+        async for text in self._messages(self._keys.cancel):
+            yield decode_ids(text) if text is not None else None
+
+    async def _messages(self, channel: str) -> AsyncIterator[str | None]:
+        """What is published on a channel; None after every (re)connect, since messages may have been missed."""
         pause = 0.1
         while True:
             listener = self._client.pubsub(ignore_subscribe_messages=True)
             try:
                 async with translated("subscribe"):
-                    await listener.subscribe(self._keys.wake)
+                    await listener.subscribe(channel)
                     pause = 0.1
                     yield None
                     while True:
-                        if await listener.get_message(timeout=30.0) is not None:
-                            yield None
+                        message = await listener.get_message(timeout=30.0)
+                        if message is not None:
+                            yield str(message["data"])
             except TransportUnavailable:
-                # Whoever dispatches meets the same outage and tells of it; here it only has to end.
+                # Whoever else uses Redis meets the same outage and tells of it; here it only has to end.
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
             finally:

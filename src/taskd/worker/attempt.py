@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
@@ -111,8 +111,14 @@ class Attempts:
 
     async def _settle(self, batch: Sequence[tuple[Settlement, float]]) -> None:
         settled, unknown = await self._record([settlement for settlement, _ in batch])
+        refused = {_key(settlement.claim) for settlement, _ in batch} - settled
+        cancelled = await self._cancelled(refused) if refused else set()
         for settlement, seconds in batch:
-            self._tell(settlement, seconds, ours=_key(settlement.claim) in settled, unknown=unknown)
+            key = _key(settlement.claim)
+            if key in cancelled:
+                self._tell_cancelled(settlement.claim, seconds)
+            else:
+                self._tell(settlement, seconds, ours=key in settled, unknown=unknown)
         if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
             try:
                 await self._transport.wake()
@@ -131,6 +137,15 @@ class Attempts:
             except Rejected as error:
                 return await self._isolate(settlements, error), unknown
 
+    async def _cancelled(self, refused: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those that were refused because their job was cancelled. A statement of its own, for the cancel may have committed
+        while the settle waited for it, and so be newer than what the settle saw."""
+        while True:
+            try:
+                return await self._claims.cancelled(refused)
+            except StoreUnavailable:
+                await asyncio.sleep(OUTAGE)
+
     async def _isolate(self, settlements: Sequence[Settlement], error: Rejected) -> set[tuple[int, int]]:
         """PostgreSQL refuses one of these results: halve the batch until it stands alone, and fail that one."""
         if len(settlements) > 1:
@@ -147,14 +162,7 @@ class Attempts:
         """The canonical line of an attempt."""
         claim, outcome = settlement.claim, settlement.outcome
         name = str(outcome.__struct_config__.tag)
-        line = {
-            "job": claim.job_id,
-            "attempt": claim.attempt,
-            "task": claim.task,
-            "queue": claim.queue,
-            "outcome": name,
-            "run_seconds": round(seconds, 4),
-        }
+        line = _line(claim, name, seconds)
         if not ours and not unknown:
             self.tallies["fenced"] += 1
             logger().warning("attempt fenced off: the claim had been lost", **line)
@@ -165,6 +173,11 @@ class Attempts:
         else:
             again = isinstance(settlement.verdict, Again)
             logger().warning("attempt ended", **line, again=again, error=getattr(outcome, "error", None))
+
+    def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
+        """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
+        self.tallies["cancelled"] += 1
+        logger().info("attempt ended", **_line(claim, "cancelled", seconds))
 
     def _order(self, claim: Claim) -> Order:
         return Order(
@@ -183,6 +196,17 @@ class Attempts:
             worker_id=self._worker_id,
             suspect=claim.record.crashes > 0,
         )
+
+
+def _line(claim: Claim, outcome: str, seconds: float) -> dict[str, object]:
+    return {
+        "job": claim.job_id,
+        "attempt": claim.attempt,
+        "task": claim.task,
+        "queue": claim.queue,
+        "outcome": outcome,
+        "run_seconds": round(seconds, 4),
+    }
 
 
 def _key(claim: Claim) -> tuple[int, int]:

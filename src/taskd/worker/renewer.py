@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from taskd.domain.claim import Session
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
@@ -25,7 +26,8 @@ BENEFIT = 4.0
 
 
 class Renewer:
-    """1. Heartbeat. 2. Stop what was cancelled or lost. 3. Without an answer: ask what the leader sees. 4. Stop all in time.
+    """1. Heartbeat, at once when one of our jobs may have been cancelled. 2. Stop what was cancelled or lost. 3. Without an
+    answer: ask what the leader sees. 4. Stop all in time.
 
     The lease counts from before the heartbeat was sent. The guard process holds the same deadline, in case this one is frozen.
     """
@@ -48,6 +50,7 @@ class Renewer:
         self._every = settings.heartbeat
         self._postgres = postgres
         self._until = 0.0
+        self._hurry = asyncio.Event()
         self.allowed = asyncio.Event()
 
     def opened(self, sent: float) -> None:
@@ -57,13 +60,22 @@ class Renewer:
     async def run(self, session: Session) -> None:
         """Renew until cancelled. Raises SessionLost, after the tasks were stopped, when the session is dead."""
         while True:
-            await asyncio.sleep(self._every if self._postgres.health.ok else OUTAGE)
+            await self._rest()
             try:
                 await self._renew(session)
                 self._postgres.up()
             except StoreUnavailable as error:
                 self._postgres.down(error)
                 self.allowed.clear()
+
+    async def listen(self) -> None:
+        """Hear from Redis which jobs were cancelled, and hurry if one of them runs here. Until cancelled.
+
+        What Redis says stops nothing: the heartbeat does, by what PostgreSQL says, and it comes without Redis as well.
+        """
+        async for job_ids in self._transport.cancellations():
+            if job_ids is None or any(job_id in job_ids for job_id, _ in self._attempts.running):
+                self._hurry.set()
 
     async def endure(self) -> None:
         """While PostgreSQL is away: outlive the lease if nobody can reap us, else stop in time. Until cancelled.
@@ -77,11 +89,28 @@ class Renewer:
 
     async def _renew(self, session: Session) -> None:
         sent = lease_clock()
-        lost = await self._sessions.heartbeat(session, self._ttl, self._attempts.running)
+        gone = await self._sessions.heartbeat(session, self._ttl, self._attempts.running)
         self._extend(sent + self._ttl)
-        for job_id, attempt in lost:
-            logger().warning("stopping an attempt whose claim is gone", job=job_id, attempt=attempt)
-            self._executors.stop(job_id, attempt, Released("the claim is gone: cancelled, or given to another worker"))
+        running = set(self._attempts.running)
+        for job_id, attempt, cancelled in gone:
+            if (job_id, attempt) not in running:
+                continue  # it ended and was settled as we asked
+            if cancelled:
+                logger().info("stopping an attempt: its job was cancelled", job=job_id, attempt=attempt)
+                self._executors.stop(job_id, attempt, Released("the job was cancelled"))
+            else:
+                logger().warning("stopping an attempt whose claim is gone", job=job_id, attempt=attempt)
+                self._executors.stop(job_id, attempt, Released("the claim was lost"))
+
+    async def _rest(self) -> None:
+        """Wait until the next heartbeat is due; while PostgreSQL is away nothing makes it come sooner."""
+        if not self._postgres.health.ok:
+            await asyncio.sleep(OUTAGE)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._every):
+                await self._hurry.wait()
+        self._hurry.clear()
 
     async def _look(self) -> None:
         if await self._nobody_can_reap():

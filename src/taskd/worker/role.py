@@ -79,6 +79,7 @@ class WorkerRole:
             "completed": float(tallies["completed"]),
             "failed": float(tallies["failed"] + tallies["timed_out"] + tallies["crashed"]),
             "released": float(tallies["released"]),
+            "cancelled": float(tallies["cancelled"]),
             "fenced": float(tallies["fenced"]),
             "executor_restarts": float(self._executors.restarts),
         }
@@ -171,6 +172,7 @@ class WorkerRole:
                 renewing = [
                     duties.create_task(self._renewer.run(session)),
                     duties.create_task(self._renewer.endure()),
+                    duties.create_task(self._renewer.listen()),
                 ]
                 fetching = duties.create_task(self._fetcher.run(session, stop, self._renewer.allowed))
                 await stop.wait()

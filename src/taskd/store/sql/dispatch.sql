@@ -25,8 +25,9 @@ WITH RECURSIVE term AS MATERIALIZED (
         ORDER BY j.schedule_at, j.id LIMIT l.credit) h
 ), best AS MATERIALIZED (
     SELECT tid, place FROM (
-        SELECT tid, credit, row_number() OVER (PARTITION BY queue ORDER BY effective DESC, schedule_at, id) AS place FROM heads) r
+        SELECT tid, id, credit, row_number() OVER (PARTITION BY queue ORDER BY effective DESC, schedule_at, id) AS place FROM heads) r
     WHERE place <= credit
+    ORDER BY id  -- the order in which everybody locks several jobs
 ), moved AS (
     UPDATE taskd.jobs j SET status = 'queued', queued_at = clock_timestamp(), dispatch_seq = j.dispatch_seq + 1
     FROM best WHERE j.ctid = best.tid AND j.status || '' = 'pending' AND EXISTS (SELECT FROM term)

@@ -3,10 +3,17 @@
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), orphans AS MATERIALIZED (
-    SELECT o.tid, o.losses + 1 >= %(loss_limit)s AS hopeless FROM taskd.sessions s
+    SELECT o.tid, o.losses + 1 >= %(loss_limit)s AS hopeless
+    FROM (
+        SELECT s.id AS session, r.id FROM taskd.sessions s
+        CROSS JOIN LATERAL (
+            SELECT j.id FROM taskd.jobs j WHERE j.session_id = s.id AND j.status = 'running' OFFSET 0) r
+        WHERE s.ended_at IS NOT NULL
+        ORDER BY r.id  -- the order in which everybody locks several jobs
+        LIMIT %(limit)s) u
     CROSS JOIN LATERAL (
-        SELECT j.ctid AS tid, j.losses FROM taskd.jobs j WHERE j.session_id = s.id AND j.status = 'running' FOR UPDATE) o
-    WHERE s.ended_at IS NOT NULL LIMIT %(limit)s
+        SELECT j.ctid AS tid, j.losses FROM taskd.jobs j
+        WHERE j.id = u.id AND j.session_id = u.session AND j.status || '' = 'running' FOR UPDATE) o
 ), gone AS (
     DELETE FROM taskd.jobs j USING orphans o WHERE j.ctid = o.tid AND o.hopeless AND EXISTS (SELECT FROM term) RETURNING j.*
 ), kept AS (

@@ -1,13 +1,15 @@
--- Extends a session's lease unless it is dead, and finds those of its claims that it has lost.
+-- Extends a session's lease unless it is dead, and finds those of its claims that are gone: lost, or cancelled.
 WITH alive AS (
     UPDATE taskd.sessions SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8)
     WHERE id = %(session)s AND ended_at IS NULL
     RETURNING id
 )
-SELECT (SELECT count(*) FROM alive), lost.id, lost.attempt
+SELECT (SELECT count(*) FROM alive), gone.id, gone.attempt, EXISTS (
+    SELECT FROM taskd.finished_jobs f
+    WHERE f.id = gone.id AND f.attempt = gone.attempt AND f.outcome = 'cancelled' OFFSET 0)
 FROM (VALUES (1)) AS always (one) LEFT JOIN (
     SELECT u.id, u.attempt FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS u (id, attempt)
     WHERE NOT EXISTS (
         SELECT FROM taskd.jobs j
         WHERE j.id = u.id AND j.attempt = u.attempt AND j.session_id = %(session)s AND j.status || '' = 'running'
-        OFFSET 0)) lost ON true
+        OFFSET 0)) gone ON true
