@@ -10,7 +10,7 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from taskd.domain.claim import Claim, Session, Term
-from taskd.domain.outcome import Failed, Released
+from taskd.domain.outcome import Failed, Outcome, Released
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import Verdict, decide
 from taskd.seams import Settlement
@@ -100,7 +100,7 @@ async def test_one_settling_with_ends_retries_and_releases_leaves_one_event_for_
 ) -> None:
     jobs = await store.submit(*(spec(max_retries=n % 4, retry_backoff=AGAIN) for n in range(40)))
     claims = list((await start(store, term, await store.work())).values())
-    outcomes = [DONE, Failed("no"), Released("shutdown"), Failed("never", permanent=True)]
+    outcomes: list[Outcome] = [DONE, Failed("no"), Released("shutdown"), Failed("never", permanent=True)]
     chosen = {c.job_id: outcomes[c.job_id % 4] for c in claims}
     settlements = [Settlement(c, chosen[c.job_id], decide(chosen[c.job_id], c.policy, c.record)) for c in claims]
     await store.claims.settle(settlements)
