@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from taskd.domain.retry import CRASH_LIMIT, LOSS_LIMIT
+from taskd.torture.checker.leaders import CLAIM, LEADER
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.sessions import wrongly_ended
 from taskd.torture.history import Event, History, JobRow, Sign
 
-LEADER = "taskd:leader:"
-CLAIM = ("queued", "running")
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
 #: The trace is written by another clock than the events (the time since boot), which a slewed Unix clock drifts from.
@@ -70,7 +69,7 @@ def _check_closer(history: History, ledger: Ledger, claim: Event, end: Event, wr
 
 def _check_runs(history: History, ledger: Ledger) -> None:
     traced = {history.row_of[job].task for job in history.signs_of if job in history.row_of}
-    for job_id, events in history.events_of.items():
+    for events in history.events_of.values():
         # A task that never writes to the trace is not one of ours.
         if events[0].task in traced and events[-1].to_status == "completed":
             _check_completed(history, ledger, events)

@@ -67,8 +67,8 @@ def _check_quiet(history: History, ledger: Ledger) -> None:
     now = max((e.at for e in history.events), default=0.0)
     for row in history.jobs:
         ledger.look("I14")
-        due = row.status in FINAL or row.schedule_at <= now or row.status != "pending"
-        ledger.demand("I14", row.id, row.status in FINAL or not due, f"all is quiet, and it is {row.status}")
+        delayed = row.status == "pending" and row.schedule_at > now
+        ledger.demand("I14", row.id, row.status in FINAL or delayed, f"all is quiet, and it is {row.status}")
     left = history.meta.redis
     if left is not None:
         message = f"all is quiet, and Redis has {left.entries} entries and {left.pending} pending"

@@ -28,6 +28,7 @@ def check(history: History, ledger: Ledger) -> None:
     reigns = reigns_of(history)
     _check_epochs(history, ledger)
     starts = [reign.since for reign in reigns]
+    _check_reapings(history, ledger, reigns, starts)
     for events in history.events_of.values():
         for event in events:
             if event.by.startswith(LEADER):
@@ -35,6 +36,22 @@ def check(history: History, ledger: Ledger) -> None:
             elif event.move in (DISPATCH, REOFFER):
                 ledger.blame("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
         _check_dispatches(ledger, events)
+
+
+def _check_reapings(history: History, ledger: Ledger, reigns: list[Reign], starts: list[float]) -> None:
+    for event in history.sessions:
+        if event.what == "end" and event.by.startswith(LEADER):
+            ledger.look("I7")
+            holder = event.by.removeprefix(LEADER)
+            message = f"the session of {event.worker_id} was ended by {holder} outside its terms, at {event.at:.6f}"
+            ledger.demand("I7", None, _reign(holder, event.at, reigns, starts) is not None, message)
+
+
+def _reign(holder: str, at: float, reigns: list[Reign], starts: list[float]) -> Reign | None:
+    """The holder's reign at that time, if it had one."""
+    index = bisect_right(starts, at) - 1
+    reign = reigns[index] if index >= 0 else None
+    return reign if reign and reign.holder == holder and at <= reign.until else None
 
 
 def reigns_of(history: History) -> list[Reign]:
@@ -64,9 +81,8 @@ def _check_writer(ledger: Ledger, event: Event, reigns: list[Reign], starts: lis
     ledger.look("I7")
     holder = event.by.removeprefix(LEADER)
     what = f"{event.from_status} -> {event.to_status} by {holder}"
-    index = bisect_right(starts, event.at) - 1
-    reign = reigns[index] if index >= 0 else None
-    if reign is None or reign.holder != holder or event.at > reign.until:
+    reign = _reign(holder, event.at, reigns, starts)
+    if reign is None:
         ledger.blame("I7", event.job_id, f"{what} was written outside its terms, at {event.at:.6f}")
     elif event.committed is not None and event.committed > reign.until + COMMITS:
         late = event.committed - reign.until

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from taskd.domain.band import Band, band_of
 from taskd.torture.checker.disturbance import POSTGRES, Window, windows
+from taskd.torture.checker.leaders import DISPATCH
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import Event, History
 
-DISPATCH = ("pending", "queued")
 #: A commit is seen by others a little after its time; a job counts as eligible only this long after.
 SEEN_AFTER = 1.0
 #: A server that stood still may do things out of their recorded order for this long after it goes on.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from taskd.torture.checker.disturbance import POSTGRES, windows
-from taskd.torture.checker.leaders import reigns_of
+from taskd.torture.checker.disturbance import POSTGRES, Window, windows
+from taskd.torture.checker.leaders import LEADER, reigns_of
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import Event, Fault, History, SessionEvent
 
-LEADER = "taskd:leader:"
+#: What takes PostgreSQL down together with everybody's connections.
+KILLS = frozenset({"SIGKILL", "SIGQUIT", "SIGINT", "stop", "kill"})
 #: Leases are waited for by a process's own clock, which may run a little apart from PostgreSQL's.
 CLOCKS = 0.1
 #: An outage this long is noticed by every leader, which then waits a whole lease before it reaps.
@@ -63,17 +64,19 @@ def _patience(history: History) -> list[tuple[float, float, str]]:
     """The times in which no leader may end a session: one lease after each takeover and each outage of PostgreSQL."""
     lease = history.meta.session_ttl
     found = [(r.since, r.since + lease - CLOCKS, f"the takeover of epoch {r.epoch}") for r in reigns_of(history)]
-    for outage in windows(history, POSTGRES):
-        killed = any(f.at == outage.start and f.target == POSTGRES and f.what in KILLS for f in history.faults)
-        back = any(
-            f.at == outage.end and f.target == POSTGRES and f.what in ("restart", "start") for f in history.faults
-        )
-        if killed and back and outage.end - outage.start >= NOTICED:
-            found.append((outage.end - WRITTEN, outage.end - WRITTEN + lease, "an outage of PostgreSQL"))
+    for outage in _outages(history):
+        since = outage.end - WRITTEN
+        found.append((since, since + lease, "an outage of PostgreSQL"))
     return found
 
 
-KILLS = frozenset({"SIGKILL", "SIGQUIT", "SIGINT", "stop", "kill"})
+def _outages(history: History) -> list[Window]:
+    """The times when PostgreSQL was down for so long that every leader noticed."""
+    own = [f for f in history.faults if f.target == POSTGRES]
+    kills = {f.at for f in own if f.what in KILLS}
+    starts = {f.until for f in own} | {f.at for f in own if f.what in ("restart", "start")}
+    downs = [w for w in windows(history, POSTGRES) if w.start in kills and w.end in starts]
+    return [w for w in downs if w.end - w.start >= NOTICED]
 
 
 def _check_revival(ledger: Ledger, session: str, events: list[SessionEvent]) -> None:
