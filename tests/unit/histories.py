@@ -117,7 +117,12 @@ class Story:
 
     def claim(self, at: float, job: int, *, session: str = "s1", worker: str = "w1", **fields: Any) -> None:
         last = next(e for e in reversed(self.events) if e.job_id == job)
-        values = {"attempt": last.attempt + 1, "session_id": session, "worker_id": worker, "by": f"taskd:claim:{worker}"}
+        values = {
+            "attempt": last.attempt + 1,
+            "session_id": session,
+            "worker_id": worker,
+            "by": f"taskd:claim:{worker}",
+        }
         self.move(at, job, "running", **(values | fields))
 
     def run(self, since: float, until: float, job: int, attempt: int = 1, *, ends: bool = True) -> None:
@@ -148,6 +153,7 @@ class Story:
         """Each job as its last event has it."""
         last = {e.job_id: e for e in self.events}
         made = {e.job_id: e.at for e in reversed(self.events)}
+        defaults: dict[str, Any] = {"max_retries": 3, "backoff": STEADY}
         return [
             JobRow(
                 id=e.job_id,
@@ -162,7 +168,7 @@ class Story:
                 dedupe_key=e.dedupe_key,
                 schedule_at=e.schedule_at,
                 created_at=made[e.job_id],
-                **({"max_retries": 3, "backoff": STEADY} | self.limits.get(e.job_id, {})),
+                **(defaults | self.limits.get(e.job_id, {})),
             )
             for e in last.values()
         ]

@@ -95,7 +95,7 @@ def _check_dispatches(ledger: Ledger, events: list[Event]) -> None:
     dispatched, schedule_at = 0, events[0].schedule_at
     cancelled = False
     for event in events:
-        if event.move == DISPATCH:
+        if event.to_status == "queued":
             _check_dispatch(ledger, event, schedule_at, dispatched, cancelled=cancelled)
             dispatched = event.dispatch_seq or 0
         elif event.move == CLAIM:
