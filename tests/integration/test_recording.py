@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
+from taskd.dev.servers import PostgresServer
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import decide
@@ -100,3 +101,19 @@ async def test_results_with_line_breaks_stay_on_one_line(store: Storage, tmp_pat
     dump(store, tmp_path)
     (line,) = (tmp_path / "jobs.ndjson").read_text().splitlines()
     assert msgspec.json.decode(line)["result"] == {"a": "b\nc"}
+
+
+async def test_commit_times_are_recorded_where_the_server_keeps_them(
+    private_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    with psycopg.connect(private_postgres.dsn, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    private_postgres.stop()
+    private_postgres.start()
+    apply_audit(private_postgres.dsn)
+    store = Storage(private_postgres.dsn)
+    await live(store)
+    await store.close()
+    history = dump(store, tmp_path)
+    assert all(e.committed is not None and e.statement_at <= e.at <= e.committed for e in history.events)
+    assert check(history) == []
