@@ -99,6 +99,16 @@ def test_i6_a_completion_that_came_before_the_end(story: Story) -> None:
     assert story.broken() == {("I6", 1)}
 
 
+def test_i6_a_completion_of_another_attempt_than_the_last(story: Story) -> None:
+    story.end(6.0, "s2", "w2")
+    story.run(0.3, 0.4, 1)
+    story.move(6.1, 1, "pending", by="taskd:leader:L1", losses=1)
+    story.dispatch(6.2, 1)
+    story.claim(6.3, 1)
+    story.settle(6.6, 1, attempt=1)
+    assert ("I6", 1) in story.broken()
+
+
 def test_i6_a_late_result_of_an_attempt_that_was_lost(story: Story) -> None:
     """Settling by status alone: the first attempt's result closes the second one."""
     story.run(0.3, 0.4, 1)
