@@ -182,6 +182,8 @@ async def test_migrate_says_what_it_applied(postgres_dsn: str, monkeypatch: pyte
     monkeypatch.setenv("POSTGRES_DSN", postgres_dsn)
     assert await taskd("migrate", "--check", "--json") == (0, '{"pending": []}\n', "")
     assert await taskd("migrate") == (0, "the schema was up to date already\n", "")
+    assert await taskd("migrate", "--audit", "--json") == (0, '{"applied": ["audit"]}\n', "")
+    assert (await taskd("migrate", "--audit", "--check"))[0] == 2
     monkeypatch.setenv("POSTGRES_DSN", "postgresql://127.0.0.1:1/none")
     code, out, err = await taskd("migrate")
     assert (code, out) == (1, "")

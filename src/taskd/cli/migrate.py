@@ -12,6 +12,9 @@ from taskd.cli import options, output
 def migrate(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something is pending.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Then add the audit trail: tables that record every move of every job.")
+    ] = False,
     as_json: options.JsonOption = False,
 ) -> int:
     """Apply the migrations that the database lacks. Safe to run from many places at once.
@@ -21,11 +24,16 @@ def migrate(
     dsn = options.settings(context).postgres.dsn
     from taskd.store import migrations  # noqa: PLC0415  loads the PostgreSQL driver
 
+    if check and audit:
+        raise typer.BadParameter("--check changes nothing and --audit does: choose one")
     if check:
         names = migrations.pending(dsn)
         _show({"pending": names}, names, "pending", "the schema is up to date", as_json=as_json)
         return 1 if names else 0
     names = migrations.migrate(dsn)
+    if audit:
+        migrations.apply_audit(dsn)
+        names.append("audit")
     _show({"applied": names}, names, "applied", "the schema was up to date already", as_json=as_json)
     return 0
 

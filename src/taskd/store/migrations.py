@@ -2,6 +2,8 @@
 
 A file is never edited once released: its sha256 is kept beside its name and compared. A program refuses a schema that is
 older than its files (run `taskd migrate`) or newer (upgrade the program).
+
+Files in `optional/` are another kind: applied on demand, idempotent, and kept in no table. No program needs them.
 """
 
 from __future__ import annotations
@@ -47,8 +49,7 @@ class Migration(NamedTuple):
 
 def available() -> list[Migration]:
     """The migrations that come with this program, in order."""
-    packaged = Path(str(files("taskd"))) / "migrations"
-    folder = packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
+    folder = _folder()
     found = [Migration(f.stem, f.read_text("utf-8")) for f in sorted(folder.glob("[0-9]*.sql"))]
     if not found:
         raise SchemaMismatch(f"no migrations in {folder}: this installation of taskd is broken, install it again")
@@ -80,10 +81,27 @@ def migrate(dsn: str) -> list[str]:
             return applied
 
 
+def apply_audit(dsn: str) -> None:
+    """Add the audit trail to a schema that is up to date, or bring it up to date. Raises as `migrate` does."""
+    text = (_folder() / "optional" / "audit.sql").read_text("utf-8")
+    with _connect(dsn) as connection:
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            with connection.transaction():
+                connection.execute(text)
+        except psycopg.Error as error:
+            raise SchemaMismatch(f"the audit trail was not added: {error}") from error
+
+
 def pending(dsn: str) -> list[str]:
     """The names of what `migrate` would apply. Raises as `migrate` does."""
     with _connect(dsn) as connection:
         return [m.name for m in _missing(connection)]
+
+
+def _folder() -> Path:
+    packaged = Path(str(files("taskd"))) / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
 
 
 def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:

@@ -1,0 +1,45 @@
+"""When a server was not itself: what is measured across such a time says nothing about taskd."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskd.torture.history import Fault, History
+
+#: What ends a fault on the same target; a heal of nothing in particular ends all.
+_ENDS = frozenset({"SIGCONT", "restart", "start", "heal", "exit"})
+POSTGRES = "postgres"
+
+
+class Window(NamedTuple):
+    """From `start` to `end`, in Unix seconds."""
+
+    start: float
+    end: float
+
+    def touches(self, start: float, end: float) -> bool:
+        """True if it overlaps `start` to `end`."""
+        return self.start <= end and start <= self.end
+
+
+def windows(history: History, target: str, *, what: str | None = None) -> list[Window]:
+    """The times of the faults whose target has `target` in its name: servers, and links to them."""
+    chosen = [f for f in history.faults if target in f.target and f.what not in _ENDS and what in (None, f.what)]
+    return [Window(fault.at, _end(history, fault)) for fault in chosen]
+
+
+def _end(history: History, fault: Fault) -> float:
+    if fault.until is not None:
+        return fault.until
+    for later in history.faults:
+        if later.at >= fault.at and later.what in _ENDS and later.target in ("", "all", fault.target):
+            return later.at
+    return float("inf") if history.meta.healed_at is None else max(fault.at, history.meta.healed_at)
+
+
+def faulty_time(history: History) -> Window | None:
+    """From the first fault to the healing of the last; None if there were none."""
+    if not history.faults:
+        return None
+    last = max(fault.until or fault.at for fault in history.faults)
+    return Window(history.faults[0].at, max(last, history.meta.healed_at or last))

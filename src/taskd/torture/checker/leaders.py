@@ -1,0 +1,116 @@
+"""I7, I8: terms, and what was dispatched and claimed under them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from taskd.torture.checker.ledger import Ledger
+from taskd.torture.history import Event, History, TermEvent
+
+LEADER = "taskd:leader:"
+DISPATCH, CLAIM, REOFFER = ("pending", "queued"), ("queued", "running"), ("queued", "pending")
+#: A commit's time is taken a little apart from its effect.
+COMMITS = 0.005
+
+
+class Reign(NamedTuple):
+    """One term: from its takeover to its resignation or the next takeover."""
+
+    since: float
+    until: float
+    epoch: int
+    holder: str | None
+
+
+def check(history: History, ledger: Ledger) -> None:
+    """Look at each term, and at each event that a leader wrote."""
+    reigns = reigns_of(history)
+    _check_epochs(history, ledger)
+    starts = [reign.since for reign in reigns]
+    _check_reapings(history, ledger, reigns, starts)
+    for events in history.events_of.values():
+        for event in events:
+            if event.by.startswith(LEADER):
+                _check_writer(ledger, event, reigns, starts)
+            elif event.move in (DISPATCH, REOFFER):
+                ledger.blame("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
+        _check_dispatches(ledger, events)
+
+
+def _check_reapings(history: History, ledger: Ledger, reigns: list[Reign], starts: list[float]) -> None:
+    for event in history.sessions:
+        if event.what == "end" and event.by.startswith(LEADER):
+            ledger.look("I7")
+            holder = event.by.removeprefix(LEADER)
+            message = f"the session of {event.worker_id} was ended by {holder} outside its terms, at {event.at:.6f}"
+            ledger.demand("I7", None, _reign(holder, event.at, reigns, starts) is not None, message)
+
+
+def _reign(holder: str, at: float, reigns: list[Reign], starts: list[float]) -> Reign | None:
+    """The holder's reign at that time, if it had one."""
+    index = bisect_right(starts, at) - 1
+    reign = reigns[index] if index >= 0 else None
+    return reign if reign and reign.holder == holder and at <= reign.until else None
+
+
+def reigns_of(history: History) -> list[Reign]:
+    """All terms, by time."""
+    terms = sorted(history.terms, key=lambda t: t.at)
+    reigns: list[Reign] = []
+    for term, after in zip(terms, [*terms[1:], None], strict=True):
+        if term.what == "takeover":
+            reigns.append(Reign(term.at, after.at if after else float("inf"), term.epoch, term.holder))
+    return reigns
+
+
+def _check_epochs(history: History, ledger: Ledger) -> None:
+    last: TermEvent | None = None
+    for term in sorted(history.terms, key=lambda t: t.at):
+        ledger.look("I7")
+        if term.what == "resign":
+            held = last is not None and (last.epoch, last.holder) == (term.epoch, term.holder)
+            ledger.demand("I7", None, held, f"{term.holder} resigned from epoch {term.epoch}, which it did not hold")
+        elif last is not None:
+            message = f"epoch {term.epoch} of {term.holder} came after epoch {last.epoch} of {last.holder}"
+            ledger.demand("I7", None, term.epoch == last.epoch + 1, message)
+        last = term
+
+
+def _check_writer(ledger: Ledger, event: Event, reigns: list[Reign], starts: list[float]) -> None:
+    ledger.look("I7")
+    holder = event.by.removeprefix(LEADER)
+    what = f"{event.from_status} -> {event.to_status} by {holder}"
+    reign = _reign(holder, event.at, reigns, starts)
+    if reign is None:
+        ledger.blame("I7", event.job_id, f"{what} was written outside its terms, at {event.at:.6f}")
+    elif event.committed is not None and event.committed > reign.until + COMMITS:
+        late = event.committed - reign.until
+        ledger.blame("I7", event.job_id, f"{what} was committed {late:.6f} s after epoch {reign.epoch} had ended")
+    elif event.epoch not in (None, reign.epoch):
+        ledger.blame("I7", event.job_id, f"{what} carries epoch {event.epoch} within epoch {reign.epoch}")
+
+
+def _check_dispatches(ledger: Ledger, events: list[Event]) -> None:
+    dispatched, schedule_at = 0, events[0].schedule_at
+    cancelled = False
+    for event in events:
+        if event.to_status == "queued":
+            _check_dispatch(ledger, event, schedule_at, dispatched, cancelled=cancelled)
+            dispatched = event.dispatch_seq or 0
+        elif event.move == CLAIM:
+            ledger.look("I8")
+            message = f"attempt {event.attempt} claims dispatch {event.dispatch_seq}; the last one is {dispatched}"
+            ledger.demand("I8", event.job_id, event.dispatch_seq == dispatched, message)
+        schedule_at = event.schedule_at
+        cancelled = cancelled or event.to_status == "cancelled"
+
+
+def _check_dispatch(ledger: Ledger, event: Event, due: float, before: int, *, cancelled: bool) -> None:
+    ledger.look("I8")
+    early = due - event.statement_at
+    message = f"dispatch {event.dispatch_seq} came {early:.6f} s before it was due"
+    ledger.demand("I8", event.job_id, early <= 0, message)
+    message = f"dispatch {event.dispatch_seq} came after dispatch {before}"
+    ledger.demand("I8", event.job_id, event.dispatch_seq == before + 1, message)
+    ledger.demand("I8", event.job_id, not cancelled, f"dispatch {event.dispatch_seq} came after the cancel")

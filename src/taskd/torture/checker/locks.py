@@ -1,0 +1,63 @@
+"""I11: named locks, as the tasks that held them saw it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import NamedTuple
+
+from taskd.torture.checker.ledger import Ledger
+from taskd.torture.history import History, Sign
+
+
+class Hold(NamedTuple):
+    """One holder's time, from the lock to the last sign of holding it. BOOTTIME's order is that of the machine."""
+
+    since: float
+    until: float
+    fence: int
+    job_id: int
+    attempt: int
+
+
+def check(history: History, ledger: Ledger) -> None:
+    """Look at each lock by name."""
+    for name, holds in _holds(history).items():
+        holds.sort()
+        ledger.look("I11", len(holds))
+        until, holder = holds[0].until, holds[0]
+        for before, after in pairwise(holds):
+            who = f"job {holder.job_id} (attempt {holder.attempt})"
+            message = f"lock {name!r} was held by {who} until {until:.3f} and taken at {after.since:.3f}"
+            ledger.demand("I11", after.job_id, until < after.since, message)
+            message = f"lock {name!r}: fence {after.fence} came after {before.fence}"
+            ledger.demand("I11", after.job_id, before.fence < after.fence, message)
+            if after.until > until:
+                until, holder = after.until, after
+
+
+def _holds(history: History) -> dict[str, list[Hold]]:
+    found: dict[str, list[Hold]] = defaultdict(list)
+    for attempts in history.signs_of.values():
+        for signs in attempts.values():
+            _collect(found, signs)
+    return found
+
+
+def _collect(found: dict[str, list[Hold]], signs: list[Sign]) -> None:
+    """One attempt's holds; it may take a lock again after it gave it back."""
+    held: dict[str, Hold] = {}
+    for sign in signs:
+        if sign.what not in ("lock", "held", "unlock") or len(sign.detail) < 2:
+            continue
+        name, fence = sign.detail[0], int(sign.detail[1])
+        if name not in held or sign.what == "lock":
+            if name in held:
+                found[name].append(held[name])
+            held[name] = Hold(sign.at, sign.at, fence, sign.job_id, sign.attempt)
+        else:
+            held[name] = held[name]._replace(until=sign.at)
+        if sign.what == "unlock":
+            found[name].append(held.pop(name))
+    for name, hold in held.items():
+        found[name].append(hold)
