@@ -6,9 +6,11 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import psycopg
 
 from taskd.dev import lodging
@@ -44,6 +46,22 @@ class PostgresServer(Server):
     )
     _owner: Owner | None = None
 
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        log: Path,
+        port: int | None = None,
+        run: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        extra_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` come before our own; `extra_environment` is for the server alone, not for initdb."""
+        super().__init__(binary, folder, log=log, port=port, run=run)
+        self._settings = settings or {}
+        self._extra_environment = extra_environment or {}
+
     @property
     def dsn(self) -> str:
         """The connection string of the database `taskd`."""
@@ -73,10 +91,10 @@ class PostgresServer(Server):
         fresh.rename(self.folder)
 
     def program(self) -> Program:
-        settings = {**SETTINGS, "port": str(self.port)}
-        return self._program(
-            self.binary / "postgres", "-D", self.folder, *(f"--{name}={value}" for name, value in settings.items())
-        )
+        settings = {**SETTINGS, "port": str(self.port), **self._settings}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        program = self._program(self.binary / "postgres", "-D", self.folder, *arguments)
+        return msgspec.structs.replace(program, environment={**program.environment, **self._extra_environment})
 
     def probe(self) -> str | None:
         try:
