@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import msgspec
 import psycopg
 
 from taskd.dev import lodging
@@ -60,7 +59,9 @@ class PostgresServer(Server):
         """`settings` come before our own; `extra_environment` is for the server alone, not for initdb."""
         super().__init__(binary, folder, log=log, port=port, run=run)
         self._settings = settings or {}
-        self._extra_environment = extra_environment or {}
+        extra = [f"{name}={value}" for name, value in (extra_environment or {}).items()]
+        # Not in the launcher's environment: an LD_PRELOAD there would do its work as root first.
+        self._extra = ["/usr/bin/env", *extra] if extra else []
 
     @property
     def dsn(self) -> str:
@@ -93,8 +94,7 @@ class PostgresServer(Server):
     def program(self) -> Program:
         settings = {**SETTINGS, "port": str(self.port), **self._settings}
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        program = self._program(self.binary / "postgres", "-D", self.folder, *arguments)
-        return msgspec.structs.replace(program, environment={**program.environment, **self._extra_environment})
+        return self._program(*self._extra, self.binary / "postgres", "-D", self.folder, *arguments)
 
     def probe(self) -> str | None:
         try:
@@ -126,9 +126,9 @@ class PostgresServer(Server):
             said = " / ".join(child.said().strip().splitlines()[-3:])
             raise ServerFailed(f"initdb failed (exit status {child.exit_status}): {said}; its log: {child.log}")
 
-    def _program(self, program: Path, *arguments: str | Path) -> Program:
+    def _program(self, *argv: str | Path) -> Program:
         return Program(
-            argv=[program, *arguments],
+            argv=argv,
             environment=environment(("PG", "LC_", "LANG")),
             folder=self.folder.parent,
             owner=self._owner,
