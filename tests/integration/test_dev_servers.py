@@ -175,5 +175,5 @@ def test_settings_of_the_caller_come_before_ours(server_binaries: Binaries, priv
             found = client.config_get("maxmemory*")
         assert (found["maxmemory"], found["maxmemory-policy"]) == ("3000000", "noeviction")
     finally:
-        postgres.kill()
+        postgres.stop()  # killed, it would leave processes that still tidy up while the folder is removed
         valkey.kill()

@@ -35,7 +35,7 @@ def server(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> It
     )
     server.start()
     yield server
-    server.kill()
+    server.stop()
 
 
 def ahead(connection: psycopg.Connection[tuple[float]]) -> float:

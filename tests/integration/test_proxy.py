@@ -127,14 +127,12 @@ def test_a_client_that_writes_to_a_closed_target_hears_of_it(target: Target, con
     far.close()
     assert near.recv(1) == b""
 
-    def fails() -> bool:
-        try:
-            near.send(b"x")
-        except (ConnectionResetError, BrokenPipeError):
-            return True
+    def write() -> bool:
+        near.send(b"x")
         return False
 
-    wait_until(fails)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        wait_until(write)
 
 
 def test_a_target_that_refuses_resets_the_client(proxy: Proxy, connect: Connect) -> None:
