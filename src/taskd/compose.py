@@ -19,7 +19,7 @@ from taskd.domain.errors import (
     TransportAccessDenied,
     TransportUnavailable,
 )
-from taskd.runtime import log
+from taskd.runtime import failpoints, log
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
 from taskd.runtime.outage import Outage
@@ -71,6 +71,7 @@ def run_worker(settings: Settings) -> int:
 async def _scheduler(settings: Settings, migrate: bool) -> int:
     name = instance_name(settings.scheduler.instance_id)
     log.configure(settings.log, role="scheduler", instance=name)
+    failpoints.arm()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
@@ -168,6 +169,7 @@ def _assemble_scheduler(
 async def _worker(settings: Settings) -> int:
     worker_id = instance_name(settings.worker.id)
     log.configure(settings.log, role="worker", worker=worker_id)
+    failpoints.arm()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")

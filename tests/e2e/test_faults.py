@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from tests.chaos.proxy import Proxy
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import Load
-from tests.e2e.tunnel import Tunnel
 from tests.servers import SharedServers, wait_until
 
 MORE = 150
@@ -229,11 +229,11 @@ def test_a_worker_that_alone_lost_postgresql_stops_its_tasks_in_time(
     fleet = make_fleet()
     scheduler = fleet.start_scheduler("s1")
     client = fleet.client(scheduler)
-    with Tunnel(servers.postgres.port) as tunnel:
-        cut_off = fleet.start_worker("w1", POSTGRES_DSN=fleet.dsn.replace(str(servers.postgres.port), str(tunnel.port)))
+    with Proxy(servers.postgres.port) as proxy:
+        cut_off = fleet.start_worker("w1", POSTGRES_DSN=fleet.dsn.replace(str(servers.postgres.port), str(proxy.port)))
         ids = batch(client, "nap", [{"seconds": 20}] * 3)
         wait_until(lambda: len(fleet.trace) == 3)
-        tunnel.cut()
+        proxy.cut()
         fleet.start_worker("w2")
         wait_until(lambda: {client.job(i).get("worker_id") for i in ids} == {"w2"}, 60)
         assert "stopping all tasks" in cut_off.output

@@ -152,3 +152,28 @@ def _group(leader: int) -> list[str]:
     listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     processes = [line.split() for line in listed.splitlines()]
     return [state for group, state in processes if int(group) == leader and not state.startswith("Z")]
+
+
+def test_settings_of_the_caller_come_before_ours(server_binaries: Binaries, private_folder: Path) -> None:
+    wanted = {"track_commit_timestamp": "on", "max_connections": "40"}
+    postgres = PostgresServer(
+        server_binaries.postgres, private_folder / "postgres", log=private_folder / "postgres.log", settings=wanted
+    )
+    valkey = RedisServer(
+        server_binaries.redis,
+        private_folder / "redis",
+        log=private_folder / "redis.log",
+        settings={"maxmemory": "3000000"},
+    )
+    try:
+        postgres.start()
+        valkey.start()
+        with psycopg.connect(postgres.dsn) as connection:
+            for name, value in wanted.items():
+                assert connection.execute("SELECT current_setting(%s)", [name]).fetchone() == (value,)
+        with valkey.connect() as client:
+            found = client.config_get("maxmemory*")
+        assert (found["maxmemory"], found["maxmemory-policy"]) == ("3000000", "noeviction")
+    finally:
+        postgres.stop()  # killed, it would leave processes that still tidy up while the folder is removed
+        valkey.kill()

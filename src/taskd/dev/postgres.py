@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,6 +45,24 @@ class PostgresServer(Server):
     )
     _owner: Owner | None = None
 
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        log: Path,
+        port: int | None = None,
+        run: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        extra_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` come before our own; `extra_environment` is for the server alone, not for initdb."""
+        super().__init__(binary, folder, log=log, port=port, run=run)
+        self._settings = settings or {}
+        extra = [f"{name}={value}" for name, value in (extra_environment or {}).items()]
+        # Not in the launcher's environment: an LD_PRELOAD there would do its work as root first.
+        self._extra = ["/usr/bin/env", *extra] if extra else []
+
     @property
     def dsn(self) -> str:
         """The connection string of the database `taskd`."""
@@ -73,10 +92,9 @@ class PostgresServer(Server):
         fresh.rename(self.folder)
 
     def program(self) -> Program:
-        settings = {**SETTINGS, "port": str(self.port)}
-        return self._program(
-            self.binary / "postgres", "-D", self.folder, *(f"--{name}={value}" for name, value in settings.items())
-        )
+        settings = {**SETTINGS, "port": str(self.port), **self._settings}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        return self._program(*self._extra, self.binary / "postgres", "-D", self.folder, *arguments)
 
     def probe(self) -> str | None:
         try:
@@ -108,9 +126,9 @@ class PostgresServer(Server):
             said = " / ".join(child.said().strip().splitlines()[-3:])
             raise ServerFailed(f"initdb failed (exit status {child.exit_status}): {said}; its log: {child.log}")
 
-    def _program(self, program: Path, *arguments: str | Path) -> Program:
+    def _program(self, *argv: str | Path) -> Program:
         return Program(
-            argv=[program, *arguments],
+            argv=argv,
             environment=environment(("PG", "LC_", "LANG")),
             folder=self.folder.parent,
             owner=self._owner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,9 +31,12 @@ class RedisServer(Server):
         port: int | None = None,
         run: Path | None = None,
         durable: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`settings` come before our own."""
         super().__init__(binary, folder, log=log, port=port, run=run)
         self.durable = durable
+        self._settings = settings or {}
 
     @property
     def url(self) -> str:
@@ -51,6 +55,7 @@ class RedisServer(Server):
             "appendonly": "yes" if self.durable else "no",
             "save": "",
             "daemonize": "no",
+            **self._settings,
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return Program(argv=[self.binary, *arguments], environment=environment(("REDIS_", "VALKEY_")))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
@@ -107,11 +108,13 @@ class Dispatcher:
         async with self.ringing:
             batch = await self._due.dispatch(term, credits_, self._settings.ageing)
             if batch.dispatches:
+                await passed("dispatch.committed")
                 self.dispatched += len(batch.dispatches)
                 for queue, jobs in Counter(d.queue for d in batch.dispatches).items():
                     self._creditor.announced(queue, jobs)
                 try:
                     await self._transport.ring(batch.dispatches)
+                    await passed("ring.sent")
                 except TransportUnavailable:
                     self.on_lost_ring()
                     raise

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.runtime.failpoints import passed
 from taskd.runtime.lifecycle import first_of
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
@@ -87,7 +88,10 @@ class Leadership:
         stale = row.age > self._settings.leader_stale
         if not stale and (revision is None or revision <= row.etcd_revision):
             return None
-        return await self._terms.take_over(self._holder, self._instance_id, revision, self._settings.leader_stale)
+        term = await self._terms.take_over(self._holder, self._instance_id, revision, self._settings.leader_stale)
+        if term is not None:
+            await passed("term.taken")
+        return term
 
     async def _hold(self, term: Term, reign: Reign) -> None:
         self.term, self.last_epoch = term, term.epoch

@@ -9,6 +9,7 @@ from datetime import datetime
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.retry import LOSS_LIMIT
+from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Upkeep
@@ -61,6 +62,8 @@ class Reaper:
         workers: list[str] = []
         if expired:
             workers, self._before = await self._upkeep.end_expired(term, self._before)
+            if workers:
+                await passed("reap.ended")
         freed = await self._upkeep.free_jobs(term, LOSS_LIMIT)
         if workers or freed.restarted or freed.failed:
             self.reaped += len(workers)

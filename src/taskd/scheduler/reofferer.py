@@ -6,6 +6,7 @@ import asyncio
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import DueJobs, Transport
@@ -70,6 +71,7 @@ class Reofferer:
                 lost = await self._transport.missing(unclaimed) if unclaimed else []
                 moved = await self._due.reoffer(term, lost) if lost else 0
             if moved:
+                await passed("reoffer.moved")
                 self.reoffered += moved
                 logger().warning("rang lost doorbells again", jobs=moved)
                 self._bell.set()

@@ -11,6 +11,7 @@ from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.outcome import Completed, Failed, Outcome
 from taskd.domain.retry import Again, decide
+from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.seams import Claims, Order, Settlement, Transport
 from taskd.worker.executors import Executors
@@ -57,7 +58,10 @@ class Attempts:
     async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
         """Claim the deliveries and begin those that were won. Raises SessionLost, StoreUnavailable."""
         assert self._executors is not None
+        await passed("claim.before")
         claims = await self._claims.claim(session, deliveries, again=again)
+        if claims:
+            await passed("claim.done")
         now = time.monotonic()
         won = [claim for claim in claims if not (again and self._knows(_key(claim)))]
         self._running.update({_key(claim): (claim, now) for claim in won})
@@ -130,12 +134,16 @@ class Attempts:
         unknown = False
         while True:
             try:
-                return await self._claims.settle(settlements), unknown
+                await passed("settle.before")
+                settled = await self._claims.settle(settlements)
+                await passed("settle.done")
             except StoreUnavailable as error:
                 unknown |= error.outcome_unknown
                 await asyncio.sleep(OUTAGE)
             except Rejected as error:
                 return await self._isolate(settlements, error), unknown
+            else:
+                return settled, unknown
 
     async def _cancelled(self, refused: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
         """Those that were refused because their job was cancelled. A statement of its own, for the cancel may have committed

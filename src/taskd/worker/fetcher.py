@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from taskd.domain.claim import Delivery, Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
+from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
 from taskd.seams import Transport
 from taskd.settings import Worker
@@ -80,7 +81,12 @@ class Fetcher:
 
     async def _forget(self, deliveries: Sequence[Delivery], *, decided: bool) -> None:
         try:
-            await (self._transport.decided(deliveries) if decided else self._transport.give_back(deliveries))
+            if decided:
+                await passed("decide.before")
+                await self._transport.decided(deliveries)
+                await passed("decide.done")
+            else:
+                await self._transport.give_back(deliveries)
         except TransportUnavailable as error:
             # The entries stay pending; whoever adopts them later finds them refused.
             self._redis.down(error)

@@ -9,6 +9,7 @@ from uuid import uuid4
 from taskd.domain.claim import Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable, WorkerIdTaken
 from taskd.domain.outcome import Released
+from taskd.runtime.failpoints import passed
 from taskd.runtime.host import certainly_gone, this_process
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
@@ -124,6 +125,7 @@ class WorkerRole:
             try:
                 sent = lease_clock()
                 if await self._sessions.open(session, self._settings.session_ttl):
+                    await passed("session.opened")
                     self._postgres.up()
                     self._session = session
                     self._renewer.opened(sent)
