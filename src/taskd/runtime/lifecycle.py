@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import socket
@@ -40,8 +41,10 @@ def stop_on_signals() -> asyncio.Event:
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run a process's main coroutine on a fresh uvloop; its exit status.
 
-    What the user must mend comes out as the one TaskdError that it is, however deep the task that met it.
+    Should native code end the process, where it was is written to stderr. What the user must mend comes out as the one
+    TaskdError that it is, however deep the task that met it.
     """
+    faulthandler.enable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)

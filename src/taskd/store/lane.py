@@ -1,14 +1,17 @@
 """A lane: one connection for one duty, with a deadline that holds even on a hung server.
 
 A pool hands connections round, so a leader's renewal could wait behind the API's reads; here each duty has its own. Cancelling
-a psycopg call on a server that does not answer waits for that server, so a late call's connection is closed under it first
-(docs/adr/0004-lanes.md).
+a psycopg call on a server that does not answer waits for that server, so a late call's socket is shut down instead, and the
+call ends by itself (docs/adr/0004-lanes.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import select
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,6 +49,7 @@ class Lane:
         self._deadline = deadline
         self._connection: psycopg.AsyncConnection[Row] | None = None
         self._turn = asyncio.Lock()
+        self._running: asyncio.Task[Any] | None = None
         self._closed = False
 
     async def fetch(
@@ -69,12 +73,17 @@ class Lane:
         return work.result()
 
     async def close(self) -> None:
-        """Close the connection; a later fetch raises StoreUnavailable."""
+        """Close the connection; a call that is under way ends with StoreUnavailable, and so does every later one."""
         self._closed = True
-        await self._discard()
+        if self._turn.locked() and self._connection is not None:
+            _sever(self._connection)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._deadline), self._turn:
+                await self._discard()
 
     async def _run(self, statement: str, parameters: Mapping[str, Any] | None) -> list[Row]:
         async with self._turn:
+            self._running = asyncio.current_task()
             connection = await self._ready()
             try:
                 cursor = await connection.execute(statement, parameters, prepare=True)
@@ -118,16 +127,33 @@ class Lane:
         return connection
 
     async def _abandon(self, work: asyncio.Future[list[Row]]) -> None:
-        await self._discard()
-        work.cancel()
+        """End a call that is not waited for any longer: as its connection breaks, or while it waits in line or connects."""
+        if self._running is work and self._connection is not None:
+            _sever(self._connection)
+        else:
+            work.cancel()
         await asyncio.wait({work}, timeout=1.0)
+        work.cancel()
         if work.done() and not work.cancelled():
-            work.exception()  # it failed because we closed its connection: nobody else needs to hear
+            work.exception()  # it failed because we broke its connection: nobody else needs to hear
 
     async def _discard(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _sever(connection: psycopg.AsyncConnection[Row]) -> None:
+    """Shut the socket down: who waits for it hears of its end at once.
+
+    Closing it here would be the end of the process: the event loop may have been asked a moment ago to watch it, and libuv
+    calls abort() when it finds such a descriptor closed.
+    """
+    try:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        return  # it is closed or broken already
 
 
 def _hung_up(connection: psycopg.AsyncConnection[Row]) -> bool:
