@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskd.dev.ports import free_port
-from taskd.dev.process import identity
+from taskd.dev.process import descendants, identity
 from tests.servers import wait_until
 
 UP = "taskd is up"
@@ -55,7 +55,7 @@ class Supervisor:
     def children(self) -> dict[int, str | None]:
         """Everything that the cluster runs, by pid."""
         recorded = [int(file.read_text("ascii").split()[0]) for file in (self.data / "run").glob("*.pid")]
-        return {pid: identity(pid) for pid in [*recorded, *_descendants(self.popen.pid)]}
+        return {pid: identity(pid) for pid in [*recorded, *descendants(self.popen.pid)]}
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -140,15 +140,6 @@ def test_a_taken_port_and_a_folder_in_use_are_one_line_each(dev: Callable[..., S
     assert taken.returncode == 1
     assert taken.stderr.startswith(f"error: port {running.port} is taken")
     assert taken.stderr.count("\n") == 1
-
-
-def _descendants(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [(int(child), int(parent)) for child, parent in (line.split() for line in listed.splitlines())]
-    found = [pid]
-    for known in found:  # it grows while it is walked
-        found += [child for child, parent in pairs if parent == known]
-    return found[1:]
 
 
 def _gone(processes: dict[int, str | None]) -> bool:

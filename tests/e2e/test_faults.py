@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 
+from taskd.dev.process import descendants
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from tests.chaos.proxy import Proxy
 from tests.e2e.fleet import Fleet, batch
@@ -248,6 +248,7 @@ def test_a_hung_postgresql_is_answered_by_503_in_time(
     scheduler = fleet.start_scheduler("s1")
     httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}).raise_for_status()
     # Every backend is a session of its own, so freezing the postmaster's group would leave them answering.
+    assert private_postgres.child.pid is not None
     frozen = [*descendants(private_postgres.child.pid), private_postgres.child.pid]
     signal_all(frozen, signal.SIGSTOP)
     try:
@@ -260,13 +261,6 @@ def test_a_hung_postgresql_is_answered_by_503_in_time(
     wait_until(lambda: httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10).status_code == 201)
 
 
-def descendants(pid: int | None) -> list[int]:
-    """The processes below `pid`."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
-
-
-def signal_all(pids: list[int | None], number: int) -> None:
+def signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
-        if pid is not None:
-            os.kill(pid, number)
+        os.kill(pid, number)

@@ -34,6 +34,33 @@ def signal_group(pid: int, number: int) -> None:
         return
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`, children before theirs."""
+    return [child for child, _ in _below(pid)]
+
+
+def executors(pid: int) -> list[int]:
+    """The executors of the worker `pid`: not its guard, nor what its tasks have started."""
+    return [child for child, command in _below(pid) if "taskd.worker.executor" in command]
+
+
+def _below(pid: int) -> list[tuple[int, str]]:
+    """Each process below `pid` with its command line."""
+    listed = subprocess.run(
+        ["/bin/ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=False
+    ).stdout
+    rows = [(int(child), int(parent), command) for child, parent, command in map(_row, listed.splitlines())]
+    found = [(pid, "")]
+    for known, _ in found:  # it grows while it is walked
+        found += [(child, command) for child, parent, command in rows if parent == known]
+    return found[1:]
+
+
+def _row(line: str) -> tuple[str, str, str]:
+    child, parent, *command = line.split(None, 2)
+    return child, parent, "".join(command)
+
+
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the state on: the name before them may hold spaces and parentheses."""
     try:

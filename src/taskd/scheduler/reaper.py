@@ -16,6 +16,8 @@ from taskd.seams import Upkeep
 
 #: Seconds between looks.
 EVERY = 1.5
+#: Seconds that PostgreSQL's clock may run ahead of ours from one look to the next; more is a jump of it.
+JUMP = 2.0
 #: Seconds between clearings of old sessions.
 CLEAR_EVERY = 600.0
 
@@ -26,8 +28,8 @@ class Reaper:
 
     The wait is what keeps an outage of PostgreSQL from reaping workers that could not reach it either: they get a lease's
     time to come back first. And a lease counts as expired only if it was so at the previous look: a statement that was on
-    its way while the server stood still must not reap at the thaw. Sessions that were ended by their own worker are freed
-    without any of this.
+    its way while the server stood still must not reap at the thaw. A clock of PostgreSQL's that jumps ahead makes every lease
+    seem to have run out, so it is a gap as well. Sessions that were ended by their own worker are freed without any of this.
     """
 
     def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, bell: asyncio.Event) -> None:
@@ -36,32 +38,46 @@ class Reaper:
         self._postgres = postgres
         self._bell = bell
         self._before: datetime | None = None
+        self._asked_at = 0.0
+        self._patient_until = 0.0
         self.reaped = 0
 
     async def run(self, term: Term) -> None:
         """Reap until cancelled. Raises NotLeader when the term is over."""
-        gaps, patient_until = self._postgres.gaps, time.monotonic() + self._lease
-        self._before = None
+        gaps = self._postgres.gaps
+        self._give_time()
         clear_at = time.monotonic() + CLEAR_EVERY
         while True:
             try:
                 if gaps != self._postgres.gaps or not self._postgres.health.ok:
-                    gaps, patient_until = self._postgres.gaps, time.monotonic() + self._lease
-                await self._reap(term, expired=time.monotonic() >= patient_until)
+                    gaps = self._postgres.gaps
+                    self._give_time()
+                await self._reap(term)
                 if time.monotonic() >= clear_at:
                     await self._upkeep.forget_sessions(term)
                     clear_at = time.monotonic() + CLEAR_EVERY
             except StoreUnavailable as error:
                 self._postgres.down(error)
-                patient_until = time.monotonic() + self._lease
-            if time.monotonic() < patient_until:
-                self._before = None
+                self._give_time()
             await asyncio.sleep(EVERY)
 
-    async def _reap(self, term: Term, *, expired: bool) -> None:
+    def _give_time(self) -> None:
+        """Let every worker renew before anybody is looked for."""
+        self._patient_until, self._before = time.monotonic() + self._lease, None
+
+    async def _end_expired(self, term: Term) -> list[str]:
+        """End what expired; the workers' ids."""
+        before, since, self._asked_at = self._before, self._asked_at, time.monotonic()
+        workers, self._before = await self._upkeep.end_expired(term, before)
+        if before is not None and (self._before - before).total_seconds() > time.monotonic() - since + JUMP:
+            logger().warning("PostgreSQL's clock jumped ahead: every worker gets a lease's time to renew")
+            self._give_time()
+        return workers
+
+    async def _reap(self, term: Term) -> None:
         workers: list[str] = []
-        if expired:
-            workers, self._before = await self._upkeep.end_expired(term, self._before)
+        if time.monotonic() >= self._patient_until:
+            workers = await self._end_expired(term)
             if workers:
                 await passed("reap.ended")
         freed = await self._upkeep.free_jobs(term, LOSS_LIMIT)

@@ -82,3 +82,8 @@ async def _translated(doing: str) -> AsyncIterator[None]:
         raise TransportUnavailable(f"Redis refused a command ({doing}): {error}") from error
     except RedisError as error:
         raise TransportUnavailable(f"Redis failed ({doing}): {error}", outcome_unknown=True) from error
+    except RuntimeError as error:
+        # What uvloop says, and the library passes on, when a connection that was reset a moment ago is written to.
+        if "the handler is closed" not in str(error):
+            raise
+        raise TransportUnavailable(f"Redis did not answer ({doing}): the connection was reset") from error

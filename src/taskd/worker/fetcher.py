@@ -49,7 +49,7 @@ class Fetcher:
                 await asyncio.sleep(OUTAGE)
                 continue
             if deliveries:
-                await self._accept(session, deliveries, stop)
+                await self._accept(session, deliveries, stop, allowed)
 
     async def _read(self, session: Session) -> list[Delivery]:
         slots = self._executors.free
@@ -62,8 +62,13 @@ class Fetcher:
                 return adopted
         return await self._transport.fetch(session.queues, slots, BLOCK)
 
-    async def _accept(self, session: Session, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
-        """Claim, as often as PostgreSQL makes it necessary: an entry is never forgotten on an error."""
+    async def _accept(
+        self, session: Session, deliveries: Sequence[Delivery], stop: asyncio.Event, allowed: asyncio.Event
+    ) -> None:
+        """Claim, as often as PostgreSQL makes it necessary: an entry is never forgotten on an error.
+
+        After an outage the heartbeat comes first: what is claimed under a lease that ran out could not begin.
+        """
         again = False
         while True:
             try:
@@ -74,6 +79,7 @@ class Fetcher:
             except StoreUnavailable:
                 again = True  # the renewal meets the same outage and tells of it
                 await asyncio.sleep(OUTAGE)
+                await _either(allowed, stop)
             except SessionLost:
                 await self._forget(deliveries, decided=False)
                 raise

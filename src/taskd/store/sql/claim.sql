@@ -1,16 +1,18 @@
 -- Moves dispatched jobs from queued to running for a live session: the attempt goes up here and nowhere else.
--- The session's row is locked against its end (FOR UPDATE), not against its heartbeat.
+-- The session's row is locked against its end (FOR UPDATE), not against its heartbeat. It lives until somebody ends it: a lease
+-- that ran out while PostgreSQL stood still is good again with the next heartbeat. Setting dispatch_seq changes nothing: it
+-- writes down which dispatch the claim named, where an audit trail sees it.
 WITH alive AS MATERIALIZED (
     SELECT worker_id FROM taskd.sessions
-    WHERE id = %(session)s AND ended_at IS NULL AND expires_at > clock_timestamp() FOR KEY SHARE
+    WHERE id = %(session)s AND ended_at IS NULL FOR KEY SHARE
 ), offered AS MATERIALIZED (
-    SELECT o.tid FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
+    SELECT o.tid, u.seq FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
     CROSS JOIN LATERAL (
         SELECT j.ctid AS tid FROM taskd.jobs j
         WHERE j.id = u.id AND j.status || '' = 'queued' AND j.dispatch_seq = u.seq FOR UPDATE) o
 ), claimed AS (
     UPDATE taskd.jobs j SET status = 'running', attempt = j.attempt + 1, session_id = %(session)s,
-           worker_id = (SELECT worker_id FROM alive), started_at = clock_timestamp()
+           worker_id = (SELECT worker_id FROM alive), started_at = clock_timestamp(), dispatch_seq = offered.seq
     FROM offered WHERE j.ctid = offered.tid AND EXISTS (SELECT FROM alive)
     RETURNING j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.started_at, j.timeout,
               j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses

@@ -1,0 +1,59 @@
+"""PostgreSQL's clock jumps ahead while tasks run: every lease seems to be over, and nobody may lose a job by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskd.dev.binaries import Binaries
+from taskd.dev.servers import PostgresServer
+from taskd.store.migrations import migrate
+from tests.chaos import clock
+from tests.e2e.fleet import Fleet, batch
+
+pytestmark = pytest.mark.skipif(clock.available() is not None, reason=str(clock.available()))
+
+#: Seconds behind the true time; from there it jumps to little behind it.
+BEHIND, LESS = -7200.0, -60.0
+
+
+@pytest.fixture
+def rc_file(private_folder: Path) -> Path:
+    clock.jump(private_folder / "clock", BEHIND)
+    return private_folder / "clock"
+
+
+@pytest.fixture
+def postgres(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(
+        server_binaries.postgres,
+        private_folder / "postgres",
+        log=private_folder / "postgres.log",
+        extra_environment=clock.environment(rc_file),
+    )
+    server.start()
+    migrate(server.dsn)
+    yield server
+    server.stop()
+
+
+def test_no_worker_is_lost_when_the_clock_jumps_ahead(
+    make_fleet: Callable[..., Fleet], postgres: PostgresServer, rc_file: Path
+) -> None:
+    fleet = make_fleet(dsn=postgres.dsn)
+    scheduler = fleet.start_scheduler("s1")
+    for name in ("w1", "w2"):
+        fleet.start_worker(name)
+    fleet.leader([scheduler])
+    client = fleet.client(scheduler)
+    # By its end the leader's first lease of patience (6 s) is over: it looks for expired sessions.
+    first = batch(client, "nap", [{"seconds": 8}])
+    ids = batch(client, "nap", [{"seconds": 16}] * 10)
+    fleet.wait_completed(first)
+    clock.jump(rc_file, LESS)
+    more = batch(client, "nap", [{"seconds": 0.1}] * 10)
+    fleet.wait_completed([*ids, *more], 60)
+    assert {client.job(job)["attempt"] for job in ids} == {1}
+    assert "clock jumped ahead" in scheduler.output

@@ -1,0 +1,99 @@
+"""What a worker's fetcher does when PostgreSQL is away while it claims."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from taskd.domain.claim import Delivery, Host, Session
+from taskd.domain.errors import StoreUnavailable
+from taskd.runtime.outage import Outage
+from taskd.settings import Worker
+from taskd.worker import fetcher as module
+from taskd.worker.fetcher import Fetcher
+
+SESSION = Session(id=uuid4(), worker_id="w", host=Host("h", "b", 1, 1), queues=("q",), slots=4)
+ENTRY = Delivery(1, 1, "jobs:q:0", "1-1")
+
+
+class Seams:
+    """The transport, the attempts and the executors of one fetcher: one delivery, and a PostgreSQL that is away at first."""
+
+    free = 4
+
+    def __init__(self) -> None:
+        self.claims: list[bool] = []
+        self.decisions: list[Delivery] = []
+        self.returned: list[Delivery] = []
+        self.failed = asyncio.Event()
+        self.done = asyncio.Event()
+
+    async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
+        if self.claims:
+            await asyncio.Event().wait()
+        return [ENTRY]
+
+    async def caught_up(self) -> None:
+        return
+
+    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
+        self.claims.append(again)
+        if not again:
+            self.failed.set()
+            raise StoreUnavailable("away", outcome_unknown=True)
+
+    async def decided(self, deliveries: Sequence[Delivery]) -> None:
+        self.decisions += deliveries
+        self.done.set()
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        self.returned += deliveries
+        self.done.set()
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OUTAGE", 0.0)
+
+
+async def turns(number: int = 50) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def start(seams: Seams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
+    each = cast("Any", seams)
+    fetcher = Fetcher(each, each, each, Worker(), redis=Outage("Redis"))
+    return asyncio.create_task(fetcher.run(SESSION, stop, allowed))
+
+
+async def test_a_claim_is_tried_again_only_once_the_lease_is_renewed() -> None:
+    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    allowed.set()
+    running = start(seams, stop, allowed)
+    await seams.failed.wait()
+    allowed.clear()  # the heartbeat met the same outage
+    await turns()
+    assert seams.claims == [False]
+    assert seams.decisions == []
+    allowed.set()
+    await seams.done.wait()
+    assert seams.claims == [False, True]
+    assert seams.decisions == [ENTRY]
+    running.cancel()
+
+
+async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> None:
+    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    allowed.set()
+    running = start(seams, stop, allowed)
+    await seams.failed.wait()
+    allowed.clear()
+    stop.set()
+    await running
+    assert seams.returned == [ENTRY]
+    assert seams.decisions == []

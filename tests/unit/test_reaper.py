@@ -1,0 +1,74 @@
+"""When the reaper looks for expired sessions, and when it gives them time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from taskd.domain.claim import Term
+from taskd.runtime.outage import Outage
+from taskd.scheduler import reaper as module
+from taskd.scheduler.reaper import Reaper
+from taskd.seams import Reaped
+
+TERM = Term(1, uuid4())
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Upkeep:
+    """Remembers the moment before which each look asked to end sessions, and answers with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.asked: list[datetime | None] = []
+        self.looks = 0
+        self.jump = timedelta()
+
+    async def end_expired(self, term: Term, before: datetime | None) -> tuple[list[str], datetime]:
+        self.asked.append(before)
+        return [], NOON + self.jump + len(self.asked) * timedelta(microseconds=1)
+
+    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+        self.looks += 1
+        return Reaped(0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY", 0.0)
+
+
+async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) -> None:
+    each = cast("Any", upkeep)
+    reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), bell=asyncio.Event())
+    running = asyncio.create_task(reaper.run(TERM))
+    while upkeep.looks < number:
+        if upkeep.looks == jump_at:
+            upkeep.jump = timedelta(hours=1)
+        await asyncio.sleep(0)
+    running.cancel()
+
+
+async def test_nobody_is_looked_for_before_a_lease_has_passed() -> None:
+    upkeep = Upkeep()
+    await looks(upkeep, lease=3600.0, number=5)
+    assert upkeep.asked == []
+
+
+async def test_expired_means_before_the_previous_look() -> None:
+    upkeep = Upkeep()
+    await looks(upkeep, lease=0.0, number=3)
+    assert upkeep.asked[0] is None
+    assert upkeep.asked[1] == NOON + timedelta(microseconds=1)
+
+
+async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
+    """All leases seem to have run out at once; whoever lives renews within one lease, by the new clock."""
+    upkeep = Upkeep()
+    await looks(upkeep, lease=0.0, number=8, jump_at=3)
+    jumped = [before for before in upkeep.asked if before is not None and before >= NOON + timedelta(hours=1)]
+    first = upkeep.asked.index(jumped[0])
+    assert upkeep.asked[first - 1] is None  # the look after the jump only asked for the time
