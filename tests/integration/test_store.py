@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -283,6 +283,14 @@ async def test_a_result_that_is_no_json_is_rejected_not_lost(store: Storage, ter
 # ---------------------------------------------------------------- sessions and reaping
 
 
+async def test_a_session_lives_until_it_is_ended_however_old_its_lease(store: Storage, term: Term) -> None:
+    """A PostgreSQL that stood still, or whose clock jumped, must not make its workers give up all that they run."""
+    session = await store.work(ttl=0.0)
+    await store.submit(spec())
+    (claim,) = await store.claim(session, await store.dispatch(term))
+    assert await store.settle([claim]) == {(claim.job_id, claim.attempt)}
+
+
 async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: Term, session: Session) -> None:
     await store.submit(spec(), spec())
     kept, settled = await store.claim(session, await store.dispatch(term))
@@ -391,3 +399,30 @@ async def test_listing_shows_live_and_finished_jobs_newest_first(store: Storage,
     assert await store.overview.final([one.id, two.id, 10**6]) == {one.id, 10**6}
     assert await store.overview.job(10**6) is None
     assert await store.overview.job(2**70) is None
+
+
+async def test_sessions_of_long_ago_are_forgotten_and_what_they_counted_is_not(
+    store: Storage, term: Term, session: Session
+) -> None:
+    async def sources() -> list[tuple[object, int]]:
+        rows = await store.raw.fetch("SELECT source, n FROM taskd.finished_counts ORDER BY n, source", {})
+        return [(source, n) for source, n in rows]
+
+    live = await store.work("worker-2")
+    for worker in (session, live, live):
+        await store.submit(spec())
+        await store.settle(await store.claim(worker, await store.dispatch(term)))
+    await store.sessions.end(session.id)
+    await store.upkeep.forget_sessions(term)
+    assert await sources() == [(session.id, 1), (live.id, 2)]  # it ended only now
+
+    await store.raw.fetch("UPDATE taskd.sessions SET ended_at = ended_at - interval '61 minutes'", {})
+    await store.upkeep.forget_sessions(Term(term.epoch - 1, term.holder))
+    assert await store.sessions.holder("worker-2") is not None
+    assert len(await store.raw.fetch("SELECT id FROM taskd.sessions", {})) == 2  # an old term forgets nothing
+
+    for _ in range(2):  # the counts of a session are added up once it is gone
+        await store.upkeep.forget_sessions(term)
+    assert await store.raw.fetch("SELECT id FROM taskd.sessions", {}) == [(live.id,)]
+    assert await sources() == [(UUID(int=0), 1), (live.id, 2)]
+    assert (await store.overview.counts()).completed == 3

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from taskd.dev.servers import RedisServer
 from taskd.domain.band import BANDS
@@ -101,6 +102,28 @@ async def test_what_a_dead_worker_left_undecided_is_adopted(connect: Connect) ->
     await dead.fetch(QUEUES, 8, 0)
     assert await heir.adopt(QUEUES, 8, 60.0) == []
     assert ids(await heir.adopt(QUEUES, 8, 0.0)) == [2, 1]
+
+
+async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, gone, holding, later = connect(), connect("w1"), connect("w2"), connect("w3")
+    await leader.ring(dispatches(0, 0))
+    await gone.decided(await gone.fetch(QUEUES, 1, 0))
+    (held,) = await holding.fetch(QUEUES, 1, 0)
+    monkeypatch.setattr("taskd.transport.stream.SILENCE", 0.05)
+
+    async def consumers() -> dict[str, int]:
+        found = await leader._client.xinfo_consumers(held.stream, "workers")
+        return {consumer["name"]: consumer["idle"] for consumer in found}
+
+    async def silent() -> bool:
+        return min((await consumers()).values()) > 50
+
+    await wait_until_async(silent)
+    assert await later.adopt(QUEUES, 1, 60.0) == []
+    assert (await consumers()).keys() == {"w2", "w3"}
+    assert ids(await later.adopt(QUEUES, 1, 0.0)) == [held.job_id]
 
 
 async def test_a_worker_that_leaves_gives_back_what_it_holds(connect: Connect) -> None:
@@ -238,3 +261,21 @@ async def test_a_url_that_is_none_is_refused(url: str) -> None:
 
 def test_there_are_few_bands() -> None:
     assert len(BANDS) <= 5
+
+
+def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, stream_name: str) -> None:
+    """uvloop raises a RuntimeError of its own then, which the library does not know."""
+
+    async def main() -> None:
+        transport = RedisTransport(Redis(url=redis_url, stream=stream_name))
+        await transport.ping()
+        connection = transport._client.connection_pool._available_connections[0]
+        assert connection._writer is not None
+        connection._writer.transport.abort()
+        with pytest.raises(TransportUnavailable):
+            await transport.ping()
+        await transport.ping()
+        await transport.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -53,6 +53,9 @@ class EtcdServer(Server):
             # Its only voter need not wait the second that a real cluster takes to elect.
             "heartbeat-interval": "50",
             "election-timeout": "500",
+            # Members refresh their keys every few seconds, and etcd keeps what was there before until it is told to forget.
+            "auto-compaction-mode": "periodic",
+            "auto-compaction-retention": "5m",
             "log-level": "warn",
         }
         return Program(

@@ -81,7 +81,7 @@ class Transport(Protocol):
         ...
 
     async def adopt(self, queues: Sequence[str], slots: int, idle: float) -> list[Delivery]:
-        """Deliveries whose worker left them undecided for `idle` seconds, now ours."""
+        """Deliveries whose worker left them undecided for `idle` seconds, now ours. Workers long gone are forgotten."""
         ...
 
     async def leave(self, queues: Sequence[str]) -> None:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: The longest that one fetch waits, in seconds: a worker that is told to stop waits no longer than this.
 BLOCK = 1.0
+#: Seconds of silence after which a consumer that holds nothing is forgotten. A worker that lives reads every second if it can.
+SILENCE = 3600.0
 
 
 def _lua(name: str) -> str:
@@ -44,6 +46,7 @@ class RedisTransport:
         self._blocking = connect(settings.url, deadline=settings.deadline + BLOCK)
         self._scripts: dict[str, Any] = {}
         self._incarnation: str | None = None
+        self._swept = False
 
     async def close(self) -> None:
         """Close all connections."""
@@ -184,6 +187,9 @@ class RedisTransport:
         streams = self._keys.streams(queues)
         arguments = [self._group, self._consumer, slots, int(idle * 1000)]
         found = await self._grouped(streams, lambda: self._run("adopt", streams, arguments))
+        if not self._swept:  # once a process: consumers are left behind by starts, so as many starts clear them away
+            await self._run("forget", streams, [self._group, int(SILENCE * 1000)])
+            self._swept = True
         return await self._deliveries(found, slots)
 
     async def leave(self, queues: Sequence[str]) -> None:
