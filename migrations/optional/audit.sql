@@ -145,3 +145,9 @@ CREATE OR REPLACE TRIGGER audit_session_renew AFTER UPDATE ON taskd.sessions FOR
     WHEN (OLD.expires_at <> NEW.expires_at) EXECUTE FUNCTION taskd.audit_session('renew');
 CREATE OR REPLACE TRIGGER audit_session_end AFTER UPDATE ON taskd.sessions FOR EACH ROW
     WHEN (OLD.ended_at IS NULL AND NEW.ended_at IS NOT NULL) EXECUTE FUNCTION taskd.audit_session('end');
+
+-- Whoever leads already took over before there was a trail.
+INSERT INTO taskd.term_events
+SELECT epoch, holder, instance_id, 'takeover', pg_current_xact_id(), clock_timestamp()
+FROM taskd.leader
+WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM taskd.term_events t WHERE t.epoch = leader.epoch);

@@ -224,3 +224,15 @@ async def test_an_attempt_raised_without_a_claim_is_told(store: Storage, term: T
     with psycopg.connect(store.dsn, autocommit=True) as connection:
         connection.execute("UPDATE taskd.jobs SET attempt = attempt + 1")
     assert moves(store, job.id)[1:] == [Move(2, "pending", "pending", 1)]
+
+
+async def test_the_term_of_whoever_leads_already_begins_with_the_trail(postgres_dsn: str) -> None:
+    storage = Storage(postgres_dsn)
+    try:
+        term = await storage.lead()
+        for _ in range(2):
+            apply_audit(postgres_dsn)
+        found = rows(storage, "SELECT epoch, holder::text, what FROM taskd.term_events")
+    finally:
+        await storage.close()
+    assert found == [(term.epoch, str(term.holder), "takeover")]

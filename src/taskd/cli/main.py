@@ -21,6 +21,7 @@ from taskd.cli.migrate import migrate
 from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
+from taskd.cli.torture import torture
 from taskd.cli.worker import worker
 from taskd.domain.errors import TaskdError
 
@@ -90,6 +91,7 @@ app.command(cls=SubmitCommand)(submit)
 app.command()(status)
 app.command()(cancel)
 app.command()(migrate)
+app.command()(torture)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -112,8 +114,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(error, _os_error(error), arguments)
     except Exception as error:  # noqa: BLE001  a user gets one line, not the insides
+        error = _first_of(error)
         return _fail(error, f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)", arguments)
     return result if isinstance(result, int) else 0
+
+
+def _first_of(error: Exception) -> Exception:
+    """What went wrong, without the groups of tasks that it went through."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _fail(error: BaseException, message: str, arguments: Sequence[str]) -> int:

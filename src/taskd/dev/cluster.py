@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import signal
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from taskd.dev import binaries, role
 from taskd.dev.bell import Bell, StopAsked
-from taskd.dev.child import Child
+from taskd.dev.crew import Crew
 from taskd.dev.folder import DataFolder
-from taskd.dev.keeper import Keeper, Say, describe
-from taskd.dev.logs import Interpreter, Tail, etcd_warning, no_warning, postgres_warning, taskd_warning
+from taskd.dev.keeper import Keeper, Say, keep
+from taskd.dev.logs import Interpreter, Tail, etcd_warning, no_warning, postgres_warning
 from taskd.dev.plan import Plan
-from taskd.dev.ports import LOOPBACK, is_free
+from taskd.dev.ports import is_free
 from taskd.dev.servers import Server, Servers
-from taskd.domain.errors import ConfigurationError, TaskdError
-from taskd.store.migrations import migrate
+from taskd.domain.errors import ConfigurationError
+from taskd.store.migrations import apply_audit, migrate
 
 LOOK_EVERY = 0.25
-READY_DEADLINE = 60.0
-SCHEDULER_GRACE = 10.0
-#: What a worker may need beyond its own grace: stopping its executors and telling PostgreSQL.
-WORKER_MARGIN = 5.0
 
 
 class Cluster:
@@ -45,8 +35,14 @@ class Cluster:
         self._say = say
         self._bell = Bell()
         self._servers: Servers | None = None
-        self._keepers: list[Keeper] = []
-        self._roles: dict[str, Child] = {}
+        self._server_keepers: dict[str, Keeper] = {}
+        self.crew = Crew(
+            [role.scheduler(f"scheduler-{n + 1}", plan.port + n, role.LEADERSHIP) for n in range(plan.schedulers)],
+            [role.worker(name, plan.worker) for name in self.worker_names],
+            folder=self.folder,
+            bell=self._bell,
+            say=say,
+        )
         self._begun = time.monotonic()
         self.start_seconds = 0.0
 
@@ -65,6 +61,11 @@ class Cluster:
     def worker_names(self) -> list[str]:
         """The workers' ids."""
         return [f"worker-{number}" for number in range(1, self.plan.workers + 1)]
+
+    @property
+    def keepers(self) -> dict[str, Keeper]:
+        """Who keeps what alive, by name: servers by their titles, then schedulers and workers."""
+        return {**self._server_keepers, **self.crew.keepers}
 
     def __enter__(self) -> Cluster:
         self.folder.take()
@@ -92,10 +93,7 @@ class Cluster:
 
         Raises StopAsked when the user or the system ends the cluster.
         """
-        while not until():
-            for keeper in self._keepers:
-                keeper.look()
-            self._bell.pause(every)
+        keep(self.keepers.values(), self._bell, until, every)
 
     # ---------------------------------------------------------------- starting
 
@@ -111,7 +109,7 @@ class Cluster:
         if self.plan.fresh:
             self.folder.empty()
         found = binaries.find(binaries.Search(source=self.plan.source, data_version=self.folder.postgres_version()))
-        self._servers = Servers(found, self.folder.path)
+        self._servers = Servers(found, self.folder.path, postgres=self.plan.postgres)
         self._servers.start(pause=self._bell.pause)
         for server, interpret in (
             (self._servers.postgres, postgres_warning),
@@ -122,104 +120,26 @@ class Cluster:
         applied = migrate(self._servers.settings()["postgres", "dsn"])
         if applied:
             self._say("PostgreSQL", f"schema made: {len(applied)} migration{'s' if len(applied) > 1 else ''} applied")
-        self._start_roles()
-        self._await_roles()
+        if self.plan.audit:
+            apply_audit(self._servers.settings()["postgres", "dsn"])
+        self.crew.start(self._servers.settings(), self.plan.options, self.plan.environment)
 
     def _adopt(self, server: Server, interpret: Interpreter) -> None:
         """Keep a server that runs already."""
         tail = Tail(server.child.log, interpret)
-        self._keepers.append(Keeper(server.title, server.child, server.launch, tail, self._say))
-
-    def _start_roles(self) -> None:
-        schedulers = [role.scheduler(number + 1, self.plan.port + number) for number in range(self.plan.schedulers)]
-        workers = [role.worker(number + 1, self.plan.worker) for number in range(self.plan.workers)]
-        options = self.plan.options
-        for part in (*schedulers, *workers):
-            log = self.folder.logs / f"{part.name}.log"
-            child = Child(part.name, log, self.folder.run / f"{part.name}.pid")
-            launch = partial(child.spawn, part.program(self.servers.settings(), options))
-            keeper = Keeper(part.name, child, launch, Tail(log, taskd_warning), self._say)
-            self._roles[part.name] = child
-            keeper.launch()
-            self._keepers.append(keeper)
-
-    def _await_roles(self) -> None:
-        """Return when every scheduler is healthy, one leads and every worker is registered. Raises TaskdError."""
-        deadline = time.monotonic() + READY_DEADLINE
-        while missing := self._missing():
-            for name, child in self._roles.items():
-                if child.pid is None:
-                    raise TaskdError(
-                        f"{name} ended at once ({describe(child.exit_status)}): {_last_line(child).removeprefix('error: ')}"
-                    )
-            if time.monotonic() > deadline:
-                raise TaskdError(
-                    f"{', '.join(missing)} did not answer within {READY_DEADLINE:.0f} s: see {self.folder.logs}"
-                )
-            self._bell.pause(0.05)
-
-    def _missing(self) -> list[str]:
-        """Who does not answer yet."""
-        silent = [
-            f"scheduler-{number + 1}"
-            for number in range(self.plan.schedulers)
-            if _get(self.plan.port + number, "/health") is None
-        ]
-        if silent:
-            return silent
-        ports = range(self.plan.port, self.plan.port + self.plan.schedulers)
-        if not any((_get(port, "/leader") or {}).get("is_leader") for port in ports):
-            return ["a leader"]
-        # By pid: a worker of a killed cluster is listed until its lease ends.
-        listed = _get(self.plan.port, "/workers")
-        present = {worker.get("pid") for worker in listed["workers"]} if listed is not None else set()
-        return [name for name in self.worker_names if self._roles[name].pid not in present]
+        self._server_keepers[server.title] = Keeper(server.title, server.child, server.launch, tail, self._say)
 
     # ---------------------------------------------------------------- stopping
 
     def _stop(self) -> None:
-        """Workers first, so that they can hand back what they hold; a second Ctrl-C kills what is left."""
-        workers = [child for name, child in self._roles.items() if name.startswith("worker")]
-        schedulers = [child for name, child in self._roles.items() if name.startswith("scheduler")]
-        grace = float(os.environ.get("TASKD_WORKER__GRACE", role.WORKER_GRACE)) + WORKER_MARGIN
+        """Workers, schedulers, servers; a second Ctrl-C kills what is left."""
         try:
-            self._end(workers, grace)
-            self._end(schedulers, SCHEDULER_GRACE)
+            self.crew.stop()
             if self._servers is not None:
                 self._servers.stop()
         except StopAsked:
             self._say("taskd dev", "killing what is left")
         finally:
-            for child in (*workers, *schedulers):
-                child.kill()
+            self.crew.kill()
             if self._servers is not None:
                 self._servers.kill()
-
-    def _end(self, children: list[Child], grace: float) -> None:
-        for child in children:
-            child.signal(signal.SIGTERM)
-            child.resume()
-        deadline = time.monotonic() + grace
-        for child in children:
-            if not child.ended_within(max(0.0, deadline - time.monotonic()), self._bell.pause):
-                self._say(child.name, f"did not end within {grace:.0f} s; killed")
-            child.kill()
-
-
-def _get(port: int, path: str) -> dict[str, Any] | None:
-    """The JSON object that a scheduler answers with status 200, else None."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return answer if response.status == http.client.OK and isinstance(answer, dict) else None
-
-
-def _last_line(child: Child) -> str:
-    lines = [taskd_warning(line) for line in child.said().splitlines()]
-    return next((line for line in reversed(lines) if line), f"it said nothing; its log is {child.log}")

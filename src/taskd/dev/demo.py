@@ -6,15 +6,9 @@ Run as `python -m taskd.dev.demo [--exit] [--port N]`. Its data are temporary, s
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -23,8 +17,8 @@ from taskd.dev import foreground, screen
 from taskd.dev.cluster import Cluster
 from taskd.dev.demo_board import Board
 from taskd.dev.demo_jobs import Wanted, Watched, crowd, fillers, urgent_went_first
-from taskd.dev.folder import DataFolder
 from taskd.dev.plan import Plan
+from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
 
 PREFIX = "taskd-demo-"
@@ -87,32 +81,6 @@ class Demo:
             self._out.print(f"all {total} jobs ended as expected", style="bold green")
 
 
-@contextmanager
-def temporary_data(parent: Path | None = None) -> Iterator[Path]:
-    """A folder for one demo, removed afterwards; what killed demos left in `parent` is ended and removed first."""
-    parent = parent or Path(tempfile.gettempdir())
-    for left in parent.glob(f"{PREFIX}*"):
-        _sweep(left)
-    made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    made.chmod(0o755)  # PostgreSQL's user has to pass
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _sweep(left: Path) -> None:
-    try:
-        if left.is_symlink() or left.stat().st_uid != os.geteuid():
-            return  # somebody else's: what it says is not to be trusted
-        with (left / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            DataFolder(left).end_leftovers()
-            shutil.rmtree(left, ignore_errors=True)
-    except OSError:
-        return  # a demo that is running
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; its exit status: 0 if every job ended as expected."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
@@ -122,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = Demo(out := screen.console(), leave=asked.exit)
     worker = {"app": "taskd.dev.demo_tasks", "concurrency": str(SLOTS), "processes": "1"}
     try:
-        with temporary_data() as data:
+        with temporary_data(PREFIX) as data:
             foreground.run(
                 Plan(data=data, port=asked.port, workers=WORKERS, worker=worker, options=QUIET), out, demo.play
             )

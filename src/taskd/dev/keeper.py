@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from taskd.dev.bell import Bell
 from taskd.dev.child import Child
 from taskd.dev.logs import Tail
 
@@ -28,11 +29,16 @@ class Keeper:
         self._delay = FIRST_DELAY
         self._launched_at = 0.0
         self._due: float | None = None
+        self._rest = 0.0
 
     def launch(self) -> None:
         """Start the child the first time. Raises OSError or what the launch raises."""
         self._launched_at = time.monotonic()
         self._launch()
+
+    def rest(self, seconds: float) -> None:
+        """After its next death, start it again only after so long."""
+        self._rest = seconds
 
     def look(self) -> None:
         """Pass on what the child logged; start it again if it died and its time has come. Never blocks, raises nothing."""
@@ -49,8 +55,9 @@ class Keeper:
     def _schedule(self) -> None:
         if time.monotonic() - self._launched_at > WELL_AFTER:
             self._delay = FIRST_DELAY
-        self._say(self.name, f"ended ({describe(self.child.exit_status)}); starting it again in {self._delay:.1f} s")
-        self._due = time.monotonic() + self._delay
+        delay, self._rest = max(self._delay, self._rest), 0.0
+        self._say(self.name, f"ended ({describe(self.child.exit_status)}); starting it again in {delay:.1f} s")
+        self._due = time.monotonic() + delay
         self._delay = min(self._delay * 2, LONGEST_DELAY)
 
     def _launch_again(self) -> None:
@@ -61,6 +68,14 @@ class Keeper:
             self._due = time.monotonic() + self._delay
             return
         self._say(self.name, f"started again (process {self.child.pid})")
+
+
+def keep(keepers: Collection[Keeper], bell: Bell, until: Callable[[], bool], every: float) -> None:
+    """Keep all of them alive until `until`, asked each `every` seconds, is true. Raises StopAsked."""
+    while not until():
+        for keeper in keepers:
+            keeper.look()
+        bell.pause(every)
 
 
 def describe(exit_status: int | None) -> str:

@@ -13,7 +13,8 @@ Source = Literal["auto", "embedded", "system"]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's.
 
-    `options` are the global options of the command line, handed on to every process.
+    `options` are the global options of the command line, handed on to every process, as are the variables of `environment`;
+    `postgres` are settings of the server; `audit` adds the audit trail before anything moves.
     """
 
     data: Path = Path(".taskd")
@@ -24,3 +25,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     options: tuple[str, ...] = ()
     source: Source = "auto"
+    environment: dict[str, str] = {}
+    postgres: dict[str, str] = {}
+    audit: bool = False

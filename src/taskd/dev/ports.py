@@ -32,3 +32,12 @@ def free_port() -> int:
             _given.add(port)
             return port
     raise OSError(f"no free port between {FIRST} and {LAST} on {LOOPBACK}")
+
+
+def free_range(length: int) -> int:
+    """The first of so many free ports in a row. Raises OSError as `free_port` does."""
+    for _ in range(1000):
+        first = free_port()
+        if all(is_free(port) for port in range(first, first + length)):
+            return first
+    raise OSError(f"no {length} free ports in a row between {FIRST} and {LAST} on {LOOPBACK}")

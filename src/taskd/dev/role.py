@@ -22,35 +22,37 @@ WORKER_GRACE = 5.0
 
 
 class Role(msgspec.Struct, frozen=True):
-    """`name` is its id; `places` are the settings that make it what it is."""
+    """`name` is its id, `port` where it listens; `places` are the settings that make it what it is."""
 
     name: str
+    port: int
     command: tuple[str, ...]
     places: Mapping[Place, str]
 
-    def program(self, servers: Mapping[Place, str], options: tuple[str, ...] = ()) -> Program:
-        """How to run it against `servers`, with these global options."""
+    def program(
+        self, servers: Mapping[Place, str], options: tuple[str, ...] = (), extra: Mapping[str, str] | None = None
+    ) -> Program:
+        """How to run it against `servers`, with these global options and `extra` variables in its environment."""
         return Program(
             argv=[sys.executable, "-m", "taskd", *options, *self.command],
-            environment=environment({**servers, **self.places, ("log", "format"): "JSON"}),
+            environment={**environment({**servers, **self.places, ("log", "format"): "JSON"}), **(extra or {})},
         )
 
 
-def scheduler(number: int, port: int) -> Role:
-    """scheduler-NUMBER with its API on `port`."""
-    name = f"scheduler-{number}"
-    places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name, **LEADERSHIP}
-    return Role(name, ("scheduler", "--instance-id", name), places)
+def scheduler(name: str, port: int, leadership: Mapping[Place, str]) -> Role:
+    """A scheduler with its API on `port`; `leadership` are settings of its duties."""
+    places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name, **leadership}
+    return Role(name, port, ("scheduler", "--instance-id", name), places)
 
 
-def worker(number: int, settings: Mapping[str, str]) -> Role:
-    """worker-NUMBER; `settings` are keys of the section [worker]."""
-    name = f"worker-{number}"
+def worker(name: str, settings: Mapping[str, str]) -> Role:
+    """A worker; `settings` are keys of the section [worker]."""
+    port = free_port()
     places = {("worker", key): value for key, value in settings.items()}
-    places |= {("worker", "id"): name, ("worker", "http_addr"): f"{LOOPBACK}:{free_port()}"}
+    places |= {("worker", "id"): name, ("worker", "http_addr"): f"{LOOPBACK}:{port}"}
     if "TASKD_WORKER__GRACE" not in os.environ:
         places["worker", "grace"] = str(WORKER_GRACE)
-    return Role(name, ("worker", "--id", name), places)
+    return Role(name, port, ("worker", "--id", name), places)
 
 
 def environment(places: Mapping[Place, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from taskd.dev.binaries import Binaries
@@ -18,9 +19,14 @@ __all__ = ["EtcdServer", "PostgresServer", "RedisServer", "Server", "ServerFaile
 class Servers:
     """PostgreSQL, Redis and etcd with everything of theirs under `folder`: data, `logs/`, `run/` (pid files)."""
 
-    def __init__(self, binaries: Binaries, folder: Path, *, durable_redis: bool = True) -> None:
+    def __init__(
+        self, binaries: Binaries, folder: Path, *, durable_redis: bool = True, postgres: Mapping[str, str] | None = None
+    ) -> None:
+        """`postgres` are settings of that server."""
         logs, run = folder / "logs", folder / "run"
-        self.postgres = PostgresServer(binaries.postgres, folder / "postgres", log=logs / "postgres.log", run=run)
+        self.postgres = PostgresServer(
+            binaries.postgres, folder / "postgres", log=logs / "postgres.log", run=run, settings=postgres
+        )
         self.redis = RedisServer(
             binaries.redis, folder / "redis", log=logs / "redis.log", run=run, durable=durable_redis
         )

@@ -1,4 +1,5 @@
-"""Proof by torture: traffic and faults on a real cluster leave a history, and a checker looks for broken promises in it.
+"""Proof by mistreatment: traffic that remembers what it was promised, a history, and a checker of the invariants.
 
-Nothing here runs in production. Shared by the fault catalogue in `tests/chaos/` and by the command line.
+`taskd torture` runs it on the user's machine, the fault tests in `tests/chaos/` on one of their own. A run leaves a folder
+(`history.py` has its format), and the checker decides over that folder alone, whatever was done to the cluster meanwhile.
 """

@@ -51,10 +51,16 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     ageing: float | None = None
     boot_offset: float = 0.0
     healed_at: float | None = None
+    load_from: float = 0.0
+    load_until: float = 0.0
     quiet: bool = False
     redis: RedisLeft | None = None
     grace: float = 30.0
     cancel_bound: float = 10.0
+
+    def save(self, folder: Path) -> None:
+        """Write `meta.json`, last of all: a folder without it is no history."""
+        (folder / "meta.json").write_bytes(msgspec.json.encode(self))
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

@@ -17,22 +17,25 @@ _EVENTS: LiteralString = """
            extract(epoch FROM statement_at) AS statement_at, extract(epoch FROM at) AS at,
            CASE WHEN current_setting('track_commit_timestamp')::bool
                 THEN extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) END AS committed
-    FROM taskd.job_events e ORDER BY e.xid, e.at"""
+    FROM taskd.job_events e WHERE %(queue)s::text IS NULL OR queue = %(queue)s ORDER BY e.xid, e.at"""
 _TERMS: LiteralString = """
     SELECT epoch, holder, instance_id, what, xid::text::bigint AS xid, extract(epoch FROM at) AS at
     FROM taskd.term_events t ORDER BY t.at"""
 _SESSIONS: LiteralString = """
     SELECT session_id, worker_id, what, extract(epoch FROM expires_at) AS expires_at, by, extract(epoch FROM at) AS at
-    FROM taskd.session_events s ORDER BY s.at"""
+    FROM taskd.session_events s
+    WHERE %(queue)s::text IS NULL
+       OR session_id IN (SELECT e.session_id FROM taskd.job_events e WHERE e.queue = %(queue)s)
+    ORDER BY s.at"""
 _JOBS: LiteralString = """
     SELECT id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, dedupe_key,
            extract(epoch FROM schedule_at) AS schedule_at, extract(epoch FROM created_at) AS created_at,
            NULL::numeric AS completed_at, NULL::json AS result, error
-    FROM taskd.jobs
+    FROM taskd.jobs WHERE %(queue)s::text IS NULL OR queue = %(queue)s
     UNION ALL
     SELECT id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, dedupe_key,
            extract(epoch FROM schedule_at), extract(epoch FROM created_at), extract(epoch FROM completed_at), result, error
-    FROM taskd.finished_jobs"""
+    FROM taskd.finished_jobs WHERE %(queue)s::text IS NULL OR queue = %(queue)s"""
 
 _FILES: dict[str, LiteralString] = {
     "events.ndjson": _EVENTS,
@@ -42,21 +45,26 @@ _FILES: dict[str, LiteralString] = {
 }
 
 
-def record(dsn: str, folder: Path) -> None:
-    """Write events, terms, sessions and jobs into `folder`, all as of one moment. Raises psycopg.Error."""
+def record(dsn: str, folder: Path, queue: str | None = None) -> None:
+    """Write events, terms, sessions and jobs into `folder`, all as of one moment. Raises psycopg.Error.
+
+    With `queue`, only its jobs and the sessions that ran them; terms are the cluster's.
+    """
     with psycopg.connect(dsn, connect_timeout=5, application_name="taskd:record") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         for name, query in _FILES.items():
-            _write(connection, query, folder / name)
+            _write(connection, query, folder / name, {"queue": queue})
 
 
-def _write(connection: psycopg.Connection[tuple[str]], query: LiteralString, path: Path) -> None:
+def _write(
+    connection: psycopg.Connection[tuple[str]], query: LiteralString, path: Path, only: dict[str, str | None]
+) -> None:
     # A result keeps the line breaks that its task wrote between the parts of its JSON; inside strings there are none.
     lines: LiteralString = "SELECT translate(row_to_json(r)::text, E'\\n\\r', '  ') FROM ("
     with connection.cursor(name="record") as cursor, path.open("w", encoding="utf-8") as file:
         cursor.itersize = _BATCH
-        cursor.execute(lines + query + ") r")
+        cursor.execute(lines + query + ") r", only)
         for (line,) in cursor:
             file.write(line)
             file.write("\n")

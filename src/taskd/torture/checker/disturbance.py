@@ -7,7 +7,7 @@ from typing import NamedTuple
 from taskd.torture.history import Fault, History
 
 #: What ends a fault on the same target; a heal of nothing in particular ends all.
-_ENDS = frozenset({"SIGCONT", "restart", "start", "heal", "exit"})
+ENDS = frozenset({"SIGCONT", "restart", "start", "heal", "exit"})
 POSTGRES = "postgres"
 
 
@@ -24,7 +24,7 @@ class Window(NamedTuple):
 
 def windows(history: History, target: str, *, what: str | None = None) -> list[Window]:
     """The times of the faults whose target has `target` in its name: servers, and links to them."""
-    chosen = [f for f in history.faults if target in f.target and f.what not in _ENDS and what in (None, f.what)]
+    chosen = [f for f in history.faults if target in f.target and f.what not in ENDS and what in (None, f.what)]
     return [Window(fault.at, _end(history, fault)) for fault in chosen]
 
 
@@ -32,7 +32,7 @@ def _end(history: History, fault: Fault) -> float:
     if fault.until is not None:
         return fault.until
     for later in history.faults:
-        if later.at >= fault.at and later.what in _ENDS and later.target in ("", "all", fault.target):
+        if later.at >= fault.at and later.what in ENDS and later.target in ("", "all", fault.target):
             return later.at
     return float("inf") if history.meta.healed_at is None else max(fault.at, history.meta.healed_at)
 

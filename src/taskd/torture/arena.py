@@ -1,0 +1,231 @@
+"""Where the torture takes place: a cluster of its own, or processes of its own in a cluster of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from taskd.dev import keeper as keepers
+from taskd.dev import role
+from taskd.dev.bell import Bell, StopAsked
+from taskd.dev.cluster import Cluster
+from taskd.dev.crew import Crew
+from taskd.dev.folder import DataFolder
+from taskd.dev.keeper import Keeper, Say
+from taskd.dev.plan import Plan
+from taskd.dev.ports import LOOPBACK, free_port, free_range
+from taskd.dev.role import Place
+from taskd.domain.errors import SchemaMismatch
+from taskd.settings import Settings
+from taskd.store.migrations import apply_audit, pending
+from taskd.torture.faultlog import SERVERS
+
+SCHEDULERS, WORKERS, SLOTS = 2, 3, 16
+TASKS = "taskd.torture.tasks"
+#: Warnings of the processes are expected while they are mistreated.
+QUIET = ("--log-level", "ERROR")
+
+
+class Arena(Protocol):
+    """What the rest sees of either kind. Use it in the main thread, as a Cluster."""
+
+    @property
+    def queue(self) -> str | None:
+        """The only queue that is ours, or None if all are."""
+
+    @property
+    def members_by_role(self) -> Mapping[str, Sequence[str]]:
+        """Names of schedulers and workers."""
+
+    @property
+    def servers(self) -> Sequence[str]:
+        """The servers that may be mistreated: `postgres`, `redis`, `etcd`."""
+
+    @property
+    def logs(self) -> Path:
+        """Where the processes' logs are."""
+
+    @property
+    def urls(self) -> list[str]:
+        """Where to submit."""
+
+    @property
+    def members(self) -> list[str]:
+        """Schedulers and workers."""
+
+    @property
+    def dsn(self) -> str:
+        """PostgreSQL."""
+
+    def redis(self) -> redis.Redis:
+        """A new client."""
+
+    def keeper(self, name: str) -> Keeper:
+        """Who keeps this member or server alive."""
+
+    def answers(self, name: str) -> bool:
+        """True if this server answers."""
+
+    def is_whole(self) -> bool:
+        """True if everything of ours runs and answers."""
+
+    def keep(self, until: Callable[[], bool], every: float) -> None:
+        """Keep everything alive until `until` is true. Raises StopAsked."""
+
+
+class Own:
+    """A cluster as `taskd dev` makes it, whose servers are mistreated too."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.queue = None
+        names = [f"scheduler-{number + 1}" for number in range(cluster.plan.schedulers)]
+        self.members_by_role = {"scheduler": names, "worker": cluster.worker_names}
+        self.members = [*names, *cluster.worker_names]
+        self.servers = tuple(SERVERS)
+        self.logs = cluster.folder.logs
+        self.urls = [f"http://{LOOPBACK}:{cluster.plan.port + number}" for number in range(cluster.plan.schedulers)]
+        self._by_name = {
+            "postgres": cluster.servers.postgres,
+            "redis": cluster.servers.redis,
+            "etcd": cluster.servers.etcd,
+        }
+
+    @property
+    def dsn(self) -> str:
+        return self._cluster.servers.settings()["postgres", "dsn"]
+
+    def redis(self) -> redis.Redis:
+        return self._cluster.servers.redis.connect()
+
+    def keeper(self, name: str) -> Keeper:
+        return self._cluster.keepers[SERVERS.get(name, name)]
+
+    def answers(self, name: str) -> bool:
+        return self.keeper(name).child.pid is not None and self._by_name[name].probe() is None
+
+    def is_whole(self) -> bool:
+        return all(self.answers(name) for name in self.servers) and not self._cluster.crew.missing()
+
+    def keep(self, until: Callable[[], bool], every: float) -> None:
+        self._cluster.keep(until, every)
+
+
+class Guest:
+    """Schedulers and workers of our own in the cluster that the settings name. Its servers are left alone."""
+
+    servers = ()
+
+    def __init__(self, settings: Settings, crew: Crew, bell: Bell, *, queue: str, logs: Path) -> None:
+        self._settings = settings
+        self._crew = crew
+        self._bell = bell
+        self.queue = queue
+        self.logs = logs
+        self.members_by_role = {"scheduler": _named(queue, "scheduler"), "worker": _named(queue, "worker")}
+        self.members = [name for names in self.members_by_role.values() for name in names]
+        self.dsn = settings.postgres.dsn
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://{LOOPBACK}:{port}" for port in self._crew.scheduler_ports]
+
+    def redis(self) -> redis.Redis:
+        url = self._settings.redis.url
+        return redis.Redis.from_url(
+            url if "://" in url else f"redis://{url}",
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def keeper(self, name: str) -> Keeper:
+        return self._crew.keepers[name]
+
+    def answers(self, name: str) -> bool:
+        raise AssertionError(f"{name} is not ours")
+
+    def is_whole(self) -> bool:
+        return not self._crew.missing()
+
+    def keep(self, until: Callable[[], bool], every: float) -> None:
+        keepers.keep(self._crew.keepers.values(), self._bell, until, every)
+
+
+@contextmanager
+def own(data: Path, trace: Path, say: Say) -> Iterator[Arena]:
+    """A cluster of three servers, schedulers and workers below `data`. Raises TaskdError, StopAsked."""
+    plan = Plan(
+        data=data,
+        port=free_range(SCHEDULERS),
+        schedulers=SCHEDULERS,
+        workers=WORKERS,
+        worker=_worker("default"),
+        options=QUIET,
+        environment={"TORTURE_TRACE": str(trace)},
+        postgres={"track_commit_timestamp": "on"},
+        audit=True,
+    )
+    with Cluster(plan, say) as cluster:
+        yield Own(cluster)
+
+
+@contextmanager
+def given(
+    settings: Settings, options: tuple[str, ...], queue: str, data: Path, trace: Path, say: Say
+) -> Iterator[Arena]:
+    """Schedulers and workers beside those of the user's, serving `queue` only. Raises TaskdError, StopAsked."""
+    if missing := pending(settings.postgres.dsn):
+        raise SchemaMismatch(f"the schema is not up to date ({missing[0]} is missing): run taskd migrate first")
+    apply_audit(settings.postgres.dsn)
+    folder, bell = DataFolder(data), Bell()
+    crew = Crew(
+        [role.scheduler(name, free_port(), {}) for name in _named(queue, "scheduler")],
+        [role.worker(name, _worker(queue)) for name in _named(queue, "worker")],
+        folder=folder,
+        bell=bell,
+        say=say,
+        alone=False,
+    )
+    folder.take()
+    try:
+        with bell:
+            try:
+                crew.start(_places(settings), (*options, *QUIET), {"TORTURE_TRACE": str(trace)})
+                yield Guest(settings, crew, bell, queue=queue, logs=folder.logs)
+            finally:
+                _end(crew)
+    finally:
+        folder.release()
+
+
+def _end(crew: Crew) -> None:
+    try:
+        crew.stop()
+    except StopAsked:
+        pass  # a second Ctrl-C: what is left is killed
+    finally:
+        crew.kill()
+
+
+def _named(queue: str, part: str) -> list[str]:
+    count = SCHEDULERS if part == "scheduler" else WORKERS
+    return [f"{queue}-{part}-{number + 1}" for number in range(count)]
+
+
+def _worker(queues: str) -> dict[str, str]:
+    return {"app": TASKS, "queues": queues, "concurrency": str(SLOTS), "processes": "1"}
+
+
+def _places(settings: Settings) -> dict[Place, str]:
+    """Where the servers are, for the processes and for tasks that look for themselves."""
+    sections = ("postgres", "redis", "etcd")
+    found = msgspec.to_builtins(settings)
+    return {(section, key): str(value) for section in sections for key, value in found[section].items()}

@@ -1,0 +1,42 @@
+"""What `taskd torture` calls: the run with its view, and the verdict on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from taskd.dev.bell import StopAsked
+from taskd.settings import Settings
+from taskd.torture import campaign
+from taskd.torture.campaign import Order
+from taskd.torture.verdict import show
+from taskd.torture.view import View
+
+__all__ = ["Order", "run"]
+
+#: Columns when nobody watches.
+PIPE_WIDTH = 120
+
+
+def run(order: Order, settings: Settings, *, told: Path, aside: bool) -> dict[str, Any] | None:
+    """The verdict as plain values; None if the user stopped it twice. `told` is how the history's folder is called.
+
+    Progress goes to standard output, with the verdict in words; with `aside` to standard error, without. Raises TaskdError.
+    """
+    out = Console(highlight=False, soft_wrap=True, stderr=aside)
+    if not out.is_terminal:
+        out.width = PIPE_WIDTH
+    where = "a cluster of its own" if order.queue is None else f"the given servers, in the queue {order.queue}"
+    out.print(f"[bold]taskd torture[/] on {where}, seed {order.seed}; starting it …")
+    try:
+        verdict = campaign.run(order, settings, View(out))
+    except StopAsked:
+        out.print("stopped; everything is down")
+        return None
+    if not aside:
+        show(out, verdict, told)
+    found: dict[str, Any] = msgspec.to_builtins(verdict)
+    return {**found, "history": str(order.history)}

@@ -1,0 +1,124 @@
+"""The tasks of the traffic. Each leaves a trace: a line when it starts and one when it ends, before anything is reported.
+Those of the soak, at the end of this file, leave none.
+
+The lines go to the file that TORTURE_TRACE names, each by one short write, so that those of several processes do not mix. The
+clock is CLOCK_BOOTTIME: one clock for all processes of a machine, and nobody sets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from taskd.app import App, Context
+
+#: Seconds between the signs of life of a long task: what a run after its attempt's end would be seen by.
+TICK = 0.25
+#: Seconds that a task waits for a lock before it fails.
+LOCK_PATIENCE = 10.0
+
+app = App()
+_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """The trace's clock."""
+    return time.clock_gettime(_clock)
+
+
+def mark(ctx: Context, what: str, *detail: object, at: float | None = None) -> None:
+    """Write one line of the trace."""
+    moment = now() if at is None else at
+    words = (ctx.job.id, ctx.attempt, what, f"{moment:.6f}", os.getpid(), *detail)
+    file = os.open(os.environ["TORTURE_TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, (" ".join(map(str, words)) + "\n").encode())
+    finally:
+        os.close(file)
+
+
+@app.task
+async def nap(ctx: Context, seconds: float) -> float:
+    """Sleep in the event loop."""
+    mark(ctx, "start")
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > TICK:
+        await asyncio.sleep(TICK)
+        mark(ctx, "alive")
+    await asyncio.sleep(max(0.0, left))
+    mark(ctx, "end")
+    return seconds
+
+
+@app.task
+def block(ctx: Context, seconds: float) -> float:
+    """Sleep in a thread."""
+    mark(ctx, "start")
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > TICK:
+        time.sleep(TICK)
+        mark(ctx, "alive")
+    time.sleep(max(0.0, left))
+    mark(ctx, "end")
+    return seconds
+
+
+@app.task
+async def flaky(ctx: Context, failures: int) -> int:
+    """Fail so many times, then succeed."""
+    mark(ctx, "start")
+    if ctx.job.failures < failures:
+        raise RuntimeError(f"failure {ctx.job.failures + 1} of {failures}, as it was asked to")
+    mark(ctx, "end")
+    return ctx.attempt
+
+
+@app.task
+async def locked(ctx: Context, name: str, seconds: float) -> int:
+    """Hold a named lock of the cluster's for a while, looking at it before each sign of life."""
+    # Imported here: only this task needs etcd, and importing gRPC costs every executor memory.
+    from taskd.coordination.coordinator import EtcdCoordinator  # noqa: PLC0415
+    from taskd.settings import load  # noqa: PLC0415
+
+    mark(ctx, "start")
+    async with EtcdCoordinator(load().etcd) as etcd, etcd.lock(f"torture/{name}", LOCK_PATIENCE) as lock:
+        mark(ctx, "lock", name, lock.fence)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await asyncio.sleep(0.02)
+            before = now()  # a hold that is good afterwards was good then
+            if not lock.held:
+                raise RuntimeError(f"the lock {name} was lost")
+            mark(ctx, "held", name, lock.fence, at=before)
+    mark(ctx, "end")
+    return lock.fence
+
+
+@app.task
+async def give(ctx: Context, value: Any) -> Any:
+    """Return the value, whatever it is."""
+    mark(ctx, "start")
+    mark(ctx, "end")
+    return value
+
+
+# The soak's: they leave no trace, since half an hour of thousands a second would fill a disk with it.
+
+
+@app.task
+async def noop() -> None:
+    """Nothing, on the event loop."""
+
+
+@app.task
+def plain() -> None:
+    """Nothing, in a thread."""
+
+
+@app.task
+async def stumble(ctx: Context) -> None:
+    """Fail the first time."""
+    if not ctx.job.failures:
+        raise RuntimeError("the first failure, as it was asked to")

@@ -1,0 +1,209 @@
+"""Open-loop load by a careful client: it repeats a submit under the same key until it knows, and writes down each step.
+
+Open loop means that jobs arrive at their rate whatever the cluster does; what cannot be sent yet waits in line here. The steps
+(invoke, ok, fail, unknown) go to `clients.ndjson`, as in etcd's robustness tests and Jepsen: the checker holds the cluster to
+what was promised there, and to nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from taskd.torture.mix import Mix, Plan
+
+#: Requests at once, unless told otherwise.
+CONNECTIONS = 32
+#: Seconds that a request may take: longer than any answer that a scheduler owes.
+REQUEST = 6.0
+#: Seconds between two tries of the same submit.
+AGAIN = (0.1, 0.5)
+#: Seconds that the last submits get when the load ends.
+LAST = 30.0
+
+ACCEPTED = (200, 201)
+
+
+class Traffic:
+    """Submits jobs of a mix at `rate` per second, from a thread of its own. The figures may be read any time.
+
+    All jobs have `fields` besides their own. `connections` requests are under way at most: with fewer than come in while one
+    waits in vain for a frozen scheduler, the load itself would stop.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        log: Path,
+        *,
+        rate: float,
+        mix: Mix,
+        seed: int,
+        fields: Mapping[str, Any] | None = None,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self.urls = list(urls)
+        self.rate = rate
+        self._random = random.Random(seed)  # noqa: S311  a seed that repeats the load is what is wanted
+        self._plans = mix.plans(self._random)
+        self._log = log.open("ab")
+        self._fields = fields or {}
+        self._connections = connections
+        self._encoder = msgspec.json.Encoder()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._room = asyncio.Semaphore(connections)
+        self._patience = LAST
+        #: The id of each key that was accepted.
+        self.accepted: dict[str, int] = {}
+        self.invoked = 0
+        self.given_up = 0
+        #: How often each status was answered; 0 stands for no answer.
+        self.answers: Counter[int] = Counter()
+        #: (Unix time, status, seconds) of each answer to a submit.
+        self.latencies: list[tuple[float, int, float]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def remix(self, mix: Mix) -> None:
+        """From now on, jobs of this mix."""
+        self._plans = mix.plans(self._random)
+
+    def stop(self, patience: float = LAST) -> None:
+        """Invoke nothing new; return when every submit is decided, or after `patience` seconds."""
+        self.cease(patience)
+        self._thread.join(patience + 2 * REQUEST)
+        self._log.close()
+
+    def cease(self, patience: float = LAST) -> None:
+        """Begin to stop: after `patience` seconds at most, `over` is true."""
+        self._patience = patience
+        self._stop.set()
+
+    @property
+    def over(self) -> bool:
+        """True when every submit is decided, or was given up."""
+        return not self._thread.is_alive()
+
+    # ------------------------------------------------------------ the thread
+
+    async def _run(self) -> None:
+        limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=CONNECTIONS)
+        async with httpx.AsyncClient(timeout=REQUEST, limits=limits) as client:
+            submits: set[asyncio.Task[None]] = set()
+            begun, due = time.monotonic(), 0.0
+            for number in count():
+                due += 1.0 / self.rate
+                if await self._stopped_within(begun + due - time.monotonic()):
+                    break
+                submits |= self._begin(client, number, next(self._plans))
+                submits -= {task for task in submits if task.done()}
+            await self._finish(submits)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait, at most a moment longer than somebody wants us to stop; whether they do."""
+        end = time.monotonic() + seconds
+        for _ in count():
+            left = end - time.monotonic()
+            if self._stop.is_set() or left <= 0:
+                break
+            await asyncio.sleep(min(left, 0.1))
+        return self._stop.is_set()
+
+    def _begin(self, client: httpx.AsyncClient, number: int, plan: Plan) -> set[asyncio.Task[None]]:
+        self.invoked += 1
+        return {
+            asyncio.create_task(self._submit(client, number + twin, f"torture-{number}", plan))
+            for twin in range(plan.twins)
+        }
+
+    async def _finish(self, submits: set[asyncio.Task[None]]) -> None:
+        if submits:
+            _, late = await asyncio.wait(submits, timeout=self._patience)
+            self.given_up = len(late)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _submit(self, client: httpx.AsyncClient, turn: int, key: str, plan: Plan) -> None:
+        body = self._encoder.encode(
+            {**self._fields, **plan.fields, "task": plan.task, "payload": plan.payload, "dedupe_key": key}
+        )
+        tried = False
+        while True:
+            url = self.urls[turn % len(self.urls)]
+            async with self._room:
+                if self._stop.is_set() and not tried:
+                    return  # nobody was promised anything: it still waited in line
+                tried = True
+                self._say("invoke", key, task=plan.task, kind=plan.kind)
+                found = await self._post(client, url, key, body)
+            if found is not None:
+                break
+            turn += 1
+            await asyncio.sleep(self._random.uniform(*AGAIN))
+        if found and plan.cancel_after is not None:
+            await asyncio.sleep(plan.cancel_after)
+            await self._cancel(client, key, found)
+
+    async def _post(self, client: httpx.AsyncClient, url: str, key: str, body: bytes) -> int | None:
+        """The job's id; 0 if it will never be accepted; None if the submit must be repeated."""
+        began = time.monotonic()
+        try:
+            answer = await client.post(f"{url}/jobs", content=body, headers={"Content-Type": "application/json"})
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            self._answered(0, began)
+            self._say("fail", key, status=0, detail=type(error).__name__)
+            return None
+        except httpx.HTTPError as error:
+            self._answered(0, began)
+            self._say("unknown", key, reason=type(error).__name__)
+            return None
+        self._answered(answer.status_code, began)
+        found = answer.json()
+        if answer.status_code in ACCEPTED:
+            job = int(found["id"])
+            self.accepted[key] = job
+            self._say("ok", key, id=job, duplicate=bool(found.get("duplicate", False)))
+            return job
+        if answer.status_code >= 500:
+            op = "unknown" if found.get("outcome_unknown", answer.status_code != 503) else "fail"
+            self._say(op, key, status=answer.status_code, reason=str(found.get("detail")))
+            return None
+        self._say("fail", key, status=answer.status_code, detail=str(found.get("detail")))
+        return 0
+
+    async def _cancel(self, client: httpx.AsyncClient, key: str, job: int) -> None:
+        for tries in count():
+            self._say("cancel", key, id=job)
+            try:
+                answer = await client.post(f"{self.urls[tries % len(self.urls)]}/jobs/{job}/cancel")
+            except httpx.HTTPError:
+                self._say("cancel_unknown", key, id=job)
+            else:
+                if answer.status_code in (200, 409):
+                    op = "cancel_ok" if answer.status_code == 200 else "cancel_late"
+                    self._say(op, key, id=job, status=str(answer.json().get("job_status", answer.json().get("status"))))
+                    return
+                self._say("cancel_unknown", key, id=job)
+            await asyncio.sleep(self._random.uniform(*AGAIN))
+
+    def _answered(self, status: int, began: float) -> None:
+        self.answers[status] += 1
+        self.latencies.append((time.time(), status, time.monotonic() - began))
+
+    def _say(self, op: str, key: str, **fields: Any) -> None:
+        self._log.write(self._encoder.encode({"at": time.time(), "op": op, "key": key, **fields}) + b"\n")
+        self._log.flush()

@@ -1,0 +1,122 @@
+"""What a user sees while it runs: a live board on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from taskd.torture.lookout import Sight
+
+#: Seconds between two drawings on a terminal, and between two lines of figures elsewhere.
+DRAWN, SAID = 0.25, 10.0
+BAR = 40
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """One moment. `left` are seconds of faults still to come, of `seconds`; `phase` says what goes on."""
+
+    phase: str
+    left: float
+    seconds: float
+    accepted: int
+    sight: Sight
+    faults: Counter[str]
+    latest: Sequence[tuple[float, str]]
+
+
+class View:
+    """Use it with `with`, and `show` it scenes as often as you like."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
+        self._drawn = 0.0
+        self._phase = ""
+        self._told = 0.0
+
+    def __enter__(self) -> View:
+        if self._live is not None:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def show(self, scene: Scene) -> None:
+        """Draw it, or say what is new."""
+        now = time.monotonic()
+        if self._live is None:
+            self._say(scene, now)
+        elif now - self._drawn >= DRAWN or scene.phase != self._phase:
+            self._drawn = now
+            self._live.update(board(scene), refresh=True)
+        self._phase = scene.phase
+
+    def _say(self, scene: Scene, now: float) -> None:
+        for at, what in scene.latest:
+            if at > self._told:
+                self._out.print(f"{_clock(at)}  {what}", markup=False)
+                self._told = at
+        if scene.phase != self._phase or now - self._drawn >= SAID:
+            self._drawn = now
+            self._out.print(f"{_clock(time.time())}  {scene.phase}: {_figures(scene)}", markup=False)
+
+
+def board(scene: Scene) -> Group:
+    """The whole picture, in 80 columns."""
+    sight = scene.sight
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_row("jobs", _jobs(scene))
+    grid.add_row("leader", f"{escape(sight.leader)} (epoch {sight.epoch})" if sight.leader else "[yellow]nobody[/]")
+    grid.add_row("repeated", f"{sight.repeated:,} attempts that faults cut short were made again")
+    grid.add_row("faults", _faults(scene.faults))
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(
+        ProgressBar(total=scene.seconds, completed=scene.seconds - scene.left, width=BAR),
+        f"{_left(scene.left)} left" if scene.left > 0 else "no more faults",
+    )
+    lines = [Text(f"  {_clock(at)}  {what}") for at, what in scene.latest]
+    away = [] if sight.fresh else [Text("PostgreSQL does not answer; its figures are of before", style="yellow")]
+    return Group(Text(scene.phase, style="bold"), bar, "", grid, "", *lines, *away)
+
+
+def _jobs(scene: Scene) -> str:
+    sight = scene.sight
+    counts = f"{sight.finished:,} finished   {sight.running:,} running   {sight.waiting:,} waiting"
+    return f"{scene.accepted:,} accepted   {counts}"
+
+
+def _faults(faults: Counter[str]) -> str:
+    told = ", ".join(f"{name} {count}" for name, count in faults.most_common())
+    return f"{sum(faults.values())}: {told}" if told else "none yet"
+
+
+def _figures(scene: Scene) -> str:
+    sight = scene.sight
+    left = f"{_left(scene.left)} left, " if scene.left > 0 else ""
+    away = "" if sight.fresh else " (PostgreSQL does not answer)"
+    jobs = _jobs(scene).replace("   ", ", ")
+    return f"{left}{jobs}, {sight.repeated} repeated, leader {sight.leader or 'nobody'}{away}"
+
+
+def _left(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
