@@ -1,0 +1,124 @@
+"""Figures of a run, out of its history: what the table shows beside each bound. Seconds unless the name says otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+from taskd.torture.figures import doubled, gap, longest, lost
+from taskd.torture.history import Event, History
+
+__all__ = [
+    "cut_short",
+    "doubled",
+    "first_after",
+    "gap",
+    "longest",
+    "lost",
+    "moves",
+    "noise",
+    "percentile",
+    "reaped",
+    "restarts",
+    "starts",
+    "waits",
+]
+
+
+def first_after(history: History, to_status: str, moment: float) -> float:
+    """How long after `moment` a job first moved to this status."""
+    return min(
+        (e.at - moment for e in history.events if e.to_status == to_status and e.at >= moment), default=float("inf")
+    )
+
+
+def restarts(history: History, worker: str, killed: float) -> list[float]:
+    """How long after a worker's death each of its jobs ran again."""
+    orphans = {
+        e.job_id: e.at
+        for e in history.events
+        if e.from_status == "running" and e.worker_id == worker and e.by.startswith("taskd:leader:") and e.at >= killed
+    }
+    return [
+        min(
+            (e.at for e in history.events if e.job_id == job and e.to_status == "running" and e.at > freed),
+            default=float("inf"),
+        )
+        - killed
+        for job, freed in orphans.items()
+    ]
+
+
+def reaped(history: History, workers: Iterable[str] = ()) -> int:
+    """Sessions that a leader ended: of these workers, or of all."""
+    wanted = set(workers)
+    return sum(
+        1
+        for s in history.sessions
+        if s.what == "end" and s.by.startswith("taskd:leader:") and (not wanted or s.worker_id in wanted)
+    )
+
+
+def cut_short(history: History) -> int:
+    """Attempts that were ended although their task had done nothing wrong: lost, or given back."""
+    return sum(
+        before.failures == after.failures and before.crashes == after.crashes
+        for events in history.events_of.values()
+        for before, after in pairwise(events)
+        if after.move == ("running", "pending")
+    )
+
+
+def waits(history: History, since: float = 0.0) -> list[float]:
+    """How long each job waited from being queued (for the last time) to its claim."""
+    queued: dict[int, float] = {}
+    found = []
+    for event in history.events:
+        if event.to_status == "queued":
+            queued[event.job_id] = event.at
+        elif event.to_status == "running" and event.at >= since:
+            found.append(event.at - queued.get(event.job_id, event.at))
+    return found
+
+
+def starts(history: History, since: float, until: float) -> list[float]:
+    """How long after it was due each job began for the first time, for jobs due between two moments."""
+    due: dict[int, float] = {}
+    found = []
+    for event in history.events:
+        if event.from_status is None:
+            due[event.job_id] = max(event.at, event.schedule_at)
+        elif event.to_status == "running" and event.attempt == 1 and since <= due.get(event.job_id, 0.0) <= until:
+            found.append(event.at - due[event.job_id])
+    return found
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value below which so many percent lie; 0 of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
+
+
+def moves(history: History, to_status: str) -> list[Event]:
+    """All moves to a status."""
+    return [event for event in history.events if event.to_status == to_status]
+
+
+def noise(logs: Path) -> float:
+    """The most lines of WARNING or ERROR that any one process wrote in any one second, lines about an attempt's end aside."""
+    most = 0
+    for log in logs.glob("[sw][0-9]*.log"):
+        seconds: Counter[int] = Counter()
+        for line in log.read_text(errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+                if said["level"] in ("warning", "error") and said["event"] != "attempt ended":
+                    seconds[int(datetime.fromisoformat(said["timestamp"]).timestamp())] += 1
+            except (ValueError, KeyError, TypeError):
+                continue
+        most = max(most, *seconds.values(), 0)
+    return float(most)

@@ -1,0 +1,99 @@
+"""One scheduler or worker of a scenario, as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from taskd.dev import process
+from taskd.dev.child import Child, Program
+
+ROOT = Path(__file__).parents[2]
+
+
+class Member:
+    """A process with an HTTP port. It dies with this process at the latest."""
+
+    def __init__(self, name: str, role: str, port: int, log: Path) -> None:
+        self.name = name
+        self.role = role
+        self.port = port
+        self.log = log
+        self.pid = 0
+        self._child = Child(name, log)
+
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start `taskd` with these arguments (or, with TASKD_MUTANT set, a copy of it with one protection off)."""
+        module = "tests.chaos.mutated" if "TASKD_MUTANT" in environment else "taskd"
+        self._child.spawn(
+            Program(
+                argv=[sys.executable, "-m", module, *arguments],
+                environment=environment,
+                folder=ROOT,
+                death_signal=signal.SIGKILL,
+            )
+        )
+        self.pid = self._child.pid or 0
+
+    @property
+    def url(self) -> str:
+        """http://HOST:PORT."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def alive(self) -> bool:
+        """True while the process runs (stopped counts)."""
+        return self._child.pid is not None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, once it has ended."""
+        return self._child.exit_status
+
+    @property
+    def ready(self) -> bool:
+        """True if /health says so: a worker has its session, a scheduler its PostgreSQL."""
+        try:
+            return httpx.get(f"{self.url}/health", timeout=3).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def leads(self) -> bool:
+        """True if this scheduler says that it leads."""
+        return bool(self.json("/leader").get("is_leader"))
+
+    def json(self, path: str) -> dict[str, Any]:
+        """What it answers, or nothing if it does not answer."""
+        try:
+            found: dict[str, Any] = httpx.get(f"{self.url}{path}", timeout=3).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return found
+
+    @property
+    def executors(self) -> list[int]:
+        """A worker's executors, without its guard and without what tasks have started."""
+        return process.executors(self.pid)
+
+    @property
+    def output(self) -> str:
+        """All that it wrote."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def kill(self) -> None:
+        """SIGKILL, also of a stopped one; returns when it is gone."""
+        self._child.kill()
+
+    def terminate(self, timeout: float) -> int:
+        """SIGTERM; its exit status. Raises AssertionError after `timeout` seconds."""
+        self._child.signal(signal.SIGTERM)
+        assert self._child.ended_within(timeout), f"{self.name} did not end within {timeout:.0f} s of SIGTERM"
+        status = self._child.exit_status
+        assert status is not None
+        return status

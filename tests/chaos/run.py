@@ -1,0 +1,177 @@
+"""Runs one scenario: cluster, traffic, faults, quiet, history, checker, figures, verdict."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from taskd.torture import history as histories
+from taskd.torture import quiet
+from taskd.torture.checker import Violation, check
+from taskd.torture.history import History, Meta
+from tests.chaos import measure
+from tests.chaos.shape import GRACE, SESSION_TTL, Shape
+from tests.chaos.world import World
+from tests.servers import wait_until
+
+#: Seconds that the cluster may take to become quiet once everything is whole.
+QUIET = 30.0
+#: What a process says only when something went wrong that nobody thought of.
+BUGS = ("(a bug;", "never retrieved", "never awaited", "unhandled", "Traceback (most recent call last)")
+
+Body = Callable[[World], None]
+Measures = Callable[[History, World], dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One row of the catalogue. `bounds` are the most that the figures of these names may be."""
+
+    name: str
+    title: str
+    body: Body
+    shape: Shape = field(default_factory=Shape)
+    bounds: dict[str, float] = field(default_factory=dict)
+    measures: Measures | None = None
+    #: Why it cannot run here, or None.
+    missing: Callable[[], str | None] = lambda: None
+    #: False for scenarios whose tasks are meant to bring processes down with noise in the log.
+    tidy: bool = True
+
+
+@dataclass(kw_only=True)
+class Row:
+    """What came of a scenario."""
+
+    scenario: Scenario
+    accepted: int = 0
+    lost: int = 0
+    doubled: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    #: Bounds that were not kept, and whatever else went wrong, a sentence each.
+    complaints: list[str] = field(default_factory=list)
+    left_out: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True if there is nothing to complain about."""
+        return not (self.lost or self.doubled or self.violations or self.complaints)
+
+
+def run(scenario: Scenario, seed: int, folder: Path) -> Row:
+    """Run one scenario with everything of its own under `folder`."""
+    row = Row(scenario=scenario, left_out=scenario.missing())
+    if row.left_out:
+        return row
+    began = time.monotonic()
+    world = World(folder, scenario.shape, seed)
+    try:
+        with world:
+            _play(scenario, world, row)
+    except Exception as error:
+        row.complaints.append(f"{type(error).__name__}: {str(error)[:300]}")
+        (folder / "error.txt").write_text(traceback.format_exc())
+    if (world.history / "meta.json").exists():
+        _judge(scenario, world, row)
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def _play(scenario: Scenario, world: World, row: Row) -> None:
+    assert world.traffic is not None
+    traffic = world.traffic
+    world.until(lambda: len(traffic.accepted) > scenario.shape.rate / 2, 60)
+    try:
+        scenario.body(world)
+        world.flow(max(0.0, world.began + scenario.shape.load - time.monotonic()))
+    finally:
+        world.mend()
+        load_until = time.time()
+        traffic.stop()
+        row.accepted = len(set(traffic.accepted.values()))
+        _record(scenario, world, calm=_quiet(world), load_until=load_until)
+
+
+def _quiet(world: World) -> bool:
+    """Whether every job is final and Redis empty within the bound."""
+    try:
+        wait_until(lambda: quiet.is_quiet(world.postgres.dsn, world.redis.connect), QUIET)
+    except AssertionError:
+        return False
+    return True
+
+
+def redis_left(world: World) -> dict[str, int]:
+    """What is left in Redis: entries of all streams, and those that are pending."""
+    left = quiet.redis_left(world.redis.connect)
+    return {"entries": left.entries, "pending": left.pending}
+
+
+def _record(scenario: Scenario, world: World, *, calm: bool, load_until: float) -> None:
+    histories.record(world.postgres.dsn, world.history)
+    Meta(
+        scenario=scenario.name,
+        seed=world.seed,
+        session_ttl=SESSION_TTL,
+        ageing=60.0,
+        grace=GRACE,
+        cancel_bound=10.0,
+        boot_offset=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+        healed_at=world.healed_at,
+        load_from=time.time() - (time.monotonic() - world.began),
+        load_until=load_until,
+        quiet=calm,
+        redis=quiet.redis_left(world.redis.connect),
+    ).save(world.history)
+
+
+def _judge(scenario: Scenario, world: World, row: Row) -> None:
+    history = History.load(world.history)
+    row.violations = check(history)
+    row.lost, row.doubled = measure.lost(history), measure.doubled(history)
+    row.figures = {**world.figures, **(scenario.measures(history, world) if scenario.measures else {})}
+    if not history.meta.quiet:
+        row.complaints.append(f"not quiet {QUIET:.0f} s after it was whole")
+    for name, bound in scenario.bounds.items():
+        found = row.figures.get(name)
+        if found is None or found > bound:
+            row.complaints.append(f"{name} is {found if found is None else round(found, 2)}, bound {bound:g}")
+    row.complaints += world.surprises
+    if scenario.tidy:
+        row.complaints += _bugs(world)
+    assert world.traffic is not None
+    if world.traffic.given_up:
+        row.complaints.append(f"{world.traffic.given_up} submits were never decided")
+
+
+def _bugs(world: World) -> list[str]:
+    return [
+        f"{member.name} said: {line[:200]}"
+        for member in world.members.values()
+        for line in member.output.splitlines()
+        if '"event": "attempt ended"' not in line and any(sign in line for sign in BUGS)
+    ][:3]
+
+
+def summary(row: Row) -> dict[str, Any]:
+    """The row as it goes into results.json."""
+    return {
+        "scenario": row.scenario.name,
+        "title": row.scenario.title,
+        "accepted": row.accepted,
+        "lost": row.lost,
+        "doubled": row.doubled,
+        "figures": {name: round(value, 3) for name, value in row.figures.items()},
+        "bounds": row.scenario.bounds,
+        "violations": [f"{v.invariant} {v.message}" for v in row.violations[:20]],
+        "complaints": row.complaints,
+        "left_out": row.left_out,
+        "seconds": round(row.seconds, 1),
+        "passed": row.passed,
+    }

@@ -1,0 +1,130 @@
+"""Leaders that die, hand over, or stand still (scenarios 1 to 5)."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+
+from taskd.torture.history import History
+from tests.chaos import measure
+from tests.chaos.run import Scenario
+from tests.chaos.shape import Shape
+from tests.chaos.world import World, waits_for_a_lock
+
+
+def _killed(world: World) -> None:
+    for _ in range(2):
+        world.flow(world.random.uniform(1, 3))
+        leader = world.leader()
+        world.kill(leader)
+        world.leader(among=[s for s in world.schedulers if s is not leader])
+        world.revive()
+
+
+def _asked_to_stop(world: World) -> None:
+    for _ in range(3):
+        world.flow(world.random.uniform(1, 3))
+        leader = world.leader()
+        world.terminate(leader)
+        assert leader.status == 0
+        world.leader()
+        world.revive()
+
+
+def _gap(history: History, world: World) -> dict[str, float]:
+    return {"gap": measure.gap(history, history.meta.load_from, history.meta.load_until)}
+
+
+def _frozen(world: World) -> None:
+    world.flow(world.random.uniform(1, 3))
+    leader = world.leader()
+    with world.frozen(leader):
+        _await_takeover(world, leader.name)
+        world.flow(5)
+    world.until(lambda: not leader.leads)
+    world.healed()
+
+
+def _frozen_in_a_statement(world: World) -> None:
+    """A row lock of somebody else's holds the leader's dispatch open; there the leader is frozen and replaced."""
+    for _ in range(2):
+        world.flow(world.random.uniform(1, 2))
+        leader = world.leader()
+        with psycopg.connect(world.postgres.dsn) as stranger:
+            job = world.submit("nap", {"seconds": 0.01}, delay=1.0)
+            stranger.execute("SELECT FROM taskd.jobs WHERE id = %s FOR UPDATE", [job])
+            world.until(lambda: waits_for_a_lock(world))
+            with world.frozen(leader):
+                _await_takeover(world, leader.name)
+                stranger.rollback()
+                world.flow(1)
+        world.until(lambda old=leader: not old.leads)  # type: ignore[misc]  # bound at once
+    world.healed()
+
+
+def _await_takeover(world: World, former: str) -> None:
+    began = time.monotonic()
+
+    def other() -> bool:
+        with psycopg.connect(world.postgres.dsn) as connection:
+            row = connection.execute("SELECT instance_id, holder FROM taskd.leader").fetchone()
+        return row is not None and row[1] is not None and row[0] != former
+
+    world.until(other)
+    world.figures["takeover"] = max(world.figures.get("takeover", 0.0), time.monotonic() - began)
+
+
+def _dies_at_its_failpoint(world: World) -> None:
+    """Each leader dies at its 150th passing of the point; the next one finds what it left."""
+    for _ in range(2):
+        world.until(lambda: len(world.schedulers) < world.shape.schedulers, 60)
+        fallen = next(m for m in world.members.values() if m.role == "scheduler" and not m.alive)
+        world.note("SIGKILL", fallen.name, pid=fallen.pid)
+        world.leader()
+        world.revive()
+
+
+def _late_starts(history: History, world: World) -> dict[str, float]:
+    """How long after a takeover what an earlier leader had dispatched began."""
+    takeovers = [t.at for t in history.terms if t.what == "takeover"]
+    queued: dict[int, float] = {}
+    latest = 0.0
+    for event in history.events:
+        if event.to_status == "queued":
+            queued.setdefault(event.job_id, event.at)
+        elif event.to_status == "running" and event.job_id in queued:
+            between = [at for at in takeovers if queued[event.job_id] < at < event.at]
+            latest = max([latest, *(event.at - at for at in between[-1:])])
+            del queued[event.job_id]
+    return {"start": latest, **_gap(history, world)}
+
+
+SCENARIOS = [
+    Scenario(name="1", title="SIGKILL the leader, twice", body=_killed, bounds={"gap": 8}, measures=_gap),
+    Scenario(name="2", title="SIGTERM the leader, three times", body=_asked_to_stop, bounds={"gap": 1}, measures=_gap),
+    Scenario(name="3a", title="SIGSTOP the leader", body=_frozen, bounds={"takeover": 10}, measures=_gap),
+    Scenario(
+        name="3b",
+        title="SIGSTOP the leader inside a dispatch",
+        body=_frozen_in_a_statement,
+        bounds={"takeover": 10},
+        measures=_gap,
+    ),
+    Scenario(
+        name="4",
+        title="kill between dispatch commit and XADD",
+        body=_dies_at_its_failpoint,
+        shape=Shape(environment={"TASKD_FAILPOINT": "dispatch.committed:kill@150"}),
+        bounds={"start": 5},
+        measures=_late_starts,
+    ),
+    Scenario(
+        name="5",
+        title="kill between XADD and its reply",
+        body=_dies_at_its_failpoint,
+        shape=Shape(environment={"TASKD_FAILPOINT": "ring.sent:kill@150"}),
+        bounds={"start": 5},
+        measures=_late_starts,
+    ),
+]

@@ -1,0 +1,91 @@
+"""Links cut, one way and both ways, and slow ones (scenarios 21 and 22)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from taskd.torture.history import History
+from tests.chaos import measure
+from tests.chaos.run import Scenario
+from tests.chaos.shape import LINKS, Shape
+from tests.chaos.world import World
+
+Who = Literal["leader", "worker"]
+
+#: Seconds that a link stays cut: longer than a session and than etcd's lease.
+CUT = 12.0
+PROXIED = Shape(proxied=True)
+
+
+def _cut(world: World, who: Who, server: str) -> None:
+    """Both ways, then one way (requests arrive, answers do not), then the other."""
+    world.flow(2)
+    for up, down in ((True, True), (False, True)) if who == "leader" else ((True, True),):
+        member = world.leader() if who == "leader" else world.random.choice(world.workers)
+        link = world.link(member.name, server)
+        with world.fault("cut" if up else "cut answers", f"{member.name}-{server}"):
+            link.hole(up=up, down=down)
+            world.flow(CUT)
+            link.heal()
+        world.until(lambda: all(m.ready for m in world.members.values()), 60)
+    world.flow(2)
+
+
+def _figures(history: History, world: World) -> dict[str, float]:
+    found = {"gap": measure.gap(history, history.meta.load_from, history.meta.load_until)}
+    restarts = [
+        seconds
+        for fault in history.faults
+        if fault.what.startswith("cut") and fault.target.startswith("w")
+        for seconds in measure.restarts(history, fault.target.partition("-")[0], fault.at)
+    ]
+    return found | ({"restart": max(restarts)} if restarts else {"restart": 0.0})
+
+
+def _slow(world: World) -> None:
+    """Slots are what latency is paid in: an attempt holds one for some round trips."""
+    world.flow(4)
+    with world.fault("delay", "all links"):
+        for member in world.members.values():
+            for server in LINKS:
+                world.link(member.name, server).delay(0.0, 0.4, up=False)  # a round trip takes so long
+        world.flow(25)
+        for member in world.members.values():
+            for server in LINKS:
+                world.link(member.name, server).heal()
+    world.flow(3)
+
+
+def _starts(history: History, world: World) -> dict[str, float]:
+    begin = next(f.at for f in history.faults if f.what == "delay")
+    end = next(f.at for f in history.faults if f.what == "heal")
+    found = measure.starts(history, begin + 1, end - 4)
+    return {"start p50": measure.percentile(found, 50), "start p99": measure.percentile(found, 99)}
+
+
+SCENARIOS = [
+    *(
+        Scenario(
+            name=f"21{letter}",
+            title=f"{who}-{server} cut",
+            body=lambda world, who=who, server=server: _cut(world, who, server),  # type: ignore[misc]  # bound at once
+            shape=PROXIED,
+            bounds={"gap": 10, "restart": 20},
+            measures=_figures,
+        )
+        for letter, who, server in (
+            ("a", "leader", "etcd"),
+            ("b", "leader", "postgres"),
+            ("c", "worker", "postgres"),
+            ("d", "worker", "redis"),
+        )
+    ),
+    Scenario(
+        name="22",
+        title="200 ± 200 ms on every link",
+        body=_slow,
+        shape=Shape(proxied=True, slots=50),
+        bounds={"start p99": 3},
+        measures=_starts,
+    ),
+]

@@ -1,0 +1,190 @@
+"""The truth away, hung, full, or pestered (scenarios 13 to 17)."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import psycopg
+
+from taskd.torture.history import History
+from tests.chaos import disk, measure
+from tests.chaos.run import Scenario
+from tests.chaos.shape import SESSION_TTL, Shape
+from tests.chaos.world import World
+
+UNAVAILABLE = 503
+#: A dispatch that takes longer than this is a gap; the load dispatches every few milliseconds.
+CALM = 0.5
+
+
+def _stopped(world: World, seconds: float) -> None:
+    """The postmaster dies, its backends with it, and recovery replays the log. Nobody's claim may be lost by that."""
+    world.flow(4)
+    with world.fault("SIGKILL", "postgres", "restart"):
+        world.postgres.kill()
+        _watch_answers(world, seconds)
+        world.postgres.start()
+    world.flow(5)
+
+
+def _hung(world: World) -> None:
+    world.flow(4)
+    with world.standstill("postgres"):
+        _watch_answers(world, 15)
+    world.flow(5)
+
+
+def _watch_answers(world: World, seconds: float) -> None:
+    """Ask for as long; the slowest answer to a submit while PostgreSQL is away, and the slowest /leader, are figures."""
+    end, slowest, loop = time.monotonic() + seconds, 0.0, list[float]()
+    while time.monotonic() < end:
+        for scheduler in world.schedulers:
+            began = time.monotonic()
+            answer = httpx.post(f"{scheduler.url}/jobs", json={"payload": 1, "task": "give"}, timeout=20)
+            slowest = max(slowest, time.monotonic() - began)
+            assert answer.status_code == UNAVAILABLE, answer.text
+            assert "retry-after" in answer.headers
+            began = time.monotonic()
+            httpx.get(f"{scheduler.url}/openapi.json", timeout=20)
+            loop.append(time.monotonic() - began)
+        world.flow(0.1)
+    world.figures["503 within"] = max(world.figures.get("503 within", 0.0), slowest)
+    # An answer that needs no server takes as long as the event loop lets it wait.
+    world.figures["loop p99"] = measure.percentile(loop, 99)
+
+
+def _pestered(world: World) -> None:
+    """A random backend of taskd's is terminated every 200 ms."""
+    with psycopg.connect(world.postgres.dsn, autocommit=True) as executioner, world.fault("terminate", "postgres"):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            executioner.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'taskd:%'"
+                " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
+            )
+            world.flow(0.2)
+
+
+def _crowded(world: World) -> None:
+    """Strangers take every connection there is; a process that lost its own must do without for a while."""
+    world.flow(3)
+    strangers: list[psycopg.Connection[tuple[object, ...]]] = []
+    with world.fault("max_connections", "postgres"):
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            try:
+                strangers.append(psycopg.connect(world.postgres.dsn, connect_timeout=2))
+            except psycopg.OperationalError:
+                if strangers:
+                    strangers[0].execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE application_name LIKE 'taskd:%' ORDER BY random() LIMIT 1"
+                    )
+                world.flow(0.2)
+        for stranger in strangers:
+            stranger.close()
+    world.flow(4)
+
+
+def _full(world: World) -> None:
+    world.flow(3)
+    assert world.disk is not None
+    with world.fault("ENOSPC", "postgres"):
+        world.disk.fill()
+        world.until(lambda: _post(world).status_code == UNAVAILABLE, 30)
+        world.flow(5)
+        world.disk.free()
+        # PostgreSQL panics if its log has no room, and stays down until somebody starts it.
+        if world.postgres.child.pid is None:
+            world.postgres.start()
+        else:
+            world.until(lambda: world.postgres.probe() is None, 60)
+    world.flow(4)
+
+
+def _post(world: World) -> httpx.Response:
+    return world.ask("POST", "/jobs", {"payload": 1, "task": "give"})
+
+
+def _left_open(world: World) -> None:
+    """Somebody's transaction stays open and holds back what VACUUM could clear, for all of the load."""
+    world.flow(10)
+    world.figures["until"] = time.time()
+    with psycopg.connect(world.postgres.dsn) as stranger:
+        stranger.execute("SELECT pg_current_xact_id(), count(*) FROM taskd.jobs")
+        world.flow(30)
+    world.healed()
+
+
+def _open_figures(history: History, world: World) -> dict[str, float]:
+    until = world.figures.pop("until")
+    before = measure.percentile(measure.starts(history, history.meta.load_from + 2, until), 99)
+    during = measure.percentile(measure.starts(history, until + 10, until + 30), 99)
+    return {"start p99 before": before, "start p99 during": during, "times": during / max(before, 0.02)}
+
+
+def _figures(history: History, world: World) -> dict[str, float]:
+    return {
+        "resumed": measure.first_after(history, "queued", world.healed_at),
+        "reaped": float(measure.reaped(history)),
+        "cut short": float(measure.cut_short(history)),
+        "gap": measure.gap(history, history.meta.load_from, history.meta.load_until),
+    }
+
+
+SCENARIOS = [
+    Scenario(
+        name="13a",
+        title="PostgreSQL killed, down 10 s",
+        body=lambda world: _stopped(world, 10),
+        bounds={"503 within": 2.5, "resumed": 5, "reaped": 0, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="13b",
+        title="PostgreSQL down for three leases",
+        body=lambda world: _stopped(world, 3 * SESSION_TTL),
+        bounds={"503 within": 2.5, "resumed": 5, "reaped": 0, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="14",
+        title="PostgreSQL frozen 15 s",
+        body=_hung,
+        bounds={"503 within": 3, "loop p99": 0.1, "resumed": 5, "reaped": 0, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="15a",
+        title="a random backend terminated every 200 ms",
+        body=_pestered,
+        bounds={"reaped": 0, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="15b",
+        title="max_connections exhausted",
+        body=_crowded,
+        shape=Shape(postgres={"max_connections": "75"}),
+        bounds={"reaped": 0, "resumed": 5, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="16",
+        title="PostgreSQL's disk full",
+        body=_full,
+        shape=Shape(disk=400 * 1024 * 1024),
+        missing=disk.available,
+        bounds={"resumed": 5},
+        measures=_figures,
+    ),
+    Scenario(
+        name="17",
+        title="a transaction left open",
+        body=_left_open,
+        shape=Shape(load=45),
+        bounds={"times": 3},
+        measures=_open_figures,
+    ),
+]

@@ -1,0 +1,196 @@
+"""A doorbell that forgets, hangs, fills up or is swapped (scenarios 10 to 12)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psycopg
+import redis as redis_py
+
+from taskd.dev import binaries
+from taskd.dev.servers import RedisServer
+from taskd.domain.band import band_of
+from taskd.torture.history import History
+from taskd.torture.mix import Mix
+from taskd.transport.keys import Keys
+from taskd.transport.wire import FIELD, encode
+from tests.chaos import measure
+from tests.chaos.run import Scenario
+from tests.chaos.shape import Shape
+from tests.chaos.world import World
+
+BOUNDS = {"start": 5.0, "errors/s": 5.0}
+
+
+def _killed(world: World) -> None:
+    world.flow(3)
+    with world.fault("SIGKILL", "redis", "restart"):
+        world.redis.kill()
+        world.flow(4)
+        world.redis.start()
+    world.flow(6)
+
+
+def _flushed(world: World) -> None:
+    for _ in range(10):
+        world.flow(world.random.uniform(0.5, 2))
+        world.note("FLUSHALL", "redis")
+        world.redis.flush()
+    world.healed()
+
+
+def _on_each_stream(world: World, what: str, do: Callable[[redis_py.Redis, str], object]) -> None:
+    for _ in range(5):
+        world.flow(world.random.uniform(0.5, 2))
+        world.note(what, "redis")
+        with world.redis.connect() as client:
+            for key in client.scan_iter(match="jobs:*", _type="stream"):
+                do(client, key)
+    world.healed()
+
+
+def _groups_destroyed(world: World) -> None:
+    _on_each_stream(world, "XGROUP DESTROY", lambda client, key: client.xgroup_destroy(key, "workers"))
+
+
+def _consumers_deleted(world: World) -> None:
+    def delete(client: redis_py.Redis, key: str) -> None:
+        for worker in world.workers:
+            client.xgroup_delconsumer(key, "workers", worker.name)
+
+    _on_each_stream(world, "XGROUP DELCONSUMER", delete)
+
+
+def _trimmed(world: World) -> None:
+    _on_each_stream(world, "XTRIM", lambda client, key: client.xtrim(key, maxlen=0, approximate=False))
+
+
+def _repeated(world: World) -> None:
+    """Every entry comes again: at once, and, for jobs that wait for their retry, again and again until they are queued anew."""
+    end = time.monotonic() + 15
+    keys = Keys("jobs")
+    world.note("repeat", "redis")
+    with world.redis.connect() as client, psycopg.connect(world.postgres.dsn, autocommit=True) as reader:
+        while time.monotonic() < end:
+            for key in client.scan_iter(match="jobs:*", _type="stream"):
+                for _, fields in client.xrange(key):
+                    client.xadd(key, fields)
+            for job, seq, queue, priority in reader.execute(
+                "SELECT id, dispatch_seq - (status = 'queued')::int, queue, priority FROM taskd.jobs"
+                " WHERE status IN ('pending', 'queued') AND attempt > 0"
+            ):
+                client.xadd(keys.stream(queue, band_of(priority)), {FIELD: encode(job, seq)})
+            world.flow(0.01)
+    world.healed()
+
+
+def _frozen(world: World) -> None:
+    world.flow(3)
+    with world.standstill("redis"):
+        world.flow(15)
+    world.flow(6)
+
+
+def _full(world: World) -> None:
+    world.flow(3)
+    with world.redis.connect() as client, world.fault("maxmemory", "redis"):
+        client.config_set("maxmemory", 1)
+        world.flow(10)
+        client.config_set("maxmemory", 0)
+    world.flow(6)
+
+
+def _swapped(world: World) -> None:
+    """A replica that never got anything is promoted: another process behind the same address."""
+    empty = RedisServer(
+        binaries.find().redis, world.folder / "replica", log=world.folder / "logs" / "replica.log", durable=False
+    )
+    empty.start()
+    try:
+        world.flow(3)
+        with world.fault("failover", "redis"):
+            for member in world.members.values():
+                link = world.link(member.name, "redis")
+                link.retarget(empty.port)
+                link.reset()
+        world.flow(8)
+        # And back: to one that is stale by as long as the other one served.
+        with world.fault("failover", "redis"):
+            for member in world.members.values():
+                link = world.link(member.name, "redis")
+                link.retarget(world.redis.port)
+                link.reset()
+        world.flow(6)
+    finally:
+        empty.kill()
+
+
+def _figures(history: History, world: World) -> dict[str, float]:
+    """`start`: how long, once Redis was whole, jobs waited for a worker that they were dispatched to."""
+    noise = measure.noise(world.folder / "logs")
+    since = (
+        world.healed_at
+        if any(f.what in ("heal", "restart", "SIGCONT") for f in history.faults)
+        else history.meta.load_from
+    )
+    waits = measure.waits(history, since)
+    late = [
+        measure.first_after(history, "running", f.at)
+        for f in history.faults
+        if f.what in ("heal", "restart", "SIGCONT")
+    ]
+    in_time = [wait for wait in waits if wait <= late[-1] + BOUNDS["start"]] if late else waits
+    reoffered = sum(e.from_status == "queued" and e.to_status == "pending" for e in history.events)
+    return {
+        "re-offered": float(reoffered),
+        "start": max([*late, *([] if late else in_time)]),
+        "longest wait": max(waits, default=0.0),
+        "errors/s": noise,
+    }
+
+
+SCENARIOS = [
+    Scenario(name="10a", title="Redis killed, back empty", body=_killed, bounds=BOUNDS, measures=_figures),
+    Scenario(name="10b", title="FLUSHALL, ten times", body=_flushed, bounds=BOUNDS, measures=_figures),
+    # Nothing is lost by that, so nothing may have to be rung again.
+    Scenario(
+        name="10c",
+        title="XGROUP DESTROY",
+        body=_groups_destroyed,
+        bounds={**BOUNDS, "re-offered": 0},
+        measures=_figures,
+    ),
+    Scenario(name="10d", title="DELCONSUMER", body=_consumers_deleted, bounds=BOUNDS, measures=_figures),
+    Scenario(name="10e", title="XTRIM to nothing", body=_trimmed, bounds=BOUNDS, measures=_figures),
+    Scenario(
+        name="10f",
+        title="entries repeated, at once and late",
+        body=_repeated,
+        shape=Shape(mix=Mix(short=50, long=0, flaky=50)),
+        bounds=BOUNDS,
+        measures=_figures,
+    ),
+    Scenario(
+        name="11a",
+        title="Redis frozen 15 s",
+        body=_frozen,
+        bounds={"start": 5.0, "errors/s": 1.0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="11b",
+        title="Redis out of memory",
+        body=_full,
+        bounds={"start": 5.0, "errors/s": 1.0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="12",
+        title="an empty, then a stale replica promoted",
+        body=_swapped,
+        shape=Shape(proxied=True),
+        bounds=BOUNDS,
+        measures=_figures,
+    ),
+]

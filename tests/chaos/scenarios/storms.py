@@ -1,0 +1,221 @@
+"""Much at once: bad input, slow clients, one key, one instant, failures all over (scenarios 26, 27, 29 to 31)."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+
+from taskd.client import Client
+from taskd.torture.history import History
+from taskd.torture.mix import Mix
+from tests.chaos import measure
+from tests.chaos.run import Scenario, redis_left
+from tests.chaos.shape import Shape
+from tests.chaos.world import World
+
+#: Below this an answer's time is the machine's mood: ratios are taken of at least so much.
+FLOOR = 0.02
+MASS = 100_000
+#: What an HTTP body may be, by default.
+LIMIT = 1024 * 1024
+JSON = {"Content-Type": "application/json"}
+
+
+def _bad_input(world: World) -> None:
+    deep = b'{"payload": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    bodies: list[tuple[bytes, dict[str, str]]] = [
+        (b'{"payload": "' + b"x" * (LIMIT + 1) + b'"}', JSON),
+        (b'{"payload": ', JSON),
+        (b"", JSON),
+        (b"\xff\xfe", JSON),
+        (b'{"payload": 1, "priority": 1e400}', JSON),
+        (b'{"payload": "\\u0000"}', JSON),
+        (b'{"payload": "\\ud800"}', JSON),
+        (b'{"payload": 1, "schedule_at": "2026-01-01T00:00:00"}', JSON),
+        (b'{"payload": 1, "unknown": 1}', JSON),
+        (b'{"payload": NaN}', JSON),
+        (b'{"payload": 1}', {"Content-Type": "text/plain"}),
+        (deep, JSON),
+    ]
+    statuses: Counter[int] = Counter()
+    url = world.leader().url
+    with httpx.Client(timeout=10) as client:
+        for _ in range(5):
+            for body, headers in bodies:
+                for path in ("/jobs", "/jobs/batch"):
+                    answer = client.post(f"{url}{path}", content=body, headers=headers)
+                    statuses[answer.status_code] += 1
+    world.figures["refused"] = float(sum(n for status, n in statuses.items() if 400 <= status < 500))
+    world.figures["5xx"] = float(sum(n for status, n in statuses.items() if status >= 500))
+    world.figures["accepted nonsense"] = float(sum(n for status, n in statuses.items() if status < 400))
+
+
+def _slow_clients(world: World, *, files: int | None) -> None:
+    world.flow(8)
+    scheduler = world.leader()
+    if files is not None:
+        resource.prlimit(scheduler.pid, resource.RLIMIT_NOFILE, (files, files))
+    begin = time.time()
+    with world.fault("slow clients", scheduler.name), _dripping(scheduler.port, 500):
+        world.flow(10)
+    if files is not None:
+        world.until(lambda: scheduler.ready, 30)
+    assert world.traffic is not None
+    latencies = list(world.traffic.latencies)
+    before = [s for at, status, s in latencies if at < begin and status in (200, 201)]
+    during = [s for at, status, s in latencies if begin + 1 < at < begin + 10 and status in (200, 201)]
+    _compare(world, before, during)
+
+
+def _compare(world: World, before: list[float], during: list[float]) -> None:
+    calm, busy = measure.percentile(before, 99), measure.percentile(during, 99)
+    world.figures |= {"submit p99 before": calm, "submit p99 during": busy, "times": busy / max(calm, FLOOR)}
+
+
+@contextmanager
+def _dripping(port: int, clients: int) -> Iterator[None]:
+    """So many clients that send a byte of a request now and then and never finish."""
+    stop = threading.Event()
+
+    def drip() -> None:
+        ends: list[socket.socket] = []
+        for _ in range(clients):
+            try:
+                ends.append(end := socket.create_connection(("127.0.0.1", port), timeout=2))
+                end.sendall(b"POST /jobs HTTP/1.1\r\nHost: x\r\n")
+            except OSError:
+                continue
+        while not stop.wait(1.0):
+            for end in ends:
+                try:
+                    end.sendall(b"X")
+                except OSError:
+                    continue  # the server has had enough of it
+        for end in ends:
+            end.close()
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def _one_key(world: World) -> None:
+    async def submit_all() -> list[int]:
+        async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=200)) as client:
+            body = {"payload": {"seconds": 0.01}, "task": "nap", "dedupe_key": "the-one"}
+            answers = await asyncio.gather(
+                *(client.post(f"{world.urls[n % len(world.urls)]}/jobs", json=body) for n in range(200))
+            )
+        assert {a.status_code for a in answers} <= {200, 201}
+        return [a.json()["id"] for a in answers]
+
+    world.figures["jobs"] = float(len(set(asyncio.run(submit_all()))))
+
+
+def _one_instant(world: World) -> None:
+    """100,000 jobs become due at once, while the ordinary load goes on."""
+    world.flow(8)
+    assert world.traffic is not None
+    before = [s for _, status, s in world.traffic.latencies if status in (200, 201)]
+    due = datetime.now(UTC) + timedelta(seconds=12)
+    with Client(",".join(world.urls)) as client:
+        for start in range(0, MASS, 10_000):
+            client.submit_batch(
+                [
+                    {"task": "give", "payload": {"value": n}, "schedule_at": due.isoformat(), "queue": "mass"}
+                    for n in range(start, start + 10_000)
+                ]
+            )
+    begin = max(time.time(), due.timestamp())
+    world.until(lambda: datetime.now(UTC) >= due)
+    most = 0
+    end = time.monotonic() + 120
+    while time.monotonic() < end and _waiting(world) > MASS / 20:
+        most = max(most, redis_left(world)["entries"])
+        world.flow(0.2)
+    world.figures["most in redis"] = float(most)
+    latencies = list(world.traffic.latencies)
+    _compare(world, before, [s for at, status, s in latencies if at > begin and status in (200, 201)])
+    world.healed()
+
+
+def _waiting(world: World) -> int:
+    with psycopg.connect(world.postgres.dsn) as connection:
+        (found,) = connection.execute("SELECT count(*) FROM taskd.jobs WHERE queue = 'mass'").fetchone() or (0,)
+    return int(found)
+
+
+def _all_fail(world: World) -> None:
+    world.flow(8)
+    traffic = world.traffic
+    assert traffic is not None
+    begin = time.time()
+    before = [s for _, status, s in traffic.latencies if status in (200, 201)]
+    traffic.remix(Mix(short=0, long=0, flaky=0, locked=0, twins=0, failing=100))
+    with Client(",".join(world.urls)) as client:
+        backoff = {"initial": 2.0, "factor": 2, "max": 60, "jitter": True}
+        job = {"task": "flaky", "payload": {"failures": 1}, "retry_backoff": backoff, "metadata": {"storm": True}}
+        world.mass = client.submit_batch([job] * 500)
+    world.flow(25)
+    _compare(world, before, [s for at, status, s in list(traffic.latencies) if at > begin and status in (200, 201)])
+    traffic.remix(Mix())
+    world.healed()
+
+
+def _retries(history: History, world: World) -> dict[str, float]:
+    """The largest share of 500 retries, of failures at one moment, that fell due within 100 ms."""
+    wanted = set(world.mass)
+    delays = sorted(
+        e.schedule_at - e.at
+        for e in history.events
+        if e.job_id in wanted and e.from_status == "running" and e.to_status == "pending"
+    )
+    most = max((sum(1 for d in delays if low <= d < low + 0.1) for low in delays), default=0)
+    return {"retries": float(len(delays)), "at once": most / max(1, len(delays))}
+
+
+SCENARIOS = [
+    Scenario(
+        name="26", title="malformed, huge and deep JSON", body=_bad_input, bounds={"5xx": 0, "accepted nonsense": 0}
+    ),
+    Scenario(
+        name="27a",
+        title="500 slow clients",
+        body=lambda world: _slow_clients(world, files=None),
+        bounds={"times": 2},
+    ),
+    Scenario(
+        name="27b",
+        title="500 slow clients, 256 files",
+        body=lambda world: _slow_clients(world, files=256),
+    ),
+    Scenario(name="29", title="200 submits of one dedupe_key", body=_one_key, bounds={"jobs": 1}),
+    Scenario(
+        name="30",
+        title=f"{MASS:,} jobs due at one instant",
+        body=_one_instant,
+        shape=Shape(slots=50, queues="default,mass", environment={"LOG_LEVEL": "WARNING"}),
+        bounds={"times": 3, "most in redis": 4000},
+    ),
+    Scenario(
+        name="31",
+        title="every task fails",
+        body=_all_fail,
+        bounds={"times": 2, "at once": 0.4},
+        measures=_retries,
+    ),
+]

@@ -1,0 +1,24 @@
+"""A quick selection of the fault catalogue; the whole of it runs by `make chaos`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.catalogue import QUICK, select
+from tests.chaos.run import run
+from tests.chaos.table import complaints
+
+#: Seconds of load at least; a scenario whose faults take longer has more.
+LOAD = 8.0
+
+
+@pytest.mark.parametrize("number", QUICK)
+def test_nothing_is_lost_or_doubled(number: str, private_folder: Path) -> None:
+    (scenario,) = select(number)
+    row = run(replace(scenario, shape=replace(scenario.shape, load=LOAD)), seed=1, folder=private_folder / "chaos")
+    assert row.left_out is None
+    assert row.passed, "\n".join(complaints(row))
+    assert row.accepted > 0
