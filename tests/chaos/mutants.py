@@ -1,0 +1,233 @@
+"""Copies of taskd with one protection switched off each: what the checker and the bounds must catch, or they are worth nothing.
+
+A mutant is applied at a process's start (`mutated.py`), to a process of a test only: the code of taskd knows nothing of it.
+`make mutants` (`python -m tests.chaos.mutants`) runs each in the scenarios that should catch it and shows which did.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: Times that a scenario is run for one mutant: some of what they break needs a race.
+TRIES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One protection off. `apply` runs before taskd is imported; `scenarios` should catch it, `by` says by what."""
+
+    title: str
+    scenarios: tuple[str, ...]
+    by: str
+    apply: Callable[[], None]
+
+
+def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
+    """Replaces parts of named statements. Raises AssertionError if a part is not there (any more)."""
+
+    def apply() -> None:
+        from taskd.store import statements  # noqa: PLC0415  before whoever reads the statements is imported
+
+        read = statements.statement
+
+        def edited(name: str) -> str:
+            text = read(name)
+            for old, new in edits.get(name, []):
+                assert old in text, f"{name}.sql has no {old!r}: mend the mutant"
+                text = text.replace(old, new)
+            return text
+
+        statements.statement = edited
+
+    return apply
+
+
+def _decided_first() -> None:
+    from taskd.worker.fetcher import Fetcher  # noqa: PLC0415
+
+    accept = Fetcher._accept
+
+    async def hasty(self: Any, session: Any, deliveries: Any, *events: Any) -> None:
+        await self._transport.decided(deliveries)
+        await accept(self, session, deliveries, *events)
+
+    Fetcher._accept = hasty  # type: ignore[method-assign,assignment]
+
+
+def _no_grace() -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from taskd.scheduler.reaper import Reaper  # noqa: PLC0415
+
+    begin, reap = Reaper.__init__, Reaper._reap
+
+    def impatient(self: Any, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **{**options, "lease": 0.0})
+
+    async def at_once(self: Any, term: Any) -> None:
+        self._before, self._asked_at, self._patient_until = datetime.now(UTC), 0.0, 0.0
+        await reap(self, term)
+
+    Reaper.__init__ = impatient  # type: ignore[method-assign]
+    Reaper._reap = at_once  # type: ignore[method-assign]
+
+
+def _group_at_the_end() -> None:
+    from redis.asyncio import Redis  # noqa: PLC0415
+
+    create = Redis.xgroup_create
+
+    def late(self: Any, *arguments: Any, **options: Any) -> Any:
+        return create(self, *arguments, **{**options, "id": "$"})
+
+    Redis.xgroup_create = late  # type: ignore[method-assign]
+
+
+def _no_self_fencing() -> None:
+    from taskd.worker.guarding import Guarding  # noqa: PLC0415
+
+    Guarding.lease = lambda self, until: None  # type: ignore[method-assign]
+
+
+LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
+EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
+KEYS = (
+    "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
+    "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
+    "    ON CONFLICT (key) DO UPDATE SET key = k.key\n"
+    "    RETURNING k.key, k.job_id"
+)
+
+MUTANTS: dict[str, Mutant] = {
+    "no-row-lock": Mutant(
+        title="the leader's fence without the row lock",
+        scenarios=("3b",),
+        by="I7",
+        apply=_sql(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
+    ),
+    "no-dispatch-seq": Mutant(
+        title="claim without dispatch_seq",
+        scenarios=("10f",),
+        by="I8",
+        apply=_sql({"claim": [(" AND j.dispatch_seq = u.seq", "")]}),
+    ),
+    "settle-by-status": Mutant(
+        title="settle by status only",
+        scenarios=("7a",),
+        by="I5",
+        apply=_sql({"settle": [("AND j.attempt = e.attempt AND j.session_id = e.session ", "")]}),
+    ),
+    "xack-first": Mutant(
+        title="XACK before the claim is decided",
+        scenarios=("9a",),
+        by="bound: re-offers",
+        apply=_decided_first,
+    ),
+    "reaper-subselect": Mutant(
+        title="a reaper with now() in a sub-select",
+        scenarios=("7c",),
+        by="I15",
+        apply=_sql(
+            {
+                "end_expired": [
+                    (EXPIRED, "SELECT %(before)s::timestamptz"),
+                    (
+                        "FROM expired WHERE s.id = expired.id AND",
+                        "WHERE s.id IN (SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < now()) AND",
+                    ),
+                ]
+            }
+        ),
+    ),
+    "no-grace": Mutant(
+        title="no grace after an outage", scenarios=("13b",), by="bound: sessions reaped", apply=_no_grace
+    ),
+    "group-at-end": Mutant(
+        title="a group made at $", scenarios=("10c",), by="bound: re-offers", apply=_group_at_the_end
+    ),
+    "attempt-by-reap": Mutant(
+        title="attempt raised by claim and by reap",
+        scenarios=("6a",),
+        by="I4",
+        apply=_sql({"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}),
+    ),
+    "no-dedupe": Mutant(
+        title="the dedupe index dropped",
+        scenarios=("29",),
+        by="I1, I10, bound: jobs",
+        apply=_sql(
+            {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
+        ),
+    ),
+    "no-self-fencing": Mutant(
+        title="no guard over the lease",
+        scenarios=("7a",),
+        by="I6",
+        apply=_no_self_fencing,
+    ),
+}
+
+
+def main() -> int:
+    """Run every mutant (or those that MUTANT names, commas); 0 if each was caught."""
+    from tests.chaos.catalogue import select  # noqa: PLC0415  mutated processes import this module, not that one
+    from tests.chaos.run import Row, run  # noqa: PLC0415
+    from tests.servers import temporary_folder  # noqa: PLC0415
+
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 10**6))
+    wanted = [name for name in os.environ.get("MUTANT", "").split(",") if name] or list(MUTANTS)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(title="Mutants", title_justify="left")
+    for column in ("mutant", "protection that is off", "scenario", "caught by", "verdict"):
+        table.add_column(column)
+    missed = 0
+    began = time.monotonic()
+
+    def hunt(name: str, folder: Path) -> Row:
+        for number in range(TRIES):
+            for scenario in select(",".join(MUTANTS[name].scenarios)):
+                shape = replace(scenario.shape, environment={**scenario.shape.environment, "TASKD_MUTANT": name})
+                row = run(
+                    replace(scenario, shape=shape, tidy=False), seed + number, folder / f"{scenario.name}-{number}"
+                )
+                if caught_by(row):
+                    return row
+        return row
+
+    with temporary_folder() as folder:
+        for name in wanted:
+            row = hunt(name, folder / name)
+            caught = caught_by(row)
+            missed += not caught
+            shutil.rmtree(folder / name, ignore_errors=True)
+            console.print(f"  {name}: {caught or 'NOT CAUGHT'} ({row.seconds:.0f} s)", highlight=False, markup=False)
+            verdict = "[green]caught[/]" if caught else "[bold red]NOT CAUGHT[/]"
+            table.add_row(name, MUTANTS[name].title, row.scenario.name, caught, verdict)
+    console.print(table)
+    caught_n, minutes = len(wanted) - missed, (time.monotonic() - began) / 60
+    console.print(f"seed {seed}: {caught_n} of {len(wanted)} mutants caught, in {minutes:.1f} min")
+    return 1 if missed else 0
+
+
+def caught_by(row: Any) -> str:
+    """By what a run was found wanting: invariants first, then bounds."""
+    counts: dict[str, int] = {}
+    for violation in row.violations:
+        counts[violation.invariant] = counts.get(violation.invariant, 0) + 1
+    found = [f"{name} x {n}" for name, n in sorted(counts.items())]
+    return ", ".join(found + [f"bound: {line}" for line in row.complaints][:2])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
