@@ -4,7 +4,11 @@
 #   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
 #   make test              every check: format, lint, types, layers, settings, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
+#   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 choose)
+#   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
 #   make bench             what this machine reaches, beside the floors that taskd keeps (QUICK=1: a short run)
+#   make soak              a cluster under half of its maximum load, with worker restarts: does anything grow? 30 minutes,
+#                          or MINUTES=10; SEED=7 chooses the same restarts again
 #   make clean             removes the virtual environment and the caches; the data of `taskd dev` in .taskd stay
 
 VENV := .venv
@@ -14,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clean
+.PHONY: help demo test chaos mutants bench soak clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,8 +35,17 @@ test: $(VENV)/ready-to-test
 	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
 	$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(VENV)/ready-to-test
+	@$(BIN)/python -m tests.chaos
+
+mutants: $(VENV)/ready-to-test
+	@$(BIN)/python -m tests.chaos.mutants
+
 bench: $(VENV)/ready-to-test
 	@$(BIN)/python -m bench
+
+soak: $(VENV)/ready-to-test
+	@$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -206,6 +206,7 @@ async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, worl
     metrics = answers[0].json()
     assert (metrics["pending_jobs"], metrics["jobs_dispatched"], metrics["failed_jobs"]) == (1, 7, 5)
     assert metrics["last_dispatch"] == int(NOW.timestamp())
+    assert metrics["event_loop_tasks"] > 1
 
 
 async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ class Cluster:
                 "cancelled_jobs": counts.cancelled,
                 "jobs_dispatched": counts.dispatched,
                 "last_dispatch": int(counts.last_dispatch.timestamp()) if counts.last_dispatch else None,
+                "event_loop_tasks": len(asyncio.all_tasks()),
             }
         )
 

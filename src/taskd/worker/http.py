@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def build(role: WorkerRole) -> Starlette:
         return _json(body, 503 if status == "unhealthy" else 200)
 
     async def metrics(_: Request) -> Response:
-        return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats(), 200)
+        process = {"event_loop_tasks": len(asyncio.all_tasks())}
+        return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats() | process, 200)
 
     return Starlette(routes=[Route("/health", health), Route("/metrics", metrics)])
 
