@@ -73,34 +73,39 @@ def cut_short(history: History) -> int:
     )
 
 
-def waits(history: History, since: float = 0.0) -> list[float]:
-    """How long each job waited from being queued (for the last time) to its claim."""
-    queued: dict[int, float] = {}
+def waits(history: History, since: float = 0.0, heals: Sequence[float] = ()) -> list[float]:
+    """How long each job waited from being queued to its claim, or from the last of `heals` if that was later.
+
+    A job that had to be queued anew waited since the first time.
+    """
     found = []
-    for event in history.events:
-        if event.to_status == "queued":
-            queued[event.job_id] = event.at
-        elif event.to_status == "running" and event.at >= since:
-            found.append(event.at - queued.get(event.job_id, event.at))
+    for events in history.events_of.values():
+        queued: float | None = None
+        for event in events:
+            if event.to_status == "queued":
+                queued = event.at if queued is None else queued
+            elif event.move != ("queued", "pending"):
+                if event.to_status == "running" and queued is not None and event.at >= since:
+                    found.append(event.at - max([queued, *(heal for heal in heals if heal <= event.at)]))
+                queued = None
     return found
 
 
 def starts(history: History, since: float, until: float) -> list[float]:
     """How long after it was due each job began for the first time, for jobs due between two moments."""
-    due: dict[int, float] = {}
     found = []
-    for event in history.events:
-        if event.from_status is None:
-            due[event.job_id] = max(event.at, event.schedule_at)
-        elif event.to_status == "running" and event.attempt == 1 and since <= due.get(event.job_id, 0.0) <= until:
-            found.append(event.at - due[event.job_id])
+    for events in history.events_of.values():
+        due = max(events[0].at, events[0].schedule_at)
+        began = next((event.at for event in events if event.to_status == "running"), None)
+        if began is not None and since <= due <= until:
+            found.append(began - due)
     return found
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which so many percent lie; 0 of nothing."""
+    """The value below which so many percent lie; infinity of nothing, which keeps no bound."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("inf")
 
 
 def moves(history: History, to_status: str) -> list[Event]:

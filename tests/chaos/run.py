@@ -12,6 +12,7 @@ from typing import Any
 from taskd.torture import history as histories
 from taskd.torture import quiet
 from taskd.torture.checker import Violation, check
+from taskd.torture.figures import undecided
 from taskd.torture.history import History, Meta
 from tests.chaos import measure
 from tests.chaos.shape import GRACE, SESSION_TTL, Shape
@@ -95,7 +96,9 @@ def _play(scenario: Scenario, world: World, row: Row) -> None:
         load_until = time.time()
         traffic.stop()
         row.accepted = len(set(traffic.accepted.values()))
+        world.count_surprises()
         _record(scenario, world, calm=_quiet(world), load_until=load_until)
+        world.count_surprises()
 
 
 def _quiet(world: World) -> bool:
@@ -145,9 +148,8 @@ def _judge(scenario: Scenario, world: World, row: Row) -> None:
     row.complaints += world.surprises
     if scenario.tidy:
         row.complaints += _bugs(world)
-    assert world.traffic is not None
-    if world.traffic.given_up:
-        row.complaints.append(f"{world.traffic.given_up} submits were never decided")
+    if never := undecided(history):
+        row.complaints.append(f"{never} submits were never decided")
 
 
 def _bugs(world: World) -> list[str]:

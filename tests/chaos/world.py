@@ -38,7 +38,7 @@ class World:
         self.history = folder / "history"
         self.history.mkdir(parents=True)
         self.members: dict[str, Member] = {}
-        self._strangers: list[Member] = []
+        self._guests: list[Member] = []
         #: Figures that a scenario measured itself, by name, in seconds unless the name says otherwise.
         self.figures: dict[str, float] = {}
         self.healed_at = 0.0
@@ -102,7 +102,7 @@ class World:
     def __exit__(self, *exc: object) -> None:
         if self.traffic is not None:
             self.traffic.stop(0.0)
-        for member in (*self.members.values(), *self._strangers):
+        for member in (*self.members.values(), *self._guests):
             member.kill()
         for server in (self.redis, self.etcd, self.postgres):
             server.kill()
@@ -131,13 +131,16 @@ class World:
 
     def spawn_namesake(self, worker: Member) -> Member:
         """Start a second worker under the id of one that runs; it is not one of `members`."""
-        kept = self.members[worker.name]
-        namesake = self._start(
-            worker.name, "worker", f"{worker.name}-namesake", free_port(), self._as_worker(worker.name), {}
-        )
-        assert self.members[worker.name] is kept
-        self._strangers.append(namesake)
-        return namesake
+        return self._guest(worker.name, f"{worker.name}-namesake", self._as_worker(worker.name))
+
+    def spawn_guest(self, name: str, *options: str) -> Member:
+        """Start a worker that is not one of `members`: nobody starts it again."""
+        return self._guest(name, name, (*self._as_worker(name), *options))
+
+    def _guest(self, name: str, log: str, arguments: Sequence[str]) -> Member:
+        guest = self._start(name, "worker", log, free_port(), arguments, {})
+        self._guests.append(guest)
+        return guest
 
     def _as_worker(self, name: str) -> tuple[str, ...]:
         slots = str(self.shape.slots)
@@ -223,6 +226,7 @@ class World:
 
     def kill(self, member: Member) -> None:
         """SIGKILL: gone within the call."""
+        self.count_surprises()
         self.note("SIGKILL", member.name, pid=member.pid)
         member.kill()
 
@@ -265,13 +269,13 @@ class World:
         """SIGSTOP a server, SIGCONT at the end. Every backend of PostgreSQL leads a group of its own: its whole tree stops."""
         pid = self.server(name).child.pid
         assert pid is not None
-        tree = [pid, *descendants(pid)]
         with self.fault("SIGSTOP", name, "SIGCONT"):
-            signal_all(tree, signal.SIGSTOP)
             try:
+                signal_all([pid], signal.SIGSTOP)  # from now on it makes no more children
+                signal_all(descendants(pid), signal.SIGSTOP)
                 yield
             finally:
-                signal_all(tree[::-1], signal.SIGCONT)
+                signal_all([*descendants(pid)[::-1], pid], signal.SIGCONT)
 
     def server(self, name: str) -> Server:
         """postgres, redis or etcd."""
@@ -283,13 +287,23 @@ class World:
 
     def revive(self) -> None:
         """Start again whatever died, without failpoints; what died by itself is a surprise."""
+        self.count_surprises()
         for member in list(self.members.values()):
             if not member.alive:
-                if member.pid not in self._ended:
-                    self.surprises.append(f"{member.name} died by itself, with status {member.status}")
                 spawn = self.spawn_scheduler if member.role == "scheduler" else self.spawn_worker
                 spawn(member.name, TASKD_FAILPOINT="")
         self.await_members()
+
+    def count_surprises(self) -> None:
+        """Write down who died by itself."""
+        for member in self.members.values():
+            if not member.alive and member.pid not in self._ended and not self._meant_to_die(member):
+                self.surprises.append(f"{member.name} died by itself, with status {member.status}")
+                self._ended.add(member.pid)
+
+    def _meant_to_die(self, member: Member) -> bool:
+        """True if a failpoint of the whole scenario killed it."""
+        return member.status == -signal.SIGKILL and ":kill" in self.shape.environment.get("TASKD_FAILPOINT", "")
 
     def mend(self) -> None:
         """Make everything whole: links, servers, processes."""

@@ -55,7 +55,7 @@ class Reofferer:
                 due_in -= EVERY
                 if self._suspect or due_in <= 0:
                     await self._look(term)
-                    due_in = self._after * 0.75
+                    due_in = self._after * 0.5
             except TransportUnavailable as error:
                 self._redis.down(error)
                 self._suspect = True

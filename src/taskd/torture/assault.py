@@ -72,6 +72,8 @@ class Assault:
     def _strike(self, strike: Strike) -> None:
         keeper = self._arena.keeper(strike.target)
         pid = keeper.child.pid
+        if pid is None:
+            return  # it died a moment ago, by itself
         match strike.what:
             case "SIGKILL":
                 self._log.note(strike.what, strike.target, pid=pid)
@@ -86,10 +88,10 @@ class Assault:
                 keeper.rest(strike.hold)
                 keeper.child.kill()
             case "SIGSTOP":
-                self._freeze(strike, pid or 0)
+                self._freeze(strike, pid)
             case "SIGKILL executors":
                 self._log.note(strike.what, strike.target)
-                _signal_all(executors(pid or 0), signal.SIGKILL)
+                _signal_all(executors(pid), signal.SIGKILL)
             case "FLUSHALL":
                 self._flush(strike.target)
 

@@ -90,5 +90,5 @@ def _cancelled(random: Random) -> Plan:
     elif race == 1:
         fields, seconds, after = {}, 0.2, 0.22 + slip
     else:
-        fields, seconds, after = {}, 5.0, 0.5
+        fields, seconds, after = {}, 15.0, 0.5  # longer than a cancelled task may go on
     return Plan(kind="cancelled", task="nap", payload={"seconds": seconds}, fields=fields, cancel_after=after)

@@ -22,6 +22,17 @@ def _killed(world: World) -> None:
         world.revive()
 
 
+def _all_killed(world: World) -> None:
+    """Nobody answers and nobody leads; what runs goes on and is recorded."""
+    world.flow(3)
+    for scheduler in world.schedulers:
+        world.kill(scheduler)
+    world.flow(5)
+    world.healed()
+    world.revive()
+    world.flow(5)
+
+
 def _asked_to_stop(world: World) -> None:
     for _ in range(3):
         world.flow(world.random.uniform(1, 3))
@@ -89,19 +100,29 @@ def _late_starts(history: History, world: World) -> dict[str, float]:
     """How long after a takeover what an earlier leader had dispatched began."""
     takeovers = [t.at for t in history.terms if t.what == "takeover"]
     queued: dict[int, float] = {}
-    latest = 0.0
+    found: list[float] = []
     for event in history.events:
         if event.to_status == "queued":
             queued.setdefault(event.job_id, event.at)
         elif event.to_status == "running" and event.job_id in queued:
             between = [at for at in takeovers if queued[event.job_id] < at < event.at]
-            latest = max([latest, *(event.at - at for at in between[-1:])])
+            found += [event.at - at for at in between[-1:]]
             del queued[event.job_id]
-    return {"start": latest, **_gap(history, world)}
+    return {"left over": float(len(found)), "start": max(found, default=float("inf")), **_gap(history, world)}
 
 
 SCENARIOS = [
-    Scenario(name="1", title="SIGKILL the leader, twice", body=_killed, bounds={"gap": 8}, measures=_gap),
+    Scenario(name="1a", title="SIGKILL the leader, twice", body=_killed, bounds={"gap": 8}, measures=_gap),
+    Scenario(
+        name="1b",
+        title="SIGKILL every scheduler",
+        body=_all_killed,
+        bounds={"gap after": 8, "cut short": 0},
+        measures=lambda history, world: {
+            "gap after": measure.gap(history, world.healed_at, history.meta.load_until),
+            "cut short": float(measure.cut_short(history)),
+        },
+    ),
     Scenario(name="2", title="SIGTERM the leader, three times", body=_asked_to_stop, bounds={"gap": 1}, measures=_gap),
     Scenario(name="3a", title="SIGSTOP the leader", body=_frozen, bounds={"takeover": 10}, measures=_gap),
     Scenario(

@@ -15,15 +15,23 @@ Who = Literal["leader", "worker"]
 #: Seconds that a link stays cut: longer than a session and than etcd's lease.
 CUT = 12.0
 PROXIED = Shape(proxied=True)
+WAYS = {(True, True): "both ways", (False, True): "answers", (True, False): "requests"}
 
 
 def _cut(world: World, who: Who, server: str) -> None:
-    """Both ways, then one way (requests arrive, answers do not), then the other."""
-    world.flow(2)
-    for up, down in ((True, True), (False, True)) if who == "leader" else ((True, True),):
-        member = world.leader() if who == "leader" else world.random.choice(world.workers)
+    """Both ways, then only what comes back, then only what is sent. A worker has tasks that run for longer than its lease."""
+    for up, down in ((True, True), (False, True), (True, False)):
+        world.flow(2)
+        if who == "worker":
+            for _ in range(8):
+                world.submit("nap", {"seconds": 1.5 * CUT})
+            member = world.until(
+                lambda: next((w for w in world.workers if w.json("/metrics").get("running", 0) >= 4), None)
+            )
+        else:
+            member = world.leader()
         link = world.link(member.name, server)
-        with world.fault("cut" if up else "cut answers", f"{member.name}-{server}"):
+        with world.fault(f"cut {WAYS[up, down]}", f"{member.name}-{server}"):
             link.hole(up=up, down=down)
             world.flow(CUT)
             link.heal()
@@ -32,14 +40,17 @@ def _cut(world: World, who: Who, server: str) -> None:
 
 
 def _figures(history: History, world: World) -> dict[str, float]:
-    found = {"gap": measure.gap(history, history.meta.load_from, history.meta.load_until)}
     restarts = [
         seconds
         for fault in history.faults
         if fault.what.startswith("cut") and fault.target.startswith("w")
         for seconds in measure.restarts(history, fault.target.partition("-")[0], fault.at)
     ]
-    return found | ({"restart": max(restarts)} if restarts else {"restart": 0.0})
+    return {
+        "gap": measure.gap(history, history.meta.load_from, history.meta.load_until),
+        "restart": max(restarts, default=float("inf")),
+        "longest wait": max(measure.waits(history), default=float("inf")),
+    }
 
 
 def _slow(world: World) -> None:
@@ -63,22 +74,25 @@ def _starts(history: History, world: World) -> dict[str, float]:
     return {"start p50": measure.percentile(found, 50), "start p99": measure.percentile(found, 99)}
 
 
+CUTS: tuple[tuple[str, Who, str, dict[str, float]], ...] = (
+    ("21a", "leader", "etcd", {"gap": 10}),
+    ("21b", "leader", "postgres", {"gap": 10}),
+    ("21c", "worker", "postgres", {"gap": 10, "restart": 20}),
+    # An entry that was on its way to the worker stays its own until somebody adopts it, after claim_idle (4 s here).
+    ("21d", "worker", "redis", {"gap": 10, "longest wait": 12}),
+)
+
 SCENARIOS = [
     *(
         Scenario(
-            name=f"21{letter}",
+            name=name,
             title=f"{who}-{server} cut",
             body=lambda world, who=who, server=server: _cut(world, who, server),  # type: ignore[misc]  # bound at once
             shape=PROXIED,
-            bounds={"gap": 10, "restart": 20},
+            bounds=bounds,
             measures=_figures,
         )
-        for letter, who, server in (
-            ("a", "leader", "etcd"),
-            ("b", "leader", "postgres"),
-            ("c", "worker", "postgres"),
-            ("d", "worker", "redis"),
-        )
+        for name, who, server, bounds in CUTS
     ),
     Scenario(
         name="22",

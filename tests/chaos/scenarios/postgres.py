@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import psycopg
@@ -20,38 +23,83 @@ CALM = 0.5
 
 def _stopped(world: World, seconds: float) -> None:
     """The postmaster dies, its backends with it, and recovery replays the log. Nobody's claim may be lost by that."""
-    world.flow(4)
+    world.flow(2)
+    _run_for(world, seconds + 8)
     with world.fault("SIGKILL", "postgres", "restart"):
         world.postgres.kill()
         _watch_answers(world, seconds)
         world.postgres.start()
-    world.flow(5)
+    world.flow(8)
+
+
+def _gone_with_redis(world: World) -> None:
+    """Nobody can tell the workers that all are cut off, so they stop their tasks in time; then everything comes back."""
+    world.flow(2)
+    jobs = _run_for(world, 40)
+    with world.fault("SIGKILL", "postgres", "restart"), world.fault("SIGKILL", "redis", "restart"):
+        world.redis.kill()
+        world.postgres.kill()
+        world.flow(2 * SESSION_TTL)
+        world.redis.start()
+        world.postgres.start()
+    world.until(lambda: all(world.job(job).get("attempt", 0) > 1 for job in jobs), 60)
+    for job in jobs:
+        world.cancel(job)
+
+
+def _run_for(world: World, seconds: float) -> list[int]:
+    """Jobs that run for so long, longer than a lease; returns when all of them do."""
+    jobs = [world.submit("nap", {"seconds": seconds}) for _ in range(8)]
+    world.until(lambda: all(world.job(job)["status"] == "running" for job in jobs))
+    return jobs
 
 
 def _hung(world: World) -> None:
-    world.flow(4)
+    world.flow(2)
+    _run_for(world, 15 + 8)
     with world.standstill("postgres"):
         _watch_answers(world, 15)
-    world.flow(5)
+    world.flow(8)
 
 
 def _watch_answers(world: World, seconds: float) -> None:
-    """Ask for as long; the slowest answer to a submit while PostgreSQL is away, and the slowest /leader, are figures."""
-    end, slowest, loop = time.monotonic() + seconds, 0.0, list[float]()
-    while time.monotonic() < end:
-        for scheduler in world.schedulers:
-            began = time.monotonic()
-            answer = httpx.post(f"{scheduler.url}/jobs", json={"payload": 1, "task": "give"}, timeout=20)
-            slowest = max(slowest, time.monotonic() - began)
-            assert answer.status_code == UNAVAILABLE, answer.text
-            assert "retry-after" in answer.headers
-            began = time.monotonic()
-            httpx.get(f"{scheduler.url}/openapi.json", timeout=20)
-            loop.append(time.monotonic() - began)
-        world.flow(0.1)
+    """Ask for as long as PostgreSQL is away: how late a 503 to a submit or a read came, and how long the event loop kept us."""
+    end, slowest = time.monotonic() + seconds, 0.0
+    with _loop_watched(world):
+        while time.monotonic() < end:
+            for scheduler in world.schedulers:
+                for method, path, body in (("POST", "/jobs", {"payload": 1, "task": "give"}), ("GET", "/jobs/1", None)):
+                    began = time.monotonic()
+                    answer = httpx.request(method, f"{scheduler.url}{path}", json=body, timeout=20)
+                    slowest = max(slowest, time.monotonic() - began)
+                    assert answer.status_code == UNAVAILABLE, answer.text
+                    assert "retry-after" in answer.headers
+            world.flow(0.1)
     world.figures["503 within"] = max(world.figures.get("503 within", 0.0), slowest)
-    # An answer that needs no server takes as long as the event loop lets it wait.
-    world.figures["loop p99"] = measure.percentile(loop, 99)
+
+
+@contextmanager
+def _loop_watched(world: World) -> Iterator[None]:
+    """Meanwhile ask each scheduler, every 50 ms, for what needs no server: it takes as long as the event loop lets it wait."""
+    stop, waits = threading.Event(), list[float]()
+
+    def watch(url: str) -> None:
+        with httpx.Client(timeout=20) as client:
+            while not stop.wait(0.05):
+                began = time.monotonic()
+                client.get(f"{url}/no-such-page")
+                waits.append(time.monotonic() - began)
+
+    watchers = [threading.Thread(target=watch, args=(s.url,), daemon=True) for s in world.schedulers]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for watcher in watchers:
+            watcher.join(30)
+        world.figures["loop p99"] = measure.percentile(waits, 99)
 
 
 def _pestered(world: World) -> None:
@@ -69,38 +117,40 @@ def _pestered(world: World) -> None:
 def _crowded(world: World) -> None:
     """Strangers take every connection there is; a process that lost its own must do without for a while."""
     world.flow(3)
-    strangers: list[psycopg.Connection[tuple[object, ...]]] = []
-    with world.fault("max_connections", "postgres"):
+    with world.fault("max_connections", "postgres"), ExitStack() as strangers:
+        first = strangers.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2, autocommit=True))
         end = time.monotonic() + 12
         while time.monotonic() < end:
             try:
-                strangers.append(psycopg.connect(world.postgres.dsn, connect_timeout=2))
+                strangers.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2))
             except psycopg.OperationalError:
-                if strangers:
-                    strangers[0].execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                        " WHERE application_name LIKE 'taskd:%' ORDER BY random() LIMIT 1"
-                    )
+                first.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name LIKE 'taskd:%' ORDER BY random() LIMIT 1"
+                )
                 world.flow(0.2)
-        for stranger in strangers:
-            stranger.close()
-    world.flow(4)
+    world.flow(8)
 
 
 def _full(world: World) -> None:
     world.flow(3)
     assert world.disk is not None
     with world.fault("ENOSPC", "postgres"):
-        world.disk.fill()
-        world.until(lambda: _post(world).status_code == UNAVAILABLE, 30)
-        world.flow(5)
-        world.disk.free()
-        # PostgreSQL panics if its log has no room, and stays down until somebody starts it.
-        if world.postgres.child.pid is None:
-            world.postgres.start()
-        else:
-            world.until(lambda: world.postgres.probe() is None, 60)
-    world.flow(4)
+        try:
+            world.disk.fill()
+            world.until(lambda: _post(world).status_code == UNAVAILABLE, 30)
+            world.flow(5)
+        finally:
+            world.disk.free()
+        world.until(lambda: _up_again(world), 60)
+    world.flow(8)
+
+
+def _up_again(world: World) -> bool:
+    """PostgreSQL panics if its log has no room, and stays down until somebody starts it."""
+    if world.postgres.child.pid is None:
+        world.postgres.start()
+    return world.postgres.probe() is None
 
 
 def _post(world: World) -> httpx.Response:
@@ -126,7 +176,7 @@ def _open_figures(history: History, world: World) -> dict[str, float]:
 
 def _figures(history: History, world: World) -> dict[str, float]:
     return {
-        "resumed": measure.first_after(history, "queued", world.healed_at),
+        "resumed": measure.gap(history, world.healed_at, history.meta.load_until),
         "reaped": float(measure.reaped(history)),
         "cut short": float(measure.cut_short(history)),
         "gap": measure.gap(history, history.meta.load_from, history.meta.load_until),
@@ -146,6 +196,13 @@ SCENARIOS = [
         title="PostgreSQL down for three leases",
         body=lambda world: _stopped(world, 3 * SESSION_TTL),
         bounds={"503 within": 2.5, "resumed": 5, "reaped": 0, "cut short": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="13c",
+        title="PostgreSQL and Redis gone for two leases",
+        body=_gone_with_redis,
+        bounds={"resumed": 5},
         measures=_figures,
     ),
     Scenario(

@@ -29,12 +29,14 @@ def _rolling(world: World) -> None:
 
     thread = threading.Thread(target=submit, daemon=True)
     thread.start()
-    for member in [*world.schedulers, *world.workers]:
-        world.terminate(member)
-        assert member.status == 0, member.output[-1000:]
-        world.revive()
-    stop.set()
-    thread.join(30)
+    try:
+        for member in [*world.schedulers, *world.workers]:
+            world.terminate(member)
+            assert member.status == 0, member.output[-1000:]
+            world.revive()
+    finally:
+        stop.set()
+        thread.join(30)
     assert not errors, errors[:3]
     world.figures["submits"] = float(len(submitted))
     world.figures["errors"] = float(len(errors))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.chaos.bad_tasks import RESULTS
+from tests.chaos.member import Member
 from tests.chaos.run import Scenario
 from tests.chaos.world import World
 
@@ -16,9 +19,16 @@ OVERRUNS = ("spin", "ignore", "stubborn")
 ERRORS = {"nul": "NUL", "nan": "NaN", "huge": "at most", "bytes": "bytes", "object": "object"}
 
 
-def _worst(world: World) -> None:
-    worker = world.spawn_worker("w9", "--app", "tests.chaos.bad_tasks", "--queues", "bad")
+@contextmanager
+def _bad_worker(world: World) -> Iterator[Member]:
+    """A worker with the bad tasks, on a queue of its own; it is none of the members that are kept alive."""
+    worker = world.spawn_guest("bad", "--app", "tests.chaos.bad_tasks", "--queues", "bad")
     world.until(lambda: worker.ready, 60)
+    yield worker
+    assert worker.terminate(60) == 0
+
+
+def _worst(world: World, worker: Member) -> None:
     pid = worker.pid
     common = {"queue": "bad", "retry_backoff": BACKOFF, "max_retries": 1}
     jobs = {task: world.submit(task, {}, **common) for task in CRASHES}
@@ -35,20 +45,14 @@ def _worst(world: World) -> None:
     assert worker.pid == pid
     neighbour = world.submit("give", {"name": "nan"}, queue="bad", max_retries=0)
     assert _final(world, neighbour)["status"] == "failed"
-    world.terminate(worker)
-    del world.members["w9"]
 
 
-def _results(world: World) -> None:
-    worker = world.spawn_worker("w9", "--app", "tests.chaos.bad_tasks", "--queues", "bad")
-    world.until(lambda: worker.ready, 60)
+def _results(world: World, worker: Member) -> None:
     jobs = {name: world.submit("give", {"name": name}, queue="bad", max_retries=0) for name in RESULTS}
     for name, job in jobs.items():
         found = _final(world, job)
         assert found["status"] == "failed", (name, found)
         assert ERRORS[name].lower() in found["error"].lower(), (name, found["error"])
-    world.terminate(worker)
-    del world.members["w9"]
 
 
 def _final(world: World, job: int) -> dict[str, Any]:
@@ -56,7 +60,15 @@ def _final(world: World, job: int) -> dict[str, Any]:
     return found
 
 
+def _with_bad_worker(body: Callable[[World, Member], None]) -> Callable[[World], None]:
+    def run(world: World) -> None:
+        with _bad_worker(world) as worker:
+            body(world, worker)
+
+    return run
+
+
 SCENARIOS = [
-    Scenario(name="24", title="tasks that crash, hang, and eat memory", body=_worst),
-    Scenario(name="25", title="results that are no JSON", body=_results),
+    Scenario(name="24", title="tasks that crash, hang, and eat memory", body=_with_bad_worker(_worst)),
+    Scenario(name="25", title="results that are no JSON", body=_with_bad_worker(_results)),
 ]

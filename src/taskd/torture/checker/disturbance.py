@@ -39,7 +39,8 @@ def _end(history: History, fault: Fault) -> float:
 
 def faulty_time(history: History) -> Window | None:
     """From the first fault to the healing of the last; None if there were none."""
-    if not history.faults:
+    faults = [fault for fault in history.faults if fault.what not in ENDS]
+    if not faults:
         return None
-    last = max(fault.until or fault.at for fault in history.faults)
-    return Window(history.faults[0].at, max(last, history.meta.healed_at or last))
+    last = max(fault.until or fault.at for fault in faults)
+    return Window(faults[0].at, max(last, history.meta.healed_at or last))

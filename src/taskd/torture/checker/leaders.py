@@ -58,7 +58,7 @@ def reigns_of(history: History) -> list[Reign]:
     """All terms, by time."""
     terms = sorted(history.terms, key=lambda t: t.at)
     reigns: list[Reign] = []
-    for term, after in zip(terms, [*terms[1:], None], strict=True):
+    for term, after in zip(terms, [*terms[1:], None], strict=False):
         if term.what == "takeover":
             reigns.append(Reign(term.at, after.at if after else float("inf"), term.epoch, term.holder))
     return reigns
