@@ -160,3 +160,11 @@ def test_what_cannot_work_is_one_line_that_says_what_to_mend(
     errors = [line for line in process.output.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, process.output
     assert all(word in errors[0] for word in words), errors
+
+
+def test_a_session_whose_answer_was_lost_is_taken_up(fleet: Fleet) -> None:
+    """The worker asks again, finds the session to be its own, and does not wait for itself."""
+    fleet.start_scheduler("s1")
+    worker = fleet.start_worker("w1", TASKD_FAILPOINT="session.opened:error@1")
+    assert "working" in worker.output
+    assert "waiting: another process" not in worker.output

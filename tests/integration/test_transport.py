@@ -253,6 +253,23 @@ async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
         assert done, turns
 
 
+async def test_a_listener_that_is_cancelled_ends(connect: Connect) -> None:
+    """As above, while it subscribes: it would wait for messages until the end of its process."""
+    transport = connect()
+
+    async def listen() -> None:
+        async for _ in transport.cancellations():
+            pass
+
+    for turns in range(300):
+        task = asyncio.create_task(listen())
+        for _ in range(turns % 60):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done, turns
+
+
 @pytest.mark.parametrize("url", ["http://x", "redis://h:port"])
 async def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):

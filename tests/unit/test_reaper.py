@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -55,7 +56,7 @@ async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) ->
 async def test_nobody_is_looked_for_before_a_lease_has_passed() -> None:
     upkeep = Upkeep()
     await looks(upkeep, lease=3600.0, number=5)
-    assert upkeep.asked == []
+    assert set(upkeep.asked) == {None}
 
 
 async def test_expired_means_before_the_previous_look() -> None:
@@ -72,3 +73,31 @@ async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
     jumped = [before for before in upkeep.asked if before is not None and before >= NOON + timedelta(hours=1)]
     first = upkeep.asked.index(jumped[0])
     assert upkeep.asked[first - 1] is None  # the look after the jump only asked for the time
+
+
+async def test_a_jump_while_workers_have_time_gives_them_a_whole_lease_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, upkeep = 1000.0, Upkeep()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    reaper = Reaper(cast("Any", upkeep), lease=15.0, postgres=Outage("PostgreSQL"), bell=asyncio.Event())
+    running = asyncio.create_task(reaper.run(TERM))
+    await _more_looks(upkeep, 3)
+    now += 14.0
+    upkeep.jump = timedelta(hours=1)
+    await _more_looks(upkeep, 3)
+    now += 14.0  # beyond the time of the first lease, within that of the second
+    upkeep.jump += timedelta(seconds=14)
+    await _more_looks(upkeep, 3)
+    assert set(upkeep.asked) == {None}
+    now += 2.0
+    await _more_looks(upkeep, 3)
+    assert upkeep.asked[-1] is not None
+    running.cancel()
+
+
+async def _more_looks(upkeep: Upkeep, number: int) -> None:
+    goal = upkeep.looks + number
+    for _ in range(1000):
+        if upkeep.looks >= goal:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the reaper does not look")

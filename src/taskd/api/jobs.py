@@ -18,6 +18,7 @@ from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import NAME_RULE, is_name, parse
 from taskd.api.waiting import FinalWaiter
+from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import Job, JobFilter, JobSpec, JobStatus, Submitted
 from taskd.seams import Cancels, Intake, Overview
 from taskd.settings import Http
@@ -93,7 +94,12 @@ class Jobs:
         if found.status.final:
             raise too_late(job_id, found.status)
         cancelled = await self._cancels.cancel([job_id])
-        found = await self._find(job_id)
+        try:
+            found = await self._find(job_id)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                str(error), outcome_unknown=True
+            ) from None  # it was cancelled, but we cannot show it
         if job_id not in cancelled:  # it ended in between
             raise too_late(job_id, found.status)
         return Answer(200, render.job(found))

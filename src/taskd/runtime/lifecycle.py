@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import os
 import signal
@@ -44,7 +45,8 @@ def run(main: Coroutine[Any, Any, int]) -> int:
     Should native code end the process, where it was is written to stderr. What the user must mend comes out as the one
     TaskdError that it is, however deep the task that met it.
     """
-    faulthandler.enable()
+    with contextlib.suppress(RuntimeError, ValueError, OSError):  # stderr may be closed
+        faulthandler.enable()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)

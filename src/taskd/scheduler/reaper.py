@@ -37,6 +37,8 @@ class Reaper:
         self._lease = lease
         self._postgres = postgres
         self._bell = bell
+        #: PostgreSQL's time at the previous look, and at that look if it may end sessions.
+        self._seen: datetime | None = None
         self._before: datetime | None = None
         self._asked_at = 0.0
         self._patient_until = 0.0
@@ -44,7 +46,7 @@ class Reaper:
 
     async def run(self, term: Term) -> None:
         """Reap until cancelled. Raises NotLeader when the term is over."""
-        gaps = self._postgres.gaps
+        gaps, self._seen = self._postgres.gaps, None
         self._give_time()
         clear_at = time.monotonic() + CLEAR_EVERY
         while True:
@@ -65,21 +67,22 @@ class Reaper:
         """Let every worker renew before anybody is looked for."""
         self._patient_until, self._before = time.monotonic() + self._lease, None
 
-    async def _end_expired(self, term: Term) -> list[str]:
-        """End what expired; the workers' ids."""
-        before, since, self._asked_at = self._before, self._asked_at, time.monotonic()
-        workers, self._before = await self._upkeep.end_expired(term, before)
-        if before is not None and (self._before - before).total_seconds() > time.monotonic() - since + JUMP:
+    async def _look(self, term: Term) -> list[str]:
+        """End what expired, unless workers still have time; their ids. PostgreSQL's clock is watched all the while."""
+        patient = time.monotonic() < self._patient_until
+        seen, since, self._asked_at = self._seen, self._asked_at, time.monotonic()
+        workers, self._seen = await self._upkeep.end_expired(term, None if patient else self._before)
+        if seen is not None and (self._seen - seen).total_seconds() > time.monotonic() - since + JUMP:
             logger().warning("PostgreSQL's clock jumped ahead: every worker gets a lease's time to renew")
             self._give_time()
+        elif not patient:
+            self._before = self._seen
         return workers
 
     async def _reap(self, term: Term) -> None:
-        workers: list[str] = []
-        if time.monotonic() >= self._patient_until:
-            workers = await self._end_expired(term)
-            if workers:
-                await passed("reap.ended")
+        workers = await self._look(term)
+        if workers:
+            await passed("reap.ended")
         freed = await self._upkeep.free_jobs(term, LOSS_LIMIT)
         if workers or freed.restarted or freed.failed:
             self.reaped += len(workers)

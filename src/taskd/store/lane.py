@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import socket
 from collections.abc import Iterable, Mapping
@@ -128,19 +127,24 @@ class Lane:
 
     async def _abandon(self, work: asyncio.Future[list[Row]]) -> None:
         """End a call that is not waited for any longer: as its connection breaks, or while it waits in line or connects."""
+        work.add_done_callback(_forget)
         if self._running is work and self._connection is not None:
             _sever(self._connection)
         else:
             work.cancel()
         await asyncio.wait({work}, timeout=1.0)
         work.cancel()
-        if work.done() and not work.cancelled():
-            work.exception()  # it failed because we broke its connection: nobody else needs to hear
 
     async def _discard(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _forget(work: asyncio.Future[list[Row]]) -> None:
+    """Look at the failure of a call that was given up: its caller has heard of one already."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _sever(connection: psycopg.AsyncConnection[Row]) -> None:
@@ -150,10 +154,15 @@ def _sever(connection: psycopg.AsyncConnection[Row]) -> None:
     calls abort() when it finds such a descriptor closed.
     """
     try:
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
+        same = socket.socket(fileno=connection.pgconn.socket)
     except (OSError, psycopg.Error):
-        return  # it is closed or broken already
+        return  # it is closed already
+    try:
+        same.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is broken already
+    finally:
+        same.detach()
 
 
 def _hung_up(connection: psycopg.AsyncConnection[Row]) -> bool:

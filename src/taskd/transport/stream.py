@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -129,14 +130,16 @@ class RedisTransport:
         while True:
             listener = self._client.pubsub(ignore_subscribe_messages=True)
             try:
+                # One `translated` a call: it is what notices a cancellation that the library forgot (ADR 13).
                 async with translated("subscribe"):
                     await listener.subscribe(channel)
-                    pause = 0.1
-                    yield None
-                    while True:
+                pause = 0.1
+                yield None
+                while True:
+                    async with translated("listen"):
                         message = await listener.get_message(timeout=30.0)
-                        if message is not None:
-                            yield str(message["data"])
+                    if message is not None:
+                        yield str(message["data"])
             except TransportUnavailable:
                 # Whoever else uses Redis meets the same outage and tells of it; here it only has to end.
                 await asyncio.sleep(pause)
@@ -186,10 +189,11 @@ class RedisTransport:
         """Deliveries whose worker left them undecided for `idle` seconds, now ours."""
         streams = self._keys.streams(queues)
         arguments = [self._group, self._consumer, slots, int(idle * 1000)]
-        found = await self._grouped(streams, lambda: self._run("adopt", streams, arguments))
         if not self._swept:  # once a process: consumers are left behind by starts, so as many starts clear them away
-            await self._run("forget", streams, [self._group, int(SILENCE * 1000)])
             self._swept = True
+            with suppress(TransportUnavailable):
+                await self._run("forget", streams, [self._group, int(SILENCE * 1000)])
+        found = await self._grouped(streams, lambda: self._run("adopt", streams, arguments))
         return await self._deliveries(found, slots)
 
     async def leave(self, queues: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from taskd.domain.claim import Delivery, Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
@@ -102,18 +103,21 @@ class Fetcher:
         await self._attempts.caught_up()
         if self._executors.free > 0:
             return
-        waiting = asyncio.ensure_future(self._executors.available())
-        stopping = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (waiting, stopping):
-            task.cancel()
+        await _first(self._executors.available(), stop.wait())
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
     """Return when one of the two is set."""
     if first.is_set() or second.is_set():
         return
-    tasks = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+    await _first(first.wait(), second.wait())
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of these is over; the others end with it, also if we are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

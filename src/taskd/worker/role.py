@@ -113,18 +113,11 @@ class WorkerRole:
 
     async def _begin(self, stop: asyncio.Event) -> Session | None:
         """Open a session under this worker's id, waiting for a dead predecessor's if need be; None if asked to stop first."""
-        waited_for, remaining = None, 0.0
+        session, waited_for, remaining = self._new_session(), None, 0.0
         while not stop.is_set():
-            session = Session(
-                id=uuid4(),
-                worker_id=self.worker_id,
-                host=this_process(),
-                queues=self._queues,
-                slots=self._settings.concurrency,
-            )
             try:
                 sent = lease_clock()
-                if await self._sessions.open(session, self._settings.session_ttl):
+                if await self._open(session):
                     await passed("session.opened")
                     self._postgres.up()
                     self._session = session
@@ -134,13 +127,34 @@ class WorkerRole:
                     )
                     return session
                 held = await self._sessions.holder(self.worker_id)
+                if held is not None:
+                    waited_for, remaining = await self._wait_for(*held, waited_for, remaining)
             except StoreUnavailable as error:
                 self._postgres.down(error)
                 await asyncio.sleep(PATIENCE)
-                continue
-            if held is not None:
-                waited_for, remaining = await self._wait_for(*held, waited_for, remaining)
+            except SessionLost:
+                session = self._new_session()
         return None
+
+    def _new_session(self) -> Session:
+        return Session(
+            id=uuid4(),
+            worker_id=self.worker_id,
+            host=this_process(),
+            queues=self._queues,
+            slots=self._settings.concurrency,
+        )
+
+    async def _open(self, session: Session) -> bool:
+        """Open the session, or find that an earlier try has, whose answer was lost. Raises SessionLost if it is over again."""
+        ttl = self._settings.session_ttl
+        if await self._sessions.open(session, ttl):
+            return True
+        held = await self._sessions.holder(self.worker_id)
+        if held is None or held[0].id != session.id:
+            return False
+        await self._sessions.heartbeat(session, ttl, [])
+        return True
 
     async def _wait_for(
         self, holder: Session, remaining: float, waited_for: Session | None, before: float
