@@ -114,14 +114,15 @@ def moves(history: History, to_status: str) -> list[Event]:
 
 
 def noise(logs: Path) -> float:
-    """The most lines of WARNING or ERROR that any one process wrote in any one second, lines about an attempt's end aside."""
+    """The most lines of WARNING or ERROR that a scheduler or worker wrote in any one second, lines about one attempt aside."""
     most = 0
     for log in logs.glob("[sw][0-9]*.log"):
         seconds: Counter[int] = Counter()
         for line in log.read_text(errors="replace").splitlines():
             try:
                 said = json.loads(line)
-                if said["level"] in ("warning", "error") and said["event"] != "attempt ended":
+                of_an_attempt = said["event"] == "attempt ended" or said["role"] == "executor"
+                if said["level"] in ("warning", "error") and not of_an_attempt:
                     seconds[int(datetime.fromisoformat(said["timestamp"]).timestamp())] += 1
             except (ValueError, KeyError, TypeError):
                 continue
