@@ -36,12 +36,15 @@ def first_after(history: History, to_status: str, moment: float) -> float:
     )
 
 
-def restarts(history: History, worker: str, killed: float) -> list[float]:
-    """How long after a worker's death each of its jobs ran again."""
+def restarts(history: History, worker: str, killed: float, until: float = float("inf")) -> list[float]:
+    """How long after a worker's death each of the jobs ran again that were taken from it before `until`."""
     orphans = {
         e.job_id: e.at
         for e in history.events
-        if e.from_status == "running" and e.worker_id == worker and e.by.startswith("taskd:leader:") and e.at >= killed
+        if e.from_status == "running"
+        and e.worker_id == worker
+        and e.by.startswith("taskd:leader:")
+        and killed <= e.at < until
     }
     return [
         min(

@@ -6,8 +6,10 @@ import shutil
 import time
 
 from taskd.torture.history import History
+from taskd.torture.mix import Mix
 from tests.chaos import measure
 from tests.chaos.run import Scenario
+from tests.chaos.shape import Shape
 from tests.chaos.world import World
 
 
@@ -126,6 +128,8 @@ SCENARIOS = [
         name="20b",
         title="an old snapshot of etcd restored",
         body=_restored,
+        # Revisions of etcd's come again then, and with them the fences of locks: an operator restores it empty instead.
+        shape=Shape(mix=Mix(locked=0)),
         bounds={"one leader": 15, "gap": 15, "reaped": 0, "cut short": 0},
         measures=_figures,
     ),

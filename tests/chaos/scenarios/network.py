@@ -40,11 +40,11 @@ def _cut(world: World, who: Who, server: str) -> None:
 
 
 def _figures(history: History, world: World) -> dict[str, float]:
+    cuts = [fault for fault in history.faults if fault.what.startswith("cut")]
     restarts = [
         seconds
-        for fault in history.faults
-        if fault.what.startswith("cut") and fault.target.startswith("w")
-        for seconds in measure.restarts(history, fault.target.partition("-")[0], fault.at)
+        for cut, following in zip(cuts, [*(later.at for later in cuts[1:]), float("inf")], strict=True)
+        for seconds in measure.restarts(history, cut.target.partition("-")[0], cut.at, following)
     ]
     return {
         "gap": measure.gap(history, history.meta.load_from, history.meta.load_until),
