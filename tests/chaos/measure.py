@@ -9,15 +9,13 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from taskd.torture.figures import doubled, gap, longest, lost
+from taskd.torture.figures import doubled, gap, lost
 from taskd.torture.history import Event, History
 
 __all__ = [
     "cut_short",
     "doubled",
-    "first_after",
     "gap",
-    "longest",
     "lost",
     "moves",
     "noise",
@@ -27,13 +25,6 @@ __all__ = [
     "starts",
     "waits",
 ]
-
-
-def first_after(history: History, to_status: str, moment: float) -> float:
-    """How long after `moment` a job first moved to this status."""
-    return min(
-        (e.at - moment for e in history.events if e.to_status == to_status and e.at >= moment), default=float("inf")
-    )
 
 
 def restarts(history: History, worker: str, killed: float, until: float = float("inf")) -> list[float]:
