@@ -157,7 +157,7 @@ MUTANTS: dict[str, Mutant] = {
             }
         ),
     ),
-    "no-grace": Mutant(title="no grace after an outage", scenario="13b", by=("I15",), apply=_no_grace),
+    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=_no_grace),
     "group-at-end": Mutant(title="a group made at $", scenario="10c", by=("re-offered",), apply=_group_at_the_end),
     "attempt-by-reap": Mutant(
         title="attempt raised by claim and by reap",

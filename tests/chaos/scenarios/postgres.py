@@ -47,6 +47,22 @@ def _gone_with_redis(world: World) -> None:
         world.cancel(job)
 
 
+def _late_worker(world: World) -> None:
+    """One worker reaches PostgreSQL some seconds later than the rest, and has a whole lease's time for that."""
+    world.flow(3)
+    link = world.link(world.random.choice(world.workers).name, "postgres")
+    with world.fault("SIGKILL", "postgres", "restart"):
+        world.postgres.kill()
+        link.hole(up=True, down=True)
+        world.flow(1.5 * SESSION_TTL)
+        world.postgres.start()
+    world.leader()
+    world.flow(4)
+    link.heal()
+    world.until(lambda: all(m.ready for m in world.members.values()), 60)
+    world.flow(SESSION_TTL)
+
+
 def _run_for(world: World, seconds: float) -> list[int]:
     """Jobs that run for so long, longer than a lease; returns when all of them do."""
     jobs = [world.submit("nap", {"seconds": seconds}) for _ in range(8)]
@@ -203,6 +219,14 @@ SCENARIOS = [
         title="PostgreSQL and Redis gone for two leases",
         body=_gone_with_redis,
         bounds={"resumed": 5},
+        measures=_figures,
+    ),
+    Scenario(
+        name="13d",
+        title="PostgreSQL back, for one worker 4 s later",
+        body=_late_worker,
+        shape=Shape(proxied=True),
+        bounds={"reaped": 0},
         measures=_figures,
     ),
     Scenario(
