@@ -169,6 +169,8 @@ async def test_ctrl_c_ends_a_wait_with_130_and_no_traceback(postgres_dsn: str) -
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "taskd", "submit", "1", "--wait", "--server", f"http://{address}"),
             stderr=asyncio.subprocess.PIPE,
+            # Whoever runs the tests in the background may have them ignore Ctrl-C, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stderr is not None
         assert b"waiting for its end" in await process.stderr.readline()
