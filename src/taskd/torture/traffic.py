@@ -67,7 +67,6 @@ class Traffic:
         #: The id of each key that was accepted.
         self.accepted: dict[str, int] = {}
         self.invoked = 0
-        self.given_up = 0
         #: How often each status was answered; 0 stands for no answer.
         self.answers: Counter[int] = Counter()
         #: (Unix time, status, seconds) of each answer to a submit.
@@ -132,7 +131,6 @@ class Traffic:
     async def _finish(self, submits: set[asyncio.Task[None]]) -> None:
         if submits:
             _, late = await asyncio.wait(submits, timeout=self._patience)
-            self.given_up = len(late)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
