@@ -92,6 +92,11 @@ class Traffic:
         self._stop.set()
 
     @property
+    def thread(self) -> int | None:
+        """The system's number of the thread, for whoever wants it to have the processor first."""
+        return self._thread.native_id
+
+    @property
     def over(self) -> bool:
         """True when every submit is decided, or was given up."""
         return not self._thread.is_alive()
