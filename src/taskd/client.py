@@ -1,7 +1,8 @@
 """The HTTP client of the command line.
 
 It takes several addresses and outlives a scheduler: what one address cannot answer, the next one may. A request is sent
-again only where that is safe: reads, cancels, submits that carry a dedupe_key, and submits that certainly were not taken.
+again only where that is safe: reads, cancels, retries, submits that carry a dedupe_key, and submits that certainly were not
+taken.
 Built on http.client, which loads in a quarter of the time that a bigger HTTP library takes: `taskd status` should feel instant.
 """
 
@@ -11,8 +12,8 @@ import http.client
 import json
 import select
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from taskd.domain.errors import TaskdError
@@ -92,12 +93,17 @@ class Client:
         answer: dict[str, Any] = self._request("POST", "/jobs", body=body, safe=safe)
         return answer
 
-    def submit_batch(self, jobs: list[Mapping[str, Any]]) -> list[int]:
+    def submit_batch(self, jobs: Sequence[Mapping[str, Any]]) -> list[int]:
         """Submit all of `jobs`, or none; their ids in order. Raises ClientError."""
+        ids: list[int] = self.send_batch(jobs)["ids"]
+        return ids
+
+    def send_batch(self, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As `submit_batch`, with the whole answer: `ids`, and which of them are `duplicates`."""
         body = json.dumps({"jobs": jobs}, allow_nan=False).encode()
         safe = all(job.get("dedupe_key") is not None for job in jobs)
-        ids: list[int] = self._request("POST", "/jobs/batch", body=body, safe=safe)["ids"]
-        return ids
+        answer: dict[str, Any] = self._request("POST", "/jobs/batch", body=body, safe=safe)
+        return answer
 
     def job(self, job_id: int | str, wait: float = 0.0) -> dict[str, Any]:
         """One job; with `wait` (seconds, at most 60) as soon as it is final. Raises ClientError, status 404 if unknown."""
@@ -127,6 +133,34 @@ class Client:
                 raise
             found = self._request("GET", path)
         return found
+
+    def retry(self, job_id: int | str) -> dict[str, Any]:
+        """Try a job again that failed or was cancelled: the new job, with `duplicate` if it was made before.
+
+        Raises ClientError, status 404 if it is unknown, 409 if it may not be retried: `problem["job_status"]` says why.
+        """
+        found: dict[str, Any] = self._request("POST", f"/jobs/{quote(str(job_id), safe='')}/retry")
+        return found
+
+    def list_jobs(self, **wanted: str | int | None) -> list[dict[str, Any]]:
+        """A page of jobs, newest first; `wanted` are the parameters of GET /jobs. Raises ClientError."""
+        query = {name: str(value) for name, value in wanted.items() if value is not None}
+        found: list[dict[str, Any]] = self._request("GET", "/jobs", query)
+        return found
+
+    def select(self, action: Literal["cancel", "retry"], wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Cancel or retry by filter (`wanted`: the body of POST /jobs/cancel, /jobs/retry): each page's answer.
+
+        Raises ClientError.
+        """
+        cursor: dict[str, int] = {}
+        while True:
+            body = json.dumps({**wanted, **cursor}).encode()
+            page: dict[str, Any] = self._request("POST", f"/jobs/{action}", body=body)
+            yield page
+            if page["cursor"] is None:
+                return
+            cursor = {"cursor": page["cursor"]}
 
     def get(self, path: str) -> Any:
         """The document at `path`, for instance /leader. Raises ClientError."""

@@ -41,6 +41,7 @@ from taskd.store.lane import ONE_PLAN, Lane, Lanes
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
 from taskd.store.overview import PostgresOverview
+from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.upkeep import PostgresUpkeep
@@ -78,11 +79,14 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
-        role, intake, overview = _assemble_scheduler(settings, name, stack, transport, coordinator, postgres, redis)
+        role, intake, overview, stored = _assemble_scheduler(
+            settings, name, stack, transport, coordinator, postgres, redis
+        )
         lanes = _Lanes(settings, stack, name)
         api = build_api(
             intake=intake,
             cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
+            retries=PostgresRetries(lanes.one("retry", ONE_PLAN), stored=stored),
             overview=overview,
             terms=PostgresTerms(lanes.one("terms")),
             coordinator=coordinator,
@@ -124,7 +128,7 @@ def _assemble_scheduler(
     coordinator: Coordinator,
     postgres: Outage,
     redis: Outage,
-) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview]:
+) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview, Doorbell]:
     holder, bell = uuid4(), asyncio.Event()
     lane = _Lanes(settings, stack, name)
     overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
@@ -157,13 +161,9 @@ def _assemble_scheduler(
         ),
         reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
     )
-    intake = PostgresIntake(
-        lane.one("intake"),
-        lane.one("bulk"),
-        deadline=settings.postgres.deadline,
-        stored=Doorbell(transport, bell, lambda: role.term is not None),
-    )
-    return role, intake, overview
+    stored = Doorbell(transport, bell, lambda: role.term is not None)
+    intake = PostgresIntake(lane.one("intake"), lane.one("bulk"), deadline=settings.postgres.deadline, stored=stored)
+    return role, intake, overview, stored
 
 
 async def _worker(settings: Settings) -> int:

@@ -14,6 +14,7 @@ from taskd.store.cancels import PostgresCancels
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
 from taskd.store.overview import PostgresOverview
+from taskd.store.retries import PostgresRetries
 from taskd.store.terms import PostgresTerms
 from tests.unit.api_world import Recorder
 
@@ -25,14 +26,15 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        duties = ("single", "bulk", "cancel", "terms")
-        single, bulk, cancel, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
+        duties = ("single", "bulk", "cancel", "retry", "terms")
+        single, bulk, cancel, retry, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, cancel, terms, reads):
+        for lane in (single, bulk, cancel, retry, terms, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
             cancels=PostgresCancels(cancel, stopped=lambda _: None),
+            retries=PostgresRetries(retry, stored=lambda: None),
             overview=PostgresOverview(reads),
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),

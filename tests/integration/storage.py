@@ -20,6 +20,7 @@ from taskd.store.due import PostgresDueJobs
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, Lane, Lanes
 from taskd.store.overview import PostgresOverview
+from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.upkeep import PostgresUpkeep
@@ -52,6 +53,7 @@ class Storage:
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
         self.stopped: list[int] = []
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
+        self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
         self.sessions = PostgresSessions(lane(ONE_PLAN))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)

@@ -33,6 +33,7 @@ class Recorder:
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
         self.cancels: list[list[int]] = []
+        self.retries: list[list[int]] = []
         self.ends_as: JobStatus | None = None  # how a job ends by itself as it is being cancelled
         self.failure: Exception | None = None
         self.duplicate_of: int | None = None
@@ -74,6 +75,30 @@ class Recorder:
         live = {i for i in job_ids if i in self.found and not self.found[i].status.final}
         self.found |= {i: msgspec.structs.replace(self.found[i], status=JobStatus.CANCELLED) for i in live}
         return live
+
+    async def cancellable(self, wanted: JobFilter) -> list[int]:
+        self.wanted.append(wanted)
+        return [j.id for j in self._newest(wanted) if not j.status.final]
+
+    async def retriable(self, wanted: JobFilter) -> list[int]:
+        self.wanted.append(wanted)
+        return [j.id for j in self._newest(wanted) if j.status == wanted.status and j.retried_as is None]
+
+    def _newest(self, wanted: JobFilter) -> list[Job]:
+        below = wanted.before if wanted.before is not None else 2**63
+        return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
+
+    async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
+        self._fail()
+        self.retries.append(sorted(job_ids))
+        made = {}
+        for old in job_ids:
+            job = self.found.get(old)
+            if job is not None and job.status in (JobStatus.FAILED, JobStatus.CANCELLED) and job.retried_as is None:
+                made[old] = new = max(self.found) + 1
+                self.found[old] = msgspec.structs.replace(job, retried_as=new)
+                self.found[new] = a_job(new, parent_id=old)
+        return made
 
     async def counts(self) -> Counts:
         self._fail()
@@ -121,6 +146,7 @@ class Recorder:
         return build(
             intake=self,
             cancels=self,
+            retries=self,
             overview=self,
             terms=cast(Terms, self),
             coordinator=cast(Coordinator, self),

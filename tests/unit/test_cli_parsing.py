@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("taskd ")
 
 
-@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "cancel", "migrate"])
+@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "list", "cancel", "retry", "migrate", "torture"])
 def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert "Example: " in capsys.readouterr().out
@@ -161,6 +162,9 @@ class Asked(Client):
         self.jobs = []
         self.waits: list[float | None] = []
         self.cancels: list[int | str] = []
+        self.selected: list[tuple[str, dict[str, Any]]] = []
+        self.listed: list[dict[str, Any]] = []
+        self.found: list[dict[str, Any]] = []
 
     def submit(self, job: Any) -> dict[str, Any]:
         self.jobs.append(dict(job))
@@ -177,6 +181,24 @@ class Asked(Client):
         if job_id not in ("17", "18"):
             raise ClientError("there is no such job", 404)
         return {"id": int(job_id), "status": "cancelled"}
+
+    def retry(self, job_id: int | str) -> dict[str, Any]:
+        if job_id == "18":
+            raise ClientError("job 18 is running: too early", 409, {"job_status": "running"})
+        again = {"duplicate": True} if job_id == "19" else {}
+        return {"id": 100 + int(job_id), "parent_id": int(job_id), "status": "pending", **again}
+
+    def select(self, action: str, wanted: Any) -> Iterator[dict[str, Any]]:
+        self.selected.append((action, dict(wanted)))
+        yield {"matched": 2, "ids": [1, 2], "cursor": 1}
+        yield {"matched": 1, "ids": [3], "cursor": None}
+
+    def list_jobs(self, **wanted: Any) -> list[dict[str, Any]]:
+        self.listed.append(wanted)
+        return self.found[: wanted["limit"]]
+
+    def job(self, job_id: int | str, wait: float = 0.0) -> dict[str, Any]:
+        return self.found.pop(0)
 
 
 @pytest.fixture
@@ -224,6 +246,68 @@ def test_wait_takes_seconds_or_none(asked: Asked, arguments: list[str], payload:
     assert run(["submit", *arguments]) == 0
     assert asked.jobs == [{"payload": payload}]
     assert asked.waits == [wait]
+
+
+def test_a_retry_tells_the_new_job_also_when_it_was_made_before(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["retry", "17", "19"]) == 0
+    assert capsys.readouterr().out == (
+        "job 17 retried as job 117\njob 19 was retried before, as job 119, which is pending\n"
+    )
+    assert run(["retry", "18", "17", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [
+        {"id": 18, "status": "running", "error": "job 18 is running: too early"},
+        {"id": 17, "retried_as": 117, "status": "pending"},
+    ]
+
+
+@pytest.mark.parametrize(("command", "done"), [("cancel", "cancelled"), ("retry", "retried")])
+def test_a_filter_takes_all_pages(asked: Asked, command: str, done: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--queue", "q", "--yes"]) == 0
+    assert capsys.readouterr().out == f"3 jobs {done}\n"
+    assert run([command, "--queue", "q", "--task", "t", "--dry-run"]) == 0
+    assert capsys.readouterr().out == f"would {command} 3 jobs\n"
+    assert asked.selected == [
+        (command, {"queue": "q"}),
+        (command, {"queue": "q", "task": "t", "dry_run": True}),
+    ]
+
+
+def test_nothing_is_changed_by_a_filter_without_a_yes(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cancel", "--queue", "q"]) == 2
+    assert "--yes" in one_error(capsys)
+    assert run(["cancel", "--queue", "q", "--json"]) == 2
+    assert all(fields.get("dry_run") for _, fields in asked.selected)
+    assert run(["cancel", "17", "--queue", "q", "--yes"]) == 2
+
+
+def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    job = {"status": "failed", "task": "t", "queue": "q", "priority": 0, "attempt": 1, "created_at": "then"}
+    asked.found = [{"id": 9 - n, **job, "error": "Traceback\n  x\nValueError: no"} for n in range(3)]
+    assert run(["list", "--status", "failed", "--limit", "2"]) == 0
+    captured = capsys.readouterr()
+    assert [line.split()[:3] for line in captured.out.splitlines()[2:]] == [["9", "failed", "t"], ["8", "failed", "t"]]
+    assert "ValueError: no" in captured.out
+    assert captured.err == "older ones: taskd list --status failed --limit 2 --cursor 8\n"
+    assert run(["list", "--limit", "3", "--json"]) == 0
+    assert [j["id"] for j in json.loads(capsys.readouterr().out)] == [9, 8, 7]
+
+
+@pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1)])
+def test_a_watched_job_is_told_at_each_change_in_a_pipe(
+    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskd.cli.watching.EVERY", 0.0)
+    still = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
+    run_ = {**still, "status": "running", "attempt": 1, "worker_id": "w"}
+    asked.found = [still, still, run_, {**run_, "status": final}]
+    assert run(["status", "17", "--watch"]) == code
+    assert capsys.readouterr().out.splitlines() == [
+        "job 17 pending",
+        "job 17 running, attempt 1 on w",
+        f"job 17 {final}, attempt 1 on w",
+    ]
 
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1), ("running", 3)])
@@ -289,7 +373,7 @@ def test_text_for_people_has_no_colour_codes_in_a_pipe(capsys: pytest.CaptureFix
         "error": "[red]no markup",
         "attempts": [{"attempt": 1, "worker_id": "w", "started_at": "2026-01-31T12:00:00Z", "error": "e"}],
     }
-    tables.show_job(output.console(), job)
+    output.console().print(tables.job(job))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "[red]no markup" in text

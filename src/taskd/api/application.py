@@ -9,13 +9,14 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from taskd.api.answers import Answer
+from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
 from taskd.api.jobs import Jobs
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.runtime.log import logger
-from taskd.seams import Cancels, Coordinator, Intake, Overview, Standing, Terms
+from taskd.seams import Cancels, Coordinator, Intake, Overview, Retries, Standing, Terms
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -73,14 +74,17 @@ def _bug() -> Problem:
 class Api:
     """The application. `close` answers long polls at once; call it when the process is told to stop."""
 
-    def __init__(self, jobs: Jobs, cluster: Cluster) -> None:
+    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster) -> None:
         self._jobs = jobs
         self._router = Router(
             [
                 Route("/jobs", Resource({"GET": jobs.list, "POST": jobs.submit})),
                 Route("/jobs/batch", Resource({"POST": jobs.submit_batch})),
+                Route("/jobs/cancel", Resource({"POST": bulk.cancel})),
+                Route("/jobs/retry", Resource({"POST": bulk.retry})),
                 Route("/jobs/{id}", Resource({"GET": jobs.show})),
                 Route("/jobs/{id}/cancel", Resource({"POST": jobs.cancel})),
+                Route("/jobs/{id}/retry", Resource({"POST": jobs.retry})),
                 Route("/health", Resource({"GET": cluster.health})),
                 Route("/metrics", Resource({"GET": cluster.metrics})),
                 Route("/leader", Resource({"GET": cluster.leader})),
@@ -109,6 +113,7 @@ def build(
     *,
     intake: Intake,
     cancels: Cancels,
+    retries: Retries,
     overview: Overview,
     terms: Terms,
     coordinator: Coordinator,
@@ -118,6 +123,7 @@ def build(
 ) -> Api:
     """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone."""
     return Api(
-        Jobs(intake, cancels, overview, settings),
+        Jobs(intake, cancels, retries, overview, settings),
+        Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, leader_stale),
     )

@@ -13,17 +13,17 @@ from taskd.api import render
 from taskd.api.answers import Answer
 from taskd.api.batches import parse_batch
 from taskd.api.call import Call, Disconnected
+from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
-from taskd.api.submission import NAME_RULE, is_name, parse
+from taskd.api.submission import parse
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.job import Job, JobFilter, JobSpec, JobStatus, Submitted
-from taskd.seams import Cancels, Intake, Overview
+from taskd.domain.job import MAX_ID, Job, JobFilter, JobSpec, JobStatus, Submitted
+from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 
-MAX_ID = 2**63 - 1
 MAX_LIMIT = 1000
 MAX_WAIT = 60.0
 #: What a body may have beyond its payload: the other fields.
@@ -31,11 +31,12 @@ ENVELOPE = 128 * 1024
 
 
 class Jobs:
-    """Submits, reads, lists and cancels jobs."""
+    """Submits, reads, lists, cancels and retries jobs."""
 
-    def __init__(self, intake: Intake, cancels: Cancels, overview: Overview, settings: Http) -> None:
+    def __init__(self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: Http) -> None:
         self._intake = intake
         self._cancels = cancels
+        self._retries = retries
         self._overview = overview
         self._settings = settings
         self.waiter = FinalWaiter(overview)
@@ -92,7 +93,7 @@ class Jobs:
         call.query()
         found = await self._find(job_id)
         if found.status.final:
-            raise too_late(job_id, found.status)
+            raise too_late(job_id, found.status, "it is too late to cancel it")
         cancelled = await self._cancels.cancel([job_id])
         try:
             found = await self._find(job_id)
@@ -101,8 +102,29 @@ class Jobs:
                 str(error), outcome_unknown=True
             ) from None  # it was cancelled, but we cannot show it
         if job_id not in cancelled:  # it ended in between
-            raise too_late(job_id, found.status)
+            raise too_late(job_id, found.status, "it is too late to cancel it")
         return Answer(200, render.job(found))
+
+    async def retry(self, call: Call) -> Answer:
+        """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
+        job_id = _job_id(call.segment("id"))
+        call.query()
+        found = await self._find(job_id)
+        made = await self._retries.retry([job_id])
+        if job_id in made:
+            return await self._retried(made[job_id], duplicate=False)
+        found = await self._find(job_id)
+        if found.retried_as is None:
+            raise too_late(job_id, found.status, "only a job that failed or was cancelled can be retried")
+        return await self._retried(found.retried_as, duplicate=True)
+
+    async def _retried(self, job_id: int, *, duplicate: bool) -> Answer:
+        try:
+            text = render.job(await self._find(job_id))
+        except StoreUnavailable as error:
+            raise StoreUnavailable(str(error), outcome_unknown=True) from None  # it is stored, but we cannot show it
+        location = (b"location", f"/jobs/{job_id}".encode())
+        return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
 
     async def _find(self, job_id: int) -> Job:
         found = await within(self._overview.job(job_id))

@@ -88,9 +88,9 @@ def not_found(detail: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, detail)
 
 
-def too_late(job_id: int, status: JobStatus) -> Problem:
-    """409: the job is final. Its status is `job_status`, since `status` is the answer's own."""
-    detail = f"job {job_id} is {status}: it is too late to cancel it"
+def too_late(job_id: int, status: JobStatus, why: str) -> Problem:
+    """409: the job's status does not allow it. It is `job_status`, since `status` is the answer's own."""
+    detail = f"job {job_id} is {status}: {why}"
     return Problem(HTTPStatus.CONFLICT, detail, more={"job_status": status.value})
 
 

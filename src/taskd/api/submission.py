@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large
-from taskd.api.strictjson import check_value, explain, has_nul, too_deep
+from taskd.api.decoding import Name, decode
+from taskd.api.problems import FieldError, Problem, invalid, too_large
+from taskd.api.strictjson import check_value, has_nul
 from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES, JobSpec, Scalar
 from taskd.domain.policy import Backoff
 
@@ -20,10 +20,6 @@ MAX_METADATA_TEXT = 1024
 MAX_SECONDS = 315_360_000
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-NAME = r"^[A-Za-z0-9_.:/\-]+$(?!\n)"
-NAME_RULE = f"must be 1 to {MAX_NAME} letters, digits or any of _ . : / -"
-
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=NAME)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=MAX_METADATA_TEXT)]
@@ -63,14 +59,7 @@ _DEFAULT_BACKOFF = Backoff()
 
 def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobSpec:
     """The job that `body` (UTF-8) asks for; `prefix` stands before field names. Raises 400, 413 and 422 Problems."""
-    try:
-        given = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid(_field_error(str(error), prefix)) from None
-    except msgspec.DecodeError as error:
-        raise malformed(f"{prefix}{': ' if prefix else ''}{explain(error, bytes(body))}") from None
-    except RecursionError:
-        raise invalid(too_deep(f"{prefix}payload")) from None
+    given = decode(_decoder, body, prefix)
     _check(given, bytes(body), max_payload, prefix)
     return JobSpec(
         payload=given.payload.copy(),
@@ -85,11 +74,6 @@ def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobS
         timeout=given.timeout,
         metadata=given.metadata or _NO_METADATA,
     )
-
-
-def is_name(text: str) -> bool:
-    """True if `text` can name a queue or a task."""
-    return len(text) <= MAX_NAME and re.match(NAME, text) is not None
 
 
 def _backoff(given: RetryBackoff | None) -> Backoff:
@@ -119,33 +103,3 @@ def _payload_too_large(max_payload: int, prefix: str) -> Problem:
 
 def _with_nul(given: Submission) -> str:
     return "dedupe_key" if "\0" in (given.dedupe_key or "") else "metadata"
-
-
-_MISSING = re.compile(r"^Object missing required field `([^`]*)`", re.DOTALL)
-_UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `|$)", re.DOTALL)
-_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
-_MESSAGES = (
-    ("matching regex", NAME_RULE),
-    ("timezone component", "needs an offset, as in 2026-01-31T12:00:00Z or …+01:00: without one it names no instant"),
-    ("Invalid RFC3339", "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"),
-    ("datetime", "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"),
-)
-
-
-def _field_error(text: str, prefix: str) -> FieldError:
-    """The decoder's message, taken apart into the field and what it must be."""
-    place = _PLACE.search(text)
-    path = place.group(1).replace("[...]", "") if place else ""
-    inner = f"{path}." if path else ""
-    if unknown := _UNKNOWN.match(text):
-        owner = RetryBackoff if path else Submission
-        known = ", ".join(f.name for f in msgspec.structs.fields(owner))
-        return FieldError(f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {known}")
-    if missing := _MISSING.match(text):
-        return FieldError(f"{prefix}{inner}{missing.group(1)}", "is required")
-    message = text[: place.start()] if place else text
-    for part, better in _MESSAGES:
-        if part in message:
-            return FieldError(f"{prefix}{path}", better)
-    field = f"{prefix}{path}" if path else prefix.rstrip(".") or "body"
-    return FieldError(field, message.replace("Expected", "expected", 1).replace("Number", "number", 1))

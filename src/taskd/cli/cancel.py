@@ -1,4 +1,4 @@
-"""`taskd cancel`: jobs by their ids."""
+"""`taskd cancel`: jobs by their ids, or by a filter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taskd.cli import options, output
+from taskd.cli import options, output, selection
 
 if TYPE_CHECKING:
     from taskd.client import Client
@@ -15,16 +15,25 @@ NOT_ALL = 1
 
 
 def cancel(
-    ids: Annotated[list[str], typer.Argument(help="The jobs' ids.", metavar="ID")],
+    ids: selection.IdsArgument = None,
+    status: Annotated[str | None, typer.Option(help="Only jobs that are pending, queued or running.")] = None,
+    queue: selection.QueueOption = None,
+    task: selection.TaskOption = None,
+    dry_run: selection.DryRunOption = False,
+    yes: selection.YesOption = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Cancel jobs: what waits never runs, what runs is stopped. Exit status 1 if one of them could not be cancelled.
+    """Cancel jobs: what waits never runs, what runs is stopped. Exit status 1 if one of the ids could not be cancelled.
 
-    Example: taskd cancel 17 18
+    Example: taskd cancel 17 18; taskd cancel --queue images --status pending --dry-run
     """
-    results: list[dict[str, Any]] = []
+    wanted = selection.Selection(status, queue, task, dry_run, yes)
+    wanted.check(ids or [])
     with options.connect(server) as client:
+        if not ids:
+            return selection.change(client, "cancel", wanted, as_json=as_json)
+        results: list[dict[str, Any]] = []
         for job_id in dict.fromkeys(ids):
             results.append(result := _cancel(client, job_id))
             if not as_json:
@@ -41,11 +50,7 @@ def _cancel(client: Client, job_id: str) -> dict[str, Any]:
     try:
         job = client.cancel(job_id)
     except ClientError as error:
-        if error.status not in (404, 409):
-            raise
-        known = {"status": error.problem["job_status"]} if "job_status" in error.problem else {}
-        shown: int | str = int(job_id) if job_id.isascii() and job_id.isdecimal() and len(job_id) < 20 else job_id
-        return {"id": shown, "cancelled": False, **known, "error": str(error)}
+        return {"cancelled": False, **options.refusal(job_id, error)}
     return {"id": job["id"], "cancelled": True, "status": job["status"]}
 
 

@@ -17,7 +17,9 @@ import taskd
 from taskd.cli import options
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
+from taskd.cli.listing import list_jobs
 from taskd.cli.migrate import migrate
+from taskd.cli.retry import retry
 from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
@@ -89,7 +91,9 @@ app.command()(scheduler)
 app.command()(worker)
 app.command(cls=SubmitCommand)(submit)
 app.command()(status)
+app.command("list")(list_jobs)
 app.command()(cancel)
+app.command()(retry)
 app.command()(migrate)
 app.command()(torture)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
-    from taskd.client import Client
+    from taskd.client import Client, ClientError
     from taskd.settings import Settings
 
 ServerOption = Annotated[
@@ -34,6 +34,15 @@ def settings(context: typer.Context, flags: dict[tuple[str, str], object] | None
     given = context.find_object(Global) or Global()
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
     return load(file=given.config, flags={**logs, **(flags or {})})
+
+
+def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
+    """Why nothing was done about one of several jobs. Raises `error` itself if it concerns them all."""
+    if error.status not in (404, 409):
+        raise error
+    known = {"status": error.problem["job_status"]} if "job_status" in error.problem else {}
+    shown: int | str = int(job_id) if job_id.isascii() and job_id.isdecimal() and len(job_id) < 20 else job_id
+    return {"id": shown, **known, "error": str(error)}
 
 
 def connect(server: str) -> Client:

@@ -28,6 +28,11 @@ def console() -> Console:
     return Console(highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
 
 
+def count(jobs: int) -> str:
+    """So many jobs, in words."""
+    return "1 job" if jobs == 1 else f"{jobs:,} jobs"
+
+
 def brief(value: Any, width: int = 400) -> str:
     """JSON on one line, cut at `width` characters."""
     text = json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`taskd submit`: one job through the HTTP API."""
+"""`taskd submit`: one job, or a file of them, through the HTTP API."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class SubmitCommand(TyperCommand):
 
 def submit(
     payload: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="PAYLOAD"
+            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="[PAYLOAD]"
         ),
-    ] = "null",
+    ] = None,
     task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
     queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 100, higher first. Default: 0.")] = None,
@@ -58,15 +58,23 @@ def submit(
     wait: Annotated[
         str | None, typer.Option(metavar="[SECONDS]", help="Wait for the end; exit 0 completed, 1 not, 3 still going.")
     ] = None,
+    bulk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A file (-: stdin) with one job a line, as POST /jobs takes it. May be repeated."
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --bulk: new jobs, also of lines submitted before.")
+    ] = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
     """Submit a job.
 
-    Example: taskd submit '{"url": "https://example.org"}' --task fetch --priority 10 --wait 60
+    Example: taskd submit '{"url": "https://example.org"}' --task fetch --priority 10 --wait 60; taskd submit --bulk jobs.ndjson
     """
     fields: dict[str, Any] = {
-        "payload": read_payload(payload),
         "task": task,
         "queue": queue,
         "priority": priority,
@@ -79,8 +87,15 @@ def submit(
     }
     if schedule_at is not None and delay is not None:
         raise typer.BadParameter("give either --schedule-at or --delay, not both")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if bulk is not None:
+        if payload is not None or dedupe_key is not None or wait is not None:
+            raise typer.BadParameter("--bulk takes the payloads and keys from its file, and cannot wait for many jobs")
+        return _deliver_many(server, bulk, given, again=again, as_json=as_json)
+    if again:
+        raise typer.BadParameter("--again goes with --bulk")
     limit = _wait_seconds(wait)
-    job = {name: value for name, value in fields.items() if value is not None or name == "payload"}
+    job = {"payload": None if payload is None else read_payload(payload), **given}
     return _deliver(server, job, limit, as_json=as_json)
 
 
@@ -98,6 +113,13 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: 
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
 
 
+def _deliver_many(server: str, name: str, defaults: dict[str, Any], *, again: bool, as_json: bool) -> int:
+    from taskd.cli.bulk import Source, submit  # noqa: PLC0415  one job does without
+
+    with options.connect(server) as client:
+        return submit(client, Source(name, defaults, again=again), as_json=as_json)
+
+
 def read_payload(text: str) -> Any:
     """The payload that an argument stands for. Raises BadParameter for a file that cannot be read or is no UTF-8."""
     try:
@@ -111,12 +133,12 @@ def read_payload(text: str) -> Any:
     except UnicodeError:
         raise typer.BadParameter("PAYLOAD: this is not UTF-8 text") from None
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError):
         return text
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
     """NaN and Infinity are no JSON, whatever the decoder thinks."""
     raise ValueError(name)
 

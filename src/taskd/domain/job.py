@@ -12,6 +12,7 @@ from taskd.domain.policy import Backoff
 MAX_PRIORITY = 100
 MAX_RETRIES = 100
 MAX_NAME = 255
+MAX_ID = 2**63 - 1
 
 #: A payload or result as JSON text, carried through taskd without being decoded.
 Json = msgspec.Raw
@@ -98,6 +99,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Scalar] | None = None
     dedupe_key: str | None = None
     parent_id: int | None = None
+    retried_as: int | None = None
     attempts: list[Attempt] = []
 
 

@@ -42,6 +42,17 @@ class Cancels(Protocol):
         ...
 
 
+class Retries(Protocol):
+    """For the API: jobs that somebody wants to try again."""
+
+    async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
+        """failed or cancelled -> a new pending job each, durably and once; the new ids by the old ones.
+
+        What is missing from the answer is not final yet, completed, unknown, or was retried before.
+        """
+        ...
+
+
 class Overview(Protocol):
     """For the API: what there is to see. Reads only."""
 
@@ -55,6 +66,14 @@ class Overview(Protocol):
 
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         """A page of jobs, newest first, without their attempts."""
+        ...
+
+    async def cancellable(self, wanted: JobFilter) -> list[int]:
+        """The ids of a page of live jobs, newest first."""
+        ...
+
+    async def retriable(self, wanted: JobFilter) -> list[int]:
+        """The ids of a page of jobs that ended as `wanted.status` and were not retried yet, newest first."""
         ...
 
     async def final(self, job_ids: Collection[int]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.claim import Session
-from taskd.domain.job import Attempt, Counts, Job, JobFilter, JobStatus, QueueDepth, Scalar
+from taskd.domain.job import MAX_ID, Attempt, Counts, Job, JobFilter, JobStatus, QueueDepth, Scalar
 from taskd.store.lane import Lanes, Row, int_array
 from taskd.store.sessions import session_from
 from taskd.store.statements import statement
@@ -17,12 +17,12 @@ PING = statement("ping")
 JOB = statement("job")
 LIVE = statement("live_jobs")
 FINISHED = statement("finished_jobs")
+CANCELLABLE = statement("cancellable")
+RETRIABLE = statement("retriable")
 FINAL = statement("final")
 COUNTS = statement("counts")
 DEPTHS = statement("depths")
 SESSIONS = statement("sessions")
-
-MAX_ID = 2**63 - 1
 
 
 class PostgresOverview:
@@ -44,13 +44,7 @@ class PostgresOverview:
 
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         """A page of jobs, newest first, without their attempts."""
-        parameters: dict[str, Any] = {
-            "before": wanted.before if wanted.before is not None else MAX_ID,
-            "status": wanted.status.value if wanted.status else None,
-            "queue": wanted.queue,
-            "task": wanted.task,
-            "limit": wanted.limit,
-        }
+        parameters = _parameters(wanted)
         rows: list[Row] = []
         if wanted.status is None or not wanted.status.final:
             rows += await self._lanes.fetch(LIVE, parameters)
@@ -59,6 +53,14 @@ class PostgresOverview:
         # A job that finished between the two reads is in both: the later row is the true one.
         newest = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0], reverse=True)
         return [_job(row, with_attempts=False) for row in newest[: wanted.limit]]
+
+    async def cancellable(self, wanted: JobFilter) -> list[int]:
+        """The ids of a page of live jobs, newest first."""
+        return [row[0] for row in await self._lanes.fetch(CANCELLABLE, _parameters(wanted))]
+
+    async def retriable(self, wanted: JobFilter) -> list[int]:
+        """The ids of a page of jobs that ended as `wanted.status` and were not retried yet, newest first."""
+        return [row[0] for row in await self._lanes.fetch(RETRIABLE, _parameters(wanted))]
 
     async def final(self, job_ids: Collection[int]) -> set[int]:
         """Those of `job_ids` that are final by now or do not exist."""
@@ -94,8 +96,18 @@ class PostgresOverview:
 COLUMNS = (
     *("id", "status", "task", "queue", "priority", "payload", "created_at", "schedule_at", "queued_at", "started_at"),
     *("completed_at", "worker_id", "attempt", "max_retries", "timeout", "error", "result", "metadata", "dedupe_key"),
-    *("parent_id", "attempts", "outcome"),
+    *("parent_id", "retried_as", "attempts", "outcome"),
 )
+
+
+def _parameters(wanted: JobFilter) -> dict[str, Any]:
+    return {
+        "before": wanted.before if wanted.before is not None else MAX_ID,
+        "status": wanted.status.value if wanted.status else None,
+        "queue": wanted.queue,
+        "task": wanted.task,
+        "limit": wanted.limit,
+    }
 
 
 def _job(row: Row, *, with_attempts: bool) -> Job:

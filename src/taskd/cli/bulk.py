@@ -1,0 +1,145 @@
+"""`taskd submit --bulk`: a file with one job a line, in batches, with a progress bar.
+
+Every line without a dedupe_key of its own gets one made of what it says, so that the command may be repeated after any failure,
+or after a line was mended: what is stored already makes no second job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import typer
+
+from taskd.cli import output
+from taskd.cli.submit import no_constant
+from taskd.client import Client, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: One request holds at most so many jobs and bytes; both are well under what a scheduler takes.
+BATCH, BATCH_BYTES = 1000, 4 * 1024 * 1024
+#: The hexadecimal digits that are kept of a line's SHA-256.
+DIGITS = 32
+_PLACE = re.compile(r"jobs\[(\d+)\]\.?")
+
+
+class Line(NamedTuple):
+    """One job of the file, and the number of its line."""
+
+    number: int
+    job: dict[str, Any]
+    size: int
+
+
+class Source:
+    """The file, or stdin, which is read into memory: it is gone through twice, once to check it and once to send it."""
+
+    def __init__(self, name: str, defaults: Mapping[str, Any], *, again: bool) -> None:
+        self.name = "stdin" if name == "-" else name
+        self._path = None if name == "-" else Path(name)
+        self._text = sys.stdin.buffer.read().splitlines() if name == "-" else []
+        self._defaults = defaults
+        self._prefix = f"bulk-{secrets.token_hex(8)}" if again else "bulk"
+
+    def __iter__(self) -> Iterator[Line]:
+        """Each job. Raises BadParameter for the first line that is no JSON object."""
+        seen: Counter[bytes] = Counter()
+        if self._path is None:
+            yield from self._lines(self._text, seen)
+            return
+        try:
+            with self._path.open("rb") as file:
+                yield from self._lines(file, seen)
+        except OSError as error:
+            raise typer.BadParameter(f"--bulk: {self.name} cannot be read: {error.strerror}") from None
+
+    def _lines(self, lines: Iterable[bytes] | IO[bytes], seen: Counter[bytes]) -> Iterator[Line]:
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            job = {**self._defaults, **self._parse(text, number)}
+            if job.get("dedupe_key") is None:
+                digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()
+                seen[digest] += 1
+                job["dedupe_key"] = f"{self._prefix}-{digest.hex()[:DIGITS]}-{seen[digest]}"
+            yield Line(number, job, len(text))
+
+    def _parse(self, text: bytes, number: int) -> dict[str, Any]:
+        try:
+            job = json.loads(text, parse_constant=no_constant)
+        except (ValueError, RecursionError) as error:
+            raise typer.BadParameter(
+                f"{self.name}, line {number}: is no JSON ({error}): nothing was submitted"
+            ) from None
+        if not isinstance(job, dict):
+            raise typer.BadParameter(
+                f'{self.name}, line {number}: must be an object such as {{"payload": 1}}: nothing was submitted'
+            )
+        return job
+
+
+def submit(client: Client, source: Source, *, as_json: bool) -> int:
+    """Submit every job of `source`; the exit status. Raises BadParameter, or ClientError that says how far it came."""
+    total = sum(1 for _ in source)
+    ids: list[int] = []
+    duplicates = 0
+    with _progress(total, hidden=as_json) as advance:
+        for batch in _batches(source):
+            answer = _send(client, source, batch, len(ids), total)
+            ids += answer["ids"]
+            duplicates += len(answer["duplicates"])
+            advance(len(batch))
+    if as_json:
+        output.print_json({"submitted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids})
+        return 0
+    before = f"; {duplicates:,} had been submitted before (--again makes new jobs of them)" if duplicates else ""
+    typer.echo(f"{output.count(len(ids) - duplicates)} submitted{before}")
+    return 0
+
+
+def _batches(source: Source) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    size = 0
+    for line in source:
+        if batch and (len(batch) == BATCH or size + line.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += line.size
+    if batch:
+        yield batch
+
+
+def _send(client: Client, source: Source, batch: list[Line], stored: int, total: int) -> dict[str, Any]:
+    try:
+        return client.send_batch([line.job for line in batch])
+    except ClientError as error:
+        told = _PLACE.sub(lambda found: f"{source.name}, line {batch[int(found[1])].number}: ", str(error))
+        raise ClientError(
+            f"{told} ({stored:,} of {total:,} jobs are stored; the same command goes on from there)", error.status
+        ) from None
+
+
+@contextmanager
+def _progress(total: int, *, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if somebody looks."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415  only where it is seen
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda jobs: progress.advance(task, jobs)

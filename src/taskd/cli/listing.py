@@ -1,0 +1,48 @@
+"""`taskd list`: jobs, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from taskd.cli import options, output
+
+
+def list_jobs(
+    status: Annotated[
+        str | None, typer.Option(help="pending, queued, running, completed, failed or cancelled.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    cursor: Annotated[
+        int | None, typer.Option(min=1, metavar="ID", help="Only jobs that are older than this one.")
+    ] = None,
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+) -> None:
+    """List jobs, newest first.
+
+    Example: taskd list --status failed --queue images --limit 50
+    """
+    with options.connect(server) as client:
+        # One more than asked for tells whether there are more.
+        page = client.list_jobs(status=status, queue=queue, task=task, limit=min(limit + 1, 1000), cursor=cursor)
+    shown = page[:limit]
+    if as_json:
+        output.print_json(shown)
+        return
+    if not shown:
+        typer.echo("there is no such job")
+        return
+    from taskd.cli import tables  # noqa: PLC0415  loads rich
+
+    output.console().print(tables.jobs(shown))
+    if len(page) > limit:
+        typer.echo(_next(shown[-1], {"status": status, "queue": queue, "task": task}, limit), err=True)
+
+
+def _next(last: dict[str, Any], wanted: dict[str, str | None], limit: int) -> str:
+    given = "".join(f" --{name} {value}" for name, value in wanted.items() if value is not None)
+    return f"older ones: taskd list{given} --limit {limit} --cursor {last['id']}"
