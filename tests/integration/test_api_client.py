@@ -53,11 +53,24 @@ def listening(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
         thread.join(5)
 
 
-def test_a_submit_without_dedupe_key_is_not_repeated_when_its_answer_is_lost() -> None:
+def test_a_batch_without_dedupe_keys_is_not_repeated_when_its_answer_is_lost() -> None:
     with listening(None, JOB) as (url, asked), Client(url) as client:
         with pytest.raises(ClientError, match="may have been done or not"):
-            client.submit({"payload": 1})
+            client.submit_batch([{"payload": 1}])
         assert len(asked) == 1
+
+
+def idempotency_key(request: bytes) -> bytes:
+    (line,) = [line for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key:")]
+    return line
+
+
+def test_a_submit_without_dedupe_key_is_repeated_with_the_key_that_it_had() -> None:
+    with listening(None, JOB, JOB) as (url, asked), Client(url) as client:
+        assert client.submit({"payload": 1})["id"] == 1
+        client.submit({"payload": 1})
+    first, second, other = map(idempotency_key, asked)
+    assert first == second != other
 
 
 def test_a_submit_with_dedupe_key_is_repeated_until_it_is_answered() -> None:
@@ -72,10 +85,10 @@ def test_a_submit_that_was_certainly_not_taken_is_repeated() -> None:
         assert len(asked) == 2
 
 
-def test_a_submit_that_may_have_been_taken_is_not_repeated() -> None:
+def test_a_batch_that_may_have_been_taken_is_not_repeated() -> None:
     with listening(UNSURE, JOB) as (url, asked), Client(url) as client:
         with pytest.raises(ClientError, match="may have been done or not"):
-            client.submit({"payload": 1})
+            client.submit_batch([{"payload": 1}])
         assert len(asked) == 1
 
 

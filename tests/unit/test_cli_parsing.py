@@ -86,7 +86,9 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("taskd ")
 
 
-@pytest.mark.parametrize("command", ["dev", "scheduler", "worker", "submit", "status", "list", "cancel", "retry", "migrate", "torture"])
+@pytest.mark.parametrize(
+    "command", ["dev", "scheduler", "worker", "submit", "status", "list", "cancel", "retry", "migrate", "torture"]
+)
 def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     assert "Example: " in capsys.readouterr().out

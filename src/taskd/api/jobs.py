@@ -14,6 +14,7 @@ from taskd.api.answers import Answer
 from taskd.api.batches import parse_batch
 from taskd.api.call import Call, Disconnected
 from taskd.api.decoding import NAME_RULE, is_name
+from taskd.api.idempotency import key_of, reused, with_key
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
@@ -47,19 +48,21 @@ class Jobs:
         limit = self._settings.max_job_bytes
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
-        spec = parse(body, limit)
+        (spec,) = with_key([parse(body, limit)], key_of(call))
         stored = await self._intake.submit(spec)
         if stored.duplicate:
-            return await self._duplicate(stored)
+            return await self._duplicate(spec, stored)
         location = (b"location", f"/jobs/{stored.id}".encode())
         return Answer(201, render.submitted(spec, stored), (location,))
 
-    async def _duplicate(self, stored: Submitted) -> Answer:
+    async def _duplicate(self, spec: JobSpec, stored: Submitted) -> Answer:
         first = await within(self._overview.job(stored.id))
         location = (b"location", f"/jobs/{stored.id}".encode())
         if first is None:  # it was pruned a moment ago; its id is still the answer
             known = {"id": stored.id, "created_at": render.utc(stored.created_at)}
             return Answer(200, render.duplicate(msgspec.json.encode(known)), (location,))
+        if problem := reused(spec, first):
+            raise problem
         return Answer(200, render.duplicate(render.job(first)), (location,))
 
     async def submit_batch(self, call: Call) -> Answer:
@@ -68,7 +71,7 @@ class Jobs:
         limit = self._settings.max_batch_bytes
         body = await call.body(limit, "send it in several batches")
         check_text(body)
-        specs = await parse_batch(body, media, self._settings)
+        specs = with_key(await parse_batch(body, media, self._settings), key_of(call))
         return _batch_answer(await self._store(specs))
 
     async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
