@@ -13,6 +13,7 @@ from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
 from taskd.api.jobs import Jobs
+from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.runtime.log import logger
@@ -74,7 +75,7 @@ def _bug() -> Problem:
 class Api:
     """The application. `close` answers long polls at once; call it when the process is told to stop."""
 
-    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster) -> None:
+    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster, manual: Manual) -> None:
         self._jobs = jobs
         self._router = Router(
             [
@@ -91,6 +92,9 @@ class Api:
                 Route("/workers", Resource({"GET": cluster.workers})),
                 Route("/schedulers", Resource({"GET": cluster.schedulers})),
                 Route("/queues", Resource({"GET": cluster.queues})),
+                Route("/openapi.json", Resource({"GET": manual.description})),
+                Route("/docs", Resource({"GET": manual.page})),
+                Route("/docs/{name}", Resource({"GET": manual.asset})),
             ],
             redirect_slashes=False,
             default=_unknown_path,
@@ -126,4 +130,5 @@ def build(
         Jobs(intake, cancels, retries, overview, settings),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, leader_stale),
+        Manual(settings),
     )

@@ -10,10 +10,12 @@ from urllib.parse import urlencode
 import msgspec
 
 from taskd.api import render
-from taskd.api.answers import Answer
+from taskd.api.answers import Answer, document
 from taskd.api.batches import parse_batch
+from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call, Disconnected
 from taskd.api.decoding import NAME_RULE, is_name
+from taskd.api.documents import Stored
 from taskd.api.idempotency import key_of, reused, with_key
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.reading import within
@@ -25,7 +27,6 @@ from taskd.domain.job import MAX_ID, Job, JobFilter, JobSpec, JobStatus, Submitt
 from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 
-MAX_LIMIT = 1000
 MAX_WAIT = 60.0
 #: What a body may have beyond its payload: the other fields.
 ENVELOPE = 128 * 1024
@@ -159,8 +160,7 @@ async def _listening(call: Call) -> AsyncIterator[asyncio.Future[None]]:
 
 
 def _batch_answer(stored: Sequence[Submitted]) -> Answer:
-    answer = {"ids": [s.id for s in stored], "duplicates": [s.id for s in stored if s.duplicate]}
-    return Answer(201, msgspec.json.encode(answer))
+    return document(Stored(ids=[s.id for s in stored], duplicates=[s.id for s in stored if s.duplicate]), 201)
 
 
 def _job_id(text: str) -> int:
@@ -190,7 +190,7 @@ def _filter(query: dict[str, str]) -> JobFilter:
         queue=query.get("queue"),
         task=query.get("task"),
         before=_number(query, "cursor", MAX_ID),
-        limit=_number(query, "limit", MAX_LIMIT) or 100,
+        limit=_number(query, "limit", MAX_PAGE) or 100,
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from taskd.api.idempotency import PREFIX
 from taskd.domain.job import Attempt, Job, JobSpec, JobStatus, Submitted
 
 _encoder = msgspec.json.Encoder()
@@ -16,13 +17,13 @@ _TIMES = ("created_at", "schedule_at", "queued_at", "started_at", "completed_at"
 
 def job(found: Job) -> bytes:
     """One job, always with its attempts."""
-    text = _encoder.encode(_in_utc(found))
+    text = _encoder.encode(_shown(found))
     return text if found.attempts else text[:-1] + b',"attempts":[]}'
 
 
 def jobs(found: Sequence[Job]) -> bytes:
     """A page of jobs."""
-    return _encoder.encode([_in_utc(one) for one in found])
+    return _encoder.encode([_shown(one) for one in found])
 
 
 def submitted(spec: JobSpec, stored: Submitted) -> bytes:
@@ -41,7 +42,7 @@ def submitted(spec: JobSpec, stored: Submitted) -> bytes:
             max_retries=spec.max_retries,
             timeout=spec.timeout,
             metadata=spec.metadata or None,
-            dedupe_key=spec.dedupe_key,
+            dedupe_key=None if (spec.dedupe_key or "").startswith(PREFIX) else spec.dedupe_key,
         )
     )
 
@@ -56,7 +57,10 @@ def utc(when: datetime) -> datetime:
     return when if when.utcoffset() == _ZERO else when.astimezone(UTC)
 
 
-def _in_utc(found: Job) -> Job:
+def _shown(found: Job) -> Job:
+    """The job as clients see it: times in UTC, and no dedupe_key that a client did not choose."""
+    if found.dedupe_key is not None and found.dedupe_key.startswith(PREFIX):
+        found = msgspec.structs.replace(found, dedupe_key=None)
     if found.created_at.utcoffset() == _ZERO:  # all of a row's times come from one connection, and so in one zone
         return found
     times = {name: utc(when) for name in _TIMES if (when := getattr(found, name)) is not None}

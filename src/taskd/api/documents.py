@@ -1,0 +1,130 @@
+"""The answers of the cluster's resources, as types: what is rendered and what the OpenAPI document says are one thing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from taskd.api.problems import FieldError
+from taskd.domain.health import Health
+
+Status = Literal["healthy", "degraded", "unhealthy"]
+
+
+class HealthView(msgspec.Struct, kw_only=True):
+    """One scheduler's health. `timestamp` is Unix seconds."""
+
+    status: Status
+    instance_id: str
+    is_leader: bool
+    coordinator_health: Literal["healthy", "unhealthy"]
+    timestamp: int
+    components: dict[str, Health]
+
+
+class MetricsView(msgspec.Struct, kw_only=True):
+    """The cluster's counters; those of finished jobs since the cluster was made. Times are Unix seconds."""
+
+    timestamp: int
+    instance_id: str
+    is_leader: bool
+    pending_jobs: int
+    queued_jobs: int
+    running_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    cancelled_jobs: int
+    jobs_dispatched: int
+    last_dispatch: int | None
+    event_loop_tasks: int
+
+
+class LeaderView(msgspec.Struct, kw_only=True):
+    """Who may dispatch. There is no epoch while PostgreSQL is away."""
+
+    current_leader: str | None
+    is_leader: bool
+    instance_id: str
+    epoch: int | UnsetType = UNSET
+
+
+class SchedulerView(msgspec.Struct, kw_only=True):
+    """One scheduler and its own figures."""
+
+    id: str
+    incarnation: UUID
+    address: str
+    host: str
+    pid: int
+    started_at: datetime
+    stats: dict[str, float]
+
+
+class WorkerView(msgspec.Struct, kw_only=True):
+    """One worker. While etcd is away, only what PostgreSQL knows of it."""
+
+    id: str
+    incarnation: UUID
+    host: str
+    pid: int
+    queues: list[str]
+    slots: int
+    address: str | UnsetType = UNSET
+    started_at: datetime | UnsetType = UNSET
+    tasks: list[str] | UnsetType = UNSET
+    stats: dict[str, float] | UnsetType = UNSET
+
+
+class SchedulersView(msgspec.Struct, kw_only=True):
+    """The schedulers that are registered."""
+
+    source: Literal["etcd"]
+    schedulers: list[SchedulerView]
+    note: str | UnsetType = UNSET
+
+
+class WorkersView(msgspec.Struct, kw_only=True):
+    """The workers that are registered, and who says so."""
+
+    source: Literal["etcd", "postgres"]
+    workers: list[WorkerView]
+    note: str | UnsetType = UNSET
+
+
+class QueueView(msgspec.Struct, kw_only=True):
+    """One queue: its live jobs, and the workers and slots that serve it."""
+
+    queue: str
+    pending: int
+    queued: int
+    running: int
+    workers: int
+    slots: int
+
+
+class QueuesView(msgspec.Struct, kw_only=True):
+    """Every queue that has live jobs or workers."""
+
+    queues: list[QueueView]
+
+
+class Stored(msgspec.Struct, kw_only=True):
+    """The ids of a batch, in the order of its jobs; `duplicates` are those of them that an earlier job has."""
+
+    ids: list[int]
+    duplicates: list[int]
+
+
+class ProblemView(msgspec.Struct, kw_only=True):
+    """What went wrong (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | UnsetType = UNSET
+    outcome_unknown: bool | UnsetType = UNSET
+    job_status: str | UnsetType = UNSET

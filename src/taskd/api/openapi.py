@@ -1,0 +1,271 @@
+"""GET /openapi.json: the API's description (OpenAPI 3.1), made of the types that validate requests and render answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+import taskd
+from taskd.api.bulk import MAX_PAGE, CancelSelection, RetrySelection, Selected
+from taskd.api.decoding import Name
+from taskd.api.documents import (
+    HealthView,
+    LeaderView,
+    MetricsView,
+    ProblemView,
+    QueuesView,
+    SchedulersView,
+    Stored,
+    WorkersView,
+)
+from taskd.api.idempotency import HEADER, MAX_KEY
+from taskd.api.jobs import MAX_WAIT
+from taskd.api.submission import Submission
+from taskd.domain.job import MAX_ID, Job, JobStatus
+from taskd.settings import Http
+
+JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
+REF = "#/components/schemas/{name}"
+
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
+
+#: What each error means, wherever it is answered.
+PROBLEMS = {
+    400: "The body is no JSON or no UTF-8, or the query string is not URL-encoded UTF-8",
+    404: "There is no such job",
+    408: "The body did not arrive in time",
+    409: "The job's status does not allow it; `job_status` says what it is",
+    413: "The payload, the body or the batch is too large",
+    415: "Another Content-Type than what is taken; Accept-Post lists that",
+    422: "A field or parameter is unknown, of the wrong type, out of range or given twice; `errors` names each",
+    503: "PostgreSQL did not answer in time. With `outcome_unknown` the request may have been carried out all the same",
+}
+READ, CHANGE, SUBMIT = (400, 422, 503), (404, 409, 422, 503), (400, 408, 413, 415, 422, 503)
+
+
+class Parameter(NamedTuple):
+    """One parameter: where it stands, and its type."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    kind: Any
+    meaning: str
+
+
+class Reply(NamedTuple):
+    """One good answer: its type, what it means, and its headers with their meaning."""
+
+    kind: Any
+    meaning: str
+    headers: Mapping[str, str] = {}
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    replies: Mapping[int, Reply]
+    problems: tuple[int, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    bodies: Mapping[str, Any] = {}
+
+
+class Batch(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /jobs/batch."""
+
+    jobs: list[Submission]
+
+
+class Repeated(Job, frozen=True):
+    """A job that was made before."""
+
+    duplicate: bool = True
+
+
+JOB_ID = Parameter("id", "path", Id, "The job's id")
+IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the same key makes no second job")
+LOCATION = {"Location": "The job's path"}
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/jobs",
+        "submitJob",
+        "Submit a job",
+        {
+            201: Reply(Job, "The job is stored", LOCATION),
+            200: Reply(Repeated, "The job that its dedupe_key or Idempotency-Key made before", LOCATION),
+        },
+        SUBMIT,
+        (IDEMPOTENT,),
+        {JSON: Submission},
+    ),
+    Operation(
+        "get",
+        "/jobs",
+        "listJobs",
+        "List jobs, newest first, without their attempts",
+        {200: Reply(list[Job], "A page of jobs", {"Link": 'Where the next page is (rel="next"), if there is one'})},
+        READ,
+        (
+            Parameter("status", "query", JobStatus, "Only jobs of this status"),
+            Parameter("queue", "query", Name, "Only jobs of this queue"),
+            Parameter("task", "query", Name, "Only jobs of this task"),
+            Parameter("limit", "query", Limit, "How many; default 100"),
+            Parameter("cursor", "query", Id, "Only jobs with lower ids; taken from Link"),
+        ),
+    ),
+    Operation(
+        "post",
+        "/jobs/batch",
+        "submitJobs",
+        "Submit many jobs, all or none",
+        {201: Reply(Stored, "All are stored")},
+        SUBMIT,
+        (IDEMPOTENT,),
+        {JSON: Batch, NDJSON: str},
+    ),
+    Operation(
+        "post",
+        "/jobs/cancel",
+        "cancelJobs",
+        "Cancel a page of the jobs that a filter finds",
+        {200: Reply(Selected, "What was done")},
+        SUBMIT,
+        bodies={JSON: CancelSelection},
+    ),
+    Operation(
+        "post",
+        "/jobs/retry",
+        "retryJobs",
+        "Retry a page of the jobs that a filter finds",
+        {200: Reply(Selected, "What was done")},
+        SUBMIT,
+        bodies={JSON: RetrySelection},
+    ),
+    Operation(
+        "get",
+        "/jobs/{id}",
+        "showJob",
+        "Show a job with its attempts",
+        {200: Reply(Job, "The job")},
+        (404, *READ),
+        (JOB_ID, Parameter("wait", "query", Wait, "Answer when the job is final, or after so many seconds")),
+    ),
+    Operation(
+        "post",
+        "/jobs/{id}/cancel",
+        "cancelJob",
+        "Cancel a job that is not final",
+        {200: Reply(Job, "The job, cancelled")},
+        (400, *CHANGE),
+        (JOB_ID,),
+    ),
+    Operation(
+        "post",
+        "/jobs/{id}/retry",
+        "retryJob",
+        "Make a new job of one that failed or was cancelled",
+        {
+            201: Reply(Job, "The new job", LOCATION),
+            200: Reply(Repeated, "The new job, which an earlier retry made", LOCATION),
+        },
+        (400, *CHANGE),
+        (JOB_ID,),
+    ),
+    Operation(
+        "get",
+        "/health",
+        "health",
+        "This scheduler's health",
+        {200: Reply(HealthView, "Healthy or degraded"), 503: Reply(HealthView, "Unhealthy: it cannot store jobs")},
+    ),
+    Operation("get", "/metrics", "metrics", "Counters", {200: Reply(MetricsView, "The counters")}, (503,)),
+    Operation("get", "/leader", "leader", "Who leads", {200: Reply(LeaderView, "Who leads")}, READ),
+    Operation("get", "/workers", "workers", "The workers", {200: Reply(WorkersView, "The workers")}, READ),
+    Operation("get", "/schedulers", "schedulers", "The schedulers", {200: Reply(SchedulersView, "All")}, (400, 422)),
+    Operation("get", "/queues", "queues", "The queues", {200: Reply(QueuesView, "The queues")}, READ),
+)
+
+
+def build(settings: Http) -> bytes:
+    """The document, with this scheduler's limits."""
+    kinds = _kinds()
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    schema_of = dict(zip(map(repr, kinds), schemas, strict=True))
+    # Not maxItems: a batch that is too long gets a 413, as everything does that is too large.
+    components["Batch"]["properties"]["jobs"]["description"] = f"at most {settings.max_batch_jobs} jobs"
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schema_of)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "taskd",
+                "version": taskd.__version__,
+                "description": "A distributed task scheduler. Times are RFC 3339 in UTC, durations are seconds.",
+            },
+            "paths": paths,
+            "components": {"schemas": components, "responses": {str(n): _problem(n) for n in PROBLEMS}},
+        }
+    )
+
+
+def _kinds() -> list[Any]:
+    found: list[Any] = [ProblemView]
+    for operation in OPERATIONS:
+        found += [p.kind for p in operation.parameters]
+        found += [*operation.bodies.values(), *(reply.kind for reply in operation.replies.values())]
+    return list({repr(kind): kind for kind in found}.values())
+
+
+def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary}
+    if operation.parameters:
+        described["parameters"] = [
+            {
+                "name": p.name,
+                "in": p.place,
+                "required": p.place == "path",
+                "description": p.meaning,
+                "schema": schema_of[repr(p.kind)],
+            }
+            for p in operation.parameters
+        ]
+    if operation.bodies:
+        content = {media: {"schema": schema_of[repr(kind)]} for media, kind in operation.bodies.items()}
+        described["requestBody"] = {"required": True, "content": content}
+    problems = {str(status): {"$ref": f"#/components/responses/{status}"} for status in operation.problems}
+    replies = {str(s): _reply(reply, schema_of[repr(reply.kind)]) for s, reply in operation.replies.items()}
+    described["responses"] = {**replies, **problems}
+    return described
+
+
+def _reply(reply: Reply, schema: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": reply.meaning, "content": {JSON: {"schema": schema}}}
+    if reply.headers:
+        described["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in reply.headers.items()
+        }
+    return described
+
+
+def _problem(status: int) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {PROBLEMS[status]}",
+        "content": {PROBLEM: {"schema": {"$ref": REF.format(name="ProblemView")}}},
+    }
+    if status == 503:
+        described["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    return described

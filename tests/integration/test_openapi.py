@@ -1,0 +1,72 @@
+"""The API's description: it names every route, and what the server does is what it says as schemathesis tries to disprove."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from taskd.api.manual import ASSETS
+from taskd.api.openapi import OPERATIONS
+from taskd.runtime.serve import Address
+from tests.integration.api_stack import api_on
+from tests.unit.api_world import Recorder
+
+#: Routes that are for browsers, or are the description itself.
+UNDESCRIBED = {"/openapi.json", "/docs", "/docs/{name}"}
+#: What is refused may still be legal by its schema: a payload with a NUL, two fields that exclude each other.
+UNFAIR = "positive_data_acceptance"
+
+
+@pytest.fixture
+async def address(postgres_dsn: str) -> AsyncIterator[Address]:
+    async with api_on(postgres_dsn) as address:
+        yield address
+
+
+def test_every_route_is_described() -> None:
+    routes = [r for r in Recorder().api()._router.routes if isinstance(r, Route) and r.path not in UNDESCRIBED]
+    assert {(r.path, m.lower()) for r in routes for m in r.app._handlers if m != "HEAD"} == {
+        (o.path, o.method) for o in OPERATIONS
+    }
+
+
+async def test_what_the_server_does_is_what_its_description_says(address: Address, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{address.url}/openapi.json"),
+        *(
+            "--checks",
+            "all",
+            "--exclude-checks",
+            UNFAIR,
+            "--max-examples",
+            "30",
+            "--seed",
+            "1",
+            "--request-timeout",
+            "30",
+        ),
+        *("--phases", "examples,coverage,fuzzing", "--warnings", "off", "--suppress-health-check", "all"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[:9000]
+
+
+async def test_the_page_needs_nothing_from_elsewhere(address: Address) -> None:
+    async with httpx.AsyncClient(base_url=address.url) as client:
+        page = await client.get("/docs")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "//" not in page.text.replace("<!doctype", "")
+        for name in [*ASSETS, "start.js"]:
+            asset = await client.get(f"/docs/{name}")
+            assert (asset.status_code, len(asset.content) > 10) == (200, True)
+        assert (await client.get("/docs/..%2f__init__.py")).status_code == 404
+        assert (await client.get("/openapi.json")).json()["openapi"] == "3.1.0"

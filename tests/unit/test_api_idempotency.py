@@ -1,0 +1,76 @@
+"""The header Idempotency-Key: which key a job gets by it, and what a reused one is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import msgspec
+import pytest
+
+from tests.unit.api_world import Recorder, a_job, asking
+
+
+@pytest.fixture
+def world() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
+    async with asking(world) as client:
+        yield client
+
+
+@pytest.mark.parametrize("header", ["abc", '"abc"', " abc "])
+async def test_it_is_a_dedupe_key_under_a_prefix(client: httpx.AsyncClient, world: Recorder, header: str) -> None:
+    await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": header})
+    assert [s.dedupe_key for s in world.specs] == ["idempotency-key:abc"]
+
+
+async def test_it_is_not_shown_as_a_dedupe_key(client: httpx.AsyncClient, world: Recorder) -> None:
+    made = await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": "abc"})
+    world.found[17] = a_job(17, dedupe_key="idempotency-key:abc")
+    assert "dedupe_key" not in made.json()
+    assert "dedupe_key" not in (await client.get("/jobs/17")).json()
+
+
+async def test_a_batch_has_one_key_for_each_place(client: httpx.AsyncClient, world: Recorder) -> None:
+    jobs = [{"payload": 1}, {"payload": 2, "dedupe_key": "own"}, {"payload": 3}]
+    await client.post("/jobs/batch", json={"jobs": jobs}, headers={"Idempotency-Key": "abc"})
+    assert [s.dedupe_key for s in world.specs] == ["idempotency-key:abc:0", "own", "idempotency-key:abc:2"]
+
+
+async def test_a_dedupe_key_of_its_own_stays(client: httpx.AsyncClient, world: Recorder) -> None:
+    await client.post("/jobs", json={"payload": 1, "dedupe_key": "own"}, headers={"Idempotency-Key": "abc"})
+    assert [s.dedupe_key for s in world.specs] == ["own"]
+
+
+@pytest.mark.parametrize("header", [b"", b'""', b"a b", b"x" * 201, "ü".encode()])
+async def test_what_is_no_key_is_refused(client: httpx.AsyncClient, world: Recorder, header: bytes) -> None:
+    response = await client.post("/jobs", json={"payload": 1}, headers={b"Idempotency-Key": header})
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert world.specs == []
+
+
+@pytest.mark.parametrize(("payload", "status"), [({"a": 1}, 200), ({"a": 2}, 422)])
+async def test_a_key_that_was_used_for_another_request_is_refused(
+    client: httpx.AsyncClient, world: Recorder, payload: object, status: int
+) -> None:
+    world.found[17] = a_job(17, payload=msgspec.Raw(b'{"a":1}'), dedupe_key="idempotency-key:abc")
+    world.duplicate_of = 17
+    body = msgspec.json.encode({"payload": payload})
+    headers = {"Idempotency-Key": "abc", "Content-Type": "application/json"}
+    response = await client.post("/jobs", content=body, headers=headers)
+    assert response.status_code == status
+    if status == 422:
+        assert "job 17" in response.json()["errors"][0]["message"]
+
+
+async def test_another_request_with_one_dedupe_key_is_its_users_business(
+    client: httpx.AsyncClient, world: Recorder
+) -> None:
+    world.found[17] = a_job(17, dedupe_key="own")
+    world.duplicate_of = 17
+    response = await client.post("/jobs", json={"payload": "other", "dedupe_key": "own"})
+    assert (response.status_code, response.json()["duplicate"]) == (200, True)
