@@ -31,6 +31,11 @@ class Resource:
         if "GET" in handlers:
             self._handlers["HEAD"] = handlers["GET"]
 
+    @property
+    def methods(self) -> list[str]:
+        """What it answers, in order."""
+        return sorted(self._handlers)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
@@ -60,7 +65,7 @@ class Resource:
             return _bug().answer()
 
     def _not_allowed(self, method: str) -> Problem:
-        allowed = ", ".join(sorted(self._handlers))
+        allowed = ", ".join(self.methods)
         return Problem(
             HTTPStatus.METHOD_NOT_ALLOWED,
             f"{method} is not possible here, only {allowed}",
@@ -103,6 +108,13 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
         await self._router(scope, receive, send)
+
+    @property
+    def routes(self) -> dict[str, list[str]]:
+        """Each path and its methods."""
+        return {
+            r.path: r.app.methods for r in self._router.routes if isinstance(r, Route) and isinstance(r.app, Resource)
+        }
 
     def close(self) -> None:
         """Answer everybody who waits for a job with what is known."""
