@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-import taskd
 from taskd.api.bulk import MAX_PAGE, CancelSelection, RetrySelection, Selected
 from taskd.api.decoding import Name
 from taskd.api.documents import (
@@ -213,7 +213,7 @@ def build(settings: Http) -> bytes:
             "openapi": "3.1.0",
             "info": {
                 "title": "taskd",
-                "version": taskd.__version__,
+                "version": version("taskd"),
                 "description": "A distributed task scheduler. Times are RFC 3339 in UTC, durations are seconds.",
             },
             "paths": paths,
