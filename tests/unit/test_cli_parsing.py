@@ -87,7 +87,8 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["dev", "scheduler", "worker", "submit", "status", "list", "cancel", "retry", "migrate", "torture"]
+    "command",
+    ["dev", "scheduler", "worker", "submit", "status", "list", "cancel", "retry", "migrate", "doctor", "torture"],
 )
 def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0

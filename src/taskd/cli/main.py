@@ -17,6 +17,7 @@ import taskd
 from taskd.cli import options
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
+from taskd.cli.doctor import doctor
 from taskd.cli.listing import list_jobs
 from taskd.cli.migrate import migrate
 from taskd.cli.retry import retry
@@ -51,7 +52,7 @@ app = typer.Typer(
     name="taskd",
     help="A distributed task scheduler. Start with: taskd dev",
     invoke_without_command=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -95,6 +96,7 @@ app.command("list")(list_jobs)
 app.command()(cancel)
 app.command()(retry)
 app.command()(migrate)
+app.command()(doctor)
 app.command()(torture)
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taskd.cli.output import brief
+from taskd.domain.finding import Finding
 
 COLOURS = {
     "completed": "green",
@@ -52,6 +53,16 @@ def jobs(page: list[dict[str, Any]]) -> Table:
         told = str(one.get("error", "")).strip().splitlines()
         row = (one["task"], one["queue"], one["priority"], one["attempt"], one["created_at"], told[-1] if told else "")
         table.add_row(str(one["id"]), _coloured(one["status"]), *(escape(str(value)) for value in row))
+    return table
+
+
+def findings(found: list[Finding]) -> Table:
+    """What the doctor found, one a line."""
+    signs = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for one in found:
+        mend = f" -> {one.mend}" if one.mend else ""
+        table.add_row(signs[one.level], escape(one.subject), escape(one.text + mend))
     return table
 
 

@@ -82,6 +82,17 @@ class Listing(msgspec.Struct, frozen=True):
     keys: list[KeyValue]
 
 
+class EndpointStatus(msgspec.Struct, frozen=True):
+    """How one etcd server is. `size` is in bytes."""
+
+    endpoint: str
+    version: str
+    size: int
+    has_leader: bool
+    errors: list[str]
+    alarms: list[str]
+
+
 class EtcdClient:
     """Leases, keys and watches. Every method raises CoordinatorUnavailable when no endpoint answers in time."""
 
@@ -175,6 +186,20 @@ class EtcdClient:
         kvs = reply.responses[0].response_range.kvs if reply.succeeded else []
         return reply.header.revision, _key_value(kvs[0]) if kvs else None, bool(reply.succeeded)
 
+    async def status(self) -> EndpointStatus:
+        """How the endpoint in use is, and which alarms its cluster has raised."""
+        reply = await self._call("maintenance.Status", rpc.StatusRequest())
+        request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET)
+        alarms = await self._call("maintenance.Alarm", request)
+        return EndpointStatus(
+            endpoint=self._servers[self._current].endpoint,
+            version=reply.version,
+            size=reply.dbSize,
+            has_leader=reply.leader != 0,
+            errors=list(reply.errors),
+            alarms=[rpc.AlarmType.Name(one.alarm) for one in alarms.alarms],
+        )
+
     async def watch(self, key: str, start: int, *, prefix: bool = True) -> AsyncGenerator[list[Event], None]:
         """The changes from revision `start` on, one etcd response at a time, until the stream breaks.
 
@@ -256,6 +281,7 @@ class _Server:
         self.kv = rpc.KVStub(self.channel)
         self.lease = rpc.LeaseStub(self.channel)
         self.watch = rpc.WatchStub(self.channel)
+        self.maintenance = rpc.MaintenanceStub(self.channel)
 
 
 def _created(key: bytes, revision: int) -> Any:

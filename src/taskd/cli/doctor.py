@@ -1,0 +1,48 @@
+"""`taskd doctor`: is everything there that taskd needs, and set up as it should be?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import typer
+
+from taskd.cli import options, output
+
+if TYPE_CHECKING:
+    from taskd.domain.finding import Finding
+    from taskd.settings import Settings
+
+
+def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
+    """Look at the configuration and at PostgreSQL, Redis and etcd; each thing that is wrong comes with its mend.
+
+    Exit status 1 if something is wrong.
+
+    Example: POSTGRES_DSN=postgresql://localhost/taskd taskd doctor
+    """
+    found = asyncio.run(_examine(options.settings(context)))
+    healthy = all(one.level != "wrong" for one in found)
+    if as_json:
+        import msgspec  # noqa: PLC0415  keeps --help quick
+
+        output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(found)})
+    else:
+        from taskd.cli import tables  # noqa: PLC0415  loads rich
+
+        output.console().print(tables.findings(found))
+    return 0 if healthy else 1
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    from taskd.coordination import examine as etcd  # noqa: PLC0415  loads gRPC
+    from taskd.domain.finding import ok  # noqa: PLC0415
+    from taskd.store import examine as postgres  # noqa: PLC0415  loads the PostgreSQL driver
+    from taskd.transport import examine as redis  # noqa: PLC0415  loads the Redis client
+
+    found = await asyncio.gather(
+        asyncio.to_thread(postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale),
+        redis.examine(settings.redis.url, settings.redis.deadline),
+        etcd.examine(settings.etcd.endpoints),
+    )
+    return [ok("configuration", "no unknown key, no wrong type"), *(one for part in found for one in part)]

@@ -1,0 +1,70 @@
+"""What `taskd doctor` looks at in etcd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from taskd.coordination.client import EndpointStatus, EtcdClient
+from taskd.coordination.endpoints import parse
+from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
+from taskd.domain.finding import Finding, note, ok, wrong
+
+NAME = "etcd"
+OLDEST = (3, 4)
+#: Bytes: half of etcd's default quota. Beyond the quota it takes no writes at all.
+LARGE = 1024 * 1024 * 1024
+
+
+async def examine(endpoints: str) -> list[Finding]:
+    """Ask every endpoint how it is."""
+    try:
+        addresses = parse(endpoints)
+    except ConfigurationError as error:
+        return [wrong(NAME, str(error), "check ETCD_ENDPOINTS")]
+    found = await asyncio.gather(*(_look(address) for address in addresses))
+    reached = [status for status in found if isinstance(status, EndpointStatus)]
+    return [*_reached(found), *_quorum(reached), *_alarms(reached)]
+
+
+async def _look(address: str) -> EndpointStatus | CoordinatorUnavailable:
+    client = EtcdClient([address])
+    try:
+        return await client.status()
+    except CoordinatorUnavailable as error:
+        return error
+    finally:
+        await client.close()
+
+
+def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterator[Finding]:
+    dead = sum(isinstance(one, CoordinatorUnavailable) for one in found)
+    for one in found:
+        if isinstance(one, CoordinatorUnavailable):
+            finding = wrong if dead == len(found) else note
+            yield finding(NAME, str(one), "start it, or check ETCD_ENDPOINTS")
+        elif tuple(int(part) for part in one.version.split(".")[:2]) < OLDEST:
+            yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
+        else:
+            yield ok(NAME, f"{one.endpoint} has version {one.version}")
+
+
+def _quorum(reached: Sequence[EndpointStatus]) -> Iterator[Finding]:
+    if any(not one.has_leader for one in reached):
+        yield wrong("etcd quorum", "a member has no leader: most of the members are away", "bring the others back")
+    for one in reached:
+        if one.errors:
+            yield note("etcd errors", f"{one.endpoint}: {', '.join(one.errors)}", "see its log")
+
+
+def _alarms(reached: Sequence[EndpointStatus]) -> Iterator[Finding]:
+    alarms = sorted({alarm for one in reached for alarm in one.alarms})
+    if "NOSPACE" in alarms:
+        yield wrong("etcd space", "is used up: it takes no writes", "compact, defragment, then `etcdctl alarm disarm`")
+    elif alarms:
+        yield wrong("etcd alarm", ", ".join(alarms), "see its log")
+    largest = max((one.size for one in reached), default=0)
+    if largest > LARGE:
+        yield note(
+            "etcd space", f"{largest / 2**20:.0f} MiB", "compact it: --auto-compaction-retention=1h does it by itself"
+        )

@@ -1,0 +1,120 @@
+"""What `taskd doctor` looks at in PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
+from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.store import migrations
+
+NAME = "PostgreSQL"
+OLDEST = 14
+#: Seconds by which two clocks may differ: more, and times in logs and times in jobs do not fit together.
+SKEW = 1.0
+#: Connections that a scheduler and a worker need, with some to spare.
+ROOM = 20
+
+FACTS = """
+    SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version'), pg_is_in_recovery(),
+           current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes'),
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+           extract(epoch FROM clock_timestamp())::float8, current_setting('autovacuum')
+"""
+#: The oldest transaction of somebody else's: it keeps every dead row of the hot table where it is.
+OLDEST_TRANSACTION = """
+    SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+#: Who leads and who works, if the schema is there.
+CLUSTER = """
+    SELECT instance_id, holder IS NOT NULL, extract(epoch FROM clock_timestamp() - renewed_at)::float8,
+           (SELECT count(*) FROM taskd.sessions WHERE ended_at IS NULL AND expires_at > clock_timestamp())
+    FROM taskd.leader
+"""
+
+
+def examine(dsn: str, leader_stale: float) -> list[Finding]:
+    """Connect and look; takes at most some seconds. `leader_stale`: as in the settings."""
+    try:
+        missing = migrations.pending(dsn)
+    except (StoreUnavailable, AccessDenied, ConfigurationError) as error:
+        return [wrong(NAME, str(error), "start it, or check POSTGRES_DSN")]
+    except SchemaMismatch as error:
+        fits = False
+        found = wrong("schema", str(error), "upgrade taskd, or point POSTGRES_DSN at its own database")
+    else:
+        names = ", ".join(missing)
+        fits = not missing
+        found = wrong("schema", f"lacks {names}", "run `taskd migrate`") if missing else ok("schema", "up to date")
+    try:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:doctor") as connection:
+            before = time.time()
+            facts = connection.execute(FACTS).fetchone()
+            after = time.time()
+            (age,) = connection.execute(OLDEST_TRANSACTION).fetchone() or (None,)
+            cluster = connection.execute(CLUSTER).fetchone() if fits else None
+    except psycopg.Error as error:
+        return [wrong(NAME, str(error).strip().splitlines()[0], "check its log"), found]
+    assert facts is not None
+    members = _cluster(cluster, leader_stale) if cluster else ()
+    return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *members]
+
+
+def _server(facts: tuple[Any, ...]) -> Iterator[Finding]:
+    major, version, standby, fsync, commit, pages, most, used, _, autovacuum = facts
+    if major < OLDEST:
+        yield wrong(NAME, f"version {version}", f"taskd needs {OLDEST} or later")
+    elif standby:
+        yield wrong(NAME, f"version {version}, a standby that takes no writes", "point POSTGRES_DSN at the primary")
+    else:
+        yield ok(NAME, f"version {version}")
+    if "off" in (fsync, pages):
+        yield wrong("durability", f"fsync {fsync}, full_page_writes {pages}: a crash may lose jobs", "switch both on")
+    elif commit == "off":
+        yield wrong("durability", "synchronous_commit is off: a crash loses the last jobs", "set it to on or more")
+    else:
+        yield ok("durability", f"fsync on, synchronous_commit {commit}")
+    if autovacuum == "off":
+        yield wrong("autovacuum", "off: dispatching gets slower with every job", "switch it on")
+    if most - used < ROOM:
+        yield note("connections", f"{used} of {most} in use", "raise max_connections: each process needs 5 to 15")
+    else:
+        yield ok("connections", f"{used} of {most} in use")
+
+
+def _clock(theirs: float, before: float, after: float) -> Iterator[Finding]:
+    """Their time lies between our two, if the clocks agree."""
+    skew = max(before - theirs, theirs - after, 0.0)
+    if skew > SKEW:
+        yield note("clocks", f"PostgreSQL's differs from ours by {skew:.1f} s", "run NTP on both machines")
+    else:
+        yield ok("clocks", "PostgreSQL's and ours agree")
+
+
+def _transactions(age: float | None) -> Iterator[Finding]:
+    if age is not None and age > 60:
+        yield note(
+            "transactions",
+            f"one has been open for {age:.0f} s, and no dead row can be removed meanwhile",
+            "find it in pg_stat_activity, and set idle_in_transaction_session_timeout",
+        )
+
+
+def _cluster(row: tuple[Any, ...], leader_stale: float) -> Iterator[Finding]:
+    name, held, age, workers = row
+    if held and age < leader_stale:
+        yield ok("leader", name)
+    else:
+        yield note("leader", "none: nothing is dispatched", "start a scheduler: `taskd scheduler`")
+    if workers:
+        yield ok("workers", f"{workers} alive")
+    else:
+        yield note("workers", "none is alive: nothing is run", "start one: `taskd worker`")

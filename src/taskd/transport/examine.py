@@ -1,0 +1,65 @@
+"""What `taskd doctor` looks at in Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
+from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.transport.connection import connect, translated
+
+NAME = "Redis"
+OLDEST = (6, 2)
+#: The share of maxmemory from which it is worth a word.
+FULL = 0.8
+
+
+async def examine(url: str, deadline: float) -> list[Finding]:
+    """Connect and look."""
+    try:
+        client = connect(url, deadline=deadline)
+    except ConfigurationError as error:
+        return [wrong(NAME, str(error), "check REDIS_URL")]
+    try:
+        async with translated("look"):
+            began = time.monotonic()
+            facts = await client.info()
+            took = time.monotonic() - began
+            await client.set("taskd:doctor", "", px=1000)
+    except (TransportUnavailable, TransportAccessDenied) as error:
+        return [wrong(NAME, str(error), "start it, or check REDIS_URL")]
+    finally:
+        await client.aclose()
+    return [*_server(facts, took), *_memory(facts)]
+
+
+def _server(facts: dict[str, Any], took: float) -> Iterator[Finding]:
+    name = "Valkey" if "valkey_version" in facts else NAME
+    version = str(facts.get("valkey_version") or facts.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST:
+        yield wrong(NAME, f"version {version}", "taskd needs 6.2 or later")
+    elif facts.get("role") not in (None, "master"):
+        yield wrong(NAME, f"{name} {version}, a replica", "point REDIS_URL at the primary")
+    elif took > 0.1:
+        yield note(
+            NAME, f"{name} {version} took {took * 1000:.0f} ms to answer", "look for slow commands or a slow network"
+        )
+    else:
+        yield ok(NAME, f"{name} {version}")
+    if facts.get("cluster_enabled"):
+        yield wrong("Redis Cluster", "is on: one script touches several streams", "use a single Redis, or Sentinel")
+
+
+def _memory(facts: dict[str, Any]) -> Iterator[Finding]:
+    policy, used, most = facts.get("maxmemory_policy", ""), facts.get("used_memory", 0), facts.get("maxmemory", 0)
+    if policy not in ("", "noeviction"):
+        yield wrong(
+            "Redis policy", f"{policy}: it throws entries away when it is full", "set maxmemory-policy noeviction"
+        )
+    elif policy:
+        yield ok("Redis policy", policy)
+    if most and used > FULL * most:
+        yield note("Redis memory", f"{used / most:.0%} of maxmemory used", "raise maxmemory, or find who else uses it")

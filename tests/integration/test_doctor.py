@@ -1,0 +1,108 @@
+"""taskd doctor on servers that are well, that are away, and that are set up so that jobs could be lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from taskd.cli.main import run
+from taskd.dev.ports import free_port
+from taskd.dev.servers import PostgresServer, RedisServer
+from taskd.domain.finding import Finding
+from taskd.store import examine as postgres
+from taskd.transport import examine as redis
+from tests.servers import SharedServers
+
+
+def levels(found: list[Finding]) -> dict[str, str]:
+    return {one.subject: one.level for one in found}
+
+
+@pytest.fixture
+def surroundings(
+    servers: SharedServers, postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POSTGRES_DSN", postgres_dsn)
+    monkeypatch.setenv("REDIS_URL", servers.redis.url)
+    monkeypatch.setenv("ETCD_ENDPOINTS", servers.etcd.endpoint)
+    return monkeypatch
+
+
+def test_a_sound_set_up_has_nothing_wrong(surroundings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["healthy"] is True
+    by_subject = {one["subject"]: one for one in told["findings"]}
+    assert {"configuration", "PostgreSQL", "schema", "durability", "Redis", "Redis policy", "etcd"} <= by_subject.keys()
+    # This cluster has no process of taskd's.
+    assert (by_subject["leader"]["level"], by_subject["workers"]["level"]) == ("note", "note")
+
+
+def test_each_server_that_is_away_is_wrong_and_says_what_to_do(
+    surroundings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    surroundings.setenv("POSTGRES_DSN", f"postgresql://127.0.0.1:{free_port()}/x")
+    surroundings.setenv("REDIS_URL", f"127.0.0.1:{free_port()}")
+    surroundings.setenv("ETCD_ENDPOINTS", f"127.0.0.1:{free_port()}")
+    assert run(["doctor"]) == 1
+    out, err = capsys.readouterr()
+    wrong = [line for line in out.splitlines() if line.startswith("wrong")]
+    assert [line.split()[1] for line in wrong] == ["PostgreSQL", "Redis", "etcd"]
+    assert all("start it, or check" in line for line in wrong)
+    assert err == ""
+
+
+def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA taskd CASCADE")
+    (schema,) = [one for one in postgres.examine(postgres_dsn, 10.0) if one.subject == "schema"]
+    assert (schema.level, schema.mend) == ("wrong", "run `taskd migrate`")
+
+
+def test_a_postgresql_that_may_lose_jobs_is_wrong(private_postgres: PostgresServer) -> None:
+    with psycopg.connect(private_postgres.dsn, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+        while connection.execute("SHOW fsync").fetchone() != ("off",):
+            connection.execute("SELECT 1")
+    found = levels(postgres.examine(private_postgres.dsn, 10.0))
+    assert (found["durability"], found["autovacuum"]) == ("wrong", "wrong")
+
+
+def test_an_old_transaction_is_worth_a_note(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "transactions" not in levels(postgres.examine(postgres_dsn, 10.0))
+    assert [one.level for one in postgres._transactions(61.0)] == ["note"]
+    assert [*postgres._transactions(59.0), *postgres._transactions(None)] == []
+
+
+def test_clocks_that_differ_are_worth_a_note() -> None:
+    now = time.time()
+    assert [one.level for one in postgres._clock(now, now - 0.1, now + 0.1)] == ["ok"]
+    assert [one.level for one in postgres._clock(now + 5, now, now)] == ["note"]
+    assert [one.level for one in postgres._clock(now - 5, now, now)] == ["note"]
+
+
+async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisServer) -> None:
+    with private_redis.connect() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", "100mb")
+    found = levels(await redis.examine(private_redis.url, 2.0))
+    assert (found["Redis"], found["Redis policy"]) == ("ok", "wrong")
+
+
+@pytest.mark.parametrize(
+    ("facts", "level"),
+    [
+        ({"redis_version": "6.0.16", "role": "master"}, "wrong"),
+        ({"redis_version": "7.2.0", "role": "slave"}, "wrong"),
+        ({"redis_version": "7.2.0", "valkey_version": "8.0.1", "role": "master"}, "ok"),
+    ],
+)
+def test_a_redis_that_cannot_be_used_is_wrong(facts: dict[str, object], level: str) -> None:
+    assert [one.level for one in redis._server(facts, 0.0)] == [level]
