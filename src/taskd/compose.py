@@ -28,6 +28,7 @@ from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.herald import Herald
 from taskd.scheduler.leadership import Leadership
+from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.reofferer import Reofferer
 from taskd.scheduler.role import Doorbell, SchedulerRole
@@ -36,6 +37,7 @@ from taskd.settings import Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
+from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, Lane, Lanes
 from taskd.store.migrations import migrate as apply_migrations
@@ -160,6 +162,7 @@ def _assemble_scheduler(
             due, transport, after=settings.scheduler.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
         ),
         reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
+        pruner=Pruner(PostgresHistory(lane.leader(holder, "")), settings.history, postgres=postgres),
     )
     stored = Doorbell(transport, bell, lambda: role.term is not None)
     intake = PostgresIntake(lane.one("intake"), lane.one("bulk"), deadline=settings.postgres.deadline, stored=stored)

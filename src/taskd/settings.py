@@ -80,6 +80,14 @@ class Scheduler(Section, frozen=True):
     leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
 
 
+class History(Section, frozen=True):
+    """How long finished jobs are kept, from their end on. Their dedupe keys are kept as long."""
+
+    keep_completed: Annotated[Positive, _doc("seconds; 7 days by default")] = 604_800.0
+    keep_failed: Annotated[Positive, _doc("seconds; 30 days by default")] = 2_592_000.0
+    keep_cancelled: Annotated[Positive, _doc("seconds; 30 days by default")] = 2_592_000.0
+
+
 class Worker(Section, frozen=True):
     """A worker and its executor processes."""
 
@@ -117,6 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis: Redis = Redis()
     etcd: Etcd = Etcd()
     scheduler: Scheduler = Scheduler()
+    history: History = History()
     worker: Worker = Worker()
     log: Log = Log()
 

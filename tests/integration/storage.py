@@ -17,6 +17,7 @@ from taskd.seams import Settlement
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
+from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, Lane, Lanes
 from taskd.store.overview import PostgresOverview
@@ -56,6 +57,7 @@ class Storage:
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
         self.sessions = PostgresSessions(lane(ONE_PLAN))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
+        self.history = PostgresHistory(lane(name=leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)
         self.lanes.append(reads)
         self.overview = PostgresOverview(reads)

@@ -36,7 +36,6 @@ PARAMETERS: dict[str, Any] = {
     "queues": ["default"],
     "slots": 1,
     "ttl": 15.0,
-    "after": 3.0,
     "limit": 10,
     "before": 10,
     "status": None,
@@ -50,6 +49,8 @@ PARAMETERS: dict[str, Any] = {
     "revision": 1,
     "stale_after": 10.0,
     "dispatched": 1,
+    "keep": 60.0,
+    "after": 3,
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.

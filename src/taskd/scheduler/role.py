@@ -11,6 +11,7 @@ from taskd.runtime.outage import Outage
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.leadership import Leadership
+from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.reofferer import Reofferer
 from taskd.scheduler.vitals import watch_postgres, watch_redis
@@ -38,6 +39,7 @@ class SchedulerRole:
         dispatcher: Dispatcher,
         reofferer: Reofferer,
         reaper: Reaper,
+        pruner: Pruner,
     ) -> None:
         self.instance_id = instance_id
         self._overview = overview
@@ -51,6 +53,7 @@ class SchedulerRole:
         self._dispatcher = dispatcher
         self._reofferer = reofferer
         self._reaper = reaper
+        self._pruner = pruner
         dispatcher.on_lost_ring = reofferer.suspect
 
     @property
@@ -69,6 +72,7 @@ class SchedulerRole:
             "dispatched": float(self._dispatcher.dispatched),
             "reoffered": float(self._reofferer.reoffered),
             "reaped": float(self._reaper.reaped),
+            "pruned": float(self._pruner.pruned),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -91,6 +95,7 @@ class SchedulerRole:
                 self._dispatcher.run(term),
                 self._reofferer.run(term),
                 self._reaper.run(term),
+                self._pruner.run(term),
                 self._fleet.run(),
             ):
                 duties.create_task(duty)

@@ -11,7 +11,7 @@ import msgspec
 
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
-from taskd.domain.job import Counts, Job, JobFilter, JobSpec, QueueDepth, Submitted
+from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
 
@@ -169,6 +169,25 @@ class Upkeep(Protocol):
 
     async def forget_sessions(self, term: Term) -> None:
         """Delete what is left of sessions that ended long ago."""
+        ...
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """One page of finished jobs: how many it had, how many were old and are deleted, and the last id."""
+
+    deleted: int
+    seen: int
+    last: int
+
+
+class History(Protocol):
+    """For the leader's pruner."""
+
+    async def prune(self, term: Term, status: JobStatus, keep: float, after: int, limit: int) -> Pruned:
+        """Delete those of a page of jobs that ended as `status` more than `keep` seconds ago.
+
+        The page are the first `limit` of them with an id higher than `after`. Raises NotLeader.
+        """
         ...
 
 

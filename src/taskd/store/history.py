@@ -1,0 +1,34 @@
+"""Finished jobs that have been kept long enough, for the leader's pruner."""
+
+from __future__ import annotations
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import NotLeader
+from taskd.domain.job import JobStatus
+from taskd.seams import Pruned
+from taskd.store.lane import Lane
+from taskd.store.statements import statement
+
+PRUNE = statement("prune")
+
+
+class PostgresHistory:
+    """Implements `taskd.seams.History`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def prune(self, term: Term, status: JobStatus, keep: float, after: int, limit: int) -> Pruned:
+        """Delete the old ones of a page of jobs that ended as `status`. Raises NotLeader."""
+        parameters = {
+            "epoch": term.epoch,
+            "holder": term.holder,
+            "status": status.value,
+            "keep": keep,
+            "after": after,
+            "limit": limit,
+        }
+        ((held, deleted, seen, last),) = await self._lane.fetch(PRUNE, parameters)
+        if not held:
+            raise NotLeader(f"epoch {term.epoch} is over")
+        return Pruned(deleted=deleted, seen=seen, last=last if last is not None else after)
