@@ -28,6 +28,12 @@ async def test_it_is_a_dedupe_key_under_a_prefix(client: httpx.AsyncClient, worl
     assert [s.dedupe_key for s in world.specs] == ["idempotency-key:abc"]
 
 
+async def test_its_prefix_is_no_clients(client: httpx.AsyncClient, world: Recorder) -> None:
+    response = await client.post("/jobs", json={"payload": 1, "dedupe_key": "idempotency-key:abc"})
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "dedupe_key")
+    assert world.specs == []
+
+
 async def test_it_is_not_shown_as_a_dedupe_key(client: httpx.AsyncClient, world: Recorder) -> None:
     made = await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": "abc"})
     world.found[17] = a_job(17, dedupe_key="idempotency-key:abc")

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from taskd.api.decoding import Name, decode
+from taskd.api.idempotency import HEADER, PREFIX
 from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.strictjson import check_value, has_nul
 from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES, JobSpec, Scalar
@@ -87,6 +88,8 @@ def _check(given: Submission, body: bytes, max_payload: int, prefix: str) -> Non
     check_value(given.payload, f"{prefix}payload")
     if has_nul(body):
         raise invalid(FieldError(f"{prefix}{_with_nul(given)}", "must not contain the NUL character (\\u0000)"))
+    if (given.dedupe_key or "").startswith(PREFIX):
+        raise invalid(FieldError(f"{prefix}dedupe_key", f"must not begin with {PREFIX}: send the header {HEADER}"))
     if given.schedule_at is not None:
         if given.delay is not None:
             raise invalid(FieldError(f"{prefix}delay", "cannot be given together with schedule_at"))
