@@ -164,6 +164,23 @@ class Client:
                 return
             cursor = {"cursor": page["cursor"]}
 
+    def configure(self, key: str, value: Any, who: str) -> dict[str, Any]:
+        """Set one key of the live configuration; the new version. Raises ClientError."""
+        body = json.dumps({"value": value, "who": who}).encode()
+        made: dict[str, Any] = self._request("PUT", f"/config/{quote(key, safe='')}", body=body)
+        return made
+
+    def unconfigure(self, key: str, who: str) -> dict[str, Any]:
+        """Unset one key of the live configuration; the new version. Raises ClientError."""
+        made: dict[str, Any] = self._request("DELETE", f"/config/{quote(key, safe='')}", {"who": who})
+        return made
+
+    def roll_back(self, version: int, who: str) -> dict[str, Any]:
+        """Bring the values of an old version of the live configuration back; the new version. Raises ClientError."""
+        body = json.dumps({"version": version, "who": who}).encode()
+        made: dict[str, Any] = self._request("POST", "/config/rollback", body=body)
+        return made
+
     def get(self, path: str) -> Any:
         """The document at `path`, for instance /leader. Raises ClientError."""
         return self._request("GET", path)

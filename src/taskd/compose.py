@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
 import tenacity
@@ -19,9 +20,11 @@ from taskd.domain.errors import (
     TransportAccessDenied,
     TransportUnavailable,
 )
+from taskd.live import Editor, Keeper, follow
 from taskd.runtime import failpoints, log
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
+from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.serve import serving
 from taskd.scheduler.dispatcher import Dispatcher
@@ -40,6 +43,7 @@ from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, Lane, Lanes
+from taskd.store.live import PostgresLiveStore
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
 from taskd.store.overview import PostgresOverview
@@ -81,10 +85,11 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
+        lanes, live = _Lanes(settings, stack, name), Live()
+        store = PostgresLiveStore(lanes.one("live"))
         role, intake, overview, stored = _assemble_scheduler(
-            settings, name, stack, transport, coordinator, postgres, redis
+            settings, name, stack, transport, coordinator, postgres, redis, live, store
         )
-        lanes = _Lanes(settings, stack, name)
         api = build_api(
             intake=intake,
             cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
@@ -93,6 +98,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             terms=PostgresTerms(lanes.one("terms")),
             coordinator=coordinator,
             standing=role,
+            editor=Editor(store, coordinator, live),
             settings=settings.http,
             leader_stale=settings.scheduler.leader_stale,
         )
@@ -118,7 +124,8 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             log.logger().info("serving", address=str(address))
             # Served already, so that /health tells what is missing while we wait for it.
             await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
-            await role.run(stop)
+            async with _following(settings, live, coordinator, store):
+                await role.run(stop)
     return 0
 
 
@@ -130,11 +137,14 @@ def _assemble_scheduler(
     coordinator: Coordinator,
     postgres: Outage,
     redis: Outage,
+    live: Live,
+    live_store: PostgresLiveStore,
 ) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview, Doorbell]:
     holder, bell = uuid4(), asyncio.Event()
     lane = _Lanes(settings, stack, name)
     overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
-    fleet = Fleet(overview, coordinator, every=2.0, changed=bell)
+    fleet = Fleet(overview, coordinator, live, every=2.0, changed=bell)
+    live.listen(lambda _: bell.set())  # a queue may go on
     due = PostgresDueJobs(lane.leader(holder, ONE_PLAN))
     dispatcher = Dispatcher(due, transport, fleet, settings.scheduler, bell=bell, redis=redis)
     leadership = Leadership(
@@ -162,7 +172,8 @@ def _assemble_scheduler(
             due, transport, after=settings.scheduler.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
         ),
         reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
-        pruner=Pruner(PostgresHistory(lane.leader(holder, "")), settings.history, postgres=postgres),
+        pruner=Pruner(PostgresHistory(lane.leader(holder, "")), settings.history, live=live, postgres=postgres),
+        keep_live=Keeper(live_store, coordinator).run,
     )
     stored = Doorbell(transport, bell, lambda: role.term is not None)
     intake = PostgresIntake(lane.one("intake"), lane.one("bulk"), deadline=settings.postgres.deadline, stored=stored)
@@ -178,7 +189,10 @@ async def _worker(settings: Settings) -> int:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
-        attempts, executors, role = await _assemble_worker(settings, worker_id, stack, transport, postgres, redis)
+        live = Live()
+        attempts, executors, role, coordinator, store = await _assemble_worker(
+            settings, worker_id, stack, transport, postgres, redis, live
+        )
         if settings.worker.http_addr:
             option = "--http-addr or WORKER_HTTP_ADDR"
             address = await stack.enter_async_context(
@@ -189,13 +203,21 @@ async def _worker(settings: Settings) -> int:
         await executors.start()
         stack.push_async_callback(executors.close)
         await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
-        await role.run(stop)
+        live.listen(role.configure)
+        async with _following(settings, live, coordinator, store):
+            await role.run(stop)
     return 0
 
 
 async def _assemble_worker(
-    settings: Settings, worker_id: str, stack: AsyncExitStack, transport: Transport, postgres: Outage, redis: Outage
-) -> tuple[Attempts, Executors, WorkerRole]:
+    settings: Settings,
+    worker_id: str,
+    stack: AsyncExitStack,
+    transport: Transport,
+    postgres: Outage,
+    redis: Outage,
+    live: Live,
+) -> tuple[Attempts, Executors, WorkerRole, EtcdCoordinator, PostgresLiveStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
@@ -223,12 +245,28 @@ async def _assemble_worker(
         coordinator=coordinator,
         attempts=attempts,
         executors=executors,
-        fetcher=Fetcher(transport, attempts, executors, own, redis=redis),
+        fetcher=Fetcher(transport, attempts, executors, own, live=live, redis=redis),
         renewer=Renewer(sessions, transport, attempts, executors, own, postgres=postgres),
         postgres=postgres,
         redis=redis,
     )
-    return attempts, executors, role
+    return attempts, executors, role, coordinator, PostgresLiveStore(lane.one("live"))
+
+
+@asynccontextmanager
+async def _following(
+    settings: Settings, live: Live, coordinator: Coordinator, store: PostgresLiveStore
+) -> AsyncIterator[None]:
+    """Follow the live configuration while the process works; the log level is everybody's."""
+    live.listen(lambda version: log.set_level(version.log_level or settings.log.level))
+    following = asyncio.create_task(follow(live, coordinator, store))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+        if not following.cancelled() and following.exception() is not None:
+            following.result()
 
 
 class _Lanes:

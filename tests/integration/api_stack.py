@@ -7,12 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from taskd.api import build
+from taskd.live import Editor
+from taskd.runtime.live import Live
 from taskd.runtime.serve import Address, serving
 from taskd.seams import Coordinator
 from taskd.settings import Http
 from taskd.store.cancels import PostgresCancels
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
+from taskd.store.live import PostgresLiveStore
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.terms import PostgresTerms
@@ -26,10 +29,10 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        duties = ("single", "bulk", "cancel", "retry", "terms")
-        single, bulk, cancel, retry, terms = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
+        duties = ("single", "bulk", "cancel", "retry", "terms", "live")
+        single, bulk, cancel, retry, terms, live = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, cancel, retry, terms, reads):
+        for lane in (single, bulk, cancel, retry, terms, live, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
@@ -39,6 +42,7 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),
             standing=world,
+            editor=Editor(PostgresLiveStore(live), cast(Coordinator, world), Live()),
             settings=settings or Http(),
             leader_stale=10.0,
         )

@@ -400,3 +400,22 @@ def test_an_app_is_found_in_the_current_folder(tmp_path: Path) -> None:
     )
     assert "('send',)" in done.stdout, done.stderr
     assert "hello you" in done.stdout
+
+
+async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(processes=2, slots=2)
+    await bench.executors.start()
+    assert bench.executors.free == 2
+    bench.executors.resize(5)
+    assert bench.executors.free == 5
+    running = [bench.order("naps") for _ in range(5)]
+    bench.executors.begin(running)
+    assert (bench.executors.running, bench.executors.free) == (5, 0)
+    bench.executors.resize(1)  # what runs already goes on
+    assert (bench.executors.running, bench.executors.free) == (5, 0)
+    for order in running[:4]:
+        bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    await bench.ended(*running[:4])
+    assert bench.executors.free == 0
+    bench.executors.resize(3)
+    assert bench.executors.free == 2

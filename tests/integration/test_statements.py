@@ -49,6 +49,10 @@ PARAMETERS: dict[str, Any] = {
     "revision": 1,
     "stale_after": 10.0,
     "dispatched": 1,
+    "version": 1,
+    "who": "me",
+    "what": "set",
+    "values": "{}",
     "keep": 60.0,
     "after": 3,
 }

@@ -15,7 +15,8 @@ import msgspec
 from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
-from taskd.seams import Coordinator, Health, Leader, Member, Terms
+from taskd.domain.live import Version
+from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Terms
 from taskd.settings import Http
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -32,6 +33,8 @@ class Recorder:
         self.found: dict[int, Job] = {}
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
+        self.published: list[Version] = []
+        self.editor: LiveEditor = cast(LiveEditor, None)
         self.cancels: list[list[int]] = []
         self.retries: list[list[int]] = []
         self.ends_as: JobStatus | None = None  # how a job ends by itself as it is being cancelled
@@ -124,6 +127,9 @@ class Recorder:
     def components(self) -> dict[str, Health]:
         return self.parts
 
+    async def publish(self, version: Version) -> None:
+        self.published.append(version)
+
     def members(self, kind: str) -> Mapping[str, Member]:
         member = Member(
             kind="worker" if kind == "worker" else "scheduler",
@@ -151,6 +157,7 @@ class Recorder:
             terms=cast(Terms, self),
             coordinator=cast(Coordinator, self),
             standing=self,
+            editor=self.editor,
             settings=settings,
             leader_stale=10.0,
         )

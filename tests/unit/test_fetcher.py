@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from taskd.domain.claim import Delivery, Host, Session
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.live import Version
+from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.settings import Worker
 from taskd.worker import fetcher as module
@@ -67,7 +71,7 @@ async def turns(number: int = 50) -> None:
 
 def start(seams: Seams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
     each = cast("Any", seams)
-    fetcher = Fetcher(each, each, each, Worker(), redis=Outage("Redis"))
+    fetcher = Fetcher(each, each, each, Worker(), live=Live(), redis=Outage("Redis"))
     return asyncio.create_task(fetcher.run(SESSION, stop, allowed))
 
 
@@ -97,3 +101,25 @@ async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> N
     await running
     assert seams.returned == [ENTRY]
     assert seams.decisions == []
+
+
+async def orders(version: Version, queues: tuple[str, ...], number: int) -> list[list[str]]:
+    """In which order a worker looks through its queues."""
+    live = Live()
+    live.take(version)
+    each = cast("Any", Seams())
+    fetcher = Fetcher(each, each, each, Worker(), live=live, redis=Outage("Redis"))
+    session = msgspec.structs.replace(SESSION, queues=queues)
+    return [fetcher._queues(session) for _ in range(number)]
+
+
+async def test_paused_queues_are_not_looked_at() -> None:
+    version = Version(version=1, values={"queue.b.paused": True, "queue.c.paused": False})
+    assert {tuple(sorted(order)) for order in await orders(version, ("a", "b", "c"), 20)} == {("a", "c")}
+
+
+async def test_a_queue_is_looked_at_first_as_often_as_its_weight_says() -> None:
+    random.seed(1)
+    version = Version(version=1, values={"queue.a.weight": 3})
+    first = [order[0] for order in await orders(version, ("a", "b"), 4000)]
+    assert first.count("a") / len(first) == pytest.approx(0.75, abs=0.03)

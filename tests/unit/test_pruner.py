@@ -11,6 +11,7 @@ import pytest
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
+from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.scheduler import pruner as module
 from taskd.scheduler.pruner import Pruner
@@ -50,7 +51,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def asked(history: History, times: int) -> Pruner:
-    pruner = Pruner(cast("Any", history), Settings(), postgres=Outage("PostgreSQL"))
+    pruner = Pruner(cast("Any", history), Settings(), live=Live(), postgres=Outage("PostgreSQL"))
     running = asyncio.create_task(pruner.run(TERM))
     while len(history.asked) < times:
         assert not running.done()

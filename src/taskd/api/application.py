@@ -13,11 +13,12 @@ from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
 from taskd.api.jobs import Jobs
+from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.runtime.log import logger
-from taskd.seams import Cancels, Coordinator, Intake, Overview, Retries, Standing, Terms
+from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Standing, Terms
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -80,7 +81,7 @@ def _bug() -> Problem:
 class Api:
     """The application. `close` answers long polls at once; call it when the process is told to stop."""
 
-    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster, manual: Manual) -> None:
+    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster, live: LiveConfiguration, manual: Manual) -> None:
         self._jobs = jobs
         self._router = Router(
             [
@@ -97,6 +98,10 @@ class Api:
                 Route("/workers", Resource({"GET": cluster.workers})),
                 Route("/schedulers", Resource({"GET": cluster.schedulers})),
                 Route("/queues", Resource({"GET": cluster.queues})),
+                Route("/config", Resource({"GET": live.show})),
+                Route("/config/history", Resource({"GET": live.history})),
+                Route("/config/rollback", Resource({"POST": live.rollback})),
+                Route("/config/{key}", Resource({"PUT": live.set, "DELETE": live.unset})),
                 Route("/openapi.json", Resource({"GET": manual.description})),
                 Route("/docs", Resource({"GET": manual.page})),
                 Route("/docs/{name}", Resource({"GET": manual.asset})),
@@ -134,6 +139,7 @@ def build(
     terms: Terms,
     coordinator: Coordinator,
     standing: Standing,
+    editor: LiveEditor,
     settings: Http,
     leader_stale: float,
 ) -> Api:
@@ -142,5 +148,6 @@ def build(
         Jobs(intake, cancels, retries, overview, settings),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, leader_stale),
+        LiveConfiguration(editor),
         Manual(settings),
     )

@@ -24,8 +24,10 @@ from taskd.api.documents import (
 )
 from taskd.api.idempotency import HEADER, MAX_KEY
 from taskd.api.jobs import MAX_WAIT
+from taskd.api.live import LiveView, Rollback, Setting, Who
 from taskd.api.submission import Submission
 from taskd.domain.job import MAX_ID, Job, JobStatus
+from taskd.domain.live import Version
 from taskd.settings import Http
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
@@ -94,6 +96,7 @@ class Repeated(Job, frozen=True):
 
 JOB_ID = Parameter("id", "path", Id, "The job's id")
 IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the same key makes no second job")
+KEY = Parameter("key", "path", str, "The key, as in queue.images.paused")
 LOCATION = {"Location": "The job's path"}
 
 OPERATIONS = (
@@ -195,6 +198,38 @@ OPERATIONS = (
     Operation("get", "/workers", "workers", "The workers", {200: Reply(WorkersView, "The workers")}, READ),
     Operation("get", "/schedulers", "schedulers", "The schedulers", {200: Reply(SchedulersView, "All")}, (400, 422)),
     Operation("get", "/queues", "queues", "The queues", {200: Reply(QueuesView, "The queues")}, READ),
+    Operation("get", "/config", "showConfig", "The live configuration", {200: Reply(LiveView, "It")}, READ),
+    Operation(
+        "get", "/config/history", "configHistory", "Its versions", {200: Reply(list[Version], "Newest first")}, READ
+    ),
+    Operation(
+        "put",
+        "/config/{key}",
+        "setConfig",
+        "Set one key",
+        {200: Reply(Version, "The new version")},
+        SUBMIT,
+        (KEY,),
+        {JSON: Setting},
+    ),
+    Operation(
+        "delete",
+        "/config/{key}",
+        "unsetConfig",
+        "Unset one key",
+        {200: Reply(Version, "The new version")},
+        READ,
+        (KEY, Parameter("who", "query", Who, "Who wants it")),
+    ),
+    Operation(
+        "post",
+        "/config/rollback",
+        "rollbackConfig",
+        "Bring the values of an old version back",
+        {200: Reply(Version, "The new version")},
+        SUBMIT,
+        bodies={JSON: Rollback},
+    ),
 )
 
 

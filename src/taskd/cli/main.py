@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import taskd
-from taskd.cli import options
+from taskd.cli import config, options
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -68,8 +68,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _global(
     context: typer.Context,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file; default ./taskd.toml, then /etc/taskd/taskd.toml", metavar="FILE")
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML file; default ./taskd.toml, then /etc/taskd/taskd.toml", metavar="FILE"),
     ] = None,
     log_level: Annotated[LogLevel | None, typer.Option(case_sensitive=False, help="Default: INFO")] = None,
     log_format: Annotated[
@@ -83,7 +84,7 @@ def _global(
         typer.echo(context.get_help())
         raise typer.Exit
     context.obj = options.Global(
-        config, log_level.value if log_level else None, log_format.value if log_format else None
+        config_file, log_level.value if log_level else None, log_format.value if log_format else None
     )
 
 
@@ -95,6 +96,7 @@ app.command()(status)
 app.command("list")(list_jobs)
 app.command()(cancel)
 app.command()(retry)
+app.add_typer(config.app, name="config")
 app.command()(migrate)
 app.command()(doctor)
 app.command()(torture)

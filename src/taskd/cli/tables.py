@@ -56,6 +56,28 @@ def jobs(page: list[dict[str, Any]]) -> Table:
     return table
 
 
+def live(found: dict[str, Any]) -> Group:
+    """What is set, then what could be."""
+    made = f", made by {found['who']} at {found['at']}" if found["version"] else ""
+    parts: list[RenderableType] = [escape(f"version {found['version']}{made}")]
+    table = _table("key", "value")
+    for key, value in sorted(found["values"].items()):
+        table.add_row(escape(key), escape(brief(value)))
+    parts.append(table if found["values"] else "  nothing is set: each process's own settings hold")
+    keys = _table("keys", "meaning")
+    for one in found["keys"]:
+        keys.add_row(escape(one["key"]), escape(one["meaning"]))
+    return Group(*parts, "", keys)
+
+
+def versions(found: list[dict[str, Any]]) -> Table:
+    """Versions of the live configuration, one a line."""
+    table = _table("version", "at", "by", "what")
+    for one in found:
+        table.add_row(str(one["version"]), *(escape(str(one[name])) for name in ("at", "who", "what")))
+    return table
+
+
 def findings(found: list[Finding]) -> Table:
     """What the doctor found, one a line."""
     signs = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}

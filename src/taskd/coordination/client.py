@@ -156,6 +156,10 @@ class EtcdClient:
         )
         return bool((await self._call("kv.Txn", request)).succeeded)
 
+    async def put(self, key: str, value: bytes) -> None:
+        """Put a key that outlives us, whatever is there."""
+        await self._call("kv.Put", rpc.PutRequest(key=key.encode(), value=value))
+
     async def delete(self, key: str) -> None:
         """Delete a key, if it is there. Nothing is compared: keys are never used twice (see keys.py)."""
         await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=key.encode()))

@@ -18,10 +18,12 @@ from taskd.coordination.client import EtcdClient
 from taskd.coordination.duty import end, forever
 from taskd.coordination.election import Candidacy, Election
 from taskd.coordination.keys import Keys
+from taskd.coordination.mirror import Mirror
 from taskd.coordination.mutex import Hold, Mutexes
 from taskd.coordination.pulse import Pulse
 from taskd.coordination.registry import Registry
 from taskd.coordination.session import Session
+from taskd.domain.live import Version, decode, encode
 from taskd.seams import Health, Leader, Member, MemberKind
 from taskd.settings import Etcd
 
@@ -73,6 +75,16 @@ class EtcdCoordinator:
         """The live processes of a kind by id, as last seen."""
         return self._running.registry.members(kind)
 
+    @property
+    def configuration(self) -> Version | None:
+        """The live configuration as etcd has it, as last seen; None if it has none, or one that cannot be used."""
+        found = self._running.live.entries.get(self._running.keys.latest)
+        return found.value if found is not None else None
+
+    async def publish(self, version: Version) -> None:
+        """Spread a version of the live configuration. Raises CoordinatorUnavailable."""
+        await self._running.client.put(self._running.keys.latest, encode(version))
+
     def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Hold]:
         """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
         return self._running.mutexes.lock(name, wait)
@@ -88,11 +100,12 @@ class _Parts:
     """What exists only inside the event loop."""
 
     def __init__(self, settings: Etcd, addresses: list[str], pulse: Pulse, bell: Bell) -> None:
-        keys = Keys(settings.prefix)
+        self.keys = keys = Keys(settings.prefix)
         self.client = EtcdClient(addresses)
         self.session = Session(self.client, settings.ttl, pulse, bell)
         self.election = Election(self.client, self.session, bell, keys.election)
         self.registry = Registry(self.client, self.session, bell, keys)
+        self.live = Mirror(self.client, keys.live, decode, bell)
         self.mutexes = Mutexes(self.client, self.session, keys)
         self._followers: list[asyncio.Task[None]] = []
 
@@ -101,6 +114,7 @@ class _Parts:
         self._followers = [
             asyncio.create_task(forever("election watch", self.election.mirror.follow)),
             asyncio.create_task(forever("registry watch", self.registry.mirror.follow)),
+            asyncio.create_task(forever("live configuration watch", self.live.follow)),
         ]
 
     async def close(self) -> None:

@@ -3,11 +3,12 @@
     /taskd/election/LEASE-N            one candidacy: {"instance_id": ..., "holder": ...}; the oldest one leads
     /taskd/members/KIND/ID/LEASE-N     one live scheduler or worker: a Member as JSON
     /taskd/locks/NAME/LEASE-N          one holder of a lock or one who waits for it; the oldest one holds
+    /taskd/live/latest                 the live configuration: its latest Version as JSON
     /taskd/fence                       where the fences of locks start: Unix time in microseconds when first asked for
 
 KIND is `scheduler` or `worker`; ID and NAME are percent-encoded, so a slash in them starts no folder of its own.
 LEASE is the lease of the session that put the key (16 hexadecimal digits), N counts that session's keys: no key is ever
-used twice, so one process cannot delete what another wrote. Every key but `fence` vanishes with its lease.
+used twice, so one process cannot delete what another wrote. Every key but `fence` and `live` vanishes with its lease.
 "Oldest" always means the lowest create_revision.
 """
 
@@ -26,6 +27,8 @@ class Keys:
         self.election = f"{root}/election/"
         self.members = f"{root}/members/"
         self.fence = f"{root}/fence"
+        self.live = f"{root}/live/"
+        self.latest = f"{root}/live/latest"
         self._locks = f"{root}/locks/"
 
     def member(self, kind: MemberKind, member_id: str) -> str:

@@ -13,6 +13,10 @@ class ConfigurationError(TaskdError):
     """A setting that cannot be used: names the source, the key, and the mend."""
 
 
+class InvalidLiveValue(TaskdError):
+    """A live setting that does not exist, or a value that it does not take."""
+
+
 class AccessDenied(ConfigurationError):
     """A server answers but does not let us in: trying again does not help, other credentials do."""
 

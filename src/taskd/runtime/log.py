@@ -36,6 +36,11 @@ def configure(settings: Log, **context: Any) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
 
 
+def set_level(level: str) -> None:
+    """Log at this level from now on."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
+
+
 def logger() -> Any:
     """The process's logger: `logger().info("job completed", job=17)`."""
     return structlog.get_logger()

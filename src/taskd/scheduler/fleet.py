@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from taskd.domain.errors import StoreUnavailable
+from taskd.runtime.live import Live
 from taskd.seams import Coordinator, Overview
 
 
@@ -16,17 +17,21 @@ class Fleet:
     1. Look every `every` seconds. 2. Look at once when etcd's registry shows a change. 3. Tell the dispatcher.
     """
 
-    def __init__(self, overview: Overview, coordinator: Coordinator, *, every: float, changed: asyncio.Event) -> None:
+    def __init__(
+        self, overview: Overview, coordinator: Coordinator, live: Live, *, every: float, changed: asyncio.Event
+    ) -> None:
         self._overview = overview
         self._coordinator = coordinator
+        self._live = live
         self._every = every
         self._changed = changed
         self._slots: Counter[str] = Counter()
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """The live slots of each queue that somebody serves."""
-        return self._slots
+        """The live slots of each queue that somebody serves and nobody paused."""
+        version = self._live.now
+        return {queue: slots for queue, slots in self._slots.items() if not version.paused(queue)}
 
     async def run(self) -> None:
         """Keep looking until cancelled."""

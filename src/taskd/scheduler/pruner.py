@@ -8,6 +8,7 @@ import time
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import FINAL, JobStatus
+from taskd.runtime.live import Live
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import History
@@ -29,13 +30,14 @@ class Pruner:
     Most jobs end in the order of their ids, so the walk goes on from there; now and then it starts over.
     """
 
-    def __init__(self, history: History, settings: Settings, *, postgres: Outage) -> None:
+    def __init__(self, history: History, settings: Settings, *, live: Live, postgres: Outage) -> None:
         self._history = history
         self._keep = {
             JobStatus.COMPLETED: settings.keep_completed,
             JobStatus.FAILED: settings.keep_failed,
             JobStatus.CANCELLED: settings.keep_cancelled,
         }
+        self._live = live
         self._postgres = postgres
         self._after = dict.fromkeys(FINAL, 0)
         self.pruned = 0
@@ -59,8 +61,9 @@ class Pruner:
 
     async def _round(self, term: Term, status: JobStatus) -> int:
         deleted = 0
+        keep = self._live.now.keep(status) or self._keep[status]
         while True:
-            page = await self._history.prune(term, status, self._keep[status], self._after[status], PAGE)
+            page = await self._history.prune(term, status, keep, self._after[status], PAGE)
             deleted += page.deleted
             if not page.deleted:
                 return deleted

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import TransportUnavailable
@@ -40,6 +41,7 @@ class SchedulerRole:
         reofferer: Reofferer,
         reaper: Reaper,
         pruner: Pruner,
+        keep_live: Callable[[Term], Coroutine[Any, Any, None]],
     ) -> None:
         self.instance_id = instance_id
         self._overview = overview
@@ -54,6 +56,7 @@ class SchedulerRole:
         self._reofferer = reofferer
         self._reaper = reaper
         self._pruner = pruner
+        self._keep_live = keep_live
         dispatcher.on_lost_ring = reofferer.suspect
 
     @property
@@ -97,6 +100,7 @@ class SchedulerRole:
                 self._reaper.run(term),
                 self._pruner.run(term),
                 self._fleet.run(),
+                self._keep_live(term),
             ):
                 duties.create_task(duty)
 

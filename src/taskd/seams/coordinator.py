@@ -11,6 +11,7 @@ import msgspec
 
 from taskd.domain.claim import Term
 from taskd.domain.health import Health
+from taskd.domain.live import Version
 
 MemberKind = Literal["scheduler", "worker"]
 
@@ -71,7 +72,7 @@ class Coordinator(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return at the next change of `leader`, `health` or `members`."""
+        """Return at the next change of `leader`, `health`, `members` or `configuration`."""
         ...
 
     def campaign(self, instance_id: str, holder: UUID) -> AbstractAsyncContextManager[Campaign]:
@@ -84,6 +85,15 @@ class Coordinator(Protocol):
 
     def members(self, kind: MemberKind) -> Mapping[str, Member]:
         """The live processes of a kind by id, as last seen."""
+        ...
+
+    @property
+    def configuration(self) -> Version | None:
+        """The live configuration as etcd has it, as last seen; None if it has none, or one that cannot be used."""
+        ...
+
+    async def publish(self, version: Version) -> None:
+        """Spread a version of the live configuration. Raises CoordinatorUnavailable."""
         ...
 
     def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Lock]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
 from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
+from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
 
@@ -191,6 +192,46 @@ class History(Protocol):
         ...
 
 
+class LiveStore(Protocol):
+    """For the live configuration: every version that ever was."""
+
+    async def latest(self) -> Version:
+        """The version that counts; version 0 if nothing was ever set."""
+        ...
+
+    async def history(self, before: int, limit: int) -> list[Version]:
+        """Versions lower than `before`, newest first."""
+        ...
+
+    async def append(self, made_from: Version, *, who: str, what: str, values: dict[str, Any]) -> Version | None:
+        """Add a version; None if somebody else was faster and `made_from` is not the latest any more."""
+        ...
+
+
+class LiveEditor(Protocol):
+    """For the API: looks at the live configuration, and changes it. All raise StoreUnavailable."""
+
+    async def latest(self) -> Version:
+        """The version that counts."""
+        ...
+
+    async def history(self, before: int, limit: int) -> list[Version]:
+        """Versions lower than `before`, newest first."""
+        ...
+
+    async def set(self, key: str, value: object, who: str) -> Version:
+        """Set one key. Raises InvalidLiveValue."""
+        ...
+
+    async def unset(self, key: str, who: str) -> Version:
+        """Let the processes' own settings decide again. Raises InvalidLiveValue if the key is not set."""
+        ...
+
+    async def rollback(self, version: int, who: str) -> Version:
+        """Make a new version with the values of an old one. Raises InvalidLiveValue if there is none such."""
+        ...
+
+
 class Claims(Protocol):
     """For workers: the right to run, and its end."""
 
@@ -240,8 +281,11 @@ class Sessions(Protocol):
         """The session that holds this worker id and its lease's remaining seconds; None if the id is free."""
         ...
 
-    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[Gone]:
-        """Extend the lease; those of the given (job_id, attempt) claims that are no longer this session's.
+    async def heartbeat(
+        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+    ) -> set[Gone]:
+        """Extend the lease, say how many `slots` there are now, if that changed; those of the given (job_id, attempt) claims
+        that are no longer this session's.
 
         Raises SessionLost if the session is dead.
         """

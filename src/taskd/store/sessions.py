@@ -43,11 +43,17 @@ class PostgresSessions:
         rows = await self._lane.fetch(HOLDER, {"worker_id": worker_id})
         return (session_from(rows[0][:5]), rows[0][5]) if rows else None
 
-    async def heartbeat(self, session: Session, ttl: float, claims: Sequence[tuple[int, int]]) -> set[Gone]:
-        """Extend the lease; those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost."""
+    async def heartbeat(
+        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+    ) -> set[Gone]:
+        """Extend the lease, and say how many `slots` there are now, if given.
+
+        Those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost.
+        """
         parameters = {
             "session": session.id,
             "ttl": ttl,
+            "slots": slots,
             "ids": int_array(job_id for job_id, _ in claims),
             "attempts": int_array(attempt for _, attempt in claims),
         }

@@ -58,7 +58,9 @@ class Executors:
         self.tasks: tuple[str, ...] = ()
         self._timeouts: dict[str, float] = {}
         count = max(1, min(processes, slots))
-        self._shares = [slots // count + (place < slots % count) for place in range(count)]
+        self._places: list[Child | None] = [None] * count
+        self._freed = asyncio.Event()
+        self.resize(slots)
         log = log or Log()
         self._app = app or BUILTIN
         self._worker_id = worker_id
@@ -72,17 +74,25 @@ class Executors:
         self._suspects: dict[Attempt, asyncio.Task[None]] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: list[tuple[int, int, Outcome]] = []
-        self._freed = asyncio.Event()
         self._closing = asyncio.Event()
+
+    def resize(self, slots: int) -> None:
+        """From now on so many attempts may run at once; what runs already goes on."""
+        count = len(self._places)
+        self.slots = slots
+        # Each executor can run at least one; `free` sees to the sum.
+        self._shares = [max(1, slots // count + (place < slots % count)) for place in range(count)]
+        for child, share in zip(self._places, self._shares, strict=True):
+            if child is not None:
+                child.slots = share
+        self._freed.set()
 
     async def start(self) -> None:
         """Start the executors and return when each has loaded the app. Raises ConfigurationError if it does not load."""
         self._loop = asyncio.get_running_loop()
         await self._guard.start()
-        ready = [self._loop.create_future() for _ in self._shares]
-        self._keepers = [
-            asyncio.create_task(self._keep(share, first)) for share, first in zip(self._shares, ready, strict=True)
-        ]
+        ready = [self._loop.create_future() for _ in self._places]
+        self._keepers = [asyncio.create_task(self._keep(place, first)) for place, first in enumerate(ready)]
         try:
             while (await asyncio.wait(ready, timeout=SLOW_START))[1]:
                 logger().warning("the app is still being imported", app=self._app)
@@ -102,7 +112,7 @@ class Executors:
     @property
     def free(self) -> int:
         """How many attempts can begin right now. A suspect takes a slot like any other, though its process is another."""
-        return sum(child.room for child in self._live) - len(self._suspects)
+        return max(0, min(sum(child.room for child in self._live) - len(self._suspects), self.slots - self.running))
 
     async def available(self) -> None:
         """Return when there is a free slot."""
@@ -146,7 +156,7 @@ class Executors:
     async def _alone(self, order: Order, attempt: Attempt) -> None:
         """Run one suspect in a process of its own, from that one's start to its end."""
         child = attempt.child
-        problem = await self._raise(child, slots=1)
+        problem = await self._raise(child)
         if problem is not None:
             self._end(child, *attempt.key, attempt.stopping or Released(problem))
         else:
@@ -196,11 +206,11 @@ class Executors:
         else:
             await child.dismiss(FAREWELL)
 
-    async def _keep(self, share: int, first: asyncio.Future[str | None]) -> None:
-        """Keep one executor with `share` slots; `first` gets None, or why the first one cannot be used."""
+    async def _keep(self, place: int, first: asyncio.Future[str | None]) -> None:
+        """Keep one executor in this place; `first` gets None, or why the first one cannot be used."""
         failed_starts = 0
         while not self._closing.is_set():
-            child = Child(share, self._hear)
+            child = self._places[place] = Child(self._shares[place], self._hear)
             problem = await self._raise(child)
             if not first.done():
                 first.set_result(problem)
@@ -215,8 +225,8 @@ class Executors:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), delay)
 
-    async def _raise(self, child: Child, slots: int = 0) -> str | None:
-        """Start an executor, with `slots` threads if not as many as its own; None, or why it cannot be used (it has ended)."""
+    async def _raise(self, child: Child) -> str | None:
+        """Start an executor; None, or why it cannot be used (it has ended)."""
         try:
             await child.spawn()
         except OSError as error:
@@ -225,7 +235,7 @@ class Executors:
         self._starting.append(child)
         if self._closing.is_set() or child.doom is not None:
             child.kill("the worker is closing")
-        answer = await child.load(Setup(self._app, slots or child.slots, *self._limits, self._worker_id, *self._log))
+        answer = await child.load(Setup(self._app, *self._limits, self._worker_id, *self._log))
         self._starting.remove(child)
         if isinstance(answer, Ready):
             self.tasks, self._timeouts = tuple(answer.tasks), answer.timeouts

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from random import random
 from typing import Any
 
 from taskd.domain.claim import Delivery, Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
 from taskd.runtime.failpoints import passed
+from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.seams import Transport
 from taskd.settings import Worker
@@ -26,12 +28,20 @@ class Fetcher:
     """1. Wait for a free slot. 2. Now and then adopt what a dead worker left undecided. 3. Read. 4. Have it claimed."""
 
     def __init__(
-        self, transport: Transport, attempts: Attempts, executors: Executors, settings: Worker, *, redis: Outage
+        self,
+        transport: Transport,
+        attempts: Attempts,
+        executors: Executors,
+        settings: Worker,
+        *,
+        live: Live,
+        redis: Outage,
     ) -> None:
         self._transport = transport
         self._attempts = attempts
         self._executors = executors
         self._idle = settings.claim_idle
+        self._live = live
         self._redis = redis
         self._adopt_at = time.monotonic() + settings.claim_idle
 
@@ -53,15 +63,28 @@ class Fetcher:
                 await self._accept(session, deliveries, stop, allowed)
 
     async def _read(self, session: Session) -> list[Delivery]:
-        slots = self._executors.free
+        slots, queues = self._executors.free, self._queues(session)
         if slots <= 0:
+            return []
+        if not queues:
+            await asyncio.sleep(OUTAGE)  # all of ours are paused
             return []
         if time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + self._idle / 3
-            adopted = await self._transport.adopt(session.queues, slots, self._idle)
+            adopted = await self._transport.adopt(queues, slots, self._idle)
             if adopted:
                 return adopted
-        return await self._transport.fetch(session.queues, slots, BLOCK)
+        return await self._transport.fetch(queues, slots, BLOCK)
+
+    def _queues(self, session: Session) -> list[str]:
+        """Our queues that are not paused, in the order to look through: a new one each time, heavier ones more often first.
+
+        Whoever is looked at first gets all free slots, so the share of a queue with a backlog goes by its weight (the keys are
+        those of Efraimidis and Spirakis, 2006).
+        """
+        version = self._live.now
+        queues = [queue for queue in session.queues if not version.paused(queue)]
+        return sorted(queues, key=lambda queue: random() ** (1 / version.weight(queue)), reverse=True)  # noqa: S311
 
     async def _accept(
         self, session: Session, deliveries: Sequence[Delivery], stop: asyncio.Event, allowed: asyncio.Event

@@ -28,7 +28,6 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """To an executor, first: what to load and what its limits are."""
 
     app: str
-    slots: int
     max_result_bytes: int
     max_error_bytes: int
     worker_id: str

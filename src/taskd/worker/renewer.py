@@ -57,6 +57,10 @@ class Renewer:
         """The session began; `sent` is the lease clock from before it was opened."""
         self._extend(sent + self._ttl)
 
+    def hurry(self) -> None:
+        """Send the next heartbeat now: there is something to say."""
+        self._hurry.set()
+
     async def run(self, session: Session) -> None:
         """Renew until cancelled. Raises SessionLost, after the tasks were stopped, when the session is dead."""
         while True:
@@ -89,7 +93,7 @@ class Renewer:
 
     async def _renew(self, session: Session) -> None:
         sent = lease_clock()
-        gone = await self._sessions.heartbeat(session, self._ttl, self._attempts.running)
+        gone = await self._sessions.heartbeat(session, self._ttl, self._attempts.running, self._executors.slots)
         self._extend(sent + self._ttl)
         running = set(self._attempts.running)
         for job_id, attempt, cancelled in gone:

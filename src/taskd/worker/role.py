@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from taskd.domain.claim import Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable, WorkerIdTaken
+from taskd.domain.live import Version
 from taskd.domain.outcome import Released
 from taskd.runtime.failpoints import passed
 from taskd.runtime.host import certainly_gone, this_process
@@ -71,6 +72,14 @@ class WorkerRole:
         """True while a session is open and its lease is good."""
         return self._session is not None and self._renewer.allowed.is_set()
 
+    def configure(self, version: Version) -> None:
+        """Take up the slots that the live configuration gives this worker."""
+        slots = version.concurrency(self.worker_id) or self._settings.concurrency
+        if slots != self._executors.slots:
+            logger().info("slots changed", slots=slots, was=self._executors.slots)
+            self._executors.resize(slots)
+            self._renewer.hurry()
+
     def stats(self) -> dict[str, float]:
         """This worker's own figures."""
         tallies = self._attempts.tallies
@@ -96,7 +105,7 @@ class WorkerRole:
             pid=session.host.pid,
             started_at=self._started_at,
             queues=list(self._queues),
-            slots=session.slots,
+            slots=self._executors.slots,
             tasks=list(self._executors.tasks),
             stats=self.stats(),
         )
@@ -142,7 +151,7 @@ class WorkerRole:
             worker_id=self.worker_id,
             host=this_process(),
             queues=self._queues,
-            slots=self._settings.concurrency,
+            slots=self._executors.slots,
         )
 
     async def _open(self, session: Session) -> bool:

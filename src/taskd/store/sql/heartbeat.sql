@@ -1,6 +1,7 @@
 -- Extends a session's lease unless it is dead, and finds those of its claims that are gone: lost, or cancelled.
 WITH alive AS (
-    UPDATE taskd.sessions SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8)
+    UPDATE taskd.sessions
+    SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8), slots = coalesce(%(slots)s::int, slots)
     WHERE id = %(session)s AND ended_at IS NULL
     RETURNING id
 )

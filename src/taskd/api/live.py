@@ -1,0 +1,118 @@
+"""The resources under /config: the live configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from taskd.api.answers import Answer, document
+from taskd.api.call import Call
+from taskd.api.decoding import decode
+from taskd.api.problems import FieldError, Problem, invalid
+from taskd.api.reading import within
+from taskd.api.strictjson import check_text, has_nul
+from taskd.domain.errors import InvalidLiveValue
+from taskd.domain.job import MAX_ID, MAX_NAME
+from taskd.domain.live import RULES, Version
+from taskd.seams import LiveEditor
+
+MAX_BODY = 16 * 1024
+PAGE = 100
+
+Who = Annotated[str, Meta(max_length=MAX_NAME)]
+
+
+class Setting(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of PUT /config/{key}: the value, and who sets it."""
+
+    value: bool | int | float | str
+    who: Who = ""
+
+
+class Rollback(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /config/rollback: the version whose values come back (0: none), and who wants it."""
+
+    version: Annotated[int, Meta(ge=0, le=MAX_ID - 1)]
+    who: Who = ""
+
+
+class KeyView(msgspec.Struct, kw_only=True):
+    """One kind of key that there is."""
+
+    key: str
+    meaning: str
+
+
+class LiveView(Version, frozen=True, kw_only=True):
+    """The live configuration, and which keys there are; a word in capitals stands for any name."""
+
+    keys: list[KeyView]
+
+
+_setting = msgspec.json.Decoder(Setting)
+_rollback = msgspec.json.Decoder(Rollback)
+KEYS = [KeyView(key=rule.key, meaning=rule.meaning) for rule in RULES]
+
+
+class LiveConfiguration:
+    """Shows and changes the live configuration."""
+
+    def __init__(self, editor: LiveEditor) -> None:
+        self._editor = editor
+
+    async def show(self, call: Call) -> Answer:
+        """GET /config."""
+        call.query()
+        found = await within(self._editor.latest())
+        return document(LiveView(**_fields(found), keys=KEYS))
+
+    async def history(self, call: Call) -> Answer:
+        """GET /config/history: the newest versions."""
+        call.query()
+        return document(await within(self._editor.history(MAX_ID, PAGE)))
+
+    async def set(self, call: Call) -> Answer:
+        """PUT /config/{key}: the version that has it."""
+        given = decode(_setting, await _body(call))
+        try:
+            return document(await self._editor.set(call.segment("key"), given.value, given.who))
+        except InvalidLiveValue as error:
+            raise _invalid("value", error) from None
+
+    async def unset(self, call: Call) -> Answer:
+        """DELETE /config/{key}: the version without it."""
+        who = call.query("who").get("who", "")
+        if len(who) > MAX_NAME or "\0" in who:
+            raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
+        try:
+            return document(await self._editor.unset(call.segment("key"), who))
+        except InvalidLiveValue as error:
+            raise _invalid("key", error) from None
+
+    async def rollback(self, call: Call) -> Answer:
+        """POST /config/rollback: the version that was made."""
+        given = decode(_rollback, await _body(call))
+        try:
+            return document(await self._editor.rollback(given.version, given.who))
+        except InvalidLiveValue as error:
+            raise _invalid("version", error) from None
+
+
+async def _body(call: Call) -> bytes:
+    call.query()
+    call.content_type(b"application/json")
+    body = await call.body(MAX_BODY, "a setting is short")
+    check_text(body)
+    if has_nul(body):
+        raise invalid(FieldError("body", "must not contain the NUL character (\\u0000)"))
+    return body
+
+
+def _invalid(field: str, error: InvalidLiveValue) -> Problem:
+    return invalid(FieldError(field, str(error)))
+
+
+def _fields(version: Version) -> dict[str, Any]:
+    return {name: getattr(version, name) for name in Version.__struct_fields__}

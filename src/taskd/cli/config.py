@@ -1,0 +1,134 @@
+"""`taskd config`: what may be changed while everything runs."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from typing import Annotated, Any
+
+import typer
+
+from taskd.cli import options, output
+
+app = typer.Typer(
+    help="Look at the live configuration and change it; every process takes a change up within a second.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+KeyArgument = Annotated[
+    str, typer.Argument(help="As in queue.images.paused; `taskd config list` shows all kinds.", metavar="KEY")
+]
+
+
+@app.command("list")
+def list_all(server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False) -> None:
+    """Show what is set, and which keys there are.
+
+    Example: taskd config list
+    """
+    with options.connect(server) as client:
+        found = client.get("/config")
+    if as_json:
+        output.print_json(found)
+        return
+    from taskd.cli import tables  # noqa: PLC0415  loads rich
+
+    output.console().print(tables.live(found))
+
+
+@app.command()
+def get(
+    key: KeyArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
+) -> int:
+    """Show one value. Exit status 1 if it is not set.
+
+    Example: taskd config get queue.images.paused
+    """
+    with options.connect(server) as client:
+        values = client.get("/config")["values"]
+    if as_json:
+        output.print_json({"key": key, "set": key in values, "value": values.get(key)})
+    else:
+        typer.echo(json.dumps(values[key]) if key in values else f"{key} is not set: each process's own settings hold")
+    return 0 if key in values else 1
+
+
+@app.command("set")
+def set_one(
+    key: KeyArgument,
+    value: Annotated[str, typer.Argument(help="JSON, or a plain string if it is none.", metavar="VALUE")],
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Set one key, for every process that it concerns.
+
+    Example: taskd config set queue.images.paused true
+    """
+    with options.connect(server) as client:
+        _show(client.configure(key, _value(value), _who()), as_json=as_json)
+
+
+@app.command()
+def unset(
+    key: KeyArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
+) -> None:
+    """Let the processes' own settings decide again.
+
+    Example: taskd config unset worker.concurrency
+    """
+    with options.connect(server) as client:
+        _show(client.unconfigure(key, _who()), as_json=as_json)
+
+
+@app.command()
+def history(server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False) -> None:
+    """Show who changed what and when, newest first.
+
+    Example: taskd config history
+    """
+    with options.connect(server) as client:
+        versions = client.get("/config/history")
+    if as_json:
+        output.print_json(versions)
+        return
+    from taskd.cli import tables  # noqa: PLC0415  loads rich
+
+    output.console().print(tables.versions(versions) if versions else "nothing was ever set")
+
+
+@app.command()
+def rollback(
+    version: Annotated[int, typer.Argument(min=0, help="The version whose values come back; 0: none at all.")],
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Make a new version with the values of an old one.
+
+    Example: taskd config rollback 3
+    """
+    with options.connect(server) as client:
+        _show(client.roll_back(version, _who()), as_json=as_json)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _who() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"
+
+
+def _show(version: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(version)
+    else:
+        typer.echo(f"version {version['version']}: {version['what']}")

@@ -1,0 +1,48 @@
+"""The versions of the live configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskd.domain.live import Version
+from taskd.store.lane import Lane
+from taskd.store.statements import statement
+
+LATEST = statement("live_latest")
+HISTORY = statement("live_history")
+APPEND = statement("live_append")
+
+
+class PostgresLiveStore:
+    """Implements `taskd.seams.LiveStore`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def latest(self) -> Version:
+        """The version that counts; version 0 if nothing was ever set."""
+        rows = await self._lane.fetch(LATEST)
+        return _version(rows[0]) if rows else Version()
+
+    async def history(self, before: int, limit: int) -> list[Version]:
+        """Versions lower than `before`, newest first."""
+        return [_version(row) for row in await self._lane.fetch(HISTORY, {"before": before, "limit": limit})]
+
+    async def append(self, made_from: Version, *, who: str, what: str, values: dict[str, Any]) -> Version | None:
+        """Add a version; None if somebody else was faster and `made_from` is not the latest any more."""
+        parameters = {
+            "version": made_from.version + 1,
+            "who": who,
+            "what": what,
+            "values": msgspec.json.encode(values).decode(),
+        }
+        rows = await self._lane.fetch(APPEND, parameters)
+        return _version(rows[0]) if rows else None
+
+
+def _version(row: tuple[Any, ...]) -> Version:
+    version, at, who, what, values = row
+    decoded = msgspec.json.decode(values, type=dict[str, Any])
+    return Version(version=version, at=at, who=who, what=what, values=decoded)
