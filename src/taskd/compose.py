@@ -21,7 +21,8 @@ from taskd.domain.errors import (
     TransportUnavailable,
 )
 from taskd.live import Editor, Keeper, follow
-from taskd.runtime import failpoints, log
+from taskd.runtime import failpoints, log, meters
+from taskd.runtime.duty import end, forever
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
 from taskd.runtime.live import Live
@@ -257,16 +258,17 @@ async def _assemble_worker(
 async def _following(
     settings: Settings, live: Live, coordinator: Coordinator, store: PostgresLiveStore
 ) -> AsyncIterator[None]:
-    """Follow the live configuration while the process works; the log level is everybody's."""
+    """Follow the live configuration, and measure the event loop, while the process works; the log level is everybody's."""
     live.listen(lambda version: log.set_level(version.log_level or settings.log.level))
-    following = asyncio.create_task(follow(live, coordinator, store))
+    tasks = [
+        asyncio.create_task(forever("following the live configuration", lambda: follow(live, coordinator, store))),
+        asyncio.create_task(forever("measuring the event loop", meters.watch_loop)),
+    ]
     try:
         yield
     finally:
-        following.cancel()
-        await asyncio.wait({following})
-        if not following.cancelled() and following.exception() is not None:
-            following.result()
+        for task in tasks:
+            await end(task)
 
 
 class _Lanes:

@@ -124,7 +124,7 @@ async def test_a_candidacy_that_somebody_deleted_is_lost_and_stands_again(etcd_e
 async def test_a_foreign_key_among_the_candidates_leads_nobody(etcd_endpoint: str, etcd_prefix: str) -> None:
     await put(etcd_endpoint, f"{etcd_prefix}/election/junk", b"\xff no JSON")
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
-        await until(one, lambda: campaign.won)
+        await until(one, lambda: campaign.won and one.leader)
         assert one.leader is not None
         assert one.leader.instance_id == "one"
 

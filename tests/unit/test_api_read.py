@@ -249,8 +249,8 @@ async def test_workers_come_from_the_sessions_while_etcd_is_away(client: httpx.A
 async def test_queues_show_what_waits_and_who_serves_it(client: httpx.AsyncClient) -> None:
     queues = (await client.get("/queues")).json()["queues"]
     assert queues == [
-        {"queue": "default", "pending": 2, "queued": 0, "running": 0, "workers": 1, "slots": 8},
-        {"queue": "idle", "pending": 0, "queued": 0, "running": 0, "workers": 1, "slots": 8},
+        {"queue": "default", "pending": 2, "queued": 0, "running": 0, "oldest_pending": None, "workers": 1, "slots": 8},
+        {"queue": "idle", "pending": 0, "queued": 0, "running": 0, "oldest_pending": None, "workers": 1, "slots": 8},
     ]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
+from taskd.domain.health import Health
+from taskd.runtime import meters
 from taskd.worker.http import build
 from taskd.worker.role import WorkerRole
 
@@ -14,6 +17,14 @@ class StandIn:
     """A role with one figure."""
 
     worker_id = "w1"
+    measured = 0
+
+    def components(self) -> dict[str, Health]:
+        return {"etcd": Health(ok=False, since=0.0, detail="away")}
+
+    def measure(self) -> None:
+        self.measured += 1
+        meters.SLOTS.set(8)
 
     def stats(self) -> dict[str, float]:
         return {"running": 3.0}
@@ -25,3 +36,14 @@ async def test_metrics_are_the_workers_figures_and_the_tasks_of_its_process() ->
         found = (await client.get("/metrics")).json()
     assert (found["worker_id"], found["running"]) == ("w1", 3.0)
     assert found["event_loop_tasks"] >= 1
+
+
+async def test_prometheus_gets_text() -> None:
+    role = StandIn()
+    app = build(cast("WorkerRole", role))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
+        found = await client.get("/metrics", headers={"Accept": "text/plain;version=0.0.4"})
+    assert role.measured == 1
+    samples = {s.name: s.value for f in text_string_to_metric_families(found.text) for s in f.samples if not s.labels}
+    assert samples["taskd_slots"] == 8
+    assert 'taskd_up{server="etcd"} 0.0' in found.text

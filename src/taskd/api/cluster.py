@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ from taskd.api.reading import Recent
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import QueueDepth
+from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
 
 ETCD_AWAY = "etcd is away"
@@ -57,8 +59,11 @@ class Cluster:
         )
         return document(view, 200 if able else 503)
 
-    async def metrics(self, _: Call) -> Answer:
-        """GET /metrics as JSON; times are Unix seconds."""
+    async def metrics(self, call: Call) -> Answer:
+        """GET /metrics: as text if `Accept` asks for it, as Prometheus does, else as JSON; times are Unix seconds."""
+        accept = (call.header(b"accept") or b"").decode("latin-1")
+        if meters.wants_text(accept):
+            return await self._exposition(accept)
         counts = await self._counts.get()
         return document(
             MetricsView(
@@ -76,6 +81,23 @@ class Cluster:
                 event_loop_tasks=len(asyncio.all_tasks()),
             )
         )
+
+    async def _exposition(self, accept: str) -> Answer:
+        """The figures as text. Without PostgreSQL those of the whole cluster are left out, and `taskd_up` says why."""
+        meters.show_servers(self._standing.components())
+        meters.LEADING.set(self._standing.term is not None)
+        for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
+            gauge.clear()
+        with contextlib.suppress(StoreUnavailable):
+            counts, depths = await self._counts.get(), await self._depths.get()
+            for depth in depths:
+                for status in ("pending", "queued", "running"):
+                    meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
+                meters.OLDEST.labels(depth.queue).set(depth.oldest or 0.0)
+            for status in ("completed", "failed", "cancelled"):
+                meters.FINISHED.labels(status).set(getattr(counts, status))
+        text, content_type = await asyncio.to_thread(meters.exposition, accept)
+        return Answer(200, text, content_type=content_type.encode())
 
     async def leader(self, call: Call) -> Answer:
         """GET /leader: who may dispatch, by PostgreSQL; by etcd while PostgreSQL is away."""
@@ -173,6 +195,7 @@ def _queue(depth: QueueDepth, slots: list[int]) -> QueueView:
         pending=depth.pending,
         queued=depth.queued,
         running=depth.running,
+        oldest_pending=depth.oldest,
         workers=len(slots),
         slots=sum(slots),
     )

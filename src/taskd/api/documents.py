@@ -96,12 +96,13 @@ class WorkersView(msgspec.Struct, kw_only=True):
 
 
 class QueueView(msgspec.Struct, kw_only=True):
-    """One queue: its live jobs, and the workers and slots that serve it."""
+    """One queue: its live jobs, the seconds that its oldest due job has waited, and who serves it."""
 
     queue: str
     pending: int
     queued: int
     running: int
+    oldest_pending: float | None
     workers: int
     slots: int
 

@@ -62,11 +62,12 @@ class Parameter(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One good answer: its type, what it means, and its headers with their meaning."""
+    """One good answer: its type, what it means, its headers with their meaning, and the media types of another form of it."""
 
     kind: Any
     meaning: str
     headers: Mapping[str, str] = {}
+    also: tuple[str, ...] = ()
 
 
 class Operation(NamedTuple):
@@ -97,6 +98,7 @@ class Repeated(Job, frozen=True):
 JOB_ID = Parameter("id", "path", Id, "The job's id")
 IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the same key makes no second job")
 KEY = Parameter("key", "path", str, "The key, as in queue.images.paused")
+TEXTS = ("text/plain", "application/openmetrics-text")
 LOCATION = {"Location": "The job's path"}
 
 OPERATIONS = (
@@ -193,7 +195,14 @@ OPERATIONS = (
         "This scheduler's health",
         {200: Reply(HealthView, "Healthy or degraded"), 503: Reply(HealthView, "Unhealthy: it cannot store jobs")},
     ),
-    Operation("get", "/metrics", "metrics", "Counters", {200: Reply(MetricsView, "The counters")}, (503,)),
+    Operation(
+        "get",
+        "/metrics",
+        "metrics",
+        "Counters",
+        {200: Reply(MetricsView, "The counters, or text for Prometheus", also=TEXTS)},
+        (503,),
+    ),
     Operation("get", "/leader", "leader", "Who leads", {200: Reply(LeaderView, "Who leads")}, READ),
     Operation("get", "/workers", "workers", "The workers", {200: Reply(WorkersView, "The workers")}, READ),
     Operation("get", "/schedulers", "schedulers", "The schedulers", {200: Reply(SchedulersView, "All")}, (400, 422)),
@@ -289,6 +298,7 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
 
 def _reply(reply: Reply, schema: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"description": reply.meaning, "content": {JSON: {"schema": schema}}}
+    described["content"] |= {media: {"schema": {"type": "string"}} for media in reply.also}
     if reply.headers:
         described["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in reply.headers.items()

@@ -15,7 +15,6 @@ from uuid import UUID
 from taskd.coordination import endpoints
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
-from taskd.coordination.duty import end, forever
 from taskd.coordination.election import Candidacy, Election
 from taskd.coordination.keys import Keys
 from taskd.coordination.mirror import Mirror
@@ -24,6 +23,7 @@ from taskd.coordination.pulse import Pulse
 from taskd.coordination.registry import Registry
 from taskd.coordination.session import Session
 from taskd.domain.live import Version, decode, encode
+from taskd.runtime.duty import end, forever
 from taskd.seams import Health, Leader, Member, MemberKind
 from taskd.settings import Etcd
 

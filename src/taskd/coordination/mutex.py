@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 
 from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGone
-from taskd.coordination.duty import end
 from taskd.coordination.keys import Keys
 from taskd.coordination.session import Lease, Session
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.duty import end
 
 #: How long a process that has just begun, or lost its session, may take to get a lease.
 SESSION_WAIT = 2.0

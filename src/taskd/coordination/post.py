@@ -12,10 +12,10 @@ import msgspec
 
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient, LeaseGone, Refused
-from taskd.coordination.duty import end, forever
 from taskd.coordination.mirror import Mirror
 from taskd.coordination.session import Lease, Session
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.duty import end, forever
 from taskd.runtime.log import logger
 
 RETRY = 1.0

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from taskd.coordination import keys
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient, Refused
-from taskd.coordination.duty import end, forever
 from taskd.coordination.pulse import Pulse
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.duty import end, forever
 from taskd.runtime.log import logger
 
 T = TypeVar("T")

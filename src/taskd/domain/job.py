@@ -127,9 +127,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many live jobs one queue holds."""
+    """How many live jobs one queue holds, and the seconds that the oldest due one has waited (None: none is due)."""
 
     queue: str
     pending: int = 0
     queued: int = 0
     running: int = 0
+    oldest: float | None = None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
 from taskd.scheduler.credit import Creditor
@@ -106,14 +107,17 @@ class Dispatcher:
 
     async def _dispatch(self, term: Term, credits_: list[Credit]) -> DueBatch:
         async with self.ringing:
+            began = time.perf_counter()
             batch = await self._due.dispatch(term, credits_, self._settings.ageing)
             if batch.dispatches:
                 await passed("dispatch.committed")
+                meters.DISPATCHED.inc(len(batch.dispatches))
                 self.dispatched += len(batch.dispatches)
                 for queue, jobs in Counter(d.queue for d in batch.dispatches).items():
                     self._creditor.announced(queue, jobs)
                 try:
                     await self._transport.ring(batch.dispatches)
+                    meters.DISPATCH.observe(time.perf_counter() - began)
                     await passed("ring.sent")
                 except TransportUnavailable:
                     self.on_lost_ring()

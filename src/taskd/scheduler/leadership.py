@@ -9,6 +9,7 @@ from uuid import UUID
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.lifecycle import first_of
 from taskd.runtime.log import logger
@@ -96,6 +97,8 @@ class Leadership:
     async def _hold(self, term: Term, reign: Reign) -> None:
         self.term, self.last_epoch = term, term.epoch
         self._counted = self._dispatched()
+        meters.TERMS.inc()
+        meters.EPOCH.set(term.epoch)
         logger().info("leading", epoch=term.epoch)
         try:
             async with asyncio.TaskGroup() as duties:

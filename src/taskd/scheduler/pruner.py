@@ -8,6 +8,7 @@ import time
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import FINAL, JobStatus
+from taskd.runtime import meters
 from taskd.runtime.live import Live
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
@@ -56,6 +57,7 @@ class Pruner:
             else:
                 if pruned:
                     self.pruned += pruned
+                    meters.PRUNED.inc(pruned)
                     logger().info("deleted finished jobs that were kept long enough", jobs=pruned)
             await asyncio.sleep(EVERY)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.retry import LOSS_LIMIT
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
@@ -86,6 +87,8 @@ class Reaper:
         freed = await self._upkeep.free_jobs(term, LOSS_LIMIT)
         if workers or freed.restarted or freed.failed:
             self.reaped += len(workers)
+            meters.REAPED.inc(len(workers))
+            meters.RESTARTED.inc(freed.restarted)
             logger().warning(
                 "restarted jobs of lost workers", workers=workers, jobs=freed.restarted, failed=freed.failed
             )

@@ -6,6 +6,7 @@ import asyncio
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
@@ -73,6 +74,7 @@ class Reofferer:
             if moved:
                 await passed("reoffer.moved")
                 self.reoffered += moved
+                meters.REOFFERED.inc(moved)
                 logger().warning("rang lost doorbells again", jobs=moved)
                 self._bell.set()
             if moved < BATCH:

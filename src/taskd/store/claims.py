@@ -16,6 +16,7 @@ from taskd.domain.job import Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
 from taskd.domain.policy import Backoff, Policy, Record
 from taskd.domain.retry import Again, Counter
+from taskd.runtime import meters
 from taskd.seams import Settlement
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
@@ -44,7 +45,8 @@ class PostgresClaims:
             "seqs": int_array(d.seq for d in ordered),
             "again": again,
         }
-        rows = await self._claiming.fetch(CLAIM, parameters)
+        with meters.timed(meters.CLAIM):
+            rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
         return [_claim(session.id, row[1:]) for row in rows if row[1] is not None]
@@ -53,7 +55,8 @@ class PostgresClaims:
         """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
         ordered = sorted(settlements, key=lambda s: s.claim.job_id)
         document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
-        rows = await self._settling.fetch(SETTLE, {"settlements": document})
+        with meters.timed(meters.SETTLE):
+            rows = await self._settling.fetch(SETTLE, {"settlements": document})
         return {(job_id, attempt) for job_id, attempt in rows}
 
     async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:

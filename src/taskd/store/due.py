@@ -9,6 +9,7 @@ import msgspec
 from taskd.domain.band import Credit
 from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import NotLeader
+from taskd.runtime import meters
 from taskd.seams import DueBatch
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
@@ -31,10 +32,12 @@ class PostgresDueJobs:
         rows = await self._lane.fetch(
             DISPATCH, {"epoch": term.epoch, "holder": term.holder, "credit": document, "ageing": ageing}
         )
-        held, next_due = rows[0][:2]
+        held, next_due, lag = rows[0][:3]
         if not held:
             raise NotLeader(f"epoch {term.epoch} is over")
-        return DueBatch([Dispatch(*row[2:]) for row in rows if row[2] is not None], next_due)
+        if lag is not None:
+            meters.LAG.observe(max(0.0, lag))
+        return DueBatch([Dispatch(*row[3:]) for row in rows if row[3] is not None], next_due)
 
     async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
         """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""

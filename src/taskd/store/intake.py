@@ -16,6 +16,7 @@ import msgspec
 
 from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.domain.job import JobSpec, Submitted
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
@@ -145,6 +146,11 @@ def _row(spec: JobSpec) -> _Row:
 
 async def _insert(lane: Lane, specs: Sequence[JobSpec], deadline: float | None = None) -> list[Submitted]:
     document = msgspec.json.encode([_row(spec) for spec in specs]).decode()
-    rows = await lane.fetch(SUBMIT, {"jobs": document}, deadline=deadline)
+    with meters.timed(meters.SUBMIT):
+        rows = await lane.fetch(SUBMIT, {"jobs": document}, deadline=deadline)
     await passed("submit.stored")
-    return [Submitted(*row) for row in rows]
+    submitted = [Submitted(*row) for row in rows]
+    duplicates = sum(one.duplicate for one in submitted)
+    meters.SUBMITTED.inc(len(submitted) - duplicates)
+    meters.DUPLICATES.inc(duplicates)
+    return submitted

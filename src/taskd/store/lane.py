@@ -21,6 +21,7 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.rows import tuple_row
 
 from taskd.domain.errors import Rejected, SchemaMismatch, StoreUnavailable
+from taskd.runtime import meters
 
 Row = tuple[Any, ...]
 
@@ -186,12 +187,14 @@ class Lanes:
         for lane in self._lanes:
             self._idle.put_nowait(lane)
         self._deadline = deadline
+        self._wait = meters.LANE_WAIT.labels(name.split(":")[1] if ":" in name else name)
 
     async def fetch(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """As `Lane.fetch`, on whichever lane is free; waiting for one counts against the deadline."""
         try:
             async with asyncio.timeout(self._deadline):
-                lane = await self._idle.get()
+                with meters.timed(self._wait):
+                    lane = await self._idle.get()
         except TimeoutError:
             raise StoreUnavailable("every connection to PostgreSQL is busy") from None
         try:

@@ -83,8 +83,8 @@ class PostgresOverview:
     async def depths(self) -> list[QueueDepth]:
         """The live jobs of each queue."""
         return [
-            QueueDepth(queue=queue, pending=pending, queued=queued, running=running)
-            for queue, pending, queued, running in await self._lanes.fetch(DEPTHS)
+            QueueDepth(queue=queue, pending=pending, queued=queued, running=running, oldest=oldest)
+            for queue, pending, queued, running, oldest in await self._lanes.fetch(DEPTHS)
         ]
 
     async def sessions(self) -> list[Session]:

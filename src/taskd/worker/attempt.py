@@ -7,10 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 
+from prometheus_client import Counter as Total
+from prometheus_client import Histogram
+
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.outcome import Completed, Failed, Outcome
 from taskd.domain.retry import Again, decide
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.seams import Claims, Order, Settlement, Transport
@@ -40,6 +44,7 @@ class Attempts:
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
         self.tallies: Counter[str] = Counter()
+        self._meters: dict[tuple[str, str], tuple[Histogram, Total]] = {}
 
     def attach(self, executors: Executors) -> None:
         """Where the attempts run; its `on_end` is `ended`."""
@@ -60,6 +65,8 @@ class Attempts:
         assert self._executors is not None
         await passed("claim.before")
         claims = await self._claims.claim(session, deliveries, again=again)
+        meters.CLAIMED.inc(len(claims))
+        meters.REFUSED.inc(len(deliveries) - len(claims))
         if claims:
             await passed("claim.done")
         now = time.monotonic()
@@ -173,19 +180,31 @@ class Attempts:
         line = _line(claim, name, seconds)
         if not ours and not unknown:
             self.tallies["fenced"] += 1
+            meters.FENCED.inc()
             logger().warning("attempt fenced off: the claim had been lost", **line)
             return
         self.tallies[name] += 1
+        self._measure(claim.task, name, seconds)
         if isinstance(outcome, Completed):
             logger().info("attempt ended", **line)
         else:
             again = isinstance(settlement.verdict, Again)
+            meters.RETRIES.labels(claim.task).inc(again)
             logger().warning("attempt ended", **line, again=again, error=getattr(outcome, "error", None))
 
     def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
         """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
         self.tallies["cancelled"] += 1
+        self._measure(claim.task, "cancelled", seconds)
         logger().info("attempt ended", **_line(claim, "cancelled", seconds))
+
+    def _measure(self, task: str, outcome: str, seconds: float) -> None:
+        meter = self._meters.get((task, outcome))
+        if meter is None:  # looking labels up costs more than observing
+            meter = meters.RUN.labels(task), meters.ATTEMPTS.labels(task, outcome)
+            self._meters[task, outcome] = meter
+        meter[0].observe(seconds)
+        meter[1].inc()
 
     def _order(self, claim: Claim) -> Order:
         return Order(

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from taskd.runtime import meters
+
 if TYPE_CHECKING:
     from taskd.worker.role import WorkerRole
 
@@ -33,7 +35,13 @@ def build(role: WorkerRole) -> Starlette:
         }
         return _json(body, 503 if status == "unhealthy" else 200)
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        if meters.wants_text(accept):
+            meters.show_servers(role.components())
+            role.measure()
+            text, content_type = meters.exposition(accept)
+            return Response(text, headers={"content-type": content_type})
         process = {"event_loop_tasks": len(asyncio.all_tasks())}
         return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats() | process, 200)
 

@@ -10,6 +10,7 @@ from taskd.domain.claim import Session
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable, WorkerIdTaken
 from taskd.domain.live import Version
 from taskd.domain.outcome import Released
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.host import certainly_gone, this_process
 from taskd.runtime.log import logger
@@ -61,6 +62,7 @@ class WorkerRole:
         self._redis = redis
         self._session: Session | None = None
         self._started_at = time.time()
+        self._opened_at = 0.0
         self.address = ""
 
     def components(self) -> dict[str, Health]:
@@ -93,6 +95,13 @@ class WorkerRole:
             "fenced": float(tallies["fenced"]),
             "executor_restarts": float(self._executors.restarts),
         }
+
+    def measure(self) -> None:
+        """Set the gauges of what this worker has and does now."""
+        meters.RESTARTS.set(self._executors.restarts)
+        meters.SLOTS.set(self._executors.slots)
+        meters.RUNNING.set(self._executors.running)
+        meters.SESSION_AGE.set(time.monotonic() - self._opened_at if self._session is not None else 0.0)
 
     def member(self, session: Session) -> Member:
         """This worker as the registry shows it."""
@@ -129,7 +138,7 @@ class WorkerRole:
                 if await self._open(session):
                     await passed("session.opened")
                     self._postgres.up()
-                    self._session = session
+                    self._session, self._opened_at = session, time.monotonic()
                     self._renewer.opened(sent)
                     logger().info(
                         "working", queues=list(self._queues), slots=session.slots, tasks=list(self._executors.tasks)

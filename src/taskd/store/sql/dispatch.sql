@@ -31,7 +31,7 @@ WITH RECURSIVE term AS MATERIALIZED (
 ), moved AS (
     UPDATE taskd.jobs j SET status = 'queued', queued_at = clock_timestamp(), dispatch_seq = j.dispatch_seq + 1
     FROM best WHERE j.ctid = best.tid AND j.status || '' = 'pending' AND EXISTS (SELECT FROM term)
-    RETURNING j.id, j.dispatch_seq, j.queue, j.priority, best.place
+    RETURNING j.id, j.dispatch_seq, j.queue, j.priority, j.queued_at - j.schedule_at AS lag, best.place
 )
 SELECT (SELECT count(*) FROM term),
        (SELECT extract(epoch FROM min(n.at) - clock_timestamp())::float8 FROM (
@@ -40,6 +40,7 @@ SELECT (SELECT count(*) FROM term),
                       AND j.schedule_at > statement_timestamp()
                     ORDER BY j.schedule_at LIMIT 1) AS at
             FROM levels l) n),
+       (SELECT extract(epoch FROM max(lag))::float8 FROM moved),
        moved.id, moved.dispatch_seq, moved.queue, moved.priority
 FROM (VALUES (1)) AS always (one) LEFT JOIN moved ON true
 ORDER BY moved.place

@@ -17,7 +17,7 @@ async def forever(name: str, duty: Callable[[], Awaitable[None]]) -> None:
         try:
             await duty()
         except Exception:  # noqa: BLE001  a process that quietly stopped being a member would be worse than a repeated log line
-            logger().exception("a duty of the coordinator failed and starts again", duty=name)
+            logger().exception("a background duty failed and starts again", duty=name)
         await asyncio.sleep(PAUSE)
 
 

@@ -1,0 +1,68 @@
+"""What Prometheus gets: from schedulers and workers, by content negotiation, with names and types that it can read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.api_stack import api_on
+from tests.integration.storage import Storage, spec
+
+#: What Prometheus sends.
+SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"}
+PLAIN = {"Accept": "text/plain"}
+
+
+@pytest.fixture
+async def client(postgres_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with api_on(postgres_dsn) as address, httpx.AsyncClient(base_url=address.url) as client:
+        yield client
+
+
+async def figures(client: httpx.AsyncClient) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Each sample by its name and the values of its labels."""
+    text = (await client.get("/metrics", headers=PLAIN)).text
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_people_get_json_and_prometheus_gets_text(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/metrics")).headers["content-type"] == "application/json"
+    assert (await client.get("/metrics", headers={"Accept": "application/json"})).json()["pending_jobs"] == 0
+    scraped = await client.get("/metrics", headers=SCRAPE)
+    assert scraped.headers["content-type"].startswith("application/openmetrics-text")
+    assert scraped.text.endswith("# EOF\n")
+
+
+async def test_jobs_are_counted_by_queue_and_status(client: httpx.AsyncClient, postgres_dsn: str) -> None:
+    store = Storage(postgres_dsn)
+    await store.submit(spec(), spec(), spec(queue="other"), spec(delay=60.0, queue="later"))
+    await store.dispatch(await store.lead(), queue="other")
+    found = await figures(client)
+    await store.close()
+    assert found["taskd_jobs", ("default", "pending")] == 2
+    assert (found["taskd_jobs", ("other", "pending")], found["taskd_jobs", ("other", "queued")]) == (0, 1)
+    assert found["taskd_oldest_pending_seconds", ("default",)] > 0
+    assert found["taskd_oldest_pending_seconds", ("later",)] == 0
+    assert found["taskd_finished_jobs", ("completed",)] == 0
+
+
+async def test_what_this_scheduler_did_is_counted(client: httpx.AsyncClient) -> None:
+    before = await figures(client)
+    await client.post("/jobs", json={"payload": 1, "dedupe_key": "k"})
+    await client.post("/jobs", json={"payload": 1, "dedupe_key": "k"})
+    after = await figures(client)
+
+    def rise(name: str) -> float:
+        return after[name, ()] - before[name, ()]
+
+    assert rise("taskd_submitted_jobs_total") == 1
+    assert rise("taskd_duplicate_submits_total") == 1
+    assert rise("taskd_submit_seconds_count") == 2
+    assert after["taskd_up", ("postgres",)] == 1
