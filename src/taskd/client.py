@@ -170,6 +170,14 @@ class Client:
         made: dict[str, Any] = self._request("PUT", f"/config/{quote(key, safe='')}", body=body)
         return made
 
+    def worker(self, worker_id: str) -> dict[str, Any]:
+        """One live worker as GET /workers shows it. Raises ClientError if there is none of that id."""
+        workers: list[dict[str, Any]] = self._request("GET", "/workers")["workers"]
+        found = next((one for one in workers if one["id"] == worker_id), None)
+        if found is None:
+            raise ClientError(f"there is no live worker {worker_id!r}: taskd status shows who is there")
+        return found
+
     def unconfigure(self, key: str, who: str) -> dict[str, Any]:
         """Unset one key of the live configuration; the new version. Raises ClientError."""
         made: dict[str, Any] = self._request("DELETE", f"/config/{quote(key, safe='')}", {"who": who})

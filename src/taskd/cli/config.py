@@ -67,7 +67,7 @@ def set_one(
     Example: taskd config set queue.images.paused true
     """
     with options.connect(server) as client:
-        _show(client.configure(key, _value(value), _who()), as_json=as_json)
+        _show(client.configure(key, _value(value), who()), as_json=as_json)
 
 
 @app.command()
@@ -79,7 +79,7 @@ def unset(
     Example: taskd config unset worker.concurrency
     """
     with options.connect(server) as client:
-        _show(client.unconfigure(key, _who()), as_json=as_json)
+        _show(client.unconfigure(key, who()), as_json=as_json)
 
 
 @app.command()
@@ -109,7 +109,7 @@ def rollback(
     Example: taskd config rollback 3
     """
     with options.connect(server) as client:
-        _show(client.roll_back(version, _who()), as_json=as_json)
+        _show(client.roll_back(version, who()), as_json=as_json)
 
 
 def _value(text: str) -> Any:
@@ -119,7 +119,8 @@ def _value(text: str) -> Any:
         return text
 
 
-def _who() -> str:
+def who() -> str:
+    """Who is at this terminal, for the history of the live configuration."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):

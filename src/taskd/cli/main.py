@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import taskd
-from taskd.cli import config, options
+from taskd.cli import config, options, worker
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -25,7 +25,6 @@ from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
 from taskd.cli.torture import torture
-from taskd.cli.worker import worker
 from taskd.domain.errors import TaskdError
 
 FAILED = 1
@@ -90,7 +89,7 @@ def _global(
 
 app.command()(dev)
 app.command()(scheduler)
-app.command()(worker)
+app.add_typer(worker.app, name="worker")
 app.command(cls=SubmitCommand)(submit)
 app.command()(status)
 app.command("list")(list_jobs)

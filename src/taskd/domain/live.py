@@ -18,6 +18,8 @@ from taskd.domain.job import MAX_NAME, JobStatus
 
 #: Seconds, at most 100 years.
 Keep = Annotated[float, Meta(gt=0, le=3_155_760_000)]
+#: One life of a worker, as GET /workers shows it.
+Incarnation = Annotated[str, Meta(pattern=r"^[0-9a-f-]{36}$")]
 Slots = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -51,6 +53,8 @@ RULES = (
     ),
     Rule("worker.concurrency", Slots, "the slots of every worker"),
     Rule("worker.ID.concurrency", Slots, "the slots of this worker"),
+    Rule("worker.ID.quiet", bool, "true: this worker takes nothing new; what runs goes on"),
+    Rule("worker.ID.drain", Incarnation, "the incarnation of this worker that is to drain and end"),
     Rule("history.keep_completed", Keep, "seconds for which completed jobs are kept"),
     Rule("history.keep_failed", Keep, "seconds for which failed jobs are kept"),
     Rule("history.keep_cancelled", Keep, "seconds for which cancelled jobs are kept"),
@@ -93,6 +97,14 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         """The slots of a worker, if somebody set them."""
         found: int | None = self.values.get(f"worker.{worker_id}.concurrency", self.values.get("worker.concurrency"))
         return found
+
+    def quiet(self, worker_id: str) -> bool:
+        """Whether the worker is to take nothing new."""
+        return bool(self.values.get(f"worker.{worker_id}.quiet", False))
+
+    def drains(self, worker_id: str, incarnation: object) -> bool:
+        """Whether this life of the worker is to end."""
+        return bool(self.values.get(f"worker.{worker_id}.drain") == str(incarnation))
 
     def keep(self, status: JobStatus) -> float | None:
         """Seconds for which jobs that ended so are kept, if somebody set them."""

@@ -25,13 +25,16 @@ class Fleet:
         self._live = live
         self._every = every
         self._changed = changed
-        self._slots: Counter[str] = Counter()
+        self._sessions: list[tuple[str, tuple[str, ...], int]] = []
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """The live slots of each queue that somebody serves and nobody paused."""
-        version = self._live.now
-        return {queue: slots for queue, slots in self._slots.items() if not version.paused(queue)}
+        """The live slots of each queue that somebody serves who is not quiet, and nobody paused."""
+        version, slots = self._live.now, Counter[str]()
+        for worker_id, queues, own in self._sessions:
+            if not version.quiet(worker_id):
+                slots.update({queue: own for queue in queues if not version.paused(queue)})
+        return slots
 
     async def run(self) -> None:
         """Keep looking until cancelled."""
@@ -44,14 +47,11 @@ class Fleet:
                 continue
 
     async def _look(self) -> None:
-        slots: Counter[str] = Counter()
         try:
-            sessions = await self._overview.sessions()
+            found = await self._overview.sessions()
         except StoreUnavailable:
             return  # the renewal meets the same outage and tells of it
-        for session in sessions:
-            for queue in session.queues:
-                slots[queue] += session.slots
-        if slots != self._slots:
-            self._slots = slots
+        sessions = sorted((session.worker_id, session.queues, session.slots) for session in found)
+        if sessions != self._sessions:
+            self._sessions = sessions
             self._changed.set()

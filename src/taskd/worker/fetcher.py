@@ -67,7 +67,7 @@ class Fetcher:
         if slots <= 0:
             return []
         if not queues:
-            await asyncio.sleep(OUTAGE)  # all of ours are paused
+            await asyncio.sleep(OUTAGE)  # all of ours are paused, or we are to be quiet
             return []
         if time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + self._idle / 3
@@ -83,6 +83,8 @@ class Fetcher:
         those of Efraimidis and Spirakis, 2006).
         """
         version = self._live.now
+        if version.quiet(session.worker_id):
+            return []
         queues = [queue for queue in session.queues if not version.paused(queue)]
         return sorted(queues, key=lambda queue: random() ** (1 / version.weight(queue)), reverse=True)  # noqa: S311
 

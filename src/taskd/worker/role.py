@@ -63,6 +63,8 @@ class WorkerRole:
         self._session: Session | None = None
         self._started_at = time.time()
         self._opened_at = 0.0
+        self._quiet = False
+        self._stop = asyncio.Event()
         self.address = ""
 
     def components(self) -> dict[str, Health]:
@@ -75,12 +77,21 @@ class WorkerRole:
         return self._session is not None and self._renewer.allowed.is_set()
 
     def configure(self, version: Version) -> None:
-        """Take up the slots that the live configuration gives this worker."""
+        """Take up what the live configuration says of this worker: its slots, and whether it is to be quiet, or to end."""
         slots = version.concurrency(self.worker_id) or self._settings.concurrency
         if slots != self._executors.slots:
             logger().info("slots changed", slots=slots, was=self._executors.slots)
             self._executors.resize(slots)
             self._renewer.hurry()
+        quiet = version.quiet(self.worker_id)
+        if quiet != self._quiet:
+            self._quiet = quiet
+            logger().info(
+                "quiet: taking nothing new" if quiet else "taking jobs again", running=self._executors.running
+            )
+        if self._session is not None and version.drains(self.worker_id, self._session.id) and not self._stop.is_set():
+            logger().info("stopping: somebody asked this worker to drain", by=version.who)
+            self._stop.set()
 
     def stats(self) -> dict[str, float]:
         """This worker's own figures."""
@@ -121,6 +132,7 @@ class WorkerRole:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set and everything is drained. Raises WorkerIdTaken."""
+        self._stop = stop
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(self._attempts.settle())
             while not stop.is_set():

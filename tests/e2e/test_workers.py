@@ -1,0 +1,84 @@
+"""What running workers are told from elsewhere, and how several of them share the work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import httpx
+import psycopg
+
+from tests.e2e.fleet import Fleet, Process
+from tests.servers import wait_until
+
+
+def tell(fleet: Fleet, scheduler: Process, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`taskd worker ...` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "taskd", "worker", *arguments, "--server", scheduler.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ,
+        cwd=fleet.folder,
+    )
+
+
+def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet) -> None:
+    scheduler, worker = fleet.start_scheduler("s1"), fleet.start_worker("w1")
+    client = fleet.client(scheduler)
+    running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
+    wait_until(lambda: client.job(running)["status"] == "running")
+    told = tell(fleet, scheduler, "quiet", "w1")
+    assert (told.returncode, told.stdout) == (0, "worker w1 takes nothing new\n")
+    wait_until(lambda: "quiet: taking nothing new" in worker.output)
+    waiting = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
+    assert client.wait(running, 20)["status"] == "completed"
+    assert client.job(waiting)["status"] == "pending"
+    tell(fleet, scheduler, "resume", "w1")
+    assert client.wait(waiting, 20)["status"] == "completed"
+
+
+def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
+    scheduler, worker = fleet.start_scheduler("s1"), fleet.start_worker("w1")
+    client = fleet.client(scheduler)
+    running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
+    wait_until(lambda: client.job(running)["status"] == "running")
+    assert tell(fleet, scheduler, "drain", "w1").stdout == "worker w1 drains and ends\n"
+    assert worker.popen.wait(30) == 0
+    job = client.job(running)
+    assert (job["status"], job["attempt"]) == ("completed", 1)
+    fleet.start_worker("w1")  # another life: it works
+    again = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
+    assert client.wait(again, 20)["status"] == "completed"
+
+
+def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
+    scheduler = fleet.start_scheduler("s1")
+    told = tell(fleet, scheduler, "quiet", "nobody")
+    assert (told.returncode, told.stderr) == (
+        1,
+        "error: there is no live worker 'nobody': taskd status shows who is there\n",
+    )
+
+
+def test_equal_workers_take_equal_shares(fleet: Fleet) -> None:
+    jobs = 10_000
+    scheduler = fleet.start_scheduler("s1")
+    for number in range(4):
+        fleet.start_worker(f"w{number}", "--processes", "1")
+    wait_until(lambda: len(httpx.get(f"{scheduler.url}/workers").json()["workers"]) == 4)
+    fleet.client(scheduler).submit_batch([{"task": "nothing", "payload": {}}] * jobs)
+    with psycopg.connect(fleet.dsn, autocommit=True) as connection:
+
+        def done() -> Counter[str]:
+            rows = connection.execute("SELECT worker_id, count(*) FROM taskd.finished_jobs GROUP BY 1").fetchall()
+            return Counter(dict(rows))
+
+        wait_until(lambda: done().total() == jobs, 120)
+        shares = {worker: ended / jobs for worker, ended in done().items()}
+    assert len(shares) == 4
+    assert all(0.2 <= share <= 0.3 for share in shares.values()), shares
