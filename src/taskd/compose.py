@@ -28,6 +28,7 @@ from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
 from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.serve import serving
+from taskd.runtime.supervisor import Supervisor
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.herald import Herald
@@ -82,6 +83,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
     failpoints.arm()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
+        supervisor = await stack.enter_async_context(_supervised(stop))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
@@ -123,6 +125,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
 
         async with coordinator.register(member, REPORT_EVERY):
             log.logger().info("serving", address=str(address))
+            supervisor.ready()
             # Served already, so that /health tells what is missing while we wait for it.
             await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
             async with _following(settings, live, coordinator, store):
@@ -187,6 +190,7 @@ async def _worker(settings: Settings) -> int:
     failpoints.arm()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
+        supervisor = await stack.enter_async_context(_supervised(stop))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
@@ -203,6 +207,7 @@ async def _worker(settings: Settings) -> int:
         attempts.attach(executors)
         await executors.start()
         stack.push_async_callback(executors.close)
+        supervisor.ready()
         await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
         live.listen(role.configure)
         async with _following(settings, live, coordinator, store):
@@ -252,6 +257,23 @@ async def _assemble_worker(
         redis=redis,
     )
     return attempts, executors, role, coordinator, PostgresLiveStore(lane.one("live"))
+
+
+@asynccontextmanager
+async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervisor]:
+    """Tell systemd, if it started us, that we live, and that we were asked to stop."""
+    supervisor = Supervisor()
+
+    async def farewell() -> None:
+        await stop.wait()
+        supervisor.stopping()
+
+    tasks = [asyncio.create_task(supervisor.watch()), asyncio.create_task(farewell())]
+    try:
+        yield supervisor
+    finally:
+        for task in tasks:
+            await end(task)
 
 
 @asynccontextmanager
