@@ -21,11 +21,15 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd doctor
     """
-    found = asyncio.run(_examine(options.settings(context)))
+    import msgspec  # noqa: PLC0415  keeps --help quick
+
+    from taskd.runtime.secrets import mask  # noqa: PLC0415
+
+    found = [
+        msgspec.structs.replace(one, text=mask(one.text)) for one in asyncio.run(_examine(options.settings(context)))
+    ]
     healthy = all(one.level != "wrong" for one in found)
     if as_json:
-        import msgspec  # noqa: PLC0415  keeps --help quick
-
         output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(found)})
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich

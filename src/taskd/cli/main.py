@@ -137,7 +137,7 @@ def _fail(error: BaseException, message: str, arguments: Sequence[str]) -> int:
     if _debugging(arguments):
         import traceback  # noqa: PLC0415  only for a failure
 
-        traceback.print_exception(error)
+        print(_mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)  # noqa: T201  the command line
     return _tell(message, FAILED)
 
 
@@ -148,9 +148,15 @@ def _debugging(arguments: Sequence[str]) -> bool:
 
 
 def _tell(message: str, code: int) -> int:
-    line = " ".join(message.split())
+    line = " ".join(_mask(message).split())
     print(f"error: {line}", file=sys.stderr)  # noqa: T201  this is the command line
     return code
+
+
+def _mask(text: str) -> str:
+    """The text without secrets, if this command ever had any."""
+    secrets = sys.modules.get("taskd.runtime.secrets")
+    return str(secrets.mask(text)) if secrets is not None else text
 
 
 def _help_command(error: Exception) -> str:

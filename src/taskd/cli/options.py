@@ -29,11 +29,14 @@ class Global(NamedTuple):
 
 def settings(context: typer.Context, flags: dict[tuple[str, str], object] | None = None) -> Settings:
     """The settings with this command's `flags` on top. Raises ConfigurationError."""
-    from taskd.settings import load  # noqa: PLC0415  client commands do without
+    from taskd.runtime import secrets  # noqa: PLC0415  client commands do without
+    from taskd.settings import load  # noqa: PLC0415
 
     given = context.find_object(Global) or Global()
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
-    return load(file=given.config, flags={**logs, **(flags or {})})
+    found = load(file=given.config, flags={**logs, **(flags or {})})
+    secrets.learn(found)
+    return found
 
 
 def refusal(job_id: str, error: ClientError) -> dict[str, Any]:

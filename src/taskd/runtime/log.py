@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from taskd.runtime.secrets import mask_line
 from taskd.settings import Log
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -26,6 +27,7 @@ def configure(settings: Log, **context: Any) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if text else [structlog.processors.format_exc_info]),
             renderer,
+            mask_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),

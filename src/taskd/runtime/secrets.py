@@ -1,0 +1,55 @@
+"""Secrets of this process's configuration, kept out of everything that it prints.
+
+Messages of libraries may quote what they were given. So whatever goes to a terminal or a log passes `mask`, which knows the
+passwords of the connection strings and the token.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from taskd.settings import Settings
+
+HIDDEN = "***"
+#: Shorter ones would hide half of every sentence.
+SHORTEST = 4
+_URL = re.compile(r"://[^/@\s]*?:([^@\s]*)@")
+_NAMED = re.compile(r"password\s*=\s*'?([^'\s&]+)")
+
+_known: set[str] = set()
+
+
+def learn(settings: Settings) -> None:
+    """Remember the passwords in these settings, and the client's token."""
+    _remember(in_text(settings.postgres.dsn))
+    _remember(in_text(settings.redis.url))
+    _remember(in_text(settings.etcd.endpoints))
+    _remember([os.environ.get("TASKD_TOKEN", "")])
+
+
+def in_text(text: str) -> list[str]:
+    """The passwords in a URL or connection string."""
+    return [*_URL.findall(text), *_NAMED.findall(text)]
+
+
+def mask(text: str) -> str:
+    """The text without any secret that was learnt."""
+    for secret in _known:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def mask_line(_: Any, __: str, line: Any) -> Any:
+    """The same for a rendered line of the log (a processor of structlog's)."""
+    return mask(line) if isinstance(line, str) else line
+
+
+def _remember(secrets: Iterable[str]) -> None:
+    for secret in secrets:
+        for form in (secret, unquote(secret)):
+            if len(form) >= SHORTEST:
+                _known.add(form)
