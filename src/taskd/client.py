@@ -89,7 +89,7 @@ class Client:
 
     def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError."""
-        body = json.dumps(job, allow_nan=False).encode()
+        body = json.dumps(job, allow_nan=False, ensure_ascii=False).encode()
         # A key of our own makes it safe to send it again; it is not worth one where the job has one.
         headers = {} if job.get("dedupe_key") is not None else {"Idempotency-Key": uuid4().hex}
         answer: dict[str, Any] = self._request("POST", "/jobs", body=body, headers=headers)
@@ -102,7 +102,7 @@ class Client:
 
     def send_batch(self, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """As `submit_batch`, with the whole answer: `ids`, and which of them are `duplicates`."""
-        body = json.dumps({"jobs": jobs}, allow_nan=False).encode()
+        body = json.dumps({"jobs": jobs}, allow_nan=False, ensure_ascii=False).encode()
         safe = all(job.get("dedupe_key") is not None for job in jobs)
         answer: dict[str, Any] = self._request("POST", "/jobs/batch", body=body, safe=safe)
         return answer

@@ -18,6 +18,8 @@ from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+#: Seconds, at most 100 years: PostgreSQL takes no time that lies before its calendar.
+Keep = Annotated[float, Meta(gt=0, le=3_155_760_000)]
 #: A payload or result must fit into one message to or from an executor (64 MiB) with room to spare.
 OneValue = Annotated[int, Meta(ge=1, le=32 * 1024 * 1024)]
 
@@ -83,9 +85,9 @@ class Scheduler(Section, frozen=True):
 class History(Section, frozen=True):
     """How long finished jobs are kept, from their end on. Their dedupe keys are kept as long."""
 
-    keep_completed: Annotated[Positive, _doc("seconds; 7 days by default")] = 604_800.0
-    keep_failed: Annotated[Positive, _doc("seconds; 30 days by default")] = 2_592_000.0
-    keep_cancelled: Annotated[Positive, _doc("seconds; 30 days by default")] = 2_592_000.0
+    keep_completed: Annotated[Keep, _doc("seconds; 7 days by default")] = 604_800.0
+    keep_failed: Annotated[Keep, _doc("seconds; 30 days by default")] = 2_592_000.0
+    keep_cancelled: Annotated[Keep, _doc("seconds; 30 days by default")] = 2_592_000.0
 
 
 class Worker(Section, frozen=True):

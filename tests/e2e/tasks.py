@@ -66,5 +66,6 @@ async def linger(ctx: Context, seconds: float) -> None:
 
 
 @app.task
-async def nothing() -> None:
-    """End at once, and leave no trace."""
+async def rest(seconds: float) -> None:
+    """Sleep, and leave no trace."""
+    await asyncio.sleep(seconds)

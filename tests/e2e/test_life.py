@@ -109,7 +109,7 @@ def test_a_poisonous_job_fails_alone(fleet: Fleet) -> None:
     innocent = batch(client, "nap", [{"seconds": 1}] * 4, max_retries=0, retry_backoff=quick)
     poison = client.submit({"task": "die", "payload": {}, "retry_backoff": quick, "max_retries": 50})["id"]
     crashed = client.wait(poison, 60)
-    assert (crashed["status"], crashed["attempt"]) == ("failed", 3)
+    assert (crashed["status"], crashed["attempt"]) == ("failed", 3), "\n".join(map(str, crashed["attempts"]))
     assert "exit" in crashed["error"]
     fleet.wait_completed(innocent)
 

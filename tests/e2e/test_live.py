@@ -51,6 +51,7 @@ def test_slots_and_log_levels_change_while_everything_runs(fleet: Fleet) -> None
     wait_until(lambda: "slots changed" in worker.output)
     wait_until(lambda: [q["slots"] for q in httpx.get(f"{scheduler.url}/queues").json()["queues"]] == [3])
     config(fleet, scheduler, "set", "log.level", "ERROR")
+    wait_until(lambda: "set log.level" in worker.output)
     config(fleet, scheduler, "unset", "worker.w1.concurrency")
     wait_until(lambda: slots() == [8])
     assert worker.output.count("slots changed") == 1  # the second time nobody wanted to read it

@@ -71,7 +71,7 @@ def test_equal_workers_take_equal_shares(fleet: Fleet) -> None:
     for number in range(4):
         fleet.start_worker(f"w{number}", "--processes", "1")
     wait_until(lambda: len(httpx.get(f"{scheduler.url}/workers").json()["workers"]) == 4)
-    fleet.client(scheduler).submit_batch([{"task": "nothing", "payload": {}}] * jobs)
+    fleet.client(scheduler).submit_batch([{"task": "rest", "payload": {"seconds": 0.01}}] * jobs)
     with psycopg.connect(fleet.dsn, autocommit=True) as connection:
 
         def done() -> Counter[str]:

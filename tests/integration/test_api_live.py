@@ -38,6 +38,11 @@ async def test_a_key_is_set_unset_and_rolled_back(client: httpx.AsyncClient) -> 
     assert history[-1] == made.json()
 
 
+async def test_a_name_may_have_a_slash(client: httpx.AsyncClient) -> None:
+    made = await client.put("/config/queue.img%2Fthumbs.paused", json={"value": True})
+    assert made.json()["values"] == {"queue.img/thumbs.paused": True}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -46,7 +51,7 @@ async def test_a_key_is_set_unset_and_rolled_back(client: httpx.AsyncClient) -> 
         ("PUT", "/config/queue.a.weight", {}, "value"),
         ("PUT", "/config/nothing", {"value": 1}, "value"),
         ("PUT", "/config/log.level", {"value": "INFO\0"}, "body"),
-        ("DELETE", "/config/queue.a.weight", None, "key"),
+        ("DELETE", "/config/nothing", None, "key"),
         ("DELETE", "/config/queue.a.weight?who=%00", None, "who"),
         ("POST", "/config/rollback", {"version": 5}, "version"),
         ("POST", "/config/rollback", {"version": -1}, "version"),

@@ -49,6 +49,7 @@ PARAMETERS: dict[str, Any] = {
     "revision": 1,
     "stale_after": 10.0,
     "dispatched": 1,
+    "skip": 0,
     "version": 1,
     "who": "me",
     "what": "set",

@@ -41,10 +41,30 @@ async def test_it_is_not_shown_as_a_dedupe_key(client: httpx.AsyncClient, world:
     assert "dedupe_key" not in (await client.get("/jobs/17")).json()
 
 
-async def test_a_batch_has_one_key_for_each_place(client: httpx.AsyncClient, world: Recorder) -> None:
-    jobs = [{"payload": 1}, {"payload": 2, "dedupe_key": "own"}, {"payload": 3}]
+async def keys_of(client: httpx.AsyncClient, world: Recorder, *jobs: object) -> list[str | None]:
+    """The keys that a batch with the key abc gives its jobs."""
+    world.specs.clear()
     await client.post("/jobs/batch", json={"jobs": jobs}, headers={"Idempotency-Key": "abc"})
-    assert [s.dedupe_key for s in world.specs] == ["idempotency-key:abc:0", "own", "idempotency-key:abc:2"]
+    return [s.dedupe_key for s in world.specs]
+
+
+async def test_a_batch_has_one_key_for_each_place(client: httpx.AsyncClient, world: Recorder) -> None:
+    jobs = [{"payload": 1}, {"payload": 2, "dedupe_key": "own"}, {"payload": 1}]
+    first = await keys_of(client, world, *jobs)
+    assert len(set(first)) == 3
+    assert first[1] == "own"
+    assert all(key is not None and len(key) <= 255 for key in first)
+    assert await keys_of(client, world, *jobs) == first
+
+
+async def test_the_key_of_one_batch_finds_no_job_of_another_request(client: httpx.AsyncClient, world: Recorder) -> None:
+    """Those of the other one would be lost."""
+    batches = [
+        await keys_of(client, world, *jobs) for jobs in ([{"payload": 1}], [{"payload": 2}], [{"payload": 1}] * 2)
+    ]
+    await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": "abc"})
+    keys = [key for batch in batches for key in batch] + [world.specs[-1].dedupe_key]
+    assert len(set(keys)) == 5
 
 
 async def test_a_dedupe_key_of_its_own_stays(client: httpx.AsyncClient, world: Recorder) -> None:

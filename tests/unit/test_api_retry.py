@@ -47,6 +47,12 @@ async def test_a_second_retry_makes_no_second_job(client: httpx.AsyncClient, wor
     assert second.json() == {**first.json(), "duplicate": True}
 
 
+async def test_a_new_job_that_is_gone_already_is_still_the_answer(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.found[17] = a_job(17, JobStatus.FAILED, retried_as=18)
+    response = await client.post("/jobs/17/retry")
+    assert (response.status_code, response.json()) == (200, {"id": 18, "duplicate": True})
+
+
 @pytest.mark.parametrize("status", OTHERS)
 async def test_any_other_job_gets_a_409_with_its_status(
     client: httpx.AsyncClient, world: Recorder, status: JobStatus

@@ -27,9 +27,8 @@ ENTRY = Delivery(1, 1, "jobs:q:0", "1-1")
 class Seams:
     """The transport, the attempts and the executors of one fetcher: one delivery, and a PostgreSQL that is away at first."""
 
-    free = 4
-
     def __init__(self) -> None:
+        self.free = 4
         self.claims: list[bool] = []
         self.decisions: list[Delivery] = []
         self.returned: list[Delivery] = []
@@ -37,9 +36,13 @@ class Seams:
         self.done = asyncio.Event()
 
     async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
-        if self.claims:
+        if self.claims or self.returned:
             await asyncio.Event().wait()
+        self.on_fetch()
         return [ENTRY]
+
+    def on_fetch(self) -> None:
+        """What happens while the worker waits for work."""
 
     async def caught_up(self) -> None:
         return
@@ -101,6 +104,21 @@ async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> N
     await running
     assert seams.returned == [ENTRY]
     assert seams.decisions == []
+
+
+async def test_what_comes_when_there_is_no_room_any_more_is_given_back_unclaimed() -> None:
+    """An executor died while the worker waited for work: claimed, it would end as released at once."""
+    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+
+    def crash() -> None:
+        seams.free = 0
+
+    seams.on_fetch = crash  # type: ignore[method-assign]
+    allowed.set()
+    running = start(seams, stop, allowed)
+    await seams.done.wait()
+    assert (seams.returned, seams.claims) == ([ENTRY], [])
+    running.cancel()
 
 
 async def orders(version: Version, queues: tuple[str, ...], number: int) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, cast
 from uuid import uuid4
 
@@ -22,10 +23,11 @@ TERM = Term(1, uuid4())
 
 
 class History:
-    """So many old jobs, then young ones, with the ids 1, 2, 3 ...; it remembers what it was asked."""
+    """Jobs with the ids 1, 2, 3 ..., some of them old; it remembers what it was asked."""
 
-    def __init__(self, old: int) -> None:
-        self.old = old
+    def __init__(self, jobs: int = 0, old: Iterable[int] = ()) -> None:
+        self.jobs = jobs
+        self.old = set(old)
         self.asked: list[tuple[JobStatus, float, int]] = []
         self.failure: Exception | None = None
 
@@ -36,8 +38,10 @@ class History:
             raise failure
         if status is not JobStatus.COMPLETED:
             return Pruned(0, 0, after)
-        last = after + limit
-        return Pruned(deleted=max(0, min(self.old, last) - after), seen=limit, last=last)
+        page = range(after + 1, min(after + limit, self.jobs) + 1)
+        old = [job for job in page if job in self.old]
+        self.old -= set(old)
+        return Pruned(deleted=len(old), seen=len(page), last=page[-1] if page else after)
 
     def walk(self) -> list[int]:
         return [after for status, _, after in self.asked if status is JobStatus.COMPLETED]
@@ -61,7 +65,7 @@ async def asked(history: History, times: int) -> Pruner:
 
 
 async def test_each_status_is_asked_for_with_its_time() -> None:
-    history = History(0)
+    history = History()
     await asked(history, 3)
     assert {status: keep for status, keep, _ in history.asked} == {
         JobStatus.COMPLETED: 7 * 86_400.0,
@@ -70,21 +74,24 @@ async def test_each_status_is_asked_for_with_its_time() -> None:
     }
 
 
-async def test_it_walks_until_nothing_is_old_and_goes_on_from_there() -> None:
-    history = History(25)
+async def test_the_first_round_goes_to_the_end_and_later_ones_on_from_the_first_young_page() -> None:
+    history = History(45, range(1, 16))
     pruner = await asked(history, 12)
-    assert history.walk()[:5] == [0, 10, 20, 30, 30]
-    assert pruner.pruned == 25
+    assert history.walk()[:7] == [0, 10, 20, 30, 40, 20, 20]
+    assert pruner.pruned == 15
 
 
-async def test_it_starts_over_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AFRESH_EVERY", 0.0)
-    history = History(15)
-    await asked(history, 12)
-    assert history.walk()[:6] == [0, 10, 20, 0, 10, 20]
+async def test_old_jobs_behind_young_ones_are_found_by_a_round_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs with low ids that ended late, because they were delayed, stand before others that are old by now."""
+    history = History(60, range(41, 51))
+    await asked(history, 8)
+    assert history.old == set()
+    history.old = set(range(31, 41))
+    await asked(history, len(history.asked) + 8)
+    assert history.old == set()
 
 
 async def test_an_outage_is_no_end() -> None:
-    history = History(0)
+    history = History()
     history.failure = StoreUnavailable("away")
     await asked(history, 5)

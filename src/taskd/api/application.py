@@ -101,7 +101,7 @@ class Api:
                 Route("/config", Resource({"GET": live.show})),
                 Route("/config/history", Resource({"GET": live.history})),
                 Route("/config/rollback", Resource({"POST": live.rollback})),
-                Route("/config/{key}", Resource({"PUT": live.set, "DELETE": live.unset})),
+                Route("/config/{key:path}", Resource({"PUT": live.set, "DELETE": live.unset})),
                 Route("/openapi.json", Resource({"GET": manual.description})),
                 Route("/docs", Resource({"GET": manual.page})),
                 Route("/docs/{name}", Resource({"GET": manual.asset})),
@@ -118,7 +118,9 @@ class Api:
     def routes(self) -> dict[str, list[str]]:
         """Each path and its methods."""
         return {
-            r.path: r.app.methods for r in self._router.routes if isinstance(r, Route) and isinstance(r.app, Resource)
+            r.path_format: r.app.methods
+            for r in self._router.routes
+            if isinstance(r, Route) and isinstance(r.app, Resource)
         }
 
     def close(self) -> None:

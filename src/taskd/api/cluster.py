@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime
 
@@ -84,19 +83,23 @@ class Cluster:
 
     async def _exposition(self, accept: str) -> Answer:
         """The figures as text. Without PostgreSQL those of the whole cluster are left out, and `taskd_up` says why."""
+        try:
+            counts, depths = await self._counts.get(), await self._depths.get()
+        except StoreUnavailable:
+            counts, depths = None, []
+        # No await from here on: two scrapes at once would empty each other's gauges.
         meters.show_servers(self._standing.components())
         meters.LEADING.set(self._standing.term is not None)
         for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
             gauge.clear()
-        with contextlib.suppress(StoreUnavailable):
-            counts, depths = await self._counts.get(), await self._depths.get()
-            for depth in depths:
-                for status in ("pending", "queued", "running"):
-                    meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
-                meters.OLDEST.labels(depth.queue).set(depth.oldest or 0.0)
+        for depth in depths:
+            for status in ("pending", "queued", "running"):
+                meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
+            meters.OLDEST.labels(depth.queue).set(depth.oldest or 0.0)
+        if counts is not None:
             for status in ("completed", "failed", "cancelled"):
                 meters.FINISHED.labels(status).set(getattr(counts, status))
-        text, content_type = await asyncio.to_thread(meters.exposition, accept)
+        text, content_type = meters.exposition(accept)
         return Answer(200, text, content_type=content_type.encode())
 
     async def leader(self, call: Call) -> Answer:

@@ -5,6 +5,7 @@ It is kept as a dedupe_key under a prefix of its own, so that one mechanism and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -33,17 +34,24 @@ def key_of(call: Call) -> str | None:
     return bare.decode()
 
 
-def with_key(specs: Sequence[JobSpec], key: str | None) -> list[JobSpec]:
-    """The jobs of one request, each that has no dedupe_key of its own with one made of the request's `key` and its place."""
+def with_key(spec: JobSpec, key: str | None) -> JobSpec:
+    """The job with a dedupe_key made of its request's `key`, unless it has one of its own."""
+    return spec if key is None or spec.dedupe_key is not None else _keyed(spec, key)
+
+
+def with_keys(specs: Sequence[JobSpec], key: str | None, body: bytes) -> list[JobSpec]:
+    """The same for a batch: each job's key has its place, and a fingerprint of the whole `body`.
+
+    So the key of one batch never finds the jobs of another one, which would be lost by that. (A key has no spaces.)
+    """
     if key is None:
         return list(specs)
-    many = len(specs) > 1
-    return [
-        spec
-        if spec.dedupe_key is not None
-        else msgspec.structs.replace(spec, dedupe_key=f"{PREFIX}{key}{f':{place}' if many else ''}")
-        for place, spec in enumerate(specs)
-    ]
+    prefix = f"{key} {hashlib.sha256(body).hexdigest()[:16]}"
+    return [s if s.dedupe_key is not None else _keyed(s, f"{prefix} {place}") for place, s in enumerate(specs)]
+
+
+def _keyed(spec: JobSpec, key: str) -> JobSpec:
+    return msgspec.structs.replace(spec, dedupe_key=f"{PREFIX}{key}")
 
 
 def reused(spec: JobSpec, first: Job) -> Problem | None:

@@ -16,7 +16,7 @@ from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call, Disconnected
 from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.documents import Stored
-from taskd.api.idempotency import key_of, reused, with_key
+from taskd.api.idempotency import key_of, reused, with_key, with_keys
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
@@ -49,7 +49,7 @@ class Jobs:
         limit = self._settings.max_job_bytes
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
-        (spec,) = with_key([parse(body, limit)], key_of(call))
+        spec = with_key(parse(body, limit), key_of(call))
         stored = await self._intake.submit(spec)
         if stored.duplicate:
             return await self._duplicate(spec, stored)
@@ -72,7 +72,7 @@ class Jobs:
         limit = self._settings.max_batch_bytes
         body = await call.body(limit, "send it in several batches")
         check_text(body)
-        specs = with_key(await parse_batch(body, media, self._settings), key_of(call))
+        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
         return _batch_answer(await self._store(specs))
 
     async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
@@ -124,9 +124,11 @@ class Jobs:
 
     async def _retried(self, job_id: int, *, duplicate: bool) -> Answer:
         try:
-            text = render.job(await self._find(job_id))
+            found = await within(self._overview.job(job_id))
         except StoreUnavailable as error:
             raise StoreUnavailable(str(error), outcome_unknown=True) from None  # it is stored, but we cannot show it
+        # It may have been kept for less time than the job that it was made of; its id is still the answer.
+        text = render.job(found) if found is not None else msgspec.json.encode({"id": job_id})
         location = (b"location", f"/jobs/{job_id}".encode())
         return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
 

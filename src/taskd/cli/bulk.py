@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: One request holds at most so many jobs and bytes; both are well under what a scheduler takes.
 BATCH, BATCH_BYTES = 1000, 4 * 1024 * 1024
+#: Bytes that a job is longer on the wire than its line: its key and the options.
+OVERHEAD = 500
 #: The hexadecimal digits that are kept of a line's SHA-256.
 DIGITS = 32
 _PLACE = re.compile(r"jobs\[(\d+)\]\.?")
@@ -72,7 +74,7 @@ class Source:
                 digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()
                 seen[digest] += 1
                 job["dedupe_key"] = f"{self._prefix}-{digest.hex()[:DIGITS]}-{seen[digest]}"
-            yield Line(number, job, len(text))
+            yield Line(number, job, len(text) + OVERHEAD)
 
     def _parse(self, text: bytes, number: int) -> dict[str, Any]:
         try:

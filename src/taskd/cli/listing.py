@@ -15,7 +15,7 @@ def list_jobs(
     ] = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=999, help="How many.")] = 20,
     cursor: Annotated[
         int | None, typer.Option(min=1, metavar="ID", help="Only jobs that are older than this one.")
     ] = None,
@@ -28,7 +28,7 @@ def list_jobs(
     """
     with options.connect(server) as client:
         # One more than asked for tells whether there are more.
-        page = client.list_jobs(status=status, queue=queue, task=task, limit=min(limit + 1, 1000), cursor=cursor)
+        page = client.list_jobs(status=status, queue=queue, task=task, limit=limit + 1, cursor=cursor)
     shown = page[:limit]
     if as_json:
         output.print_json(shown)

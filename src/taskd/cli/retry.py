@@ -51,7 +51,7 @@ def _retry(client: Client, job_id: str) -> dict[str, Any]:
         job = client.retry(job_id)
     except ClientError as error:
         return options.refusal(job_id, error)
-    found = {"id": job["parent_id"], "retried_as": job["id"], "status": job["status"]}
+    found = {"id": job.get("parent_id", job_id), "retried_as": job["id"], "status": job.get("status", "pruned")}
     return {**found, "duplicate": True} if job.get("duplicate") else found
 
 

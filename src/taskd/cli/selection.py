@@ -55,7 +55,9 @@ def change(client: Client, action: Action, wanted: Selection, *, as_json: bool) 
         return 0
     if not wanted.yes and not _agreed(action, len(found), as_json=as_json):
         return 0
-    done = _ids(client, action, wanted.fields)
+    # What was counted, and no job that came since.
+    seen = {"cursor": max(found) + 1} if found else {}
+    done = _ids(client, action, {**wanted.fields, **seen})
     _tell(action, {"dry_run": False, DONE[action]: len(done), "ids": done}, as_json=as_json)
     return 0
 

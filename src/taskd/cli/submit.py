@@ -164,7 +164,9 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
         output.print_json(job)
         return
     status = job.get("status", "submitted")
-    first = " (this dedupe key had been used: no new job was made)" if job.get("duplicate") else ""
+    # Without a key of the user's it is the client's own, and the first answer was lost.
+    again = job.get("duplicate") and "dedupe_key" in job
+    first = " (this dedupe key had been used: no new job was made)" if again else ""
     typer.echo(f"job {job['id']} {status}{first}")
     if "error" in job:
         typer.echo(f"error: {job['error']}")

@@ -64,12 +64,18 @@ RULES = (
 Values = Mapping[str, Any]
 
 
+def known(key: str) -> Rule:
+    """The rule for this key. Raises InvalidLiveValue, which says which keys there are."""
+    found = next((rule for rule in RULES if rule.matches(key)), None)
+    if found is None:
+        keys = ", ".join(rule.key for rule in RULES)
+        raise InvalidLiveValue(f"{key!r} is no live setting; there are {keys}")
+    return found
+
+
 def check(key: str, value: object) -> Any:
     """The value as it is kept. Raises InvalidLiveValue, which says what the key takes."""
-    rule = next((rule for rule in RULES if rule.matches(key)), None)
-    if rule is None:
-        known = ", ".join(rule.key for rule in RULES)
-        raise InvalidLiveValue(f"{key!r} is no live setting; there are {known}")
+    rule = known(key)
     try:
         return msgspec.convert(value, rule.kind)
     except msgspec.ValidationError as error:

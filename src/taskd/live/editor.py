@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreUnavailable
-from taskd.domain.live import Version, check
+from taskd.domain.live import Version, check, known
 from taskd.runtime.live import Live
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, LiveStore
@@ -41,14 +41,14 @@ class Editor:
         return await self._change(lambda values: {**values, key: checked}, who, f"set {key} = {_json(checked)}")
 
     async def unset(self, key: str, who: str) -> Version:
-        """Let the processes' own settings decide again. Raises InvalidLiveValue if the key is not set."""
-
-        def without(values: dict[str, Any]) -> dict[str, Any]:
-            if key not in values:
-                raise InvalidLiveValue(f"{key!r} is not set")
-            return {name: value for name, value in values.items() if name != key}
-
-        return await self._change(without, who, f"unset {key}")
+        """Let the processes' own settings decide again; the latest version if the key is not set. Raises InvalidLiveValue."""
+        known(key)
+        latest = await self._store.latest()
+        if key not in latest.values:
+            return latest
+        return await self._change(
+            lambda values: {name: value for name, value in values.items() if name != key}, who, f"unset {key}"
+        )
 
     async def rollback(self, version: int, who: str) -> Version:
         """Make a new version with the values of an old one (0: none at all). Raises InvalidLiveValue if there is none such."""
@@ -68,7 +68,7 @@ class Editor:
         raise StoreUnavailable("others change the live configuration all the time: try again")
 
     async def _spread(self, made: Version) -> None:
-        self._live.take(made, certain=True)
+        self._live.take(made)
         try:
             await self._coordinator.publish(made)
         except CoordinatorUnavailable as error:

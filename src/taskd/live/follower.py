@@ -26,6 +26,8 @@ async def follow(live: Live, coordinator: Coordinator, store: LiveStore) -> None
                 if spread is not None:
                     live.take(spread)
                 ask_at = loop.time() + AWAY
+            if coordinator.configuration is not spread:
+                continue  # it changed while we asked, and nobody would wake us
         if not coordinator.health.ok:
             ask_at = min(ask_at, loop.time() + AWAY)
         try:

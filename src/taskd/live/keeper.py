@@ -9,7 +9,8 @@ from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, LiveStore
 
-#: Seconds between comparisons when nothing seems to have changed.
+#: Seconds between comparisons when nothing seems to have changed, and at least between two repairs: where a newer taskd has
+#: keys that this one does not know, each repair would ask for the next.
 EVERY = 10.0
 #: Seconds between tries while one of the two is away.
 AWAY = 1.0
@@ -25,17 +26,29 @@ class Keeper:
     async def run(self, _: Term) -> None:
         """Compare until cancelled. Writes nothing but what PostgreSQL says, so it needs no fence."""
         while True:
-            pause = EVERY
             try:
-                latest = await self._store.latest()
-                if latest.version and self._coordinator.health.ok and self._coordinator.configuration != latest:
-                    await self._coordinator.publish(latest)
-                    logger().info("put the live configuration back into etcd", version=latest.version)
+                repaired = await self._compare()
             except (StoreUnavailable, CoordinatorUnavailable):
-                pause = AWAY
-            try:
-                async with asyncio.timeout(pause):
-                    await self._coordinator.changed()
-                await asyncio.sleep(AWAY)  # others write there all the time
-            except TimeoutError:
+                await asyncio.sleep(AWAY)
                 continue
+            if repaired:
+                await asyncio.sleep(EVERY)
+            else:
+                await self._rest()
+
+    async def _compare(self) -> bool:
+        latest = await self._store.latest()
+        spread = self._coordinator.configuration
+        if not self._coordinator.health.ok or spread == latest or (spread is None and not latest.version):
+            return False
+        await self._coordinator.publish(latest)
+        logger().info("put the live configuration back into etcd", version=latest.version)
+        return True
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(EVERY):
+                await self._coordinator.changed()
+        except TimeoutError:
+            return
+        await asyncio.sleep(AWAY)  # others write there all the time

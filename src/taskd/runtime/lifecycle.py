@@ -24,13 +24,15 @@ def instance_name(configured: str) -> str:
 
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
-    stop = asyncio.Event()
+    stop, asked_before = asyncio.Event(), False
     loop = asyncio.get_running_loop()
 
     def asked(name: str) -> None:
-        if stop.is_set():
+        nonlocal asked_before
+        if asked_before:  # not `stop`: a worker may be draining because of something else
             logger().warning("asked to stop again: ending without draining", signal=name)
             os._exit(130)
+        asked_before = True
         logger().info("stopping", signal=name)
         stop.set()
 

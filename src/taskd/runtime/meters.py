@@ -63,7 +63,7 @@ CLAIMED = _counter("claimed_jobs", "Claims that this worker won")
 REFUSED = _counter("refused_claims", "Deliveries that were not current any more")
 RUN = _histogram("run", "One attempt, from claim to end", "task", buckets=LONG)
 ATTEMPTS = _counter("attempts", "Attempts that ended", "task", "outcome")
-RETRIES = _counter("retries", "Attempts after which the job is tried again", "task")
+RETRIES = _counter("retries", "Attempts after which the job is tried again")
 FENCED = _counter("fenced_settles", "Results refused because the claim had been lost")
 RESTARTS = _gauge("executor_restarts", "Executors that had to be replaced since the start")
 SLOTS = _gauge("slots", "How many attempts may run at once")
@@ -106,8 +106,8 @@ def show_servers(components: Mapping[str, Health]) -> None:
 
 
 def wants_text(accept: str) -> bool:
-    """Whether whoever sent this Accept header is Prometheus, or something like it, and no reader of JSON."""
-    return "application/openmetrics-text" in accept or "text/plain" in accept
+    """Whether whoever sent this Accept header is Prometheus, or something like it, and no reader of JSON (some take both)."""
+    return "application/json" not in accept and ("application/openmetrics-text" in accept or "text/plain" in accept)
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

@@ -15,20 +15,20 @@ from taskd.runtime.outage import Outage
 from taskd.seams import History
 from taskd.settings import History as Settings
 
-#: Jobs in one statement: short enough that nobody waits for its locks.
-PAGE = 1000
+#: Jobs in one statement: it holds the leader's row, so it must be short, also where each job has a megabyte.
+PAGE = 500
 #: Seconds between pages, so that pruning takes a small part of the database's time.
-PAUSE = 0.1
-#: Seconds between rounds that begin where the last one met young jobs.
+PAUSE = 0.05
+#: Seconds between rounds that go on from where the last one met young jobs.
 EVERY = 30.0
-#: Seconds between rounds that begin at the lowest id: jobs with low ids may have ended late.
-AFRESH_EVERY = 3600.0
+#: Seconds between rounds that go through everything: jobs with low ids may have ended late.
+WHOLE_EVERY = 6 * 3600.0
 
 
 class Pruner:
     """Walks each final status along the ids, a page at a time, until it meets a page with nothing old on it.
 
-    Most jobs end in the order of their ids, so the walk goes on from there; now and then it starts over.
+    Most jobs end in the order of their ids, so the next round goes on from there. Now and then a round goes to the end.
     """
 
     def __init__(self, history: History, settings: Settings, *, live: Live, postgres: Outage) -> None:
@@ -45,13 +45,14 @@ class Pruner:
 
     async def run(self, term: Term) -> None:
         """Prune until cancelled. Raises NotLeader when the term is over."""
-        afresh_at = 0.0
+        whole_at = 0.0
         while True:
-            if time.monotonic() >= afresh_at:
+            whole = time.monotonic() >= whole_at
+            if whole:
+                whole_at = time.monotonic() + WHOLE_EVERY
                 self._after = dict.fromkeys(FINAL, 0)
-                afresh_at = time.monotonic() + AFRESH_EVERY
             try:
-                pruned = sum([await self._round(term, status) for status in self._keep])
+                pruned = sum([await self._round(term, status, whole=whole) for status in self._keep])
             except StoreUnavailable as error:
                 self._postgres.down(error)
             else:
@@ -61,16 +62,14 @@ class Pruner:
                     logger().info("deleted finished jobs that were kept long enough", jobs=pruned)
             await asyncio.sleep(EVERY)
 
-    async def _round(self, term: Term, status: JobStatus) -> int:
-        deleted = 0
+    async def _round(self, term: Term, status: JobStatus, *, whole: bool) -> int:
         keep = self._live.now.keep(status) or self._keep[status]
+        deleted, after, met_young = 0, self._after[status], False
         while True:
-            page = await self._history.prune(term, status, keep, self._after[status], PAGE)
-            deleted += page.deleted
-            if not page.deleted:
-                return deleted
-            # Young ones among the old are left behind until the walk starts over.
-            self._after[status] = page.last
-            if page.seen < PAGE:
+            page = await self._history.prune(term, status, keep, after, PAGE)
+            deleted, after, met_young = deleted + page.deleted, page.last, met_young or not page.deleted
+            if not met_young:
+                self._after[status] = after
+            if page.seen < PAGE or (met_young and not whole):
                 return deleted
             await asyncio.sleep(PAUSE)

@@ -66,9 +66,10 @@ class Reofferer:
 
     async def _look(self, term: Term) -> None:
         suspect, self._suspect = self._suspect, False
+        waiting = 0  # those that are in Redis: of a paused queue there may be many, for long
         while True:
             async with self._ringing:
-                unclaimed = await self._due.unclaimed(0.0 if suspect else self._after, BATCH)
+                unclaimed = await self._due.unclaimed(0.0 if suspect else self._after, BATCH, waiting)
                 lost = await self._transport.missing(unclaimed) if unclaimed else []
                 moved = await self._due.reoffer(term, lost) if lost else 0
             if moved:
@@ -77,5 +78,6 @@ class Reofferer:
                 meters.REOFFERED.inc(moved)
                 logger().warning("rang lost doorbells again", jobs=moved)
                 self._bell.set()
-            if moved < BATCH:
+            waiting += len(unclaimed) - moved
+            if len(unclaimed) < BATCH:
                 return

@@ -137,8 +137,8 @@ class DueJobs(Protocol):
         """
         ...
 
-    async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
-        """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""
+    async def unclaimed(self, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
+        """Jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
         ...
 
     async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:
@@ -224,7 +224,7 @@ class LiveEditor(Protocol):
         ...
 
     async def unset(self, key: str, who: str) -> Version:
-        """Let the processes' own settings decide again. Raises InvalidLiveValue if the key is not set."""
+        """Let the processes' own settings decide again; the latest version if the key is not set. Raises InvalidLiveValue."""
         ...
 
     async def rollback(self, version: int, who: str) -> Version:

@@ -39,9 +39,9 @@ class PostgresDueJobs:
             meters.LAG.observe(max(0.0, lag))
         return DueBatch([Dispatch(*row[3:]) for row in rows if row[3] is not None], next_due)
 
-    async def unclaimed(self, after: float, limit: int) -> list[Dispatch]:
-        """Jobs queued for more than `after` seconds that nobody claimed, oldest first."""
-        rows = await self._lane.fetch(UNCLAIMED, {"after": after, "limit": limit})
+    async def unclaimed(self, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
+        """Jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
+        rows = await self._lane.fetch(UNCLAIMED, {"after": after, "limit": limit, "skip": skip})
         return [Dispatch(*row) for row in rows]
 
     async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:

@@ -42,7 +42,7 @@ CLUSTER = """
 
 
 def examine(dsn: str, leader_stale: float) -> list[Finding]:
-    """Connect and look; takes at most some seconds. `leader_stale`: as in the settings."""
+    """Connect and look. `leader_stale`: as in the settings."""
     try:
         missing = migrations.pending(dsn)
     except (StoreUnavailable, AccessDenied, ConfigurationError) as error:
@@ -55,7 +55,13 @@ def examine(dsn: str, leader_stale: float) -> list[Finding]:
         fits = not missing
         found = wrong("schema", f"lacks {names}", "run `taskd migrate`") if missing else ok("schema", "up to date")
     try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:doctor") as connection:
+        with psycopg.connect(
+            dsn,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="taskd:doctor",
+            options="-c statement_timeout=5000",
+        ) as connection:
             before = time.time()
             facts = connection.execute(FACTS).fetchone()
             after = time.time()

@@ -189,7 +189,8 @@ class Attempts:
             logger().info("attempt ended", **line)
         else:
             again = isinstance(settlement.verdict, Again)
-            meters.RETRIES.labels(claim.task).inc(again)
+            if again:
+                meters.RETRIES.inc()
             logger().warning("attempt ended", **line, again=again, error=getattr(outcome, "error", None))
 
     def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
@@ -199,6 +200,9 @@ class Attempts:
         logger().info("attempt ended", **_line(claim, "cancelled", seconds))
 
     def _measure(self, task: str, outcome: str, seconds: float) -> None:
+        assert self._executors is not None
+        if task not in self._executors.tasks:
+            task = "unknown"  # names are the clients' choice, and each makes a series
         meter = self._meters.get((task, outcome))
         if meter is None:  # looking labels up costs more than observing
             meter = meters.RUN.labels(task), meters.ATTEMPTS.labels(task, outcome)

@@ -54,7 +54,7 @@ class Fetcher:
                 continue
             try:
                 deliveries = await self._read(session)
-                self._redis.up()
+                deliveries = await self._fitting(session, deliveries)
             except TransportUnavailable as error:
                 self._redis.down(error)
                 await asyncio.sleep(OUTAGE)
@@ -69,12 +69,21 @@ class Fetcher:
         if not queues:
             await asyncio.sleep(OUTAGE)  # all of ours are paused, or we are to be quiet
             return []
+        adopted: list[Delivery] = []
         if time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + self._idle / 3
             adopted = await self._transport.adopt(queues, slots, self._idle)
-            if adopted:
-                return adopted
-        return await self._transport.fetch(queues, slots, BLOCK)
+        found = adopted or await self._transport.fetch(queues, slots, BLOCK)
+        self._redis.up()
+        return found
+
+    async def _fitting(self, session: Session, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those that there is still room for; the others are given back. An executor may have died while we waited for work,
+        or somebody wants us to be quiet."""
+        room = 0 if self._live.now.quiet(session.worker_id) else self._executors.free
+        if len(deliveries) > room:
+            await self._transport.give_back(deliveries[room:])
+        return deliveries[:room]
 
     def _queues(self, session: Session) -> list[str]:
         """Our queues that are not paused, in the order to look through: a new one each time, heavier ones more often first.

@@ -1,14 +1,18 @@
 -- Deletes those of one page of finished jobs that are older than they are kept, with their dedupe keys, if the term still holds.
 -- The page is a stretch of ids: jobs come to their ends roughly in that order, so that no index has to tell which are old.
+-- Jobs are locked in the order of their ids, as a retry does, and keys in theirs, as a submit does.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), page AS MATERIALIZED (
     SELECT id, completed_at < clock_timestamp() - make_interval(secs => %(keep)s) AS old FROM taskd.finished_jobs
     WHERE status = %(status)s AND id > %(after)s ORDER BY id LIMIT %(limit)s
+), held AS MATERIALIZED (
+    SELECT id, dedupe_key FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT id FROM page WHERE old)) ORDER BY id FOR UPDATE
 ), gone AS (
-    DELETE FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT id FROM page WHERE old)) AND EXISTS (SELECT FROM term)
-    RETURNING id, dedupe_key
+    DELETE FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT id FROM held)) AND EXISTS (SELECT FROM term) RETURNING id
+), keys AS MATERIALIZED (
+    SELECT k.key FROM taskd.dedupe_keys k JOIN held ON held.dedupe_key = k.key AND held.id = k.job_id ORDER BY k.key FOR UPDATE OF k
 ), freed AS (
-    DELETE FROM taskd.dedupe_keys k USING gone WHERE k.key = gone.dedupe_key AND k.job_id = gone.id
+    DELETE FROM taskd.dedupe_keys WHERE key = ANY (ARRAY(SELECT key FROM keys)) AND EXISTS (SELECT FROM term)
 )
 SELECT (SELECT count(*) FROM term), (SELECT count(*) FROM gone), (SELECT count(*) FROM page), (SELECT max(id) FROM page)
