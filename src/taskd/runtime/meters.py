@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from taskd.domain.health import Health
 
+disable_created_metrics()  # a second series for each, which nobody draws
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
