@@ -1,7 +1,8 @@
-"""deploy/prometheus/alerts.yml: it is YAML of the right shape, and speaks of figures that taskd has."""
+"""deploy/prometheus/alerts.yml and deploy/grafana/taskd.json: of the right shape, and about figures that taskd has."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from taskd.runtime import meters
 
-FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
-RULES: list[dict[str, Any]] = [r for g in yaml.safe_load(FILE.read_text())["groups"] for r in g["rules"]]
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+RULES: list[dict[str, Any]] = [r for g in yaml.safe_load(ALERTS.read_text())["groups"] for r in g["rules"]]
+PANELS: list[dict[str, Any]] = json.loads((DEPLOY / "grafana" / "taskd.json").read_text())["panels"]
+#: What prometheus-client tells of every process.
+PROCESS = {"process_resident_memory_bytes"}
 DURATION = re.compile(r"^\d+[smhd]$")
 
 
@@ -38,3 +43,18 @@ def test_each_alert_is_complete_and_about_something(rule: dict[str, Any]) -> Non
 
 def test_no_alert_is_there_twice() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_each_panel_draws_something_that_there_is(panel: dict[str, Any]) -> None:
+    assert panel["targets"]
+    for target in panel["targets"]:
+        used = set(re.findall(r"\b(?:taskd|process)_\w+", target["expr"]))
+        assert used
+        assert used <= names() | PROCESS
+        assert target["expr"].count("(") == target["expr"].count(")")
+
+
+def test_no_two_panels_lie_upon_each_other() -> None:
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in PANELS]
+    assert len(set(places)) == len({panel["id"] for panel in PANELS}) == len(PANELS)
