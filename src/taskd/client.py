@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from uuid import uuid4
 
 from taskd.domain.errors import TaskdError
@@ -22,6 +23,8 @@ from taskd.domain.errors import TaskdError
 DEFAULT_SERVER = "http://localhost:8080"
 #: The most seconds that one GET /jobs/{id} may be asked to wait.
 MAX_POLL = 30.0
+#: The query of the next page in a Link header.
+_NEXT = re.compile(r'\?([^>]*)>; rel="next"')
 
 
 class ClientError(TaskdError):
@@ -52,6 +55,14 @@ class _Server(NamedTuple):
     host: str
     port: int | None
     prefix: str
+
+
+class _Reply(NamedTuple):
+    """A good answer: who gave it, what it says, and where it goes on."""
+
+    server: _Server
+    content: bytes
+    link: str
 
 
 class Client:
@@ -150,6 +161,20 @@ class Client:
         found: list[dict[str, Any]] = self._request("GET", "/jobs", query)
         return found
 
+    def history(self, wanted: Mapping[str, str]) -> Iterator[bytes]:
+        """Finished jobs as NDJSON, stretch by stretch, newest first; `wanted` are the parameters of GET /history.
+
+        Raises ClientError.
+        """
+        query = dict(wanted)
+        while True:
+            reply = self._exchange("GET", "/history", query)
+            yield reply.content
+            following = _NEXT.search(reply.link)
+            if following is None:
+                return
+            query = dict(parse_qsl(following[1]))
+
     def select(self, action: Literal["cancel", "retry"], wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Cancel or retry by filter (`wanted`: the body of POST /jobs/cancel, /jobs/retry): each page's answer.
 
@@ -198,7 +223,12 @@ class Client:
         found: dict[str, Any] = self._request("GET", "/health", accept=(200, 503))
         return found
 
-    def _request(
+    def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, **more: Any) -> Any:
+        """As `_exchange`, with the answer's JSON decoded."""
+        reply = self._exchange(method, path, query, **more)
+        return _decode(reply.content, reply.server)
+
+    def _exchange(
         self,
         method: str,
         path: str,
@@ -209,10 +239,10 @@ class Client:
         safe: bool = True,
         extra: float = 0.0,
         accept: tuple[int, ...] = (200, 201),
-    ) -> Any:
+    ) -> _Reply:
         target = f"{path}?{urlencode(query)}" if query else path
 
-        def ask_all() -> Any:
+        def ask_all() -> _Reply:
             return self._ask_each(
                 lambda server: self._ask(server, method, target, body, headers or {}, safe, extra, accept)
             )
@@ -224,7 +254,7 @@ class Client:
                 raise ClientError(str(failure), failure.status) from None
         return self._persist(ask_all)
 
-    def _persist(self, ask_all: Callable[[], Any]) -> Any:
+    def _persist(self, ask_all: Callable[[], _Reply]) -> _Reply:
         # Imported here: only a client in trouble pays for it.
         from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential  # noqa: PLC0415
 
@@ -235,11 +265,12 @@ class Client:
             reraise=True,
         )
         try:
-            return retrying(ask_all)
+            reply: _Reply = retrying(ask_all)
         except _Retryable as failure:
             raise ClientError(str(failure), failure.status) from None
+        return reply
 
-    def _ask_each(self, ask: Callable[[_Server], Any]) -> Any:
+    def _ask_each(self, ask: Callable[[_Server], _Reply]) -> _Reply:
         """The first answer; the server that gave it is asked first from then on."""
         failures: list[_Retryable] = []
         for server in list(self._servers):
@@ -268,7 +299,7 @@ class Client:
         safe: bool,
         extra: float,
         accept: tuple[int, ...],
-    ) -> Any:
+    ) -> _Reply:
         connection = self._connect(server, self._timeout + extra)
         headers = {**self._headers, **more, **({"Content-Type": "application/json"} if body is not None else {})}
         try:
@@ -287,7 +318,7 @@ class Client:
             self._drop(server)  # an interrupted exchange leaves half an answer behind
             raise
         if response.status in accept:
-            return _decode(content, server)
+            return _Reply(server, content, response.getheader("Link", ""))
         raise _refusal(server, response.status, content, safe)
 
     def _connect(self, server: _Server, timeout: float) -> http.client.HTTPConnection:

@@ -49,6 +49,8 @@ PARAMETERS: dict[str, Any] = {
     "revision": 1,
     "stale_after": 10.0,
     "dispatched": 1,
+    "since": None,
+    "until": None,
     "skip": 0,
     "version": 1,
     "who": "me",

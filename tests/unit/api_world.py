@@ -14,7 +14,7 @@ import msgspec
 
 from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
-from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
+from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Terms
 from taskd.settings import Http
@@ -35,6 +35,8 @@ class Recorder:
         self.wanted: list[JobFilter] = []
         self.published: list[Version] = []
         self.editor: LiveEditor = cast(LiveEditor, None)
+        self.ends: list[Ended] = []
+        self.further: int | None = None
         self.cancels: list[list[int]] = []
         self.retries: list[list[int]] = []
         self.ends_as: JobStatus | None = None  # how a job ends by itself as it is being cancelled
@@ -78,6 +80,10 @@ class Recorder:
         live = {i for i in job_ids if i in self.found and not self.found[i].status.final}
         self.found |= {i: msgspec.structs.replace(self.found[i], status=JobStatus.CANCELLED) for i in live}
         return live
+
+    async def ended(self, wanted: Ended) -> Stretch:
+        self.ends.append(wanted)
+        return Stretch([j for j in self.found.values() if j.status.final], self.further)
 
     async def cancellable(self, wanted: JobFilter) -> list[int]:
         self.wanted.append(wanted)

@@ -12,6 +12,7 @@ from taskd.api.answers import Answer
 from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
+from taskd.api.history import History
 from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
@@ -81,7 +82,9 @@ def _bug() -> Problem:
 class Api:
     """The application. `close` answers long polls at once; call it when the process is told to stop."""
 
-    def __init__(self, jobs: Jobs, bulk: Bulk, cluster: Cluster, live: LiveConfiguration, manual: Manual) -> None:
+    def __init__(
+        self, jobs: Jobs, bulk: Bulk, cluster: Cluster, live: LiveConfiguration, manual: Manual, history: History
+    ) -> None:
         self._jobs = jobs
         self._router = Router(
             [
@@ -98,6 +101,7 @@ class Api:
                 Route("/workers", Resource({"GET": cluster.workers})),
                 Route("/schedulers", Resource({"GET": cluster.schedulers})),
                 Route("/queues", Resource({"GET": cluster.queues})),
+                Route("/history", Resource({"GET": history.export})),
                 Route("/config", Resource({"GET": live.show})),
                 Route("/config/history", Resource({"GET": live.history})),
                 Route("/config/rollback", Resource({"POST": live.rollback})),
@@ -152,4 +156,5 @@ def build(
         Cluster(overview, terms, coordinator, standing, leader_stale),
         LiveConfiguration(editor),
         Manual(settings),
+        History(overview),
     )

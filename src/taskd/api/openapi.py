@@ -22,6 +22,7 @@ from taskd.api.documents import (
     Stored,
     WorkersView,
 )
+from taskd.api.history import Final, Instant
 from taskd.api.idempotency import HEADER, MAX_KEY
 from taskd.api.jobs import MAX_WAIT
 from taskd.api.live import LiveView, Rollback, Setting, Who
@@ -62,12 +63,13 @@ class Parameter(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One good answer: its type, what it means, its headers with their meaning, and the media types of another form of it."""
+    """One good answer: its type, what it means, its headers with their meaning, its media type and those of another form."""
 
     kind: Any
     meaning: str
     headers: Mapping[str, str] = {}
     also: tuple[str, ...] = ()
+    media: str = JSON
 
 
 class Operation(NamedTuple):
@@ -207,6 +209,22 @@ OPERATIONS = (
     Operation("get", "/workers", "workers", "The workers", {200: Reply(WorkersView, "The workers")}, READ),
     Operation("get", "/schedulers", "schedulers", "The schedulers", {200: Reply(SchedulersView, "All")}, (400, 422)),
     Operation("get", "/queues", "queues", "The queues", {200: Reply(QueuesView, "The queues")}, READ),
+    Operation(
+        "get",
+        "/history",
+        "exportHistory",
+        "Export finished jobs, one a line, newest first",
+        {200: Reply(str, "A stretch of history", {"Link": 'Where it goes on (rel="next"), if it does'}, media=NDJSON)},
+        READ,
+        (
+            Parameter("since", "query", Instant, "Only jobs that ended then or later"),
+            Parameter("until", "query", Instant, "Only jobs that ended before"),
+            Parameter("status", "query", Final, "Only jobs that ended so"),
+            Parameter("queue", "query", Name, "Only jobs of this queue"),
+            Parameter("task", "query", Name, "Only jobs of this task"),
+            Parameter("cursor", "query", Id, "Only jobs with lower ids; taken from Link"),
+        ),
+    ),
     Operation("get", "/config", "showConfig", "The live configuration", {200: Reply(LiveView, "It")}, READ),
     Operation(
         "get", "/config/history", "configHistory", "Its versions", {200: Reply(list[Version], "Newest first")}, READ
@@ -297,7 +315,7 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
 
 
 def _reply(reply: Reply, schema: Any) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": reply.meaning, "content": {JSON: {"schema": schema}}}
+    described: dict[str, Any] = {"description": reply.meaning, "content": {reply.media: {"schema": schema}}}
     described["content"] |= {media: {"schema": {"type": "string"}} for media in reply.also}
     if reply.headers:
         described["headers"] = {

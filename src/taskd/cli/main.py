@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import taskd
-from taskd.cli import config, options, worker
+from taskd.cli import config, history, options, worker
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -96,6 +96,7 @@ app.command("list")(list_jobs)
 app.command()(cancel)
 app.command()(retry)
 app.add_typer(config.app, name="config")
+app.add_typer(history.app, name="history")
 app.command()(migrate)
 app.command()(doctor)
 app.command()(torture)

@@ -113,6 +113,25 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """Which finished jobs an export wants, of the `limit` with the highest ids below `before`."""
+
+    since: datetime | None
+    until: datetime | None
+    status: JobStatus | None
+    queue: str | None
+    task: str | None
+    before: int
+    limit: int
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """The wanted jobs of a stretch of history, newest ids first; where the next stretch begins (None: this was the last)."""
+
+    jobs: list[Job]
+    next: int | None
+
+
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs stand where, over the whole cluster; finished ones since the cluster was created."""
 

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from taskd.domain.health import Health
 
-disable_created_metrics()  # a second series for each, which nobody draws
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody draws
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
-from taskd.domain.job import Counts, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Submitted
+from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
@@ -67,6 +67,10 @@ class Overview(Protocol):
 
     async def jobs(self, wanted: JobFilter) -> list[Job]:
         """A page of jobs, newest first, without their attempts."""
+        ...
+
+    async def ended(self, wanted: Ended) -> Stretch:
+        """Those of a stretch of finished jobs that are wanted, with their attempts."""
         ...
 
     async def cancellable(self, wanted: JobFilter) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.claim import Session
-from taskd.domain.job import MAX_ID, Attempt, Counts, Job, JobFilter, JobStatus, QueueDepth, Scalar
+from taskd.domain.job import MAX_ID, Attempt, Counts, Ended, Job, JobFilter, JobStatus, QueueDepth, Scalar, Stretch
 from taskd.store.lane import Lanes, Row, int_array
 from taskd.store.sessions import session_from
 from taskd.store.statements import statement
@@ -17,6 +17,7 @@ PING = statement("ping")
 JOB = statement("job")
 LIVE = statement("live_jobs")
 FINISHED = statement("finished_jobs")
+EXPORT = statement("export")
 CANCELLABLE = statement("cancellable")
 RETRIABLE = statement("retriable")
 FINAL = statement("final")
@@ -53,6 +54,24 @@ class PostgresOverview:
         # A job that finished between the two reads is in both: the later row is the true one.
         newest = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0], reverse=True)
         return [_job(row, with_attempts=False) for row in newest[: wanted.limit]]
+
+    async def ended(self, wanted: Ended) -> Stretch:
+        """Those of a stretch of finished jobs that are wanted, with their attempts."""
+        rows = await self._lanes.fetch(
+            EXPORT,
+            {
+                "since": wanted.since,
+                "until": wanted.until,
+                "status": wanted.status.value if wanted.status else None,
+                "queue": wanted.queue,
+                "task": wanted.task,
+                "before": wanted.before,
+                "limit": wanted.limit,
+            },
+        )
+        seen, last = rows[0][:2]
+        found = [_job(row[2:], with_attempts=True) for row in rows if row[2] is not None]
+        return Stretch(found, last if seen == wanted.limit else None)
 
     async def cancellable(self, wanted: JobFilter) -> list[int]:
         """The ids of a page of live jobs, newest first."""

@@ -1,0 +1,87 @@
+"""GET /history: finished jobs, one a line, for whoever keeps them elsewhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta
+
+from taskd.api import render
+from taskd.api.answers import Answer
+from taskd.api.call import Call
+from taskd.api.decoding import NAME_RULE, is_name
+from taskd.api.problems import FieldError, invalid
+from taskd.api.reading import within
+from taskd.domain.job import MAX_ID, Ended, JobStatus
+from taskd.seams import Overview
+
+#: Finished jobs that one request looks at.
+STRETCH = 500
+
+Instant = Annotated[datetime, Meta(tz=True)]
+Final = Literal["completed", "failed", "cancelled"]
+
+
+class History:
+    """Exports finished jobs."""
+
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
+
+    async def export(self, call: Call) -> Answer:
+        """GET /history: those that ended within a time, newest ids first, as NDJSON; in `Link` where it goes on.
+
+        A page may be empty and have a next one: it stands for a stretch of history, not for so many jobs.
+        """
+        query = call.query("since", "until", "status", "queue", "task", "cursor")
+        stretch = await within(self._overview.ended(_wanted(query)))
+        body = b"".join(render.job(found) + b"\n" for found in stretch.jobs)
+        links: tuple[tuple[bytes, bytes], ...] = ()
+        if stretch.next is not None:
+            following = urlencode({**query, "cursor": str(stretch.next)})
+            links = ((b"link", f'</history?{following}>; rel="next"'.encode()),)
+        return Answer(200, body, links, content_type=b"application/x-ndjson")
+
+
+def _wanted(query: dict[str, str]) -> Ended:
+    for field in ("queue", "task"):
+        if field in query and not is_name(query[field]):
+            raise invalid(FieldError(field, NAME_RULE))
+    status = query.get("status")
+    if status is not None and not (status in set(JobStatus) and JobStatus(status).final):
+        raise invalid(FieldError("status", "must be completed, failed or cancelled"))
+    return Ended(
+        since=_instant(query, "since"),
+        until=_instant(query, "until"),
+        status=JobStatus(status) if status else None,
+        queue=query.get("queue"),
+        task=query.get("task"),
+        before=_cursor(query),
+        limit=STRETCH,
+    )
+
+
+def _instant(query: dict[str, str], field: str) -> datetime | None:
+    text = query.get(field)
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text, Instant)
+    except msgspec.ValidationError:
+        raise invalid(
+            FieldError(
+                field, "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z (a + is written %2B)"
+            )
+        ) from None
+
+
+def _cursor(query: dict[str, str]) -> int:
+    text = query.get("cursor")
+    if text is None:
+        return MAX_ID
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) and 1 <= int(text) <= MAX_ID):
+        raise invalid(FieldError("cursor", f"must be a whole number from 1 to {MAX_ID}"))
+    return int(text)

@@ -1,0 +1,93 @@
+"""Exporting history: through the API and the client, over many stretches, with every filter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from taskd.api import history
+from taskd.client import Client
+from taskd.runtime.serve import Address
+from tests.integration.api_stack import api_on
+from tests.integration.storage import Storage, spec
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "STRETCH", 3)
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    made = Storage(postgres_dsn)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def address(postgres_dsn: str) -> AsyncIterator[Address]:
+    async with api_on(postgres_dsn) as address:
+        yield address
+
+
+async def ended(store: Storage, jobs: int, **fields: Any) -> list[int]:
+    """Jobs that completed, the last of them cancelled."""
+    ids = [s.id for s in await store.submit(*[spec('{"ü": 1}', **fields)] * jobs)]
+    await store.cancels.cancel(ids[-1:])
+    queue = fields.get("queue", "default")
+    session = await store.work(f"w{ids[0]}", queues=[queue])
+    await store.settle(await store.claim(session, await store.dispatch(await store.lead(), queue=queue)))
+    return ids
+
+
+async def exported(address: Address, **wanted: str) -> list[dict[str, Any]]:
+    """What the client gets, from a thread as in the command line."""
+
+    def get() -> bytes:
+        with Client(address.url) as client:
+            return b"".join(client.history(wanted))
+
+    return [json.loads(line) for line in (await asyncio.to_thread(get)).splitlines()]
+
+
+async def test_all_stretches_are_gone_through_newest_first(store: Storage, address: Address) -> None:
+    ids = await ended(store, 8)
+    await store.submit(spec())  # live jobs are no history
+    found = await exported(address)
+    assert [job["id"] for job in found] == ids[::-1]
+    async with httpx.AsyncClient(base_url=address.url) as client:
+        assert found[0] == (await client.get(f"/jobs/{ids[-1]}")).json()
+        assert found[1] == (await client.get(f"/jobs/{ids[-2]}")).json()
+
+
+async def test_only_what_is_wanted_comes_also_from_behind_empty_stretches(store: Storage, address: Address) -> None:
+    rare = await ended(store, 2, queue="rare", task="t")
+    await ended(store, 10)
+    assert [job["id"] for job in await exported(address, queue="rare")] == rare[::-1]
+    assert [job["id"] for job in await exported(address, task="t", status="cancelled")] == rare[-1:]
+    assert await exported(address, status="failed") == []
+
+
+async def test_times_are_of_the_end(store: Storage, address: Address) -> None:
+    early, late = await ended(store, 4), await ended(store, 4)
+    first = min(
+        [job["completed_at"] for job in await exported(address) if job["id"] in late], key=datetime.fromisoformat
+    )
+    since, until = await exported(address, since=first), await exported(address, until=first)
+    assert sorted(job["id"] for job in since) == late
+    assert sorted(job["id"] for job in until) == early
+
+
+@pytest.mark.parametrize(
+    "query", ["since=yesterday", "until=2026-01-01T00:00:00", "status=running", "cursor=0", "limit=5"]
+)
+async def test_a_bad_parameter_is_named(address: Address, query: str) -> None:
+    async with httpx.AsyncClient(base_url=address.url) as client:
+        response = await client.get(f"/history?{query}")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, query.partition("=")[0])
