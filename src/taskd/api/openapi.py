@@ -39,6 +39,8 @@ Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 
+#: How the page groups the operations, by the first part of their path; the others are about the cluster.
+GROUPS = {"jobs": "Jobs", "history": "Jobs", "config": "Live configuration"}
 #: What each error means, wherever it is answered.
 PROBLEMS = {
     400: "The body is no JSON or no UTF-8, or the query string is not URL-encoded UTF-8",
@@ -293,7 +295,8 @@ def _kinds() -> list[Any]:
 
 
 def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary}
+    group = GROUPS.get(operation.path.split("/")[1], "Cluster")
+    described: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary, "tags": [group]}
     if operation.parameters:
         described["parameters"] = [
             {
