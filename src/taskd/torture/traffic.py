@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Traffic:
     ) -> None:
         self.urls = list(urls)
         self.rate = rate
+        self._clients: list[httpx.AsyncClient] = []
         self._random = random.Random(seed)  # noqa: S311  a seed that repeats the load is what is wanted
         self._plans = mix.plans(self._random)
         self._log = log.open("ab")
@@ -104,15 +106,21 @@ class Traffic:
     # ------------------------------------------------------------ the thread
 
     async def _run(self) -> None:
-        limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=CONNECTIONS)
-        async with httpx.AsyncClient(timeout=REQUEST, limits=limits) as client:
+        # A client for each scheduler: what httpx does for one request grows with the connections of its pool, so that a pool
+        # full of requests to one that is frozen would hold up those to the others, and in the end everything.
+        share = max(1, self._connections // len(self.urls))
+        limits = httpx.Limits(max_connections=share, max_keepalive_connections=min(share, CONNECTIONS))
+        async with AsyncExitStack() as stack:
+            for url in self.urls:
+                client = httpx.AsyncClient(base_url=url, timeout=REQUEST, limits=limits)
+                self._clients.append(await stack.enter_async_context(client))
             submits: set[asyncio.Task[None]] = set()
             begun, due = time.monotonic(), 0.0
             for number in count():
                 due += 1.0 / self.rate
                 if await self._stopped_within(begun + due - time.monotonic()):
                     break
-                submits |= self._begin(client, number, next(self._plans))
+                submits |= self._begin(number, next(self._plans))
                 submits -= {task for task in submits if task.done()}
             await self._finish(submits)
 
@@ -126,11 +134,10 @@ class Traffic:
             await asyncio.sleep(min(left, 0.1))
         return self._stop.is_set()
 
-    def _begin(self, client: httpx.AsyncClient, number: int, plan: Plan) -> set[asyncio.Task[None]]:
+    def _begin(self, number: int, plan: Plan) -> set[asyncio.Task[None]]:
         self.invoked += 1
         return {
-            asyncio.create_task(self._submit(client, number + twin, f"torture-{number}", plan))
-            for twin in range(plan.twins)
+            asyncio.create_task(self._submit(number + twin, f"torture-{number}", plan)) for twin in range(plan.twins)
         }
 
     async def _finish(self, submits: set[asyncio.Task[None]]) -> None:
@@ -140,32 +147,32 @@ class Traffic:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _submit(self, client: httpx.AsyncClient, turn: int, key: str, plan: Plan) -> None:
+    async def _submit(self, turn: int, key: str, plan: Plan) -> None:
         body = self._encoder.encode(
             {**self._fields, **plan.fields, "task": plan.task, "payload": plan.payload, "dedupe_key": key}
         )
         tried = False
         while True:
-            url = self.urls[turn % len(self.urls)]
+            client = self._clients[turn % len(self._clients)]
             async with self._room:
                 if self._stop.is_set() and not tried:
                     return  # nobody was promised anything: it still waited in line
                 tried = True
                 self._say("invoke", key, task=plan.task, kind=plan.kind)
-                found = await self._post(client, url, key, body)
+                found = await self._post(client, key, body)
             if found is not None:
                 break
             turn += 1
             await asyncio.sleep(self._random.uniform(*AGAIN))
         if found and plan.cancel_after is not None:
             await asyncio.sleep(plan.cancel_after)
-            await self._cancel(client, key, found)
+            await self._cancel(turn, key, found)
 
-    async def _post(self, client: httpx.AsyncClient, url: str, key: str, body: bytes) -> int | None:
+    async def _post(self, client: httpx.AsyncClient, key: str, body: bytes) -> int | None:
         """The job's id; 0 if it will never be accepted; None if the submit must be repeated."""
         began = time.monotonic()
         try:
-            answer = await client.post(f"{url}/jobs", content=body, headers={"Content-Type": "application/json"})
+            answer = await client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             self._answered(0, began)
             self._say("fail", key, status=0, detail=type(error).__name__)
@@ -188,11 +195,12 @@ class Traffic:
         self._say("fail", key, status=answer.status_code, detail=str(found.get("detail")))
         return 0
 
-    async def _cancel(self, client: httpx.AsyncClient, key: str, job: int) -> None:
-        for tries in count():
-            self._say("cancel", key, id=job)
+    async def _cancel(self, turn: int, key: str, job: int) -> None:
+        for tries in count(turn):
             try:
-                answer = await client.post(f"{self.urls[tries % len(self.urls)]}/jobs/{job}/cancel")
+                async with self._room:
+                    self._say("cancel", key, id=job)
+                    answer = await self._clients[tries % len(self._clients)].post(f"/jobs/{job}/cancel")
             except httpx.HTTPError:
                 self._say("cancel_unknown", key, id=job)
             else:
