@@ -68,11 +68,23 @@ class Editor:
         raise StoreUnavailable("others change the live configuration all the time: try again")
 
     async def _spread(self, made: Version) -> None:
-        self._live.take(made)
-        try:
-            await self._coordinator.publish(made)
-        except CoordinatorUnavailable as error:
-            logger().warning("etcd is away: other processes ask PostgreSQL for the change", error=str(error))
+        """Put the version into etcd, and then any newer one that somebody made meanwhile.
+
+        Whoever puts last looks last, so etcd never ends with an old one.
+        """
+        while True:
+            self._live.take(made)
+            try:
+                await self._coordinator.publish(made)
+                latest = await self._store.latest()
+            except CoordinatorUnavailable as error:
+                logger().warning("etcd is away: other processes ask PostgreSQL for the change", error=str(error))
+                return
+            except StoreUnavailable:
+                return  # the change is made; the leader's keeper compares again
+            if latest.version <= made.version:
+                return
+            made = latest
 
 
 def _json(value: object) -> str:
