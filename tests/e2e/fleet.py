@@ -110,6 +110,17 @@ class Fleet:
         self.processes.append(process := Process(popen, url, log))
         return process
 
+    def taskd(self, scheduler: Process, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A client command as a user runs it."""
+        return subprocess.run(
+            [sys.executable, "-m", "taskd", *arguments, "--server", scheduler.url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.folder,
+        )
+
     def start_scheduler(self, instance_id: str) -> Process:
         port = free_port()
         url = f"http://127.0.0.1:{port}"

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import httpx
 
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
-
-
-def config(fleet: Fleet, scheduler: Process, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`taskd config ...` as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "taskd", "config", *arguments, "--server", scheduler.url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ,
-        cwd=fleet.folder,
-    )
 
 
 def test_a_queue_is_paused_and_goes_on(fleet: Fleet) -> None:
     scheduler, _worker = fleet.start_scheduler("s1"), fleet.start_worker("w1", "--queues", "default,other")
     client = fleet.client(scheduler)
-    told = config(fleet, scheduler, "set", "queue.default.paused", "true")
+    told = fleet.taskd(scheduler, "config", "set", "queue.default.paused", "true")
     assert (told.returncode, told.stdout) == (0, "version 1: set queue.default.paused = true\n")
     waiting = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
     other = client.submit({"task": "nap", "payload": {"seconds": 0}, "queue": "other"})["id"]
     assert client.wait(other, 20)["status"] == "completed"  # by then the dispatcher has looked at both
     assert client.job(waiting)["status"] == "pending"
-    config(fleet, scheduler, "set", "queue.default.paused", "false")
+    fleet.taskd(scheduler, "config", "set", "queue.default.paused", "false")
     assert client.wait(waiting, 20)["status"] == "completed"
 
 
@@ -46,16 +30,16 @@ def test_slots_and_log_levels_change_while_everything_runs(fleet: Fleet) -> None
         return [w["slots"] for w in httpx.get(f"{scheduler.url}/workers").json()["workers"]]
 
     wait_until(lambda: slots() == [8])
-    config(fleet, scheduler, "set", "worker.w1.concurrency", "3")
+    fleet.taskd(scheduler, "config", "set", "worker.w1.concurrency", "3")
     wait_until(lambda: slots() == [3])
     wait_until(lambda: "slots changed" in worker.output)
     wait_until(lambda: [q["slots"] for q in httpx.get(f"{scheduler.url}/queues").json()["queues"]] == [3])
-    config(fleet, scheduler, "set", "log.level", "ERROR")
+    fleet.taskd(scheduler, "config", "set", "log.level", "ERROR")
     wait_until(lambda: "set log.level" in worker.output)
-    config(fleet, scheduler, "unset", "worker.w1.concurrency")
+    fleet.taskd(scheduler, "config", "unset", "worker.w1.concurrency")
     wait_until(lambda: slots() == [8])
     assert worker.output.count("slots changed") == 1  # the second time nobody wanted to read it
-    history = json.loads(config(fleet, scheduler, "history", "--json").stdout)
+    history = json.loads(fleet.taskd(scheduler, "config", "history", "--json").stdout)
     assert [v["what"] for v in history] == [
         "unset worker.w1.concurrency",
         'set log.level = "ERROR"',
@@ -66,12 +50,12 @@ def test_slots_and_log_levels_change_while_everything_runs(fleet: Fleet) -> None
 
 def test_a_bad_value_is_one_line_that_says_what_the_key_takes(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
-    told = config(fleet, scheduler, "set", "worker.concurrency", "0")
+    told = fleet.taskd(scheduler, "config", "set", "worker.concurrency", "0")
     assert told.returncode == 1
     assert told.stderr.strip().splitlines() == ["error: value: worker.concurrency: expected `int` >= 1"]
-    told = config(fleet, scheduler, "set", "queue.paused", "true")
+    told = fleet.taskd(scheduler, "config", "set", "queue.paused", "true")
     assert "there are queue.NAME.paused" in told.stderr
-    told = config(fleet, scheduler, "get", "worker.concurrency")
+    told = fleet.taskd(scheduler, "config", "get", "worker.concurrency")
     assert (told.returncode, told.stdout) == (1, "worker.concurrency is not set: each process's own settings hold\n")
-    told = config(fleet, scheduler, "list")
+    told = fleet.taskd(scheduler, "config", "list")
     assert "nothing is set" in told.stdout

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import httpx
 import psycopg
 
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
-
-
-def tell(fleet: Fleet, scheduler: Process, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`taskd worker ...` as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "taskd", "worker", *arguments, "--server", scheduler.url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ,
-        cwd=fleet.folder,
-    )
 
 
 def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet) -> None:
@@ -32,13 +16,13 @@ def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet
     client = fleet.client(scheduler)
     running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
     wait_until(lambda: client.job(running)["status"] == "running")
-    told = tell(fleet, scheduler, "quiet", "w1")
+    told = fleet.taskd(scheduler, "worker", "quiet", "w1")
     assert (told.returncode, told.stdout) == (0, "worker w1 takes nothing new\n")
     wait_until(lambda: "quiet: taking nothing new" in worker.output)
     waiting = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
     assert client.wait(running, 20)["status"] == "completed"
     assert client.job(waiting)["status"] == "pending"
-    tell(fleet, scheduler, "resume", "w1")
+    fleet.taskd(scheduler, "worker", "resume", "w1")
     assert client.wait(waiting, 20)["status"] == "completed"
 
 
@@ -47,7 +31,7 @@ def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
     client = fleet.client(scheduler)
     running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
     wait_until(lambda: client.job(running)["status"] == "running")
-    assert tell(fleet, scheduler, "drain", "w1").stdout == "worker w1 drains and ends\n"
+    assert fleet.taskd(scheduler, "worker", "drain", "w1").stdout == "worker w1 drains and ends\n"
     assert worker.popen.wait(30) == 0
     job = client.job(running)
     assert (job["status"], job["attempt"]) == ("completed", 1)
@@ -58,7 +42,7 @@ def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
 
 def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
-    told = tell(fleet, scheduler, "quiet", "nobody")
+    told = fleet.taskd(scheduler, "worker", "quiet", "nobody")
     assert (told.returncode, told.stderr) == (
         1,
         "error: there is no live worker 'nobody': taskd status shows who is there\n",
