@@ -113,7 +113,6 @@ class Jobs:
         """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
         job_id = _job_id(call.segment("id"))
         call.query()
-        found = await self._find(job_id)
         made = await self._retries.retry([job_id])
         if job_id in made:
             return await self._retried(made[job_id], duplicate=False)
