@@ -12,6 +12,7 @@ import http.client
 import json
 import re
 import select
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -70,10 +71,17 @@ class Client:
 
     `timeout` is the seconds until a request counts as unanswered; `patience` the seconds for which one that may be repeated
     is. A server that answered before is waited for like that; where none ever did, the failure is told at once.
+    `ca_file` has the authorities that https:// trusts; without, the system's.
     """
 
     def __init__(
-        self, servers: str = DEFAULT_SERVER, *, token: str | None = None, timeout: float = 10.0, patience: float = 5.0
+        self,
+        servers: str = DEFAULT_SERVER,
+        *,
+        token: str | None = None,
+        ca_file: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 5.0,
     ) -> None:
         self._servers = [_parse(url) for url in servers.split(",") if url.strip()]
         if not self._servers:
@@ -81,6 +89,8 @@ class Client:
         self._headers = {"Accept": "application/json", "User-Agent": "taskd"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
         self._timeout = timeout
         self._patience = patience
         self._met = False
@@ -328,19 +338,37 @@ class Client:
             connection.sock.settimeout(timeout)
             return connection
         self._drop(server)
-        kind = http.client.HTTPSConnection if server.secure else http.client.HTTPConnection
-        connection = kind(server.host, server.port, timeout=timeout)
+        connection = self._opened(server, timeout)
         try:
             connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise ClientError(
+                f"{server.url} has a certificate that is not accepted ({error.verify_message.rstrip('.')}): "
+                "TASKD_CA_FILE names the file with the authorities to trust"
+            ) from None
         except OSError as error:
             raise _Retryable(f"{server.url} ({_reason(error)})", silent=True) from None
         self._connections[server.url] = connection
         return connection
 
+    def _opened(self, server: _Server, timeout: float) -> http.client.HTTPConnection:
+        if not server.secure:
+            return http.client.HTTPConnection(server.host, server.port, timeout=timeout)
+        if self._tls is None:
+            self._tls = _trusting(self._ca_file)
+        return http.client.HTTPSConnection(server.host, server.port, timeout=timeout, context=self._tls)
+
     def _drop(self, server: _Server) -> None:
         connection = self._connections.pop(server.url, None)
         if connection is not None:
             connection.close()
+
+
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ClientError(f"TASKD_CA_FILE: {ca_file} is no file with certificates ({_reason(error)})") from None
 
 
 def _stale(connection: http.client.HTTPConnection) -> bool:

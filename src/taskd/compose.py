@@ -29,6 +29,7 @@ from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.serve import serving
 from taskd.runtime.supervisor import Supervisor
+from taskd.runtime.tls import identity
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.herald import Herald
@@ -82,6 +83,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
     log.configure(settings.log, role="scheduler", instance=name)
     failpoints.arm()
     stop = stop_on_signals()
+    certificate = identity(settings.http.cert_file, settings.http.key_file, "http")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
@@ -107,7 +109,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         )
         option, grace = "--http-addr or HTTP_ADDR", settings.http.shutdown_grace
         address = await stack.enter_async_context(
-            serving(api, settings.http.addr, option, grace=grace, closing=api.close)
+            serving(api, settings.http.addr, option, grace=grace, closing=api.close, identity=certificate)
         )
         began, host, incarnation = time.time(), this_process(), uuid4()
 
@@ -189,6 +191,7 @@ async def _worker(settings: Settings) -> int:
     log.configure(settings.log, role="worker", worker=worker_id)
     failpoints.arm()
     stop = stop_on_signals()
+    certificate = identity(settings.worker.cert_file, settings.worker.key_file, "worker")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
@@ -201,7 +204,7 @@ async def _worker(settings: Settings) -> int:
         if settings.worker.http_addr:
             option = "--http-addr or WORKER_HTTP_ADDR"
             address = await stack.enter_async_context(
-                serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0)
+                serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0, identity=certificate)
             )
             role.address = address.url
         attempts.attach(executors)

@@ -40,6 +40,8 @@ class Http(Section, frozen=True):
     max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
+    cert_file: Annotated[str, _doc("PEM file with the certificate chain to show; empty: plain HTTP")] = ""
+    key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
 
 
 class Postgres(Section, frozen=True):
@@ -57,16 +59,22 @@ class Redis(Section, frozen=True):
     stream: Annotated[str, _doc("the prefix of every key of taskd")] = "jobs"
     group: Annotated[str, _doc("the consumer group that all workers share")] = "workers"
     deadline: Annotated[Positive, _doc("seconds after which a command counts as unanswered")] = 2.0
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in rediss://; empty: the system's")] = ""
+    cert_file: Annotated[str, _doc("PEM file with a client certificate to show to Redis; empty: none")] = ""
+    key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
 class Etcd(Section, frozen=True):
     """etcd: who is alive, who leads."""
 
-    endpoints: Annotated[str, _doc("HOST:PORT, comma-separated")] = "localhost:2379"
+    endpoints: Annotated[str, _doc("HOST:PORT or https://HOST:PORT, comma-separated")] = "localhost:2379"
     prefix: Annotated[str, _doc("the prefix of every key of taskd")] = "/taskd"
     ttl: Annotated[float, Meta(ge=2), _doc("seconds until a dead process's keys vanish; 10 or more in production")] = (
         10.0
     )
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in https://; empty: the system's")] = ""
+    cert_file: Annotated[str, _doc("PEM file with a client certificate to show to etcd; empty: none")] = ""
+    key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
 class Scheduler(Section, frozen=True):
@@ -101,6 +109,8 @@ class Worker(Section, frozen=True):
         int, Meta(ge=0), _doc("executor processes; 0: one per core, at most 4 and at most the slots")
     ] = 0
     http_addr: Annotated[str, _doc("HOST:PORT of its /health and /metrics; empty: none")] = ":9090"
+    cert_file: Annotated[str, _doc("PEM file with the certificate chain to show there; empty: plain HTTP")] = ""
+    key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
     grace: Annotated[Positive, _doc("seconds that running tasks may take after SIGTERM")] = 30.0
     stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
@@ -146,7 +156,7 @@ ENVIRONMENT = {
     "LOG_FORMAT": ("log", "format"),
 }
 #: Environment names with the TASKD_ prefix that are no settings: the client's own.
-CLIENT_ENVIRONMENT = frozenset({"TASKD_SERVER", "TASKD_TOKEN"})
+CLIENT_ENVIRONMENT = frozenset({"TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE"})
 
 DEFAULT_FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
 

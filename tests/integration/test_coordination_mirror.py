@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient, Event
+from taskd.coordination.endpoints import parse
 from taskd.coordination.mirror import Mirror
 from taskd.dev.servers import EtcdServer
 from tests.integration.etcd_world import compact, delete, put
@@ -20,7 +21,7 @@ class Follower:
     """Follows a folder and writes down what it sees."""
 
     def __init__(self, endpoint: str) -> None:
-        self.client = EtcdClient([endpoint])
+        self.client = EtcdClient(parse(endpoint))
         self.mirror: Mirror[bytes] = Mirror(self.client, FOLDER, bytes, Bell())
         self.seen: list[Event] = []
 

@@ -13,6 +13,7 @@ from taskd.cli.main import run
 from taskd.dev.ports import free_port
 from taskd.dev.servers import PostgresServer, RedisServer
 from taskd.domain.finding import Finding
+from taskd.settings import Redis
 from taskd.store import examine as postgres
 from taskd.transport import examine as redis
 from tests.servers import SharedServers
@@ -92,7 +93,7 @@ async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisSer
     with private_redis.connect() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", "100mb")
-    found = levels(await redis.examine(private_redis.url, 2.0))
+    found = levels(await redis.examine(Redis(url=private_redis.url)))
     assert (found["Redis"], found["Redis policy"]) == ("ok", "wrong")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.coordinator import EtcdCoordinator
+from taskd.coordination.endpoints import parse
 from taskd.coordination.keys import Keys
 from taskd.dev.servers import EtcdServer
 from taskd.domain.claim import Term
@@ -81,7 +82,7 @@ async def spread(cluster: Cluster, version: Version) -> None:
     keys = Keys(cluster.prefix)
 
     async def there() -> bool:
-        client = EtcdClient([cluster.endpoint])
+        client = EtcdClient(parse(cluster.endpoint))
         try:
             return [kv.value for kv in (await client.listing(keys.live)).keys] == [encode(version)]
         except CoordinatorUnavailable:
@@ -168,7 +169,7 @@ async def test_what_is_written_behind_our_back_is_ignored_and_put_right(
     one = await cluster.start(leads=True)
     made = await one.editor.set("log.level", "DEBUG", "me")
     await wait_until_async(lambda: one.coordinator.configuration == made)
-    client = EtcdClient([cluster.endpoint])
+    client = EtcdClient(parse(cluster.endpoint))
     await client.put(Keys(cluster.prefix).latest, text)
     await client.close()
     await spread(cluster, made)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskd.coordination.endpoints import parse
+from taskd.coordination.endpoints import Endpoint, parse, reach
 from taskd.domain.errors import ConfigurationError
+from taskd.settings import Etcd
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,25 @@ from taskd.domain.errors import ConfigurationError
     ],
 )
 def test_endpoints_are_addresses_in_order_without_doubles(text: str, addresses: list[str]) -> None:
-    assert parse(text) == addresses
+    assert parse(text) == [Endpoint(address) for address in addresses]
+
+
+def test_https_makes_an_endpoint_secure() -> None:
+    assert parse("https://a:1,http://a:1,b:2") == [Endpoint("a:1", secure=True), Endpoint("a:1"), Endpoint("b:2")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (Etcd(endpoints="a:1", ca_file="ca.pem"), "no endpoint has it"),
+        (Etcd(endpoints="https://a:1", ca_file="/nowhere/ca.pem"), "ca_file: /nowhere/ca.pem: No such file"),
+        (Etcd(endpoints="https://a:1", cert_file="one.pem"), "key_file is missing"),
+        (Etcd(endpoints="https://a:1", key_file="one.key"), "cert_file is missing"),
+    ],
+)
+def test_files_for_tls_that_cannot_be_used_are_refused(settings: Etcd, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        reach(settings)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +50,6 @@ def test_endpoints_are_addresses_in_order_without_doubles(text: str, addresses: 
         ("localhost:0", "host or port is missing"),
         ("localhost:99999", "port is no number"),
         ("localhost:etcd", "port is no number"),
-        ("https://localhost:2379", "TLS to etcd is not supported"),
         ("unix:///run/etcd", "is no HOST:PORT"),
         ("http://localhost:2379/v3", "is no HOST:PORT"),
         ("http://[::1:2379", "is no HOST:PORT"),

@@ -46,7 +46,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 
     found = await asyncio.gather(
         asyncio.to_thread(postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale),
-        redis.examine(settings.redis.url, settings.redis.deadline),
-        etcd.examine(settings.etcd.endpoints),
+        redis.examine(settings.redis),
+        etcd.examine(settings.etcd),
     )
     return [ok("configuration", "no unknown key, no wrong type"), *(one for part in found for one in part)]

@@ -49,7 +49,7 @@ def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
 
 
 def connect(server: str) -> Client:
-    """A client for `server`; the token comes from TASKD_TOKEN. Raises ClientError."""
+    """A client for `server`; TASKD_TOKEN has the token, TASKD_CA_FILE who is trusted. Raises ClientError."""
     from taskd.client import Client  # noqa: PLC0415  keeps --help and --version quick
 
-    return Client(server, token=os.environ.get("TASKD_TOKEN"))
+    return Client(server, token=os.environ.get("TASKD_TOKEN"), ca_file=os.environ.get("TASKD_CA_FILE") or None)

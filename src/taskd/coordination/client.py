@@ -4,7 +4,7 @@ Model: one channel per endpoint and one endpoint in use; every call has a deadli
 unreachable moves all of us, the open watches too, to the next one. Watches are streams without a deadline, so the channel
 pings: a silent server is noticed after about 10 s at the latest, and sooner whenever a call finds out first.
 
-Limits: no TLS and no passwords. Both belong into `_Server`, which opens the channel.
+Limit: no passwords; etcd knows us by a client certificate, or trusts its network.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import Any
 
 # Our children exec at once and never use gRPC, so its fork handlers would only complain. It reads this when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Nor may it write to stderr by itself: what fails reaches us as an error.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import msgspec
 from aetcd import rpc
 
+from taskd.coordination.endpoints import Endpoint, Pems
 from taskd.domain.errors import CoordinatorUnavailable
 
 DEADLINE = 2.0
@@ -96,8 +99,10 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 class EtcdClient:
     """Leases, keys and watches. Every method raises CoordinatorUnavailable when no endpoint answers in time."""
 
-    def __init__(self, endpoints: list[str]) -> None:
-        self._servers = [_Server(endpoint) for endpoint in endpoints]
+    def __init__(self, endpoints: list[Endpoint], pems: Pems | None = None) -> None:
+        """`pems` are for the secure ones among the endpoints."""
+        credentials = grpc.ssl_channel_credentials(*pems) if pems is not None else None
+        self._servers = [_Server(endpoint, credentials) for endpoint in endpoints]
         self._current = 0
         self._streams: dict[Any, _Server] = {}
 
@@ -279,9 +284,12 @@ class EtcdClient:
 class _Server:
     """One endpoint's channel and what can be called on it."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.channel = rpc.insecure_channel(endpoint, options=OPTIONS)
+    def __init__(self, endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> None:
+        self.endpoint = endpoint.address
+        if endpoint.secure:
+            self.channel = grpc.aio.secure_channel(endpoint.address, credentials, options=OPTIONS)
+        else:
+            self.channel = grpc.aio.insecure_channel(endpoint.address, options=OPTIONS)
         self.kv = rpc.KVStub(self.channel)
         self.lease = rpc.LeaseStub(self.channel)
         self.watch = rpc.WatchStub(self.channel)
@@ -312,6 +320,19 @@ def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
     if code == _Code.DEADLINE_EXCEEDED:
         return CoordinatorUnavailable(f"etcd at {endpoint} did not answer in time", outcome_unknown=True)
     if code in _UNREACHABLE:
-        why = "cannot be reached" if "connect" in details else f"is unavailable: {details}"
-        return CoordinatorUnavailable(f"etcd at {endpoint} {why}", outcome_unknown=True)
+        return CoordinatorUnavailable(f"etcd at {endpoint} {_why(details)}", outcome_unknown=True)
     return Refused(f"etcd at {endpoint} refuses: {details}")
+
+
+def _why(details: str) -> str:
+    """What gRPC's words for an endpoint that cannot be used mean."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        why = details.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
+        return f"has a certificate that is not accepted: {why} (see ca_file in section [etcd])"
+    if "Hostname Verification" in details:
+        return "has a certificate for another name"
+    if "ALERT" in details:
+        return "does not accept our certificate: see cert_file in section [etcd]"
+    if "connect" in details:
+        return f"cannot be reached: {details.rpartition(': ')[2]}"
+    return f"is unavailable: {details}"

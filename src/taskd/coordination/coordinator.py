@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from taskd.coordination import endpoints
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.election import Candidacy, Election
+from taskd.coordination.endpoints import reach
 from taskd.coordination.keys import Keys
 from taskd.coordination.mirror import Mirror
 from taskd.coordination.mutex import Hold, Mutexes
@@ -35,14 +35,15 @@ class EtcdCoordinator:
     """`taskd.seams.Coordinator` on etcd. Raises ConfigurationError for endpoints that cannot be used."""
 
     def __init__(self, settings: Etcd) -> None:
-        self._endpoints = endpoints.parse(settings.endpoints)
         self._settings = settings
+        self._reach = reach(settings)
         self._bell = Bell()
-        self._pulse = Pulse(max(PATIENCE, settings.ttl / 2), self._endpoints, self._bell)
+        names = [endpoint.address for endpoint in self._reach[0]]
+        self._pulse = Pulse(max(PATIENCE, settings.ttl / 2), names, self._bell)
         self._parts: _Parts | None = None
 
     async def __aenter__(self) -> EtcdCoordinator:
-        self._parts = _Parts(self._settings, self._endpoints, self._pulse, self._bell)
+        self._parts = _Parts(self._settings, EtcdClient(*self._reach), self._pulse, self._bell)
         await self._parts.open()
         return self
 
@@ -99,9 +100,9 @@ class EtcdCoordinator:
 class _Parts:
     """What exists only inside the event loop."""
 
-    def __init__(self, settings: Etcd, addresses: list[str], pulse: Pulse, bell: Bell) -> None:
+    def __init__(self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell) -> None:
         self.keys = keys = Keys(settings.prefix)
-        self.client = EtcdClient(addresses)
+        self.client = client
         self.session = Session(self.client, settings.ttl, pulse, bell)
         self.election = Election(self.client, self.session, bell, keys.election)
         self.registry = Registry(self.client, self.session, bell, keys)

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from taskd.domain.errors import ConfigurationError
+from taskd.runtime.tls import Trust, pem
+from taskd.settings import Etcd
 
-EXAMPLE = "for example localhost:2379 or http://etcd-1:2379,http://etcd-2:2379"
+EXAMPLE = "for example localhost:2379 or https://etcd-1:2379,https://etcd-2:2379"
 
 
-def parse(endpoints: str) -> list[str]:
-    """The `HOST:PORT` of each comma-separated endpoint, in order and without doubles.
+class Endpoint(NamedTuple):
+    """One server of etcd: HOST:PORT, and whether it is spoken to by TLS."""
 
-    Raises ConfigurationError for what is no address, and for what this client cannot do: TLS and passwords.
+    address: str
+    secure: bool = False
+
+
+class Pems(NamedTuple):
+    """What TLS needs, as PEM; None: the system's authorities, or no client certificate."""
+
+    authorities: bytes | None
+    key: bytes | None
+    certificate: bytes | None
+
+
+def reach(settings: Etcd) -> tuple[list[Endpoint], Pems | None]:
+    """The endpoints of these settings, and what the secure ones need. Raises ConfigurationError."""
+    endpoints = parse(settings.endpoints)
+    trust = Trust(settings.ca_file, settings.cert_file, settings.key_file)
+    if not any(endpoint.secure for endpoint in endpoints):
+        if trust.given:
+            raise ConfigurationError("section [etcd]: ca_file and cert_file are for https://, and no endpoint has it")
+        return endpoints, None
+    trust.check("etcd")
+    named = (("ca_file", trust.ca_file), ("key_file", trust.key_file), ("cert_file", trust.cert_file))
+    return endpoints, Pems(*(pem(file, "etcd", key) for key, file in named))
+
+
+def parse(endpoints: str) -> list[Endpoint]:
+    """Each comma-separated endpoint, in order and without doubles.
+
+    Raises ConfigurationError for what is no address, and for what this client cannot do: passwords.
     """
     found = [_address(text.strip()) for text in endpoints.split(",") if text.strip()]
     if not found:
@@ -20,21 +51,19 @@ def parse(endpoints: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _address(text: str) -> str:
+def _address(text: str) -> Endpoint:
     url = _split(text)
-    if url.scheme == "https":
-        raise _wrong(text, "TLS to etcd is not supported; use http:// and a network that you trust")
-    if url.scheme != "http" or url.path not in ("", "/") or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or url.path not in ("", "/") or url.query or url.fragment:
         raise _wrong(text, f"is no HOST:PORT, {EXAMPLE}")
     if "@" in url.netloc:
-        raise _wrong(url.netloc.rpartition("@")[2], "a user name or password is not supported; leave it out")
+        raise _wrong(url.netloc.rpartition("@")[2], "a user name or password is not supported; use client certificates")
     try:
         host, port = url.hostname, url.port
     except ValueError:
         raise _wrong(text, "the port is no number from 1 to 65535") from None
     if not host or not port:
         raise _wrong(text, f"host or port is missing, {EXAMPLE}")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Endpoint(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", url.scheme == "https")
 
 
 def _split(text: str) -> SplitResult:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from taskd.coordination.client import EndpointStatus, EtcdClient
-from taskd.coordination.endpoints import parse
+from taskd.coordination.endpoints import reach
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
 from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.settings import Etcd
 
 NAME = "etcd"
 OLDEST = (3, 4)
@@ -16,19 +17,18 @@ OLDEST = (3, 4)
 LARGE = 1024 * 1024 * 1024
 
 
-async def examine(endpoints: str) -> list[Finding]:
+async def examine(settings: Etcd) -> list[Finding]:
     """Ask every endpoint how it is."""
     try:
-        addresses = parse(endpoints)
+        endpoints, pems = reach(settings)
     except ConfigurationError as error:
         return [wrong(NAME, str(error), "check ETCD_ENDPOINTS")]
-    found = await asyncio.gather(*(_look(address) for address in addresses))
+    found = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
     reached = [status for status in found if isinstance(status, EndpointStatus)]
     return [*_reached(found), *_quorum(reached), *_alarms(reached)]
 
 
-async def _look(address: str) -> EndpointStatus | CoordinatorUnavailable:
-    client = EtcdClient([address])
+async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:
     try:
         return await client.status()
     except CoordinatorUnavailable as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ KEEP_ALIVE = 75
 BACKLOG = 2048
 #: Bytes of request line and headers. More than the largest single read, which may have a whole small request in it.
 HEAD_LIMIT = 512 * 1024
+#: Seconds in which a head must have arrived, from its first byte or the connection's beginning on.
+HEAD_DEADLINE = 30.0
 
 _NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
 _NO_HTTP = b"\r\n".join(
@@ -56,6 +59,17 @@ class Protocol(HttpToolsProtocol):
     """HTTP with a limit on heads; what is no HTTP gets a problem document, like everything else."""
 
     _head: int | None = 0  # bytes of the head so far; None while a body is read
+    _timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connected, and should say what they want."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """They went away."""
+        self._head_came()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, unless this head never ends."""
@@ -65,10 +79,13 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("")
                 return
         super().data_received(data)
+        if self._head and self._timer is None:  # most heads come whole and need no timer
+            self._expect_head()
 
     def on_headers_complete(self) -> None:
         """The head is over."""
         self._head = None
+        self._head_came()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -81,8 +98,16 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_NO_HTTP)
         self.transport.close()
 
+    def _expect_head(self) -> None:
+        self._timer = self.loop.call_later(HEAD_DEADLINE, self.transport.close)
 
-def embedded(app: Application, grace: float) -> Server:
+    def _head_came(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def embedded(app: Application, grace: float, tls: ssl.SSLContext | None = None) -> Server:
     """A server for `app` that gives open requests `grace` seconds (rounded up) when it stops."""
     return Server(
         uvicorn.Config(
@@ -98,5 +123,6 @@ def embedded(app: Application, grace: float) -> Server:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=math.ceil(grace),
             backlog=BACKLOG,
+            ssl_context_factory=(lambda *_: tls) if tls is not None else None,
         )
     )

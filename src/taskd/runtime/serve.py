@@ -15,7 +15,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from taskd.domain.errors import ConfigurationError
+from taskd.runtime.duty import end
 from taskd.runtime.embedded import BACKLOG, Application, embedded
+from taskd.runtime.tls import Identity
 
 
 class Address(NamedTuple):
@@ -23,6 +25,7 @@ class Address(NamedTuple):
 
     host: str
     port: int
+    secure: bool = False
 
     def __str__(self) -> str:
         """HOST:PORT, with brackets around an IPv6 address."""
@@ -32,7 +35,7 @@ class Address(NamedTuple):
     def url(self) -> str:
         """A URL that reaches it from this machine."""
         host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104  compared, not bound
-        return f"http://{Address(host, self.port)}"
+        return f"{'https' if self.secure else 'http'}://{Address(host, self.port)}"
 
 
 def parse_address(text: str, option: str) -> Address:
@@ -47,25 +50,36 @@ def parse_address(text: str, option: str) -> Address:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Application, addr: str, option: str, *, grace: float = 5.0, closing: Callable[[], None] = lambda: None
+    app: Application,
+    addr: str,
+    option: str,
+    *,
+    grace: float = 5.0,
+    closing: Callable[[], None] = lambda: None,
+    identity: Identity | None = None,
 ) -> AsyncIterator[Address]:
     """Serve `app` on `addr` until the context ends; yields the address with the real port (`:0` takes a free one).
+
+    With an `identity`, by TLS only.
 
     At the end no new request is taken, `closing` is called (for long polls to answer), and open requests get `grace` seconds.
     Raises ConfigurationError, naming `option`, if the address cannot be used.
     """
     wanted = parse_address(addr, option)
     sockets = _bind(wanted, option)
-    server = embedded(app, grace)
+    server = embedded(app, grace, identity.context if identity else None)
     running = asyncio.create_task(server.serve(sockets=sockets))
+    renewing = asyncio.create_task(identity.renew()) if identity else None
     try:
         ready = asyncio.create_task(server.ready.wait())
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if running.done():
             running.result()
-        yield Address(wanted.host, sockets[0].getsockname()[1])
+        yield Address(wanted.host, sockets[0].getsockname()[1], secure=identity is not None)
     finally:
+        if renewing is not None:
+            await end(renewing)
         server.should_exit = True
         closing()
         await running

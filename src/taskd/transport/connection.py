@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -23,13 +24,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
+from taskd.runtime.tls import Trust
+from taskd.settings import Redis as RedisSettings
 
 
-def connect(url: str, *, deadline: float) -> Redis:
+def connect(settings: RedisSettings, *, deadline: float) -> Redis:
     """A client for HOST:PORT, redis:// or rediss:// whose commands answer or fail within `deadline` seconds.
 
-    Raises ConfigurationError for a URL of another form.
+    Raises ConfigurationError for a URL of another form, or files for TLS that cannot be used.
     """
+    url = settings.url
     full = url if "://" in url else f"redis://{url}"
     if not re.match(r"^(rediss?|unix)://", full):
         raise ConfigurationError(f"REDIS_URL {url!r} must be HOST:PORT, redis://… or rediss://…")
@@ -43,10 +47,22 @@ def connect(url: str, *, deadline: float) -> Redis:
             health_check_interval=0,
             client_name="taskd",
             legacy_responses=False,
+            **_tls(settings, full),
         )
     except ValueError as error:
         raise ConfigurationError(f"REDIS_URL {url!r}: {error}") from None
     return client
+
+
+def _tls(settings: RedisSettings, url: str) -> dict[str, Any]:
+    trust = Trust(settings.ca_file, settings.cert_file, settings.key_file)
+    if not url.startswith("rediss://"):
+        if trust.given:
+            raise ConfigurationError("section [redis]: ca_file and cert_file are for rediss://, and the url is another")
+        return {}
+    trust.check("redis")
+    named = {"ssl_ca_certs": trust.ca_file, "ssl_certfile": trust.cert_file, "ssl_keyfile": trust.key_file}
+    return {name: file for name, file in named.items() if file}
 
 
 @asynccontextmanager

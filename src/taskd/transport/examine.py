@@ -8,6 +8,7 @@ from typing import Any
 
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
 from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.settings import Redis
 from taskd.transport.connection import connect, translated
 
 NAME = "Redis"
@@ -16,10 +17,10 @@ OLDEST = (6, 2)
 FULL = 0.8
 
 
-async def examine(url: str, deadline: float) -> list[Finding]:
+async def examine(settings: Redis) -> list[Finding]:
     """Connect and look."""
     try:
-        client = connect(url, deadline=deadline)
+        client = connect(settings, deadline=settings.deadline)
     except ConfigurationError as error:
         return [wrong(NAME, str(error), "check REDIS_URL")]
     try:

@@ -42,9 +42,9 @@ class RedisTransport:
         self._keys = Keys(settings.stream)
         self._group = settings.group
         self._consumer = consumer
-        self._client = connect(settings.url, deadline=settings.deadline)
+        self._client = connect(settings, deadline=settings.deadline)
         # A blocking read is meant to be silent for a while, so its connection waits longer before it gives up.
-        self._blocking = connect(settings.url, deadline=settings.deadline + BLOCK)
+        self._blocking = connect(settings, deadline=settings.deadline + BLOCK)
         self._scripts: dict[str, Any] = {}
         self._incarnation: str | None = None
         self._swept = False

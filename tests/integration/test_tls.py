@@ -1,0 +1,211 @@
+"""Every link by TLS: the right certificate is accepted; a stranger's, an old one and another's are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from structlog.testing import capture_logs
+
+from taskd.client import Client, ClientError
+from taskd.coordination.client import EtcdClient
+from taskd.coordination.endpoints import reach
+from taskd.dev.binaries import Binaries
+from taskd.dev.ports import LOOPBACK
+from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable, StoreUnavailable, TransportUnavailable
+from taskd.runtime.serve import Address, serving
+from taskd.runtime.tls import Identity, identity
+from taskd.settings import Etcd, Redis
+from taskd.store.lane import Lane
+from taskd.transport.stream import RedisTransport
+from tests.servers import SharedServers
+from tests.tls import Authority, Pair, SecureEtcd, front
+from tests.unit.api_world import Recorder
+
+#: What a server may show instead of the right certificate, and what the refusal has to say.
+WRONG = {
+    "a stranger's": "self.signed|unable to get local issuer|unknown authority|certificate verify failed",
+    "an old one": "expired",
+    "another's": "another name|IP address mismatch|doesn't match|does not match",
+}
+bad = pytest.mark.parametrize("kind", WRONG)
+
+
+@pytest.fixture
+def ours(private_folder: Path) -> Authority:
+    return Authority(private_folder)
+
+
+def shown(kind: str, ours: Authority, folder: Path) -> Pair:
+    """The certificate that a server shows."""
+    if kind == "a stranger's":
+        return Authority(folder).issue()
+    return ours.issue(expired=True) if kind == "an old one" else ours.issue("elsewhere.example")
+
+
+# ------------------------------------------------------------ PostgreSQL
+
+
+async def ask_postgres(servers: SharedServers, pair: Pair, ours: Authority) -> int:
+    where = urlsplit(servers.postgres.dsn)
+    assert where.port
+    async with front(where.port, pair, postgres=True) as port:
+        dsn = f"postgresql://{where.username}@{LOOPBACK}:{port}{where.path}?sslmode=verify-full&sslrootcert={ours.file}"
+        lane = Lane(dsn, name="test:tls", deadline=5.0)
+        try:
+            rows = await lane.fetch("SELECT 1")
+        finally:
+            await lane.close()
+    return int(rows[0][0])
+
+
+async def test_postgres_with_the_right_certificate(servers: SharedServers, ours: Authority) -> None:
+    assert await ask_postgres(servers, ours.issue(), ours) == 1
+
+
+@bad
+async def test_postgres_with_a_wrong_one(
+    kind: str, servers: SharedServers, ours: Authority, private_folder: Path
+) -> None:
+    with pytest.raises(StoreUnavailable, match=f"PostgreSQL: .*({WRONG[kind]}|certificate verify failed)"):
+        await ask_postgres(servers, shown(kind, ours, private_folder), ours)
+
+
+# ------------------------------------------------------------ Redis
+
+
+async def ask_redis(servers: SharedServers, pair: Pair, ours: Authority) -> None:
+    async with front(servers.redis.port, pair) as port:
+        transport = RedisTransport(Redis(url=f"rediss://{LOOPBACK}:{port}", ca_file=ours.file))
+        try:
+            await transport.ping()
+        finally:
+            await transport.close()
+
+
+async def test_redis_with_the_right_certificate(servers: SharedServers, ours: Authority) -> None:
+    await ask_redis(servers, ours.issue(), ours)
+
+
+@bad
+async def test_redis_with_a_wrong_one(kind: str, servers: SharedServers, ours: Authority, private_folder: Path) -> None:
+    with pytest.raises(TransportUnavailable, match=WRONG[kind]):
+        await ask_redis(servers, shown(kind, ours, private_folder), ours)
+
+
+def test_files_for_a_redis_without_tls_are_refused(ours: Authority) -> None:
+    with pytest.raises(ConfigurationError, match="are for rediss://"):
+        RedisTransport(Redis(url="localhost:6379", ca_file=ours.file))
+
+
+# ------------------------------------------------------------ etcd
+
+
+@pytest.fixture
+def etcd(
+    request: pytest.FixtureRequest, server_binaries: Binaries, ours: Authority, private_folder: Path
+) -> Iterator[str]:
+    """One that shows the certificate of the given kind; its https:// endpoint."""
+    kind = getattr(request, "param", "")
+    pair = shown(kind, ours, private_folder) if kind else ours.issue()
+    log = private_folder / "etcd.log"
+    server = SecureEtcd(server_binaries.etcd, private_folder / "etcd", log=log, authority=ours, pair=pair)
+    server.start()
+    yield f"https://{server.endpoint}"
+    server.kill()
+
+
+async def ask_etcd(settings: Etcd) -> str:
+    client = EtcdClient(*reach(settings))
+    try:
+        return (await client.status()).version
+    finally:
+        await client.close()
+
+
+async def test_etcd_with_the_right_certificates(etcd: str, ours: Authority) -> None:
+    me = ours.issue()
+    settings = Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
+    assert (await ask_etcd(settings)).startswith("3.")
+
+
+@pytest.mark.parametrize(("etcd", "kind"), [(kind, kind) for kind in WRONG], indirect=["etcd"])
+async def test_etcd_with_a_wrong_one(kind: str, etcd: str, ours: Authority) -> None:
+    me = ours.issue()
+    settings = Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
+    with pytest.raises(CoordinatorUnavailable, match=WRONG[kind]):
+        await ask_etcd(settings)
+
+
+async def test_etcd_refuses_who_shows_none(etcd: str, ours: Authority) -> None:
+    with pytest.raises(CoordinatorUnavailable, match="does not accept our certificate"):
+        await ask_etcd(Etcd(endpoints=etcd, ca_file=ours.file))
+
+
+# ------------------------------------------------------------ our own HTTP
+
+
+@pytest.fixture
+async def served(ours: Authority) -> AsyncIterator[tuple[Address, Identity, Pair]]:
+    pair = ours.issue()
+    shows = Identity(*pair, "http")
+    api = Recorder().api()
+    async with serving(api, f"{LOOPBACK}:0", "--http-addr", closing=api.close, identity=shows) as address:
+        yield address, shows, pair
+
+
+async def ask_us(url: str, ca_file: str | None) -> str:
+    def ask() -> str:
+        with Client(url, ca_file=ca_file) as client:
+            return str(client.get("/health")["status"])
+
+    return await asyncio.to_thread(ask)
+
+
+async def test_our_api_with_the_right_certificate(served: tuple[Address, Identity, Pair], ours: Authority) -> None:
+    address, *_ = served
+    assert address.url.startswith("https://")
+    assert await ask_us(address.url, ours.file) == "healthy"
+
+
+async def test_our_client_refuses_a_strangers(served: tuple[Address, Identity, Pair], private_folder: Path) -> None:
+    address, *_ = served
+    with pytest.raises(ClientError, match=r"is not accepted .*: TASKD_CA_FILE names the file"):
+        await ask_us(address.url, Authority(private_folder).file)
+    with pytest.raises(ClientError, match="is not accepted"):
+        await ask_us(address.url, None)
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(
+    served: tuple[Address, Identity, Pair], ours: Authority
+) -> None:
+    address, shows, pair = served
+    later = ours.issue(expired=True)
+    os.replace(later.cert_file, pair.cert_file)
+    with capture_logs() as told:
+        shows.look()
+    assert [line["log_level"] for line in told] == ["warning"]  # half of a change: the key is still the old one's
+    assert await ask_us(address.url, ours.file) == "healthy"
+    os.replace(later.key_file, pair.key_file)
+    shows.look()
+    with pytest.raises(ClientError, match="expired"):
+        await ask_us(address.url, ours.file)
+
+
+def test_files_that_are_no_certificate_are_refused(ours: Authority, private_folder: Path) -> None:
+    nonsense = private_folder / "nonsense.pem"
+    nonsense.write_text("nonsense")
+    one, other = ours.issue(), ours.issue()
+    for cert_file, key_file, complaint in (
+        (one.cert_file, "", "key_file is missing"),
+        (one.cert_file, "/nowhere", "key_file: /nowhere: No such file"),
+        (one.cert_file, other.key_file, "the key does not belong to the certificate"),
+        (str(nonsense), one.key_file, "no usable PEM"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"section .http.*{complaint}"):
+            identity(cert_file, key_file, "http")
+    assert identity("", "", "http") is None
