@@ -19,6 +19,9 @@ from taskd.runtime.duty import end
 from taskd.runtime.embedded import BACKLOG, Application, embedded
 from taskd.runtime.tls import Identity
 
+#: Seconds after which a client that takes nothing of its answer is cut off, by the kernel, which knows what it took.
+READ_DEADLINE = 60.0
+
 
 class Address(NamedTuple):
     """A HOST:PORT to listen on; an empty host means every interface."""
@@ -67,6 +70,8 @@ async def serving(
     """
     wanted = parse_address(addr, option)
     sockets = _bind(wanted, option)
+    for one in sockets:
+        _tune(one)
     server = embedded(app, grace, identity.context if identity else None)
     running = asyncio.create_task(server.serve(sockets=sockets))
     renewing = asyncio.create_task(identity.renew()) if identity else None
@@ -129,10 +134,15 @@ def _everywhere(port: int, option: str) -> socket.socket:
 
 
 def _listen(family: socket.AddressFamily, place: tuple[Any, Any]) -> socket.socket:
-    listener = socket.create_server(place, family=family, backlog=BACKLOG)
-    # Connections inherit it. uvloop sets it itself; without, an answer's body waits 40 ms for its head to be acknowledged.
+    return socket.create_server(place, family=family, backlog=BACKLOG)
+
+
+def _tune(listener: socket.socket) -> None:
+    """Set what its connections inherit."""
+    # uvloop sets it itself; without, an answer's body waits 40 ms for its head to be acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_DEADLINE * 1000))
 
 
 def _refused(wanted: Address, error: OSError, option: str) -> ConfigurationError:
