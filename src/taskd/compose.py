@@ -15,6 +15,7 @@ from taskd.api import build as build_api
 from taskd.coordination.coordinator import EtcdCoordinator
 from taskd.domain.errors import (
     AccessDenied,
+    ConfigurationError,
     SchemaMismatch,
     StoreUnavailable,
     TransportAccessDenied,
@@ -27,7 +28,7 @@ from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
 from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
-from taskd.runtime.serve import serving
+from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
 from taskd.scheduler.dispatcher import Dispatcher
@@ -53,6 +54,7 @@ from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.tokens import PostgresTokens
 from taskd.store.upkeep import PostgresUpkeep
 from taskd.transport.stream import RedisTransport
 from taskd.worker.attempt import Attempts
@@ -64,6 +66,7 @@ from taskd.worker.role import WorkerRole
 
 #: Seconds between refreshes of a scheduler's figures in the registry.
 REPORT_EVERY = 3.0
+HTTP_ADDR = "--http-addr or HTTP_ADDR"
 #: The most executor processes that are started unless the configuration asks for more.
 MOST_PROCESSES = 4
 
@@ -95,6 +98,8 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         role, intake, overview, stored = _assemble_scheduler(
             settings, name, stack, transport, coordinator, postgres, redis, live, store
         )
+        tokens = PostgresTokens(lanes.one("tokens"))
+        private = local(parse_address(settings.http.addr, HTTP_ADDR))
         api = build_api(
             intake=intake,
             cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
@@ -104,12 +109,14 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             coordinator=coordinator,
             standing=role,
             editor=Editor(store, coordinator, live),
+            tokens=tokens,
             settings=settings.http,
             leader_stale=settings.scheduler.leader_stale,
+            anybody=private or settings.http.insecure,
         )
-        option, grace = "--http-addr or HTTP_ADDR", settings.http.shutdown_grace
+        grace = settings.http.shutdown_grace
         address = await stack.enter_async_context(
-            serving(api, settings.http.addr, option, grace=grace, closing=api.close, identity=certificate)
+            serving(api, settings.http.addr, HTTP_ADDR, grace=grace, closing=api.close, identity=certificate)
         )
         began, host, incarnation = time.time(), this_process(), uuid4()
 
@@ -130,9 +137,24 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             supervisor.ready()
             # Served already, so that /health tells what is missing while we wait for it.
             await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
+            if not private and not settings.http.insecure:
+                await _check_door(tokens, address)
             async with _following(settings, live, coordinator, store):
                 await role.run(stop)
     return 0
+
+
+async def _check_door(tokens: PostgresTokens, address: Address) -> None:
+    """Raise ConfigurationError if a network could reach us and nobody needed a token."""
+    try:
+        keyring = await tokens.keyring()
+    except StoreUnavailable:
+        return  # the door itself lets nobody in while it does not know
+    if not keyring.closed:
+        raise ConfigurationError(
+            f"{address} can be reached from a network and there are no API tokens: make one (taskd token create), listen on"
+            " localhost (--http-addr localhost:8080), or accept that everybody may do everything (--insecure)"
+        )
 
 
 def _assemble_scheduler(

@@ -40,6 +40,8 @@ class Http(Section, frozen=True):
     max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
+    rate_limit: Annotated[float, Meta(ge=0), _doc("requests a second that an API token may make; 0: any number")] = 0.0
+    insecure: Annotated[bool, _doc("listen on a network although there are no API tokens")] = False
     cert_file: Annotated[str, _doc("PEM file with the certificate chain to show; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
 

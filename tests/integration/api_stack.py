@@ -19,6 +19,7 @@ from taskd.store.live import PostgresLiveStore
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.terms import PostgresTerms
+from taskd.store.tokens import PostgresTokens
 from tests.unit.api_world import Recorder
 
 DEADLINE = 1.5
@@ -29,10 +30,12 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        duties = ("single", "bulk", "cancel", "retry", "terms", "live")
-        single, bulk, cancel, retry, terms, live = (Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties)
+        duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens")
+        single, bulk, cancel, retry, terms, live, tokens = (
+            Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties
+        )
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, cancel, retry, terms, live, reads):
+        for lane in (single, bulk, cancel, retry, terms, live, tokens, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
@@ -43,7 +46,9 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             coordinator=cast(Coordinator, world),
             standing=world,
             editor=Editor(PostgresLiveStore(live), cast(Coordinator, world), Live()),
+            tokens=PostgresTokens(tokens),
             settings=settings or Http(),
             leader_stale=10.0,
+            anybody=True,
         )
         yield await stack.enter_async_context(serving(api, "127.0.0.1:0", "--http-addr", closing=api.close))

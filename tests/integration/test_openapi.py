@@ -29,10 +29,15 @@ async def address(postgres_dsn: str) -> AsyncIterator[Address]:
         yield address
 
 
-def test_every_route_is_described() -> None:
+def test_every_route_is_described_with_the_scope_that_it_needs() -> None:
     routes = {path: methods for path, methods in Recorder().api().routes.items() if path not in UNDESCRIBED}
-    served = {(path, method.lower()) for path, methods in routes.items() for method in methods if method != "HEAD"}
-    assert served == {(o.path, o.method) for o in OPERATIONS}
+    served = {
+        (path, method.lower(), scope)
+        for path, methods in routes.items()
+        for method, scope in methods.items()
+        if method != "HEAD"
+    }
+    assert served == {(o.path, o.method, o.scope) for o in OPERATIONS}
 
 
 async def test_what_the_server_does_is_what_its_description_says(

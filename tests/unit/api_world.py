@@ -16,6 +16,7 @@ from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
+from taskd.domain.token import Keyring
 from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Terms
 from taskd.settings import Http
 
@@ -48,6 +49,9 @@ class Recorder:
         self.health = OK
         self.leader: Leader | None = None
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
+        self.ring = Keyring(closed=False, tokens={})
+        self.no_keyring: Exception | None = None
+        self.anybody = True
         self.row = Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)
 
     async def submit(self, spec: JobSpec) -> Submitted:
@@ -150,6 +154,11 @@ class Recorder:
         )
         return {member.id: member}
 
+    async def keyring(self) -> Keyring:
+        if self.no_keyring is not None:
+            raise self.no_keyring
+        return self.ring
+
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
@@ -164,8 +173,10 @@ class Recorder:
             coordinator=cast(Coordinator, self),
             standing=self,
             editor=self.editor,
+            tokens=self,
             settings=settings,
             leader_stale=10.0,
+            anybody=self.anybody,
         )
 
 
@@ -184,8 +195,10 @@ def a_job(job_id: int = 17, status: JobStatus = JobStatus.PENDING, **more: Any) 
 
 
 @asynccontextmanager
-async def asking(world: Recorder, settings: Http = LIMITS) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(
+    world: Recorder, settings: Http = LIMITS, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
     transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
         yield client

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import structlog
 
 from taskd.cli.main import run
 from taskd.dev.ports import free_port
+from taskd.runtime import log
 from taskd.runtime.secrets import in_text
+from taskd.settings import Log
 
 CANARY = "c4n4ry-5ecret"
 
@@ -65,3 +69,24 @@ def test_no_output_has_a_secret(
 )
 def test_passwords_are_found_in_every_form(text: str, secrets: list[str]) -> None:
     assert in_text(text) == secrets
+
+
+@pytest.mark.parametrize("form", ["TEXT", "JSON"])
+def test_a_logged_failure_shows_no_local_variables(
+    form: Literal["TEXT", "JSON"], capfd: pytest.CaptureFixture[str]
+) -> None:
+    configured = structlog.get_config()
+    log.configure(Log(format=form))
+    try:
+        _fail(bytes.fromhex(CANARY.encode().hex()).decode())
+    except RuntimeError:
+        log.logger().exception("failed")
+    finally:
+        structlog.configure(**configured)
+    err = capfd.readouterr().err
+    assert "RuntimeError: in vain" in err
+    assert CANARY not in err
+
+
+def _fail(secret: str) -> None:
+    raise RuntimeError("in vain")

@@ -6,39 +6,47 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 
 from taskd.api.answers import Answer
 from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
+from taskd.api.door import Door, audit
 from taskd.api.history import History
 from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
+from taskd.domain.scope import Scope
 from taskd.runtime.log import logger
-from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Standing, Terms
+from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Standing, Terms, Tokens
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
-class Resource:
-    """One path: its handlers by method, and what their failures look like."""
+#: What the changes that are made need, of which the log keeps a line each.
+AUDITED = (Scope.OPERATE, Scope.ADMIN)
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+
+class Resource:
+    """One path: its handlers by method with the scope that each needs (None: for everybody), and what failures look like."""
+
+    def __init__(self, door: Door, handlers: Mapping[str, tuple[Handler, Scope | None]]) -> None:
+        self._door = door
         self._handlers = dict(handlers)
         if "GET" in handlers:
             self._handlers["HEAD"] = handlers["GET"]
 
     @property
-    def methods(self) -> list[str]:
-        """What it answers, in order."""
-        return sorted(self._handlers)
+    def methods(self) -> dict[str, Scope | None]:
+        """What it answers, and the scope that each needs."""
+        return {method: scope for method, (_, scope) in sorted(self._handlers.items())}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
             answer = await self._answer(Call(scope, receive), scope["method"])
@@ -47,11 +55,11 @@ class Resource:
         await answer.send(send)  # the server itself leaves the body of an answer to HEAD out
 
     async def _answer(self, call: Call, method: str) -> Answer:
-        handler = self._handlers.get(method)
+        handler, scope = self._handlers.get(method, (None, None))
         if handler is None:
             return self._not_allowed(method).answer()
         try:
-            return await handler(call)
+            return await self._carry_out(call, handler, scope)
         except Problem as problem:
             return problem.answer()
         except Unavailable as error:
@@ -65,6 +73,14 @@ class Resource:
         except Exception:  # noqa: BLE001  a bug must not take the connection down, nor show its insides
             logger().exception("a request failed", method=method, path=call.path)
             return _bug().answer()
+
+    async def _carry_out(self, call: Call, handler: Handler, scope: Scope | None) -> Answer:
+        if scope is not None:
+            await self._door.enter(call, scope)
+        answer = await handler(call)
+        if scope in AUDITED:
+            audit(call, answer.status)
+        return answer
 
     def _not_allowed(self, method: str) -> Problem:
         allowed = ", ".join(self.methods)
@@ -83,44 +99,54 @@ class Api:
     """The application. `close` answers long polls at once; call it when the process is told to stop."""
 
     def __init__(
-        self, jobs: Jobs, bulk: Bulk, cluster: Cluster, live: LiveConfiguration, manual: Manual, history: History
+        self,
+        door: Door,
+        jobs: Jobs,
+        bulk: Bulk,
+        cluster: Cluster,
+        live: LiveConfiguration,
+        manual: Manual,
+        history: History,
     ) -> None:
+        submit, read, operate, admin = Scope
         self._jobs = jobs
         self._router = Router(
             [
-                Route("/jobs", Resource({"GET": jobs.list, "POST": jobs.submit})),
-                Route("/jobs/batch", Resource({"POST": jobs.submit_batch})),
-                Route("/jobs/cancel", Resource({"POST": bulk.cancel})),
-                Route("/jobs/retry", Resource({"POST": bulk.retry})),
-                Route("/jobs/{id}", Resource({"GET": jobs.show})),
-                Route("/jobs/{id}/cancel", Resource({"POST": jobs.cancel})),
-                Route("/jobs/{id}/retry", Resource({"POST": jobs.retry})),
-                Route("/health", Resource({"GET": cluster.health})),
-                Route("/metrics", Resource({"GET": cluster.metrics})),
-                Route("/leader", Resource({"GET": cluster.leader})),
-                Route("/workers", Resource({"GET": cluster.workers})),
-                Route("/schedulers", Resource({"GET": cluster.schedulers})),
-                Route("/queues", Resource({"GET": cluster.queues})),
-                Route("/history", Resource({"GET": history.export})),
-                Route("/config", Resource({"GET": live.show})),
-                Route("/config/history", Resource({"GET": live.history})),
-                Route("/config/rollback", Resource({"POST": live.rollback})),
-                Route("/config/{key:path}", Resource({"PUT": live.set, "DELETE": live.unset})),
-                Route("/openapi.json", Resource({"GET": manual.description})),
-                Route("/docs", Resource({"GET": manual.page})),
-                Route("/docs/{name}", Resource({"GET": manual.asset})),
+                Route("/jobs", Resource(door, {"GET": (jobs.list, read), "POST": (jobs.submit, submit)})),
+                Route("/jobs/batch", Resource(door, {"POST": (jobs.submit_batch, submit)})),
+                Route("/jobs/cancel", Resource(door, {"POST": (bulk.cancel, operate)})),
+                Route("/jobs/retry", Resource(door, {"POST": (bulk.retry, operate)})),
+                Route("/jobs/{id}", Resource(door, {"GET": (jobs.show, read)})),
+                Route("/jobs/{id}/cancel", Resource(door, {"POST": (jobs.cancel, operate)})),
+                Route("/jobs/{id}/retry", Resource(door, {"POST": (jobs.retry, operate)})),
+                Route("/health", Resource(door, {"GET": (cluster.health, None)})),
+                Route("/metrics", Resource(door, {"GET": (cluster.metrics, read)})),
+                Route("/leader", Resource(door, {"GET": (cluster.leader, read)})),
+                Route("/workers", Resource(door, {"GET": (cluster.workers, read)})),
+                Route("/schedulers", Resource(door, {"GET": (cluster.schedulers, read)})),
+                Route("/queues", Resource(door, {"GET": (cluster.queues, read)})),
+                Route("/history", Resource(door, {"GET": (history.export, read)})),
+                Route("/config", Resource(door, {"GET": (live.show, read)})),
+                Route("/config/history", Resource(door, {"GET": (live.history, read)})),
+                Route("/config/rollback", Resource(door, {"POST": (live.rollback, admin)})),
+                Route(
+                    "/config/{key:path}", Resource(door, {"PUT": (live.set, operate), "DELETE": (live.unset, operate)})
+                ),
+                Route("/openapi.json", Resource(door, {"GET": (manual.description, None)})),
+                Route("/docs", Resource(door, {"GET": (manual.page, None)})),
+                Route("/docs/{name}", Resource(door, {"GET": (manual.asset, None)})),
             ],
             redirect_slashes=False,
             default=_unknown_path,
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
         await self._router(scope, receive, send)
 
     @property
-    def routes(self) -> dict[str, list[str]]:
-        """Each path and its methods."""
+    def routes(self) -> dict[str, dict[str, Scope | None]]:
+        """Each path, its methods, and the scope that each needs."""
         return {
             r.path_format: r.app.methods
             for r in self._router.routes
@@ -132,7 +158,7 @@ class Api:
         self._jobs.waiter.close()
 
 
-async def _unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+async def _unknown_path(scope: Connection, receive: Receive, send: Send) -> None:
     await not_found(f"there is nothing at {scope['path']}; jobs are at /jobs").answer().send(send)
 
 
@@ -146,11 +172,15 @@ def build(
     coordinator: Coordinator,
     standing: Standing,
     editor: LiveEditor,
+    tokens: Tokens,
     settings: Http,
     leader_stale: float,
+    anybody: bool,
 ) -> Api:
-    """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone."""
+    """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone;
+    `anybody`: whether everybody may do everything while there are no tokens."""
     return Api(
+        Door(tokens, anybody=anybody, rate=settings.rate_limit),
         Jobs(intake, cancels, retries, overview, settings),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, leader_stale),

@@ -14,6 +14,7 @@ from msgspec import Meta
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
 from taskd.api.decoding import Name, decode
+from taskd.api.queues import narrowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.domain.job import MAX_ID, JobFilter, JobStatus
@@ -74,7 +75,7 @@ class Bulk:
     async def cancel(self, call: Call) -> Answer:
         """POST /jobs/cancel."""
         wanted = await _selection(call, _cancel)
-        return await _page(wanted, wanted.status, self._overview.cancellable, self._cancels.cancel)
+        return await _page(call, wanted, wanted.status, self._overview.cancellable, self._cancels.cancel)
 
     async def retry(self, call: Call) -> Answer:
         """POST /jobs/retry."""
@@ -83,7 +84,7 @@ class Bulk:
         async def act(job_ids: Collection[int]) -> Collection[int]:
             return (await self._retries.retry(job_ids)).values()
 
-        return await _page(wanted, wanted.status, self._overview.retriable, act)
+        return await _page(call, wanted, wanted.status, self._overview.retriable, act)
 
 
 async def _selection(call: Call, decoder: msgspec.json.Decoder[S]) -> S:
@@ -95,6 +96,7 @@ async def _selection(call: Call, decoder: msgspec.json.Decoder[S]) -> S:
 
 
 async def _page(
+    call: Call,
     wanted: Selection,
     status: str | None,
     find: Callable[[JobFilter], Coroutine[Any, Any, list[int]]],
@@ -102,7 +104,7 @@ async def _page(
 ) -> Answer:
     job_filter = JobFilter(
         status=JobStatus(status) if status else None,
-        queue=wanted.queue,
+        queue=narrowed(call, wanted.queue),
         task=wanted.task,
         before=wanted.cursor,
         limit=wanted.limit,

@@ -9,12 +9,17 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope
 
 from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large
+from taskd.domain.token import Token
 
 #: Seconds in which a body must have arrived: a slow client may not hold its memory for longer.
 BODY_DEADLINE = 30.0
 #: What is read and thrown away beyond a limit, as a multiple of it. A client that sends its whole body before it listens
 #: (most do) then gets the 413; one that goes on for longer is cut off.
 DISCARD = 4
+
+
+#: Who may do nothing at all: a caller that did not pass the door.
+NOBODY = Token(id="", name="", digest=bytes(32), scopes=frozenset(), queues=frozenset())
 
 
 class Disconnected(Exception):
@@ -24,11 +29,24 @@ class Disconnected(Exception):
 class Call:
     """A request. Header names are lower case bytes."""
 
-    __slots__ = ("_receive", "_scope")
+    __slots__ = ("_receive", "_scope", "caller")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
+        #: Who asks; set at the door.
+        self.caller = NOBODY
+
+    @property
+    def client(self) -> str:
+        """The address that it came from."""
+        return str((self._scope.get("client") or ("",))[0])
+
+    @property
+    def line(self) -> str:
+        """The method, the path and the query, as it was asked."""
+        query: bytes = self._scope["query_string"]
+        return f"{self._scope['method']} {self.path}{'?' if query else ''}{query.decode('latin-1')}"
 
     @property
     def path(self) -> str:

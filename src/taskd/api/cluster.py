@@ -19,6 +19,7 @@ from taskd.api.documents import (
     WorkersView,
     WorkerView,
 )
+from taskd.api.queues import everything
 from taskd.api.reading import Recent
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
@@ -60,6 +61,7 @@ class Cluster:
 
     async def metrics(self, call: Call) -> Answer:
         """GET /metrics: as text if `Accept` asks for it, as Prometheus does, else as JSON; times are Unix seconds."""
+        everything(call)
         accept = (call.header(b"accept") or b"").decode("latin-1")
         if meters.wants_text(accept):
             return await self._exposition(accept)
@@ -145,7 +147,7 @@ class Cluster:
         for member in self._members("worker"):
             for queue in member.queues:
                 served.setdefault(queue, []).append(member.slots)
-        names = sorted(depths.keys() | served.keys())
+        names = sorted(name for name in depths.keys() | served.keys() if call.caller.sees(name))
         views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
         return document(QueuesView(queues=views))
 

@@ -14,6 +14,7 @@ from taskd.api.answers import Answer
 from taskd.api.call import Call
 from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.problems import FieldError, invalid
+from taskd.api.queues import narrowed
 from taskd.api.reading import within
 from taskd.domain.job import MAX_ID, Ended, JobStatus
 from taskd.seams import Overview
@@ -37,7 +38,9 @@ class History:
         A page may be empty and have a next one: it stands for a stretch of history, not for so many jobs.
         """
         query = call.query("since", "until", "status", "queue", "task", "cursor")
-        stretch = await within(self._overview.ended(_wanted(query)))
+        wanted = _wanted(query)
+        wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
+        stretch = await within(self._overview.ended(wanted))
         body = b"".join(render.job(found) + b"\n" for found in stretch.jobs)
         links: tuple[tuple[bytes, bytes], ...] = ()
         if stretch.next is not None:

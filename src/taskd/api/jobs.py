@@ -18,6 +18,7 @@ from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.documents import Stored
 from taskd.api.idempotency import key_of, reused, with_key, with_keys
 from taskd.api.problems import FieldError, invalid, not_found, too_late
+from taskd.api.queues import allowed, narrowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import parse
@@ -50,18 +51,20 @@ class Jobs:
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
         spec = with_key(parse(body, limit), key_of(call))
+        allowed(call, spec.queue)
         stored = await self._intake.submit(spec)
         if stored.duplicate:
-            return await self._duplicate(spec, stored)
+            return await self._duplicate(call, spec, stored)
         location = (b"location", f"/jobs/{stored.id}".encode())
         return Answer(201, render.submitted(spec, stored), (location,))
 
-    async def _duplicate(self, spec: JobSpec, stored: Submitted) -> Answer:
+    async def _duplicate(self, call: Call, spec: JobSpec, stored: Submitted) -> Answer:
         first = await within(self._overview.job(stored.id))
         location = (b"location", f"/jobs/{stored.id}".encode())
         if first is None:  # it was pruned a moment ago; its id is still the answer
             known = {"id": stored.id, "created_at": render.utc(stored.created_at)}
             return Answer(200, render.duplicate(msgspec.json.encode(known)), (location,))
+        allowed(call, first.queue)
         if problem := reused(spec, first):
             raise problem
         return Answer(200, render.duplicate(render.job(first)), (location,))
@@ -73,6 +76,8 @@ class Jobs:
         body = await call.body(limit, "send it in several batches")
         check_text(body)
         specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
+        for queue in {spec.queue for spec in specs}:
+            allowed(call, queue)
         return _batch_answer(await self._store(specs))
 
     async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
@@ -82,25 +87,25 @@ class Jobs:
         """GET /jobs/{id}, with ?wait=SECONDS."""
         job_id = _job_id(call.segment("id"))
         wait = _wait(call.query("wait").get("wait"))
-        found = await self._find(job_id)
+        found = await self._find(call, job_id)
         if wait > 0 and not found.status.final:
             async with _listening(call) as gone:
                 await self.waiter.wait(job_id, wait, gone)
                 if gone.done():
                     raise Disconnected
-            found = await self._find(job_id)
+            found = await self._find(call, job_id)
         return Answer(200, render.job(found))
 
     async def cancel(self, call: Call) -> Answer:
         """POST /jobs/{id}/cancel: 200 with the job; 409 with its status if it was final already."""
         job_id = _job_id(call.segment("id"))
         call.query()
-        found = await self._find(job_id)
+        found = await self._find(call, job_id)
         if found.status.final:
             raise too_late(job_id, found.status, "it is too late to cancel it")
         cancelled = await self._cancels.cancel([job_id])
         try:
-            found = await self._find(job_id)
+            found = await self._find(call, job_id)
         except StoreUnavailable as error:
             raise StoreUnavailable(
                 str(error), outcome_unknown=True
@@ -113,10 +118,12 @@ class Jobs:
         """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
         job_id = _job_id(call.segment("id"))
         call.query()
+        if call.caller.queues is not None:
+            await self._find(call, job_id)
         made = await self._retries.retry([job_id])
         if job_id in made:
             return await self._retried(made[job_id], duplicate=False)
-        found = await self._find(job_id)
+        found = await self._find(call, job_id)
         if found.retried_as is None:
             raise too_late(job_id, found.status, "only a job that failed or was cancelled can be retried")
         return await self._retried(found.retried_as, duplicate=True)
@@ -131,9 +138,9 @@ class Jobs:
         location = (b"location", f"/jobs/{job_id}".encode())
         return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
 
-    async def _find(self, job_id: int) -> Job:
+    async def _find(self, call: Call, job_id: int) -> Job:
         found = await within(self._overview.job(job_id))
-        if found is None:
+        if found is None or not call.caller.sees(found.queue):  # others' jobs are nobody's business
             raise not_found(f"there is no job {job_id}")
         return found
 
@@ -141,6 +148,7 @@ class Jobs:
         """GET /jobs: a page, newest first, and in `Link` where the next one is."""
         query = call.query("status", "queue", "task", "limit", "cursor")
         wanted = _filter(query)
+        wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
         # One more than asked for tells whether there is a next page.
         page = await within(self._overview.jobs(msgspec.structs.replace(wanted, limit=wanted.limit + 1)))
         shown = page[: wanted.limit]

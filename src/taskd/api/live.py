@@ -10,15 +10,20 @@ from msgspec import Meta
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
 from taskd.api.decoding import decode
+from taskd.api.door import forbidden
 from taskd.api.problems import FieldError, Problem, invalid
+from taskd.api.queues import everything
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text, has_nul
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID, MAX_NAME
 from taskd.domain.live import RULES, Version
+from taskd.domain.scope import Scope
 from taskd.seams import LiveEditor
 
 MAX_BODY = 16 * 1024
+#: The keys that stop and start work.
+OPERATING = ("queue.", "worker.")
 PAGE = 100
 
 Who = Annotated[str, Meta(max_length=MAX_NAME)]
@@ -76,8 +81,9 @@ class LiveConfiguration:
     async def set(self, call: Call) -> Answer:
         """PUT /config/{key}: the version that has it."""
         given = decode(_setting, await _body(call))
+        key = _changeable(call)
         try:
-            return document(await self._editor.set(call.segment("key"), given.value, given.who))
+            return document(await self._editor.set(key, given.value, _who(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("value", error) from None
 
@@ -86,18 +92,39 @@ class LiveConfiguration:
         who = call.query("who").get("who", "")
         if len(who) > MAX_NAME or "\0" in who:
             raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
+        key = _changeable(call)
         try:
-            return document(await self._editor.unset(call.segment("key"), who))
+            return document(await self._editor.unset(key, _who(call, who)))
         except InvalidLiveValue as error:
             raise _invalid("key", error) from None
 
     async def rollback(self, call: Call) -> Answer:
         """POST /config/rollback: the version that was made."""
         given = decode(_rollback, await _body(call))
+        everything(call)
         try:
-            return document(await self._editor.rollback(given.version, given.who))
+            return document(await self._editor.rollback(given.version, _who(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("version", error) from None
+
+
+def _changeable(call: Call) -> str:
+    """The key, if the caller may change it: what stops and starts work needs `operate`, everything else `admin`."""
+    key = call.segment("key")
+    if not call.caller.allows(Scope.ADMIN) and not key.startswith(OPERATING):
+        raise forbidden(f"the token {call.caller.name!r} has not the scope {Scope.ADMIN}, which {key!r} needs")
+    if call.caller.queues is not None and not any(key in _keys_of(queue) for queue in call.caller.queues):
+        raise forbidden(f"the token {call.caller.name!r} is for some queues only, and {key!r} is none of theirs")
+    return key
+
+
+def _keys_of(queue: str) -> tuple[str, str]:
+    return f"queue.{queue}.paused", f"queue.{queue}.weight"
+
+
+def _who(call: Call, given: str) -> str:
+    """Who it was: the token, which is proved, before the name, which anybody may give."""
+    return " ".join(part for part in (call.caller.name, f"({given})" if given and call.caller.name else given) if part)
 
 
 async def _body(call: Call) -> bytes:

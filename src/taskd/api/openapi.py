@@ -29,6 +29,7 @@ from taskd.api.live import LiveView, Rollback, Setting, Who
 from taskd.api.submission import Submission
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
+from taskd.domain.scope import Scope
 from taskd.settings import Http
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
@@ -44,14 +45,19 @@ GROUPS = {"jobs": "Jobs", "history": "Jobs", "config": "Live configuration"}
 #: What each error means, wherever it is answered.
 PROBLEMS = {
     400: "The body is no JSON or no UTF-8, or the query string is not URL-encoded UTF-8",
+    401: "A token is needed, or the one that was sent does not hold",
+    403: "The token has not the scope for it, or is for other queues",
     404: "There is no such job",
     408: "The body did not arrive in time",
     409: "The job's status does not allow it; `job_status` says what it is",
     413: "The payload, the body or the batch is too large",
     415: "Another Content-Type than what is taken; Accept-Post lists that",
     422: "A field or parameter is unknown, of the wrong type, out of range or given twice; `errors` names each",
+    429: "The token makes more requests than it may",
     503: "PostgreSQL did not answer in time. With `outcome_unknown` the request may have been carried out all the same",
 }
+#: What every operation that needs a scope may answer.
+DOOR = (401, 403, 429, 503)
 READ, CHANGE, SUBMIT = (400, 422, 503), (404, 409, 422, 503), (400, 408, 413, 415, 422, 503)
 
 
@@ -85,6 +91,7 @@ class Operation(NamedTuple):
     problems: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     bodies: Mapping[str, Any] = {}
+    scope: Scope | None = Scope.READ
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,6 +125,7 @@ OPERATIONS = (
         SUBMIT,
         (IDEMPOTENT,),
         {JSON: Submission},
+        scope=Scope.SUBMIT,
     ),
     Operation(
         "get",
@@ -143,6 +151,7 @@ OPERATIONS = (
         SUBMIT,
         (IDEMPOTENT,),
         {JSON: Batch, NDJSON: str},
+        scope=Scope.SUBMIT,
     ),
     Operation(
         "post",
@@ -152,6 +161,7 @@ OPERATIONS = (
         {200: Reply(Selected, "What was done")},
         SUBMIT,
         bodies={JSON: CancelSelection},
+        scope=Scope.OPERATE,
     ),
     Operation(
         "post",
@@ -161,6 +171,7 @@ OPERATIONS = (
         {200: Reply(Selected, "What was done")},
         SUBMIT,
         bodies={JSON: RetrySelection},
+        scope=Scope.OPERATE,
     ),
     Operation(
         "get",
@@ -179,6 +190,7 @@ OPERATIONS = (
         {200: Reply(Job, "The job, cancelled")},
         (400, *CHANGE),
         (JOB_ID,),
+        scope=Scope.OPERATE,
     ),
     Operation(
         "post",
@@ -191,6 +203,7 @@ OPERATIONS = (
         },
         (400, *CHANGE),
         (JOB_ID,),
+        scope=Scope.OPERATE,
     ),
     Operation(
         "get",
@@ -198,6 +211,7 @@ OPERATIONS = (
         "health",
         "This scheduler's health",
         {200: Reply(HealthView, "Healthy or degraded"), 503: Reply(HealthView, "Unhealthy: it cannot store jobs")},
+        scope=None,
     ),
     Operation(
         "get",
@@ -240,6 +254,7 @@ OPERATIONS = (
         SUBMIT,
         (KEY,),
         {JSON: Setting},
+        scope=Scope.OPERATE,
     ),
     Operation(
         "delete",
@@ -249,6 +264,7 @@ OPERATIONS = (
         {200: Reply(Version, "The new version")},
         READ,
         (KEY, Parameter("who", "query", Who, "Who wants it")),
+        scope=Scope.OPERATE,
     ),
     Operation(
         "post",
@@ -258,6 +274,7 @@ OPERATIONS = (
         {200: Reply(Version, "The new version")},
         SUBMIT,
         bodies={JSON: Rollback},
+        scope=Scope.ADMIN,
     ),
 )
 
@@ -281,7 +298,11 @@ def build(settings: Http) -> bytes:
                 "description": "A distributed task scheduler. Times are RFC 3339 in UTC, durations are seconds.",
             },
             "paths": paths,
-            "components": {"schemas": components, "responses": {str(n): _problem(n) for n in PROBLEMS}},
+            "components": {
+                "schemas": components,
+                "responses": {str(n): _problem(n) for n in PROBLEMS},
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "See `taskd token`."}},
+            },
         }
     )
 
@@ -311,7 +332,11 @@ def _operation(operation: Operation, schema_of: Mapping[str, Any]) -> dict[str, 
     if operation.bodies:
         content = {media: {"schema": schema_of[repr(kind)]} for media, kind in operation.bodies.items()}
         described["requestBody"] = {"required": True, "content": content}
-    problems = {str(status): {"$ref": f"#/components/responses/{status}"} for status in operation.problems}
+    if operation.scope is not None:
+        described["description"] = f"Needs a token with the scope `{operation.scope}`, where there are tokens."
+        described["security"] = [{"token": []}, {}]
+    statuses = sorted({*operation.problems, *(DOOR if operation.scope is not None else ())})
+    problems = {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
     replies = {str(s): _reply(reply, schema_of[repr(reply.kind)]) for s, reply in operation.replies.items()}
     described["responses"] = {**replies, **problems}
     return described
@@ -332,6 +357,8 @@ def _problem(status: int) -> dict[str, Any]:
         "description": f"{HTTPStatus(status).phrase}: {PROBLEMS[status]}",
         "content": {PROBLEM: {"schema": {"$ref": REF.format(name="ProblemView")}}},
     }
-    if status == 503:
+    if status in (429, 503):
         described["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    if status == 401:
+        described["headers"] = {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}}
     return described

@@ -78,6 +78,17 @@ def versions(found: list[dict[str, Any]]) -> Table:
     return table
 
 
+def tokens(found: list[dict[str, Any]]) -> Table:
+    """Tokens, one a line."""
+    table = _table("id", "name", "holds", "scopes", "queues", "rate", "made", "by", "ends", "revoked")
+    for one in found:
+        holds = "[green]yes[/]" if one["holds"] else "[red]no[/]"
+        what = (",".join(one["scopes"]), ",".join(one["queues"] or ["all"]), one["rate"] or "")
+        when = (one["created_at"], one["created_by"], one["expires_at"] or "never", one["revoked_at"] or "")
+        table.add_row(one["id"], escape(one["name"]), holds, *(escape(str(value)) for value in (*what, *when)))
+    return table
+
+
 def findings(found: list[Finding]) -> Table:
     """What the doctor found, one a line."""
     signs = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}

@@ -17,8 +17,11 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNI
 def configure(settings: Log, **context: Any) -> None:
     """Set up this process's logs; `context` (role, instance) is on every line."""
     text = settings.format == "TEXT" or (settings.format == "" and sys.stderr.isatty())
+    # A plain traceback: the pretty one shows local variables, in which secrets and payloads are.
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if text else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if text
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[

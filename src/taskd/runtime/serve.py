@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -49,6 +50,17 @@ def parse_address(text: str, option: str) -> Address:
     if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
         raise ConfigurationError(f"{text!r} is no address to listen on: write an IPv6 host as [::1]:8080 in {option}")
     return Address(host.strip("[]"), int(port))
+
+
+def local(address: Address) -> bool:
+    """Whether only this machine can reach it."""
+    if not address.host:
+        return False
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(place[0]).is_loopback for *_, place in found)
 
 
 @contextlib.asynccontextmanager

@@ -26,6 +26,7 @@ from taskd.seams.store import (
     Sessions,
     Settlement,
     Terms,
+    Tokens,
     Upkeep,
 )
 from taskd.seams.tasks import Invocation, Order, Tasks
@@ -60,6 +61,7 @@ __all__ = [
     "Standing",
     "Tasks",
     "Terms",
+    "Tokens",
     "Transport",
     "Upkeep",
 ]

@@ -15,6 +15,7 @@ from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, 
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
+from taskd.domain.token import Keyring
 
 
 class Intake(Protocol):
@@ -233,6 +234,14 @@ class LiveEditor(Protocol):
 
     async def rollback(self, version: int, who: str) -> Version:
         """Make a new version with the values of an old one. Raises InvalidLiveValue if there is none such."""
+        ...
+
+
+class Tokens(Protocol):
+    """For the API's door: who may come in."""
+
+    async def keyring(self) -> Keyring:
+        """The tokens that hold now."""
         ...
 
 

@@ -1,0 +1,138 @@
+"""`taskd token`: who may use the HTTP API.
+
+These commands speak to PostgreSQL, as `taskd migrate` does: whoever has its password decides who gets a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from taskd.cli import options, output
+from taskd.cli.config import who
+from taskd.cli.durations import seconds
+from taskd.domain.errors import TaskdError
+from taskd.domain.scope import Scope
+
+if TYPE_CHECKING:
+    from taskd.store.tokens import PostgresTokens
+
+app = typer.Typer(
+    help="Make, list and revoke the tokens of the HTTP API. The first one shuts the API for everybody without.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+T = TypeVar("T")
+
+#: Seconds that PostgreSQL may take.
+DEADLINE = 10.0
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Who or what it is for; shown in logs and lists.", metavar="NAME")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    queue: Annotated[list[str] | None, typer.Option(help="Only for this queue; may be given several times.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, metavar="N", help="Requests a second. Default: http.rate_limit.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="It ends after: 12h, 90d. Default: never.")
+    ] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Make a token and print it. This is the only time that it is shown.
+
+    Scopes: submit jobs; read what there is; operate (cancel, retry, pause queues, drain workers); admin (all of it, and the
+    whole live configuration).
+
+    Example: taskd token create webshop --scope submit --scope read --queue orders
+    """
+    if not name.strip() or len(name) > 255 or not name.isprintable():
+        raise typer.BadParameter("a name has 1 to 255 printable characters")
+    from taskd.domain.token import Token, make  # noqa: PLC0415  keeps --help quick
+
+    token_id, text, digest = make()
+    token = Token(
+        id=token_id,
+        name=name,
+        digest=digest,
+        scopes=frozenset(scope),
+        queues=frozenset(queue) if queue else None,
+        rate=rate,
+    )
+    lifetime = seconds(expires) if expires is not None else None
+    expires_at = _with(context, lambda tokens: tokens.create(token, who=who(), lifetime=lifetime))
+    if as_json:
+        output.print_json({"id": token_id, "token": text, "expires_at": expires_at.isoformat() if expires_at else None})
+        return
+    typer.echo(text)
+    typer.echo(f"id {token_id}; it is not shown again: keep it as TASKD_TOKEN", err=True)
+
+
+@app.command("list")
+def list_all(context: typer.Context, as_json: options.JsonOption = False) -> None:
+    """Show every token there ever was, newest first, and whether it holds.
+
+    Example: taskd token list
+    """
+    found = [_view(record, holds) for record, holds in _with(context, lambda tokens: tokens.all())]
+    if as_json:
+        output.print_json(found)
+        return
+    from taskd.cli import tables  # noqa: PLC0415  loads rich
+
+    output.console().print(
+        tables.tokens(found) if found else "there are no tokens: the API is open to all who reach it"
+    )
+
+
+@app.command()
+def revoke(
+    context: typer.Context,
+    token_id: Annotated[str, typer.Argument(help="As `taskd token list` shows it, or the token itself.", metavar="ID")],
+    as_json: options.JsonOption = False,
+) -> None:
+    """End a token; schedulers refuse it within two seconds.
+
+    Example: taskd token revoke 3f9ac2d471b0
+    """
+    from taskd.domain.token import split  # noqa: PLC0415
+
+    given = (split(token_id) or (token_id, ""))[0]
+    name = _with(context, lambda tokens: tokens.revoke(given, who()))
+    if name is None:
+        raise TaskdError(f"there is no token {given} that holds; `taskd token list` shows all")
+    if as_json:
+        output.print_json({"id": given, "name": name, "revoked": True})
+    else:
+        typer.echo(f"revoked {given} ({name})")
+
+
+def _view(record: Any, holds: bool) -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415  keeps --help quick
+
+    fields = msgspec.to_builtins(record)
+    del fields["digest"]
+    return {**fields, "scopes": sorted(fields["scopes"]), "queues": sorted(record.queues or ()) or None, "holds": holds}
+
+
+def _with(context: typer.Context, use: Callable[[PostgresTokens], Awaitable[T]]) -> T:
+    """What `use` makes of the tokens in PostgreSQL."""
+    dsn = options.settings(context).postgres.dsn
+    from taskd.store.lane import Lane  # noqa: PLC0415  loads the PostgreSQL driver
+    from taskd.store.tokens import PostgresTokens  # noqa: PLC0415
+
+    async def run() -> T:
+        lane = Lane(dsn, name="taskd:token", deadline=DEADLINE)
+        try:
+            return await use(PostgresTokens(lane))
+        finally:
+            await lane.close()
+
+    return asyncio.run(run())

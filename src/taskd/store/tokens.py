@@ -1,0 +1,83 @@
+"""API tokens in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from taskd.domain.scope import Scope
+from taskd.domain.token import Keyring, Record, Token
+from taskd.store.lane import Lane
+from taskd.store.statements import statement
+
+ALL = statement("tokens")
+KEYRING = statement("keyring")
+CREATE = statement("create_token")
+REVOKE = statement("revoke_token")
+
+_tokens = msgspec.json.Decoder(list[Token])
+
+
+class PostgresTokens:
+    """Implements `taskd.seams.Tokens`; the rest of it is for `taskd token`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def keyring(self) -> Keyring:
+        """The tokens that hold now."""
+        ((closed, text),) = await self._lane.fetch(KEYRING)
+        return Keyring(closed, {token.id: token for token in _tokens.decode(text)})
+
+    async def all(self) -> list[tuple[Record, bool]]:
+        """Every token there ever was, newest first, each with whether it holds now."""
+        return [(_record(row), bool(row[-1])) for row in await self._lane.fetch(ALL)]
+
+    async def create(self, token: Token, *, who: str, lifetime: float | None) -> datetime | None:
+        """Store a new token that ends after `lifetime` seconds (None: never); when that is."""
+        parameters = {
+            "id": token.id,
+            "name": token.name,
+            "digest": token.digest,
+            "scopes": _list(token.scopes),
+            "queues": _list(token.queues) if token.queues is not None else None,
+            "rate": token.rate,
+            "who": who,
+            "lifetime": lifetime,
+        }
+        ((expires_at,),) = await self._lane.fetch(CREATE, parameters)
+        found: datetime | None = expires_at
+        return found
+
+    async def revoke(self, token_id: str, who: str) -> str | None:
+        """End a token; its name, or None if there is none such that was not ended before."""
+        rows = await self._lane.fetch(REVOKE, {"id": token_id, "who": who})
+        return str(rows[0][0]) if rows else None
+
+
+def _list(names: Iterable[str]) -> list[str]:
+    return sorted(str(name) for name in names)
+
+
+def _set(names: Collection[str] | None) -> frozenset[str] | None:
+    return frozenset(names) if names is not None else None
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    token_id, name, digest, scopes, queues, rate, created_at, created_by, expires_at, revoked_at, revoked_by, _ = row
+    return Record(
+        id=token_id,
+        name=name,
+        digest=digest,
+        scopes=frozenset(Scope(scope) for scope in scopes),
+        queues=_set(queues),
+        rate=rate,
+        created_at=created_at,
+        created_by=created_by,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+        revoked_by=revoked_by,
+    )

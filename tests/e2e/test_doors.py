@@ -1,0 +1,45 @@
+"""A scheduler that a network can reach asks who comes, or does not start."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import httpx
+
+from tests.e2e.fleet import Fleet, Process
+from tests.servers import wait_until
+
+EVERYWHERE = "0.0.0.0:0"
+
+
+def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
+    refused = fleet.spawn("scheduler", "--http-addr", EVERYWHERE)
+    assert refused.popen.wait(30) == 1
+    (line,) = [line for line in refused.output.splitlines() if line.startswith("error: ")]
+    assert "taskd token create" in line
+    assert "--insecure" in line
+
+    insecure = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure")
+    assert httpx.get(f"{url_of(insecure)}/jobs").status_code == 200
+
+    made = subprocess.run(
+        [sys.executable, "-m", "taskd", "token", "create", "x", "--scope", "read"],
+        env=fleet.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    guarded = fleet.spawn("scheduler", "--http-addr", EVERYWHERE)
+    url = url_of(guarded)
+    assert httpx.get(f"{url}/jobs").status_code == 401
+    token = {"authorization": f"Bearer {made.stdout.strip()}"}
+    assert httpx.get(f"{url}/jobs", headers=token).status_code == 200
+    assert made.stdout.strip() not in guarded.output
+
+
+def url_of(process: Process) -> str:
+    """Where it serves, by its log."""
+    found = wait_until(lambda: re.findall(r"serving.*address=\S*:(\d+)", process.output))[0]
+    return f"http://127.0.0.1:{found}"

@@ -1,0 +1,252 @@
+"""Who comes in: every route and every scope, restrictions to queues, rates, and what is known while PostgreSQL is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from taskd.api import door
+from taskd.api.door import Bucket
+from taskd.domain.errors import StoreUnavailable
+from taskd.domain.job import JobStatus
+from taskd.domain.scope import Scope
+from taskd.domain.token import Keyring, Token, make, split
+from taskd.settings import Http
+from tests.unit.api_world import Recorder, a_job, asking
+
+ROUTES = [
+    (path, method, scope) for path, methods in Recorder().api().routes.items() for method, scope in methods.items()
+]
+REFUSALS = (401, 403, 429)
+
+
+class World(Recorder):
+    """A cluster that has tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ring = Keyring(closed=True, tokens={})
+
+    def token(self, *scopes: Scope, queues: Collection[str] | None = None, rate: float | None = None) -> dict[str, str]:
+        """A new token, as the header that shows it."""
+        token_id, text, digest = make()
+        self.ring.tokens[token_id] = Token(
+            id=token_id,
+            name="robot",
+            digest=digest,
+            scopes=frozenset(scopes),
+            queues=frozenset(queues) if queues is not None else None,
+            rate=rate,
+        )
+        return {"authorization": f"Bearer {text}"}
+
+    def asking(
+        self, headers: dict[str, str], settings: Http | None = None
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        return asking(self, settings or Http(), headers)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def place(path: str) -> str:
+    return path.replace("{id}", "17").replace("{name}", "start.js").replace("{key}", "queue.q.paused")
+
+
+@pytest.mark.parametrize(("path", "method", "scope"), ROUTES)
+async def test_a_route_answers_those_who_may_and_nobody_else(
+    world: World, path: str, method: str, scope: Scope | None
+) -> None:
+    for own in Scope:
+        async with world.asking(world.token(own)) as client:
+            status = (await client.request(method, place(path))).status_code
+        assert (status in REFUSALS) == (scope is not None and own not in (scope, Scope.ADMIN)), (own, status)
+    async with world.asking({}) as client:
+        response = await client.request(method, place(path))
+    assert (response.status_code == 401) == (scope is not None)
+    if scope is not None and method != "HEAD":
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert "TASKD_TOKEN" in response.json()["detail"]
+
+
+async def test_what_is_no_token_or_not_the_right_one_does_not_hold(world: World) -> None:
+    right = world.token(Scope.READ)["authorization"].removeprefix("Bearer ")
+    token_id, secret = split(right) or ("", "")
+    for text in (
+        f"Bearer {right}x",
+        f"Bearer {right[:-1]}",
+        f"Bearer taskd_{token_id}_",
+        f"Bearer taskd_000000000000_{secret}",
+        f"Bearer {secret}",
+        f"Basic {right}",
+        right,
+        "Bearer",
+        "Bearer \xff\xfe",
+        "",
+    ):
+        async with world.asking({}) as client:
+            response = await client.get("/jobs", headers=[(b"authorization", text.encode("latin-1"))])
+        assert response.status_code == 401, text
+        assert secret not in response.text
+    async with world.asking({}) as client:
+        for text in (f"Bearer {right}", f"bearer  {right}"):
+            assert (await client.get("/jobs", headers={"authorization": text})).status_code == 200
+
+
+async def test_without_tokens_a_scheduler_is_open_or_shut(world: World) -> None:
+    world.ring = Keyring(closed=False, tokens={})
+    async with world.asking({}) as client:
+        assert (await client.get("/jobs")).status_code == 200
+    world.anybody = False
+    async with world.asking({}) as client:
+        refused = await client.get("/jobs")
+        assert (refused.status_code, "taskd token create" in refused.text) == (503, True)
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_a_token_holds_no_longer_when_it_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FRESH", 0.0)
+    async with world.asking(world.token(Scope.READ)) as client:
+        assert (await client.get("/jobs")).status_code == 200
+        world.ring = Keyring(closed=True, tokens={})
+        assert (await client.get("/jobs")).status_code == 401
+
+
+async def test_tokens_that_are_known_hold_while_postgresql_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FRESH", 0.0)
+    async with world.asking(world.token(Scope.READ)) as client:
+        assert (await client.get("/workers")).status_code == 200
+        world.no_keyring = StoreUnavailable("away")
+        assert (await client.get("/workers")).status_code == 200
+    async with world.asking(world.token(Scope.READ)) as client:  # a scheduler that was started meanwhile
+        assert (await client.get("/workers")).status_code == 503
+
+
+# ------------------------------------------------------------ queues
+
+
+async def test_a_token_for_a_queue_submits_there_only(world: World) -> None:
+    async with world.asking(world.token(Scope.SUBMIT, queues=["a", "b"])) as client:
+        assert (await client.post("/jobs", json={"payload": 1, "queue": "a"})).status_code == 201
+        assert (await client.post("/jobs", json={"payload": 1, "queue": "c"})).status_code == 403
+        assert (await client.post("/jobs", json={"payload": 1})).status_code == 403
+        mixed = {"jobs": [{"payload": 1, "queue": "a"}, {"payload": 1, "queue": "c"}]}
+        assert (await client.post("/jobs/batch", json=mixed)).status_code == 403
+    assert [spec.queue for spec in world.specs] == ["a"]
+
+
+async def test_others_jobs_are_not_there_for_a_token_for_a_queue(world: World) -> None:
+    world.found = {17: a_job(17, JobStatus.RUNNING, queue="a"), 18: a_job(18, JobStatus.RUNNING, queue="c")}
+    world.found |= {19: a_job(19, JobStatus.FAILED, queue="c")}
+    async with world.asking(world.token(Scope.READ, Scope.OPERATE, queues=["a"])) as client:
+        assert (await client.get("/jobs/17")).status_code == 200
+        for method, path in (("GET", "/jobs/18"), ("POST", "/jobs/18/cancel"), ("POST", "/jobs/19/retry")):
+            hidden = await client.request(method, path)
+            assert (hidden.status_code, hidden.json()["detail"]) == (404, f"there is no job {path.split('/')[2]}")
+        assert (await client.post("/jobs/17/cancel")).status_code == 200
+    assert (world.cancels, world.retries) == ([[17]], [])
+
+
+async def test_what_a_key_made_in_another_queue_is_not_shown(world: World) -> None:
+    world.found, world.duplicate_of = {17: a_job(17, queue="c")}, 17
+    async with world.asking(world.token(Scope.SUBMIT, queues=["a"])) as client:
+        assert (await client.post("/jobs", json={"payload": 1, "queue": "a", "dedupe_key": "k"})).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/history"])
+async def test_lists_are_of_the_tokens_queues(world: World, path: str) -> None:
+    async with world.asking(world.token(Scope.READ, queues=["a"])) as client:
+        assert (await client.get(path)).status_code == 200
+        assert (await client.get(path, params={"queue": "c"})).status_code == 403
+    async with world.asking(world.token(Scope.READ, queues=["a", "b"])) as client:
+        assert (await client.get(path, params={"queue": "b"})).status_code == 200
+        which = await client.get(path)
+        assert (which.status_code, "a, b" in which.text) == (422, True)
+    assert [w.queue for w in world.wanted] + [w.queue for w in world.ends] == ["a", "b"]
+
+
+@pytest.mark.parametrize("path", ["/jobs/cancel", "/jobs/retry"])
+async def test_changes_by_filter_are_of_the_tokens_queues(world: World, path: str) -> None:
+    async with world.asking(world.token(Scope.OPERATE, queues=["a"])) as client:
+        assert (await client.post(path, json={})).status_code == 200
+        assert (await client.post(path, json={"queue": "c"})).status_code == 403
+    assert [wanted.queue for wanted in world.wanted] == ["a"]
+
+
+async def test_what_concerns_every_queue_is_not_for_a_token_for_one(world: World) -> None:
+    async with world.asking(world.token(Scope.ADMIN, queues=["default"])) as client:
+        assert (await client.get("/metrics")).status_code == 403
+        assert [q["queue"] for q in (await client.get("/queues")).json()["queues"]] == ["default"]
+        assert (await client.post("/config/rollback", json={"version": 0})).status_code == 403
+        for key in ("queue.c.paused", "queue.default.paused.x", "worker.w.quiet", "log.level"):
+            assert (await client.put(f"/config/{key}", json={"value": True})).status_code == 403, key
+
+
+async def test_to_operate_is_not_to_administer(world: World) -> None:
+    async with world.asking(world.token(Scope.OPERATE)) as client:
+        for key in ("log.level", "history.keep_failed"):
+            assert (await client.put(f"/config/{key}", json={"value": 1})).status_code == 403, key
+            assert (await client.delete(f"/config/{key}")).status_code == 403, key
+
+
+# ------------------------------------------------------------ rates and records
+
+
+async def test_a_token_that_asks_too_often_is_told_when_to_come_back(world: World) -> None:
+    hasty, other = world.token(Scope.READ, rate=0.25), world.token(Scope.READ)
+    async with world.asking({}) as client:
+        assert (await client.get("/jobs", headers=hasty)).status_code == 200
+        refused = await client.get("/jobs", headers=hasty)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "4")
+        for _ in range(5):
+            assert (await client.get("/jobs", headers=other)).status_code == 200
+
+
+async def test_the_setting_is_for_tokens_that_say_nothing(world: World) -> None:
+    headers = world.token(Scope.READ)
+    async with world.asking(headers, Http(rate_limit=2.0)) as client:
+        statuses = [(await client.get("/jobs")).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    bucket = Bucket(2.0)
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
+    now += 0.5
+    assert [bucket.take() for _ in range(2)] == [0, 0.5]
+    now += 3600
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
+
+
+async def test_a_change_leaves_one_line_that_says_who_and_not_their_secret(world: World) -> None:
+    world.found = {17: a_job(17)}
+    headers = world.token(Scope.OPERATE, Scope.SUBMIT)
+    with capture_logs() as told:
+        async with world.asking(headers) as client:
+            await client.post("/jobs/17/cancel")
+            await client.post("/jobs/17/cancel")  # too late: nothing was changed
+            await client.post("/jobs", json={"payload": 1})
+    assert [(line["event"], line["token"], line["request"], line["status"]) for line in told] == [
+        ("audit", "robot", "POST /jobs/17/cancel", 200)
+    ]
+    assert headers["authorization"].split("_")[2] not in str(told)
+
+
+def test_a_secret_is_not_kept(world: World) -> None:
+    text = world.token(Scope.READ)["authorization"]
+    (token,) = world.ring.tokens.values()
+    secret: Any = split(text.removeprefix("Bearer "))
+    assert token.proves(secret[1])
+    assert secret[1] not in repr(token)
