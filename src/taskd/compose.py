@@ -265,6 +265,7 @@ async def _assemble_worker(
         max_error_bytes=own.max_error_bytes,
         on_end=attempts.ended,
         log=settings.log,
+        tasks=settings.tasks,
     )
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
     role = WorkerRole(

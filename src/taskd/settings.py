@@ -124,6 +124,18 @@ class Worker(Section, frozen=True):
     ] = 15.0
 
 
+class Tasks(Section, frozen=True):
+    """The built-in tasks `command` and `http`, which a worker has only where something is allowed here."""
+
+    command_allow: Annotated[str, _doc("programs that `command` may run: absolute paths, comma-separated")] = ""
+    command_max_output: Annotated[OneValue, _doc("bytes that are kept of what a program writes")] = 64 * 1024
+    http_allow: Annotated[str, _doc("URLs that `http` may call, and all beneath them, comma-separated")] = ""
+    http_networks: Annotated[
+        str, _doc("networks that `http` may call although they are not public, as in 10.1.0.0/16, comma-separated")
+    ] = ""
+    http_max_response: Annotated[OneValue, _doc("bytes that are kept of an answer")] = 64 * 1024
+
+
 class Log(Section, frozen=True):
     """Logs go to stderr."""
 
@@ -141,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scheduler: Scheduler = Scheduler()
     history: History = History()
     worker: Worker = Worker()
+    tasks: Tasks = Tasks()
     log: Log = Log()
 
 

@@ -18,6 +18,7 @@ from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
 from taskd.seams import Order
+from taskd.settings import Tasks as TaskSettings
 from taskd.worker.executors import Executors
 from taskd.worker.guard import clock
 from tests.servers import wait_until, wait_until_async
@@ -29,7 +30,15 @@ APP = "tests.integration.executor_tasks"
 class Bench:
     """Executors, and how every attempt that was begun ended."""
 
-    def __init__(self, *, app: str = APP, processes: int = 1, slots: int = 4, max_result_bytes: int = 100_000) -> None:
+    def __init__(
+        self,
+        *,
+        app: str = APP,
+        processes: int = 1,
+        slots: int = 4,
+        max_result_bytes: int = 100_000,
+        tasks: TaskSettings | None = None,
+    ) -> None:
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
         self._number = 0
         self.executors = Executors(
@@ -41,6 +50,7 @@ class Bench:
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             on_end=self._ended,
+            tasks=tasks,
         )
 
     def _ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:

@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         style = cast(Literal["JSON", "TEXT", ""], setup.log_format)
         configure(Log(level=level, format=style), role="executor", worker=setup.worker_id)
         try:
-            tasks = loading.load(setup.app)
+            tasks = loading.load(setup.app, setup.tasks)
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))

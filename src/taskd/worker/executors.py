@@ -11,6 +11,7 @@ from taskd.domain.outcome import Failed, Outcome, Released, TimedOut
 from taskd.runtime.log import logger
 from taskd.seams import Order
 from taskd.settings import Log
+from taskd.settings import Tasks as TaskSettings
 from taskd.worker.child import Attempt, Child
 from taskd.worker.fates import fate, outcome_of, text_of, verdict_on
 from taskd.worker.frames import End, Ready, Setup, Unusable
@@ -53,6 +54,7 @@ class Executors:
         max_error_bytes: int,
         on_end: OnEnd,
         log: Log | None = None,
+        tasks: TaskSettings | None = None,
     ) -> None:
         self.restarts = 0
         self.tasks: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class Executors:
         self._worker_id = worker_id
         self._limits = (max_result_bytes, max_error_bytes)
         self._log = (log.level, log.format)
+        self._outward = tasks or TaskSettings()
         self._grace = stop_grace
         self._on_end = on_end
         self._guard = Guarding()
@@ -235,7 +238,7 @@ class Executors:
         self._starting.append(child)
         if self._closing.is_set() or child.doom is not None:
             child.kill("the worker is closing")
-        answer = await child.load(Setup(self._app, *self._limits, self._worker_id, *self._log))
+        answer = await child.load(Setup(self._app, *self._limits, self._worker_id, *self._log, self._outward))
         self._starting.remove(child)
         if isinstance(answer, Ready):
             self.tasks, self._timeouts = tuple(answer.tasks), answer.timeouts

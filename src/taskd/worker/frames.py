@@ -10,6 +10,7 @@ from enum import IntEnum
 import msgspec
 
 from taskd.seams import Order
+from taskd.settings import Tasks as TaskSettings
 
 #: Bytes of the longest frame: far more than one batch of attempts or ends needs, far less than garbage may announce.
 MAX_FRAME = 64 * 2**20
@@ -33,6 +34,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     worker_id: str
     log_level: str
     log_format: str
+    tasks: TaskSettings = TaskSettings()
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -6,20 +6,57 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from taskd.seams import Tasks
+from taskd.seams import Invocation, Order, Tasks
+from taskd.settings import Tasks as TaskSettings
 
 #: The tasks of a worker that was given no app.
 BUILTIN = "taskd.app.builtin:app"
+#: What makes the tasks that reach out. Named and not imported, like any app: rooms beside each other do not know each other.
+OUTWARD = "taskd.app.outward"
 
 
 class NotLoadable(Exception):
     """The app cannot be loaded; the message is one line that says what to do."""
 
 
-def load(name: str) -> Tasks:
-    """The app of this name. Raises NotLoadable."""
+def load(name: str, settings: TaskSettings) -> Tasks:
+    """The app of this name, and the built-in tasks that the settings switch on. Raises NotLoadable."""
+    own = _app(name)
+    if not (settings.command_allow or settings.http_allow):
+        return own
+    try:
+        more: Tasks = importlib.import_module(OUTWARD).build(settings)
+    except ValueError as error:
+        raise NotLoadable(str(error)) from None
+    return Both(own, more)
+
+
+class Both:
+    """Two apps in one; where both have a task of a name, the first one's counts."""
+
+    def __init__(self, first: Tasks, second: Tasks) -> None:
+        self._first = first
+        self._second = second
+
+    @property
+    def names(self) -> Collection[str]:
+        """The tasks of both."""
+        return {*self._first.names, *self._second.names}
+
+    @property
+    def timeouts(self) -> Mapping[str, float]:
+        """The time-outs (seconds) of both."""
+        return {**self._second.timeouts, **self._first.timeouts}
+
+    def prepare(self, order: Order) -> Invocation:
+        """As each of them does."""
+        return (self._first if order.task in self._first.names else self._second).prepare(order)
+
+
+def _app(name: str) -> Tasks:
     module_name, _, attribute = name.partition(":")
     attribute = attribute or "app"
     try:

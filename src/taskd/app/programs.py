@@ -1,0 +1,151 @@
+"""The built-in task `command`: runs a program that the operator allows, by its argument list and never through a shell.
+
+The program gets a small environment of its own (the worker's has passwords in it), and lives in its executor's process group:
+an executor that dies takes it along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from taskd.app.context import Context
+from taskd.domain.errors import Fail
+from taskd.settings import Tasks
+
+#: Variables that a program may have from the worker.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+#: Seconds between asking a program to end, because its job was cancelled or ran too long, and killing it.
+GRACE = 1.0
+CHUNK = 64 * 1024
+
+
+class Output(NamedTuple):
+    """The beginning of what a program wrote, and whether there was more."""
+
+    text: str
+    cut: bool
+
+
+class Programs:
+    """Runs what is allowed, one program an attempt."""
+
+    def __init__(self, settings: Tasks) -> None:
+        """Raises ValueError for an allowed program that is no absolute path."""
+        self._allowed = allowed(settings.command_allow)
+        self._most = settings.command_max_output
+
+    async def command(self, ctx: Context, argv: list[str], stdin: str = "") -> dict[str, Any]:
+        """Run `argv`; what it wrote. Any other exit status than 0 fails the attempt."""
+        if not argv or argv[0] not in self._allowed:
+            raise Fail(
+                f"{argv[0] if argv else 'an empty argv'!r} is not allowed here; allowed: {', '.join(self._allowed)}"
+            )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(ctx),
+            )
+        except OSError as error:
+            raise RuntimeError(f"{argv[0]} cannot be started: {error.strerror}") from None
+        try:
+            out, err = await self._talk(process, stdin.encode())
+            status = await process.wait()
+        except BaseException:
+            await asyncio.shield(_end(process))
+            raise
+        if status != 0:
+            raise RuntimeError(
+                f"{argv[0]} {_fate(status)}: {err.text.strip() or out.text.strip() or 'it said nothing'}"
+            )
+        return {"stdout": out.text, "stderr": err.text, "cut": out.cut or err.cut}
+
+    async def _talk(self, process: asyncio.subprocess.Process, stdin: bytes) -> tuple[Output, Output]:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err, _ = await asyncio.gather(
+            _beginning(process.stdout, self._most), _beginning(process.stderr, self._most), _feed(process, stdin)
+        )
+        return out, err
+
+
+def allowed(text: str) -> tuple[str, ...]:
+    """The programs of the setting. Raises ValueError for one that is no absolute path."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for path in found:
+        if not path.startswith("/"):
+            raise ValueError(f"section [tasks], key 'command_allow': {path!r} is no absolute path")
+    return found
+
+
+def _environment(ctx: Context) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "TASKD_JOB": str(ctx.job.id), "TASKD_ATTEMPT": str(ctx.attempt)}
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+    """Give it its input, which it need not read."""
+    if process.stdin is None:
+        return
+    try:
+        process.stdin.write(data)
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    except RuntimeError as error:
+        # What uvloop says about a pipe whose other end was closed a moment ago.
+        if "the handler is closed" not in str(error):
+            raise
+    process.stdin.close()
+
+
+async def _beginning(stream: asyncio.StreamReader, most: int) -> Output:
+    """Read to the end, so that the program never waits for us, and keep the beginning."""
+    kept, cut = bytearray(), False
+    while data := await stream.read(CHUNK):
+        room = most - len(kept)
+        kept += data[:room]
+        cut = cut or len(data) > room
+    return Output(bytes(kept).decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"), cut)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a program and whatever it has started: first by asking."""
+    family = _descendants(process.pid)
+    _signal([process.pid], signal.SIGTERM)
+    try:
+        async with asyncio.timeout(GRACE):
+            await process.wait()
+    except TimeoutError:
+        family |= _descendants(process.pid)
+        _signal([process.pid], signal.SIGKILL)
+        await process.wait()
+    _signal(family, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> set[int]:
+    """The processes below this one, where the system tells (Linux)."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for file in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, file.read_text("ascii").split()):
+                found |= {child} | _descendants(child)
+    return found
+
+
+def _signal(pids: Collection[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _fate(status: int) -> str:
+    return f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
