@@ -423,4 +423,6 @@ def _refusal(server: _Server, status: int, content: bytes, safe: bool) -> Client
         if safe or not problem.get("outcome_unknown", False):
             return _Retryable(message, status)
         message += ": it may have been done or not; a dedupe_key for each job makes it safe to repeat"
+    if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
+        return _Retryable(message, status)
     return ClientError(message, status, problem)

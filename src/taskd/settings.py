@@ -1,11 +1,13 @@
 """Every setting of taskd: typed, frozen, one section per part. Flags > environment > TOML > defaults.
 
-`taskd.toml.example` is made from this module (`python -m taskd.settings`), so it cannot drift.
+`taskd.toml.example` and the tables of `docs/configuration.md` are made from this module, so they cannot drift:
+`python -m taskd.settings`, and `python -m taskd.settings --markdown`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -280,6 +282,21 @@ def as_toml() -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_markdown() -> str:
+    """The tables of docs/configuration.md: one for each section."""
+    lines: list[str] = []
+    shorthands = {place: name for name, place in ENVIRONMENT.items()}
+    for section in msgspec.structs.fields(Settings):
+        doc = (section.type.__doc__ or "").strip()
+        lines += [f"## [{section.name}]", "", doc, "", "| key | default | meaning |", "|---|---|---|"]
+        for field in msgspec.structs.fields(section.type):
+            name = shorthands.get((section.name, field.name))
+            meaning = f"{_describe(field.type)}{f' (also {name})' if name else ''}"
+            lines.append(f"| `{field.name}` | `{msgspec.json.encode(field.default).decode()}` | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def _describe(annotation: Any) -> str:
     return " ".join(m.description for m in _metas(annotation) if m.description)
 
@@ -289,4 +306,5 @@ def _metas(annotation: Any) -> list[Meta]:
 
 
 if __name__ == "__main__":
-    print(as_toml(), end="")  # noqa: T201  the output of this module as a program
+    # The output of this module as a program.
+    print(as_markdown() if "--markdown" in sys.argv else as_toml(), end="")  # noqa: T201

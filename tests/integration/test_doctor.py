@@ -107,3 +107,12 @@ async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisSer
 )
 def test_a_redis_that_cannot_be_used_is_wrong(facts: dict[str, object], level: str) -> None:
     assert [one.level for one in redis._server(facts, 0.0)] == [level]
+
+
+def test_who_may_come_in_and_who_may_listen_is_told() -> None:
+    assert [one.level for one in postgres._tokens(1, 2)] == ["ok"]
+    assert [one.level for one in postgres._tokens(0, 2)] == ["note"]
+    assert "may do everything" in postgres._tokens(0, 0)[0].text
+    assert [one.level for one in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
+    assert [one.level for one in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
+    assert [*postgres._link("127.0.0.1", encrypted=False), *postgres._link("", encrypted=False)] == []

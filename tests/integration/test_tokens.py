@@ -93,6 +93,19 @@ async def test_our_client_shows_its_token_and_repeats_a_refusal_in_words(taskd: 
         await asyncio.to_thread(use, address.url)
 
 
+async def test_our_client_comes_back_when_it_asked_too_often(taskd: Any, postgres_dsn: str) -> None:
+    token = (await _off(taskd, "create", "hasty", "--scope", "read", "--rate", "2"))[1].strip()
+
+    def use(url: str) -> None:
+        with Client(url, token=token) as client:
+            assert [client.get("/jobs") for _ in range(4)] == [[]] * 4
+        with Client(url, token=token, patience=0.0) as client, pytest.raises(ClientError, match="2 requests a second"):
+            [client.get("/jobs") for _ in range(10)]
+
+    async with api_on(postgres_dsn) as address:
+        await asyncio.to_thread(use, address.url)
+
+
 async def test_nothing_of_a_secret_is_in_the_database(taskd: Any, postgres_dsn: str) -> None:
     secret = (await _off(taskd, "create", "x", "--scope", "read"))[1].strip().split("_", 2)[2]
     with psycopg.connect(postgres_dsn) as connection:

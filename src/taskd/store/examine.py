@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +42,13 @@ CLUSTER = """
 """
 
 
+#: How many tokens hold, and whether there ever was one.
+TOKENS = """
+    SELECT count(*) FILTER (WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())), count(*)
+    FROM taskd.tokens
+"""
+
+
 def examine(dsn: str, leader_stale: float) -> list[Finding]:
     """Connect and look. `leader_stale`: as in the settings."""
     try:
@@ -67,11 +75,14 @@ def examine(dsn: str, leader_stale: float) -> list[Finding]:
             after = time.time()
             (age,) = connection.execute(OLDEST_TRANSACTION).fetchone() or (None,)
             cluster = connection.execute(CLUSTER).fetchone() if fits else None
+            tokens = connection.execute(TOKENS).fetchone() if fits else None
+            link = _link(connection.info.hostaddr, encrypted=connection.pgconn.ssl_in_use)
     except psycopg.Error as error:
         return [wrong(NAME, str(error).strip().splitlines()[0], "check its log"), found]
     assert facts is not None
     members = _cluster(cluster, leader_stale) if cluster else ()
-    return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *members]
+    doors = [*link, *(_tokens(*tokens) if tokens else ())]
+    return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *doors, *members]
 
 
 def _server(facts: tuple[Any, ...]) -> Iterator[Finding]:
@@ -112,6 +123,23 @@ def _transactions(age: float | None) -> Iterator[Finding]:
             f"one has been open for {age:.0f} s, and no dead row can be removed meanwhile",
             "find it in pg_stat_activity, and set idle_in_transaction_session_timeout",
         )
+
+
+def _link(address: str, *, encrypted: bool) -> list[Finding]:
+    """`address` is empty for a socket of this machine's."""
+    if encrypted:
+        return [ok("encryption", "PostgreSQL by TLS")]
+    if not address or ipaddress.ip_address(address).is_loopback:
+        return []
+    return [note("encryption", "none on the way to PostgreSQL", "add sslmode=verify-full to POSTGRES_DSN")]
+
+
+def _tokens(hold: int, ever: int) -> list[Finding]:
+    if hold:
+        return [ok("API tokens", f"{hold} hold")]
+    if ever:
+        return [note("API tokens", "none holds: the API lets nobody in", "make one: `taskd token create`")]
+    return [ok("API tokens", "none: whoever reaches a scheduler may do everything")]
 
 
 def _cluster(row: tuple[Any, ...], leader_stale: float) -> Iterator[Finding]:
