@@ -59,7 +59,7 @@ class Postgres(Section, frozen=True):
 class Redis(Section, frozen=True):
     """Redis or Valkey, the doorbell."""
 
-    url: Annotated[str, _doc("HOST:PORT, redis:// or rediss://")] = "localhost:6379"
+    url: Annotated[str, _doc("HOST:PORT, redis://, rediss:// or redis+sentinel://")] = "localhost:6379"
     stream: Annotated[str, _doc("the prefix of every key of taskd")] = "jobs"
     group: Annotated[str, _doc("the consumer group that all workers share")] = "workers"
     deadline: Annotated[Positive, _doc("seconds after which a command counts as unanswered")] = 2.0

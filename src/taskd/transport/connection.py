@@ -26,29 +26,31 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
 from taskd.runtime.tls import Trust
 from taskd.settings import Redis as RedisSettings
+from taskd.transport.sentinel import behind_sentinels
 
 
 def connect(settings: RedisSettings, *, deadline: float) -> Redis:
-    """A client for HOST:PORT, redis:// or rediss:// whose commands answer or fail within `deadline` seconds.
+    """A client for HOST:PORT, redis://, rediss:// or redis+sentinel:// whose commands answer or fail within `deadline` seconds.
 
     Raises ConfigurationError for a URL of another form, or files for TLS that cannot be used.
     """
     url = settings.url
     full = url if "://" in url else f"redis://{url}"
-    if not re.match(r"^(rediss?|unix)://", full):
-        raise ConfigurationError(f"REDIS_URL {url!r} must be HOST:PORT, redis://… or rediss://…")
+    if not re.match(r"^(rediss?(\+sentinel)?|unix)://", full):
+        raise ConfigurationError(f"REDIS_URL {url!r} must be HOST:PORT, redis://…, rediss://… or redis+sentinel://…")
+    tls = _tls(settings, full)
+    link = {
+        "socket_timeout": deadline,
+        "socket_connect_timeout": deadline,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "legacy_responses": False,
+        **tls,
+    }
     try:
-        client: Redis = Redis.from_url(
-            full,
-            decode_responses=True,
-            socket_timeout=deadline,
-            socket_connect_timeout=deadline,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            client_name="taskd",
-            legacy_responses=False,
-            **_tls(settings, full),
-        )
+        if "+sentinel://" in full:
+            return behind_sentinels(full, link, decode_responses=True, client_name="taskd")
+        client: Redis = Redis.from_url(full, decode_responses=True, client_name="taskd", **link)
     except ValueError as error:
         raise ConfigurationError(f"REDIS_URL {url!r}: {error}") from None
     return client
@@ -56,7 +58,7 @@ def connect(settings: RedisSettings, *, deadline: float) -> Redis:
 
 def _tls(settings: RedisSettings, url: str) -> dict[str, Any]:
     trust = Trust(settings.ca_file, settings.cert_file, settings.key_file)
-    if not url.startswith("rediss://"):
+    if not url.startswith("rediss"):
         if trust.given:
             raise ConfigurationError("section [redis]: ca_file and cert_file are for rediss://, and the url is another")
         return {}
