@@ -58,6 +58,12 @@ PARAMETERS: dict[str, Any] = {
     "values": "{}",
     "keep": 60.0,
     "after": 3,
+    "token_id": "t",
+    "name": "x",
+    "digest": bytes(32),
+    "scopes": ["read"],
+    "rate": None,
+    "lifetime": 60.0,
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.

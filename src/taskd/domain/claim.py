@@ -71,11 +71,15 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The right to run one attempt of one job: `(job_id, attempt, session)` is the fence that settling demands."""
+    """The right to run one attempt of one job: `(job_id, attempt, session)` is the fence that settling demands.
+
+    `epoch` is the leader's when the claim was made: it says under whom, and fences nothing.
+    """
 
     job_id: int
     attempt: int
     session: UUID
+    epoch: int
     task: str
     queue: str
     priority: int

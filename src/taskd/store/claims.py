@@ -49,7 +49,7 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, row[1:]) for row in rows if row[1] is not None]
+        return [_claim(session.id, row[1], row[2:]) for row in rows if row[2] is not None]
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
@@ -69,13 +69,14 @@ class PostgresClaims:
         return {(job_id, attempt) for job_id, attempt in rows}
 
 
-def _claim(session: UUID, row: tuple[Any, ...]) -> Claim:
+def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
     job_id, attempt, task, queue, priority, payload, created, scheduled, started, timeout, metadata, *record = row
     max_retries, backoff, failures, crashes, losses = record
     return Claim(
         job_id=job_id,
         attempt=attempt,
         session=session,
+        epoch=epoch,
         task=task,
         queue=queue,
         priority=priority,

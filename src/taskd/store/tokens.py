@@ -39,7 +39,7 @@ class PostgresTokens:
     async def create(self, token: Token, *, who: str, lifetime: float | None) -> datetime | None:
         """Store a new token that ends after `lifetime` seconds (None: never); when that is."""
         parameters = {
-            "id": token.id,
+            "token_id": token.id,
             "name": token.name,
             "digest": token.digest,
             "scopes": _list(token.scopes),
@@ -54,7 +54,7 @@ class PostgresTokens:
 
     async def revoke(self, token_id: str, who: str) -> str | None:
         """End a token; its name, or None if there is none such that was not ended before."""
-        rows = await self._lane.fetch(REVOKE, {"id": token_id, "who": who})
+        rows = await self._lane.fetch(REVOKE, {"token_id": token_id, "who": who})
         return str(rows[0][0]) if rows else None
 
 

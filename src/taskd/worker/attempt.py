@@ -236,6 +236,8 @@ def _line(claim: Claim, outcome: str, seconds: float) -> dict[str, object]:
         "task": claim.task,
         "queue": claim.queue,
         "outcome": outcome,
+        "epoch": claim.epoch,
+        "wait_seconds": round((claim.started_at - claim.schedule_at).total_seconds(), 4),
         "run_seconds": round(seconds, 4),
     }
 

@@ -27,5 +27,5 @@ WITH alive AS MATERIALIZED (
         OFFSET 0) o
     WHERE %(again)s
 )
-SELECT (SELECT count(*) FROM alive), c.*
+SELECT (SELECT count(*) FROM alive), (SELECT epoch FROM taskd.leader WHERE only_row), c.*
 FROM (VALUES (1)) AS always (one) LEFT JOIN (SELECT * FROM claimed UNION ALL SELECT * FROM ours) c ON true
