@@ -66,6 +66,12 @@ class SharedServers(Servers):
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
         return self.postgres.dsn_of(name)
 
+    def empty_database(self) -> str:
+        """The DSN of a new database with nothing in it."""
+        name = f"test_{uuid4().hex}"
+        self._execute(f'CREATE DATABASE "{name}"')
+        return self.postgres.dsn_of(name)
+
     def drop_database(self, dsn: str) -> None:
         """Remove a database, ending whatever is connected to it."""
         self._execute(f'DROP DATABASE IF EXISTS "{dsn.rpartition("/")[2]}" WITH (FORCE)')
