@@ -22,7 +22,7 @@ from taskd.domain.errors import (
     TransportUnavailable,
 )
 from taskd.live import Editor, Keeper, follow
-from taskd.runtime import failpoints, log, meters
+from taskd.runtime import failpoints, log, meters, tracing
 from taskd.runtime.duty import end, forever
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
@@ -89,6 +89,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
     certificate = identity(settings.http.cert_file, settings.http.key_file, "http")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
+        await stack.enter_async_context(tracing.told(settings.trace, "scheduler", name))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
@@ -216,6 +217,7 @@ async def _worker(settings: Settings) -> int:
     certificate = identity(settings.worker.cert_file, settings.worker.key_file, "worker")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
+        await stack.enter_async_context(tracing.told(settings.trace, "worker", worker_id))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)

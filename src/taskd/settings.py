@@ -138,6 +138,17 @@ class Tasks(Section, frozen=True):
     http_max_response: Annotated[OneValue, _doc("bytes that are kept of an answer")] = 64 * 1024
 
 
+class Trace(Section, frozen=True):
+    """Traces by OpenTelemetry; needs the extra `otel`."""
+
+    endpoint: Annotated[
+        str, _doc("where spans are sent (OTLP by HTTP), as in http://localhost:4318; empty: nowhere")
+    ] = ""
+    sample: Annotated[
+        float, Meta(ge=0, le=1), _doc("the share of jobs that get a trace; who brings a trace decides for itself")
+    ] = 1.0
+
+
 class Log(Section, frozen=True):
     """Logs go to stderr."""
 
@@ -156,6 +167,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history: History = History()
     worker: Worker = Worker()
     tasks: Tasks = Tasks()
+    trace: Trace = Trace()
     log: Log = Log()
 
 

@@ -64,6 +64,8 @@ class Fleet:
     folder: Path
     servers: dict[str, str]
     processes: list[Process] = field(default_factory=list)
+    #: Further variables of every process.
+    more: dict[str, str] = field(default_factory=dict)
     _clients: list[Client] = field(default_factory=list)
 
     @property
@@ -85,6 +87,7 @@ class Fleet:
                 "LOG_FORMAT": "TEXT",
                 "TRACE_FILE": str(self.trace_file),
             }
+            | self.more
         )
 
     @property

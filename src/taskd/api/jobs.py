@@ -22,6 +22,7 @@ from taskd.api.queues import allowed, narrowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import parse
+from taskd.api.tracing import submitting
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_ID, Job, JobFilter, JobSpec, JobStatus, Submitted
@@ -52,7 +53,8 @@ class Jobs:
         check_text(body)
         spec = with_key(parse(body, limit), key_of(call))
         allowed(call, spec.queue)
-        stored = await self._intake.submit(spec)
+        with submitting([spec], call) as (spec,):
+            stored = await self._intake.submit(spec)
         if stored.duplicate:
             return await self._duplicate(call, spec, stored)
         location = (b"location", f"/jobs/{stored.id}".encode())
@@ -78,7 +80,8 @@ class Jobs:
         specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
         for queue in {spec.queue for spec in specs}:
             allowed(call, queue)
-        return _batch_answer(await self._store(specs))
+        with submitting(specs, call) as specs:
+            return _batch_answer(await self._store(specs))
 
     async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
         return await self._intake.submit_many(specs) if specs else []

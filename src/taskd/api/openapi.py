@@ -108,6 +108,7 @@ class Repeated(Job, frozen=True):
 
 JOB_ID = Parameter("id", "path", Id, "The job's id")
 IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the same key makes no second job")
+TRACE = Parameter("traceparent", "header", str, "The trace that the job belongs to (W3C Trace Context)")
 KEY = Parameter("key", "path", str, "The key, as in queue.images.paused")
 TEXTS = ("text/plain", "application/openmetrics-text")
 LOCATION = {"Location": "The job's path"}
@@ -123,7 +124,7 @@ OPERATIONS = (
             200: Reply(Repeated, "The job that its dedupe_key or Idempotency-Key made before", LOCATION),
         },
         SUBMIT,
-        (IDEMPOTENT,),
+        (IDEMPOTENT, TRACE),
         {JSON: Submission},
         scope=Scope.SUBMIT,
     ),
@@ -149,7 +150,7 @@ OPERATIONS = (
         "Submit many jobs, all or none",
         {201: Reply(Stored, "All are stored")},
         SUBMIT,
-        (IDEMPOTENT,),
+        (IDEMPOTENT, TRACE),
         {JSON: Batch, NDJSON: str},
         scope=Scope.SUBMIT,
     ),

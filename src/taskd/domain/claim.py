@@ -86,6 +86,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     payload: Json
     created_at: datetime
     schedule_at: datetime
+    queued_at: datetime
     started_at: datetime
     timeout: float | None
     metadata: dict[str, Scalar]

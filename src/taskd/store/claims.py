@@ -70,7 +70,9 @@ class PostgresClaims:
 
 
 def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
-    job_id, attempt, task, queue, priority, payload, created, scheduled, started, timeout, metadata, *record = row
+    job_id, attempt, task, queue, priority, payload, created, scheduled, queued, started, timeout, metadata, *record = (
+        row
+    )
     max_retries, backoff, failures, crashes, losses = record
     return Claim(
         job_id=job_id,
@@ -83,6 +85,7 @@ def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
         payload=payload,
         created_at=created,
         schedule_at=scheduled,
+        queued_at=queued,
         started_at=started,
         timeout=timeout,
         metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},

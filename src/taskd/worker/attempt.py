@@ -12,11 +12,13 @@ from prometheus_client import Histogram
 
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
+from taskd.domain.job import Scalar
 from taskd.domain.outcome import Completed, Failed, Outcome
 from taskd.domain.retry import Again, decide
-from taskd.runtime import meters
+from taskd.runtime import meters, tracing
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
+from taskd.runtime.tracing import Span
 from taskd.seams import Claims, Order, Settlement, Transport
 from taskd.worker.executors import Executors
 
@@ -44,6 +46,7 @@ class Attempts:
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
         self.tallies: Counter[str] = Counter()
+        self._spans: dict[tuple[int, int], Span] = {}
         self._meters: dict[tuple[str, str], tuple[Histogram, Total]] = {}
 
     def attach(self, executors: Executors) -> None:
@@ -72,6 +75,7 @@ class Attempts:
         now = time.monotonic()
         won = [claim for claim in claims if not (again and self._knows(_key(claim)))]
         self._running.update({_key(claim): (claim, now) for claim in won})
+        self._spans.update({_key(claim): span for claim in won if (span := _traced(claim)) is not None})
         self._executors.begin([self._order(claim) for claim in won])
 
     def _knows(self, key: tuple[int, int]) -> bool:
@@ -181,10 +185,12 @@ class Attempts:
         if not ours and not unknown:
             self.tallies["fenced"] += 1
             meters.FENCED.inc()
+            self._trace(claim, "fenced", "the claim had been lost")
             logger().warning("attempt fenced off: the claim had been lost", **line)
             return
         self.tallies[name] += 1
         self._measure(claim.task, name, seconds)
+        self._trace(claim, name, "" if isinstance(outcome, Completed) else _brief(outcome))
         if isinstance(outcome, Completed):
             logger().info("attempt ended", **line)
         else:
@@ -196,8 +202,14 @@ class Attempts:
     def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
         """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
         self.tallies["cancelled"] += 1
+        self._trace(claim, "cancelled")
         self._measure(claim.task, "cancelled", seconds)
         logger().info("attempt ended", **_line(claim, "cancelled", seconds))
+
+    def _trace(self, claim: Claim, outcome: str, error: str = "") -> None:
+        span = self._spans.pop(_key(claim), None)
+        if span is not None:
+            span.end(error=error, outcome=outcome)
 
     def _measure(self, task: str, outcome: str, seconds: float) -> None:
         assert self._executors is not None
@@ -210,6 +222,11 @@ class Attempts:
         meter[0].observe(seconds)
         meter[1].inc()
 
+    def _metadata(self, claim: Claim) -> dict[str, Scalar]:
+        """The job's, with the attempt's own trace, so that what the task does belongs to its attempt."""
+        span = self._spans.get(_key(claim))
+        return claim.metadata if span is None else {**claim.metadata, tracing.KEY: span.traceparent}
+
     def _order(self, claim: Claim) -> Order:
         return Order(
             job_id=claim.job_id,
@@ -221,12 +238,34 @@ class Attempts:
             created_at=claim.created_at,
             schedule_at=claim.schedule_at,
             timeout=claim.timeout,
-            metadata=claim.metadata,
+            metadata=self._metadata(claim),
             max_retries=claim.policy.max_retries,
             failures=claim.record.failures,
             worker_id=self._worker_id,
             suspect=claim.record.crashes > 0,
         )
+
+
+def _traced(claim: Claim) -> Span | None:
+    """The attempt's span, after those of the way that it came; None for a job without a trace, and where no spans are made."""
+    parent = tracing.thread(claim.metadata.get(tracing.KEY))
+    if parent is None:
+        return None
+    about: dict[str, str | int] = {"job": claim.job_id, "task": claim.task, "queue": claim.queue, "epoch": claim.epoch}
+    for name, start, over in (
+        ("taskd.dispatch", claim.schedule_at, claim.queued_at),
+        ("taskd.deliver", claim.queued_at, claim.started_at),
+    ):
+        way = tracing.begin(name, parent, about, at=start)
+        if way is not None:
+            way.end(at=over)
+    return tracing.begin("taskd.attempt", parent, {**about, "attempt": claim.attempt}, at=claim.started_at)
+
+
+def _brief(outcome: Outcome) -> str:
+    """The last line of an error, or how else it ended."""
+    lines = str(getattr(outcome, "error", "")).strip().splitlines()
+    return lines[-1][:200] if lines else str(outcome.__struct_config__.tag)
 
 
 def _line(claim: Claim, outcome: str, seconds: float) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from taskd.runtime import tracing
 from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
 from taskd.worker import offspring
@@ -87,7 +88,8 @@ class Runner:
         family = Offspring()
         family.adopt()
         try:
-            value = await invocation()
+            with tracing.adopted(running.order.metadata):
+                value = await invocation()
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
             end = self._results.raised(running.order, error)
         else:
@@ -114,7 +116,8 @@ class Runner:
 
     def _call(self, running: Running, invocation: Invocation) -> End:
         try:
-            value = invocation()
+            with tracing.adopted(running.order.metadata):
+                value = invocation()
         except BaseException as error:  # noqa: BLE001 - as in _run
             end = self._results.raised(running.order, error)
         else:

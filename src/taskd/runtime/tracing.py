@@ -1,0 +1,138 @@
+"""Traces by OpenTelemetry: one for each job, from its submit over its dispatch and delivery to every attempt.
+
+The thread through it is a W3C `traceparent` in the job's metadata: whoever submits may bring one, and a task finds its own
+attempt's there. That much works without OpenTelemetry; spans are made only where `trace.endpoint` is set and the extra `otel`
+is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any
+
+from taskd.domain.errors import ConfigurationError
+from taskd.settings import Trace
+
+#: The name of the thread, in headers and in metadata.
+KEY = "traceparent"
+_FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: Seconds that the last spans may take to be told at the end of a process.
+FAREWELL = 2.0
+_NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
+
+Attributes = Mapping[str, str | int | float]
+
+
+class _Made:
+    """What makes this process's spans, if any are made."""
+
+    tracer: Any = None
+
+
+def thread(text: object) -> str | None:
+    """The text, if it is a traceparent; anything else is ignored, as the standard asks."""
+    return text if isinstance(text, str) and _FORM.fullmatch(text) else None
+
+
+@asynccontextmanager
+async def told(settings: Trace, role: str, instance: str) -> AsyncIterator[None]:
+    """Make spans and tell them to `settings.endpoint` while the context lasts; without an endpoint do nothing.
+
+    Raises ConfigurationError if the extra is not installed.
+    """
+    if not settings.endpoint:
+        yield
+        return
+    provider = _provider(settings, role, instance)
+    _Made.tracer = provider.get_tracer("taskd")
+    try:
+        yield
+    finally:
+        _Made.tracer = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.to_thread(provider.shutdown)
+
+
+class Span:
+    """A stretch of a job's way. `traceparent` is for what happens within it."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, span: Any) -> None:
+        context = span.get_span_context()
+        self._span = span
+        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+    def end(self, *, error: str = "", at: datetime | None = None, **attributes: str | int | float) -> None:
+        """It is over, at that time or now; `error` is empty if all went well."""
+        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  only where the extra is
+
+        for name, value in attributes.items():
+            self._span.set_attribute(f"taskd.{name}", value)
+        if error:
+            self._span.set_status(Status(StatusCode.ERROR, error))
+        self._span.end(_nanoseconds(at))
+
+
+def begin(name: str, parent: str | None, attributes: Attributes, *, at: datetime | None = None) -> Span | None:
+    """A span of this name below `parent`, from that time or from now on; None where no spans are made."""
+    if _Made.tracer is None:
+        return None
+    named = {f"taskd.{key}": value for key, value in attributes.items()}
+    return Span(_Made.tracer.start_span(name, _context(parent), attributes=named, start_time=_nanoseconds(at)))
+
+
+def adopted(metadata: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Let spans that a task makes itself belong to its attempt, if its app uses OpenTelemetry."""
+    parent = thread(metadata.get(KEY)) if "opentelemetry.trace" in sys.modules else None
+    return _NOTHING if parent is None else _adopted(parent)
+
+
+@contextmanager
+def _adopted(parent: str) -> Iterator[None]:
+    from opentelemetry import context  # noqa: PLC0415  only where the app has it
+
+    token = context.attach(_context(parent))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def _provider(settings: Trace, role: str, instance: str) -> Any:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            "section [trace], key 'endpoint': traces need OpenTelemetry: pip install 'taskd[otel]'"
+        ) from None
+    resource = Resource.create({"service.name": f"taskd-{role}", "service.instance.id": instance})
+    provider = TracerProvider(
+        resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample), shutdown_on_exit=False
+    )
+    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=FAREWELL)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def _context(parent: str | None) -> Any:
+    """The context in which a span has this parent; an empty one for none."""
+    from opentelemetry.context import Context  # noqa: PLC0415  only where the extra is
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    return TraceContextTextMapPropagator().extract({KEY: parent} if parent else {}, Context())
+
+
+def _nanoseconds(at: datetime | None) -> int | None:
+    return int(at.timestamp() * 1_000_000) * 1000 if at is not None else None
