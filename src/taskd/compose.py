@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import uuid4
 
@@ -40,7 +40,7 @@ from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.reofferer import Reofferer
 from taskd.scheduler.role import Doorbell, SchedulerRole
 from taskd.seams import Coordinator, Member, Transport
-from taskd.settings import Settings
+from taskd.settings import Postgres, Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
@@ -48,6 +48,7 @@ from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, Lane, Lanes
 from taskd.store.live import PostgresLiveStore
+from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
 from taskd.store.overview import PostgresOverview
@@ -201,7 +202,7 @@ def _assemble_scheduler(
             due, transport, after=settings.scheduler.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
         ),
         reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
-        pruner=Pruner(PostgresHistory(lane.leader(holder, "")), settings.history, live=live, postgres=postgres),
+        pruner=Pruner(PostgresHistory(lane.leader(holder)), settings.history, live=live, postgres=postgres),
         keep_live=Keeper(live_store, coordinator).run,
     )
     stored = Doorbell(transport, bell, lambda: role.term is not None)
@@ -329,23 +330,25 @@ class _Lanes:
         self._stack = stack
         self._instance = instance[:40]
 
-    def one(self, duty: str, options: str = "") -> Lane:
+    def one(self, duty: str, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for one duty."""
         return self._kept(f"taskd:{duty}:{self._instance}", options)
 
-    def leader(self, holder: object, options: str) -> Lane:
+    def leader(self, holder: object, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for what only the leader does, named so that a successor can find it."""
         return self._kept(leader_name(holder), options)
 
     def several(self, duty: str, size: int) -> Lanes:
         """A few lanes for one duty."""
-        deadline = self._settings.deadline
-        lanes = Lanes(self._settings.dsn, name=f"taskd:{duty}:{self._instance}", deadline=deadline, size=size)
+        own = self._settings
+        name = f"taskd:{duty}:{self._instance}"
+        lanes = Lanes(own.dsn, name=name, deadline=own.deadline, size=size, pooled=own.pooled)
         self._stack.push_async_callback(lanes.close)
         return lanes
 
-    def _kept(self, name: str, options: str) -> Lane:
-        lane = Lane(self._settings.dsn, name=name, deadline=self._settings.deadline, options=options)
+    def _kept(self, name: str, options: Mapping[str, str] | None) -> Lane:
+        own = self._settings
+        lane = Lane(own.dsn, name=name, deadline=own.deadline, options=options, pooled=own.pooled)
         self._stack.push_async_callback(lane.close)
         return lane
 
@@ -380,13 +383,16 @@ async def _check_servers(
         reraise=True,
     )
     try:
-        await waiting(_check_schema, settings.postgres.dsn, migrate)
+        await waiting(_check_schema, settings.postgres, migrate)
     except StoreUnavailable:
         return  # asked to stop before PostgreSQL came
     postgres.up()
 
 
-async def _check_schema(dsn: str, migrate: bool) -> None:
+async def _check_schema(settings: Postgres, migrate: bool) -> None:
+    dsn = settings.dsn
+    if migrate and settings.pooled:
+        raise ConfigurationError(POOLED)
     if migrate:
         await asyncio.to_thread(apply_migrations, dsn)
     missing = await asyncio.to_thread(pending_migrations, dsn)

@@ -54,6 +54,7 @@ class Postgres(Section, frozen=True):
     dsn: Annotated[str, _doc("a libpq connection string or URL")] = "postgresql://localhost:5432/taskd"
     deadline: Annotated[Positive, _doc("seconds after which a statement counts as unanswered")] = 2.0
     readers: Annotated[Count, _doc("connections for the API's reads")] = 4
+    pooled: Annotated[bool, _doc("the dsn leads to a pooler that pools transactions, as PgBouncer can")] = False
 
 
 class Redis(Section, frozen=True):

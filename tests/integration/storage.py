@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -43,7 +43,7 @@ class Storage:
         self.lanes: list[Lane | Lanes] = []
         self.rung = 0
 
-        def lane(options: str = "", name: str = "taskd:test") -> Lane:
+        def lane(options: Mapping[str, str] | None = None, name: str = "taskd:test") -> Lane:
             self.lanes.append(made := Lane(dsn, name=name, deadline=deadline, options=options))
             return made
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import taskd.store
-from taskd.store.lane import ONE_PLAN
+from taskd.store.lane import ONE_PLAN, flags
 from taskd.store.statements import FOLDER, names, statement
 
 MODULES = list(Path(taskd.store.__file__).parent.glob("*.py"))
@@ -122,7 +122,7 @@ def ways(plan: dict[str, Any]) -> set[str]:
 def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
     postgres_dsn: str, jobs: int, analyzed: bool
 ) -> None:
-    with psycopg.connect(postgres_dsn, autocommit=True, options=ONE_PLAN) as connection:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
         connection.execute(
             "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
             " SELECT n, 'default', 'default', n %% 100, 3, '{}', now(), now(), 'null' FROM generate_series(1, %s) n",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from taskd.cli import options, output
+from taskd.domain.errors import ConfigurationError
 
 
 def migrate(
@@ -21,9 +22,12 @@ def migrate(
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd migrate
     """
-    dsn = options.settings(context).postgres.dsn
+    postgres = options.settings(context).postgres
+    dsn = postgres.dsn
     from taskd.store import migrations  # noqa: PLC0415  loads the PostgreSQL driver
 
+    if postgres.pooled and not check:
+        raise ConfigurationError(migrations.POOLED)
     if check and audit:
         raise typer.BadParameter("--check changes nothing and --audit does: choose one")
     if check:

@@ -124,12 +124,12 @@ def _view(record: Any, holds: bool) -> dict[str, Any]:
 
 def _with(context: typer.Context, use: Callable[[PostgresTokens], Awaitable[T]]) -> T:
     """What `use` makes of the tokens in PostgreSQL."""
-    dsn = options.settings(context).postgres.dsn
+    postgres = options.settings(context).postgres
     from taskd.store.lane import Lane  # noqa: PLC0415  loads the PostgreSQL driver
     from taskd.store.tokens import PostgresTokens  # noqa: PLC0415
 
     async def run() -> T:
-        lane = Lane(dsn, name="taskd:token", deadline=DEADLINE)
+        lane = Lane(postgres.dsn, name="taskd:token", deadline=DEADLINE, pooled=postgres.pooled)
         try:
             return await use(PostgresTokens(lane))
         finally:

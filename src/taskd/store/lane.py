@@ -26,7 +26,7 @@ from taskd.runtime import meters
 Row = tuple[Any, ...]
 
 #: Leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
-ONE_PLAN = "-c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off -c enable_bitmapscan=off"
+ONE_PLAN = {f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan")}
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
@@ -42,10 +42,14 @@ class RawLoader(Loader):
 class Lane:
     """One connection, opened at the first use and again after it broke. One statement at a time; others wait in line."""
 
-    def __init__(self, dsn: str, *, name: str, deadline: float, options: str = "") -> None:
+    def __init__(
+        self, dsn: str, *, name: str, deadline: float, options: Mapping[str, str] | None = None, pooled: bool = False
+    ) -> None:
+        """`options` are settings of PostgreSQL's. `pooled`: what answers is a pooler that keeps nothing of a session."""
         self._dsn = dsn
         self._name = name
-        self._options = f"-c timezone=UTC -c jit=off {options}"
+        self._options = {"timezone": "UTC", "jit": "off", **(options or {})}
+        self._pooled = pooled
         self._deadline = deadline
         self._connection: psycopg.AsyncConnection[Row] | None = None
         self._turn = asyncio.Lock()
@@ -86,9 +90,11 @@ class Lane:
             self._running = asyncio.current_task()
             connection = await self._ready()
             try:
-                cursor = await connection.execute(statement, parameters, prepare=True)
+                cursor = await self._execute(connection, statement, parameters)
                 return await cursor.fetchall() if cursor.description else []
             except DATA_ERRORS as error:
+                if self._pooled:  # in a transaction that failed
+                    await self._discard()
                 raise Rejected(_first_line(error)) from None
             except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
                 raise SchemaMismatch(
@@ -100,6 +106,20 @@ class Lane:
             except asyncio.CancelledError:
                 await self._discard()
                 raise
+
+    async def _execute(
+        self, connection: psycopg.AsyncConnection[Row], statement: str, parameters: Mapping[str, Any] | None
+    ) -> psycopg.AsyncCursor[Row]:
+        """The statement, in one round trip; behind a pooler with its settings, which hold for its transaction only."""
+        if not self._pooled:
+            return await connection.execute(statement, parameters, prepare=True)
+        settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._options.items())
+        async with connection.pipeline():
+            await connection.execute("BEGIN", prepare=False)
+            await connection.execute(f"SELECT {settings}", prepare=False)
+            cursor = await connection.execute(statement, parameters, prepare=False)
+            await connection.execute("COMMIT", prepare=False)
+        return cursor
 
     async def _ready(self) -> psycopg.AsyncConnection[Row]:
         if self._closed:
@@ -117,7 +137,7 @@ class Lane:
                 autocommit=True,
                 row_factory=tuple_row,
                 application_name=self._name,
-                options=self._options,
+                options="" if self._pooled else flags(self._options),
                 connect_timeout=max(2, int(self._deadline)),
             )
         except psycopg.Error as error:
@@ -140,6 +160,11 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def flags(options: Mapping[str, str]) -> str:
+    """Settings as a connection takes them at its start."""
+    return " ".join(f"-c {name}={value}" for name, value in options.items())
 
 
 def _forget(work: asyncio.Future[list[Row]]) -> None:
@@ -181,8 +206,8 @@ def _first_line(error: Exception) -> str:
 class Lanes:
     """A few lanes for one duty that does several things at once: the API's reads."""
 
-    def __init__(self, dsn: str, *, name: str, deadline: float, size: int, options: str = "") -> None:
-        self._lanes = [Lane(dsn, name=name, deadline=deadline, options=options) for _ in range(size)]
+    def __init__(self, dsn: str, *, name: str, deadline: float, size: int, pooled: bool = False) -> None:
+        self._lanes = [Lane(dsn, name=name, deadline=deadline, pooled=pooled) for _ in range(size)]
         self._idle: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
         for lane in self._lanes:
             self._idle.put_nowait(lane)

@@ -19,6 +19,11 @@ from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch
 
 _LOCK = 7_461_736_364  # any number, as long as every taskd uses the same one
 
+#: Why migrations do not go through a pooler: their lock is a session's.
+POOLED = (
+    "migrations need PostgreSQL itself, not a pooler: run `taskd migrate` with its own POSTGRES_DSN and without pooled"
+)
+
 #: What PostgreSQL says while connecting when waiting will not help; a failed connection carries no SQLSTATE.
 _REFUSALS = (
     "authentication failed",

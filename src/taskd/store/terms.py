@@ -16,7 +16,7 @@ RENEW = statement("renew_term")
 RESIGN = statement("resign_term")
 
 #: The lane of a Terms must have these: a predecessor's lock is waited for this long before its connections are ended.
-LOCK_PATIENCE = "-c lock_timeout=500ms"
+LOCK_PATIENCE = {"lock_timeout": "500ms"}
 
 
 def leader_name(holder: object) -> str:
