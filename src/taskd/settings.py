@@ -229,13 +229,18 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Raw]]:
     for name, place in ENVIRONMENT.items():
         found += _variable(environ, name, place)
     for name in sorted(environ):
-        if name.startswith("TASKD_") and "__" in name and not name.endswith("_FILE"):
+        if name.startswith("TASKD_") and "__" in name:
             section, _, key = name.removeprefix("TASKD_").lower().partition("__")
-            found.append((name, {section: {key: environ[name]}}))
-        elif name.startswith("TASKD_") and "__" in name:
-            section, _, key = name.removeprefix("TASKD_").removesuffix("_FILE").lower().partition("__")
-            found.append((name, {section: {key: _secret(name, environ[name])}}))
+            # A key may itself end so, as ca_file does: then the value is meant.
+            if key.endswith("_file") and not _is_key(section, key):
+                found.append((name, {section: {key.removesuffix("_file"): _secret(name, environ[name])}}))
+            else:
+                found.append((name, {section: {key: environ[name]}}))
     return found
+
+
+def _is_key(section: str, key: str) -> bool:
+    return hasattr(getattr(Settings(), section, None), key)
 
 
 def _variable(environ: Mapping[str, str], name: str, place: tuple[str, str]) -> list[tuple[str, Raw]]:

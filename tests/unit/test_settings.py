@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -90,3 +91,26 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
 def test_the_configuration_page_has_what_the_settings_say() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
     assert settings.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
+
+
+EVERY_KEY = [
+    (section, key, value)
+    for section, values in msgspec.to_builtins(settings.Settings()).items()
+    for key, value in values.items()
+]
+
+
+@pytest.mark.parametrize(("section", "key", "value"), EVERY_KEY)
+def test_every_key_has_its_variable_and_one_that_names_a_file(
+    section: str, key: str, value: Any, tmp_path: Path
+) -> None:
+    name = f"TASKD_{section.upper()}__{key.upper()}"
+    file = tmp_path / "value"
+    file.write_text(str(value))
+    for given in ({name: str(value)}, {f"{name}_FILE": str(file)}):
+        assert settings.load(environ=given) == settings.Settings()
+    other = {bool: not value, str: "INFO" if key == "level" else "TEXT" if key == "format" else "other"}.get(
+        type(value)
+    )
+    if other is not None:
+        assert getattr(getattr(settings.load(environ={name: str(other)}), section), key) == other
