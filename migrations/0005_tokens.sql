@@ -5,7 +5,7 @@ CREATE TABLE taskd.tokens (
     digest     bytea       NOT NULL CHECK (octet_length(digest) = 32),
     scopes     text[]      NOT NULL CHECK (cardinality(scopes) > 0),
     queues     text[]      CHECK (cardinality(queues) > 0), -- NULL: every queue
-    rate       float8      CHECK (rate > 0),                -- requests a second; NULL: the scheduler's setting
+    rate       float8      CHECK (rate > 0 AND rate < 'infinity'), -- requests a second; NULL: the scheduler's setting
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_by text        NOT NULL,
     expires_at timestamptz,

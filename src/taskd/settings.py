@@ -77,7 +77,9 @@ class Etcd(Section, frozen=True):
     ttl: Annotated[float, Meta(ge=2), _doc("seconds until a dead process's keys vanish; 10 or more in production")] = (
         10.0
     )
-    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in https://; empty: the system's")] = ""
+    ca_file: Annotated[
+        str, _doc("PEM file with the authorities to trust in https://; empty: those that gRPC brings")
+    ] = ""
     cert_file: Annotated[str, _doc("PEM file with a client certificate to show to etcd; empty: none")] = ""
     key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 

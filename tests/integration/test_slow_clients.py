@@ -29,7 +29,8 @@ async def _answer(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Address]:
     monkeypatch.setattr(embedded, "HEAD_DEADLINE", BRIEF)
-    monkeypatch.setattr(serve, "READ_DEADLINE", BRIEF)
+    monkeypatch.setattr(embedded, "BODY_DEADLINE", BRIEF)
+    monkeypatch.setattr(serve, "READ_DEADLINE", 2.0)
     async with serving(_answer, "127.0.0.1:0", "--http-addr", grace=1.0) as address:
         yield address
 
@@ -51,6 +52,16 @@ async def test_a_connection_that_asked_once_may_be_idle_but_not_begin_and_stop(a
         async with asyncio.timeout(3 * BRIEF):
             await reader.read(1)
     writer.write(HEAD)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_body_that_nobody_asks_for_must_arrive_all_the_same(address: Address) -> None:
+    reader, writer = await asyncio.open_connection(*address[:2])
+    writer.write(HEAD.replace(b"GET", b"POST") + b"content-length: 1000\r\n\r\n")
+    assert b"200" in await reader.readuntil(b"xx")
+    writer.write(b"x")
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     writer.close()

@@ -106,6 +106,16 @@ async def test_our_client_comes_back_when_it_asked_too_often(taskd: Any, postgre
         await asyncio.to_thread(use, address.url)
 
 
+async def test_one_that_this_taskd_does_not_understand_harms_no_other(taskd: Any, postgres_dsn: str) -> None:
+    good = (await _off(taskd, "create", "good", "--scope", "read"))[1].strip()
+    other = (await _off(taskd, "create", "other", "--scope", "read"))[1].strip()
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute("UPDATE taskd.tokens SET scopes = '{dance}' WHERE name = 'other'")
+    async with api_on(postgres_dsn) as address, httpx.AsyncClient(base_url=address.url) as http:
+        assert await status_of(http, "/jobs", good) == 200
+        assert await status_of(http, "/jobs", other) == 401
+
+
 async def test_nothing_of_a_secret_is_in_the_database(taskd: Any, postgres_dsn: str) -> None:
     secret = (await _off(taskd, "create", "x", "--scope", "read"))[1].strip().split("_", 2)[2]
     with psycopg.connect(postgres_dsn) as connection:
@@ -122,6 +132,7 @@ def test_nonsense_is_refused(taskd: Any) -> None:
         ("create", "", "--scope", "read"),
         ("create", "a\nb", "--scope", "read"),
         ("create", "x", "--scope", "read", "--rate", "0"),
+        ("create", "x", "--scope", "read", "--rate", "inf"),
         ("create", "x", "--scope", "read", "--expires", "soon"),
     ):
         status, out, err = taskd(*arguments)

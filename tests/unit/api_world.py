@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -51,6 +52,8 @@ class Recorder:
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
         self.ring = Keyring(closed=False, tokens={})
         self.no_keyring: Exception | None = None
+        self.gate: asyncio.Event | None = None  # what the keyring waits for
+        self.lost_answer: Exception | None = None  # what a cancel ends with, whatever it did
         self.anybody = True
         self.row = Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)
 
@@ -78,6 +81,8 @@ class Recorder:
     async def cancel(self, job_ids: Collection[int]) -> set[int]:
         self._fail()
         self.cancels.append(sorted(job_ids))
+        if self.lost_answer is not None:
+            raise self.lost_answer
         if self.ends_as is not None:
             self.found |= {i: msgspec.structs.replace(self.found[i], status=self.ends_as) for i in job_ids}
             return set()
@@ -157,6 +162,8 @@ class Recorder:
     async def keyring(self) -> Keyring:
         if self.no_keyring is not None:
             raise self.no_keyring
+        if self.gate is not None:
+            await self.gate.wait()
         return self.ring
 
     def _fail(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +19,7 @@ from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
 from taskd.domain.token import Keyring, Token, make, split
 from taskd.settings import Http
+from tests.servers import wait_until_async
 from tests.unit.api_world import Recorder, a_job, asking
 
 ROUTES = [
@@ -132,6 +134,32 @@ async def test_tokens_that_are_known_hold_while_postgresql_is_away(
         assert (await client.get("/workers")).status_code == 503
 
 
+async def test_nobody_comes_in_with_what_was_known_long_ago(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    async with world.asking(world.token(Scope.READ)) as client:
+        assert (await client.get("/jobs")).status_code == 200
+        world.ring, now = Keyring(closed=True, tokens={}), now + 3600
+        answers = await asyncio.gather(*(client.get("/jobs") for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {401}
+
+
+async def test_a_slow_answer_counts_when_it_comes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FRESH", 0.0)
+    monkeypatch.setattr(door, "PATIENCE", 0.01)
+    gate = asyncio.Event()
+    async with world.asking(world.token(Scope.READ)) as client:
+        assert (await client.get("/jobs")).status_code == 200
+        world.ring, world.gate = Keyring(closed=True, tokens={}), gate
+        assert (await client.get("/jobs")).status_code == 200
+        gate.set()
+        await wait_until_async(lambda: _status(client, 401))
+
+
+async def _status(client: httpx.AsyncClient, wanted: int) -> bool:
+    return (await client.get("/jobs")).status_code == wanted
+
+
 # ------------------------------------------------------------ queues
 
 
@@ -228,6 +256,20 @@ def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [bucket.take() for _ in range(2)] == [0, 0.5]
     now += 3600
     assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
+
+
+async def test_a_change_that_may_have_been_made_leaves_its_line(world: World) -> None:
+    world.found = {17: a_job(17)}
+    world.lost_answer = StoreUnavailable("away", outcome_unknown=True)
+    with capture_logs() as told:
+        async with world.asking(world.token(Scope.OPERATE)) as client:
+            assert (await client.post("/jobs/17/cancel")).status_code == 503
+            world.lost_answer = None
+            await client.post("/jobs/cancel", json={"queue": "none"})
+    assert [(line["request"], line["about"], line["status"]) for line in told] == [
+        ("POST /jobs/17/cancel", None, 503),
+        ("POST /jobs/cancel", '{"queue":"none"}', 200),
+    ]
 
 
 async def test_a_change_leaves_one_line_that_says_who_and_not_their_secret(world: World) -> None:

@@ -63,6 +63,8 @@ class Resource:
         except Problem as problem:
             return problem.answer()
         except Unavailable as error:
+            if error.outcome_unknown and scope in AUDITED:  # it may have been done
+                audit(call, HTTPStatus.SERVICE_UNAVAILABLE)
             return unavailable(str(error), outcome_unknown=error.outcome_unknown).answer()
         except SchemaMismatch as error:
             return unavailable(str(error)).answer()

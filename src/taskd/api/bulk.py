@@ -22,6 +22,8 @@ from taskd.seams import Cancels, Overview, Retries
 
 MAX_BODY = 16 * 1024
 MAX_PAGE = 1000
+#: Bytes of a filter in the audit line.
+MAX_ABOUT = 300
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -92,6 +94,7 @@ async def _selection(call: Call, decoder: msgspec.json.Decoder[S]) -> S:
     call.content_type(b"application/json")
     body = await call.body(MAX_BODY, "a filter is short")
     check_text(body)
+    call.about = body[:MAX_ABOUT].decode("utf-8", "replace")
     return decode(decoder, body)
 
 

@@ -29,13 +29,15 @@ class Disconnected(Exception):
 class Call:
     """A request. Header names are lower case bytes."""
 
-    __slots__ = ("_receive", "_scope", "caller")
+    __slots__ = ("_receive", "_scope", "about", "caller")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
         #: Who asks; set at the door.
         self.caller = NOBODY
+        #: What a change is about, if its path does not say: the beginning of its body.
+        self.about = ""
 
     @property
     def client(self) -> str:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from taskd.api.answers import Header
 from taskd.api.call import NOBODY, Call
 from taskd.api.problems import Problem, unavailable
-from taskd.api.reading import Recent
+from taskd.api.reading import within
 from taskd.domain.errors import SchemaMismatch, StoreUnavailable
 from taskd.domain.scope import Scope
 from taskd.domain.token import PREFIX, Keyring, Token, split
@@ -35,11 +35,12 @@ class Door:
     that a token has unless it says so itself, 0 for any number."""
 
     def __init__(self, tokens: Tokens, *, anybody: bool, rate: float) -> None:
-        self._recent = Recent(tokens.keyring, age=FRESH)
+        self._tokens = tokens
         self._anybody = anybody
         self._rate = rate
         self._known: Keyring | None = None
-        self._ask_at = 0.0
+        self._fresh_until = 0.0
+        self._asking: asyncio.Task[None] | None = None
         self._buckets: dict[str, Bucket] = {}
 
     async def enter(self, call: Call, scope: Scope) -> None:
@@ -60,18 +61,35 @@ class Door:
         call.caller = token
 
     async def _keyring(self) -> Keyring:
+        """The tokens as they were a second ago at most; while PostgreSQL does not say, as they were known last."""
         if self._known is None:
-            self._known = await self._recent.get()
-        elif time.monotonic() >= self._ask_at:
-            self._ask_at = time.monotonic() + FRESH
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    self._known = await self._recent.get()
-            except (StoreUnavailable, SchemaMismatch, TimeoutError):
-                pass  # told by /health; better the tokens of a moment ago than nobody
-            else:
-                self._buckets = {i: bucket for i, bucket in self._buckets.items() if i in self._known.tokens}
+            await asyncio.shield(self._ask())
+        elif time.monotonic() >= self._fresh_until:
+            await asyncio.wait({self._ask()}, timeout=PATIENCE)
+        assert self._known is not None
         return self._known
+
+    def _ask(self) -> asyncio.Task[None]:
+        """The read that is under way, or a new one: all who come meanwhile wait for the same."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._read())
+            self._asking.add_done_callback(_forget)
+        return self._asking
+
+    async def _read(self) -> None:
+        asked = time.monotonic()
+        try:
+            self._known = await within(self._tokens.keyring())
+            self._fresh_until = asked + FRESH
+            self._buckets = {i: bucket for i, bucket in self._buckets.items() if i in self._known.tokens}
+        except (StoreUnavailable, SchemaMismatch):
+            if self._known is None:
+                raise
+            self._fresh_until = (
+                time.monotonic() + FRESH
+            )  # told by /health; better the tokens of a moment ago than nobody
+        finally:
+            self._asking = None
 
     def _count(self, token: Token) -> None:
         rate = token.rate if token.rate is not None else self._rate
@@ -88,6 +106,12 @@ class Door:
                 f"the token {token.name!r} may make {rate:g} requests a second",
                 headers=[(b"retry-after", str(math.ceil(wait)).encode())],
             )
+
+
+def _forget(reading: asyncio.Task[None]) -> None:
+    """Look at a failure whose callers may all have gone."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class Bucket:
@@ -118,7 +142,8 @@ def forbidden(detail: str) -> Problem:
 
 def audit(call: Call, status: int) -> None:
     """One line for each change that somebody made to what others submitted."""
-    logger().info("audit", token=call.caller.name or None, client=call.client, request=call.line, status=status)
+    who = {"token": call.caller.name or None, "client": call.client}
+    logger().info("audit", **who, request=call.line, about=call.about or None, status=int(status))
 
 
 def _identify(keyring: Keyring, header: bytes | None) -> Token | None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from taskd.api.answers import Answer, document
+from taskd.api.bulk import MAX_ABOUT
 from taskd.api.call import Call
 from taskd.api.decoding import decode
 from taskd.api.door import forbidden
@@ -132,6 +133,7 @@ async def _body(call: Call) -> bytes:
     call.content_type(b"application/json")
     body = await call.body(MAX_BODY, "a setting is short")
     check_text(body)
+    call.about = body[:MAX_ABOUT].decode("utf-8", "replace")
     if has_nul(body):
         raise invalid(FieldError("body", "must not contain the NUL character (\\u0000)"))
     return body

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -39,11 +40,18 @@ class Place(NamedTuple):
     host: str
     port: int
     path: str
+    query: str = ""
 
     def covers(self, other: Place) -> bool:
         """Whether the other one is below this one: the same server, and this path or one beneath it."""
         beneath = self.path.rstrip("/") + "/"
         return self[:3] == other[:3] and (other.path == self.path or other.path.startswith(beneath))
+
+    @property
+    def url(self) -> httpcore.URL:
+        """What is called: made of the parts that were checked, so that nobody takes them apart in another way."""
+        target = f"{self.path}?{self.query}" if self.query else self.path
+        return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=target)
 
 
 class Calls:
@@ -83,18 +91,18 @@ class Calls:
         _judge(url, status, answered)
         return {"status": status, "body": _decoded(answered, data), "cut": cut}
 
-    def _target(self, url: str) -> str:
-        """The URL, if it is allowed. Raises Fail."""
+    def _target(self, url: str) -> httpcore.URL:
+        """Where to call, if that is allowed. Raises Fail, which does not say what is: an address may be a secret by itself."""
         try:
             place = locate(url)
         except ValueError as error:
             raise Fail(str(error)) from None
         if not any(one.covers(place) for one in self._allowed):
-            raise Fail(f"{url!r} is not allowed here; allowed: {', '.join(map(_text, self._allowed))}")
-        return url
+            raise Fail(f"{url!r} is not beneath any URL that this worker may call (tasks.http_allow)")
+        return place.url
 
     async def _call(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes
+        self, method: str, url: httpcore.URL, headers: Mapping[str, str], content: bytes
     ) -> tuple[int, dict[str, str], bytes, bool]:
         pool = httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=self._backend)
         async with pool, pool.stream(method, url, headers=list(headers.items()), content=content) as response:
@@ -115,12 +123,19 @@ def locate(url: str) -> Place:
         port = parts.port
     except ValueError:
         raise ValueError(f"{url!r} is no URL") from None
-    if parts.scheme not in PORTS or not parts.hostname or "@" in parts.netloc or "\\" in url or not url.isprintable():
+    plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url and "@" not in parts.netloc
+    if parts.scheme not in PORTS or not parts.hostname or not plain:
         raise ValueError(f"{url!r} must be a plain URL, as in https://api.example.com/orders")
-    path = parts.path or "/"
-    if any(segment in (".", "..") for segment in unquote(path).split("/")):
+    if climbs(parts.path):
         raise ValueError(f"{url!r} must not have . or .. in its path")
-    return Place(parts.scheme, parts.hostname.rstrip("."), port or PORTS[parts.scheme], path)
+    return Place(parts.scheme, parts.hostname.rstrip("."), port or PORTS[parts.scheme], parts.path or "/", parts.query)
+
+
+def climbs(path: str) -> bool:
+    """Whether some server might read a . or .. in it: those differ in what they decode, how often, and what they cut off."""
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return any(segment.partition(";")[0] in (".", "..") for segment in re.split(r"[/\\]", path))
 
 
 def allowed(text: str) -> tuple[Place, ...]:
@@ -129,10 +144,6 @@ def allowed(text: str) -> tuple[Place, ...]:
         return tuple(locate(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"section [tasks], key 'http_allow': {error}") from None
-
-
-def _text(place: Place) -> str:
-    return f"{place.scheme}://{place.host}:{place.port}{place.path}"
 
 
 def _request(ctx: Context, headers: Mapping[str, str], body: Any) -> tuple[dict[str, str], bytes]:

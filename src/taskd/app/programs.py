@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskd.app.context import Context
 from taskd.domain.errors import Fail
@@ -25,11 +25,26 @@ GRACE = 1.0
 CHUNK = 64 * 1024
 
 
-class Output(NamedTuple):
-    """The beginning of what a program wrote, and whether there was more."""
+class Kept:
+    """The beginning of what a program writes, and whether there was more."""
 
-    text: str
-    cut: bool
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = bytearray()
+        self.cut = False
+
+    async def fill(self, stream: asyncio.StreamReader | None) -> None:
+        """Read to the end, so that the program never waits for us."""
+        assert stream is not None
+        while data := await stream.read(CHUNK):
+            room = self._most - len(self._bytes)
+            self._bytes += data[:room]
+            self.cut = self.cut or len(data) > room
+
+    @property
+    def text(self) -> str:
+        """As text that PostgreSQL takes."""
+        return self._bytes.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class Programs:
@@ -43,9 +58,7 @@ class Programs:
     async def command(self, ctx: Context, argv: list[str], stdin: str = "") -> dict[str, Any]:
         """Run `argv`; what it wrote. Any other exit status than 0 fails the attempt."""
         if not argv or argv[0] not in self._allowed:
-            raise Fail(
-                f"{argv[0] if argv else 'an empty argv'!r} is not allowed here; allowed: {', '.join(self._allowed)}"
-            )
+            raise Fail(f"{argv[0] if argv else ''!r} is no program that this worker may run (tasks.command_allow)")
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -56,25 +69,23 @@ class Programs:
             )
         except OSError as error:
             raise RuntimeError(f"{argv[0]} cannot be started: {error.strerror}") from None
+        out, err = Kept(self._most), Kept(self._most)
+        talk = asyncio.gather(out.fill(process.stdout), err.fill(process.stderr), _feed(process, stdin.encode()))
         try:
-            out, err = await self._talk(process, stdin.encode())
             status = await process.wait()
+            # What it has started may hold its output open for ever.
+            await asyncio.wait({talk}, timeout=GRACE)
         except BaseException:
             await asyncio.shield(_end(process))
             raise
+        finally:
+            talk.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await talk
         if status != 0:
-            raise RuntimeError(
-                f"{argv[0]} {_fate(status)}: {err.text.strip() or out.text.strip() or 'it said nothing'}"
-            )
+            said = err.text.strip() or out.text.strip() or "it said nothing"
+            raise RuntimeError(f"{argv[0]} {_fate(status)}: {said}")
         return {"stdout": out.text, "stderr": err.text, "cut": out.cut or err.cut}
-
-    async def _talk(self, process: asyncio.subprocess.Process, stdin: bytes) -> tuple[Output, Output]:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        out, err, _ = await asyncio.gather(
-            _beginning(process.stdout, self._most), _beginning(process.stderr, self._most), _feed(process, stdin)
-        )
-        return out, err
 
 
 def allowed(text: str) -> tuple[str, ...]:
@@ -105,16 +116,6 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
         if "the handler is closed" not in str(error):
             raise
     process.stdin.close()
-
-
-async def _beginning(stream: asyncio.StreamReader, most: int) -> Output:
-    """Read to the end, so that the program never waits for us, and keep the beginning."""
-    kept, cut = bytearray(), False
-    while data := await stream.read(CHUNK):
-        room = most - len(kept)
-        kept += data[:room]
-        cut = cut or len(data) > room
-    return Output(bytes(kept).decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"), cut)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

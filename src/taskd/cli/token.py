@@ -39,7 +39,7 @@ def create(
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
     queue: Annotated[list[str] | None, typer.Option(help="Only for this queue; may be given several times.")] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, metavar="N", help="Requests a second. Default: http.rate_limit.")
+        float | None, typer.Option(min=0.001, max=1e6, metavar="N", help="Requests a second. Default: http.rate_limit.")
     ] = None,
     expires: Annotated[
         str | None, typer.Option(metavar="DURATION", help="It ends after: 12h, 90d. Default: never.")

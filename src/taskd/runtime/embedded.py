@@ -23,6 +23,9 @@ BACKLOG = 2048
 HEAD_LIMIT = 512 * 1024
 #: Seconds in which a head must have arrived, from its first byte or the connection's beginning on.
 HEAD_DEADLINE = 30.0
+#: Seconds in which a body must have: longer than the application waits for one, which can then say so; but not every
+#: request's body is asked for.
+BODY_DEADLINE = 45.0
 
 _NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
 _NO_HTTP = b"\r\n".join(
@@ -59,16 +62,16 @@ class Protocol(HttpToolsProtocol):
     """HTTP with a limit on heads; what is no HTTP gets a problem document, like everything else."""
 
     _head: int | None = 0  # bytes of the head so far; None while a body is read
-    _timer: asyncio.TimerHandle | None = None  # runs while a head is incomplete
+    _timer: asyncio.TimerHandle | None = None  # runs while a request is incomplete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected, and should say what they want."""
         super().connection_made(transport)
-        self._expect_head()
+        self._expect(HEAD_DEADLINE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They went away."""
-        self._head_came()
+        self._came()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -79,18 +82,19 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("")
                 return
         super().data_received(data)
-        if self._head and self._timer is None:  # most heads come whole and need no timer
-            self._expect_head()
+        if self._head != 0 and self._timer is None:  # most requests come whole and need no timer
+            self._expect(BODY_DEADLINE if self._head is None else HEAD_DEADLINE)
 
     def on_headers_complete(self) -> None:
         """The head is over."""
         self._head = None
-        self._head_came()
+        self._came()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The next head begins."""
         self._head = 0
+        self._came()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -98,10 +102,10 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_NO_HTTP)
         self.transport.close()
 
-    def _expect_head(self) -> None:
-        self._timer = self.loop.call_later(HEAD_DEADLINE, self.transport.close)
+    def _expect(self, seconds: float) -> None:
+        self._timer = self.loop.call_later(seconds, self.transport.close)
 
-    def _head_came(self) -> None:
+    def _came(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -45,6 +45,7 @@ def learn(settings: Settings) -> None:
     _remember(in_text(settings.postgres.dsn))
     _remember(in_text(settings.redis.url))
     _remember(in_text(settings.etcd.endpoints))
+    _remember(in_text(settings.trace.endpoint))
     _remember([os.environ.get("TASKD_TOKEN", "")])
 
 

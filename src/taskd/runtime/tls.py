@@ -42,7 +42,7 @@ class Identity:
         self._seen = stamps
         try:
             _server_context(*self._files, self._section)  # in a context of its own: a failure would spoil ours
-            self.context.load_cert_chain(*self._files)
+            _load(self.context, *self._files, self._section)
         except (ConfigurationError, OSError) as error:
             logger().warning("the new certificate cannot be used; the old one stays", error=str(error))
         else:

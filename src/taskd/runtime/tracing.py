@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
 from taskd.domain.errors import ConfigurationError
+from taskd.runtime.log import logger
 from taskd.settings import Trace
 
 #: The name of the thread, in headers and in metadata.
@@ -24,6 +28,8 @@ KEY = "traceparent"
 _FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 #: Seconds that the last spans may take to be told at the end of a process.
 FAREWELL = 2.0
+#: Seconds between lines about a collector that does not take spans.
+QUIET = 60.0
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 
 Attributes = Mapping[str, str | int | float]
@@ -55,9 +61,7 @@ async def told(settings: Trace, role: str, instance: str) -> AsyncIterator[None]
         yield
     finally:
         _Made.tracer = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
-                await asyncio.to_thread(provider.shutdown)
+        await _farewell(provider)
 
 
 class Span:
@@ -106,6 +110,35 @@ def _adopted(parent: str) -> Iterator[None]:
         context.detach(token)
 
 
+async def _farewell(provider: Any) -> None:
+    """Tell what is left, for FAREWELL seconds: in a thread that the end of the process does not wait for."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        provider.shutdown()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=tell, daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            await done.wait()
+
+
+class _Complaints(logging.Handler):
+    """What OpenTelemetry logs, as a line of ours, and not again and again."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._next = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it, unless there was one a moment ago."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + QUIET
+            logger().warning("traces are not told", reason=record.getMessage()[:300])
+
+
 def _provider(settings: Trace, role: str, instance: str) -> Any:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -117,6 +150,8 @@ def _provider(settings: Trace, role: str, instance: str) -> Any:
         raise ConfigurationError(
             "section [trace], key 'endpoint': traces need OpenTelemetry: pip install 'taskd[otel]'"
         ) from None
+    own = logging.getLogger("opentelemetry")
+    own.handlers, own.propagate = [_Complaints()], False
     resource = Resource.create({"service.name": f"taskd-{role}", "service.instance.id": instance})
     provider = TracerProvider(
         resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample), shutdown_on_exit=False

@@ -49,7 +49,7 @@ def connect(settings: RedisSettings, *, deadline: float) -> Redis:
     }
     try:
         if "+sentinel://" in full:
-            return behind_sentinels(full, link, decode_responses=True, client_name="taskd")
+            return behind_sentinels(full, link, settings.deadline, decode_responses=True, client_name="taskd")
         client: Redis = Redis.from_url(full, decode_responses=True, client_name="taskd", **link)
     except ValueError as error:
         raise ConfigurationError(f"REDIS_URL {url!r}: {error}") from None

@@ -27,18 +27,24 @@ class Primary(Redis):
             await sentinel.aclose()
 
 
-def behind_sentinels(url: str, link: dict[str, Any], **options: Any) -> Redis:
-    """A client of whoever is the primary; `link` is for the connections to Sentinels, too. Raises ValueError for a bad URL."""
+def behind_sentinels(url: str, link: dict[str, Any], patience: float, **options: Any) -> Redis:
+    """A client of whoever is the primary, which is found within `patience` seconds; `link` is for the Sentinels, too.
+
+    Raises ValueError for a bad URL.
+    """
     parts = urlsplit(url)
     name, _, database = parts.path.strip("/").partition("/")
     credentials, _, hosts = parts.netloc.rpartition("@")
     if not name or not hosts or not (database or "0").isdecimal():
         raise ValueError(FORM)
     user, _, password = credentials.partition(":")
+    addresses = [_address(host) for host in hosts.split(",")]
+    # Finding the primary and asking it something are to fit into one deadline, also where all Sentinels but one are silent.
+    share = patience / (len(addresses) + 1)
     secure = {"ssl": True} if parts.scheme.startswith("rediss") else {}
     sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
-        [_address(host) for host in hosts.split(",")],
-        sentinel_kwargs={**link, **secure, **_own(parts)},
+        addresses,
+        sentinel_kwargs={**link, "socket_timeout": share, "socket_connect_timeout": share, **secure, **_own(parts)},
         **link,
         **secure,
         **options,

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from prometheus_client import Counter as Total
 from prometheus_client import Histogram
@@ -185,12 +186,12 @@ class Attempts:
         if not ours and not unknown:
             self.tallies["fenced"] += 1
             meters.FENCED.inc()
-            self._trace(claim, "fenced", "the claim had been lost")
+            self._trace(claim, "fenced", seconds, "the claim had been lost")
             logger().warning("attempt fenced off: the claim had been lost", **line)
             return
         self.tallies[name] += 1
         self._measure(claim.task, name, seconds)
-        self._trace(claim, name, "" if isinstance(outcome, Completed) else _brief(outcome))
+        self._trace(claim, name, seconds, "" if isinstance(outcome, Completed) else _brief(outcome))
         if isinstance(outcome, Completed):
             logger().info("attempt ended", **line)
         else:
@@ -202,14 +203,14 @@ class Attempts:
     def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
         """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
         self.tallies["cancelled"] += 1
-        self._trace(claim, "cancelled")
+        self._trace(claim, "cancelled", seconds)
         self._measure(claim.task, "cancelled", seconds)
         logger().info("attempt ended", **_line(claim, "cancelled", seconds))
 
-    def _trace(self, claim: Claim, outcome: str, error: str = "") -> None:
+    def _trace(self, claim: Claim, outcome: str, seconds: float, error: str = "") -> None:
         span = self._spans.pop(_key(claim), None)
         if span is not None:
-            span.end(error=error, outcome=outcome)
+            span.end(at=claim.started_at + timedelta(seconds=seconds), error=error, outcome=outcome)
 
     def _measure(self, task: str, outcome: str, seconds: float) -> None:
         assert self._executors is not None
