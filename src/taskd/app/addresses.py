@@ -41,7 +41,8 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         for address in addresses:
             if not self._may(ipaddress.ip_address(address.partition("%")[0])):
-                raise NotAllowed(f"{host} is {address}, which is no public address: list its network in http_networks")
+                named = host if host == address else f"{host} ({address})"
+                raise NotAllowed(f"{named} is no public address, and its network is not listed (tasks.http_networks)")
         failure: Exception = OSError(f"{host} has no address")
         for address in addresses:
             try:
