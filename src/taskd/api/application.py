@@ -59,27 +59,17 @@ class Resource:
         if handler is None:
             return self._not_allowed(method).answer()
         try:
-            return await self._carry_out(call, handler, scope)
-        except Problem as problem:
-            return problem.answer()
-        except Unavailable as error:
-            if error.outcome_unknown and scope in AUDITED:  # it may have been done
-                audit(call, HTTPStatus.SERVICE_UNAVAILABLE)
-            return unavailable(str(error), outcome_unknown=error.outcome_unknown).answer()
-        except SchemaMismatch as error:
-            return unavailable(str(error)).answer()
-        except Rejected as error:
-            return invalid(FieldError("body", str(error))).answer()
+            if scope is not None:
+                if self._door.stale:
+                    await self._door.refresh()
+                self._door.let_in(call, scope)
+            answer = await handler(call)
         except Disconnected:
             raise
-        except Exception:  # noqa: BLE001  a bug must not take the connection down, nor show its insides
-            logger().exception("a request failed", method=method, path=call.path)
-            return _bug().answer()
-
-    async def _carry_out(self, call: Call, handler: Handler, scope: Scope | None) -> Answer:
-        if scope is not None:
-            await self._door.enter(call, scope)
-        answer = await handler(call)
+        except Exception as error:  # noqa: BLE001  a bug must not take the connection down, nor show its insides
+            answer = _failed(call, error)
+            if not (isinstance(error, Unavailable) and error.outcome_unknown):
+                return answer  # nothing was done
         if scope in AUDITED:
             audit(call, answer.status)
         return answer
@@ -93,8 +83,20 @@ class Resource:
         )
 
 
-def _bug() -> Problem:
-    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in taskd; its log says more")
+def _failed(call: Call, error: Exception) -> Answer:
+    match error:
+        case Problem():
+            problem = error
+        case Unavailable():
+            problem = unavailable(str(error), outcome_unknown=error.outcome_unknown)
+        case SchemaMismatch():
+            problem = unavailable(str(error))
+        case Rejected():
+            problem = invalid(FieldError("body", str(error)))
+        case _:
+            logger().error("a request failed", request=call.line, exc_info=error)
+            problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in taskd; its log says more")
+    return problem.answer()
 
 
 class Api:

@@ -43,15 +43,30 @@ class Door:
         self._asking: asyncio.Task[None] | None = None
         self._buckets: dict[str, Bucket] = {}
 
-    async def enter(self, call: Call, scope: Scope) -> None:
+    @property
+    def stale(self) -> bool:
+        """Whether what is known is too old to let anybody in by: `refresh` first."""
+        return time.monotonic() >= self._fresh_until
+
+    async def refresh(self) -> None:
+        """Learn the tokens as they are now; while PostgreSQL does not say, those that were known last hold on.
+
+        Raises StoreUnavailable or SchemaMismatch if none were ever known.
+        """
+        if self._known is None:
+            await asyncio.shield(self._ask())
+        else:
+            await asyncio.wait({self._ask()}, timeout=PATIENCE)
+
+    def let_in(self, call: Call, scope: Scope) -> None:
         """Say who calls, in `call.caller`. Raises a 401, 403, 429 or 503 Problem."""
-        keyring = await self._keyring()
-        if not keyring.closed:
+        assert self._known is not None
+        if not self._known.closed:
             if not self._anybody:
                 raise unavailable("this scheduler is on a network and has no API tokens: see `taskd token create`")
             call.caller = ANYBODY
             return
-        token = _identify(keyring, call.header(b"authorization"))
+        token = _identify(self._known, call.header(b"authorization"))
         if token is None:
             meters.TURNED_AWAY.labels("unauthenticated").inc()
             raise Problem(HTTPStatus.UNAUTHORIZED, _unknown(call), headers=[CHALLENGE])
@@ -59,15 +74,6 @@ class Door:
             raise forbidden(f"the token {token.name!r} has not the scope {scope}")
         self._count(token)
         call.caller = token
-
-    async def _keyring(self) -> Keyring:
-        """The tokens as they were a second ago at most; while PostgreSQL does not say, as they were known last."""
-        if self._known is None:
-            await asyncio.shield(self._ask())
-        elif time.monotonic() >= self._fresh_until:
-            await asyncio.wait({self._ask()}, timeout=PATIENCE)
-        assert self._known is not None
-        return self._known
 
     def _ask(self) -> asyncio.Task[None]:
         """The read that is under way, or a new one: all who come meanwhile wait for the same."""

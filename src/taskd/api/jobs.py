@@ -80,8 +80,8 @@ class Jobs:
         specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
         for queue in {spec.queue for spec in specs}:
             allowed(call, queue)
-        with submitting(specs, call) as specs:
-            return _batch_answer(await self._store(specs))
+        with submitting(specs, call) as traced:
+            return _batch_answer(await self._store(traced))
 
     async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
         return await self._intake.submit_many(specs) if specs else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import msgspec
 
@@ -12,13 +12,17 @@ from taskd.domain.job import JobSpec
 from taskd.runtime import tracing
 
 
-@contextmanager
-def submitting(specs: Sequence[JobSpec], call: Call) -> Iterator[list[JobSpec]]:
+def submitting(specs: Sequence[JobSpec], call: Call) -> AbstractContextManager[Sequence[JobSpec]]:
     """The jobs, each with the trace that it belongs to: one span for the whole request, or the client's own trace as it is.
 
     A job whose metadata has a trace already keeps that.
     """
     header = call.header(b"traceparent")
+    return nullcontext(specs) if header is None and not tracing.making() else _submitting(specs, header)
+
+
+@contextmanager
+def _submitting(specs: Sequence[JobSpec], header: bytes | None) -> Iterator[list[JobSpec]]:
     parent = tracing.thread(header.decode("latin-1")) if header is not None else None
     single = specs[0] if len(specs) == 1 else None
     about = {"task": single.task, "queue": single.queue} if single is not None else {"jobs": len(specs)}

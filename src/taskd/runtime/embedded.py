@@ -88,13 +88,15 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is over."""
         self._head = None
-        self._came()
+        if self._timer is not None:
+            self._came()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The next head begins."""
         self._head = 0
-        self._came()
+        if self._timer is not None:
+            self._came()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

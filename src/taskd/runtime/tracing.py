@@ -64,6 +64,11 @@ async def told(settings: Trace, role: str, instance: str) -> AsyncIterator[None]
         await _farewell(provider)
 
 
+def making() -> bool:
+    """Whether this process makes spans."""
+    return _Made.tracer is not None
+
+
 class Span:
     """A stretch of a job's way. `traceparent` is for what happens within it."""
 
