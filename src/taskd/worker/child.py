@@ -131,6 +131,7 @@ class Child(asyncio.Protocol):
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:
+            logger().warning("an executor did not exit when it was told to, killing it", pid=self.pid, seconds=patience)
             self.kill("the worker is closing")
 
     async def gone(self) -> int:
