@@ -134,6 +134,18 @@ async def test_tokens_that_are_known_hold_while_postgresql_is_away(
         assert (await client.get("/workers")).status_code == 503
 
 
+async def test_tokens_that_cannot_be_read_for_another_reason_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "FRESH", 0.0)
+    async with world.asking(world.token(Scope.READ)) as client:
+        assert (await client.get("/jobs")).status_code == 200
+        world.no_keyring = ValueError("a bug")
+        with capture_logs() as told:
+            assert (await client.get("/jobs")).status_code == 200
+    assert [line["event"] for line in told] == ["the API tokens cannot be read: those that were known last hold on"]
+
+
 async def test_nobody_comes_in_with_what_was_known_long_ago(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)

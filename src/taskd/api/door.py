@@ -91,9 +91,8 @@ class Door:
         except (StoreUnavailable, SchemaMismatch):
             if self._known is None:
                 raise
-            self._fresh_until = (
-                time.monotonic() + FRESH
-            )  # told by /health; better the tokens of a moment ago than nobody
+            # /health tells of it; better the tokens of a moment ago than nobody.
+            self._fresh_until = time.monotonic() + FRESH
         finally:
             self._asking = None
 
@@ -115,9 +114,10 @@ class Door:
 
 
 def _forget(reading: asyncio.Task[None]) -> None:
-    """Look at a failure whose callers may all have gone."""
-    if not reading.cancelled():
-        reading.exception()
+    """Look at a failure whose callers may all have gone; one that is no outage is told, for the old tokens hold on."""
+    error = None if reading.cancelled() else reading.exception()
+    if error is not None and not isinstance(error, (StoreUnavailable, SchemaMismatch)):
+        logger().error("the API tokens cannot be read: those that were known last hold on", exc_info=error)
 
 
 class Bucket:
