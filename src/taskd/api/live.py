@@ -18,13 +18,11 @@ from taskd.api.reading import within
 from taskd.api.strictjson import check_text, has_nul
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID, MAX_NAME
-from taskd.domain.live import RULES, Version
+from taskd.domain.live import RULES, Version, concerns_only, operates
 from taskd.domain.scope import Scope
 from taskd.seams import LiveEditor
 
 MAX_BODY = 16 * 1024
-#: The keys that stop and start work.
-OPERATING = ("queue.", "worker.")
 PAGE = 100
 
 Who = Annotated[str, Meta(max_length=MAX_NAME)]
@@ -112,15 +110,11 @@ class LiveConfiguration:
 def _changeable(call: Call) -> str:
     """The key, if the caller may change it: what stops and starts work needs `operate`, everything else `admin`."""
     key = call.segment("key")
-    if not call.caller.allows(Scope.ADMIN) and not key.startswith(OPERATING):
+    if not call.caller.allows(Scope.ADMIN) and not operates(key):
         raise forbidden(f"the token {call.caller.name!r} has not the scope {Scope.ADMIN}, which {key!r} needs")
-    if call.caller.queues is not None and not any(key in _keys_of(queue) for queue in call.caller.queues):
+    if call.caller.queues is not None and not any(concerns_only(key, queue) for queue in call.caller.queues):
         raise forbidden(f"the token {call.caller.name!r} is for some queues only, and {key!r} is none of theirs")
     return key
-
-
-def _keys_of(queue: str) -> tuple[str, str]:
-    return f"queue.{queue}.paused", f"queue.{queue}.weight"
 
 
 def _who(call: Call, given: str) -> str:

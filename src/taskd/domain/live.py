@@ -82,6 +82,16 @@ def check(key: str, value: object) -> Any:
         raise InvalidLiveValue(f"{key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
 
 
+def operates(key: str) -> bool:
+    """Whether the key stops, starts or spreads work; the others change what is kept and told."""
+    return key.startswith(("queue.", "worker."))
+
+
+def concerns_only(key: str, queue: str) -> bool:
+    """Whether the key is about this queue and nothing else."""
+    return key in (f"queue.{queue}.paused", f"queue.{queue}.weight")
+
+
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """One version of the live configuration: who made it when, and what they did. Version 0 has no values."""
 
