@@ -20,6 +20,7 @@ from taskd.domain.errors import ConfigurationError, TransportUnavailable
 from taskd.settings import Redis
 from taskd.transport.stream import RedisTransport
 from tests.servers import wait_until, wait_until_async
+from tests.tls import Authority, front
 
 NAME = "primary"
 
@@ -113,6 +114,27 @@ async def test_after_a_failover_bells_ring_at_the_new_primary(
     finally:
         await leader.close()
         await worker.close()
+
+
+async def test_by_tls_both_the_sentinels_and_the_primary_are_asked(
+    trio: tuple[RedisServer, RedisServer, SentinelServer], private_folder: Path
+) -> None:
+    """The Sentinel has a TLS front and the primary none, which never answers a greeting by TLS: whoever waits for that has been
+    told where it is."""
+    one, _, sentinel = trio
+    authority = Authority(private_folder)
+    async with front(sentinel.port, authority.issue()) as port:
+        url = f"rediss+sentinel://{LOOPBACK}:{port}/{NAME}"
+        trusting = RedisTransport(Redis(url=url, ca_file=authority.file))
+        doubting = RedisTransport(Redis(url=url, ca_file=Authority(private_folder).file))
+        try:
+            with pytest.raises(TransportUnavailable, match="Timeout connecting"):
+                await trusting.ping()
+            with pytest.raises(TransportUnavailable, match="No master found"):
+                await doubting.ping()
+        finally:
+            await trusting.close()
+            await doubting.close()
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://", "redis+sentinel://h:1", "redis+sentinel://h:x/n", "redis+sentinel:///n",
