@@ -121,7 +121,7 @@ async def test_by_tls_both_the_sentinels_and_the_primary_are_asked(
 ) -> None:
     """The Sentinel has a TLS front and the primary none, which never answers a greeting by TLS: whoever waits for that has been
     told where it is."""
-    one, _, sentinel = trio
+    *_, sentinel = trio
     authority = Authority(private_folder)
     async with front(sentinel.port, authority.issue()) as port:
         url = f"rediss+sentinel://{LOOPBACK}:{port}/{NAME}"
