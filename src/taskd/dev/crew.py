@@ -41,7 +41,7 @@ class Crew:
         alone: bool = True,
     ) -> None:
         """Unless `alone`, the cluster has other schedulers too, and one of those may lead it."""
-        self._leader_field = "is_leader" if alone else "current_leader"
+        self._alone = alone
         self._schedulers = schedulers
         self._workers = workers
         self._folder = folder
@@ -89,11 +89,15 @@ class Crew:
         silent = [part.name for part in self._schedulers if _get(part.port, "/health") is None]
         if silent:
             return silent
-        if not any((_get(part.port, "/leader") or {}).get(self._leader_field) for part in self._schedulers):
+        # /health needs no token, but knows of this scheduler alone.
+        path, field = ("/health", "is_leader") if self._alone else ("/leader", "current_leader")
+        if not any((_get(part.port, path) or {}).get(field) for part in self._schedulers):
             return ["a leader"]
         # By pid: a worker of a killed cluster is listed until its lease ends.
         listed = _get(self._schedulers[0].port, "/workers")
-        present = {worker.get("pid") for worker in listed["workers"]} if listed is not None else set()
+        if listed is None:  # there are API tokens, and we have none that may read: ask the workers themselves
+            return [part.name for part in self._workers if _get(part.port, "/health") is None]
+        present = {worker.get("pid") for worker in listed["workers"]}
         return [part.name for part in self._workers if self.child(part.name).pid not in present]
 
     # ---------------------------------------------------------------- stopping
@@ -122,10 +126,11 @@ class Crew:
 
 
 def _get(port: int, path: str) -> dict[str, Any] | None:
-    """The JSON object that a scheduler answers with status 200, else None."""
+    """The JSON object that a scheduler or worker answers with status 200, else None."""
+    token = os.environ.get("TASKD_TOKEN")
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError):

@@ -8,6 +8,7 @@ what was promised there, and to nothing else.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
 import time
@@ -110,9 +111,11 @@ class Traffic:
         # full of requests to one that is frozen would hold up those to the others, and in the end everything.
         share = max(1, self._connections // len(self.urls))
         limits = httpx.Limits(max_connections=share, max_keepalive_connections=min(share, CONNECTIONS))
+        token = os.environ.get("TASKD_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with AsyncExitStack() as stack:
             for url in self.urls:
-                client = httpx.AsyncClient(base_url=url, timeout=REQUEST, limits=limits)
+                client = httpx.AsyncClient(base_url=url, timeout=REQUEST, limits=limits, headers=headers)
                 self._clients.append(await stack.enter_async_context(client))
             submits: set[asyncio.Task[None]] = set()
             begun, due = time.monotonic(), 0.0
