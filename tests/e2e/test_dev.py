@@ -57,12 +57,13 @@ class Supervisor:
         recorded = [int(file.read_text("ascii").split()[0]) for file in (self.data / "run").glob("*.pid")]
         return {pid: identity(pid) for pid in [*recorded, *descendants(self.popen.pid)]}
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "taskd", *arguments, "--server", f"http://127.0.0.1:{self.port}"],
             capture_output=True,
             text=True,
             timeout=60,
+            env=os.environ | environment,
         )
 
 
@@ -96,6 +97,17 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     job = json.loads(done.stdout)
     assert job["result"] == 42
 
+    # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
+    made = subprocess.run(
+        [sys.executable, "-m", "taskd", "token", "create", "me", "--scope", "admin"],
+        env=os.environ
+        | {"POSTGRES_DSN": next(word for word in first.said.split() if word.startswith("postgresql://"))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    token = {"TASKD_TOKEN": made.stdout.strip()}
+
     children = first.children()
     assert len(children) >= 5
     first.popen.kill()
@@ -103,9 +115,10 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     wait_until(partial(_gone, children), 30)
 
     second = dev("--app", "shop").await_up()
-    kept = json.loads(second.call("status", str(job["id"]), "--json").stdout)
+    assert second.call("status", str(job["id"])).returncode == 1
+    kept = json.loads(second.call("status", str(job["id"]), "--json", **token).stdout)
     assert (kept["status"], kept["result"]) == ("completed", 42)
-    again = second.call("submit", '{"n": 4}', "--task", "double", "--wait", "20")
+    again = second.call("submit", '{"n": 4}', "--task", "double", "--wait", "20", **token)
     assert again.returncode == 0, again.stderr
 
     children = second.children()
