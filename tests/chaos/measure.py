@@ -23,8 +23,12 @@ __all__ = [
     "reaped",
     "restarts",
     "starts",
+    "typical",
     "waits",
 ]
+
+#: Seconds of a phase that `typical` looks at together.
+WINDOW = 2.0
 
 
 def restarts(history: History, worker: str, killed: float, until: float = float("inf")) -> list[float]:
@@ -85,14 +89,14 @@ def waits(history: History, since: float = 0.0, heals: Sequence[float] = ()) -> 
     return found
 
 
-def starts(history: History, since: float, until: float) -> list[float]:
-    """How long after it was due each job began for the first time, for jobs due between two moments."""
+def starts(history: History, since: float, until: float) -> list[tuple[float, float]]:
+    """(when, how long after it was due) each job began for the first time, for jobs due between two moments."""
     found = []
     for events in history.events_of.values():
         due = max(events[0].at, events[0].schedule_at)
         began = next((event.at for event in events if event.to_status == "running"), None)
         if began is not None and since <= due <= until:
-            found.append(began - due)
+            found.append((began, began - due))
     return found
 
 
@@ -100,6 +104,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The value below which so many percent lie; infinity of nothing, which keeps no bound."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("inf")
+
+
+def typical(samples: Iterable[tuple[float, float]], percent: float) -> float:
+    """The percentile of (when, value) in each WINDOW seconds, of which the median.
+
+    For ratios: a disk that stands still for half a second, which happens with and without the fault, spoils one window, but the
+    percentile of a whole phase.
+    """
+    windows: dict[int, list[float]] = {}
+    for at, value in samples:
+        windows.setdefault(int(at // WINDOW), []).append(value)
+    return percentile([percentile(values, percent) for values in windows.values()], 50)
 
 
 def moves(history: History, to_status: str) -> list[Event]:

@@ -185,8 +185,8 @@ def _left_open(world: World) -> None:
 
 def _open_figures(history: History, world: World) -> dict[str, float]:
     until = world.figures.pop("until")
-    before = measure.percentile(measure.starts(history, history.meta.load_from + 2, until), 99)
-    during = measure.percentile(measure.starts(history, until + 10, until + 30), 99)
+    before = measure.typical(measure.starts(history, history.meta.load_from + 2, until), 99)
+    during = measure.typical(measure.starts(history, until + 10, until + 30), 99)
     return {"start p99 before": before, "start p99 during": during, "times": during / max(before, 0.02)}
 
 
