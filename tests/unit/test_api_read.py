@@ -198,6 +198,7 @@ async def test_health_is_a_503_only_without_postgresql(client: httpx.AsyncClient
     response = await client.get("/health")
     assert response.status_code == 503
     assert response.json()["status"] == "unhealthy"
+    assert (await client.get("/alive")).json() == {"status": "alive"}
 
 
 async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, world: Recorder) -> None:

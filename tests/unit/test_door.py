@@ -112,6 +112,7 @@ async def test_without_tokens_a_scheduler_is_open_or_shut(world: World) -> None:
         refused = await client.get("/jobs")
         assert (refused.status_code, "taskd token create" in refused.text) == (503, True)
         assert (await client.get("/health")).status_code == 200
+        assert (await client.get("/alive")).status_code == 200
 
 
 async def test_a_token_holds_no_longer_when_it_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

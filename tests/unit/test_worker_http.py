@@ -1,4 +1,4 @@
-"""The worker's own /metrics."""
+"""The worker's own /alive, /health and /metrics."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class StandIn:
     worker_id = "w1"
     measured = 0
 
+    working = False
+
     def components(self) -> dict[str, Health]:
         return {"etcd": Health(ok=False, since=0.0, detail="away")}
 
@@ -36,6 +38,14 @@ async def test_metrics_are_the_workers_figures_and_the_tasks_of_its_process() ->
         found = (await client.get("/metrics")).json()
     assert (found["worker_id"], found["running"]) == ("w1", 3.0)
     assert found["event_loop_tasks"] >= 1
+
+
+async def test_a_worker_that_cannot_work_is_alive_all_the_same() -> None:
+    app = build(cast("WorkerRole", StandIn()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
+        health, alive = await client.get("/health"), await client.get("/alive")
+    assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
 
 
 async def test_prometheus_gets_text() -> None:

@@ -123,6 +123,7 @@ class Api:
                 Route("/jobs/{id}", Resource(door, {"GET": (jobs.show, read)})),
                 Route("/jobs/{id}/cancel", Resource(door, {"POST": (jobs.cancel, operate)})),
                 Route("/jobs/{id}/retry", Resource(door, {"POST": (jobs.retry, operate)})),
+                Route("/alive", Resource(door, {"GET": (cluster.alive, None)})),
                 Route("/health", Resource(door, {"GET": (cluster.health, None)})),
                 Route("/metrics", Resource(door, {"GET": (cluster.metrics, read)})),
                 Route("/leader", Resource(door, {"GET": (cluster.leader, read)})),

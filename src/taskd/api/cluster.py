@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
 from taskd.api.documents import (
+    AliveView,
     HealthView,
     LeaderView,
     MetricsView,
@@ -43,6 +44,10 @@ class Cluster:
         self._depths = Recent(overview.depths)
         self._sessions = Recent(overview.sessions)
         self._leadership = Recent(terms.current, age=0.5)
+
+    async def alive(self, _: Call) -> Answer:
+        """GET /alive: 200 from whoever answers at all. A restart mends a process that hangs, but no server that is away."""
+        return document(AliveView())
 
     async def health(self, _: Call) -> Answer:
         """GET /health: 503 only when this scheduler cannot do its work, which is to store jobs. No round trip."""

@@ -15,6 +15,12 @@ from taskd.domain.health import Health
 Status = Literal["healthy", "degraded", "unhealthy"]
 
 
+class AliveView(msgspec.Struct, kw_only=True):
+    """A process whose event loop turns; what it can do is another question."""
+
+    status: Literal["alive"] = "alive"
+
+
 class HealthView(msgspec.Struct, kw_only=True):
     """One scheduler's health. `timestamp` is Unix seconds."""
 

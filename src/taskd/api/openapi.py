@@ -13,6 +13,7 @@ from msgspec import Meta
 from taskd.api.bulk import MAX_PAGE, CancelSelection, RetrySelection, Selected
 from taskd.api.decoding import Name
 from taskd.api.documents import (
+    AliveView,
     HealthView,
     LeaderView,
     MetricsView,
@@ -205,6 +206,9 @@ OPERATIONS = (
         (400, *CHANGE),
         (JOB_ID,),
         scope=Scope.OPERATE,
+    ),
+    Operation(
+        "get", "/alive", "alive", "Whether this scheduler answers", {200: Reply(AliveView, "It does")}, scope=None
     ),
     Operation(
         "get",

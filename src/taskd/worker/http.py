@@ -1,4 +1,4 @@
-"""The worker's own /health and /metrics."""
+"""The worker's own /alive, /health and /metrics."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def build(role: WorkerRole) -> Starlette:
     """The ASGI app of one worker."""
+
+    async def alive(_: Request) -> Response:
+        return _json({"status": "alive"}, 200)
 
     async def health(_: Request) -> Response:
         components = role.components()
@@ -45,7 +48,7 @@ def build(role: WorkerRole) -> Starlette:
         process = {"event_loop_tasks": len(asyncio.all_tasks())}
         return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats() | process, 200)
 
-    return Starlette(routes=[Route("/health", health), Route("/metrics", metrics)])
+    return Starlette(routes=[Route("/alive", alive), Route("/health", health), Route("/metrics", metrics)])
 
 
 def _json(body: object, status: int) -> Response:
