@@ -201,6 +201,12 @@ async def test_health_is_a_503_only_without_postgresql(client: httpx.AsyncClient
     assert (await client.get("/alive")).json() == {"status": "alive"}
 
 
+async def test_a_queue_that_is_served_and_empty_is_at_zero_for_prometheus(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics", headers={"Accept": "text/plain"})).text
+    assert 'taskd_jobs{queue="default",status="pending"} 2.0' in text
+    assert 'taskd_jobs{queue="idle",status="pending"} 0.0' in text
+
+
 async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, world: Recorder) -> None:
     answers = await asyncio.gather(*(client.get("/metrics") for _ in range(50)))
     assert world.count_reads == 1

@@ -94,6 +94,10 @@ class Cluster:
             counts, depths = await self._counts.get(), await self._depths.get()
         except StoreUnavailable:
             counts, depths = None, []
+        else:
+            # A queue that somebody serves and that has no job is at zero, not away.
+            empty = self._served().keys() - {depth.queue for depth in depths}
+            depths = [*depths, *(QueueDepth(queue=queue) for queue in empty)]
         # No await from here on: two scrapes at once would empty each other's gauges.
         meters.show_servers(self._standing.components())
         meters.LEADING.set(self._standing.term is not None)
@@ -147,14 +151,18 @@ class Cluster:
     async def queues(self, call: Call) -> Answer:
         """GET /queues: live jobs, and the workers and slots that serve them."""
         call.query()
-        depths = {d.queue: d for d in await self._depths.get()}
+        depths, served = {d.queue: d for d in await self._depths.get()}, self._served()
+        names = sorted(name for name in depths.keys() | served.keys() if call.caller.sees(name))
+        views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
+        return document(QueuesView(queues=views))
+
+    def _served(self) -> dict[str, list[int]]:
+        """The slots of each worker that serves a queue, by queue."""
         served: dict[str, list[int]] = {}
         for member in self._members("worker"):
             for queue in member.queues:
                 served.setdefault(queue, []).append(member.slots)
-        names = sorted(name for name in depths.keys() | served.keys() if call.caller.sees(name))
-        views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
-        return document(QueuesView(queues=views))
+        return served
 
     def _members(self, kind: MemberKind) -> list[Member]:
         members = self._coordinator.members(kind)

@@ -33,7 +33,8 @@ def configure(settings: Log, **context: Any) -> None:
             mask_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        # A line is one write with its newline: a worker and its executors share a stderr, and lines must not mix.
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()
