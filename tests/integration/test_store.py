@@ -13,13 +13,15 @@ import pytest
 
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.claim import Dispatch, Session, Term
-from taskd.domain.errors import NotLeader, Rejected, SessionLost
+from taskd.domain.errors import ConfigurationError, NotLeader, Rejected, SessionLost
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.domain.policy import Backoff
 from taskd.seams import Gone
+from taskd.store.migrations import migrate, pending
 from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
+from tests.servers import SharedServers
 
 
 @pytest.fixture
@@ -426,3 +428,16 @@ async def test_sessions_of_long_ago_are_forgotten_and_what_they_counted_is_not(
     assert await store.raw.fetch("SELECT id FROM taskd.sessions", {}) == [(live.id,)]
     assert await sources() == [(UUID(int=0), 1), (live.id, 2)]
     assert (await store.overview.counts()).completed == 3
+
+
+def test_a_database_that_cannot_keep_every_text_is_refused(servers: SharedServers) -> None:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(servers.postgres.dsn, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+    dsn = servers.postgres.dsn_of(name)
+    for use in (migrate, pending):
+        with pytest.raises(ConfigurationError, match=r"SQL_ASCII.*UTF8"):
+            use(dsn)
+    servers.drop_database(dsn)

@@ -36,7 +36,7 @@ OLDEST_TRANSACTION = """
 
 #: Who leads and who works, if the schema is there.
 CLUSTER = """
-    SELECT instance_id, holder IS NOT NULL, extract(epoch FROM clock_timestamp() - renewed_at)::float8,
+    SELECT instance_id, holder IS NOT NULL, (extract(epoch FROM clock_timestamp()) - extract(epoch FROM renewed_at))::float8,
            (SELECT count(*) FROM taskd.sessions WHERE ended_at IS NULL AND expires_at > clock_timestamp())
     FROM taskd.leader
 """

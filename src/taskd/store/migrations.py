@@ -111,7 +111,7 @@ def _folder() -> Path:
 
 def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
-        return psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate")
+        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate")
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(f"POSTGRES_DSN is no connection string: {str(error).strip()}") from None
     except psycopg.Error as error:
@@ -119,6 +119,14 @@ def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
         if any(sign in line for sign in _REFUSALS):
             raise AccessDenied(f"PostgreSQL does not let us in ({line}): check POSTGRES_DSN") from None
         raise StoreUnavailable(f"PostgreSQL: {line}") from error
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise ConfigurationError(
+            f"the database has the encoding {encoding}, in which not every payload can be kept: make one with UTF8"
+            " (createdb --encoding=UTF8 --template=template0)"
+        )
+    return connection
 
 
 def _missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
