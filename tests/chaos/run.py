@@ -138,7 +138,8 @@ def _judge(scenario: Scenario, world: World, row: Row) -> None:
     history = History.load(world.history)
     row.violations = check(history)
     row.lost, row.doubled = measure.lost(history), measure.doubled(history)
-    row.figures = {**world.figures, **(scenario.measures(history, world) if scenario.measures else {})}
+    measured = scenario.measures(history, world) if scenario.measures else {}  # it may take its own marks out
+    row.figures = {**world.figures, **measured}
     if not history.meta.quiet:
         row.complaints.append(f"not quiet {QUIET:.0f} s after it was whole")
     for name, bound in scenario.bounds.items():
