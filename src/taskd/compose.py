@@ -46,7 +46,7 @@ from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
-from taskd.store.lane import ONE_PLAN, Lane, Lanes
+from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.live import PostgresLiveStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
@@ -175,7 +175,7 @@ def _assemble_scheduler(
     overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
     fleet = Fleet(overview, coordinator, live, every=2.0, changed=bell)
     live.listen(lambda _: bell.set())  # a queue may go on
-    due = PostgresDueJobs(lane.leader(holder, ONE_PLAN))
+    due = PostgresDueJobs(lane.leader(holder, RELAXED))
     dispatcher = Dispatcher(due, transport, fleet, settings.scheduler, bell=bell, redis=redis)
     leadership = Leadership(
         PostgresTerms(lane.leader(holder, LOCK_PATIENCE)),
@@ -256,7 +256,7 @@ async def _assemble_worker(
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
-    sessions = PostgresSessions(lane.one("session", ONE_PLAN))
+    sessions = PostgresSessions(lane.one("session", RELAXED))
     attempts = Attempts(claims, transport, worker_id=worker_id, slots=own.concurrency)
     executors = Executors(
         app=own.app,
@@ -270,7 +270,7 @@ async def _assemble_worker(
         log=settings.log,
         tasks=settings.tasks,
     )
-    coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
+    coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     role = WorkerRole(
         worker_id=worker_id,
         settings=own,

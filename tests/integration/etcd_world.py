@@ -26,9 +26,9 @@ TTL = 2.0
 DEADLINE = 20.0
 
 
-def coordinator(endpoint: str, prefix: str = "/taskd", ttl: float = TTL) -> EtcdCoordinator:
+def coordinator(endpoint: str, prefix: str = "/taskd", ttl: float = TTL, worker: str | None = None) -> EtcdCoordinator:
     """A coordinator that is not running yet."""
-    return EtcdCoordinator(Etcd(endpoints=endpoint, prefix=prefix, ttl=ttl))
+    return EtcdCoordinator(Etcd(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker)
 
 
 def accepted(one: Coordinator) -> Coordinator:

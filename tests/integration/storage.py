@@ -19,7 +19,7 @@ from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
-from taskd.store.lane import ONE_PLAN, Lane, Lanes
+from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
@@ -50,12 +50,12 @@ class Storage:
         self.raw = lane()
         self.intake = PostgresIntake(lane(), lane(), deadline=deadline, stored=self._ring)
         self.terms = PostgresTerms(lane(LOCK_PATIENCE))
-        self.due = PostgresDueJobs(lane(ONE_PLAN, leader_name(self.holder)))
+        self.due = PostgresDueJobs(lane(RELAXED, leader_name(self.holder)))
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
         self.stopped: list[int] = []
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
-        self.sessions = PostgresSessions(lane(ONE_PLAN))
+        self.sessions = PostgresSessions(lane(RELAXED))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         self.history = PostgresHistory(lane(name=leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)

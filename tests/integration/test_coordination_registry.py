@@ -79,6 +79,24 @@ async def test_of_two_with_one_id_the_later_is_shown_and_then_the_earlier(etcd_e
         await until(one, lambda: one.members("worker").get("worker-1") == earlier)
 
 
+async def test_a_worker_follows_itself_and_nobody_else(etcd_endpoint: str, etcd_prefix: str) -> None:
+    folder = f"{etcd_prefix}/members/worker/worker-1/"
+    async with (
+        coordinator(etcd_endpoint, etcd_prefix) as other,
+        coordinator(etcd_endpoint, etcd_prefix, worker="worker-1") as worker,
+        other.register(lambda: member(member_id="worker-2"), 60),
+        other.campaign("worker-2", uuid4()),
+        worker.register(lambda: member(member_id="worker-1"), 60),
+    ):
+        await until(other, lambda: len(other.members("worker")) == 2 and other.leader is not None)
+        await until(worker, lambda: worker.members("worker"))
+        assert list(worker.members("worker")) == ["worker-1"]
+        assert worker.leader is None
+        (key,) = await keys_under(etcd_endpoint, folder)
+        await delete(etcd_endpoint, key)
+        await has_other_keys(etcd_endpoint, folder, [key])
+
+
 async def test_a_deleted_member_registers_again(etcd_endpoint: str, etcd_prefix: str) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.register(member, 60):
         await until(one, lambda: one.members("worker"))

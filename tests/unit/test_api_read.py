@@ -12,11 +12,13 @@ import httpx
 import msgspec
 import pytest
 
+from taskd.api import reading
 from taskd.api.reading import Recent, within
 from taskd.domain.claim import Leadership, Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import Attempt, JobFilter, JobStatus
 from taskd.seams import Leader
+from tests.servers import wait_until_async
 from tests.unit.api_world import AWAY, NOW, Recorder, a_job, asking
 
 
@@ -286,3 +288,41 @@ async def test_a_failed_read_is_not_remembered() -> None:
         await recent.get()
     assert await recent.get() == 7
     assert await recent.get() == 7
+
+
+async def test_nobody_waits_for_a_slow_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SLOW", -1.0)
+    monkeypatch.setattr(reading, "PAUSE", 0.0)
+    reads, go_on, again = 0, asyncio.Event(), asyncio.Event()
+
+    async def read() -> int:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            again.set()
+            await go_on.wait()
+        return reads
+
+    recent = Recent(read, age=0.001, repeat=True)
+    assert await recent.get() == 1
+    await asyncio.wait_for(again.wait(), 10)
+    assert await recent.get() == 1  # while the second read is under way
+    go_on.set()
+    await wait_until_async(lambda: reads > 2)
+    assert await recent.get() > 1
+
+
+async def test_a_slow_read_is_not_repeated_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SLOW", -1.0)
+    monkeypatch.setattr(reading, "INTEREST", 0.0)
+    reads = 0
+
+    async def read() -> int:
+        nonlocal reads
+        reads += 1
+        return reads
+
+    recent = Recent(read, age=0.0, repeat=True)
+    assert await recent.get() == 1
+    await wait_until_async(lambda: len(asyncio.all_tasks()) == 1)
+    assert reads == 1

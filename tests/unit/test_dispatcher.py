@@ -12,6 +12,7 @@ import pytest
 from taskd.domain.band import BANDS, Band, Credit
 from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import TransportUnavailable
+from taskd.runtime import pace
 from taskd.runtime.outage import Outage
 from taskd.scheduler import dispatcher as module
 from taskd.scheduler.dispatcher import Dispatcher
@@ -65,6 +66,7 @@ async def rounds(recorder: Recorder, turns: int = 200) -> None:
 def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses longer than any test: what happens twice did not pause."""
     monkeypatch.setattr(module, "OUTAGE", 3600.0)
+    monkeypatch.setattr(pace, "PACE", 0.0)
 
 
 async def test_a_redis_that_is_away_is_not_asked_again_at_each_ring() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 
 from starlette.routing import Route, Router
@@ -145,18 +145,22 @@ class Api:
             default=_unknown_path,
         )
 
+        #: What needs no search: a router looks through its paths one by one.
+        self._fixed = {path: resource for path, resource in self._resources() if "{" not in path}
+
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
-        await self._router(scope, receive, send)
+        await self._fixed.get(scope["path"], self._router)(scope, receive, send)
+
+    def _resources(self) -> Iterator[tuple[str, Resource]]:
+        for route in self._router.routes:
+            if isinstance(route, Route) and isinstance(route.app, Resource):
+                yield route.path_format, route.app
 
     @property
     def routes(self) -> dict[str, dict[str, Scope | None]]:
         """Each path, its methods, and the scope that each needs."""
-        return {
-            r.path_format: r.app.methods
-            for r in self._router.routes
-            if isinstance(r, Route) and isinstance(r.app, Resource)
-        }
+        return {path: resource.methods for path, resource in self._resources()}
 
     def close(self) -> None:
         """Answer everybody who waits for a job with what is known."""

@@ -40,8 +40,8 @@ class Cluster:
         self._coordinator = coordinator
         self._standing = standing
         self._leader_stale = leader_stale
-        self._counts = Recent(overview.counts)
-        self._depths = Recent(overview.depths)
+        self._counts = Recent(overview.counts, repeat=True)
+        self._depths = Recent(overview.depths, repeat=True)
         self._sessions = Recent(overview.sessions)
         self._leadership = Recent(terms.current, age=0.5)
 

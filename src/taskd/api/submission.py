@@ -61,7 +61,12 @@ _DEFAULT_BACKOFF = Backoff()
 def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobSpec:
     """The job that `body` (UTF-8) asks for; `prefix` stands before field names. Raises 400, 413 and 422 Problems."""
     given = decode(_decoder, body, prefix)
-    _check(given, bytes(body), max_payload, prefix)
+    return accepted(given, max_payload, prefix, nul=has_nul(bytes(body)))
+
+
+def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul: bool) -> JobSpec:
+    """The job that was given, decoded already; `nul`: whether its document has a NUL character in a string. Raises Problems."""
+    _check(given, max_payload, prefix, nul=nul)
     return JobSpec(
         payload=given.payload.copy(),
         task=given.task,
@@ -81,12 +86,12 @@ def _backoff(given: RetryBackoff | None) -> Backoff:
     return Backoff(given.initial, given.factor, given.max, given.jitter) if given else _DEFAULT_BACKOFF
 
 
-def _check(given: Submission, body: bytes, max_payload: int, prefix: str) -> None:
+def _check(given: Submission, max_payload: int, prefix: str, *, nul: bool) -> None:
     """What the types cannot say."""
     if len(bytes(given.payload)) > max_payload:
         raise _payload_too_large(max_payload, prefix)
     check_value(given.payload, f"{prefix}payload")
-    if has_nul(body):
+    if nul:
         raise invalid(FieldError(f"{prefix}{_with_nul(given)}", "must not contain the NUL character (\\u0000)"))
     if (given.dedupe_key or "").startswith(PREFIX):
         raise invalid(FieldError(f"{prefix}dedupe_key", f"must not begin with {PREFIX}: send the header {HEADER}"))

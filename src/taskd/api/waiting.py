@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 from itertools import islice
 
@@ -11,8 +12,10 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.log import logger
 from taskd.seams import Overview
 
-#: Seconds between two questions while anybody waits.
-POLL = 0.03
+#: Seconds between two questions while anybody waits: the shortest, for who came just now, and the longest.
+BRISK, CALM = 0.003, 0.03
+#: Between these a pause is this share of the time that the latest comer has waited: who waited long can wait a bit longer.
+SHARE = 0.5
 #: Seconds until the next question after PostgreSQL did not answer one.
 PAUSE = 0.5
 #: The most ids in one question.
@@ -25,6 +28,7 @@ class FinalWaiter:
     def __init__(self, overview: Overview) -> None:
         self._overview = overview
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._came = 0.0
         self._poller: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -34,6 +38,7 @@ class FinalWaiter:
             return
         final = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, set()).add(final)
+        self._came = time.monotonic()
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll())
         try:
@@ -62,7 +67,9 @@ class FinalWaiter:
             self._poller = None
 
     async def _ask(self) -> float:
-        """Ask once about all ids; how many seconds to pause then."""
+        """Ask once about all ids; how many seconds to pause then. The pause grows with what the answers take, too, so that a
+        crowd that comes and goes costs PostgreSQL little."""
+        began = time.monotonic()
         waited = iter(list(self._waiting))
         try:
             while batch := list(islice(waited, BATCH)):
@@ -73,7 +80,8 @@ class FinalWaiter:
         except Exception:  # noqa: BLE001  a bug here must not leave everybody waiting in the dark
             logger().exception("asking for final jobs failed")
             return PAUSE
-        return POLL
+        now = time.monotonic()
+        return min(CALM, max(BRISK, 9 * (now - began), SHARE * (now - self._came)))
 
     def _wake(self, job_ids: Collection[int]) -> None:
         for job_id in job_ids:

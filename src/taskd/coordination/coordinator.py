@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 from uuid import UUID
 
 from taskd.coordination.bell import Bell
@@ -32,10 +33,15 @@ PATIENCE = 3.0
 
 
 class EtcdCoordinator:
-    """`taskd.seams.Coordinator` on etcd. Raises ConfigurationError for endpoints that cannot be used."""
+    """`taskd.seams.Coordinator` on etcd. Raises ConfigurationError for endpoints that cannot be used.
 
-    def __init__(self, settings: Etcd) -> None:
+    With `worker`, a worker's id, no other member and no candidate is followed, and there is no `leader`: if each of a thousand
+    workers heard of each change of all the others, etcd would tell a million things where one is new.
+    """
+
+    def __init__(self, settings: Etcd, *, worker: str | None = None) -> None:
         self._settings = settings
+        self._worker = worker
         self._reach = reach(settings)
         self._bell = Bell()
         names = [endpoint.address for endpoint in self._reach[0]]
@@ -43,7 +49,7 @@ class EtcdCoordinator:
         self._parts: _Parts | None = None
 
     async def __aenter__(self) -> EtcdCoordinator:
-        self._parts = _Parts(self._settings, EtcdClient(*self._reach), self._pulse, self._bell)
+        self._parts = _Parts(self._settings, EtcdClient(*self._reach), self._pulse, self._bell, self._worker)
         await self._parts.open()
         return self
 
@@ -100,22 +106,25 @@ class EtcdCoordinator:
 class _Parts:
     """What exists only inside the event loop."""
 
-    def __init__(self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell) -> None:
+    def __init__(self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell, worker: str | None) -> None:
+        self._worker = worker
         self.keys = keys = Keys(settings.prefix)
         self.client = client
         self.session = Session(self.client, settings.ttl, pulse, bell)
         self.election = Election(self.client, self.session, bell, keys.election)
-        self.registry = Registry(self.client, self.session, bell, keys)
+        seen = keys.members if worker is None else keys.member("worker", worker)
+        self.registry = Registry(self.client, self.session, bell, keys, seen)
         self.live = Mirror(self.client, keys.live, decode, bell)
         self.mutexes = Mutexes(self.client, self.session, keys)
         self._followers: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         await self.session.open()
+        watches: dict[str, Mirror[Any]] = {"registry": self.registry.mirror, "live configuration": self.live}
+        if self._worker is None:
+            watches["election"] = self.election.mirror
         self._followers = [
-            asyncio.create_task(forever("election watch", self.election.mirror.follow)),
-            asyncio.create_task(forever("registry watch", self.registry.mirror.follow)),
-            asyncio.create_task(forever("live configuration watch", self.live.follow)),
+            asyncio.create_task(forever(f"{name} watch", mirror.follow)) for name, mirror in watches.items()
         ]
 
     async def close(self) -> None:

@@ -21,10 +21,10 @@ from taskd.seams import Member, MemberKind
 
 
 class Registry:
-    """Follows the members, and registers ours."""
+    """Follows the members in a folder, all or one, and registers ours."""
 
-    def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys) -> None:
-        self.mirror: Mirror[Member] = Mirror(client, keys.members, msgspec.json.Decoder(Member).decode, bell)
+    def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys, folder: str) -> None:
+        self.mirror: Mirror[Member] = Mirror(client, folder, msgspec.json.Decoder(Member).decode, bell)
         self._client = client
         self._session = session
         self._bell = bell

@@ -13,6 +13,7 @@ from taskd.domain.errors import StoreUnavailable, TransportUnavailable
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
+from taskd.runtime.pace import Pace
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
 from taskd.seams import DueBatch, DueJobs, Transport
@@ -48,6 +49,7 @@ class Dispatcher:
         self._redis = redis
         self._creditor = Creditor(seconds=settings.credit_seconds, most=settings.batch)
         self._pause = BRISK
+        self._pace = Pace()
         self._look_at = 0.0
         self._backlog: set[str] = set()
         self.ringing = asyncio.Lock()
@@ -57,6 +59,7 @@ class Dispatcher:
     async def run(self, term: Term) -> None:
         """Dispatch until cancelled. Raises NotLeader when the term is over."""
         while True:
+            await self._pace.turn()
             try:
                 pause = await self._round(term)
             except StoreUnavailable:

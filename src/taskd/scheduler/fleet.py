@@ -10,6 +10,9 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.live import Live
 from taskd.seams import Coordinator, Overview
 
+#: Seconds from one look to the next, at the least: a large fleet's registry changes all the time, as its figures do.
+PAUSE = 0.2
+
 
 class Fleet:
     """Slots per queue, from the workers' sessions in PostgreSQL: who has none there could not claim anyway.
@@ -39,12 +42,13 @@ class Fleet:
     async def run(self) -> None:
         """Keep looking until cancelled."""
         while True:
-            await self._look()
+            news = asyncio.ensure_future(self._coordinator.changed())  # what changes during a look is news for the next
             try:
-                async with asyncio.timeout(self._every):
-                    await self._coordinator.changed()
-            except TimeoutError:
-                continue
+                await self._look()
+                await asyncio.sleep(PAUSE)
+                await asyncio.wait({news}, timeout=self._every)
+            finally:
+                news.cancel()
 
     async def _look(self) -> None:
         try:

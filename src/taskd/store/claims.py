@@ -100,20 +100,20 @@ def _backoff(text: bytes) -> Backoff:
     return msgspec.json.decode(text, type=Backoff)
 
 
-class _Ending(msgspec.Struct, frozen=True):
-    """One settlement as settle.sql reads it from its JSON document."""
+class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One settlement as settle.sql reads it from its JSON document, where what most have not is left out."""
 
     id: int
     attempt: int
     session: UUID
     status: str
     outcome: str
-    error: str | None
-    result: msgspec.Raw | None
-    delay: float
-    again_at: datetime | None
-    failures: int
-    crashes: int
+    error: str | None = None
+    result: msgspec.Raw | None = None
+    delay: float = 0.0
+    again_at: datetime | None = None
+    failures: int = 0
+    crashes: int = 0
 
 
 def _ending(settlement: Settlement) -> _Ending:

@@ -20,7 +20,7 @@ REOFFER = statement("reoffer")
 
 
 class PostgresDueJobs:
-    """Implements `taskd.seams.DueJobs`."""
+    """Implements `taskd.seams.DueJobs`; its lane may be RELAXED."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

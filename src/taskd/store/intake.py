@@ -15,7 +15,8 @@ from typing import NamedTuple
 import msgspec
 
 from taskd.domain.errors import Rejected, StoreUnavailable
-from taskd.domain.job import JobSpec, Submitted
+from taskd.domain.job import JobSpec, Scalar, Submitted
+from taskd.domain.policy import Backoff
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.store.lane import Lane
@@ -48,23 +49,26 @@ class PostgresIntake:
         Raises StoreUnavailable within the deadline (a job that had not been sent by then never will be), Rejected if
         PostgreSQL refuses this very job.
         """
-        entry = _Waiting(spec, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        entry = _Waiting(spec, loop.create_future())
         self._waiting.append(entry)
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
+        late = loop.call_later(self._deadline, self._give_up, entry)
         try:
-            async with asyncio.timeout(self._deadline):
-                return await entry.answer
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"PostgreSQL did not store the job within {self._deadline:g} s", outcome_unknown=True
-            ) from None
+            return await entry.answer
+        finally:
+            late.cancel()
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
         """Store all of `specs`, or none; the answers are in the order of the specs."""
         answers = await _insert(self._bulk, specs, deadline=self._deadline + len(specs) / 1000)
         self._stored()
         return answers
+
+    def _give_up(self, entry: _Waiting) -> None:
+        text = f"PostgreSQL did not store the job within {self._deadline:g} s"
+        _answer(entry, StoreUnavailable(text, outcome_unknown=True))
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -112,20 +116,20 @@ def _answer(entry: _Waiting, answer: Submitted | Exception) -> None:
         entry.answer.set_result(answer)
 
 
-class _Row(msgspec.Struct, frozen=True):
-    """One job as submit.sql reads it from its JSON document."""
+class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One job as submit.sql reads it from its JSON document, where what most have not is left out."""
 
     task: str
     queue: str
     priority: int
     max_retries: int
-    retry_backoff: object
-    timeout: float | None
-    schedule_at: datetime | None
-    delay: float
-    dedupe_key: str | None
-    metadata: dict[str, str | int | float | bool | None] | None
+    retry_backoff: Backoff
     payload: msgspec.Raw
+    timeout: float | None = None
+    schedule_at: datetime | None = None
+    delay: float = 0.0
+    dedupe_key: str | None = None
+    metadata: dict[str, Scalar] | None = None
 
 
 def _row(spec: JobSpec) -> _Row:
@@ -135,12 +139,12 @@ def _row(spec: JobSpec) -> _Row:
         spec.priority,
         spec.max_retries,
         spec.retry_backoff,
+        spec.payload,
         spec.timeout,
         spec.schedule_at,
         spec.delay,
         spec.dedupe_key,
         spec.metadata or None,
-        spec.payload,
     )
 
 

@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 from psycopg import errors
 from psycopg.adapt import Buffer, Loader
+from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
 from taskd.domain.errors import Rejected, SchemaMismatch, StoreUnavailable
@@ -27,16 +28,29 @@ Row = tuple[Any, ...]
 
 #: Leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
 ONE_PLAN = {f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan")}
+#: The same for writes that nobody is told of and whose loss in a crash is harmless: their commits do not wait for the disk
+#: (docs/adr/0019-what-does-not-wait-for-the-disk.md).
+RELAXED = {**ONE_PLAN, "synchronous_commit": "off"}
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
 
-class RawLoader(Loader):
+class RawJson(Loader):
     """JSON travels through taskd undecoded."""
+
+    format = Format.BINARY
 
     def load(self, data: Buffer) -> msgspec.Raw:
         """The text as it is."""
         return msgspec.Raw(bytes(data))
+
+
+class RawJsonb(RawJson):
+    """The binary form of jsonb is its text behind a byte with the version."""
+
+    def load(self, data: Buffer) -> msgspec.Raw:
+        """The text."""
+        return msgspec.Raw(bytes(data)[1:])
 
 
 class Lane:
@@ -110,14 +124,17 @@ class Lane:
     async def _execute(
         self, connection: psycopg.AsyncConnection[Row], statement: str, parameters: Mapping[str, Any] | None
     ) -> psycopg.AsyncCursor[Row]:
-        """The statement, in one round trip; behind a pooler with its settings, which hold for its transaction only."""
+        """The statement, in one round trip; behind a pooler with its settings, which hold for its transaction only.
+
+        Rows come in binary form: a time as text costs both sides more than the rest of its row.
+        """
         if not self._pooled:
-            return await connection.execute(statement, parameters, prepare=True)
+            return await connection.execute(statement, parameters, prepare=True, binary=True)
         settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._options.items())
         async with connection.pipeline():
             await connection.execute("BEGIN", prepare=False)
             await connection.execute(f"SELECT {settings}", prepare=False)
-            cursor = await connection.execute(statement, parameters, prepare=False)
+            cursor = await connection.execute(statement, parameters, prepare=False, binary=True)
             await connection.execute("COMMIT", prepare=False)
         return cursor
 
@@ -142,8 +159,8 @@ class Lane:
             )
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}") from error
-        for json in ("json", "jsonb"):
-            connection.adapters.register_loader(json, RawLoader)
+        connection.adapters.register_loader("json", RawJson)
+        connection.adapters.register_loader("jsonb", RawJsonb)
         return connection
 
     async def _abandon(self, work: asyncio.Future[list[Row]]) -> None:

@@ -72,11 +72,14 @@ class RedisTransport:
     async def ring(self, dispatches: Sequence[Dispatch]) -> None:
         """Announce dispatches, in their order."""
         streams: dict[str, int] = {}
+        places: dict[tuple[str, int], int] = {}
         arguments: list[str | int] = []
         for dispatch in dispatches:
-            key = self._keys.stream(dispatch.queue, band_of(dispatch.priority))
-            index = streams.setdefault(key, len(streams) + 1)
-            arguments += (index, encode(dispatch.job_id, dispatch.seq))
+            place = places.get((dispatch.queue, dispatch.priority))
+            if place is None:
+                key = self._keys.stream(dispatch.queue, band_of(dispatch.priority))
+                place = places[dispatch.queue, dispatch.priority] = streams.setdefault(key, len(streams) + 1)
+            arguments += (place, encode(dispatch.job_id, dispatch.seq))
         await self._run("ring", list(streams), arguments)
 
     async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
@@ -165,18 +168,18 @@ class RedisTransport:
         arguments = [self._group, self._consumer, slots]
         found = await self._grouped(streams, lambda: self._run("fetch", streams, arguments))
         if not found and block > 0:
-            first = await self._grouped(streams, lambda: self._wait(streams, block))
-            rest = slots - len(first)
-            more = await self._run("fetch", streams, [self._group, self._consumer, rest]) if first and rest > 0 else []
-            found = [*first, *more]
+            # Who waited starts with what came first: asking for more would only hold that up, and the next fetch asks anyway.
+            found = await self._grouped(streams, lambda: self._wait(streams, block))
         return await self._deliveries(found, slots)
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
         """The claims of these were decided (won or refused): forget their entries."""
-        streams = _numbered(d.stream for d in deliveries)
-        pairs = [part for d in deliveries for part in (streams[d.stream], d.entry)]
-        if pairs:
-            await self._run("decide", list(streams), [self._group, *pairs])
+        entries: dict[str, list[str]] = {}
+        for delivery in deliveries:
+            entries.setdefault(delivery.stream, []).append(delivery.entry)
+        if entries:
+            counted = [part for of_stream in entries.values() for part in (len(of_stream), *of_stream)]
+            await self._run("decide", list(entries), [self._group, *counted])
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Announce these again, for somebody else to take."""

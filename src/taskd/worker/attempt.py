@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 
 from prometheus_client import Counter as Total
 from prometheus_client import Histogram
@@ -19,6 +21,7 @@ from taskd.domain.retry import Again, decide
 from taskd.runtime import meters, tracing
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
+from taskd.runtime.pace import Pace
 from taskd.runtime.tracing import Span
 from taskd.seams import Claims, Order, Settlement, Transport
 from taskd.worker.executors import Executors
@@ -106,8 +109,10 @@ class Attempts:
 
     async def settle(self) -> None:
         """Settle what ends, until cancelled. A batch that PostgreSQL did not take is kept and tried again."""
+        pace = Pace()
         while True:
             await self._ended.wait()
+            await pace.turn()
             self._ended.clear()
             while self._endings:
                 batch = self._take()
@@ -129,12 +134,13 @@ class Attempts:
         settled, unknown = await self._record([settlement for settlement, _ in batch])
         refused = {_key(settlement.claim) for settlement, _ in batch} - settled
         cancelled = await self._cancelled(refused) if refused else set()
+        log = logger().bind()  # once: a logger is put together anew at each use
         for settlement, seconds in batch:
             key = _key(settlement.claim)
             if key in cancelled:
-                self._tell_cancelled(settlement.claim, seconds)
+                self._tell_cancelled(settlement.claim, seconds, log)
             else:
-                self._tell(settlement, seconds, ours=key in settled, unknown=unknown)
+                self._tell(settlement, seconds, log, ours=key in settled, unknown=unknown)
         if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
             try:
                 await self._transport.wake()
@@ -178,34 +184,35 @@ class Attempts:
         recorded, _ = await self._record([Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))])
         return recorded
 
-    def _tell(self, settlement: Settlement, seconds: float, *, ours: bool, unknown: bool) -> None:
+    def _tell(self, settlement: Settlement, seconds: float, log: Any, *, ours: bool, unknown: bool) -> None:
         """The canonical line of an attempt."""
         claim, outcome = settlement.claim, settlement.outcome
         name = str(outcome.__struct_config__.tag)
-        line = _line(claim, name, seconds)
         if not ours and not unknown:
             self.tallies["fenced"] += 1
             meters.FENCED.inc()
             self._trace(claim, "fenced", seconds, "the claim had been lost")
-            logger().warning("attempt fenced off: the claim had been lost", **line)
+            log.warning("attempt fenced off: the claim had been lost", **_line(claim, name, seconds))
             return
         self.tallies[name] += 1
         self._measure(claim.task, name, seconds)
         self._trace(claim, name, seconds, "" if isinstance(outcome, Completed) else _brief(outcome))
         if isinstance(outcome, Completed):
-            logger().info("attempt ended", **line)
+            if log.is_enabled_for(logging.INFO):  # where it is not, making the line would cost the most of all this
+                log.info("attempt ended", **_line(claim, name, seconds))
         else:
             again = isinstance(settlement.verdict, Again)
             if again:
                 meters.RETRIES.inc()
-            logger().warning("attempt ended", **line, again=again, error=getattr(outcome, "error", None))
+            error = getattr(outcome, "error", None)
+            log.warning("attempt ended", **_line(claim, name, seconds), again=again, error=error)
 
-    def _tell_cancelled(self, claim: Claim, seconds: float) -> None:
+    def _tell_cancelled(self, claim: Claim, seconds: float, log: Any) -> None:
         """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
         self.tallies["cancelled"] += 1
         self._trace(claim, "cancelled", seconds)
         self._measure(claim.task, "cancelled", seconds)
-        logger().info("attempt ended", **_line(claim, "cancelled", seconds))
+        log.info("attempt ended", **_line(claim, "cancelled", seconds))
 
     def _trace(self, claim: Claim, outcome: str, seconds: float, error: str = "") -> None:
         span = self._spans.pop(_key(claim), None)

@@ -46,7 +46,8 @@ class Attempt:
         self.stopping: Outcome | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.limit: asyncio.TimerHandle | None = None
-        self.over = asyncio.Event()
+        #: Set at its end, for whoever waits for that one: a suspect's process does.
+        self.over: asyncio.Event | None = None
 
 
 class Child(asyncio.Protocol):

@@ -126,17 +126,23 @@ class Executors:
     def begin(self, orders: Sequence[Order]) -> None:
         """Run these attempts. Those for which there is no slot (any more), or no lease, end as Released."""
         expired = self._guard.expired
+        rooms = {} if expired else {child: room for child in self._live if (room := child.room) > 0}
+        free = self.free
         batches: dict[Child, list[Order]] = {}
         for order in orders:
-            child = None if expired else max(self._live, key=lambda c: c.room, default=None)
-            if child is None or child.room <= 0 or self.free <= 0:
+            child = max(rooms, key=rooms.__getitem__, default=None)
+            if child is None or rooms[child] <= 0 or free <= 0:
                 reason = "lease ran out" if expired else "no executor was free"
                 self._report(order.job_id, order.attempt, Released(reason))
-            elif order.suspect:
+                continue
+            free -= 1
+            if order.suspect:
                 self._isolate(order)
-            else:
-                child.attempts[order.job_id, order.attempt] = Attempt((order.job_id, order.attempt), child)
-                batches.setdefault(child, []).append(order)
+                continue
+            rooms[child] -= 1
+            key = order.job_id, order.attempt
+            child.attempts[key] = Attempt(key, child)
+            batches.setdefault(child, []).append(order)
         for child, batch in batches.items():
             self._hand_over(child, batch)
 
@@ -153,10 +159,11 @@ class Executors:
     def _isolate(self, order: Order) -> None:
         child = Child(0, self._hear)
         attempt = Attempt((order.job_id, order.attempt), child)
+        attempt.over = ended = asyncio.Event()
         child.attempts[attempt.key] = attempt
-        self._suspects[attempt] = asyncio.create_task(self._alone(order, attempt))
+        self._suspects[attempt] = asyncio.create_task(self._alone(order, attempt, ended))
 
-    async def _alone(self, order: Order, attempt: Attempt) -> None:
+    async def _alone(self, order: Order, attempt: Attempt, ended: asyncio.Event) -> None:
         """Run one suspect in a process of its own, from that one's start to its end."""
         child = attempt.child
         problem = await self._raise(child)
@@ -168,7 +175,7 @@ class Executors:
                 self._hand_over(child, [order])
             else:
                 self._end(child, *attempt.key, attempt.stopping)
-            over = asyncio.create_task(attempt.over.wait())
+            over = asyncio.create_task(ended.wait())
             await asyncio.wait({burial, over}, return_when=asyncio.FIRST_COMPLETED)
             over.cancel()
             if not burial.done():
@@ -286,7 +293,8 @@ class Executors:
 
     def _end(self, child: Child, job_id: int, number: int, outcome: Outcome) -> None:
         attempt = child.attempts.pop((job_id, number))
-        attempt.over.set()
+        if attempt.over is not None:
+            attempt.over.set()
         for timer in (attempt.deadline, attempt.limit):
             if timer is not None:
                 timer.cancel()

@@ -13,6 +13,7 @@ from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavaila
 from taskd.runtime.failpoints import passed
 from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
+from taskd.runtime.pace import Pace
 from taskd.seams import Transport
 from taskd.settings import Worker
 from taskd.worker.attempt import Attempts
@@ -43,6 +44,7 @@ class Fetcher:
         self._idle = settings.claim_idle
         self._live = live
         self._redis = redis
+        self._pace = Pace()
         self._adopt_at = time.monotonic() + settings.claim_idle
 
     async def run(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
@@ -50,6 +52,7 @@ class Fetcher:
         while not stop.is_set():
             await _either(allowed, stop)
             await self._room(stop)
+            await self._pace.turn()
             if stop.is_set() or not allowed.is_set():
                 continue
             try:

@@ -1,6 +1,8 @@
 -- Records how attempts ended, for those whose claim (id, attempt, session) still holds; the others change nothing.
 WITH ended AS MATERIALIZED (
-    SELECT c.tid, e.* FROM json_to_recordset(%(settlements)s::json) AS e (
+    SELECT c.tid, e.id, e.attempt, e.session, e.status, e.outcome, e.error, e.result, e.delay, e.again_at,
+           coalesce(e.failures, 0) AS failures, coalesce(e.crashes, 0) AS crashes
+    FROM json_to_recordset(%(settlements)s::json) AS e (
         id bigint, attempt int, session uuid, status text, outcome text, error text, result json,
         delay float8, again_at timestamptz, failures int, crashes int)
     CROSS JOIN LATERAL (
@@ -29,7 +31,7 @@ WITH ended AS MATERIALIZED (
         status = 'pending', session_id = NULL, worker_id = NULL, queued_at = NULL, started_at = NULL,
         failures = j.failures + e.failures, crashes = j.crashes + e.crashes, error = coalesce(e.error, j.error),
         schedule_at = CASE WHEN e.outcome = 'released' THEN j.schedule_at
-                           ELSE coalesce(e.again_at, clock_timestamp() + make_interval(secs => e.delay)) END,
+                           ELSE coalesce(e.again_at, clock_timestamp() + make_interval(secs => coalesce(e.delay, 0))) END,
         attempts = coalesce(j.attempts, '[]') || jsonb_build_object(
             'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),
             'outcome', e.outcome, 'error', e.error)

@@ -7,7 +7,7 @@ WITH input AS MATERIALIZED (
     )) WITH ORDINALITY AS j (
         task, queue, priority, max_retries, retry_backoff, timeout, schedule_at, delay, dedupe_key, metadata, payload, place)
 ), timed AS MATERIALIZED (
-    SELECT coalesce(schedule_at, created_at + make_interval(secs => delay)) AS due_at, input.* FROM input
+    SELECT coalesce(schedule_at, created_at + make_interval(secs => coalesce(delay, 0))) AS due_at, input.* FROM input
 ), keys AS (
     -- The update changes nothing: it makes the row's owner come back, also when somebody else committed it a moment ago.
     INSERT INTO taskd.dedupe_keys AS k (key, job_id)

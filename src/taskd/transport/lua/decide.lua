@@ -1,6 +1,12 @@
--- Forgets entries whose claim is decided. ARGV: group, then (index into KEYS, entry) pairs.
-for i = 2, #ARGV, 2 do
-  local key = KEYS[tonumber(ARGV[i])]
-  redis.call('XACK', key, ARGV[1], ARGV[i + 1])
-  redis.call('XDEL', key, ARGV[i + 1])
+-- Forgets entries whose claim is decided. ARGV: group, then for each of KEYS how many entries it has, and those.
+local most = 1000 -- what Lua passes on to one command is bounded
+local at = 2
+for _, key in ipairs(KEYS) do
+  local last = at + tonumber(ARGV[at])
+  for first = at + 1, last, most do
+    local upto = math.min(last, first + most - 1)
+    redis.call('XACK', key, ARGV[1], unpack(ARGV, first, upto))
+    redis.call('XDEL', key, unpack(ARGV, first, upto))
+  end
+  at = last + 1
 end

@@ -1,0 +1,77 @@
+"""What a thousand jobs cost in statements and in commands: counts, which say the same on every machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import AbstractConnection
+
+from taskd.domain.claim import Delivery, Session, Term
+from taskd.settings import Redis
+from taskd.store.lane import Lane
+from taskd.transport.stream import RedisTransport
+from tests.integration.storage import DONE, Storage, spec
+
+JOBS, BATCH = 1000, 500
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
+    made = RedisTransport(Redis(url=redis_url, stream=stream_name), consumer="worker-1")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often either server was asked something, by a statement or by a command."""
+    counts: Counter[str] = Counter()
+    execute, send = Lane._execute, AbstractConnection.send_packed_command
+
+    async def counted_execute(self: Lane, *arguments: Any) -> Any:
+        counts["statements"] += 1
+        return await execute(self, *arguments)
+
+    async def counted_send(self: Any, *arguments: Any, **options: Any) -> Any:
+        counts["commands"] += 1
+        return await send(self, *arguments, **options)
+
+    monkeypatch.setattr(Lane, "_execute", counted_execute)
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", counted_send)
+    return counts
+
+
+async def walk(store: Storage, transport: RedisTransport, term: Term, session: Session, jobs: int) -> None:
+    """Jobs' whole way, in the batches that a busy cluster has."""
+    await store.submit(*[spec() for _ in range(jobs)])
+    dispatches = await store.dispatch(term, jobs)
+    assert len(dispatches) == jobs
+    await transport.ring(dispatches)
+    ended = 0
+    while ended < jobs:
+        found: list[Delivery] = await transport.fetch(["default"], BATCH, 0)
+        claims = await store.claims.claim(session, found)
+        await transport.decided(found)
+        ended += len(await store.settle(claims, DONE))
+
+
+async def test_a_thousand_jobs_are_six_statements_and_five_commands(
+    store: Storage, transport: RedisTransport, sent: Counter[str]
+) -> None:
+    term, session = await store.lead(), await store.work()
+    await walk(store, transport, term, session, 1)  # connects, and makes Redis know the scripts
+    sent.clear()
+    await walk(store, transport, term, session, JOBS)
+    # submit, dispatch, and for each half: claim, settle; ring, and for each half: fetch, decide
+    assert sent == {"statements": 2 + 2 * 2, "commands": 1 + 2 * 2}
+    assert await store.raw.fetch("SELECT count(*) FROM taskd.finished_jobs") == [(JOBS + 1,)]
