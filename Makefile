@@ -6,7 +6,8 @@
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
 #   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
-#   make bench             what this machine reaches, beside the floors that taskd keeps (QUICK=1: a short run)
+#   make bench             taskd and its peers side by side on this machine, twenty minutes (QUICK=1: taskd alone, 3 minutes;
+#                          LARGE=1: also with ten million finished jobs)
 #   make soak              a cluster under half of its maximum load, with worker restarts: does anything grow? 30 minutes,
 #                          or MINUTES=10; SEED=7 chooses the same restarts again
 #   make clean             removes the virtual environment and the caches; the data of `taskd dev` in .taskd stay
@@ -41,14 +42,14 @@ chaos: $(VENV)/ready-to-test
 mutants: $(VENV)/ready-to-test
 	@$(BIN)/python -m tests.chaos.mutants
 
-bench: $(VENV)/ready-to-test
+bench: $(VENV)/ready-to-test $(if $(filter-out 0,$(QUICK)),,.venv-bench/ready)
 	@$(BIN)/python -m bench
 
 soak: $(VENV)/ready-to-test
 	@$(BIN)/python -m tests.soak
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-bench bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # A stamp is newer than pyproject.toml once everything is installed: the second run installs nothing.
 $(VENV)/ready-to-run: pyproject.toml | $(VENV)/bin/python
@@ -60,6 +61,15 @@ $(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing taskd, its three servers and the checks into $(VENV) (once)"
 	@$(PIP) -e '.[dev,test]'
 	@touch $@ $(VENV)/ready-to-run
+
+# Each peer has an environment of its own: their dependencies do not agree. Those of Node.js are measured where npm is.
+.venv-bench/ready: $(wildcard bench/peers/requirements/*.txt) bench/peers/node/package.json
+	@echo "installing the peers into .venv-bench (once)"
+	@for file in $(wildcard bench/peers/requirements/*.txt); do \
+		home=.venv-bench/$$(basename $$file .txt) && $(PYTHON) -m venv $$home && \
+		$$home/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done
+	@if command -v npm >/dev/null; then cd bench/peers/node && npm install --silent --no-audit --no-fund; fi
+	@touch $@
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "taskd needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3"; exit 1; }

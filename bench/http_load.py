@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -12,19 +14,22 @@ import uvloop
 BODY = b'{"task":"noop","payload":{}}'
 HEAD = b"POST /jobs HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 REQUEST = HEAD % len(BODY) + BODY
+#: Seconds that a load runs before it is measured, and between two looks at what is due.
+WARM, TICK = 0.5, 0.001
+
+Load = tuple[float, float, float]
 
 
 class Poster(asyncio.Protocol):
-    """One connection: a request as soon as the last one was answered."""
+    """One connection, one request at a time; `answered` hears of each answer."""
 
-    def __init__(self, seconds: list[float]) -> None:
-        self._seconds = seconds
+    def __init__(self, answered: Callable[[Poster, float], None]) -> None:
+        self._answered = answered
         self._buffer = b""
-        self._sent = 0.0
+        self._since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from asyncio's
-        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -33,29 +38,81 @@ class Poster(asyncio.Protocol):
             return
         assert head.startswith(b"HTTP/1.1 201"), head
         self._buffer = b""
-        self._seconds.append(time.perf_counter() - self._sent)
-        self._send()
+        self._answered(self, time.perf_counter() - self._since)
 
-    def _send(self) -> None:
-        self._sent = time.perf_counter()
+    def send(self, since: float) -> None:
+        """Ask; the answer's time counts from `since`."""
+        self._since = since
         self._transport.write(REQUEST)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.abort()
 
-async def _load(url: str, connections: int, duration: float) -> list[float]:
+
+async def _connected(url: str, connections: int, answered: Callable[[Poster, float], None]) -> list[Poster]:
     host, _, port = urlsplit(url).netloc.rpartition(":")
-    seconds: list[float] = []
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: Poster(seconds), host, int(port)) for _ in range(connections)]
-    await asyncio.sleep(0.5)
+    made = [await loop.create_connection(lambda: Poster(answered), host, int(port)) for _ in range(connections)]
+    return [poster for _, poster in made]
+
+
+async def answered(url: str, connections: int, duration: float) -> Load:
+    """(requests/s, p50, p99 in milliseconds) of connections that each ask again as soon as they are answered."""
+    seconds: list[float] = []
+
+    def again(poster: Poster, took: float) -> None:
+        seconds.append(took)
+        poster.send(time.perf_counter())
+
+    posters = await _connected(url, connections, again)
+    for poster in posters:
+        poster.send(time.perf_counter())
+    await asyncio.sleep(WARM)
     seconds.clear()
     await asyncio.sleep(duration)
+    found = list(seconds)
+    for poster in posters:
+        poster.close()
+    return _load(found, duration)
+
+
+async def arriving(url: str, connections: int, rate: float, duration: float) -> Load:
+    """The same for requests that come `rate` a second, whatever the answers do: each one's time counts from when it was due."""
+    seconds: list[float] = []
+    idle: deque[Poster] = deque()
+
+    def rest(poster: Poster, took: float) -> None:
+        seconds.append(took)
+        idle.append(poster)
+
+    posters = await _connected(url, connections, rest)
+    idle.extend(posters)
+    began, sent, warm = time.perf_counter(), 0, True
+    while (elapsed := time.perf_counter() - began) < WARM + duration:
+        if warm and elapsed > WARM:
+            warm = False
+            seconds.clear()
+        while idle and sent < elapsed * rate:
+            idle.popleft().send(began + sent / rate)
+            sent += 1
+        await asyncio.sleep(TICK)
+    found = list(seconds)
+    for poster in posters:
+        poster.close()
+    return _load(found, duration)
+
+
+def _load(seconds: list[float], duration: float) -> Load:
     found = sorted(seconds)
-    for transport, _ in made:
-        transport.abort()
-    return found
-
-
-def submit_one_by_one(url: str, connections: int, duration: float) -> tuple[float, float, float]:
-    """(jobs/s, p50, p99) over `duration` seconds; the percentiles in milliseconds."""
-    found = uvloop.run(_load(url, connections, duration))
     return len(found) / duration, found[len(found) // 2] * 1e3, found[len(found) * 99 // 100] * 1e3
+
+
+def submit_one_by_one(url: str, connections: int, duration: float) -> Load:
+    """(jobs/s, p50, p99) of as many submits as get through."""
+    return uvloop.run(answered(url, connections, duration))
+
+
+def submit_steadily(url: str, connections: int, rate: float, duration: float) -> Load:
+    """(jobs/s, p50, p99) of `rate` submits a second."""
+    return uvloop.run(arriving(url, connections, rate, duration))

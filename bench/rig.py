@@ -16,12 +16,11 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from bench.machine import children, cpu
 from taskd.dev import binaries
 from taskd.dev.ports import free_port
 from taskd.dev.servers import Servers
 from taskd.store.migrations import migrate
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -34,25 +33,17 @@ class Role:
     @property
     def cpu(self) -> float:
         """CPU seconds used so far."""
-        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu(self.popen.pid)
 
     @property
     def children(self) -> list[int]:
         """The process ids below it."""
-        pid = self.popen.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children(self.popen.pid)
 
     def stop(self) -> None:
         """SIGTERM, and wait."""
         self.popen.terminate()
         self.popen.wait(timeout=60)
-
-
-def megabytes(pid: int) -> float:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
 
 @dataclass
@@ -67,14 +58,24 @@ class Rig:
     def dsn(self) -> str:
         return self.servers.postgres.dsn
 
+    @property
+    def tallies(self) -> Path:
+        """Where our tasks count."""
+        return self.folder / "tallies"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What our processes find the servers by."""
+        settings = {f"TASKD_{s}__{k}".upper(): v for (s, k), v in self.servers.settings().items()}
+        more = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "TEXT", "BENCH_FOLDER": str(self.tallies)}
+        return {**os.environ, **settings, **more}
+
     def _spawn(self, *arguments: str) -> Role:
         port = free_port()
-        settings = {f"TASKD_{s}__{k}".upper(): v for (s, k), v in self.servers.settings().items()}
-        environment = os.environ | settings | {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "TEXT", "TASKD_ETCD__TTL": "5"}
         with (self.folder / f"{arguments[0]}-{len(self.roles)}.log").open("wb") as log:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "taskd", *arguments, "--http-addr", f"127.0.0.1:{port}"],
-                env=environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
@@ -94,6 +95,29 @@ class Rig:
             *("worker", "--id", f"bench-{len(self.roles)}", "--app", "bench.tasks"),
             *("--concurrency", str(slots), "--processes", str(processes)),
         )
+
+    @contextmanager
+    def crowd(self, workers: int, processes: int) -> Iterator[None]:
+        """So many simulated workers that have nothing to do, in a few processes."""
+        each = workers // processes
+        commands = [(sys.executable, "-m", "bench.crowd", str(n * each), str(each)) for n in range(processes)]
+        with (self.folder / "crowd.log").open("wb") as log:
+            running = [
+                subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
+                for command in commands
+            ]
+        try:
+            until(lambda: self.registered >= workers)
+            yield
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+
+    @property
+    def registered(self) -> int:
+        """How many workers a scheduler sees."""
+        return len(httpx.get(f"{self.roles[0].url}/workers").json()["workers"])
 
     def finished(self) -> int:
         """How many jobs are over."""
@@ -144,8 +168,9 @@ def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
 @contextmanager
 def rig(folder: Path) -> Iterator[Rig]:
     """A cluster whose processes all end with the context."""
-    servers = Servers(binaries.find(), folder / "servers")
+    servers = Servers(binaries.find(), folder / "servers", durable_redis=False)
     made = Rig(servers, folder)
+    made.tallies.mkdir()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is below happens then, too
     try:
         servers.start()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from bench.peers.common import ran
 from taskd import App
 
 app = App()
 
 
 @app.task
-async def noop() -> None:
-    """Nothing, on the event loop."""
+async def noop(sent: int = 0) -> None:
+    """Nothing but what the peers' job does, on the event loop."""
+    ran(sent)
 
 
 @app.task

@@ -1,0 +1,75 @@
+"""Many workers that have nothing to do, in one process: `python -m bench.crowd FIRST COUNT`, until SIGTERM.
+
+Each is a session in PostgreSQL with its heartbeats, a lease and a registered key in etcd with its renewals and watches, and a
+follower of the live configuration: the code of real workers, without their executors. They share a few connections to
+PostgreSQL, as behind a pooler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import sys
+import time
+from uuid import uuid4
+
+import uvloop
+
+from taskd.coordination import EtcdCoordinator
+from taskd.domain.claim import Session
+from taskd.live import follow
+from taskd.runtime.host import this_process
+from taskd.runtime.live import Live
+from taskd.seams import Member
+from taskd.settings import Settings, load
+from taskd.store.lane import RELAXED, Lane
+from taskd.store.live import PostgresLiveStore
+from taskd.store.sessions import PostgresSessions
+
+LANES = 8
+
+
+async def idle_worker(name: str, settings: Settings, lane: Lane) -> None:
+    """Live as an idle worker does, forever."""
+    own, host = settings.worker, this_process()
+    session = Session(id=uuid4(), worker_id=name, host=host, queues=("default",), slots=8)
+    sessions = PostgresSessions(lane)
+    member = Member(
+        kind="worker",
+        id=name,
+        incarnation=session.id,
+        address="",
+        host=host.name,
+        pid=host.pid,
+        started_at=time.time(),
+        queues=["default"],
+        slots=8,
+        tasks=["noop"],
+        stats={"running": 0.0, "free": 8.0},
+    )
+    await asyncio.sleep(random.uniform(0, own.heartbeat))  # as workers that were not all started at once
+    assert await sessions.open(session, own.session_ttl)
+    async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
+        following = asyncio.create_task(follow(Live(), coordinator, PostgresLiveStore(lane)))
+        try:
+            while True:
+                await asyncio.sleep(own.heartbeat)
+                await sessions.heartbeat(session, own.session_ttl, [], 8)
+        finally:
+            following.cancel()
+
+
+async def crowd(first: int, count: int) -> None:
+    """So many of them."""
+    settings = load()
+    lanes = itertools.cycle(
+        Lane(settings.postgres.dsn, name="taskd:crowd", deadline=30.0, options=RELAXED) for _ in range(LANES)
+    )
+    async with asyncio.TaskGroup() as group:
+        for number in range(first, first + count):
+            group.create_task(idle_worker(f"crowd-{number}", settings, next(lanes)))
+
+
+if __name__ == "__main__":
+    uvloop.run(crowd(int(sys.argv[1]), int(sys.argv[2])))

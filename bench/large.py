@@ -1,0 +1,74 @@
+"""What a long history and a long backlog cost: the same figures with little and with much in the tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import httpx
+import psycopg
+
+from bench.figures import Figures, share, submit_batches
+from bench.rig import Rig, Role, until
+
+FINISHED, PENDING = 10_000_000, 1_000_000
+#: Ids that no job of the benchmark gets.
+FIRST = 10**12
+
+HISTORY = """
+INSERT INTO taskd.finished_jobs (
+    id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, created_at,
+    schedule_at, queued_at, started_at, completed_at, outcome, payload, result)
+SELECT %s + n, 'completed', 'noop', 'default', 0, 1, 'worker-1', 0, 0, 0, 3, '{}', now(), now(), now(), now(), now(),
+       'completed', '{"sent": 0}', 'null'
+FROM generate_series(1, %s) n
+"""
+BACKLOG = """
+INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)
+SELECT %s + n, 'noop', 'default', 0, 3, '{}', now(), now() + interval '1 day', '{"sent": 0}' FROM generate_series(1, %s) n
+"""
+
+
+def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figures:
+    """The rate beside that of the empty tables, and how long it takes to look at something."""
+    worker = cluster.worker(500)
+    say("taskd: rate with empty tables")
+    empty = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
+    say(f"taskd: making {FINISHED:,} finished and {PENDING:,} pending jobs")
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for statement, first, rows in ((HISTORY, FIRST, FINISHED), (BACKLOG, FIRST + FINISHED, PENDING)):
+            connection.execute(statement.encode(), [first, rows])
+        connection.execute("VACUUM ANALYZE taskd.finished_jobs, taskd.jobs")
+    say("taskd: rate with full tables")
+    full = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
+    found = {"full tables, of the empty tables' rate": full / empty}
+    for name, path in (
+        ("/metrics", "/metrics"),
+        ("a job", f"/jobs/{FIRST + FINISHED // 2}"),
+        ("the first page of jobs", "/jobs"),
+    ):
+        found[f"full tables, {name} p99, ms"] = share(_times(f"{scheduler.url}{path}", 100), 99)
+    worker.stop()
+    return found
+
+
+def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
+    target, began = cluster.finished() + jobs, time.perf_counter()
+    submit_batches(scheduler, jobs, "noop")
+    until(lambda: cluster.finished() >= target)
+    return jobs / (time.perf_counter() - began)
+
+
+def _times(url: str, times: int) -> list[float]:
+    """Sorted milliseconds of one read after another."""
+    found = []
+    with httpx.Client(timeout=60) as client:
+        client.get(url).raise_for_status()
+        for _ in range(times):
+            began = time.perf_counter()
+            client.get(url).raise_for_status()
+            found.append((time.perf_counter() - began) * 1e3)
+            time.sleep(0.05)
+    return sorted(found)

@@ -1,0 +1,87 @@
+"""What this machine is, and what its processes use of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+import redis
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def described(dsn: str, redis_url: str) -> dict[str, str]:
+    """The machine, and the versions of what runs on it."""
+    with psycopg.connect(dsn) as connection:
+        postgres = connection.info.server_version
+    with redis.Redis.from_url(redis_url) as client:
+        info = client.info("server")
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "at": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "system": platform.platform(),
+        "cores": f"{os.cpu_count()} ({cpu.partition(':')[2].strip() or platform.machine()})",
+        "python": platform.python_version(),
+        "taskd": importlib.metadata.version("taskd"),
+        "PostgreSQL": f"{postgres // 10000}.{postgres % 10000}",
+        str(info.get("server_name", "redis")): str(info.get("valkey_version", info.get("redis_version"))),
+    }
+
+
+def busy() -> float:
+    """Seconds of CPU that this machine has used since it started, on all cores and by everybody."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _idle, _wait, irq, soft = fields[:7]
+    return (user + nice + system + irq + soft) / TICKS
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds that one process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def nanoseconds(pid: int) -> int:
+    """Nanoseconds of processor time that one process has used so far, in all of its threads; 0 if it has ended."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
+    except OSError:
+        return 0
+
+
+def children(pid: int) -> list[int]:
+    """The processes right below this one."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def family(pid: int) -> list[int]:
+    """This process and every one below it."""
+    return [pid, *(member for child in children(pid) for member in family(child))]
+
+
+def resident(pid: int) -> float:
+    """Megabytes that a process has in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
+
+def proportional(pids: Iterable[int]) -> float:
+    """Megabytes of these processes, what they share with others divided among those who share it."""
+    return sum(_proportional(pid) for pid in pids)
+
+
+def _proportional(pid: int) -> float:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0  # it has ended
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))) / 1024

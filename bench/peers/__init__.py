@@ -1,0 +1,104 @@
+"""The systems that taskd is measured beside: how each is installed, and how its workers are started with its best settings.
+
+Each has a script of its own here, which runs in an environment of its own (`.venv-bench/NAME`, `bench/peers/node`), for their
+dependencies do not agree. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT paced N`
+or `SCRIPT work` (see common.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Peer(NamedTuple):
+    """One system. `workers` has the arguments of each worker process, after its program; `jobs` is how many it is given in a
+    pass, about five seconds of its work; `note` has its settings in words."""
+
+    name: str
+    program: str
+    script: str
+    workers: Sequence[Sequence[str]]
+    jobs: int
+    note: str
+
+
+CELERY = (
+    "-A",
+    "celery_peer",
+    "worker",
+    "--pool",
+    "solo",
+    "--loglevel",
+    "error",
+    "--without-gossip",
+    "--without-mingle",
+)
+TASKIQ = ("worker", "taskiq_peer:broker", "--workers", "2", "--log-level", "ERROR", "--max-async-tasks", "500")
+
+PEERS = (
+    Peer(
+        name="pgqueuer",
+        program="python",
+        script="pgqueuer_peer.py",
+        workers=(("pgqueuer_peer.py", "work"),),
+        jobs=60_000,
+        note="1 process, batches of 500; rows are deleted at the end",
+    ),
+    Peer(
+        name="procrastinate",
+        program="python",
+        script="procrastinate_peer.py",
+        workers=(("procrastinate_peer.py", "work"),),
+        jobs=3_000,
+        note="1 process, 20 at once",
+    ),
+    Peer(
+        name="celery",
+        program="celery",
+        script="celery_peer.py",
+        workers=((*CELERY, "-n", "w1@%h"), (*CELERY, "-n", "w2@%h")),
+        jobs=10_000,
+        note="2 solo workers, prefetch 128, no results",
+    ),
+    Peer(
+        name="dramatiq",
+        program="dramatiq",
+        script="dramatiq_peer.py",
+        workers=(("dramatiq_peer", "-p", "2", "-t", "4"),),
+        jobs=30_000,
+        note="2 processes of 4 threads, retries and no other middleware",
+    ),
+    Peer(
+        name="taskiq",
+        program="taskiq",
+        script="taskiq_peer.py",
+        workers=(TASKIQ,),
+        jobs=20_000,
+        note="Redis Streams, 2 processes, no results",
+    ),
+    Peer(
+        name="arq",
+        program="arq",
+        script="arq_peer.py",
+        workers=(("arq_peer.WorkerSettings",), ("arq_peer.WorkerSettings",)),
+        jobs=10_000,
+        note="2 processes, 500 at once, polled every 5 ms, no results",
+    ),
+    Peer(
+        name="BullMQ",
+        program="node",
+        script="bullmq.mjs",
+        workers=(("bullmq.mjs", "work"),),
+        jobs=40_000,
+        note="Node.js, 1 process, 100 at once; jobs are removed at the end",
+    ),
+    Peer(
+        name="graphile-worker",
+        program="node",
+        script="graphile.mjs",
+        workers=(("graphile.mjs", "work"), ("graphile.mjs", "work")),
+        jobs=60_000,
+        note="Node.js, 2 processes, local queue 500, ends told in batches; rows are deleted at the end",
+    ),
+)

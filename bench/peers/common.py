@@ -1,0 +1,102 @@
+"""What every peer's script shares: the job that is measured, and the command line. Standard library only.
+
+In the environment: BENCH_DSN, BENCH_REDIS, and BENCH_FOLDER, where this machine's clock and counters leave what is measured.
+`one` submits N jobs one after another, `bulk` a thousand at a time, `paced` one every 20 ms. Each submits one job more before,
+so that connecting is not measured, and prints when it began (seconds of the monotonic clock) and how many seconds it took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ["BENCH_FOLDER"])
+DSN = os.environ.get("BENCH_DSN", "")
+REDIS = os.environ.get("BENCH_REDIS", "")
+#: Jobs in one bulk submit, and the pause of `paced` in seconds.
+BULK, PAUSE = 1000, 0.02
+
+
+class Tally:
+    """Counts the jobs that this process ran, in a file that the harness reads: 8 bytes, as they are in memory."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._n = 0
+
+    def hit(self) -> None:
+        """One more."""
+        if self._pid != os.getpid():  # a fork counts for itself
+            self._open()
+        self._n += 1
+        struct.pack_into("<q", self._map, 0, self._n)
+
+    def _open(self) -> None:
+        self._pid, self._n = os.getpid(), 0
+        with (FOLDER / f"{self._pid}.tally").open("w+b") as file:
+            file.write(bytes(8))
+            file.flush()
+            self._map = mmap.mmap(file.fileno(), 8)
+
+
+_tally = Tally()
+
+
+def ran(sent: int) -> None:
+    """What each measured job does: count, and for one that was paced, say how many nanoseconds after its submit it began."""
+    if sent:
+        with (FOLDER / f"{os.getpid()}.starts").open("a") as file:
+            file.write(f"{time.monotonic_ns() - sent}\n")
+    _tally.hit()
+
+
+def command(
+    one: Callable[[int], Any],
+    bulk: Callable[[int], Any],
+    work: Callable[[], Any] = lambda: None,
+    prepare: Callable[[], Any] = lambda: None,
+) -> None:
+    """Do what the command line says. `one` submits a job whose payload is its argument; `bulk` so many with payload 0."""
+    what, *rest = sys.argv[1:]
+    match what:
+        case "prepare":
+            _run(prepare)
+        case "work":
+            _run(work)
+        case _:
+            asyncio.run(_submit(what, int(rest[0]), one, bulk))
+
+
+async def _submit(what: str, jobs: int, one: Callable[[int], Any], bulk: Callable[[int], Any]) -> None:
+    await _maybe(one(0))
+    began = time.monotonic()
+    match what:
+        case "one":
+            for _ in range(jobs):
+                await _maybe(one(0))
+        case "bulk":
+            for _ in range(jobs // BULK):
+                await _maybe(bulk(BULK))
+        case "paced":
+            for _ in range(jobs):
+                await _maybe(one(time.monotonic_ns()))
+                await asyncio.sleep(PAUSE)
+    print(began, time.monotonic() - began)
+
+
+async def _maybe(answer: Any) -> Any:
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+def _run(function: Callable[[], Any]) -> None:
+    async def whole() -> None:
+        await _maybe(function())
+
+    asyncio.run(whole())

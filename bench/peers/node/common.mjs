@@ -1,0 +1,43 @@
+// What both peers share, as common.py does for the Python ones: the measured job, and the command line.
+import { appendFileSync, openSync, writeSync } from "node:fs";
+
+export const { BENCH_DSN: DSN, BENCH_REDIS: REDIS, BENCH_FOLDER: FOLDER } = process.env;
+const BULK = 1000;
+const PAUSE = 20; // milliseconds
+
+const tally = Buffer.alloc(8);
+let file, count = 0n, due = false;
+
+// The clock is the same as Python's monotonic_ns.
+export function ran(sent) {
+  if (sent) appendFileSync(`${FOLDER}/${process.pid}.starts`, `${process.hrtime.bigint() - BigInt(sent)}\n`);
+  count += 1n;
+  if (due) return;
+  due = true;
+  setImmediate(() => {
+    due = false;
+    file ??= openSync(`${FOLDER}/${process.pid}.tally`, "w");
+    tally.writeBigInt64LE(count);
+    writeSync(file, tally, 0, 8, 0);
+  });
+}
+
+export async function command(one, bulk, work, prepare = () => {}) {
+  const [what, jobs] = process.argv.slice(2);
+  if (what === "work") return work();
+  if (what === "prepare") {
+    await prepare();
+    process.exit(0);
+  }
+  await one(0);
+  const began = process.hrtime.bigint();
+  if (what === "one") for (let n = 0; n < jobs; n++) await one(0);
+  if (what === "bulk") for (let n = 0; n < jobs / BULK; n++) await bulk(BULK);
+  if (what === "paced")
+    for (let n = 0; n < jobs; n++) {
+      await one(String(process.hrtime.bigint()));
+      await new Promise((done) => setTimeout(done, PAUSE));
+    }
+  console.log(Number(began) / 1e9, Number(process.hrtime.bigint() - began) / 1e9);
+  process.exit(0);
+}
