@@ -296,3 +296,14 @@ def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, str
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+async def test_more_entries_than_one_command_takes_are_decided_at_once(connect: Connect) -> None:
+    leader, worker = connect(), connect("w1")
+    await leader.ring(dispatches(*[0] * 2500, *[90] * 3))
+    found = await worker.fetch(QUEUES, 3000, 0)
+    assert len(found) == 2503
+    await worker.decided(found[:-1])
+    assert await depth(leader) == 1
+    await worker.decided(found[-1:])
+    assert await depth(leader) == 0
