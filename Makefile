@@ -6,7 +6,7 @@
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
 #   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
-#   make bench             taskd and its peers side by side on this machine, twenty minutes (QUICK=1: taskd alone, 3 minutes;
+#   make bench             taskd and its peers side by side on this machine (QUICK=1: taskd alone, under 3 minutes;
 #                          LARGE=1: also with ten million finished jobs)
 #   make soak              a cluster under half of its maximum load, with worker restarts: does anything grow? 30 minutes,
 #                          or MINUTES=10; SEED=7 chooses the same restarts again

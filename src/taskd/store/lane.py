@@ -126,7 +126,7 @@ class Lane:
     ) -> psycopg.AsyncCursor[Row]:
         """The statement, in one round trip; behind a pooler with its settings, which hold for its transaction only.
 
-        Rows come in binary form: a time as text costs both sides more than the rest of its row.
+        Rows come in binary form: as text, each time in them is printed by one side and read by the other.
         """
         if not self._pooled:
             return await connection.execute(statement, parameters, prepare=True, binary=True)
