@@ -101,7 +101,9 @@ def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
 
 
 def busy(cluster: Rig, scheduler: Role, rate: float, seconds: float) -> Figures:
-    """Submit to start while so many jobs a second come in."""
+    """Submit to start while so many jobs a second come in, once the worker that was just started works."""
+    submit_batches(scheduler, 2000, "noop")
+    settled(cluster)
     after = last_id(cluster)
     submit_steadily(scheduler.url, 100, rate, seconds)
     settled(cluster)
