@@ -48,9 +48,9 @@ def settled(cluster: Rig) -> None:
         until(lambda: connection.execute("SELECT 1 FROM taskd.jobs LIMIT 1").fetchone() is None)
 
 
-def submit_batches(scheduler: Role, jobs: int, task: str) -> float:
+def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None) -> float:
     """Jobs/s of batches of a thousand, one after another."""
-    body = batch(task, {})
+    body = batch(task, payload or {})
     with httpx.Client(timeout=60) as client:
         post(client, f"{scheduler.url}/jobs/batch", body)
         began = time.perf_counter()
@@ -159,10 +159,13 @@ def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
 
 
 def scaling(cluster: Rig, scheduler: Role, jobs: int) -> float:
-    """What 8 workers of 8 slots reach with 20 ms jobs, of 8 times what one reaches."""
+    """What 8 workers of 8 slots reach with 20 ms jobs, of 8 times what one reaches. All work already when the count begins."""
 
     def rate(workers: int) -> float:
         roles = [cluster.worker(8) for _ in range(workers)]
+        until(lambda: cluster.registered == workers)
+        submit_batches(scheduler, 1000 * workers, "nap", {"seconds": 0.02})
+        settled(cluster)
         before, wanted = cluster.finished(), jobs * workers // 1000 * 1000
         body = batch("nap", {"seconds": 0.02})
         began = time.perf_counter()

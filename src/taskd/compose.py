@@ -46,7 +46,7 @@ from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
-from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
+from taskd.store.lane import ONE_PLAN, ONE_PLANNING, RELAXED, Lane, Lanes
 from taskd.store.live import PostgresLiveStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
@@ -206,7 +206,12 @@ def _assemble_scheduler(
         keep_live=Keeper(live_store, coordinator).run,
     )
     stored = Doorbell(transport, bell, lambda: role.term is not None)
-    intake = PostgresIntake(lane.one("intake"), lane.one("bulk"), deadline=settings.postgres.deadline, stored=stored)
+    intake = PostgresIntake(
+        lane.one("intake", ONE_PLANNING),
+        lane.one("bulk", ONE_PLANNING),
+        deadline=settings.postgres.deadline,
+        stored=stored,
+    )
     return role, intake, overview, stored
 
 

@@ -105,6 +105,7 @@ class EtcdClient:
         self._servers = [_Server(endpoint, credentials) for endpoint in endpoints]
         self._current = 0
         self._streams: dict[Any, _Server] = {}
+        self._renewals: Any = None
 
     async def close(self) -> None:
         """Close all channels; calls that still wait fail."""
@@ -117,19 +118,39 @@ class EtcdClient:
         return reply.ID, reply.TTL
 
     async def keep_alive(self, lease: int, timeout: float) -> int:
-        """Renew a lease on the endpoint in use, in one attempt; its new seconds, 0 if it is gone."""
-        server = self._servers[self._current]
-        call = server.lease.LeaseKeepAlive(timeout=timeout)
+        """Renew a lease on the endpoint in use, in one attempt; its new seconds, 0 if it is gone.
+
+        The stream stays open for the next renewal: a new one costs etcd more than the renewal. A failure ends it, so an
+        answer is never that to an earlier question.
+        """
+        server, call = self._servers[self._current], self._renewals
+        if call is None or self._streams.get(call) is not server:
+            self._end_renewals()
+            call = self._renewals = server.lease.LeaseKeepAlive()
+            self._streams[call] = server
+        answered = False
         try:
-            await call.write(rpc.LeaseKeepAliveRequest(ID=lease))
-            reply = await call.read()
+            async with asyncio.timeout(timeout):
+                await call.write(rpc.LeaseKeepAliveRequest(ID=lease))
+                reply = await call.read()
+            answered = reply is not grpc.aio.EOF
+        except TimeoutError:
+            self._rotate(server)
+            message = f"etcd at {server.endpoint} did not answer in time"
+            raise CoordinatorUnavailable(message, outcome_unknown=True) from None
         except (grpc.aio.AioRpcError, asyncio.CancelledError, asyncio.InvalidStateError) as error:
             raise await self._broken(call, server, error) from None
-        else:
-            if reply is grpc.aio.EOF:
-                raise await self._broken(call, server, None)
-            return int(reply.TTL)
         finally:
+            if not answered:
+                self._end_renewals()
+        if not answered:
+            raise await self._broken(call, server, None)
+        return int(reply.TTL)
+
+    def _end_renewals(self) -> None:
+        call, self._renewals = self._renewals, None
+        if call is not None:
+            self._streams.pop(call, None)
             call.cancel()
 
     async def revoke(self, lease: int, timeout: float) -> None:
