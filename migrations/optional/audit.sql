@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS taskd.term_events (
     xid         xid8        NOT NULL,
     at          timestamptz NOT NULL
 );
+-- A trail that was begun before there were shards.
+ALTER TABLE taskd.term_events
+    ADD COLUMN IF NOT EXISTS shard int NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS shards int NOT NULL DEFAULT 1; -- how many the leader counts: whose queues are its own
 
 CREATE TABLE IF NOT EXISTS taskd.session_events (
     session_id uuid        NOT NULL,
@@ -114,11 +118,13 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- A shard's first takeover makes its row, so that there is none before it.
 CREATE OR REPLACE FUNCTION taskd.audit_term() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO taskd.term_events VALUES (
-        NEW.epoch, coalesce(NEW.holder, OLD.holder), NEW.instance_id,
-        CASE WHEN NEW.holder IS NULL THEN 'resign' ELSE 'takeover' END, pg_current_xact_id(), clock_timestamp());
+        NEW.epoch, CASE WHEN NEW.holder IS NULL THEN OLD.holder ELSE NEW.holder END, NEW.instance_id,
+        CASE WHEN NEW.holder IS NULL THEN 'resign' ELSE 'takeover' END, pg_current_xact_id(), clock_timestamp(),
+        NEW.shard, NEW.shards);
     RETURN NULL;
 END $$;
 
@@ -137,6 +143,7 @@ CREATE OR REPLACE TRIGGER audit_end AFTER DELETE ON taskd.jobs
     REFERENCING OLD TABLE AS was FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_end();
 CREATE OR REPLACE TRIGGER audit_history AFTER INSERT ON taskd.finished_jobs
     REFERENCING NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_history();
+CREATE OR REPLACE TRIGGER audit_first_term AFTER INSERT ON taskd.leader FOR EACH ROW EXECUTE FUNCTION taskd.audit_term();
 CREATE OR REPLACE TRIGGER audit_term AFTER UPDATE ON taskd.leader FOR EACH ROW
     WHEN (OLD.epoch <> NEW.epoch OR OLD.holder IS DISTINCT FROM NEW.holder) EXECUTE FUNCTION taskd.audit_term();
 CREATE OR REPLACE TRIGGER audit_session_open AFTER INSERT ON taskd.sessions FOR EACH ROW
@@ -148,6 +155,6 @@ CREATE OR REPLACE TRIGGER audit_session_end AFTER UPDATE ON taskd.sessions FOR E
 
 -- Whoever leads already took over before there was a trail.
 INSERT INTO taskd.term_events
-SELECT epoch, holder, instance_id, 'takeover', pg_current_xact_id(), clock_timestamp()
-FROM taskd.leader
-WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM taskd.term_events t WHERE t.epoch = leader.epoch);
+SELECT epoch, holder, instance_id, 'takeover', pg_current_xact_id(), clock_timestamp(), shard, shards
+FROM taskd.leader l
+WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM taskd.term_events t WHERE (t.shard, t.epoch) = (l.shard, l.epoch));

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import tenacity
 
@@ -32,13 +32,15 @@ from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
 from taskd.scheduler.dispatcher import Dispatcher
+from taskd.scheduler.doorbell import Doorbell
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.herald import Herald
 from taskd.scheduler.leadership import Leadership
 from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.reofferer import Reofferer
-from taskd.scheduler.role import Doorbell, SchedulerRole
+from taskd.scheduler.role import SchedulerRole
+from taskd.scheduler.shard import Duty, Shard
 from taskd.seams import Coordinator, Member, Transport
 from taskd.settings import Postgres, Settings
 from taskd.store.cancels import PostgresCancels
@@ -94,7 +96,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
-        coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd))
+        coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
         lanes, live = _Lanes(settings, stack, name), Live()
         store = PostgresLiveStore(lanes.one("live"))
         role, intake, overview, stored = _assemble_scheduler(
@@ -170,23 +172,21 @@ def _assemble_scheduler(
     live: Live,
     live_store: PostgresLiveStore,
 ) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview, Doorbell]:
-    holder, bell = uuid4(), asyncio.Event()
     lane = _Lanes(settings, stack, name)
     overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
-    fleet = Fleet(overview, coordinator, live, every=2.0, changed=bell)
-    live.listen(lambda _: bell.set())  # a queue may go on
-    due = PostgresDueJobs(lane.leader(holder, RELAXED))
-    dispatcher = Dispatcher(due, transport, fleet, settings.scheduler, bell=bell, redis=redis)
-    leadership = Leadership(
-        PostgresTerms(lane.leader(holder, LOCK_PATIENCE)),
-        coordinator,
-        settings.scheduler,
-        instance_id=name,
-        holder=holder,
-        postgres=postgres,
-        dispatched=lambda: dispatcher.dispatched,
-    )
+    shards: list[Shard] = []
+    doorbell = Doorbell(transport, shards)
+    live.listen(lambda _: doorbell.ours())  # a queue may go on
+    fleet = Fleet(overview, coordinator, live, every=2.0, changed=doorbell.ours)
+    holder = uuid4()
     upkeep = PostgresUpkeep(lane.leader(holder, ONE_PLAN))
+    reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
+    pruner = Pruner(PostgresHistory(lane.leader(holder)), settings.history, live=live, postgres=postgres)
+    once = reaper.run, pruner.run, Keeper(live_store, coordinator).run
+    for number in range(settings.scheduler.shards):
+        mine = (holder, once) if number == 0 else (uuid4(), ())
+        shards.append(_shard(settings, name, lane, transport, coordinator, fleet, postgres, redis, number, *mine))
+    meters.SHARDS.set(len(shards))
     role = SchedulerRole(
         instance_id=name,
         overview=overview,
@@ -194,25 +194,57 @@ def _assemble_scheduler(
         coordinator=coordinator,
         postgres=postgres,
         redis=redis,
-        bell=bell,
-        fleet=fleet,
-        leadership=leadership,
-        dispatcher=dispatcher,
-        reofferer=Reofferer(
-            due, transport, after=settings.scheduler.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
-        ),
-        reaper=Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, bell=bell),
-        pruner=Pruner(PostgresHistory(lane.leader(holder)), settings.history, live=live, postgres=postgres),
-        keep_live=Keeper(live_store, coordinator).run,
+        doorbell=doorbell,
+        shards=shards,
+        reaper=reaper,
+        pruner=pruner,
     )
-    stored = Doorbell(transport, bell, lambda: role.term is not None)
     intake = PostgresIntake(
         lane.one("intake", ONE_PLANNING),
         lane.one("bulk", ONE_PLANNING),
         deadline=settings.postgres.deadline,
-        stored=stored,
+        stored=doorbell,
     )
-    return role, intake, overview, stored
+    return role, intake, overview, doorbell
+
+
+def _shard(
+    settings: Settings,
+    name: str,
+    lane: _Lanes,
+    transport: Transport,
+    coordinator: Coordinator,
+    fleet: Fleet,
+    postgres: Outage,
+    redis: Outage,
+    number: int,
+    holder: UUID,
+    more: Sequence[Duty],
+) -> Shard:
+    """One shard, with `more` duties. The holder is its own: by it a successor finds the connections of this leadership only."""
+    own, bell = settings.scheduler, asyncio.Event()
+    due = PostgresDueJobs(lane.leader(holder, RELAXED))
+    dispatcher = Dispatcher(due, transport, fleet, own, bell=bell, redis=redis)
+    leadership = Leadership(
+        PostgresTerms(lane.leader(holder, LOCK_PATIENCE)),
+        coordinator,
+        own,
+        instance_id=name,
+        holder=holder,
+        shard=number,
+        postgres=postgres,
+        dispatched=lambda: dispatcher.dispatched,
+    )
+    return Shard(
+        leadership=leadership,
+        dispatcher=dispatcher,
+        reofferer=Reofferer(
+            due, transport, after=own.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
+        ),
+        fleet=fleet,
+        bell=bell,
+        more=more,
+    )
 
 
 async def _worker(settings: Settings) -> int:

@@ -88,6 +88,9 @@ class Scheduler(Section, frozen=True):
     """A scheduler's duties while it leads."""
 
     instance_id: Annotated[str, _doc("its name; empty: host-pid")] = ""
+    shards: Annotated[
+        int, Meta(ge=1, le=64), _doc("how many may lead at once, each for its own queues; the same on every scheduler")
+    ] = 1
     poll: Annotated[Positive, _doc("seconds between looks for work when nothing rang the bell")] = 1.0
     batch: Annotated[Count, _doc("the most jobs in one dispatch statement")] = 1000
     credit_seconds: Annotated[Positive, _doc("seconds of the fleet's work to keep in Redis")] = 0.2
@@ -174,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log: Log = Log()
 
 
-#: The environment names of the specification; any other key is TASKD_<SECTION>__<KEY>.
+#: The short environment names; any other key is TASKD_<SECTION>__<KEY>.
 ENVIRONMENT = {
     "HTTP_ADDR": ("http", "addr"),
     "POSTGRES_DSN": ("postgres", "dsn"),
@@ -182,6 +185,7 @@ ENVIRONMENT = {
     "ETCD_ENDPOINTS": ("etcd", "endpoints"),
     "REDIS_STREAM_NAME": ("redis", "stream"),
     "REDIS_GROUP_NAME": ("redis", "group"),
+    "SCHEDULER_SHARDS": ("scheduler", "shards"),
     "WORKER_ID": ("worker", "id"),
     "WORKER_HTTP_ADDR": ("worker", "http_addr"),
     "LOG_LEVEL": ("log", "level"),

@@ -19,16 +19,23 @@ from taskd.coordination import EtcdCoordinator
 from taskd.dev.child import Program
 from taskd.dev.ports import LOOPBACK, free_port
 from taskd.dev.servers import EtcdServer
-from taskd.seams import Coordinator, Member, MemberKind
+from taskd.seams import Coordinator, Leader, Member, MemberKind
 from taskd.settings import Etcd
 
 TTL = 2.0
 DEADLINE = 20.0
 
 
-def coordinator(endpoint: str, prefix: str = "/taskd", ttl: float = TTL, worker: str | None = None) -> EtcdCoordinator:
+def coordinator(
+    endpoint: str, prefix: str = "/taskd", ttl: float = TTL, worker: str | None = None, shards: int = 1
+) -> EtcdCoordinator:
     """A coordinator that is not running yet."""
-    return EtcdCoordinator(Etcd(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker)
+    return EtcdCoordinator(Etcd(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker, shards=shards)
+
+
+def first_of(one: Coordinator, shard: int = 0) -> Leader | None:
+    """Who holds a shard's election, as `one` sees it."""
+    return next(iter(one.line(shard)), None)
 
 
 def accepted(one: Coordinator) -> Coordinator:

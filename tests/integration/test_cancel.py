@@ -244,7 +244,7 @@ async def test_a_queued_job_is_cancelled_and_its_doorbell_claims_nothing(world: 
     await queued(world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
     assert await world.store.claim(world.session, world.dispatches) == []
-    assert await world.store.due.unclaimed(0.0, 10) == []
+    assert await world.store.due.unclaimed(world.term, 0.0, 10) == []
     assert world.store.stopped == []
 
 

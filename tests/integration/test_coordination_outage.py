@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from taskd.dev.binaries import Binaries
 from taskd.dev.servers import EtcdServer
-from tests.integration.etcd_world import coordinator, member, until
+from tests.integration.etcd_world import coordinator, first_of, member, until
 
 
 async def test_starting_without_etcd_works_and_joins_when_it_comes(
@@ -25,7 +25,7 @@ async def test_starting_without_etcd_works_and_joins_when_it_comes(
             one.campaign("one", uuid4()) as campaign,
             one.register(member, 60),
         ):
-            assert (one.health.ok, one.leader, one.members("worker")) == (False, None, {})
+            assert (one.health.ok, first_of(one), one.members("worker")) == (False, None, {})
             with pytest.raises(TimeoutError):
                 await until(one, lambda: one.health.ok or campaign.won, timeout=3)
             assert "cannot be reached" in one.health.detail
@@ -49,10 +49,10 @@ async def test_an_outage_is_two_lines_in_the_log(private_etcd: EtcdServer) -> No
             await until(one, lambda: campaign.won is not None and one.members("worker"))
             assert lines == []
             private_etcd.kill()
-            assert await until(one, lambda: not one.health.ok and one.leader is None) < 9
+            assert await until(one, lambda: not one.health.ok and first_of(one) is None) < 9
             assert list(one.members("worker")) == ["worker-1"]
             private_etcd.launch()
-            await until(one, lambda: one.health.ok and campaign.won is not None and one.leader is not None)
+            await until(one, lambda: one.health.ok and campaign.won is not None and first_of(one) is not None)
     assert [line["event"] for line in lines] == ["etcd is away; trying on", "etcd answers again"]
 
 
@@ -73,7 +73,7 @@ async def test_after_ten_frozen_seconds_everything_is_back(private_etcd: EtcdSer
                 except asyncio.CancelledError:
                     break
         private_etcd.resume()
-        await until(one, lambda: one.health.ok and campaign.won is not None and one.leader is not None)
+        await until(one, lambda: one.health.ok and campaign.won is not None and first_of(one) is not None)
         await until(one, lambda: list(one.members("worker")) == ["worker-1"])
 
 
@@ -103,8 +103,8 @@ async def test_changed_wakes_for_leader_members_and_health(private_etcd: EtcdSer
     async with coordinator(private_etcd.endpoint) as one, coordinator(private_etcd.endpoint) as other:
         await until(one, lambda: one.health.ok)
         async with other.campaign("other", uuid4()):
-            await until(one, lambda: one.leader is not None)
-        await until(one, lambda: one.leader is None)
+            await until(one, lambda: first_of(one) is not None)
+        await until(one, lambda: first_of(one) is None)
         async with other.register(member, 60):
             await until(one, lambda: one.members("worker"))
         await until(one, lambda: not one.members("worker"))

@@ -18,6 +18,7 @@ from tests.integration.etcd_world import (
     candidate_process,
     coordinator,
     delete,
+    first_of,
     has_keys,
     has_other_keys,
     keys_under,
@@ -88,10 +89,10 @@ async def test_a_worker_follows_itself_and_nobody_else(etcd_endpoint: str, etcd_
         other.campaign("worker-2", uuid4()),
         worker.register(lambda: member(member_id="worker-1"), 60),
     ):
-        await until(other, lambda: len(other.members("worker")) == 2 and other.leader is not None)
+        await until(other, lambda: len(other.members("worker")) == 2 and first_of(other) is not None)
         await until(worker, lambda: worker.members("worker"))
         assert list(worker.members("worker")) == ["worker-1"]
-        assert worker.leader is None
+        assert first_of(worker) is None
         (key,) = await keys_under(etcd_endpoint, folder)
         await delete(etcd_endpoint, key)
         await has_other_keys(etcd_endpoint, folder, [key])

@@ -26,6 +26,8 @@ PARAMETERS: dict[str, Any] = {
     "ids": "{1,2,3}",
     "seqs": "{1,1,1}",
     "attempts": "{1,1,1}",
+    "shard": 0,
+    "shards": 3,
     "epoch": 1,
     "holder": HOLDER,
     "source": HOLDER,

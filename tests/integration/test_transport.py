@@ -148,14 +148,17 @@ async def test_missing_names_what_nobody_will_be_given(connect: Connect) -> None
     assert await depth(leader) == 2
 
 
-async def test_a_wipe_is_noticed_once_and_groups_come_back(connect: Connect, private_redis: RedisServer) -> None:
+async def test_a_wiped_memory_has_another_name_and_groups_come_back(
+    connect: Connect, private_redis: RedisServer
+) -> None:
     leader, worker = connect(url=private_redis.url), connect("w1", url=private_redis.url)
-    assert await leader.wiped()
-    assert not await leader.wiped()
+    first = await leader.incarnation()
+    assert await worker.incarnation() == first
     await worker.fetch(QUEUES, 1, 0)
     private_redis.flush()
-    assert await leader.wiped()
-    assert not await leader.wiped()
+    second = await leader.incarnation()
+    assert second != first
+    assert await worker.incarnation() == await leader.incarnation() == second
     await leader.ring(dispatches(0))
     assert ids(await worker.fetch(QUEUES, 8, 1.0)) == [1]
 
@@ -241,7 +244,7 @@ async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
 
     async def duty() -> None:
         while True:
-            await transport.wiped()
+            await transport.incarnation()
             await asyncio.sleep(0)
 
     for turns in range(300):

@@ -46,16 +46,17 @@ class Recorder:
         self.duplicate_of: int | None = None
         self.count_reads = 0
         self.instance_id = "scheduler-1"
-        self.term: Term | None = None
+        self.shards = 1
+        self.terms: dict[int, Term] = {}
         self.health = OK
-        self.leader: Leader | None = None
+        self.lines: dict[int, list[Leader]] = {}
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
         self.ring = Keyring(closed=False, tokens={})
         self.no_keyring: Exception | None = None
         self.gate: asyncio.Event | None = None  # what the keyring waits for
         self.lost_answer: Exception | None = None  # what a cancel ends with, whatever it did
         self.anybody = True
-        self.row = Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)
+        self.rows = [Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)]
 
     async def submit(self, spec: JobSpec) -> Submitted:
         self._fail()
@@ -135,9 +136,12 @@ class Recorder:
     async def ping(self) -> None:
         self._fail()
 
-    async def current(self) -> Leadership:
+    async def current(self) -> list[Leadership]:
         self._fail()
-        return self.row
+        return self.rows
+
+    def line(self, shard: int) -> Sequence[Leader]:
+        return self.lines.get(shard, ())
 
     def components(self) -> dict[str, Health]:
         return self.parts

@@ -222,16 +222,16 @@ async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(
     client: httpx.AsyncClient, world: Recorder
 ) -> None:
     row = Leadership(epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0)
-    world.row = row
+    world.rows = [row]
     expected = {"current_leader": "scheduler-2", "is_leader": False, "instance_id": "scheduler-1", "epoch": 3}
     assert (await client.get("/leader")).json() == expected
-    world.row = msgspec.structs.replace(row, age=11.0)
+    world.rows = [msgspec.structs.replace(row, age=11.0)]
     async with asking(world) as other:
         assert (await other.get("/leader")).json()["current_leader"] is None
 
 
 async def test_a_leader_knows_itself_without_asking(client: httpx.AsyncClient, world: Recorder) -> None:
-    world.term = Term(4, uuid4())
+    world.terms = {0: Term(4, uuid4())}
     world.failure = StoreUnavailable("away")
     leader = (await client.get("/leader")).json()
     assert leader == {"current_leader": "scheduler-1", "is_leader": True, "instance_id": "scheduler-1", "epoch": 4}
@@ -239,8 +239,22 @@ async def test_a_leader_knows_itself_without_asking(client: httpx.AsyncClient, w
 
 async def test_etcd_tells_the_leader_while_postgresql_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
     world.failure = StoreUnavailable("away")
-    world.leader = Leader("scheduler-2", uuid4(), 5)
+    world.lines = {0: [Leader("scheduler-2", uuid4(), 5)]}
     assert (await client.get("/leader")).json()["current_leader"] == "scheduler-2"
+
+
+async def test_several_shards_are_all_told(client: httpx.AsyncClient, world: Recorder) -> None:
+    """Shard 2 is ours, shard 1 somebody else's, shard 0 nobody's any more, and shard 3 was never led."""
+    world.shards, world.terms = 4, {2: Term(7, uuid4(), 2, 4)}
+    world.rows = [
+        Leadership(shard=0, epoch=5, holder=uuid4(), instance_id="scheduler-3", etcd_revision=1, age=11.0),
+        Leadership(shard=1, epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
+        Leadership(shard=2, epoch=6, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
+    ]
+    answer = (await client.get("/leader")).json()
+    told = [(one["shard"], one["current_leader"], one["epoch"]) for one in answer.pop("shards")]
+    assert told == [(0, None, 5), (1, "scheduler-2", 3), (2, "scheduler-1", 7), (3, None, 0)]
+    assert answer == {"current_leader": None, "is_leader": True, "instance_id": "scheduler-1", "epoch": 5}
 
 
 async def test_workers_come_from_the_sessions_while_etcd_is_away(client: httpx.AsyncClient, world: Recorder) -> None:

@@ -4,7 +4,8 @@ from taskd.coordination.keys import Keys, own
 
 
 def test_keys_lie_under_the_prefix_with_or_without_its_slash() -> None:
-    assert Keys("/taskd").election == Keys("/taskd/").election == "/taskd/election/"
+    assert Keys("/taskd").election(0) == Keys("/taskd/").election(0) == "/taskd/election/"
+    assert Keys("/taskd").election(2) == Keys("/taskd/").election(2) == "/taskd/elections/2/"
 
 
 def test_a_slash_in_a_name_opens_no_folder_of_its_own() -> None:

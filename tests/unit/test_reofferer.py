@@ -26,10 +26,10 @@ class Queued:
         self.reoffered: list[int] = []
         self.looks = 0
 
-    async def wiped(self) -> bool:
-        return False
+    async def incarnation(self) -> str:
+        return "one"
 
-    async def unclaimed(self, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
+    async def unclaimed(self, term: Term, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
         self.looks += 1
         return self.jobs[skip : skip + limit]
 

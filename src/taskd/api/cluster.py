@@ -6,6 +6,8 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from msgspec import UNSET
+
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
 from taskd.api.documents import (
@@ -17,6 +19,7 @@ from taskd.api.documents import (
     QueueView,
     SchedulersView,
     SchedulerView,
+    ShardView,
     WorkersView,
     WorkerView,
 )
@@ -43,7 +46,7 @@ class Cluster:
         self._counts = Recent(overview.counts, repeat=True)
         self._depths = Recent(overview.depths, repeat=True)
         self._sessions = Recent(overview.sessions)
-        self._leadership = Recent(terms.current, age=0.5)
+        self._leaderships = Recent(terms.current, age=0.5)
 
     async def alive(self, _: Call) -> Answer:
         """GET /alive: 200 from whoever answers at all. A restart mends a process that hangs, but no server that is away."""
@@ -57,7 +60,7 @@ class Cluster:
         view = HealthView(
             status="unhealthy" if not able else "healthy" if well else "degraded",
             instance_id=self._standing.instance_id,
-            is_leader=self._standing.term is not None,
+            is_leader=bool(self._standing.terms),
             coordinator_health="healthy" if components["etcd"].ok else "unhealthy",
             timestamp=int(time.time()),
             components=components,
@@ -75,7 +78,7 @@ class Cluster:
             MetricsView(
                 timestamp=int(time.time()),
                 instance_id=self._standing.instance_id,
-                is_leader=self._standing.term is not None,
+                is_leader=bool(self._standing.terms),
                 pending_jobs=counts.pending,
                 queued_jobs=counts.queued,
                 running_jobs=counts.running,
@@ -100,7 +103,7 @@ class Cluster:
             depths = [*depths, *(QueueDepth(queue=queue) for queue in empty)]
         # No await from here on: two scrapes at once would empty each other's gauges.
         meters.show_servers(self._standing.components())
-        meters.LEADING.set(self._standing.term is not None)
+        meters.LEADING.set(len(self._standing.terms))
         for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
             gauge.clear()
         for depth in depths:
@@ -116,17 +119,38 @@ class Cluster:
     async def leader(self, call: Call) -> Answer:
         """GET /leader: who may dispatch, by PostgreSQL; by etcd while PostgreSQL is away."""
         call.query()
-        own = self._standing.instance_id
-        if (term := self._standing.term) is not None:
-            return document(LeaderView(current_leader=own, is_leader=True, instance_id=own, epoch=term.epoch))
-        try:
-            row = await self._leadership.get()
-        except StoreUnavailable:
-            seen = self._coordinator.leader
-            name = seen.instance_id if seen else None
-            return document(LeaderView(current_leader=name, is_leader=False, instance_id=own))
-        view = LeaderView(current_leader=self._holder(row), is_leader=False, instance_id=own, epoch=row.epoch)
+        views = await self._shards()
+        view = LeaderView(
+            current_leader=views[0].current_leader,
+            is_leader=bool(self._standing.terms),
+            instance_id=self._standing.instance_id,
+            epoch=views[0].epoch,
+            shards=views if len(views) > 1 else UNSET,
+        )
         return document(view)
+
+    async def _shards(self) -> list[ShardView]:
+        """Every shard, the first one first. Of what we lead nobody has to be asked."""
+        own, led, shards = self._standing.instance_id, self._standing.terms, range(self._standing.shards)
+        try:
+            rows = {row.shard: row for row in await self._leaderships.get()} if len(led) < len(shards) else {}
+        except StoreUnavailable:
+            views = [self._by_etcd(shard) for shard in shards]
+        else:
+            views = [self._by_row(shard, rows.get(shard)) for shard in shards]
+        for shard, term in led.items():
+            views[shard] = ShardView(shard=shard, current_leader=own, epoch=term.epoch)
+        return views
+
+    def _by_etcd(self, shard: int) -> ShardView:
+        first = next(iter(self._coordinator.line(shard)), None)
+        return ShardView(shard=shard, current_leader=first.instance_id if first else None)
+
+    def _by_row(self, shard: int, row: Leadership | None) -> ShardView:
+        """A shard that nobody ever led has no row."""
+        if row is None:
+            return ShardView(shard=shard, current_leader=None, epoch=0)
+        return ShardView(shard=shard, current_leader=self._holder(row), epoch=row.epoch)
 
     def _holder(self, row: Leadership) -> str | None:
         return row.instance_id if row.holder is not None and row.age < self._leader_stale else None

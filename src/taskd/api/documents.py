@@ -49,13 +49,22 @@ class MetricsView(msgspec.Struct, kw_only=True):
     event_loop_tasks: int
 
 
+class ShardView(msgspec.Struct, kw_only=True):
+    """Who may dispatch the queues of one shard. There is no epoch while PostgreSQL is away."""
+
+    shard: int
+    current_leader: str | None
+    epoch: int | UnsetType = UNSET
+
+
 class LeaderView(msgspec.Struct, kw_only=True):
-    """Who may dispatch. There is no epoch while PostgreSQL is away."""
+    """Who leads shard 0, whether this scheduler leads any, and all shards if there are several."""
 
     current_leader: str | None
     is_leader: bool
     instance_id: str
     epoch: int | UnsetType = UNSET
+    shards: list[ShardView] | UnsetType = UNSET
 
 
 class SchedulerView(msgspec.Struct, kw_only=True):

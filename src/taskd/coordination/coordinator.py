@@ -8,7 +8,7 @@ Leaving revokes the lease, so that others see it at once; if etcd is away, leavi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
@@ -35,12 +35,14 @@ PATIENCE = 3.0
 class EtcdCoordinator:
     """`taskd.seams.Coordinator` on etcd. Raises ConfigurationError for endpoints that cannot be used.
 
-    With `worker`, a worker's id, no other member and no candidate is followed, and there is no `leader`: if each of a thousand
-    workers heard of each change of all the others, etcd would tell a million things where one is new.
+    There is an election for each of the `shards`. With `worker`, a worker's id, no other member and no candidate is followed,
+    and every `line` is empty: if each of a thousand workers heard of each change of all the others, etcd would tell a million
+    things where one is new.
     """
 
-    def __init__(self, settings: Etcd, *, worker: str | None = None) -> None:
+    def __init__(self, settings: Etcd, *, worker: str | None = None, shards: int = 1) -> None:
         self._settings = settings
+        self._shards = shards
         self._worker = worker
         self._reach = reach(settings)
         self._bell = Bell()
@@ -49,7 +51,8 @@ class EtcdCoordinator:
         self._parts: _Parts | None = None
 
     async def __aenter__(self) -> EtcdCoordinator:
-        self._parts = _Parts(self._settings, EtcdClient(*self._reach), self._pulse, self._bell, self._worker)
+        client = EtcdClient(*self._reach)
+        self._parts = _Parts(self._settings, client, self._pulse, self._bell, self._worker, self._shards)
         await self._parts.open()
         return self
 
@@ -61,18 +64,17 @@ class EtcdCoordinator:
         """Whether etcd answers this process at present."""
         return self._pulse.health
 
-    @property
-    def leader(self) -> Leader | None:
-        """Who holds the election as last seen while etcd answers; None if nobody does or etcd is away."""
-        return self._running.election.leader if self._pulse.health.ok else None
+    def line(self, shard: int) -> Sequence[Leader]:
+        """Who stands for a shard as last seen while etcd answers, in their order: the first one holds the election."""
+        return self._running.elections[shard].line if self._pulse.health.ok else ()
 
     async def changed(self) -> None:
-        """Return at the next change of `leader`, `health`, `members` or of a campaign of ours."""
+        """Return at the next change of `line`, `health`, `members` or of a campaign of ours."""
         await self._bell.wait()
 
-    def campaign(self, instance_id: str, holder: UUID) -> AbstractAsyncContextManager[Candidacy]:
-        """Stand for leader until the context ends (which withdraws at once)."""
-        return self._running.election.campaign(instance_id, holder)
+    def campaign(self, instance_id: str, holder: UUID, shard: int = 0) -> AbstractAsyncContextManager[Candidacy]:
+        """Stand for leader of a shard until the context ends (which withdraws at once)."""
+        return self._running.elections[shard].campaign(instance_id, holder)
 
     def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
         """Show `member()` in the registry until the context ends, refreshed every `every` seconds."""
@@ -106,12 +108,14 @@ class EtcdCoordinator:
 class _Parts:
     """What exists only inside the event loop."""
 
-    def __init__(self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell, worker: str | None) -> None:
+    def __init__(
+        self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell, worker: str | None, shards: int
+    ) -> None:
         self._worker = worker
         self.keys = keys = Keys(settings.prefix)
         self.client = client
         self.session = Session(self.client, settings.ttl, pulse, bell)
-        self.election = Election(self.client, self.session, bell, keys.election)
+        self.elections = [Election(client, self.session, bell, keys.election(shard)) for shard in range(shards)]
         seen = keys.members if worker is None else keys.member("worker", worker)
         self.registry = Registry(self.client, self.session, bell, keys, seen)
         self.live = Mirror(self.client, keys.live, decode, bell)
@@ -122,7 +126,7 @@ class _Parts:
         await self.session.open()
         watches: dict[str, Mirror[Any]] = {"registry": self.registry.mirror, "live configuration": self.live}
         if self._worker is None:
-            watches["election"] = self.election.mirror
+            watches |= {f"election {shard}": one.mirror for shard, one in enumerate(self.elections)}
         self._followers = [
             asyncio.create_task(forever(f"{name} watch", mirror.follow)) for name, mirror in watches.items()
         ]

@@ -43,10 +43,13 @@ class Election:
         self._folder = folder
 
     @property
-    def leader(self) -> Leader | None:
-        """Who leads, while the candidates are being followed."""
-        first = self.first() if self.mirror.synced else None
-        return Leader(first.value.instance_id, first.value.holder, first.create_revision) if first else None
+    def line(self) -> list[Leader]:
+        """Who stands, in their order, while the candidates are being followed: the first one leads."""
+        entries = self.mirror.entries.values() if self.mirror.synced else ()
+        return [
+            Leader(entry.value.instance_id, entry.value.holder, entry.create_revision)
+            for entry in sorted(entries, key=lambda entry: entry.create_revision)
+        ]
 
     def first(self) -> Entry[Candidate] | None:
         """The oldest candidacy that was seen."""

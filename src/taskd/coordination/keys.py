@@ -1,6 +1,7 @@
 """The keys of taskd in etcd. Everything lies under the setting `etcd.prefix` (here /taskd):
 
-    /taskd/election/LEASE-N            one candidacy: {"instance_id": ..., "holder": ...}; the oldest one leads
+    /taskd/election/LEASE-N            one candidacy: {"instance_id": ..., "holder": ...}; the oldest one leads shard 0
+    /taskd/elections/SHARD/LEASE-N     the same for every other shard
     /taskd/members/KIND/ID/LEASE-N     one live scheduler or worker: a Member as JSON
     /taskd/locks/NAME/LEASE-N          one holder of a lock or one who waits for it; the oldest one holds
     /taskd/live/latest                 the live configuration: its latest Version as JSON
@@ -24,12 +25,16 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         root = prefix.rstrip("/")
-        self.election = f"{root}/election/"
         self.members = f"{root}/members/"
         self.fence = f"{root}/fence"
         self.live = f"{root}/live/"
         self.latest = f"{root}/live/latest"
         self._locks = f"{root}/locks/"
+        self._root = root
+
+    def election(self, shard: int) -> str:
+        """The folder of a shard's candidates. That of shard 0 was there before there were others."""
+        return f"{self._root}/elections/{shard}/" if shard else f"{self._root}/election/"
 
     def member(self, kind: MemberKind, member_id: str) -> str:
         """The folder of one member's key."""

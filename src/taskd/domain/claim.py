@@ -9,18 +9,28 @@ import msgspec
 
 from taskd.domain.job import Json, Scalar
 from taskd.domain.policy import Policy, Record
+from taskd.domain.shard import shard_of
 
 
 class Term(msgspec.Struct, frozen=True):
-    """One leadership. PostgreSQL mints the epoch; every leader statement demands that it is still the current one."""
+    """One leadership, of one of so many shards. PostgreSQL mints the epoch; every leader statement demands that it is still the
+    shard's current one.
+    """
 
     epoch: int
     holder: UUID
+    shard: int = 0
+    shards: int = 1
+
+    def owns(self, queue: str) -> bool:
+        """Whether the queue is one of this term's shard."""
+        return shard_of(queue, self.shards) == self.shard
 
 
 class Leadership(msgspec.Struct, frozen=True, kw_only=True):
-    """The leader row as PostgreSQL shows it; `age` is seconds since the last renewal, by PostgreSQL's clock."""
+    """A shard's row of leader as PostgreSQL shows it; `age` is seconds since the last renewal, by PostgreSQL's clock."""
 
+    shard: int = 0
     epoch: int
     holder: UUID | None
     instance_id: str
@@ -73,7 +83,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to run one attempt of one job: `(job_id, attempt, session)` is the fence that settling demands.
 
-    `epoch` is the leader's when the claim was made: it says under whom, and fences nothing.
+    `epoch` is that of the queue's shard when the claim was made: it says under whom, and fences nothing.
     """
 
     job_id: int

@@ -50,8 +50,9 @@ RESTARTED = _counter("restarted_jobs", "Jobs that a lost worker had been running
 PRUNED = _counter("pruned_jobs", "Finished jobs deleted after their time")
 TURNED_AWAY = _counter("refused_requests", "Requests that were not let in", "reason")
 TERMS = _counter("leader_changes", "Terms that this scheduler began")
-LEADING = _gauge("leading", "1 while this scheduler leads")
-EPOCH = _gauge("epoch", "The epoch of this scheduler's latest term")
+SHARDS = _gauge("shards", "How many shards there are, as this scheduler is told")
+LEADING = _gauge("leading", "How many shards this scheduler leads")
+EPOCH = _gauge("epoch", "The epoch of this scheduler's latest term of a shard", "shard")
 
 JOBS = _gauge("jobs", "Live jobs, cluster-wide", "queue", "status")
 OLDEST = _gauge("oldest_pending_seconds", "How long the oldest due job has waited, cluster-wide", "queue")

@@ -26,7 +26,9 @@ OUTAGE = 0.25
 
 
 class Dispatcher:
-    """1. Ask Redis how much room there is. 2. Move that many of the best due jobs. 3. Ring. 4. Wait for a reason to look again.
+    """For the queues of one shard:
+
+    1. Ask Redis how much room there is. 2. Move that many of the best due jobs. 3. Ring. 4. Wait for a reason to look again.
 
     `ringing` is held from the commit to the end of the ring: whoever looks for lost entries waits for it.
     """
@@ -78,7 +80,7 @@ class Dispatcher:
             self._redis.up()
         rung = self._bell.is_set() or time.monotonic() >= self._look_at
         self._bell.clear()
-        slots = self._fleet.slots
+        slots = {queue: own for queue, own in self._fleet.slots.items() if term.owns(queue)}
         if not slots:
             return self._settings.poll
         depths = await self._transport.depths(slots)

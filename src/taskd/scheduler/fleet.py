@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.live import Live
@@ -17,17 +17,18 @@ PAUSE = 0.2
 class Fleet:
     """Slots per queue, from the workers' sessions in PostgreSQL: who has none there could not claim anyway.
 
-    1. Look every `every` seconds. 2. Look at once when etcd's registry shows a change. 3. Tell the dispatcher.
+    1. Look every `every` seconds. 2. Look at once when etcd's registry shows a change. 3. Tell the dispatchers, by `changed`.
     """
 
     def __init__(
-        self, overview: Overview, coordinator: Coordinator, live: Live, *, every: float, changed: asyncio.Event
+        self, overview: Overview, coordinator: Coordinator, live: Live, *, every: float, changed: Callable[[], None]
     ) -> None:
         self._overview = overview
         self._coordinator = coordinator
         self._live = live
         self._every = every
         self._changed = changed
+        self._looking = asyncio.Lock()
         self._sessions: list[tuple[str, tuple[str, ...], int]] = []
 
     @property
@@ -40,15 +41,17 @@ class Fleet:
         return slots
 
     async def run(self) -> None:
-        """Keep looking until cancelled."""
-        while True:
-            news = asyncio.ensure_future(self._coordinator.changed())  # what changes during a look is news for the next
-            try:
-                await self._look()
-                await asyncio.sleep(PAUSE)
-                await asyncio.wait({news}, timeout=self._every)
-            finally:
-                news.cancel()
+        """Keep looking until cancelled. It is a duty of each shard that we lead, and one of them looks for all."""
+        async with self._looking:
+            while True:
+                # What changes during a look is news for the next.
+                news = asyncio.ensure_future(self._coordinator.changed())
+                try:
+                    await self._look()
+                    await asyncio.sleep(PAUSE)
+                    await asyncio.wait({news}, timeout=self._every)
+                finally:
+                    news.cancel()
 
     async def _look(self) -> None:
         try:
@@ -58,4 +61,4 @@ class Fleet:
         sessions = sorted((session.worker_id, session.queues, session.slots) for session in found)
         if sessions != self._sessions:
             self._sessions = sessions
-            self._changed.set()
+            self._changed()

@@ -1,4 +1,4 @@
-"""Winning, keeping and losing the right to dispatch."""
+"""Winning, keeping and losing the right to dispatch the queues of a shard."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ ETCD_PATIENCE = 2.0
 Reign = Callable[[Term], Awaitable[None]]
 
 
+class SteppedBack(Exception):
+    """The term ends because we want somebody else to lead."""
+
+
 class Leadership:
     """1. Stand for election while PostgreSQL answers. 2. Take the next epoch. 3. Reign: renew, watch etcd. 4. Resign.
 
-    A term ends when PostgreSQL shows a newer epoch, when etcd shows another holder, or after `leader_stale` seconds without a
-    commit. It does not end because etcd is away.
+    A term ends when PostgreSQL shows a newer epoch, when etcd shows another holder, after `leader_stale` seconds without a
+    commit, or when we step back. It does not end because etcd is away.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Leadership:
         *,
         instance_id: str,
         holder: UUID,
+        shard: int,
         postgres: Outage,
         dispatched: Callable[[], int],
     ) -> None:
@@ -48,6 +53,8 @@ class Leadership:
         self._settings = settings
         self._instance_id = instance_id
         self._holder = holder
+        self._stepped_back = asyncio.Event()
+        self.shard = shard
         self._postgres = postgres
         self._dispatched = dispatched
         self._counted = 0
@@ -60,14 +67,19 @@ class Leadership:
             if not self._postgres.health.ok:
                 await asyncio.sleep(EVERY)
                 continue
-            async with self._coordinator.campaign(self._instance_id, self._holder) as campaign:
+            self._stepped_back.clear()
+            async with self._coordinator.campaign(self._instance_id, self._holder, self.shard) as campaign:
                 term = await self._acquire(campaign)
                 if term is not None:
                     await self._hold(term, reign)
 
+    def step_back(self) -> None:
+        """Go to the end of the line, so that the next one is first: a leader at once, a candidate within some seconds."""
+        self._stepped_back.set()
+
     async def _acquire(self, campaign: Campaign) -> Term | None:
-        """Wait until leadership is ours; None when PostgreSQL went away, so that the candidacy must be withdrawn."""
-        while self._postgres.health.ok:
+        """Wait until leadership is ours; None when we step back or PostgreSQL went away: the candidacy must be withdrawn."""
+        while self._postgres.health.ok and not self._stepped_back.is_set():
             hopeful = campaign.won is not None or self._without_etcd()
             try:
                 term = await self._try(campaign.won) if hopeful else None
@@ -85,11 +97,18 @@ class Leadership:
         return not health.ok and time.time() - health.since > ETCD_PATIENCE
 
     async def _try(self, revision: int | None) -> Term | None:
-        row = await self._terms.current()
-        stale = row.age > self._settings.leader_stale
-        if not stale and (revision is None or revision <= row.etcd_revision):
+        row = next((row for row in await self._terms.current() if row.shard == self.shard), None)
+        stale = row is None or row.age > self._settings.leader_stale
+        if not stale and (revision is None or (row is not None and revision <= row.etcd_revision)):
             return None
-        term = await self._terms.take_over(self._holder, self._instance_id, revision, self._settings.leader_stale)
+        term = await self._terms.take_over(
+            self._holder,
+            self._instance_id,
+            revision,
+            self._settings.leader_stale,
+            shard=self.shard,
+            shards=self._settings.shards,
+        )
         if term is not None:
             await passed("term.taken")
         return term
@@ -98,15 +117,18 @@ class Leadership:
         self.term, self.last_epoch = term, term.epoch
         self._counted = self._dispatched()
         meters.TERMS.inc()
-        meters.EPOCH.set(term.epoch)
-        logger().info("leading", epoch=term.epoch)
+        meters.EPOCH.labels(term.shard).set(term.epoch)
+        logger().info("leading", shard=term.shard, epoch=term.epoch)
         try:
             async with asyncio.TaskGroup() as duties:
                 duties.create_task(self._renew(term))
                 duties.create_task(self._watch())
+                duties.create_task(self._end_of_standing())
                 duties.create_task(_duty(reign, term))
         except* NotLeader as over:
-            logger().warning("no longer leading", epoch=term.epoch, reason=str(first_of(over)))
+            logger().warning("no longer leading", shard=term.shard, epoch=term.epoch, reason=str(first_of(over)))
+        except* SteppedBack:
+            logger().info("handing over, for others lead less", shard=term.shard, epoch=term.epoch)
         finally:
             self.term = None
             await self._resign(term)
@@ -129,16 +151,22 @@ class Leadership:
     async def _watch(self) -> None:
         """End the term as soon as etcd shows another holder; its absence shows nothing."""
         while True:
-            leader = self._coordinator.leader
+            leader = next(iter(self._coordinator.line(self.shard)), None)
             if leader is not None and leader.holder != self._holder:
                 raise NotLeader(f"etcd shows {leader.instance_id} as leader")
             await self._coordinator.changed()
+
+    async def _end_of_standing(self) -> None:
+        await self._stepped_back.wait()
+        raise SteppedBack
 
     async def _resign(self, term: Term) -> None:
         try:
             await self._terms.resign(term)
         except StoreUnavailable:
-            logger().info("could not resign in PostgreSQL: the term runs out by itself", epoch=term.epoch)
+            logger().info(
+                "could not resign in PostgreSQL: the term runs out by itself", shard=term.shard, epoch=term.epoch
+            )
 
 
 async def _duty(reign: Reign, term: Term) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 from taskd.domain.claim import Term
@@ -33,11 +34,11 @@ class Reaper:
     seem to have run out, so it is a gap as well. Sessions that were ended by their own worker are freed without any of this.
     """
 
-    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, bell: asyncio.Event) -> None:
+    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, ring: Callable[[], None]) -> None:
         self._upkeep = upkeep
         self._lease = lease
         self._postgres = postgres
-        self._bell = bell
+        self._ring = ring
         #: PostgreSQL's time at the previous look, and at that look if it may end sessions.
         self._seen: datetime | None = None
         self._before: datetime | None = None
@@ -92,4 +93,4 @@ class Reaper:
             logger().warning(
                 "restarted jobs of lost workers", workers=workers, jobs=freed.restarted, failed=freed.failed
             )
-            self._bell.set()
+            self._ring()

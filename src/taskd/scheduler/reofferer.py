@@ -18,8 +18,9 @@ BATCH = 1000
 
 
 class Reofferer:
-    """1. Notice a wiped Redis. 2. Find what was queued long ago and never claimed. 3. Move what is lost back to pending.
+    """For the queues of one shard:
 
+    1. Notice a wiped Redis. 2. Find what was queued long ago and never claimed. 3. Move what is lost back to pending.
     After a wipe or a failed ring everything queued is suspect at once; otherwise only what is older than `after` seconds.
     """
 
@@ -39,6 +40,7 @@ class Reofferer:
         self._ringing = ringing
         self._bell = bell
         self._redis = redis
+        self._memory = ""
         self._suspect = True
         self.reoffered = 0
 
@@ -51,8 +53,10 @@ class Reofferer:
         due_in = 0.0
         while True:
             try:
-                self._suspect |= await self._transport.wiped()
+                memory, before = await self._transport.incarnation(), self._memory
                 self._redis.up()
+                self._memory = memory
+                self._suspect |= memory != before
                 due_in -= EVERY
                 if self._suspect or due_in <= 0:
                     await self._look(term)
@@ -69,7 +73,7 @@ class Reofferer:
         waiting = 0  # those that are in Redis: of a paused queue there may be many, for long
         while True:
             async with self._ringing:
-                unclaimed = await self._due.unclaimed(0.0 if suspect else self._after, BATCH, waiting)
+                unclaimed = await self._due.unclaimed(term, 0.0 if suspect else self._after, BATCH, waiting)
                 lost = await self._transport.missing(unclaimed) if unclaimed else []
                 moved = await self._due.reoffer(term, lost) if lost else 0
             if moved:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 from uuid import UUID
@@ -33,7 +33,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who holds the election, and the create_revision of its key."""
+    """Who holds an election, or waits to, and the create_revision of its key."""
 
     instance_id: str
     holder: UUID
@@ -66,17 +66,16 @@ class Coordinator(Protocol):
         """Whether etcd answers this process at present. Costs no round trip."""
         ...
 
-    @property
-    def leader(self) -> Leader | None:
-        """Who holds the election as last seen while etcd answers; None if nobody does or etcd is away."""
+    def line(self, shard: int) -> Sequence[Leader]:
+        """Who stands for a shard as last seen while etcd answers, in their order: the first one holds the election."""
         ...
 
     async def changed(self) -> None:
-        """Return at the next change of `leader`, `health`, `members` or `configuration`."""
+        """Return at the next change of `line`, `health`, `members` or `configuration`."""
         ...
 
-    def campaign(self, instance_id: str, holder: UUID) -> AbstractAsyncContextManager[Campaign]:
-        """Stand for leader until the context ends (which withdraws at once)."""
+    def campaign(self, instance_id: str, holder: UUID, shard: int = 0) -> AbstractAsyncContextManager[Campaign]:
+        """Stand for leader of a shard until the context ends (which withdraws at once)."""
         ...
 
     def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
@@ -114,10 +113,11 @@ class Standing(Protocol):
     """For the API: what this scheduler knows of itself."""
 
     instance_id: str
+    shards: int
 
     @property
-    def term(self) -> Term | None:
-        """The term this scheduler leads in, or None."""
+    def terms(self) -> Mapping[int, Term]:
+        """The terms this scheduler leads in, by shard."""
         ...
 
     def components(self) -> dict[str, Health]:

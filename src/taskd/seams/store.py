@@ -100,16 +100,23 @@ class Overview(Protocol):
 
 
 class Terms(Protocol):
-    """For elections: who leads, as PostgreSQL sees it. It mints the epochs."""
+    """For elections: who leads each shard, as PostgreSQL sees it. It mints the epochs."""
 
-    async def current(self) -> Leadership:
-        """The leader row."""
+    async def current(self) -> list[Leadership]:
+        """The leader rows, by shard; a shard that was never led has none."""
         ...
 
     async def take_over(
-        self, holder: UUID, instance_id: str, etcd_revision: int | None, stale_after: float
+        self,
+        holder: UUID,
+        instance_id: str,
+        etcd_revision: int | None,
+        stale_after: float,
+        *,
+        shard: int = 0,
+        shards: int = 1,
     ) -> Term | None:
-        """Become leader with the next epoch, or None if that is not allowed.
+        """Become leader of one of `shards` shards with its next epoch, or None if that is not allowed.
 
         Allowed when `etcd_revision` (the create_revision with which the election was won) is higher than the row's, or when
         the row was not renewed for `stale_after` seconds. A lock that a paused predecessor holds is broken.
@@ -138,12 +145,13 @@ class DueJobs(Protocol):
     async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
         """pending -> queued for the best due jobs, as many as the credit of their queue and band allows. Raises NotLeader.
 
+        Queues of other shards than the term's are left alone.
         Best: by effective priority (priority plus one per `ageing` seconds of waiting), then schedule_at, then id.
         """
         ...
 
-    async def unclaimed(self, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
-        """Jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
+    async def unclaimed(self, term: Term, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
+        """The shard's jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
         ...
 
     async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:

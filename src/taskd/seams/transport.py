@@ -37,8 +37,8 @@ class Transport(Protocol):
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
         ...
 
-    async def wiped(self) -> bool:
-        """True once after Redis lost its memory (and at first sight of an empty one)."""
+    async def incarnation(self) -> str:
+        """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""
         ...
 
     async def wake(self) -> None:

@@ -13,6 +13,7 @@ from taskd.runtime import meters
 from taskd.seams import DueBatch
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
+from taskd.store.terms import fence
 
 DISPATCH = statement("dispatch")
 UNCLAIMED = statement("unclaimed")
@@ -26,11 +27,11 @@ class PostgresDueJobs:
         self._lane = lane
 
     async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
-        """pending -> queued for the best due jobs, as far as the credit goes. Raises NotLeader."""
+        """pending -> queued for the shard's best due jobs, as far as the credit goes. Raises NotLeader."""
         demand = [{"queue": c.queue, "low": c.band.low, "high": c.band.high, "credit": c.jobs} for c in credit]
         document = msgspec.json.encode(demand).decode()
         rows = await self._lane.fetch(
-            DISPATCH, {"epoch": term.epoch, "holder": term.holder, "credit": document, "ageing": ageing}
+            DISPATCH, fence(term) | {"shards": term.shards, "credit": document, "ageing": ageing}
         )
         held, next_due, lag = rows[0][:3]
         if not held:
@@ -39,17 +40,17 @@ class PostgresDueJobs:
             meters.LAG.observe(max(0.0, lag))
         return DueBatch([Dispatch(*row[3:]) for row in rows if row[3] is not None], next_due)
 
-    async def unclaimed(self, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
-        """Jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
-        rows = await self._lane.fetch(UNCLAIMED, {"after": after, "limit": limit, "skip": skip})
+    async def unclaimed(self, term: Term, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
+        """The shard's jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
+        parameters = {"shard": term.shard, "shards": term.shards, "after": after, "limit": limit, "skip": skip}
+        rows = await self._lane.fetch(UNCLAIMED, parameters)
         return [Dispatch(*row) for row in rows]
 
     async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:
         """queued -> pending for those dispatches that are still current; how many were. Raises NotLeader."""
         ordered = sorted(lost, key=lambda d: d.job_id)
-        parameters = {
-            "epoch": term.epoch,
-            "holder": term.holder,
+        parameters = fence(term) | {
+            "shards": term.shards,
             "ids": int_array(d.job_id for d in ordered),
             "seqs": int_array(d.seq for d in ordered),
         }

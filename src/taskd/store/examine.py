@@ -34,11 +34,13 @@ OLDEST_TRANSACTION = """
 """
 
 
-#: Who leads and who works, if the schema is there.
+#: Who leads each shard, of as many as the leader of shard 0 counts, and who works, if the schema is there.
 CLUSTER = """
-    SELECT instance_id, holder IS NOT NULL, (extract(epoch FROM clock_timestamp()) - extract(epoch FROM renewed_at))::float8,
+    SELECT n, l.instance_id, l.holder IS NOT NULL,
+           (extract(epoch FROM clock_timestamp()) - extract(epoch FROM l.renewed_at))::float8,
            (SELECT count(*) FROM taskd.sessions WHERE ended_at IS NULL AND expires_at > clock_timestamp())
-    FROM taskd.leader
+    FROM taskd.leader first CROSS JOIN generate_series(0, first.shards - 1) n LEFT JOIN taskd.leader l ON l.shard = n
+    WHERE first.shard = 0 ORDER BY n
 """
 
 
@@ -74,13 +76,13 @@ def examine(dsn: str, leader_stale: float) -> list[Finding]:
             facts = connection.execute(FACTS).fetchone()
             after = time.time()
             (age,) = connection.execute(OLDEST_TRANSACTION).fetchone() or (None,)
-            cluster = connection.execute(CLUSTER).fetchone() if fits else None
+            cluster = connection.execute(CLUSTER).fetchall() if fits else []
             tokens = connection.execute(TOKENS).fetchone() if fits else None
             link = _link(connection.info.hostaddr, encrypted=connection.pgconn.ssl_in_use)
     except psycopg.Error as error:
         return [wrong(NAME, str(error).strip().splitlines()[0], "check its log"), found]
     assert facts is not None
-    members = _cluster(cluster, leader_stale) if cluster else ()
+    members = _cluster(cluster, leader_stale) if fits else ()
     doors = [*link, *(_tokens(*tokens) if tokens else ())]
     return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *doors, *members]
 
@@ -142,12 +144,20 @@ def _tokens(hold: int, ever: int) -> list[Finding]:
     return [ok("API tokens", "none: whoever reaches a scheduler may do everything")]
 
 
-def _cluster(row: tuple[Any, ...], leader_stale: float) -> Iterator[Finding]:
-    name, held, age, workers = row
-    if held and age < leader_stale:
-        yield ok("leader", name)
-    else:
+def _cluster(rows: list[tuple[Any, ...]], leader_stale: float) -> Iterator[Finding]:
+    led = {shard: name for shard, name, held, age, _ in rows if held and age < leader_stale}
+    idle = ", ".join(str(row[0]) for row in rows if row[0] not in led)
+    workers = rows[0][-1]
+    if not led:
         yield note("leader", "none: nothing is dispatched", "start a scheduler: `taskd scheduler`")
+    elif idle:
+        yield note(
+            "leader",
+            f"none of shards {idle}: their queues wait",
+            "start a scheduler, or give all of them the same scheduler.shards",
+        )
+    else:
+        yield ok("leader", ", ".join(dict.fromkeys(led.values())))
     if workers:
         yield ok("workers", f"{workers} alive")
     else:

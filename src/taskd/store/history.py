@@ -8,6 +8,7 @@ from taskd.domain.job import JobStatus
 from taskd.seams import Pruned
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
+from taskd.store.terms import fence
 
 PRUNE = statement("prune")
 
@@ -20,9 +21,7 @@ class PostgresHistory:
 
     async def prune(self, term: Term, status: JobStatus, keep: float, after: int, limit: int) -> Pruned:
         """Delete the old ones of a page of jobs that ended as `status`. Raises NotLeader."""
-        parameters = {
-            "epoch": term.epoch,
-            "holder": term.holder,
+        parameters = fence(term) | {
             "status": status.value,
             "keep": keep,
             "after": after,

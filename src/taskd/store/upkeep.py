@@ -9,6 +9,7 @@ from taskd.domain.errors import NotLeader
 from taskd.seams import Reaped
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
+from taskd.store.terms import fence
 
 END_EXPIRED = statement("end_expired")
 FREE_JOBS = statement("free_jobs")
@@ -27,7 +28,7 @@ class PostgresUpkeep:
 
         Raises NotLeader.
         """
-        rows = await self._lane.fetch(END_EXPIRED, {"epoch": term.epoch, "holder": term.holder, "before": before})
+        rows = await self._lane.fetch(END_EXPIRED, fence(term) | {"before": before})
         if not rows[0][0]:
             raise NotLeader(f"epoch {term.epoch} is over")
         return [worker for _, _, worker in rows if worker is not None], rows[0][1]
@@ -36,9 +37,7 @@ class PostgresUpkeep:
         """Free the running jobs of ended sessions. Raises NotLeader."""
         restarted = failed = 0
         while True:
-            parameters = {
-                "epoch": term.epoch,
-                "holder": term.holder,
+            parameters = fence(term) | {
                 "loss_limit": loss_limit,
                 "limit": BATCH,
                 "error": f"{loss_limit} workers disappeared under this job: it may be what ends them",
@@ -52,4 +51,4 @@ class PostgresUpkeep:
 
     async def forget_sessions(self, term: Term) -> None:
         """Delete what is left of sessions that ended long ago."""
-        await self._lane.fetch(FORGET_SESSIONS, {"epoch": term.epoch, "holder": term.holder})
+        await self._lane.fetch(FORGET_SESSIONS, fence(term))

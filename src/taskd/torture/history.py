@@ -146,6 +146,8 @@ class TermEvent(msgspec.Struct, frozen=True):
     what: str
     xid: int
     at: float
+    shard: int = 0
+    shards: int = 1
 
 
 class SessionEvent(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ _REPEATED: LiteralString = """
       ON before.job_id = after.job_id AND before.version = after.version - 1
     WHERE after.from_status = 'running' AND after.to_status = 'pending' AND after.failures = before.failures
       AND (%(queue)s::text IS NULL OR after.queue = %(queue)s)"""
-_LEADER: LiteralString = "SELECT instance_id, epoch FROM taskd.leader WHERE holder IS NOT NULL"
+_LEADER: LiteralString = "SELECT instance_id, epoch FROM taskd.leader WHERE shard = 0 AND holder IS NOT NULL"
 
 
 class Sight(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ _EVENTS: LiteralString = """
                 THEN extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) END AS committed
     FROM taskd.job_events e WHERE %(queue)s::text IS NULL OR queue = %(queue)s ORDER BY e.xid, e.at"""
 _TERMS: LiteralString = """
-    SELECT epoch, holder, instance_id, what, xid::text::bigint AS xid, extract(epoch FROM at) AS at
+    SELECT shard, shards, epoch, holder, instance_id, what, xid::text::bigint AS xid, extract(epoch FROM at) AS at
     FROM taskd.term_events t ORDER BY t.at"""
 _SESSIONS: LiteralString = """
     SELECT session_id, worker_id, what, extract(epoch FROM expires_at) AS expires_at, by, extract(epoch FROM at) AS at

@@ -46,7 +46,6 @@ class RedisTransport:
         # A blocking read is meant to be silent for a while, so its connection waits longer before it gives up.
         self._blocking = connect(settings, deadline=settings.deadline + BLOCK)
         self._scripts: dict[str, Any] = {}
-        self._incarnation: str | None = None
         self._swept = False
 
     async def close(self) -> None:
@@ -97,15 +96,12 @@ class RedisTransport:
         alive = set(await self._run("survey", sorted(streams), [self._group]))
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
 
-    async def wiped(self) -> bool:
-        """True once after Redis lost its memory (and at first sight of an empty one)."""
+    async def incarnation(self) -> str:
+        """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""
         async with translated("incarnation"):
             fresh = str(uuid4())
             created = await self._client.set(self._keys.incarnation, fresh, nx=True)
-            current = fresh if created else await self._client.get(self._keys.incarnation)
-        changed = bool(created) or (self._incarnation is not None and str(current) != self._incarnation)
-        self._incarnation = str(current)
-        return changed
+            return fresh if created else str(await self._client.get(self._keys.incarnation))
 
     async def wake(self) -> None:
         """Tell the leader, wherever it runs, that there may be work to dispatch. Best effort."""

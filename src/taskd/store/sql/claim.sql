@@ -27,5 +27,8 @@ WITH alive AS MATERIALIZED (
         OFFSET 0) o
     WHERE %(again)s
 )
-SELECT (SELECT count(*) FROM alive), (SELECT epoch FROM taskd.leader WHERE only_row), c.*
+SELECT (SELECT count(*) FROM alive),
+       coalesce((SELECT epoch FROM taskd.leader
+                 WHERE shard = taskd.shard_of(c.queue, (SELECT shards FROM taskd.leader WHERE shard = 0))), 0),
+       c.*
 FROM (VALUES (1)) AS always (one) LEFT JOIN (SELECT * FROM claimed UNION ALL SELECT * FROM ours) c ON true

@@ -5,5 +5,4 @@ SELECT (SELECT count(*) FROM taskd.jobs WHERE status = 'pending'),
        (SELECT coalesce(sum(n), 0)::bigint FROM taskd.finished_counts WHERE status = 'completed'),
        (SELECT coalesce(sum(n), 0)::bigint FROM taskd.finished_counts WHERE status = 'failed'),
        (SELECT coalesce(sum(n), 0)::bigint FROM taskd.finished_counts WHERE status = 'cancelled'),
-       l.dispatched, l.last_dispatch
-FROM taskd.leader l
+       (SELECT sum(dispatched)::bigint FROM taskd.leader), (SELECT max(last_dispatch) FROM taskd.leader)

@@ -1,9 +1,11 @@
--- Moves the best due jobs from pending to queued, at most each queue's credit, if the term still holds; also says when the next job is due.
+-- Moves the best due jobs of a shard from pending to queued, at most each queue's credit, if the term still holds; also says when
+-- the next job is due.
 -- Levels walks the priorities that exist (a skip scan), so that neither a backlog of later jobs nor ageing costs a sort of it.
 WITH RECURSIVE term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), demand AS MATERIALIZED (
     SELECT queue, low, high, credit FROM json_to_recordset(%(credit)s::json) AS d (queue text, low int, high int, credit int)
+    WHERE taskd.shard_of(queue, %(shards)s) = %(shard)s
 ), levels AS (
     SELECT d.queue, d.low, d.credit, (
         SELECT j.priority FROM taskd.jobs j

@@ -1,7 +1,7 @@
 -- Frees the running jobs of ended sessions, if the term still holds: pending again, or failed when they lost too many workers.
 -- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), orphans AS MATERIALIZED (
     SELECT o.tid, o.losses + 1 >= %(loss_limit)s AS hopeless
     FROM (

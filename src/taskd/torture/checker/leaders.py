@@ -1,10 +1,13 @@
-"""I7, I8: terms, and what was dispatched and claimed under them."""
+"""I7, I8: the terms of each shard, and what was dispatched and claimed under them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from taskd.domain.shard import shard_of
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import Event, History, TermEvent
 
@@ -15,58 +18,85 @@ COMMITS = 0.005
 
 
 class Reign(NamedTuple):
-    """One term: from its takeover to its resignation or the next takeover."""
+    """One term: from its takeover to its resignation or the next takeover of the shard."""
 
     since: float
     until: float
     epoch: int
     holder: str | None
+    shard: int = 0
+    shards: int = 1
+
+    def owns(self, event: Event) -> bool:
+        """Whether the job is the shard's to dispatch, or to take from a dead worker, which shard 0 does for all."""
+        return self.shard == (0 if event.from_status == "running" else shard_of(event.queue, self.shards))
+
+
+class Reigns:
+    """All terms. A holder leads one shard only."""
+
+    def __init__(self, reigns: Iterable[Reign]) -> None:
+        self._reigns: dict[int, list[Reign]] = defaultdict(list)
+        self._shard_of: dict[str | None, int] = {}
+        for reign in reigns:
+            self._reigns[reign.shard].append(reign)
+            self._shard_of[reign.holder] = reign.shard
+
+    def of(self, holder: str, at: float) -> Reign | None:
+        """The holder's reign at that time, if it had one."""
+        reigns = self._reigns[self._shard_of.get(holder, 0)]
+        index = bisect_right(reigns, at, key=lambda reign: reign.since) - 1
+        reign = reigns[index] if index >= 0 else None
+        return reign if reign and reign.holder == holder and at <= reign.until else None
 
 
 def check(history: History, ledger: Ledger) -> None:
     """Look at each term, and at each event that a leader wrote."""
-    reigns = reigns_of(history)
-    _check_epochs(history, ledger)
-    starts = [reign.since for reign in reigns]
-    _check_reapings(history, ledger, reigns, starts)
+    for terms in _by_shard(history):
+        _check_epochs(terms, ledger)
+    reigns = Reigns(reigns_of(history))
+    _check_reapings(history, ledger, reigns)
     for events in history.events_of.values():
         for event in events:
             if event.by.startswith(LEADER):
-                _check_writer(ledger, event, reigns, starts)
+                _check_writer(ledger, event, reigns)
             elif event.move in (DISPATCH, REOFFER):
                 ledger.blame("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
         _check_dispatches(ledger, events)
 
 
-def _check_reapings(history: History, ledger: Ledger, reigns: list[Reign], starts: list[float]) -> None:
+def _check_reapings(history: History, ledger: Ledger, reigns: Reigns) -> None:
     for event in history.sessions:
         if event.what == "end" and event.by.startswith(LEADER):
             ledger.look("I7")
             holder = event.by.removeprefix(LEADER)
-            message = f"the session of {event.worker_id} was ended by {holder} outside its terms, at {event.at:.6f}"
-            ledger.demand("I7", None, _reign(holder, event.at, reigns, starts) is not None, message)
-
-
-def _reign(holder: str, at: float, reigns: list[Reign], starts: list[float]) -> Reign | None:
-    """The holder's reign at that time, if it had one."""
-    index = bisect_right(starts, at) - 1
-    reign = reigns[index] if index >= 0 else None
-    return reign if reign and reign.holder == holder and at <= reign.until else None
+            reign = reigns.of(holder, event.at)
+            message = f"the session of {event.worker_id} was ended by {holder} outside its terms of shard 0, at {event.at:.6f}"
+            ledger.demand("I7", None, reign is not None and reign.shard == 0, message)
 
 
 def reigns_of(history: History) -> list[Reign]:
-    """All terms, by time."""
-    terms = sorted(history.terms, key=lambda t: t.at)
+    """All terms, by shard and time."""
     reigns: list[Reign] = []
-    for term, after in zip(terms, [*terms[1:], None], strict=False):
-        if term.what == "takeover":
-            reigns.append(Reign(term.at, after.at if after else float("inf"), term.epoch, term.holder))
+    for terms in _by_shard(history):
+        for term, after in zip(terms, [*terms[1:], None], strict=False):
+            if term.what == "takeover":
+                until = after.at if after else float("inf")
+                reigns.append(Reign(term.at, until, term.epoch, term.holder, term.shard, term.shards))
     return reigns
 
 
-def _check_epochs(history: History, ledger: Ledger) -> None:
-    last: TermEvent | None = None
+def _by_shard(history: History) -> list[list[TermEvent]]:
+    """The terms of each shard, by time."""
+    found: dict[int, list[TermEvent]] = defaultdict(list)
     for term in sorted(history.terms, key=lambda t: t.at):
+        found[term.shard].append(term)
+    return [found[shard] for shard in sorted(found)]
+
+
+def _check_epochs(terms: list[TermEvent], ledger: Ledger) -> None:
+    last: TermEvent | None = None
+    for term in terms:
         ledger.look("I7")
         if term.what == "resign":
             held = last is not None and (last.epoch, last.holder) == (term.epoch, term.holder)
@@ -77,13 +107,18 @@ def _check_epochs(history: History, ledger: Ledger) -> None:
         last = term
 
 
-def _check_writer(ledger: Ledger, event: Event, reigns: list[Reign], starts: list[float]) -> None:
+def _check_writer(ledger: Ledger, event: Event, reigns: Reigns) -> None:
     ledger.look("I7")
     holder = event.by.removeprefix(LEADER)
     what = f"{event.from_status} -> {event.to_status} by {holder}"
-    reign = _reign(holder, event.at, reigns, starts)
+    reign = reigns.of(holder, event.at)
     if reign is None:
         ledger.blame("I7", event.job_id, f"{what} was written outside its terms, at {event.at:.6f}")
+    elif not reign.owns(event):
+        where = f"shard {reign.shard} of {reign.shards}"
+        ledger.blame(
+            "I7", event.job_id, f"{what}, who leads {where}, is no business of that shard: queue {event.queue!r}"
+        )
     elif event.committed is not None and event.committed > reign.until + COMMITS:
         late = event.committed - reign.until
         ledger.blame("I7", event.job_id, f"{what} was committed {late:.6f} s after epoch {reign.epoch} had ended")

@@ -61,9 +61,12 @@ def _objection(end: SessionEvent, expires_at: float, patience: list[tuple[float,
 
 
 def _patience(history: History) -> list[tuple[float, float, str]]:
-    """The times in which no leader may end a session: one lease after each takeover and each outage of PostgreSQL."""
+    """The times in which no leader may end a session: one lease after each takeover, of shard 0, whose duty it is, and after
+    each outage of PostgreSQL.
+    """
     lease = history.meta.session_ttl
-    found = [(r.since, r.since + lease - CLOCKS, f"the takeover of epoch {r.epoch}") for r in reigns_of(history)]
+    reigns = [reign for reign in reigns_of(history) if reign.shard == 0]
+    found = [(r.since, r.since + lease - CLOCKS, f"the takeover of epoch {r.epoch}") for r in reigns]
     for outage in _outages(history):
         since = outage.end - WRITTEN
         found.append((since, since + lease, "an outage of PostgreSQL"))

@@ -1,5 +1,0 @@
--- Reads the leader row, with the seconds since its last renewal. Epochs are subtracted, for before version
--- 17 PostgreSQL refuses to subtract the infinity that stands for never.
-SELECT epoch, holder, instance_id, etcd_revision, (extract(epoch FROM clock_timestamp()) - extract(epoch FROM renewed_at))::float8,
-       dispatched, last_dispatch
-FROM taskd.leader
