@@ -69,8 +69,8 @@ class Storage:
         for lane in self.lanes:
             await lane.close()
 
-    async def lead(self) -> Term:
-        term = await self.terms.take_over(self.holder, "test", None, stale_after=-1.0)
+    async def lead(self, shard: int = 0, shards: int = 1) -> Term:
+        term = await self.terms.take_over(self.holder, "test", None, stale_after=-1.0, shard=shard, shards=shards)
         assert term is not None
         return term
 

@@ -36,11 +36,11 @@ class Story:
 
     # ------------------------------------------------------------ the cluster
 
-    def takeover(self, at: float, epoch: int, holder: str) -> None:
-        self.terms.append(TermEvent(epoch, holder, holder, "takeover", self.xid(), START + at))
+    def takeover(self, at: float, epoch: int, holder: str, shard: int = 0, shards: int = 1) -> None:
+        self.terms.append(TermEvent(epoch, holder, holder, "takeover", self.xid(), START + at, shard, shards))
 
-    def resign(self, at: float, epoch: int, holder: str) -> None:
-        self.terms.append(TermEvent(epoch, holder, holder, "resign", self.xid(), START + at))
+    def resign(self, at: float, epoch: int, holder: str, shard: int = 0, shards: int = 1) -> None:
+        self.terms.append(TermEvent(epoch, holder, holder, "resign", self.xid(), START + at, shard, shards))
 
     def open(self, at: float, session: str, worker: str, lease: float = LEASE) -> None:
         self._session(at, session, worker, "open", at + lease)

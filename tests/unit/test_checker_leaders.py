@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from taskd.domain.shard import shard_of
 from taskd.torture.checker import check
 from tests.unit.histories import START, Story
 
@@ -87,6 +88,78 @@ def test_i7_a_session_ended_by_a_former_leader(story: Story) -> None:
     story.takeover(-10.0, 2, "L2")
     story.end(6.0, "s2", "w2", by="taskd:leader:L1")
     assert story.broken() == {("I7", None)}
+
+
+# ---------------------------------------------------------------- I7, with shards
+
+
+@pytest.fixture
+def sharded() -> Story:
+    """Two shards: L2 leads shard 0, which has queue `a` and job 2, and L3 shard 1, which has queue `default` and job 1."""
+    assert (shard_of("default", 2), shard_of("a", 2)) == (1, 0)
+    made = Story()
+    made.takeover(-60.0, 2, "L2", 0, 2)
+    made.takeover(-60.0, 1, "L3", 1, 2)
+    made.submit(0.0, 1)
+    made.submit(0.0, 2, queue="a")
+    return made
+
+
+def test_i7_each_shard_counts_its_own_epochs(sharded: Story) -> None:
+    sharded.dispatch(0.1, 1, by="L3")
+    sharded.dispatch(0.1, 2, by="L2")
+    sharded.takeover(1.0, 2, "L4", 1, 2)
+    sharded.resign(1.5, 2, "L2", 0, 2)
+    sharded.takeover(2.0, 3, "L5", 0, 2)
+    assert sharded.broken() == set()
+    sharded.takeover(3.0, 4, "L6", 1, 2)
+    assert sharded.broken() == {("I7", None)}
+
+
+@pytest.mark.parametrize(("job", "other"), [(1, "L2"), (2, "L3")])
+def test_i7_a_dispatch_by_another_shards_leader(sharded: Story, job: int, other: str) -> None:
+    sharded.dispatch(0.1, job, by=other)
+    assert sharded.broken() == {("I7", job)}
+
+
+def test_i7_a_reoffer_by_another_shards_leader(sharded: Story) -> None:
+    sharded.dispatch(0.1, 1, by="L3")
+    sharded.move(0.2, 1, "pending", by="taskd:leader:L3")
+    sharded.dispatch(0.3, 1, by="L3")
+    assert sharded.broken() == set()
+    sharded.move(0.4, 1, "pending", by="taskd:leader:L2")
+    assert sharded.broken() == {("I7", 1)}
+
+
+def test_i7_a_takeover_of_one_shard_ends_no_reign_of_another(sharded: Story) -> None:
+    sharded.takeover(0.1, 3, "L4", 0, 2)
+    sharded.dispatch(0.2, 1, by="L3")
+    assert sharded.broken() == set()
+    sharded.dispatch(0.3, 2, by="L2")
+    assert sharded.broken() == {("I7", 2)}
+
+
+@pytest.mark.parametrize(("reaper", "broken"), [("L2", set()), ("L3", {("I7", None), ("I7", 1)})])
+def test_i7_only_shard_0_reaps_and_it_does_so_for_all(
+    sharded: Story, reaper: str, broken: set[tuple[str, int | None]]
+) -> None:
+    sharded.open(-50.0, "s2", "w2")
+    sharded.dispatch(0.1, 1, by="L3")
+    sharded.claim(0.2, 1, session="s2", worker="w2")
+    sharded.end(1.0, "s2", "w2", by=f"taskd:leader:{reaper}")
+    sharded.move(1.1, 1, "pending", by=f"taskd:leader:{reaper}", losses=1)
+    assert sharded.broken() == broken
+
+
+def test_i7_a_term_owns_queues_by_the_number_of_shards_that_its_own_leader_counts() -> None:
+    """The number is being changed: one leader counts two shards already, another one still counts one."""
+    story = Story()
+    story.takeover(-60.0, 1, "L3", 1, 2)
+    story.submit(0.0, 1)
+    story.submit(0.0, 2)
+    story.dispatch(0.1, 1, by="L3")
+    story.dispatch(0.2, 2, by="L1")
+    assert story.broken() == set()
 
 
 # ---------------------------------------------------------------- I8
