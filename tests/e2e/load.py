@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -14,10 +15,18 @@ from tests.e2e.fleet import Fleet, Process
 
 
 class Load:
-    """Submits jobs one by one, each with a dedupe_key, and repeats a submit until somebody has accepted it."""
+    """Submits jobs one by one, to the queues in turn, each with a dedupe_key, and repeats each until somebody accepts it."""
 
-    def __init__(self, fleet: Fleet, schedulers: list[Process], task: str = "nap", payload: Any = None) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        schedulers: list[Process],
+        task: str = "nap",
+        payload: Any = None,
+        queues: Sequence[str] = ("default",),
+    ) -> None:
         self._fleet = fleet
+        self._queues = queues
         self._urls = [s.url for s in schedulers]
         self._body = {"task": task, "payload": payload if payload is not None else {"seconds": 0.02}}
         self._stop = threading.Event()
@@ -37,15 +46,16 @@ class Load:
         with httpx.Client(timeout=5) as client:
             for n in count():
                 key = f"load-{n}"
+                queue = self._queues[n % len(self._queues)]
                 while key not in self.accepted and not self._stop.is_set():
-                    self._submit(client, key)
+                    self._submit(client, key, queue)
                 if self._stop.wait(0.005):
                     return
 
-    def _submit(self, client: httpx.Client, key: str) -> None:
+    def _submit(self, client: httpx.Client, key: str, queue: str) -> None:
         for url in self._urls:
             try:
-                answer = client.post(f"{url}/jobs", json=self._body | {"dedupe_key": key})
+                answer = client.post(f"{url}/jobs", json=self._body | {"queue": queue, "dedupe_key": key})
             except httpx.HTTPError:
                 continue
             if answer.status_code in (200, 201):

@@ -1,0 +1,76 @@
+"""Three schedulers lead three shards, one each; one dies, and the others lead them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from taskd.domain.shard import shard_of
+from taskd.store.migrations import apply_audit
+from taskd.torture.checker import examine
+from taskd.torture.history import History, Meta, record
+from tests.e2e.fleet import Fleet, Process
+from tests.e2e.load import Load
+from tests.servers import wait_until
+
+#: Two queues of each of three shards.
+QUEUES = ("default", "images", "mail", "letters", "video", "reports")
+
+
+def leaders(scheduler: Process) -> list[str | None]:
+    """Who leads each shard, as this scheduler says."""
+    told = httpx.get(f"{scheduler.url}/leader", timeout=10).json()
+    assert told["current_leader"] == told["shards"][0]["current_leader"]
+    return [shard["current_leader"] for shard in told["shards"]]
+
+
+def spread(schedulers: list[Process]) -> list[int]:
+    """How many shards each leader leads, if all are led and the schedulers agree about it; else nothing."""
+    told = [leaders(scheduler) for scheduler in schedulers]
+    agreed = None not in told[0] and all(one == told[0] for one in told)
+    return sorted(Counter(told[0]).values()) if agreed else []
+
+
+def grow(load: Load, by: int = 120) -> None:
+    """Return when so many more jobs were accepted."""
+    goal = len(load.accepted) + by
+    wait_until(lambda: len(load.accepted) >= goal, 40)
+
+
+def test_shards_are_spread_and_outlive_a_leader(fleet: Fleet, tmp_path: Path) -> None:
+    assert [shard_of(queue, 3) for queue in QUEUES] == [0, 1, 2, 0, 1, 2]
+    apply_audit(fleet.dsn)
+    fleet.more = {"SCHEDULER_SHARDS": "3"}
+    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2", "s3")]
+    fleet.start_worker("w1", "--queues", ",".join(QUEUES))
+    wait_until(lambda: spread(schedulers) == [1, 1, 1])
+    with Load(fleet, schedulers, queues=QUEUES) as load:
+        grow(load)
+        doomed = schedulers[int((leaders(schedulers[0])[1] or "")[1:]) - 1]
+        doomed.kill()
+        left = [scheduler for scheduler in schedulers if scheduler is not doomed]
+        grow(load)
+        wait_until(lambda: spread(left) == [1, 2])
+        grow(load)
+    load.check()
+    assert Counter(_queues(fleet)).keys() == set(QUEUES)
+    _check_trail(fleet, tmp_path / "history")
+
+
+def _queues(fleet: Fleet) -> list[str]:
+    with psycopg.connect(fleet.dsn) as connection:
+        return [row[0] for row in connection.execute("SELECT queue FROM taskd.finished_jobs").fetchall()]
+
+
+def _check_trail(fleet: Fleet, folder: Path) -> None:
+    folder.mkdir()
+    record(fleet.dsn, folder)
+    Meta(session_ttl=6.0, ageing=60.0).save(folder)
+    history = History.load(folder)
+    found = examine(history)
+    assert found.violations == []
+    assert found.looked["I7"] > 300
+    assert {term.shard for term in history.terms} == {0, 1, 2}
