@@ -1,6 +1,6 @@
 """The fault catalogue: `make chaos`, or `python -m tests.chaos`.
 
-From the environment: SEED, SCENARIO (numbers or names, commas), MINUTES (of the random mix), OUT.
+From the environment: SEED, SCENARIO (numbers or names, commas), MINUTES (of the random mix), SHARDS, OUT.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import httpx
 
 from taskd.dev import process
 from taskd.dev.child import Child, Program
+from tests.chaos.shape import SHARD
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +66,10 @@ class Member:
 
     @property
     def leads(self) -> bool:
-        """True if this scheduler says that it leads."""
-        return bool(self.json("/leader").get("is_leader"))
+        """True if this scheduler says that it leads the queue `default`."""
+        told = self.json("/leader")
+        leader = told["shards"][SHARD] if "shards" in told else told
+        return bool(told.get("is_leader")) and leader["current_leader"] == self.name
 
     def json(self, path: str) -> dict[str, Any]:
         """What it answers, or nothing if it does not answer."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
+from taskd.domain.shard import shard_of
 from taskd.torture.mix import Mix
+
+#: How many shards every scenario has. "The leader" is that of queue `default`.
+SHARDS = int(os.environ.get("SHARDS") or 1)
+SHARD = shard_of("default", SHARDS)
 
 #: Shorter than the defaults, so that a scenario sees several of each; far enough apart for a busy machine.
 TIMINGS = {
+    "TASKD_SCHEDULER__SHARDS": str(SHARDS),
     "TASKD_ETCD__TTL": "5",
     "TASKD_SCHEDULER__LEADER_STALE": "6",
     "TASKD_SCHEDULER__LEADER_RENEW": "1.5",
@@ -20,6 +28,15 @@ TIMINGS = {
     "TASKD_WORKER__CLAIM_IDLE": "4",
 }
 SESSION_TTL, GRACE = 8.0, 8.0
+
+
+def _queue_of(shard: int) -> str:
+    names = (f"queue-{number}" for number in count())
+    return "default" if shard == SHARD else next(name for name in names if shard_of(name, SHARDS) == shard)
+
+
+#: The queues of the load: one of each shard.
+QUEUES = tuple(_queue_of(shard) for shard in range(SHARDS))
 LINKS = ("postgres", "redis", "etcd")
 
 
@@ -32,7 +49,8 @@ class Shape:
     slots: int = 20
     #: Jobs per second; 0 leaves the load to the caller.
     rate: float = 100.0
-    queues: str = "default"
+    #: What the workers serve besides the queues of the load.
+    queues: tuple[str, ...] = ()
     #: Whether triggers record every move. A soak does without: the trail would outgrow the jobs.
     audit: bool = True
     mix: Mix = field(default_factory=Mix)

@@ -24,7 +24,7 @@ from taskd.torture.traffic import Traffic
 from tests.chaos.disk import SmallDisk
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy
-from tests.chaos.shape import LINKS, TIMINGS, Shape
+from tests.chaos.shape import LINKS, QUEUES, TIMINGS, Shape
 from tests.servers import wait_until
 
 
@@ -89,6 +89,7 @@ class World:
                     rate=self.shape.rate,
                     mix=self.shape.mix,
                     seed=self.seed,
+                    queues=QUEUES,
                     # More than come in while one waits in vain for a frozen scheduler.
                     connections=int(self.shape.rate * 6),
                 )
@@ -146,7 +147,7 @@ class World:
     def _as_worker(self, name: str) -> tuple[str, ...]:
         slots = str(self.shape.slots)
         common = ("--id", name, "--app", "taskd.torture.tasks", "--processes", "1", "--concurrency", slots)
-        return (*common, "--queues", self.shape.queues)
+        return (*common, "--queues", ",".join((*QUEUES, *self.shape.queues)))
 
     def _spawn(self, name: str, role: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Member:
         old = self.members.get(name)
@@ -202,7 +203,7 @@ class World:
         return [m for m in self.members.values() if m.role == "worker" and m.alive]
 
     def leader(self, timeout: float = 30.0, *, among: Sequence[Member] | None = None) -> Member:
-        """The scheduler that leads, once there is exactly one."""
+        """The scheduler that leads the queue `default`, once there is exactly one."""
 
         def leading() -> Member | None:
             found = [s for s in (self.schedulers if among is None else among) if s.leads]

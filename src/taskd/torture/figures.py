@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
+from taskd.domain.shard import shard_of
 from taskd.torture.history import Fault, History, Step
 
 FINAL = ("completed", "failed", "cancelled")
@@ -55,20 +56,24 @@ def crashes(history: History) -> list[Fault]:
 
 
 def gap(history: History, since: float, until: float) -> float:
-    """The longest time without a dispatch, between two moments while there was load."""
-    return longest(_dispatches(history, since, until))
+    """The longest time without a dispatch, of any shard, between two moments while there was load."""
+    return max(longest(moments) for moments in _dispatches(history, since, until))
 
 
 def gap_began(history: History, since: float, until: float) -> float:
     """When that began."""
-    return max(
-        pairwise(_dispatches(history, since, until)), key=lambda pair: pair[1] - pair[0], default=(since, until)
-    )[0]
+    pauses = [pair for moments in _dispatches(history, since, until) for pair in pairwise(moments)]
+    return max(pauses, key=lambda pair: pair[1] - pair[0])[0]
 
 
-def _dispatches(history: History, since: float, until: float) -> list[float]:
-    moments = [e.at for e in history.events if e.to_status == "queued" and since <= e.at <= until]
-    return [since, *sorted(moments), until]
+def _dispatches(history: History, since: float, until: float) -> list[list[float]]:
+    """The moments of each shard whose queues had load, between the two."""
+    shards = max((term.shards for term in history.terms), default=1)
+    found: dict[int, list[float]] = defaultdict(list)
+    for event in history.events:
+        if event.to_status == "queued" and since <= event.at <= until:
+            found[shard_of(event.queue, shards)].append(event.at)
+    return [[since, *sorted(moments), until] for moments in found.values()] or [[since, until]]
 
 
 def longest(moments: Sequence[float]) -> float:

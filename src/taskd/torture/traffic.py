@@ -39,8 +39,8 @@ ACCEPTED = (200, 201)
 class Traffic:
     """Submits jobs of a mix at `rate` per second, from a thread of its own. The figures may be read any time.
 
-    All jobs have `fields` besides their own. `connections` requests are under way at most: with fewer than come in while one
-    waits in vain for a frozen scheduler, the load itself would stop.
+    All jobs have `fields` besides their own, and go to the `queues` in turn. `connections` requests are under way at most: with
+    fewer than come in while one waits in vain for a frozen scheduler, the load itself would stop.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Traffic:
         mix: Mix,
         seed: int,
         fields: Mapping[str, Any] | None = None,
+        queues: Sequence[str] = ("default",),
         connections: int = CONNECTIONS,
     ) -> None:
         self.urls = list(urls)
@@ -61,6 +62,7 @@ class Traffic:
         self._plans = mix.plans(self._random)
         self._log = log.open("ab")
         self._fields = fields or {}
+        self._queues = queues
         self._connections = connections
         self._encoder = msgspec.json.Encoder()
         self._stop = threading.Event()
@@ -139,8 +141,10 @@ class Traffic:
 
     def _begin(self, number: int, plan: Plan) -> set[asyncio.Task[None]]:
         self.invoked += 1
+        queue = self._queues[number % len(self._queues)]
         return {
-            asyncio.create_task(self._submit(number + twin, f"torture-{number}", plan)) for twin in range(plan.twins)
+            asyncio.create_task(self._submit(number + twin, f"torture-{number}", queue, plan))
+            for twin in range(plan.twins)
         }
 
     async def _finish(self, submits: set[asyncio.Task[None]]) -> None:
@@ -150,10 +154,9 @@ class Traffic:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _submit(self, turn: int, key: str, plan: Plan) -> None:
-        body = self._encoder.encode(
-            {**self._fields, **plan.fields, "task": plan.task, "payload": plan.payload, "dedupe_key": key}
-        )
+    async def _submit(self, turn: int, key: str, queue: str, plan: Plan) -> None:
+        own = {"task": plan.task, "payload": plan.payload, "dedupe_key": key}
+        body = self._encoder.encode({"queue": queue, **self._fields, **plan.fields, **own})
         tried = False
         while True:
             client = self._clients[turn % len(self._clients)]

@@ -6,10 +6,11 @@ import time
 
 import psycopg
 
+from taskd.domain.shard import shard_of
 from taskd.torture.history import History
 from tests.chaos import measure
 from tests.chaos.run import Scenario
-from tests.chaos.shape import Shape
+from tests.chaos.shape import SHARD, Shape
 from tests.chaos.world import World, waits_for_a_lock
 
 
@@ -79,7 +80,9 @@ def _await_takeover(world: World, former: str) -> None:
 
     def other() -> bool:
         with psycopg.connect(world.postgres.dsn) as connection:
-            row = connection.execute("SELECT instance_id, holder FROM taskd.leader").fetchone()
+            row = connection.execute(
+                "SELECT instance_id, holder FROM taskd.leader WHERE shard = %s", [SHARD]
+            ).fetchone()
         return row is not None and row[1] is not None and row[0] != former
 
     world.until(other)
@@ -98,14 +101,15 @@ def _dies_at_its_failpoint(world: World) -> None:
 
 def _late_starts(history: History, world: World) -> dict[str, float]:
     """How long after a takeover what an earlier leader had dispatched began."""
-    takeovers = [t.at for t in history.terms if t.what == "takeover"]
+    takeovers = [t for t in history.terms if t.what == "takeover"]
     queued: dict[int, float] = {}
     found: list[float] = []
     for event in history.events:
         if event.to_status == "queued":
             queued.setdefault(event.job_id, event.at)
         elif event.to_status == "running" and event.job_id in queued:
-            between = [at for at in takeovers if queued[event.job_id] < at < event.at]
+            own = (t.at for t in takeovers if shard_of(event.queue, t.shards) == t.shard)
+            between = [at for at in own if queued[event.job_id] < at < event.at]
             found += [event.at - at for at in between[-1:]]
             del queued[event.job_id]
     return {"left over": float(len(found)), "start": max(found, default=float("inf")), **_gap(history, world)}
