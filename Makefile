@@ -4,7 +4,7 @@
 #   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
 #   make test              every check: format, lint, types, layers, settings, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
-#   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 choose)
+#   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 SHARDS=3 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
 #   make bench             taskd and its peers side by side on this machine (QUICK=1: taskd alone, under 3 minutes;
 #                          LARGE=1: also with ten million finished jobs)

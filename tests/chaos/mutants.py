@@ -12,8 +12,8 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class Mutant:
     scenario: str
     by: tuple[str, ...]
     apply: Callable[[], None]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
@@ -101,6 +102,14 @@ def _group_at_the_end() -> None:
     Redis.xgroup_create = late  # type: ignore[method-assign]
 
 
+def _no_shards() -> None:
+    from taskd.domain.claim import Term  # noqa: PLC0415
+
+    mine = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
+    _sql({"dispatch": [(mine, "true")]})()
+    Term.owns = lambda self, queue: True  # type: ignore[method-assign]
+
+
 def _no_self_fencing() -> None:
     from taskd.worker.guarding import Guarding  # noqa: PLC0415
 
@@ -122,6 +131,13 @@ MUTANTS: dict[str, Mutant] = {
         scenario="3b",
         by=("I7",),
         apply=_sql(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
+    ),
+    "no-shards": Mutant(
+        title="leaders that dispatch the queues of every shard",
+        scenario="1a",
+        by=("I7",),
+        apply=_no_shards,
+        environment={"TASKD_SCHEDULER__SHARDS": "3"},
     ),
     "no-dispatch-seq": Mutant(
         title="claim without dispatch_seq",
@@ -199,7 +215,8 @@ def main() -> int:
 
     def hunt(name: str, folder: Path) -> tuple[Row, str]:
         (scenario,) = select(MUTANTS[name].scenario)
-        shape = replace(scenario.shape, environment={**scenario.shape.environment, "TASKD_MUTANT": name})
+        environment = {**scenario.shape.environment, **MUTANTS[name].environment, "TASKD_MUTANT": name}
+        shape = replace(scenario.shape, environment=environment)
         for number in range(TRIES):
             row = run(replace(scenario, shape=shape, tidy=False), seed + number, folder / str(number))
             if caught := caught_by(row, MUTANTS[name].by):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from taskd.domain.finding import Finding
 from taskd.settings import Redis
 from taskd.store import examine as postgres
 from taskd.transport import examine as redis
+from tests.integration.storage import Storage
 from tests.servers import SharedServers
 
 
@@ -42,6 +44,29 @@ def test_a_sound_set_up_has_nothing_wrong(surroundings: pytest.MonkeyPatch, caps
     assert {"configuration", "PostgreSQL", "schema", "durability", "Redis", "Redis policy", "etcd"} <= by_subject.keys()
     # This cluster has no process of taskd's.
     assert (by_subject["leader"]["level"], by_subject["workers"]["level"]) == ("note", "note")
+
+
+async def test_shards_that_nobody_leads_are_named(
+    surroundings: pytest.MonkeyPatch, postgres_dsn: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However many shards there are, is what the leader of shard 0 counts."""
+    store = Storage(postgres_dsn)
+
+    async def leader() -> dict[str, str]:
+        assert await asyncio.to_thread(run, ["doctor", "--json"]) == 0
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        return next(one for one in findings if one["subject"] == "leader")
+
+    expected = {
+        0: ("note", "none of shards 1, 2: their queues wait"),
+        2: ("note", "none of shards 1: their queues wait"),
+        1: ("ok", "test"),
+    }
+    for shard in expected:
+        await store.lead(shard, 3)
+        told = await leader()
+        assert (told["level"], told["text"]) == expected[shard]
+    await store.close()
 
 
 def test_each_server_that_is_away_is_wrong_and_says_what_to_do(

@@ -21,7 +21,9 @@ class Reofferer:
     """For the queues of one shard:
 
     1. Notice a wiped Redis. 2. Find what was queued long ago and never claimed. 3. Move what is lost back to pending.
-    After a wipe or a failed ring everything queued is suspect at once; otherwise only what is older than `after` seconds.
+
+    When a term begins, and after a wipe or a failed ring, everything queued is suspect at once; otherwise only what is older
+    than `after` seconds.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class Reofferer:
         self._bell = bell
         self._redis = redis
         self._memory = ""
-        self._suspect = True
+        self._suspect = False
         self.reoffered = 0
 
     def suspect(self) -> None:
@@ -51,6 +53,7 @@ class Reofferer:
     async def run(self, term: Term) -> None:
         """Look after lost doorbells until cancelled. Raises NotLeader when the term is over."""
         due_in = 0.0
+        self._suspect = True  # whoever led before us may have ended between its commit and its ring
         while True:
             try:
                 memory, before = await self._transport.incarnation(), self._memory

@@ -90,13 +90,24 @@ def _await_takeover(world: World, former: str) -> None:
 
 
 def _dies_at_its_failpoint(world: World) -> None:
-    """Each leader dies at its 150th passing of the point; the next one finds what it left."""
-    for _ in range(2):
+    """Two leaders at least die at their 150th passing of the point; the next one finds what they left.
+
+    Where several lead, they all may come to it before anybody has been started again.
+    """
+    noted: set[int] = set()
+    while len(noted) < 2:
         world.until(lambda: len(world.schedulers) < world.shape.schedulers, 60)
-        fallen = next(m for m in world.members.values() if m.role == "scheduler" and not m.alive)
-        world.note("SIGKILL", fallen.name, pid=fallen.pid)
-        world.leader()
+        _note_fallen(world, noted)
+        world.until(lambda: not world.schedulers or any(scheduler.leads for scheduler in world.schedulers))
+        _note_fallen(world, noted)
         world.revive()
+
+
+def _note_fallen(world: World, noted: set[int]) -> None:
+    for member in world.members.values():
+        if member.role == "scheduler" and not member.alive and member.pid not in noted:
+            world.note("SIGKILL", member.name, pid=member.pid)
+            noted.add(member.pid)
 
 
 def _late_starts(history: History, world: World) -> dict[str, float]:

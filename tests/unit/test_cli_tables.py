@@ -1,0 +1,47 @@
+"""The cluster as text: who leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from taskd.cli import tables
+
+
+def told(leader: dict[str, Any]) -> list[str]:
+    """The lines about leaders."""
+    health = {"status": "healthy", "instance_id": "s1", "components": {}}
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(
+            tables.cluster(
+                {"health": health, "leader": leader} | dict.fromkeys(("schedulers", "workers", "queues", "metrics"))
+            )
+        )
+    return [line.strip() for line in captured.get().splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("leader", "lines"),
+    [
+        ({"current_leader": "s1", "epoch": 4}, ["leader    s1 (epoch 4)"]),
+        ({"current_leader": None, "epoch": 4}, ["leader    none"]),
+        ({"current_leader": "s1"}, ["leader    s1"]),
+        (
+            {
+                "current_leader": "s1",
+                "epoch": 4,
+                "shards": [
+                    {"shard": 0, "current_leader": "s1", "epoch": 4},
+                    {"shard": 1, "current_leader": None, "epoch": 2},
+                    {"shard": 2, "current_leader": "s2", "epoch": 3},
+                ],
+            },
+            ["leader    s1 (epoch 4)", "shard 1 none", "shard 2 s2 (epoch 3)"],
+        ),
+    ],
+)
+def test_who_leads(leader: dict[str, Any], lines: list[str]) -> None:
+    assert told(leader) == lines
