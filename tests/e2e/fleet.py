@@ -124,8 +124,8 @@ class Fleet:
             cwd=self.folder,
         )
 
-    def start_scheduler(self, instance_id: str) -> Process:
-        port = free_port()
+    def start_scheduler(self, instance_id: str, port: int = 0) -> Process:
+        port = port or free_port()
         url = f"http://127.0.0.1:{port}"
         process = self.spawn("scheduler", "--instance-id", instance_id, "--http-addr", f"127.0.0.1:{port}", url=url)
         wait_until(lambda: _ok(f"{url}/health"))

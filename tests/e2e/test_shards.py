@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from taskd.dev.ports import free_port
 from taskd.domain.shard import shard_of
 from taskd.store.migrations import apply_audit
 from taskd.torture.checker import examine
@@ -57,6 +58,28 @@ def test_shards_are_spread_and_outlive_a_leader(fleet: Fleet, tmp_path: Path) ->
         grow(load)
     load.check()
     assert Counter(_queues(fleet)).keys() == set(QUEUES)
+    _check_trail(fleet, tmp_path / "history")
+
+
+def test_the_number_of_shards_is_changed_under_load(fleet: Fleet, tmp_path: Path) -> None:
+    """From 1 to 3 and back, one scheduler after the other: for a while they count differently."""
+    apply_audit(fleet.dsn)
+    ports = free_port(), free_port()
+    schedulers = [fleet.start_scheduler(f"s{port}", port) for port in ports]
+    fleet.start_worker("w1", "--queues", ",".join(QUEUES))
+    fleet.leader(schedulers)
+    with Load(fleet, schedulers, queues=QUEUES) as load:
+        for shards in ("3", "1"):
+            fleet.more = {"SCHEDULER_SHARDS": shards}
+            for number, port in enumerate(ports):
+                grow(load, 60)
+                assert schedulers[number].terminate() == 0
+                schedulers[number] = fleet.start_scheduler(f"s{port}", port)
+            grow(load, 60)
+            if shards == "3":
+                wait_until(lambda: spread(schedulers) == [1, 2])
+                grow(load, 60)
+    load.check()
     _check_trail(fleet, tmp_path / "history")
 
 

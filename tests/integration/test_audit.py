@@ -207,6 +207,19 @@ async def test_terms_and_sessions_are_told(store: Storage, term: Term) -> None:
     assert [s.what for s in rows(store, "SELECT * FROM taskd.session_events ORDER BY at")] == ["open", "renew"]
 
 
+async def test_each_term_is_told_with_its_shard_also_the_first_one_of_a_shard(store: Storage, term: Term) -> None:
+    for _ in range(2):
+        shard_2 = await store.lead(2, 3)
+    await store.terms.resign(shard_2)
+    told = rows(store, "SELECT shard, shards, epoch, what FROM taskd.term_events ORDER BY at")
+    assert told == [
+        (0, 1, 1, "takeover"),
+        (2, 3, 1, "takeover"),
+        (2, 3, 2, "takeover"),
+        (2, 3, 2, "resign"),
+    ]
+
+
 async def test_a_lost_job_and_one_that_ends_twice_are_told(store: Storage, term: Term) -> None:
     lost, twice = await store.submit(spec(), spec())
     await store.settle(list((await start(store, term, await store.work())).values())[1:])
@@ -229,10 +242,11 @@ async def test_an_attempt_raised_without_a_claim_is_told(store: Storage, term: T
 async def test_the_term_of_whoever_leads_already_begins_with_the_trail(postgres_dsn: str) -> None:
     storage = Storage(postgres_dsn)
     try:
-        term = await storage.lead()
+        term, other = await storage.lead(), await storage.lead(1, 2)
+        assert term.epoch == other.epoch
         for _ in range(2):
             apply_audit(postgres_dsn)
-        found = rows(storage, "SELECT epoch, holder::text, what FROM taskd.term_events")
+        found = rows(storage, "SELECT shard, epoch, holder::text, what FROM taskd.term_events ORDER BY shard")
     finally:
         await storage.close()
-    assert found == [(term.epoch, str(term.holder), "takeover")]
+    assert found == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]

@@ -62,10 +62,10 @@ async def test_shards_that_nobody_leads_are_named(
         2: ("note", "none of shards 1: their queues wait"),
         1: ("ok", "test"),
     }
-    for shard in expected:
+    for shard, words in expected.items():
         await store.lead(shard, 3)
         told = await leader()
-        assert (told["level"], told["text"]) == expected[shard]
+        assert (told["level"], told["text"]) == words
     await store.close()
 
 
