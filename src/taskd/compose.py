@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import tenacity
 
@@ -98,9 +98,9 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
         lanes, live = _Lanes(settings, stack, name), Live()
-        store = PostgresLiveStore(lanes.one("live"))
+        store, terms = PostgresLiveStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
         role, intake, overview, stored = _assemble_scheduler(
-            settings, name, stack, transport, coordinator, postgres, redis, live, store
+            settings, name, stack, transport, coordinator, postgres, redis, live, store, terms
         )
         tokens = PostgresTokens(lanes.one("tokens"))
         private = local(parse_address(settings.http.addr, HTTP_ADDR))
@@ -109,7 +109,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
             retries=PostgresRetries(lanes.one("retry", ONE_PLAN), stored=stored),
             overview=overview,
-            terms=PostgresTerms(lanes.one("terms")),
+            terms=terms,
             coordinator=coordinator,
             standing=role,
             editor=Editor(store, coordinator, live),
@@ -171,6 +171,7 @@ def _assemble_scheduler(
     redis: Outage,
     live: Live,
     live_store: PostgresLiveStore,
+    terms: PostgresTerms,
 ) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview, Doorbell]:
     lane = _Lanes(settings, stack, name)
     overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
@@ -178,14 +179,14 @@ def _assemble_scheduler(
     doorbell = Doorbell(transport, shards)
     live.listen(lambda _: doorbell.ours())  # a queue may go on
     fleet = Fleet(overview, coordinator, live, every=2.0, changed=doorbell.ours)
-    holder = uuid4()
-    upkeep = PostgresUpkeep(lane.leader(holder, ONE_PLAN))
+    first = _LeaderLanes(lane)
+    upkeep, history = PostgresUpkeep(first.one(ONE_PLAN)), PostgresHistory(first.one())
     reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
-    pruner = Pruner(PostgresHistory(lane.leader(holder)), settings.history, live=live, postgres=postgres)
+    pruner = Pruner(history, settings.history, live=live, postgres=postgres)
     once = reaper.run, pruner.run, Keeper(live_store, coordinator).run
     for number in range(settings.scheduler.shards):
-        mine = (holder, once) if number == 0 else (uuid4(), ())
-        shards.append(_shard(settings, name, lane, transport, coordinator, fleet, postgres, redis, number, *mine))
+        own, more = (_LeaderLanes(lane), ()) if number else (first, once)
+        shards.append(_shard(settings, name, own, terms, transport, coordinator, fleet, postgres, redis, number, more))
     meters.SHARDS.set(len(shards))
     role = SchedulerRole(
         instance_id=name,
@@ -211,27 +212,29 @@ def _assemble_scheduler(
 def _shard(
     settings: Settings,
     name: str,
-    lane: _Lanes,
+    lane: _LeaderLanes,
+    terms: PostgresTerms,
     transport: Transport,
     coordinator: Coordinator,
     fleet: Fleet,
     postgres: Outage,
     redis: Outage,
     number: int,
-    holder: UUID,
     more: Sequence[Duty],
 ) -> Shard:
-    """One shard, with `more` duties. The holder is its own: by it a successor finds the connections of this leadership only."""
+    """One shard, with `more` duties. `terms` is for looking at, and everybody's."""
     own, bell = settings.scheduler, asyncio.Event()
-    due = PostgresDueJobs(lane.leader(holder, RELAXED))
+    due = PostgresDueJobs(lane.one(RELAXED))
     dispatcher = Dispatcher(due, transport, fleet, own, bell=bell, redis=redis)
     leadership = Leadership(
-        PostgresTerms(lane.leader(holder, LOCK_PATIENCE)),
+        PostgresTerms(lane.one(LOCK_PATIENCE)),
         coordinator,
         own,
         instance_id=name,
-        holder=holder,
+        holder=lane.holder,
         shard=number,
+        current=terms.current,
+        rest=lane.rest,
         postgres=postgres,
         dispatched=lambda: dispatcher.dispatched,
     )
@@ -388,6 +391,24 @@ class _Lanes:
         lane = Lane(own.dsn, name=name, deadline=own.deadline, options=options, pooled=own.pooled)
         self._stack.push_async_callback(lane.close)
         return lane
+
+
+class _LeaderLanes:
+    """The connections of one leadership, with a holder of its own: by that a successor finds these, and no others."""
+
+    def __init__(self, lanes: _Lanes) -> None:
+        self.holder = uuid4()
+        self._lanes = lanes
+        self._made: list[Lane] = []
+
+    def one(self, options: Mapping[str, str] | None = None) -> Lane:
+        """A lane for one duty."""
+        self._made.append(lane := self._lanes.leader(self.holder, options))
+        return lane
+
+    async def rest(self) -> None:
+        """Close the connections until they are needed again."""
+        await asyncio.gather(*(lane.rest() for lane in self._made))
 
 
 async def _check_servers(

@@ -37,9 +37,10 @@ def told(leader: dict[str, Any]) -> list[str]:
                     {"shard": 0, "current_leader": "s1", "epoch": 4},
                     {"shard": 1, "current_leader": None, "epoch": 2},
                     {"shard": 2, "current_leader": "s2", "epoch": 3},
+                    {"shard": 3, "current_leader": "s1", "epoch": 1},
                 ],
             },
-            ["leader    s1 (epoch 4)", "shard 1 none", "shard 2 s2 (epoch 3)"],
+            ["leader    s1 (epoch 4)", "shards    s1: 0, 3", "shards    none: 1", "shards    s2: 2"],
         ),
     ],
 )

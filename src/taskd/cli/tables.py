@@ -114,10 +114,10 @@ def _health(health: dict[str, Any], leader: dict[str, Any] | None) -> Iterator[R
     holder = (leader or {}).get("current_leader")
     epoch = f" (epoch {leader['epoch']})" if leader and holder and "epoch" in leader else ""
     yield f"  {'leader':<10}{escape(holder) if holder else '[yellow]none[/]'}{epoch}"
-    for shard in (leader or {}).get("shards", ())[1:]:
-        name = shard["current_leader"]
-        epoch = f" (epoch {shard['epoch']})" if name and "epoch" in shard else ""
-        yield f"  {'  shard ' + str(shard['shard']):<10}{escape(name) if name else '[yellow]none[/]'}{epoch}"
+    shards = (leader or {}).get("shards", [])
+    for name in dict.fromkeys(shard["current_leader"] for shard in shards):
+        led = ", ".join(str(shard["shard"]) for shard in shards if shard["current_leader"] == name)
+        yield f"  {'shards':<10}{escape(name) if name else '[yellow]none[/]'}: {led}"
 
 
 def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from taskd.domain.claim import Leadership as Row
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
 from taskd.runtime import meters
@@ -34,6 +35,9 @@ class Leadership:
 
     A term ends when PostgreSQL shows a newer epoch, when etcd shows another holder, after `leader_stale` seconds without a
     commit, or when we step back. It does not end because etcd is away.
+
+    Candidates look at the rows by `current`, on a connection that they share. Who leads has connections of its own, for `terms`
+    and for the duties; `rest` closes them.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Leadership:
         instance_id: str,
         holder: UUID,
         shard: int,
+        current: Callable[[], Awaitable[list[Row]]],
+        rest: Callable[[], Awaitable[object]],
         postgres: Outage,
         dispatched: Callable[[], int],
     ) -> None:
@@ -55,6 +61,8 @@ class Leadership:
         self._holder = holder
         self._stepped_back = asyncio.Event()
         self.shard = shard
+        self._current = current
+        self._rest = rest
         self._postgres = postgres
         self._dispatched = dispatched
         self._counted = 0
@@ -72,6 +80,7 @@ class Leadership:
                 term = await self._acquire(campaign)
                 if term is not None:
                     await self._hold(term, reign)
+            await self._rest()
 
     def step_back(self) -> None:
         """Go to the end of the line, so that the next one is first: a leader at once, a candidate within some seconds."""
@@ -97,7 +106,7 @@ class Leadership:
         return not health.ok and time.time() - health.since > ETCD_PATIENCE
 
     async def _try(self, revision: int | None) -> Term | None:
-        row = next((row for row in await self._terms.current() if row.shard == self.shard), None)
+        row = next((row for row in await self._current() if row.shard == self.shard), None)
         stale = row is None or row.age > self._settings.leader_stale
         if not stale and (revision is None or (row is not None and revision <= row.etcd_revision)):
             return None

@@ -97,6 +97,10 @@ class Lane:
         self._closed = True
         if self._turn.locked() and self._connection is not None:
             _sever(self._connection)
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Close the connection once no call is under way; a later call opens another one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline), self._turn:
                 await self._discard()
