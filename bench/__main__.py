@@ -43,11 +43,13 @@ def measured(*, quick: bool, full: bool, passes: int, console: Console) -> dict[
             if full:
                 own |= large.measure(cluster, scheduler, say)
             machine = described(cluster.dsn, cluster.servers.redis.url)
-    own |= ratios(found.results, own)
+    beside = ratios(found.results, own)
+    own |= {name: median(values) for name, values in beside.items()}
     return {
         "machine": {**machine, "passes": str(passes)},
         "limits": raw,
         "figures": own,
+        "ratios": beside,
         "contest": found.results,
         "notes": found.notes,
     }

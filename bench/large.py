@@ -10,6 +10,7 @@ import httpx
 import psycopg
 
 from bench.figures import Figures, share, submit_batches
+from bench.machine import resident
 from bench.rig import Rig, Role, until
 
 FINISHED, PENDING = 10_000_000, 1_000_000
@@ -43,7 +44,8 @@ def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figure
         connection.execute("VACUUM ANALYZE taskd.finished_jobs, taskd.jobs")
     say("taskd: rate with full tables")
     full = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
-    found = {"full tables, of the empty tables' rate": full / empty}
+    megabytes = resident(cluster.servers.redis.child.pid or 0)
+    found = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB": megabytes}
     for name, path in (
         ("/metrics", "/metrics"),
         ("a job", f"/jobs/{FIRST + FINISHED // 2}"),

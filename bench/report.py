@@ -79,7 +79,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         parts += ["## Side by side", _contest(document["contest"]), _notes(document["notes"])]
     parts += [
         "## taskd",
-        _own(document["figures"]),
+        _own(document["figures"], document["ratios"]),
         "## What the servers reach by themselves",
         _limits(document["limits"]),
     ]
@@ -108,11 +108,12 @@ def _notes(notes: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {note}" for name, note in notes.items())
 
 
-def _own(figures: Mapping[str, float]) -> str:
+def _own(figures: Mapping[str, float], ratios: Mapping[str, Sequence[float]]) -> str:
     rows = []
     for name, figure in figures.items():
         target = TARGETS[name].target if name in TARGETS else ""
-        rows.append([name, text(figure), target, "" if not target else "met" if holds(figure, target) else "missed"])
+        verdict = "" if not target else "met" if holds(figure, target) else "missed"
+        rows.append([name, _with_range(ratios.get(name, [figure])), target, verdict])
     return _rows(["figure", "measured", "target", ""], rows)
 
 
