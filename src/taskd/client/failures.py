@@ -1,0 +1,96 @@
+"""Why a request failed, and whether asking again may help."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from taskd.client.request import Request
+from taskd.domain.errors import TaskdError
+
+
+class ClientError(TaskdError):
+    """A request that failed. `status` is the HTTP status, or None if there was no answer; `problem` what the answer said."""
+
+    def __init__(self, message: str, status: int | None = None, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = dict(problem or {})
+
+
+class Retryable(ClientError):
+    """No answer, or 503, and nothing was changed by asking: somebody else may be asked, or the same one later.
+
+    `silent` means that nothing listens there.
+    """
+
+    def __init__(self, message: str, status: int | None = None, *, silent: bool = False) -> None:
+        super().__init__(message, status)
+        self.silent = silent
+
+
+def unconnected(url: str, error: BaseException) -> ClientError:
+    """There is no connection to `url`, so nothing was sent."""
+    refused = _certificate_error(error)
+    if refused is None:
+        return Retryable(f"{url} ({reason(error)})", silent=True)
+    return ClientError(
+        f"{url} has a certificate that is not accepted ({refused.verify_message.rstrip('.')}): "
+        "TASKD_CA_FILE names the file with the authorities to trust"
+    )
+
+
+def unanswered(url: str, request: Request, error: BaseException) -> ClientError:
+    """The request was sent, at least a part of it, and no answer came."""
+    message = f"{url} did not answer {request.method} {request.path} ({reason(error)})"
+    if request.safe:
+        return Retryable(message)
+    return ClientError(f"{message}: {_UNKNOWN}")
+
+
+def refusal(url: str, request: Request, status: int, content: bytes) -> ClientError:
+    """What an error answer says, in one line."""
+    try:
+        problem = json.loads(content)
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or "detail" not in problem:
+        return ClientError(f"{url} answered with status {status}: is it a taskd scheduler?", status)
+    errors = [f"{e['field']}: {e['message']}" for e in problem.get("errors", [])]
+    message = "; ".join(errors) or str(problem["detail"])
+    if status == http.client.SERVICE_UNAVAILABLE:
+        if request.safe or not problem.get("outcome_unknown", False):
+            return Retryable(message, status)
+        message += f": {_UNKNOWN}"
+    if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
+        return Retryable(message, status)
+    return ClientError(message, status, problem)
+
+
+def decode(url: str, content: bytes) -> Any:
+    """The JSON of an answer. Raises ClientError."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise ClientError(f"{url} answered with something that is no JSON: is it a taskd scheduler?") from None
+
+
+def reason(error: BaseException) -> str:
+    """A few words for a line that says more."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+_UNKNOWN = "it may have been done or not; a dedupe_key for each job makes it safe to repeat"
+
+
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The error itself, or what some library made it of."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error

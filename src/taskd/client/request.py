@@ -1,0 +1,72 @@
+"""What the clients ask: one request, and whether it may be asked twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+
+class Request(NamedTuple):
+    """One HTTP request. `safe`: it may be repeated, although it may have been done; `extra`: seconds that it may wait."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = {}
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+    safe: bool = True
+    extra: float = 0.0
+    accept: tuple[int, ...] = (200, 201)
+
+    @property
+    def target(self) -> str:
+        """The path with the query."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    @property
+    def content_type(self) -> Mapping[str, str]:
+        """The header that a body needs."""
+        return {"Content-Type": "application/json"} if self.body is not None else {}
+
+
+def document(value: Any) -> bytes:
+    """The value as strict JSON. Raises TypeError or ValueError."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+
+
+def submission(body: bytes, *, deduped: bool) -> Request:
+    """Submit one job; `deduped`: it has a dedupe_key."""
+    # A key of our own makes it safe to send it again; it is not worth one where the job has one.
+    return Request("POST", "/jobs", body=body, headers={} if deduped else _made_up_key())
+
+
+def keyed_batch(body: bytes) -> Request:
+    """Submit many jobs, with a key that makes it safe to send them again."""
+    return Request("POST", "/jobs/batch", body=body, headers=_made_up_key())
+
+
+def batch(jobs: Sequence[Mapping[str, Any]]) -> Request:
+    """Submit many jobs; it is safe to send them again if each has a dedupe_key."""
+    safe = all(job.get("dedupe_key") is not None for job in jobs)
+    return Request("POST", "/jobs/batch", body=document({"jobs": jobs}), safe=safe)
+
+
+def reading(job_id: int | str, wait: float = 0.0) -> Request:
+    """Read one job; with `wait` (seconds), as soon as it is final."""
+    return Request("GET", _path(job_id), {"wait": f"{wait:g}"} if wait > 0 else {}, extra=wait)
+
+
+def action(job_id: int | str, what: str) -> Request:
+    """Cancel or retry one job."""
+    return Request("POST", f"{_path(job_id)}/{what}")
+
+
+def _path(job_id: int | str) -> str:
+    return f"/jobs/{quote(str(job_id), safe='')}"
+
+
+def _made_up_key() -> Mapping[str, str]:
+    return {"Idempotency-Key": uuid4().hex}

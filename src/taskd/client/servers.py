@@ -1,0 +1,98 @@
+"""The addresses that a client asks, in turn."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from taskd.client.failures import ClientError, Retryable, reason
+
+DEFAULT_SERVER = "http://localhost:8080"
+
+
+class Server(NamedTuple):
+    """One address, taken apart."""
+
+    url: str
+    secure: bool
+    host: str
+    port: int | None
+    prefix: str
+
+
+class Servers:
+    """The addresses, the one that answered last first. Threads may share it: its list is replaced, never changed."""
+
+    def __init__(self, text: str) -> None:
+        """`text`: URLs, comma-separated. Raises ClientError."""
+        self._order = [_parse(url) for url in text.split(",") if url.strip()]
+        if not self._order:
+            raise ClientError("there is no server to ask: give --server or TASKD_SERVER, as in http://localhost:8080")
+        self.secure = any(server.secure for server in self._order)
+        self._met = False
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._order)
+
+    def answered(self, server: Server) -> None:
+        """It is asked first from now on."""
+        self._met = True
+        if self._order[0] is not server:
+            self._order = [server, *(other for other in self._order if other is not server)]
+
+    def failure(self, failures: Sequence[Retryable]) -> Retryable:
+        """What to tell when none of them answered."""
+        # A server that answered "not now" says more than one that is not there.
+        told = next((f for f in failures if not f.silent), None)
+        if told is not None:
+            return told
+        tried = ", ".join(str(f) for f in failures)
+        mend = "start one (taskd dev), or name it with --server or TASKD_SERVER"
+        return Retryable(f"no scheduler can be reached at {tried}: {mend}", silent=True)
+
+    def worth_waiting(self, failure: Retryable) -> bool:
+        """Whether asking again later may help: not where nobody ever answered."""
+        return self._met or not failure.silent
+
+
+def patiently(seconds: float) -> dict[str, Any]:
+    """How tenacity asks again, for at most so many seconds."""
+    # Imported here: only a client in trouble pays for it.
+    from tenacity import retry_if_exception_type, stop_after_delay, wait_random_exponential  # noqa: PLC0415
+
+    return {
+        "retry": retry_if_exception_type(Retryable),
+        "stop": stop_after_delay(seconds),
+        "wait": wait_random_exponential(multiplier=0.2, max=2.0),
+        "reraise": True,
+    }
+
+
+def headers(token: str | None) -> Mapping[str, str]:
+    """What goes with every request."""
+    known = {"Accept": "application/json", "User-Agent": "taskd"}
+    return known | {"Authorization": f"Bearer {token}"} if token else known
+
+
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """For https://, by the authorities in the file, or the system's. Raises ClientError."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ClientError(f"TASKD_CA_FILE: {ca_file} is no file with certificates ({reason(error)})") from None
+
+
+def _parse(text: str) -> Server:
+    url = text.strip().rstrip("/")
+    if "://" not in url:
+        url = f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        raise ClientError(f"{text.strip()!r} is no server address: write it as http://HOST:PORT")
+    return Server(url, parts.scheme == "https", parts.hostname, port, parts.path)
