@@ -12,17 +12,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from taskd.app import App, Context, Task
-    from taskd.domain.errors import Fail, RetryAt
+    from taskd.app import App, Context, Handle, SyncHandle, Task
+    from taskd.client import ClientError
+    from taskd.domain.errors import Fail, JobCancelled, JobFailed, RetryAt
 
-__all__ = ["App", "Context", "Fail", "RetryAt", "Task", "__version__"]
+__all__ = [
+    "App",
+    "ClientError",
+    "Context",
+    "Fail",
+    "Handle",
+    "JobCancelled",
+    "JobFailed",
+    "RetryAt",
+    "SyncHandle",
+    "Task",
+    "__version__",
+]
 
 # Loaded on first use, so that `taskd status` does not pay for what only a task author needs.
 _LAZY = {
     "App": "taskd.app",
     "Context": "taskd.app",
+    "Handle": "taskd.app",
+    "SyncHandle": "taskd.app",
     "Task": "taskd.app",
+    "ClientError": "taskd.client",
     "Fail": "taskd.domain.errors",
+    "JobCancelled": "taskd.domain.errors",
+    "JobFailed": "taskd.domain.errors",
     "RetryAt": "taskd.domain.errors",
 }
 

@@ -5,52 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
 from taskd.client import Client, ClientError
+from tests.impostor import AWAY, JOB, UNSURE, answer, idempotency_key, listening
 from tests.integration.api_stack import api_on
-
-Reply = Callable[[bytes], bytes | None]
-
-
-def answer(status: str, document: object) -> bytes:
-    body = json.dumps(document).encode()
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
-
-
-JOB = answer("201 Created", {"id": 1, "status": "pending"})
-AWAY = answer("503 Service Unavailable", {"detail": "PostgreSQL is away"})
-UNSURE = answer("503 Service Unavailable", {"detail": "PostgreSQL is away", "outcome_unknown": True})
-
-
-@contextmanager
-def listening(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that gives one reply per connection, in turn (None: it hangs up), and what it was asked."""
-    asked: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            for reply in replies:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    asked.append(connection.recv(65_536))
-                    if reply is not None:
-                        connection.sendall(reply)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
 
 
 def test_a_batch_without_dedupe_keys_is_not_repeated_when_its_answer_is_lost() -> None:
@@ -58,11 +20,6 @@ def test_a_batch_without_dedupe_keys_is_not_repeated_when_its_answer_is_lost() -
         with pytest.raises(ClientError, match="may have been done or not"):
             client.submit_batch([{"payload": 1}])
         assert len(asked) == 1
-
-
-def idempotency_key(request: bytes) -> bytes:
-    (line,) = [line for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key:")]
-    return line
 
 
 def test_a_submit_without_dedupe_key_is_repeated_with_the_key_that_it_had() -> None:

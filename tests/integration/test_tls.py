@@ -12,6 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskd.client import Client, ClientError
+from taskd.client.asynchronous import AsyncClient
+from taskd.client.request import Request
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.endpoints import reach
 from taskd.dev.binaries import Binaries
@@ -178,6 +180,18 @@ async def test_our_client_refuses_a_strangers(served: tuple[Address, Identity, P
         await ask_us(address.url, Authority(private_folder).file)
     with pytest.raises(ClientError, match="is not accepted"):
         await ask_us(address.url, None)
+
+
+async def test_our_asynchronous_client_trusts_the_same(
+    served: tuple[Address, Identity, Pair], ours: Authority, private_folder: Path
+) -> None:
+    address, *_ = served
+    health = Request("GET", "/health")
+    async with AsyncClient(address.url, ca_file=ours.file) as client:
+        assert (await client.ask(health))["status"] == "healthy"
+    async with AsyncClient(address.url, ca_file=Authority(private_folder).file) as client:
+        with pytest.raises(ClientError, match=r"is not accepted .*: TASKD_CA_FILE names the file"):
+            await client.ask(health)
 
 
 async def test_a_renewed_certificate_is_shown_without_a_restart(

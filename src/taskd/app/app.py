@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
+from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.task import Task
 from taskd.seams import Order
@@ -16,10 +17,17 @@ R = TypeVar("R")
 
 
 class App:
-    """A collection of tasks. `app = App()` in a module makes it fit for `taskd worker --app module`."""
+    """A collection of tasks. `app = App()` in a module makes it fit for `taskd worker --app module`.
 
-    def __init__(self) -> None:
+    Who submits jobs needs the schedulers: `server` has their addresses (URLs, comma-separated), `token` an API token. Without
+    them TASKD_SERVER (else http://localhost:8080) and TASKD_TOKEN count, as they are at the first use; TASKD_CA_FILE names the
+    file with the authorities that https:// trusts. Connections are kept open and shared; a request counts as unanswered after
+    10 seconds.
+    """
+
+    def __init__(self, *, server: str | None = None, token: str | None = None) -> None:
         self._tasks: dict[str, Task[Any, Any]] = {}
+        self._connection = Connection(server, token)
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -47,8 +55,16 @@ class App:
         """
         if functions:
             (function,) = functions
-            return self._add(Task(function, **options))
-        return lambda wrapped: self._add(Task(wrapped, **options))
+            return self._add(Task(function, self._connection, **options))
+        return lambda wrapped: self._add(Task(wrapped, self._connection, **options))
+
+    def close(self) -> None:
+        """Close the connections of `submit_sync` and its like; the next use opens new ones."""
+        self._connection.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop: do it before the loop ends, or Python may warn of open sockets."""
+        await self._connection.aclose()
 
     @property
     def names(self) -> Collection[str]:

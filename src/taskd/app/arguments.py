@@ -1,17 +1,19 @@
-"""From a payload to a call: the payload is checked against the function's annotations before the function runs."""
+"""From a call to a payload, and back: a payload is checked against the function's annotations before the function runs."""
 
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from taskd.app.alike import alike
+from taskd.app.annotations import annotation
 from taskd.app.context import Context
+from taskd.app.models import decoded, encoded
 from taskd.domain.errors import Fail
-from taskd.runtime.log import logger
 
 Parameter = inspect.Parameter
 _ABSENT: Any = object()
@@ -41,17 +43,10 @@ class Arguments:
     def bind(self, payload: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments for this payload (JSON). Raises Fail, naming the field, for a payload that does not fit."""
         plan = self._plan or self._prepare()
-        stripped = payload.strip()
         try:
-            args: list[Any] = []
-            if stripped[:1] == b"{":
-                kwargs = plan.fields(payload)
-            else:
-                args, kwargs = self._single(plan, payload, stripped)
-        except msgspec.MsgspecError as error:
-            raise self._misfit(str(error)) from None
-        except RecursionError:
-            raise self._misfit("it is nested too deeply") from None
+            args, kwargs = _read(plan, payload)
+        except _Misfit as why:
+            raise Fail(f"the payload does not fit the task {self._task!r}: {why}") from None
         if plan.context is not None:
             if plan.context_first:
                 args.insert(0, context())
@@ -59,36 +54,101 @@ class Arguments:
                 kwargs[plan.context] = context()
         return args, kwargs
 
-    def _single(self, plan: _Plan, payload: bytes, stripped: bytes) -> tuple[list[Any], dict[str, Any]]:
-        if plan.single is None and plan.spread is None:
-            if not plan.names and stripped == b"null":
-                return [], {}
-            raise self._misfit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
-        try:
-            value = msgspec.json.decode(payload, type=plan.single_type)
-        except msgspec.ValidationError as error:
-            raise self._misfit(f"{error} (field `{plan.single or plan.spread}`)") from None
-        return ([value], {}) if plan.single is None else ([], {plan.single: value})
+    def payload(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The payload (JSON) from which `bind` makes these arguments, the context left out.
 
-    def _misfit(self, why: str) -> Fail:
-        return Fail(f"the payload does not fit the task {self._task!r}: {why}")
+        Raises TypeError, naming the argument, for one that the function does not take or that would arrive as another value.
+        """
+        plan = self._plan or self._prepare()
+        try:
+            sent = plan.given(args, kwargs)
+            text = _written(*sent)
+            arrived = _read(plan, text)
+            _compare(sent, arrived)
+        except (_Misfit, TypeError) as why:
+            raise TypeError(f"task {self._task!r} cannot be submitted like this: {why}") from None
+        return text
 
     def _prepare(self) -> _Plan:
         self._plan = _Plan(self._task, self._function)
         return self._plan
 
 
+class _Misfit(Exception):
+    """A payload that does not fit, or arguments that make none: the reason."""
+
+
+def _read(plan: _Plan, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments without the context. Raises _Misfit."""
+    stripped = payload.strip()
+    try:
+        if stripped[:1] == b"{":
+            return [], plan.fields(payload)
+        return _single(plan, payload, stripped)
+    except msgspec.MsgspecError as error:
+        raise _Misfit(str(error)) from None
+    except RecursionError:
+        raise _Misfit("it is nested too deeply") from None
+
+
+def _single(plan: _Plan, payload: bytes, stripped: bytes) -> tuple[list[Any], dict[str, Any]]:
+    if plan.single is None and plan.spread is None:
+        if not plan.names and stripped == b"null":
+            return [], {}
+        raise _Misfit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
+    try:
+        value = msgspec.json.decode(payload, type=plan.single_type, dec_hook=decoded)
+    except msgspec.ValidationError as error:
+        raise _Misfit(f"{error} (field `{plan.single or plan.spread}`)") from None
+    return ([value], {}) if plan.single is None else ([], {plan.single: value})
+
+
+def _written(values: Sequence[Any], fields: Mapping[str, Any]) -> bytes:
+    """The payload for these arguments. Raises _Misfit."""
+    if values:
+        return _encode("", values[0])
+    return msgspec.json.encode({name: msgspec.Raw(_encode(name, value)) for name, value in fields.items()})
+
+
+def _encode(name: str, value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=encoded)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _Misfit(f"{_argument(name)}: {error}") from None
+
+
+def _compare(sent: tuple[Sequence[Any], Mapping[str, Any]], arrived: tuple[Sequence[Any], Mapping[str, Any]]) -> None:
+    """Raise _Misfit for the first argument that would arrive as another value: JSON knows no tuples, say, and no NaN."""
+    values, fields = sent
+    if len(values) != len(arrived[0]):
+        raise _Misfit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
+    pairs = [("", value, other) for value, other in zip(values, arrived[0], strict=True)]
+    pairs += [(name, value, arrived[1][name]) for name, value in fields.items()]
+    for name, value, other in pairs:
+        if not alike(value, other):
+            told = f"{reprlib.repr(value)} would arrive as {reprlib.repr(other)}"
+            raise _Misfit(f"{_argument(name)}: {told}; an annotation with its type may help")
+
+
+def _argument(name: str) -> str:
+    return f"argument {name!r}" if name else "the argument"
+
+
 class _Plan:
     """A signature, resolved: which parameter gets the context, and decoders for the others."""
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
-        parameters = list(inspect.signature(function).parameters.values())
-        types = {p.name: _annotation(task, function, p) for p in parameters}
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        types = {p.name: annotation(task, function, p.name, p.annotation) for p in parameters}
         self.context = next((p.name for p in parameters if _wants_context(p, types[p.name])), None)
         self.context_first = bool(parameters) and parameters[0].name == self.context
         self.context_first = self.context_first and parameters[0].kind is not Parameter.KEYWORD_ONLY
-        named = [p for p in parameters if p.kind in _NAMED and p.name != self.context]
-        rest = next((p.name for p in parameters if p.kind is Parameter.VAR_KEYWORD), None)
+        others = [p for p in parameters if p.name != self.context]
+        self._signature = signature.replace(parameters=others)
+        named = [p for p in others if p.kind in _NAMED]
+        self._reserved = {p.name for p in parameters if p.name == self.context and p.kind is not p.POSITIONAL_ONLY}
+        rest = self._rest_name = next((p.name for p in parameters if p.kind is Parameter.VAR_KEYWORD), None)
         self.spread = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self.names = [p.name for p in named]
         self.required = [p.name for p in named if p.default is Parameter.empty]
@@ -97,7 +157,7 @@ class _Plan:
             self.single = self.required[0]
         taker = self.single or self.spread
         self.single_type = types[taker] if taker is not None else Any
-        self._decoder = msgspec.json.Decoder(_struct(task, named, types, strict=rest is None))
+        self._decoder = msgspec.json.Decoder(_struct(task, named, types, strict=rest is None), dec_hook=decoded)
         self._rest = msgspec.json.Decoder(dict[str, Any]) if rest is not None else None
         self._rest_type = types[rest] if rest is not None else Any
 
@@ -107,9 +167,21 @@ class _Plan:
         kwargs = {name: value for name in self.names if (value := getattr(found, name)) is not _ABSENT}
         if self._rest is not None:
             for name, value in self._rest.decode(payload).items():
+                if name in self._reserved:
+                    raise msgspec.ValidationError(f"Object contains unknown field `{name}`")
                 if name not in kwargs:
                     kwargs[name] = value if self._rest_type is Any else self._convert(name, value)
         return kwargs
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """A call's arguments as a payload can have them: one value, or fields. Raises TypeError, _Misfit."""
+        fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
+        values = fields.pop(self.spread, ()) if self.spread is not None else ()
+        if self._rest_name is not None:
+            fields |= fields.pop(self._rest_name, {})
+        if values and (fields or len(values) > 1):
+            raise _Misfit("a payload is one value, or keyword arguments, so there is no place for more values")
+        return values, fields
 
     def wanted(self) -> str:
         """What the payload should have been, in words."""
@@ -121,7 +193,7 @@ class _Plan:
 
     def _convert(self, name: str, value: Any) -> Any:
         try:
-            return msgspec.convert(value, self._rest_type)
+            return msgspec.convert(value, self._rest_type, dec_hook=decoded)
         except msgspec.ValidationError as error:
             raise msgspec.ValidationError(f"{error} (field `{name}`)") from None
 
@@ -142,44 +214,10 @@ def _check_signature(task: str, signature: inspect.Signature) -> None:
             )
 
 
-def _wants_context(parameter: Parameter, annotation: Any) -> bool:
-    if annotation is Context or (typing.get_args(annotation) and Context in typing.get_args(annotation)):
+def _wants_context(parameter: Parameter, kind: Any) -> bool:
+    if kind is Context:
         return True
     return parameter.name == "ctx" and parameter.kind in _NAMED
-
-
-def _annotation(task: str, function: Callable[..., Any], parameter: Parameter) -> Any:
-    """The parameter's type as msgspec can check it; Any where it cannot."""
-    found = parameter.annotation
-    if found is Parameter.empty:
-        return Any
-    if isinstance(found, str):
-        scope = getattr(inspect.unwrap(function), "__globals__", {})
-        try:
-            holder = type("holder", (), {"__annotations__": {"it": found}})
-            found = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
-        except (NameError, AttributeError, TypeError, SyntaxError) as error:
-            logger().warning("argument is passed unchecked", task=task, argument=parameter.name, reason=str(error))
-            return Any
-    if found is Context or Context in typing.get_args(found):
-        return Context
-    return found if _checkable(found) else Any
-
-
-def _checkable(annotation: Any) -> bool:
-    """True if msgspec can build every part of this type from JSON."""
-    try:
-        msgspec.json.Decoder(annotation)
-        if isinstance(annotation, type) and not typing.get_args(annotation):
-            return not isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
-    except (TypeError, NameError):
-        return False
-    parts = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Literal:
-        return True
-    if typing.get_origin(annotation) is typing.Annotated:
-        parts = parts[:1]
-    return all(part is Ellipsis or part is None or _checkable(part) for part in parts)
 
 
 def _struct(task: str, named: list[Parameter], types: dict[str, Any], *, strict: bool) -> type[msgspec.Struct]:

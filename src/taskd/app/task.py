@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from taskd.app.arguments import Arguments
+from taskd.app.connection import Connection
+from taskd.app.results import Results
+from taskd.app.submitter import Submitter, Target
 from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
 
 #: Seconds: ten years, as for a job's own time-out.
@@ -19,8 +22,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Generic[P, R]):
-    """A function that jobs can name. Calling the task calls the function, as if it had no decorator.
+class Task(Submitter[Callable[P, R]], Generic[P, R]):
+    """A function that jobs can name. Calling the task calls the function, as if it had no decorator; `submit` makes a job.
 
     `queue`, `priority`, `max_retries` and `timeout` (seconds) are None where the author said nothing.
     """
@@ -28,6 +31,7 @@ class Task(Generic[P, R]):
     def __init__(
         self,
         function: Callable[P, R],
+        connection: Connection,
         *,
         name: str | None = None,
         queue: str | None = None,
@@ -46,6 +50,9 @@ class Task(Generic[P, R]):
         _check_options(self)
         self.asynchronous = _asynchronous(self.name, function)
         self.arguments = Arguments(self.name, function)
+        target = Target(self.name, self.arguments, Results(self.name, function), connection)
+        named = ("queue", "priority", "max_retries", "timeout")
+        super().__init__(target, {name: value for name in named if (value := getattr(self, name)) is not None})
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

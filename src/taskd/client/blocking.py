@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import select
 import ssl
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -59,6 +61,9 @@ class Client:
         self._patience = patience
         #: Open connections that nobody uses, by address. Taking and putting back are one step each, so they need no lock.
         self._idle: dict[str, list[http.client.HTTPConnection]] = {server.url: [] for server in self._servers}
+        weakref.finalize(
+            self, _close, self._idle
+        )  # a script that just ends leaves no open sockets for Python to warn of
 
     def __enter__(self) -> Client:
         return self
@@ -68,9 +73,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that nobody uses; the next request opens new ones."""
-        for server in self._servers:
-            while (connection := self._take(server)) is not None:
-                connection.close()
+        _close(self._idle)
 
     def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError."""
@@ -284,6 +287,13 @@ class Client:
             self._idle[server.url].append(connection)
         else:
             connection.close()
+
+
+def _close(idle: Mapping[str, list[http.client.HTTPConnection]]) -> None:
+    for connections in idle.values():
+        with contextlib.suppress(IndexError):
+            while True:
+                connections.pop().close()
 
 
 def _stale(connection: http.client.HTTPConnection) -> bool:

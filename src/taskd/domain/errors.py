@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 
 class TaskdError(Exception):
@@ -63,6 +65,35 @@ class WorkerIdTaken(TaskdError):
 
 class SchemaMismatch(TaskdError):
     """The database's schema is missing, older or newer than this program needs."""
+
+
+class NoResult(TaskdError):
+    """A job ended without a result. `job_id`, `error` (None: it has none) and `attempts` are as GET /jobs/{id} shows them."""
+
+    ending = "ended"
+
+    def __init__(self, job_id: int, error: str | None, attempts: Sequence[dict[str, Any]]) -> None:
+        super().__init__(job_id, error, attempts)  # as given, so that it can be pickled
+        self.job_id = job_id
+        self.error = error
+        self.attempts = list(attempts)
+
+    def __str__(self) -> str:
+        said = (self.error or "").rstrip().rpartition("\n")[2]
+        count = len(self.attempts)
+        return f"job {self.job_id} {self.ending} after {count} attempt{'s' * (count != 1)}{': ' * bool(said)}{said}"
+
+
+class JobFailed(NoResult):
+    """The job whose result was asked for failed, and is not tried again."""
+
+    ending = "failed"
+
+
+class JobCancelled(NoResult):
+    """The job whose result was asked for was cancelled."""
+
+    ending = "was cancelled"
 
 
 class Fail(Exception):

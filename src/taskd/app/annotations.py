@@ -1,0 +1,47 @@
+"""What a function's annotations say of a value: a type that msgspec can build from JSON, or nothing."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from taskd.app.context import Context
+from taskd.app.models import is_model
+from taskd.runtime.log import logger
+
+
+def annotation(task: str, function: Callable[..., Any], name: str, found: Any) -> Any:
+    """The type that `found` stands for, as msgspec can check it; Any where it cannot. `name`: what has this annotation."""
+    if found is inspect.Signature.empty:
+        return Any
+    if isinstance(found, str):
+        scope = getattr(inspect.unwrap(function), "__globals__", {})
+        try:
+            holder = type("holder", (), {"__annotations__": {"it": found}})
+            found = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            logger().warning("argument is passed unchecked", task=task, argument=name, reason=str(error))
+            return Any
+    if found is Context or Context in typing.get_args(found):
+        return Context
+    return found if _checkable(found) else Any
+
+
+def _checkable(found: Any) -> bool:
+    """True if every part of this type can be built from JSON."""
+    try:
+        msgspec.json.Decoder(found)
+        if isinstance(found, type) and not typing.get_args(found):
+            return is_model(found) or not isinstance(msgspec.inspect.type_info(found), msgspec.inspect.CustomType)
+    except (TypeError, NameError):
+        return False
+    parts = typing.get_args(found)
+    if typing.get_origin(found) is typing.Literal:
+        return True
+    if typing.get_origin(found) is typing.Annotated:
+        parts = parts[:1]
+    return all(part is Ellipsis or part is None or _checkable(part) for part in parts)

@@ -1,0 +1,113 @@
+"""A handle: a job that was submitted, to ask about, to wait for, to cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar, cast
+
+from taskd.app.connection import Connection
+from taskd.app.results import Results
+from taskd.client import ClientError
+from taskd.domain.errors import JobCancelled, JobFailed
+from taskd.domain.job import JobStatus
+
+R = TypeVar("R")
+
+
+class _Known(Generic[R]):
+    """What both kinds of handles are: an id, and how to read what the schedulers say of its job."""
+
+    __slots__ = ("_connection", "_results", "id")
+
+    def __init__(self, job_id: int, results: Results, connection: Connection) -> None:
+        self.id = job_id
+        self._results = results
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of job {self.id}>"
+
+    def _result(self, job: Mapping[str, Any], timeout: float | None) -> R:
+        self._final(job, timeout)
+        told = (self.id, job.get("error"), job["attempts"])
+        if job["status"] == JobStatus.FAILED:
+            raise JobFailed(*told)
+        if job["status"] == JobStatus.CANCELLED:
+            raise JobCancelled(*told)
+        return cast(R, self._results.read(job.get("result")))
+
+    def _final(self, job: Mapping[str, Any], timeout: float | None) -> JobStatus:
+        status = JobStatus(job["status"])
+        if not status.final:
+            raise TimeoutError(f"job {self.id} is still {status} after {timeout:g} seconds")
+        return status
+
+
+class Handle(_Known[R]):
+    """A submitted job; its methods are awaited. Each may raise `taskd.ClientError`: `status` is 404 once the job is pruned.
+
+    `result` raises TypeError for a result that does not fit the annotation of the task.
+    """
+
+    __slots__ = ()
+
+    async def job(self) -> dict[str, Any]:
+        """The whole job as GET /jobs/{id} shows it, with `attempts`."""
+        return await self._connection.asynchronous.job(self.id)
+
+    async def status(self) -> JobStatus:
+        """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
+        return JobStatus((await self.job())["status"])
+
+    async def wait(self, timeout: float | None = None) -> JobStatus:
+        """Its final status, once it has one. Raises TimeoutError after `timeout` seconds (None: never); the job goes on."""
+        return self._final(await self._connection.asynchronous.wait(self.id, timeout), timeout)
+
+    async def result(self, timeout: float | None = None) -> R:
+        """What the task returned, once it has. Raises JobFailed, JobCancelled, and TimeoutError as `wait`."""
+        return self._result(await self._connection.asynchronous.wait(self.id, timeout), timeout)
+
+    async def cancel(self) -> bool:
+        """Cancel the job; False if it was too late, because it had completed or failed."""
+        try:
+            await self._connection.asynchronous.cancel(self.id)
+        except ClientError as error:
+            return _too_late(error)
+        return True
+
+
+class SyncHandle(_Known[R]):
+    """The same for code without an event loop: the same methods, which block. Threads may share it."""
+
+    __slots__ = ()
+
+    def job(self) -> dict[str, Any]:
+        """The whole job as GET /jobs/{id} shows it, with `attempts`."""
+        return self._connection.blocking.job(self.id)
+
+    def status(self) -> JobStatus:
+        """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
+        return JobStatus(self.job()["status"])
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Its final status, once it has one. Raises TimeoutError after `timeout` seconds (None: never); the job goes on."""
+        return self._final(self._connection.blocking.wait(self.id, timeout), timeout)
+
+    def result(self, timeout: float | None = None) -> R:
+        """What the task returned, once it has. Raises JobFailed, JobCancelled, and TimeoutError as `wait`."""
+        return self._result(self._connection.blocking.wait(self.id, timeout), timeout)
+
+    def cancel(self) -> bool:
+        """Cancel the job; False if it was too late, because it had completed or failed."""
+        try:
+            self._connection.blocking.cancel(self.id)
+        except ClientError as error:
+            return _too_late(error)
+        return True
+
+
+def _too_late(error: ClientError) -> bool:
+    """False; raises `error` itself if it says something else."""
+    if "job_status" not in error.problem:
+        raise error
+    return False

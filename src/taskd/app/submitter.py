@@ -1,0 +1,218 @@
+"""A submitter: makes jobs of a task, with options of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, overload
+
+from taskd.app.arguments import Arguments
+from taskd.app.connection import Connection
+from taskd.app.context import Context
+from taskd.app.handle import Handle, SyncHandle
+from taskd.app.results import Results
+from taskd.client.request import Request, keyed_batch, submission
+from taskd.domain.job import Scalar
+
+S = ParamSpec("S")
+T = TypeVar("T")
+F_co = TypeVar("F_co", covariant=True)
+
+
+class RetryBackoff(TypedDict, total=False):
+    """After failure n a job waits `initial * factor ** (n - 1)` seconds, at most `max`; with `jitter`, half to all of that."""
+
+    initial: float
+    factor: float
+    max: float
+    jitter: bool
+
+
+class Target(NamedTuple):
+    """What a submitter makes jobs of."""
+
+    task: str
+    arguments: Arguments
+    results: Results
+    connection: Connection
+
+    def handle(self, job_id: int) -> Handle[Any]:
+        """The handle of one of its jobs."""
+        return Handle(job_id, self.results, self.connection)
+
+    def handle_sync(self, job_id: int) -> SyncHandle[Any]:
+        """The same for code without an event loop."""
+        return SyncHandle(job_id, self.results, self.connection)
+
+
+class Submitter(Generic[F_co]):
+    """Submits jobs. Its methods take what the task's function takes, without the Context.
+
+    Arguments are checked before anything is sent: TypeError names the one that does not fit. What is not answered is asked
+    again for a few seconds, with a key, so that it makes no second job; then `taskd.ClientError` says why. Its `status` is None
+    if nobody answered, and 422 if an option was refused, which the message names. The methods with `_sync` block; threads may
+    share them.
+    """
+
+    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+        self._target = target
+        self._options = options
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
+        schedule_at: datetime | None = None,
+        dedupe_key: str | None = None,
+        max_retries: int | None = None,
+        retry_backoff: RetryBackoff | None = None,
+        timeout: float | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+    ) -> Submitter[F_co]:
+        """A submitter with these options instead of the task's own; None leaves one as it is. Nothing is sent.
+
+        They are the fields of POST /jobs: `delay` and `timeout` (of one attempt) are in seconds, `schedule_at` has a time zone.
+        """
+        given = {
+            "queue": queue,
+            "priority": priority,
+            "delay": delay,
+            "schedule_at": schedule_at,
+            "dedupe_key": dedupe_key,
+            "max_retries": max_retries,
+            "retry_backoff": retry_backoff,
+            "timeout": timeout,
+            "metadata": metadata,
+        }
+        return Submitter(self._target, self._options | {k: v for k, v in given.items() if v is not None})
+
+    # Four kinds of functions: with a Context as the first parameter or without, async or plain. The order matters.
+    @overload
+    async def submit(
+        self: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(
+        self: Submitter[Callable[Concatenate[Context, S], T]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(
+        self: Submitter[Callable[S, Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(self: Submitter[Callable[S, T]], /, *args: S.args, **kwargs: S.kwargs) -> Handle[T]: ...
+
+    async def submit(self, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Submit one job with these arguments; its handle once it is stored."""
+        answer = await self._target.connection.asynchronous.ask(self._one(args, kwargs))
+        return self._target.handle(answer["id"])
+
+    @overload
+    def submit_sync(
+        self: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(
+        self: Submitter[Callable[Concatenate[Context, S], T]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(
+        self: Submitter[Callable[S, Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(self: Submitter[Callable[S, T]], /, *args: S.args, **kwargs: S.kwargs) -> SyncHandle[T]: ...
+
+    def submit_sync(self, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit`, for code without an event loop."""
+        answer = self._target.connection.blocking.ask(self._one(args, kwargs))
+        return self._target.handle_sync(answer["id"])
+
+    @overload
+    async def submit_many(
+        self: Submitter[Callable[..., Coroutine[Any, Any, T]]], jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[Handle[T]]: ...
+    @overload
+    async def submit_many(
+        self: Submitter[Callable[..., T]], jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[Handle[T]]: ...
+
+    async def submit_many(self, jobs: Iterable[Mapping[str, Any]], /) -> list[Handle[Any]]:
+        """Submit a job for each mapping of keyword arguments in one request: all are stored, or none. Handles in their order.
+
+        At most 10,000 jobs and 16 MiB, unless the schedulers are set up otherwise. Raises ValueError with a dedupe_key.
+        """
+        request = self._many(jobs)
+        answer = await self._target.connection.asynchronous.ask(request) if request else _NOTHING
+        return [self._target.handle(job_id) for job_id in answer["ids"]]
+
+    @overload
+    def submit_many_sync(
+        self: Submitter[Callable[..., Coroutine[Any, Any, T]]], jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[SyncHandle[T]]: ...
+    @overload
+    def submit_many_sync(
+        self: Submitter[Callable[..., T]], jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[SyncHandle[T]]: ...
+
+    def submit_many_sync(self, jobs: Iterable[Mapping[str, Any]], /) -> list[SyncHandle[Any]]:
+        """As `submit_many`, for code without an event loop."""
+        request = self._many(jobs)
+        answer = self._target.connection.blocking.ask(request) if request else _NOTHING
+        return [self._target.handle_sync(job_id) for job_id in answer["ids"]]
+
+    @overload
+    def handle(self: Submitter[Callable[..., Coroutine[Any, Any, T]]], job_id: int, /) -> Handle[T]: ...
+    @overload
+    def handle(self: Submitter[Callable[..., T]], job_id: int, /) -> Handle[T]: ...
+
+    def handle(self, job_id: int, /) -> Handle[Any]:
+        """The handle of a job of this task that was submitted before, by its id. Nothing is asked."""
+        return self._target.handle(job_id)
+
+    @overload
+    def handle_sync(self: Submitter[Callable[..., Coroutine[Any, Any, T]]], job_id: int, /) -> SyncHandle[T]: ...
+    @overload
+    def handle_sync(self: Submitter[Callable[..., T]], job_id: int, /) -> SyncHandle[T]: ...
+
+    def handle_sync(self, job_id: int, /) -> SyncHandle[Any]:
+        """As `handle`, for code without an event loop."""
+        return self._target.handle_sync(job_id)
+
+    def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
+        payload = self._target.arguments.payload(tuple(args), kwargs)
+        return submission(_document(payload, self._fields()), deduped="dedupe_key" in self._options)
+
+    def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
+        if "dedupe_key" in self._options:
+            raise ValueError("submit_many with one dedupe_key would make one job of all: submit them one by one")
+        fields = self._fields()
+        documents = [_document(payload, fields) for payload in self._payloads(jobs)]
+        return keyed_batch(b'{"jobs":[%b]}' % b",".join(documents)) if documents else None
+
+    def _payloads(self, jobs: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
+        for place, kwargs in enumerate(jobs):
+            try:
+                yield self._target.arguments.payload((), kwargs)
+            except TypeError as error:
+                raise TypeError(f"jobs[{place}]: {error}") from None
+
+    def _fields(self) -> dict[str, Any]:
+        return {"task": self._target.task, **self._options}
+
+
+_NOTHING: dict[str, list[int]] = {"ids": []}
+
+
+def _document(payload: bytes, fields: Mapping[str, Any]) -> bytes:
+    """A job as POST /jobs takes it. Raises TypeError or ValueError for an option that is no JSON."""
+    rest = json.dumps(fields, allow_nan=False, ensure_ascii=False, default=_time).encode()
+    return b'{"payload":%b,%b' % (payload, rest[1:])
+
+
+def _time(value: Any) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"an option with an object of type {type(value).__name__} is no JSON")
+    return value.isoformat()

@@ -1,0 +1,144 @@
+"""Submitting from Python: a real scheduler, a real worker, and the programs of docs/python-api.md."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from taskd import ClientError, JobCancelled, JobFailed
+from tests.e2e.fleet import Fleet, Process
+from tests.e2e.tasks import app, block, flaky, nap
+
+README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
+
+
+@pytest.fixture
+def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """A scheduler, which the tasks' App finds."""
+    found = fleet.start_scheduler("s1")
+    monkeypatch.setenv("TASKD_SERVER", found.url)
+    yield found
+    app.close()
+
+
+@pytest.fixture
+async def loop_closed(scheduler: Process) -> AsyncIterator[None]:
+    """Close what a test's event loop has opened."""
+    yield
+    await app.aclose()
+
+
+@pytest.mark.usefixtures("loop_closed")
+async def test_jobs_are_submitted_awaited_and_cancelled(fleet: Fleet) -> None:
+    waiting = await nap.submit(0.01)
+    assert await waiting.status() in ("pending", "queued")
+    with pytest.raises(TimeoutError, match=f"job {waiting.id} is still (pending|queued) after 0.05 seconds"):
+        await waiting.result(timeout=0.05)
+    unwanted = await nap.options(delay=600).submit(0)
+    assert await unwanted.cancel()
+    assert await unwanted.cancel()
+    assert await unwanted.wait() == "cancelled"
+    with pytest.raises(JobCancelled, match=f"job {unwanted.id} was cancelled after 0 attempts"):
+        await unwanted.result()
+
+    fleet.start_worker("w1")
+    assert await waiting.result(timeout=20) == 0.01
+    waiting = nap.handle(waiting.id)
+    assert (await waiting.status(), await waiting.cancel()) == ("completed", False)
+    assert await (await block.submit(seconds=0.0)).result(timeout=20) == 0.0
+
+    many = await nap.submit_many({"seconds": 0.001 * n} for n in range(50))
+    assert await asyncio.gather(*(one.result(timeout=20) for one in many)) == [0.001 * n for n in range(50)]
+    with pytest.raises(ClientError, match=r"jobs\[0\].priority"):
+        await nap.options(priority=101).submit_many([{"seconds": 0}])
+
+    retried = await flaky.options(retry_backoff={"initial": 0.05, "jitter": False}).submit(failures=1)
+    assert await retried.result(timeout=20) == 2
+    hopeless = await flaky.options(max_retries=0).submit(failures=9)
+    with pytest.raises(
+        JobFailed, match=f"job {hopeless.id} failed after 1 attempt: RuntimeError: attempt 1 fails"
+    ) as told:
+        await hopeless.result(timeout=20)
+    assert told.value.error is not None
+    assert [one["outcome"] for one in told.value.attempts] == ["failed"]
+
+
+def test_threads_submit_with_options_and_wait(fleet: Fleet, scheduler: Process) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    urgent = nap.options(priority=9, queue="other", max_retries=1, timeout=5.5, metadata={"who": "me"})
+    job = urgent.options(schedule_at=soon, dedupe_key="k").submit_sync(seconds=0).job()
+    told = {name: job[name] for name in ("priority", "queue", "max_retries", "timeout", "metadata", "dedupe_key")}
+    assert told == {
+        "priority": 9,
+        "queue": "other",
+        "max_retries": 1,
+        "timeout": 5.5,
+        "metadata": {"who": "me"},
+        "dedupe_key": "k",
+    }
+    assert datetime.fromisoformat(job["schedule_at"]) == soon
+    again = nap.options(dedupe_key="k").submit_sync(5)
+    assert (again.id, again.cancel(), again.status()) == (job["id"], True, "cancelled")
+
+    handles = [*nap.submit_many_sync([{"seconds": 0}, {"seconds": 0.01}]), nap.submit_sync(0)]
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        handles[0].wait(timeout=0.3)
+    assert 0.3 <= time.monotonic() - begun < 5
+    fleet.start_worker("w1")
+    assert [one.result(timeout=20) for one in handles] == [0, 0.01, 0]
+    found = nap.handle_sync(handles[0].id)
+    assert (found.wait(), found.cancel(), found.result()) == ("completed", False, 0)
+    with pytest.raises(ClientError, match="priority") as refused:
+        nap.options(priority=101).submit_sync(0)
+    assert refused.value.status == 422
+    scheduler.kill()
+    app.close()
+    with pytest.raises(ClientError, match="no scheduler can be reached") as alone:
+        nap.submit_sync(0)
+    assert alone.value.status is None
+
+
+def write_programs(page: Path, folder: Path) -> dict[str, str]:
+    """Write the page's programs as files, each by the name in its first line; the variables that let Python find them."""
+    for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        (folder / name).write_text(text, "utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+
+def output_of(program: Path, path: dict[str, str]) -> list[str]:
+    """What a program prints; it must end well and say nothing else."""
+    command = [sys.executable, "-W", "error", str(program)]
+    done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_the_program_of_the_readme_runs(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
+    path = write_programs(README, tmp_path)
+    fleet.start_worker("w1", app="tasks", **path)
+    greeted = "[{'hello': 'Ada', 'attempt': 1}, {'hello': 'Alan', 'attempt': 1}]"
+    assert output_of(tmp_path / "program.py", path) == ["3", greeted]
+
+
+def test_the_programs_of_the_page_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
+    path = write_programs(PAGE, tmp_path)
+    fleet.start_worker("w1", "--queues", "images,default", app="tasks", **path)
+
+    def output(program: str) -> list[str]:
+        return output_of(tmp_path / program, path)
+
+    first, *others = output("web.py")
+    assert re.fullmatch(r"\d+ (pending|queued|running|completed)", first)
+    assert others == ["{'pixels': 20000}", "True", "['1 pages about June', '1 pages about July']"]
+    assert output("script.py") == ["3 pages about May", "a report has at least one page 1"]

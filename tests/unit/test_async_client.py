@@ -1,0 +1,97 @@
+"""The asynchronous client keeps the rules of the blocking one when servers misbehave."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack
+
+import pytest
+
+from taskd.client import ClientError
+from taskd.client.asynchronous import AsyncClient
+from taskd.client.request import Request, keyed_batch, submission
+from tests.impostor import AWAY, JOB, UNSURE, answer, idempotency_key, listening
+
+BODY = b'{"payload":1}'
+
+
+async def test_a_submit_is_repeated_with_the_key_that_it_had() -> None:
+    with listening(None, UNSURE, JOB) as (url, asked):
+        async with AsyncClient(url) as client:
+            await client.ask(submission(BODY, deduped=False))
+    assert len(asked) == 3
+    assert len(set(map(idempotency_key, asked))) == 1
+
+
+async def test_a_batch_with_a_key_is_repeated() -> None:
+    with listening(None, answer("201 Created", {"ids": [1]})) as (url, asked):
+        async with AsyncClient(url) as client:
+            assert await client.ask(keyed_batch(b'{"jobs":[{"payload":1}]}')) == {"ids": [1]}
+    assert len(set(map(idempotency_key, asked))) == 1
+
+
+@pytest.mark.parametrize("reply", [None, UNSURE])
+async def test_what_may_have_been_done_is_not_repeated_without_a_key(reply: bytes | None) -> None:
+    with listening(reply, JOB) as (url, asked):
+        async with AsyncClient(url) as client:
+            with pytest.raises(ClientError, match="may have been done or not"):
+                await client.ask(Request("POST", "/jobs/batch", body=BODY, safe=False))
+        assert len(asked) == 1
+
+
+async def test_what_was_certainly_not_done_is_repeated() -> None:
+    with listening(AWAY, JOB) as (url, asked):
+        async with AsyncClient(url) as client:
+            await client.ask(Request("POST", "/jobs/batch", body=BODY, safe=False))
+        assert len(asked) == 2
+
+
+async def test_the_next_address_answers_for_one_that_cannot_and_is_asked_first_from_then_on() -> None:
+    async with AsyncExitStack() as stack:
+        tired, refused = stack.enter_context(listening(AWAY, AWAY))
+        awake, asked = stack.enter_context(listening(*[answer("200 OK", {"id": 5})] * 2))
+        client = await stack.enter_async_context(AsyncClient(f"http://127.0.0.1:1,{tired},{awake}", patience=0))
+        assert await client.job(5) == {"id": 5}
+        assert await client.job(5) == {"id": 5}
+        assert asked[0].startswith(b"GET /jobs/5 HTTP/1.1\r\n")
+        assert (len(refused), len(asked)) == (1, 2)
+
+
+async def test_where_nobody_ever_answered_the_failure_is_told_at_once() -> None:
+    async with AsyncClient("http://127.0.0.1:1", patience=600) as client:
+        with pytest.raises(ClientError, match=r"no scheduler can be reached at http://127\.0\.0\.1:1 ") as told:
+            await client.job(5)
+    assert told.value.status is None
+
+
+async def test_a_server_that_does_not_answer_is_not_waited_for_longer_than_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        async with AsyncClient(url, timeout=0.05, patience=0) as client:
+            with pytest.raises(ClientError, match=r"did not answer GET /jobs/5 \(no answer in time\)"):
+                await client.job(5)
+
+
+async def test_the_token_travels_in_its_header() -> None:
+    with listening(answer("200 OK", {})) as (url, asked):
+        async with AsyncClient(url, token="secret") as client:
+            await client.job(5)
+    assert b"\r\nauthorization: bearer secret\r\n" in asked[0].lower()
+
+
+@pytest.mark.parametrize("reply", [answer("200 OK", 1)[:-1] + b"<", b"SSH-2.0-x\r\n", answer("500 Oops", "x"), None])
+async def test_what_is_no_scheduler_is_a_clear_error(reply: bytes | None) -> None:
+    with listening(*[reply] * 2) as (url, _):
+        async with AsyncClient(url, patience=0) as client:
+            with pytest.raises(ClientError, match=url):
+                await client.job(5)
+
+
+async def test_a_cancel_whose_answer_was_lost_is_repeated_and_finds_the_job_cancelled() -> None:
+    late = answer("409 Conflict", {"detail": "job 5 is cancelled: it is too late", "job_status": "cancelled"})
+    job = answer("200 OK", {"id": 5, "status": "cancelled"})
+    with listening(None, late, job) as (url, asked):
+        async with AsyncClient(url) as client:
+            assert await client.cancel(5) == {"id": 5, "status": "cancelled"}
+    starts = [request.split(b" HTTP")[0] for request in asked]
+    assert starts == [b"POST /jobs/5/cancel", b"POST /jobs/5/cancel", b"GET /jobs/5"]
