@@ -61,9 +61,8 @@ class Client:
         self._patience = patience
         #: Open connections that nobody uses, by address. Taking and putting back are one step each, so they need no lock.
         self._idle: dict[str, list[http.client.HTTPConnection]] = {server.url: [] for server in self._servers}
-        weakref.finalize(
-            self, _close, self._idle
-        )  # a script that just ends leaves no open sockets for Python to warn of
+        # A script that just ends leaves no open sockets for Python to warn of.
+        weakref.finalize(self, _close, self._idle)
 
     def __enter__(self) -> Client:
         return self
