@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from taskd.domain.band import BANDS, Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Host, Session, Term
+from taskd.domain.claim import Claim, Delivery, Dispatch, Host, Note, Session, Term
 from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
 from taskd.domain.retry import decide
@@ -20,6 +20,7 @@ from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
+from taskd.store.notes import PostgresNotes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
@@ -55,6 +56,7 @@ class Storage:
         self.stopped: list[int] = []
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
+        self.notes = PostgresNotes(lane(ONE_PLAN))
         self.sessions = PostgresSessions(lane(RELAXED))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         self.history = PostgresHistory(lane(name=leader_name(self.holder)))
@@ -97,6 +99,17 @@ class Storage:
 
     async def settle(self, claims: Sequence[Claim], outcome: Outcome = DONE) -> set[tuple[int, int]]:
         return await self.claims.settle([Settlement(c, outcome, decide(outcome, c.policy, c.record)) for c in claims])
+
+    async def note(self, claim: Claim, progress: bytes | None = None, checkpoint: bytes | None = None) -> bool:
+        """Write one note; whether the claim held."""
+        note = Note(
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            session=claim.session,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return bool(await self.notes.write([note]))
 
     async def expire(self, term: Term) -> list[str]:
         """End what has expired by now; the workers' ids."""

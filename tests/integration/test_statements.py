@@ -22,6 +22,7 @@ HOLDER = UUID(int=1)
 PARAMETERS: dict[str, Any] = {
     "jobs": "[]",
     "settlements": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "status": "completed"}]),
+    "notes": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "progress": "{}"}]),
     "credit": json.dumps([{"queue": "default", "low": 0, "high": 24, "credit": 10}]),
     "ids": "{1,2,3}",
     "seqs": "{1,1,1}",
@@ -73,6 +74,7 @@ HOT = {
     "claim": {"Tid Scan", "jobs_pkey"},
     "cancel": {"jobs_pkey"},
     "settle": {"Tid Scan", "jobs_pkey"},
+    "note": {"jobs_pkey"},
     "reoffer": {"Tid Scan", "jobs_pkey"},
     "heartbeat": {"jobs_pkey"},
     "dispatch": {"Tid Scan", "jobs_due"},

@@ -102,3 +102,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Scalar]
     policy: Policy
     record: Record
+    checkpoint: Json | None = None
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running attempt says of itself, as JSON, under its claim's fence; what is None stays as it was."""
+
+    job_id: int
+    attempt: int
+    session: UUID
+    progress: bytes | None = None
+    checkpoint: bytes | None = None

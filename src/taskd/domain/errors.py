@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+#: Seconds: ten years.
+LONGEST_SNOOZE = 315_360_000
+
 
 class TaskdError(Exception):
     """Anything that taskd raises on purpose; the message is fit for a user."""
@@ -98,6 +101,23 @@ class JobCancelled(NoResult):
 
 class Fail(Exception):
     """Raised by a task: the job fails for good, with this message, whatever retries are left."""
+
+
+class Snooze(Exception):
+    """Raised by a task: put the job back for so many `seconds`, at most ten years. It is no failure and costs no retry.
+
+    Raises ValueError for a time that cannot be waited for.
+    """
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        if not 0 <= seconds <= LONGEST_SNOOZE:
+            raise ValueError(f"Snooze needs a number of seconds from 0 to {LONGEST_SNOOZE}, not {seconds!r}")
+        super().__init__(reason or f"snoozed for {seconds:g} s")
+        self.seconds = float(seconds)
+
+
+class ClaimLost(TaskdError):
+    """Raised in a task: its attempt is not the job's any more, so nothing of what it says is kept. It is being stopped."""
 
 
 class RetryAt(Exception):

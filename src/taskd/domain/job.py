@@ -65,7 +65,10 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run of a job by one worker; `ended_at` and `outcome` are None while it runs."""
+    """One run of a job by one worker; `ended_at` and `outcome` are None while it runs.
+
+    Of snoozed ones in a row only the last is kept; `snoozes` is how many they were.
+    """
 
     attempt: int
     worker_id: str
@@ -73,6 +76,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_at: datetime | None = None
     outcome: str | None = None
     error: str | None = None
+    snoozes: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -41,4 +41,11 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
     reason: str
 
 
-Outcome = Completed | Failed | TimedOut | Crashed | Released
+class Snoozed(msgspec.Struct, frozen=True, tag="snoozed"):
+    """The task wants to run again after `delay` seconds. Costs no retry."""
+
+    delay: float
+    reason: str = ""
+
+
+Outcome = Completed | Failed | TimedOut | Crashed | Released | Snoozed

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.policy import Policy, Record
 
 #: An executor that dies under a job this often proves the job poisonous.
@@ -51,6 +51,8 @@ def decide(outcome: Outcome, policy: Policy, record: Record, draw: Callable[[], 
             return Final(completed=True, counter=Counter.NONE)
         case Released():
             return Again(Counter.NONE)
+        case Snoozed(delay=delay):
+            return Again(Counter.NONE, delay=delay)
         case Crashed():
             return _after_crash(policy, record, draw)
         case Failed() | TimedOut():

@@ -59,6 +59,7 @@ class Reaper:
                 await self._reap(term)
                 if time.monotonic() >= clear_at:
                     await self._upkeep.forget_sessions(term)
+                    await self._upkeep.forget_notes(term)
                     clear_at = time.monotonic() + CLEAR_EVERY
             except StoreUnavailable as error:
                 self._postgres.down(error)

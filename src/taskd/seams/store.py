@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Session, Term
+from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
@@ -185,6 +185,10 @@ class Upkeep(Protocol):
         """Delete what is left of sessions that ended long ago."""
         ...
 
+    async def forget_notes(self, term: Term) -> None:
+        """Delete the notes of jobs that are no longer live."""
+        ...
+
 
 class Pruned(msgspec.Struct, frozen=True):
     """One page of finished jobs: how many it had, how many were old and are deleted, and the last id."""
@@ -281,6 +285,21 @@ class Settlement(msgspec.Struct, frozen=True):
     claim: Claim
     outcome: Outcome
     verdict: Verdict
+    #: Whether the job may have a note, which its end deletes.
+    noted: bool = False
+    #: The last progress (JSON) that was heard of; it may not be in the note yet.
+    progress: bytes | None = None
+
+
+class Notes(Protocol):
+    """For workers: what running attempts say of themselves."""
+
+    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
+        """Write these durably, in one statement; the (job_id, attempt) pairs whose claim still held.
+
+        What is missing from the answer was fenced off, and changed nothing.
+        """
+        ...
 
 
 class Gone(NamedTuple):

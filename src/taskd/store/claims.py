@@ -13,7 +13,7 @@ import msgspec
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import SessionLost
 from taskd.domain.job import Scalar
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.policy import Backoff, Policy, Record
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
@@ -73,7 +73,7 @@ def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
     job_id, attempt, task, queue, priority, payload, created, scheduled, queued, started, timeout, metadata, *record = (
         row
     )
-    max_retries, backoff, failures, crashes, losses = record
+    max_retries, backoff, failures, crashes, losses, checkpoint = record
     return Claim(
         job_id=job_id,
         attempt=attempt,
@@ -91,6 +91,7 @@ def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
         metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
         policy=Policy(max_retries, _backoff(bytes(backoff))),
         record=Record(failures, crashes, losses),
+        checkpoint=checkpoint,
     )
 
 
@@ -114,6 +115,8 @@ class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     again_at: datetime | None = None
     failures: int = 0
     crashes: int = 0
+    noted: bool = False
+    progress: msgspec.Raw | None = None
 
 
 def _ending(settlement: Settlement) -> _Ending:
@@ -132,6 +135,8 @@ def _ending(settlement: Settlement) -> _Ending:
         again_at=again.at if again else None,
         failures=int(verdict.counter is Counter.FAILURES),
         crashes=int(verdict.counter is Counter.CRASHES),
+        noted=settlement.noted,
+        progress=msgspec.Raw(settlement.progress) if settlement.progress is not None else None,
     )
 
 
@@ -141,5 +146,7 @@ def _error(outcome: Outcome) -> str | None:
             return error
         case TimedOut(after=after):
             return f"timed out after {after:g} s"
+        case Snoozed(reason=reason):
+            return reason
         case Released() | Completed():
             return None

@@ -115,7 +115,7 @@ class PostgresOverview:
 COLUMNS = (
     *("id", "status", "task", "queue", "priority", "payload", "created_at", "schedule_at", "queued_at", "started_at"),
     *("completed_at", "worker_id", "attempt", "max_retries", "timeout", "error", "result", "metadata", "dedupe_key"),
-    *("parent_id", "retried_as", "attempts", "outcome"),
+    *("parent_id", "retried_as", "attempts", "outcome", "progress"),
 )
 
 

@@ -14,6 +14,7 @@ from taskd.store.terms import fence
 END_EXPIRED = statement("end_expired")
 FREE_JOBS = statement("free_jobs")
 FORGET_SESSIONS = statement("forget_sessions")
+FORGET_NOTES = statement("forget_notes")
 BATCH = 1000
 
 
@@ -52,3 +53,7 @@ class PostgresUpkeep:
     async def forget_sessions(self, term: Term) -> None:
         """Delete what is left of sessions that ended long ago."""
         await self._lane.fetch(FORGET_SESSIONS, fence(term))
+
+    async def forget_notes(self, term: Term) -> None:
+        """Delete the notes of jobs that are no longer live."""
+        await self._lane.fetch(FORGET_NOTES, fence(term))

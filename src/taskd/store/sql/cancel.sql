@@ -6,17 +6,20 @@ WITH held AS MATERIALIZED (
     SELECT h.id FROM unnest(%(ids)s::bigint[]) AS u (id)
     CROSS JOIN LATERAL (SELECT j.id FROM taskd.jobs j WHERE j.id = u.id FOR UPDATE) h
 ), gone AS (
-    DELETE FROM taskd.jobs WHERE id = ANY (ARRAY(SELECT id FROM held)) RETURNING *
+    DELETE FROM taskd.jobs WHERE id = ANY (ARRAY(SELECT id FROM held))
+    RETURNING *, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = jobs.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
         id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
         created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload)
+        payload, progress)
     SELECT id, 'cancelled', task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
            created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id,
            CASE WHEN status = 'running' THEN 'cancelled' END, CASE WHEN status <> 'running' THEN error END, metadata, attempts,
-           payload
+           payload, progress
     FROM gone
+), forgotten AS (
+    DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id
 ), counted AS (
     INSERT INTO taskd.finished_counts AS f (source, status, n)
     SELECT %(source)s, 'cancelled', count(*) FROM gone HAVING count(*) > 0

@@ -32,5 +32,6 @@ WITH alive AS MATERIALIZED (
     FROM taskd.leader first CROSS JOIN generate_series(0, first.shards - 1) n LEFT JOIN taskd.leader l ON l.shard = n
     WHERE first.shard = 0 GROUP BY first.shards
 )
-SELECT (SELECT count(*) FROM alive), CASE WHEN e.shards = 1 THEN e.epoch[1] ELSE e.epoch[1 + taskd.shard_of(c.queue, e.shards)] END, c.*
+SELECT (SELECT count(*) FROM alive), CASE WHEN e.shards = 1 THEN e.epoch[1] ELSE e.epoch[1 + taskd.shard_of(c.queue, e.shards)] END, c.*,
+       CASE WHEN c.attempt > 1 THEN (SELECT n.checkpoint FROM taskd.notes n WHERE n.job_id = c.id) END
 FROM epochs e LEFT JOIN (SELECT * FROM claimed UNION ALL SELECT * FROM ours) c ON true

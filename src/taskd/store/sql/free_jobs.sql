@@ -15,16 +15,19 @@ WITH term AS MATERIALIZED (
         SELECT j.ctid AS tid, j.losses FROM taskd.jobs j
         WHERE j.id = u.id AND j.session_id = u.session AND j.status || '' = 'running' FOR UPDATE) o
 ), gone AS (
-    DELETE FROM taskd.jobs j USING orphans o WHERE j.ctid = o.tid AND o.hopeless AND EXISTS (SELECT FROM term) RETURNING j.*
+    DELETE FROM taskd.jobs j USING orphans o WHERE j.ctid = o.tid AND o.hopeless AND EXISTS (SELECT FROM term)
+    RETURNING j.*, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = j.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
         id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
         created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload)
+        payload, progress)
     SELECT id, 'failed', task, queue, priority, attempt, worker_id, failures, crashes, losses + 1, max_retries, backoff, timeout,
            created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s, metadata,
-           attempts, payload
+           attempts, payload, progress
     FROM gone
+), forgotten AS (
+    DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id
 ), counted AS (
     INSERT INTO taskd.finished_counts AS f (source, status, n)
     SELECT %(holder)s, 'failed', count(*) FROM gone HAVING count(*) > 0
