@@ -14,10 +14,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from taskd.app import App, Context, Handle, SyncHandle, Task
     from taskd.client import ClientError
-    from taskd.domain.errors import Fail, JobCancelled, JobFailed, RetryAt
+    from taskd.domain.errors import ClaimLost, Fail, JobCancelled, JobFailed, RetryAt, Snooze
 
 __all__ = [
     "App",
+    "ClaimLost",
     "ClientError",
     "Context",
     "Fail",
@@ -25,6 +26,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "RetryAt",
+    "Snooze",
     "SyncHandle",
     "Task",
     "__version__",
@@ -38,10 +40,12 @@ _LAZY = {
     "SyncHandle": "taskd.app",
     "Task": "taskd.app",
     "ClientError": "taskd.client",
+    "ClaimLost": "taskd.domain.errors",
     "Fail": "taskd.domain.errors",
     "JobCancelled": "taskd.domain.errors",
     "JobFailed": "taskd.domain.errors",
     "RetryAt": "taskd.domain.errors",
+    "Snooze": "taskd.domain.errors",
 }
 
 

@@ -53,6 +53,7 @@ from taskd.store.live import PostgresLiveStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
+from taskd.store.notes import PostgresNotes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.sessions import PostgresSessions
@@ -297,7 +298,8 @@ async def _assemble_worker(
     lane = _Lanes(settings, stack, worker_id)
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
     sessions = PostgresSessions(lane.one("session", RELAXED))
-    attempts = Attempts(claims, transport, worker_id=worker_id, slots=own.concurrency)
+    notes = PostgresNotes(lane.one("note", ONE_PLAN))
+    attempts = Attempts(claims, notes, transport, worker_id=worker_id, slots=own.concurrency)
     executors = Executors(
         app=own.app,
         processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
@@ -307,6 +309,7 @@ async def _assemble_worker(
         max_result_bytes=own.max_result_bytes,
         max_error_bytes=own.max_error_bytes,
         on_end=attempts.ended,
+        on_said=attempts.notes.hear,
         log=settings.log,
         tasks=settings.tasks,
     )

@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from taskd import App, Context, Fail, RetryAt
+from taskd import App, Context, Fail, RetryAt, Snooze
 
 app = App()
 
@@ -221,3 +221,58 @@ async def starts_one_that_exits() -> None:
 async def babbles() -> None:
     os.write(int(sys.argv[1]), b"\xff" * 64)
     await asyncio.sleep(3600)
+
+
+@app.task
+async def tells(ctx: Context, pause: float = 0.0) -> None:
+    for number in range(101):
+        await ctx.progress(number / 100, f"{number} of 100\0")
+        await asyncio.sleep(pause)
+
+
+@app.task
+def thread_tells(ctx: Context) -> None:
+    for number in range(101):
+        ctx.progress_sync(number / 100)
+
+
+@app.task
+async def saves(ctx: Context, value: object) -> object:
+    await ctx.checkpoint(value)
+    return ctx.checkpoint_value
+
+
+@app.task
+def thread_saves(ctx: Context, value: object) -> object:
+    ctx.checkpoint_sync(value)
+    return ctx.checkpoint_value
+
+
+@app.task
+async def saves_nonsense(ctx: Context, size: int) -> list[str]:
+    errors = []
+    for value in (ctx, "x" * size, float("nan")):
+        try:
+            await ctx.checkpoint(value)
+        except ValueError as error:
+            errors.append(str(error))
+    for fraction in (1.5, float("nan")):
+        try:
+            await ctx.progress(fraction)
+        except ValueError as error:
+            errors.append(str(error))
+    return errors
+
+
+@app.task
+def polls(ctx: Context) -> str:
+    flag = ctx.cancelled
+    ctx.progress_sync(0, "begun")
+    flag.wait(30)
+    ctx.progress_sync(1, "tidied up")
+    return "not its own end"
+
+
+@app.task
+async def snoozes(seconds: float) -> None:
+    raise Snooze(seconds, "not yet")

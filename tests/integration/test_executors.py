@@ -12,14 +12,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import Raw, structs
 
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, TimedOut
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.executors import Executors
+from taskd.worker.frames import Said
 from taskd.worker.guard import clock
 from tests.servers import wait_until, wait_until_async
 
@@ -39,6 +42,8 @@ class Bench:
         max_result_bytes: int = 100_000,
         tasks: TaskSettings | None = None,
     ) -> None:
+        self.said: list[Said] = []
+        self.keep: bool | None = True
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
         self._number = 0
         self.executors = Executors(
@@ -50,6 +55,7 @@ class Bench:
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             on_end=self._ended,
+            on_said=self._hear,
             tasks=tasks,
         )
 
@@ -57,6 +63,11 @@ class Bench:
         for job_id, attempt, outcome in endings:
             assert attempt == 7
             self.ends[job_id].append(outcome)
+
+    def _hear(self, said: Said, answer: Callable[[bool], None]) -> None:
+        self.said.append(said)
+        if said.checkpoint is not None and self.keep is not None:
+            answer(self.keep)
 
     def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
         self._number += 1
@@ -429,3 +440,90 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     assert bench.executors.free == 0
     bench.executors.resize(3)
     assert bench.executors.free == 2
+
+
+def progress(said: Sequence[Said]) -> list[dict[str, object]]:
+    return [msgspec.json.decode(one.progress) for one in said if one.progress is not None]
+
+
+@pytest.mark.parametrize("task", ["tells", "thread_tells"])
+async def test_of_much_progress_the_last_is_told_and_before_the_end(bench: Bench, task: str) -> None:
+    assert isinstance(await bench.run(task), Completed)
+    told = progress(bench.said)
+    assert len(told) <= 2
+    assert told[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
+    assert told[-1] == {"attempt": 7, "fraction": 1.0}
+
+
+async def test_progress_is_told_at_once_and_then_once_a_second(bench: Bench) -> None:
+    order = bench.order("tells", '{"pause": 0.02}')
+    await bench.begin(order)
+    await wait_until_async(lambda: bench.said != [])
+    assert not bench.ends[order.job_id]
+    await bench.ended(order)
+    fractions = [float(str(one["fraction"])) for one in progress(bench.said)]
+    assert fractions[0] == 0
+    assert fractions[-1] == 1
+    assert len(fractions) <= 5
+    assert fractions == sorted(fractions)
+
+
+@pytest.mark.parametrize("task", ["saves", "thread_saves"])
+async def test_a_checkpoint_is_handed_over_and_the_one_before_is_given(bench: Bench, task: str) -> None:
+    order = structs.replace(bench.order(task, '{"value": {"row": 2}}'), checkpoint=b'{"row": 1}')
+    await bench.begin(order)
+    assert await bench.ended(order) == [Completed(Raw(b'{"row":1}'))]
+    assert [(one.number, one.checkpoint) for one in bench.said] == [(1, b'{"row":2}')]
+
+    bench.keep = False
+    outcome = await bench.run(task, '{"value": 3}')
+    assert isinstance(outcome, Failed)
+    assert "ClaimLost: job 2 is not this attempt's any more" in outcome.error
+
+
+@pytest.mark.parametrize("task", ["saves", "thread_saves"])
+async def test_an_attempt_that_waits_for_its_checkpoint_can_be_stopped(bench: Bench, task: str) -> None:
+    bench.keep = None
+    (pid,) = await executor_of(bench)
+    order = bench.order(task, '{"value": 3}')
+    await bench.begin(order)
+    await wait_until_async(lambda: bench.said != [])
+    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    assert await bench.ended(order) == [Released("enough")]
+    assert await executor_of(bench) == [pid]
+
+
+async def executor_of(bench: Bench) -> list[int]:
+    outcome = await bench.run("whoami")
+    assert isinstance(outcome, Completed)
+    return [int(msgspec.json.decode(outcome.result)[2])]
+
+
+async def test_what_cannot_be_told_is_an_error_that_says_why(bench: Bench) -> None:
+    outcome = await bench.run("saves_nonsense", '{"size": 100000}')
+    assert isinstance(outcome, Completed)
+    errors = msgspec.json.decode(outcome.result)
+    assert [error.split(":")[0] for error in errors] == [
+        "the checkpoint is not JSON",
+        "the checkpoint has 100002 bytes, but at most 100000 are stored (worker.max_result_bytes)",
+        "the checkpoint is not JSON",
+        "progress is a number from 0 to 1, not 1.5",
+        "progress is a number from 0 to 1, not nan",
+    ]
+    assert bench.said == []
+
+
+async def test_a_plain_function_that_looks_at_the_flag_has_time_to_stop_by_itself(bench: Bench) -> None:
+    (pid,) = await executor_of(bench)
+    order = bench.order("polls", timeout=0.1)
+    await bench.begin(order)
+    assert await bench.ended(order) == [TimedOut(0.1)]
+    assert [one.get("message") for one in progress(bench.said)][-1] == "tidied up"
+    assert await executor_of(bench) == [pid]
+
+
+async def test_a_task_snoozes(bench: Bench) -> None:
+    assert await bench.run("snoozes", '{"seconds": 60}') == Snoozed(60.0, "not yet")
+    outcome = await bench.run("snoozes", '{"seconds": -1}')
+    assert isinstance(outcome, Failed)
+    assert "Snooze needs a number of seconds from 0 to 315360000, not -1" in outcome.error

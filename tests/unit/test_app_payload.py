@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from taskd import App, Context, Fail, Task
-from taskd.seams import Order
+from taskd.seams import Line, Order
 
 NOW = datetime.now(UTC)
 NAN = float("nan")
@@ -130,9 +130,13 @@ def payload(task: Task[Any, Any], *args: Any, **kwargs: Any) -> bytes:
     return task.arguments.payload(args, kwargs)
 
 
+def no_line() -> Line:
+    raise AssertionError("nothing here has anything to say")
+
+
 def arrives(task: Task[Any, Any], text: bytes) -> Any:
     order = Order(5, 7, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w")
-    return app.prepare(order)()
+    return app.prepare(order, no_line)()
 
 
 def call(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -10,7 +10,7 @@ import msgspec
 from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.task import Task
-from taskd.seams import Order
+from taskd.seams import Line, Order
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,12 +76,12 @@ class App:
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         return {name: float(task.timeout) for name, task in self._tasks.items() if task.timeout is not None}
 
-    def prepare(self, order: Order) -> Call:
+    def prepare(self, order: Order, line: Callable[[], Line]) -> Call:
         """Check the order's payload and bind it. Raises LookupError for an unknown task, Fail for a payload that misfits."""
         task = self._tasks.get(order.task)
         if task is None:
             raise LookupError(order.task)
-        args, kwargs = task.arguments.bind(order.payload, lambda: Context(_completed(order, task)))
+        args, kwargs = task.arguments.bind(order.payload, lambda: Context(_completed(order, task), line))
         return Call(task, args, kwargs)
 
     def _add(self, task: Task[P, R]) -> Task[P, R]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from taskd.runtime.log import logger
-from taskd.seams import Order
+from taskd.seams import Line, Order
 
 
 class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +39,11 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
 class Context:
     """One attempt, as its task sees it: a parameter annotated `Context` (or named `ctx`) receives it."""
 
-    __slots__ = ("_log", "_order")
+    __slots__ = ("_line", "_log", "_order")
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, line: Callable[[], Line]) -> None:
         self._order = order
+        self._line = line
         self._log: Any = None
 
     @property
@@ -73,3 +77,41 @@ class Context:
             order = self._order
             self._log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
         return self._log
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when this attempt is to stop: its job was cancelled, its time is over, or the worker shuts down.
+
+        An async function needs no look at it: CancelledError is raised in it. A plain one that has looked at it gets some time
+        (half of the worker's `stop_grace`) to return by itself, before an exception is raised in it.
+        """
+        return self._line().cancelled
+
+    async def progress(self, fraction: float, message: str = "") -> None:
+        """Show how far the task is: `fraction` from 0 to 1, and a few words. Only the latest counts; it is sent once a second.
+
+        Raises ValueError for what is no fraction. Waits for nothing.
+        """
+        self._line().progress(fraction, message)
+
+    def progress_sync(self, fraction: float, message: str = "") -> None:
+        """As `progress`, for plain functions."""
+        self._line().progress(fraction, message)
+
+    @property
+    def checkpoint_value(self) -> Any:
+        """What an earlier attempt of this job gave to `checkpoint` last, decoded anew at each call; None if none has."""
+        text = self._order.checkpoint
+        return msgspec.json.decode(text) if text is not None else None
+
+    async def checkpoint(self, value: Any) -> None:
+        """Store `value` (JSON) for the next attempt, in case there is one; it is durable when this returns.
+
+        Raises ValueError for what is no JSON or too large, ClaimLost if the job is not this attempt's any more. While
+        PostgreSQL is away it waits.
+        """
+        await asyncio.wrap_future(self._line().checkpoint(value))
+
+    def checkpoint_sync(self, value: Any) -> None:
+        """As `checkpoint`, for plain functions in threads; on the event loop it would wait for itself."""
+        self._line().checkpoint(value).result()

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+
+
+class Line(Protocol):
+    """A running attempt's line to its worker. Any thread may use it."""
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when the attempt is to stop."""
+        ...
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Tell how far the task is; only the latest counts. Raises ValueError for what is no fraction."""
+        ...
+
+    def checkpoint(self, value: Any) -> Future[None]:
+        """Store a value for the next attempt; done when it is durable. Raises ValueError for what cannot be stored.
+
+        The future raises ClaimLost if the job is not this attempt's any more, and is cancelled when the attempt is to stop.
+        """
+        ...
 
 
 class Invocation(Protocol):
@@ -32,8 +54,11 @@ class Tasks(Protocol):
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         ...
 
-    def prepare(self, order: Order) -> Invocation:
-        """Bind the order to its task. Raises LookupError for an unknown task, Fail for a payload that does not fit."""
+    def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
+        """Bind the order to its task; `line` gives the attempt's line to its worker.
+
+        Raises LookupError for an unknown task, Fail for a payload that does not fit.
+        """
         ...
 
 
@@ -55,3 +80,5 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     worker_id: str
     #: It was there when an executor crashed: it runs without neighbours now, so that the next crash shows whose fault it is.
     suspect: bool = False
+    #: What an earlier attempt has left for this one (JSON).
+    checkpoint: bytes | None = None

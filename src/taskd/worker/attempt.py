@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.job import Scalar
-from taskd.domain.outcome import Completed, Failed, Outcome
+from taskd.domain.outcome import Completed, Failed, Outcome, Snoozed
 from taskd.domain.retry import Again, decide
 from taskd.runtime import meters, tracing
 from taskd.runtime.failpoints import passed
@@ -24,7 +24,9 @@ from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.runtime.tracing import Span
 from taskd.seams import Claims, Order, Settlement, Transport
+from taskd.seams import Notes as NoteStore
 from taskd.worker.executors import Executors
+from taskd.worker.notes import Notes
 
 #: The most endings, and the most bytes of results, in one settle statement.
 BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024
@@ -38,8 +40,9 @@ class Attempts:
     They are bounded: nothing new is claimed while more endings wait than the worker has slots, or one batch.
     """
 
-    def __init__(self, claims: Claims, transport: Transport, *, worker_id: str, slots: int) -> None:
+    def __init__(self, claims: Claims, notes: NoteStore, transport: Transport, *, worker_id: str, slots: int) -> None:
         self._claims = claims
+        self.notes = Notes(notes, self._claim)
         self._transport = transport
         self._worker_id = worker_id
         self._bound = max(slots, BATCH)
@@ -82,6 +85,10 @@ class Attempts:
         self._spans.update({_key(claim): span for claim in won if (span := _traced(claim)) is not None})
         self._executors.begin([self._order(claim) for claim in won])
 
+    def _claim(self, key: tuple[int, int]) -> Claim | None:
+        claim, _ = self._running.get(key, (None, 0.0))
+        return claim
+
     def _knows(self, key: tuple[int, int]) -> bool:
         return key in self._running or key in self._settling or any(_key(s.claim) == key for s, _ in self._endings)
 
@@ -92,7 +99,9 @@ class Attempts:
             claim, began = self._running.pop((job_id, attempt), (None, 0.0))
             if claim is not None:
                 verdict = decide(outcome, claim.policy, claim.record)
-                self._endings.append((Settlement(claim, outcome, verdict), now - began))
+                said, progress = self.notes.end((job_id, attempt))
+                settlement = Settlement(claim, outcome, verdict, said or attempt > 1, progress)
+                self._endings.append((settlement, now - began))
         self._ended.set()
 
     async def caught_up(self) -> None:
@@ -196,10 +205,12 @@ class Attempts:
             return
         self.tallies[name] += 1
         self._measure(claim.task, name, seconds)
-        self._trace(claim, name, seconds, "" if isinstance(outcome, Completed) else _brief(outcome))
+        self._trace(claim, name, seconds, "" if isinstance(outcome, Completed | Snoozed) else _brief(outcome))
         if isinstance(outcome, Completed):
             if log.is_enabled_for(logging.INFO):  # where it is not, making the line would cost the most of all this
                 log.info("attempt ended", **_line(claim, name, seconds))
+        elif isinstance(outcome, Snoozed):
+            log.info("attempt ended", **_line(claim, name, seconds), again=True, reason=outcome.reason)
         else:
             again = isinstance(settlement.verdict, Again)
             if again:
@@ -251,6 +262,7 @@ class Attempts:
             failures=claim.record.failures,
             worker_id=self._worker_id,
             suspect=claim.record.crashes > 0,
+            checkpoint=bytes(claim.checkpoint) if claim.checkpoint is not None else None,
         )
 
 

@@ -24,7 +24,9 @@ from taskd.worker.frames import (
     Ends,
     Frames,
     Halt,
+    Kept,
     Ready,
+    Said,
     Setup,
     ToWorker,
     Unusable,
@@ -53,7 +55,9 @@ class Attempt:
 class Child(asyncio.Protocol):
     """One executor process, from exec to its certain end."""
 
-    def __init__(self, slots: int, on_ends: Callable[[Child, list[End]], None]) -> None:
+    def __init__(
+        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_said: Callable[[Child, Said], None]
+    ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
         #: Why the worker killed it, if it did.
@@ -62,6 +66,7 @@ class Child(asyncio.Protocol):
         #: True if it was killed because it had hung up.
         self.unheard = False
         self._on_ends = on_ends
+        self._on_said = on_said
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToWorker)
         self._transport: asyncio.Transport | None = None
@@ -119,6 +124,10 @@ class Child(asyncio.Protocol):
         """Ask it to stop one attempt."""
         self._send(encode(Halt(*key)))
 
+    def answer(self, key: tuple[int, int], number: int, kept: bool) -> None:
+        """Tell an attempt what became of its checkpoint of this number."""
+        self._send(encode(Kept(*key, number, kept)))
+
     def kill(self, reason: str) -> None:
         """SIGKILL it, with whatever its tasks have started. The first reason stands."""
         if self.doom is None:
@@ -161,6 +170,8 @@ class Child(asyncio.Protocol):
     def _take(self, message: ToWorker) -> None:
         if isinstance(message, Ends):
             self._on_ends(self, message.ends)
+        elif isinstance(message, Said):
+            self._on_said(self, message)
         elif not self._answer.done():
             self._answer.set_result(message)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 
 from msgspec import Raw
 
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed
 from taskd.worker.child import Child
 from taskd.worker.frames import End, How
 
@@ -46,5 +47,8 @@ def outcome_of(end: End, stopping: Outcome | None) -> Outcome:
             return Completed(Raw(end.data))
         case How.STOPPED:
             return stopping or Released("the task was stopped")
+        case How.SNOOZED:
+            return Snoozed(end.again if isinstance(end.again, float) else 0.0, end.data.decode())
         case how:
-            return Failed(end.data.decode(), permanent=how is How.FAILED_FOR_GOOD, again_at=end.again_at)
+            again_at = end.again if isinstance(end.again, datetime) else None
+            return Failed(end.data.decode(), permanent=how is How.FAILED_FOR_GOOD, again_at=again_at)

@@ -35,6 +35,8 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     log_level: str
     log_format: str
     tasks: TaskSettings = TaskSettings()
+    #: Seconds that a plain function has to stop by itself, if it looks at `ctx.cancelled`.
+    patience: float = 1.0
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -74,16 +76,20 @@ class How(IntEnum):
     FAILED = 1
     FAILED_FOR_GOOD = 2
     STOPPED = 3
+    SNOOZED = 4
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
-    """One attempt's end: `data` is the result's JSON or the error's text (UTF-8)."""
+    """One attempt's end: `data` is the result's JSON or the error's text (UTF-8).
+
+    `again` is when the task wants to be tried again: a moment, or in seconds from now.
+    """
 
     job_id: int
     attempt: int
     how: How
     data: bytes = b""
-    again_at: datetime | None = None
+    again: datetime | float | None = None
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -92,8 +98,27 @@ class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
     ends: list[End]
 
 
-ToExecutor = Setup | Begin | Halt | Bye
-ToWorker = Ready | Unusable | Ends
+class Said(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """From an executor: what a running attempt says of itself, as JSON. A checkpoint has a number, for its answer."""
+
+    job_id: int
+    attempt: int
+    number: int = 0
+    progress: bytes | None = None
+    checkpoint: bytes | None = None
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """To an executor: the checkpoint of this number is stored, or it was fenced off."""
+
+    job_id: int
+    attempt: int
+    number: int
+    kept: bool
+
+
+ToExecutor = Setup | Begin | Halt | Bye | Kept
+ToWorker = Ready | Unusable | Ends | Said
 
 _encoder = msgspec.msgpack.Encoder()
 

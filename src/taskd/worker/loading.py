@@ -6,10 +6,10 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
-from taskd.seams import Invocation, Order, Tasks
+from taskd.seams import Invocation, Line, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
 
 #: The tasks of a worker that was given no app.
@@ -51,9 +51,9 @@ class Both:
         """The time-outs (seconds) of both."""
         return {**self._second.timeouts, **self._first.timeouts}
 
-    def prepare(self, order: Order) -> Invocation:
+    def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
         """As each of them does."""
-        return (self._first if order.task in self._first.names else self._second).prepare(order)
+        return (self._first if order.task in self._first.names else self._second).prepare(order, line)
 
 
 def _app(name: str) -> Tasks:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.errors import Fail, RetryAt
+from taskd.domain.errors import Fail, RetryAt, Snooze
 from taskd.seams import Order
 from taskd.worker.frames import End, How
 
@@ -34,26 +34,26 @@ class Unstorable(Exception):
     """A result that is no JSON or too large; the message says what is wrong with it."""
 
 
-def to_json(value: Any, limit: int) -> bytes:
+def to_json(value: Any, limit: int, what: str = "the result") -> bytes:
     """The value as JSON of at most `limit` bytes. Raises Unstorable."""
     if isinstance(value, _CONTAINERS):
-        _check(value)
+        _check(value, what)
     try:
         text = b"null" if value is None else _encode(value).encode()
     except UnicodeEncodeError:
-        raise Unstorable("the result is not JSON: a string in it has a lone surrogate") from None
+        raise Unstorable(f"{what} is not JSON: a string in it has a lone surrogate") from None
     except RecursionError:
-        raise Unstorable(f"the result is not JSON: {_TOO_DEEP}") from None
+        raise Unstorable(f"{what} is not JSON: {_TOO_DEEP}") from None
     except (TypeError, ValueError) as error:
-        raise Unstorable(f"the result is not JSON: {_plainly(error)}") from None
+        raise Unstorable(f"{what} is not JSON: {_plainly(error)}") from None
     if len(text) > limit:
-        raise Unstorable(f"the result has {len(text)} bytes, but at most {limit} are stored (worker.max_result_bytes)")
+        raise Unstorable(f"{what} has {len(text)} bytes, but at most {limit} are stored (worker.max_result_bytes)")
     if b"\\u0000" in text and _NUL.search(text):
-        raise Unstorable("the result cannot be stored: a string in it has a NUL character")
+        raise Unstorable(f"{what} cannot be stored: a string in it has a NUL character")
     return text
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, what: str) -> None:
     """Refuse what the encoder would take and spoil: it writes the keys 1 and True as texts, and trusts any depth."""
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -62,7 +62,7 @@ def _check(value: Any) -> None:
             if isinstance(container, dict):
                 for key in container:
                     if not isinstance(key, str):
-                        raise Unstorable(f"the result is not JSON: {_bad_key(type(key).__name__)}")
+                        raise Unstorable(f"{what} is not JSON: {_bad_key(type(key).__name__)}")
                 container = container.values()  # noqa: PLW2901 - its keys are done with
             for item in container:
                 if isinstance(item, _CONTAINERS):
@@ -70,7 +70,7 @@ def _check(value: Any) -> None:
         if not below:
             return
         level = list(below.values())
-    raise Unstorable(f"the result is not JSON: {_TOO_DEEP}")
+    raise Unstorable(f"{what} is not JSON: {_TOO_DEEP}")
 
 
 def _bad_key(kind: str) -> str:
@@ -107,13 +107,13 @@ class Results:
     """Turns what attempts return and raise into Ends."""
 
     def __init__(self, max_result_bytes: int, max_error_bytes: int) -> None:
-        self._max_result = max_result_bytes
+        self.max_result = max_result_bytes
         self._max_error = max_error_bytes
 
     def returned(self, order: Order, value: Any) -> End:
         """The end of an attempt whose task returned `value`."""
         try:
-            return End(order.job_id, order.attempt, How.COMPLETED, to_json(value, self._max_result))
+            return End(order.job_id, order.attempt, How.COMPLETED, to_json(value, self.max_result))
         except Exception as error:  # noqa: BLE001 - a dict or str subclass of the user's may raise anything
             if isinstance(error, Unstorable):
                 return self.failed(order, str(error))
@@ -127,6 +127,9 @@ class Results:
         if isinstance(error, RetryAt):
             data = to_text(_safe_str(error), self._max_error)
             return End(order.job_id, order.attempt, How.FAILED, data, error.when)
+        if isinstance(error, Snooze):
+            data = to_text(_safe_str(error), self._max_error)
+            return End(order.job_id, order.attempt, How.SNOOZED, data, error.seconds)
         if isinstance(error, asyncio.CancelledError):
             return self.failed(order, "the task cancelled itself\n" + describe(error))
         return self.failed(order, describe(error))

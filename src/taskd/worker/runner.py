@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 
 from taskd.runtime import tracing
 from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
 from taskd.worker import offspring
-from taskd.worker.frames import End
+from taskd.worker.frames import End, Said
+from taskd.worker.line import Line
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
 from taskd.worker.threads import Seat, Seats
@@ -18,15 +20,30 @@ from taskd.worker.threads import Seat, Seats
 class Running:
     """One attempt that has begun."""
 
-    __slots__ = ("entered", "finished", "order", "seat", "stopping", "task")
+    __slots__ = ("_make", "entered", "finished", "line", "order", "seat", "stopping", "task")
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, make: Callable[[Order], Line]) -> None:
         self.order = order
+        self._make = make
+        self.line: Line | None = None
         self.task: asyncio.Task[None] | None = None
         self.seat: Seat | None = None
         self.entered = False
         self.finished = False
         self.stopping = False
+
+    def open(self) -> Line:
+        """Its line to the worker, made at the first use."""
+        with _opening:
+            if self.line is None:
+                self.line = self._make(self.order)
+        if self.stopping:  # who stops sets this first and looks for a line then
+            self.line.stop()
+        return self.line
+
+
+#: Threads of a task may all be the first to use its line.
+_opening = threading.Lock()
 
 
 class Runner:
@@ -37,11 +54,21 @@ class Runner:
     time-out and the worker's patience go on counting. Threads that it has started are beyond reach (see Offspring).
     """
 
-    def __init__(self, tasks: Tasks, app: str, results: Results, tell: Callable[[list[End]], None]) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        app: str,
+        results: Results,
+        tell: Callable[[list[End]], None],
+        tell_said: Callable[[Said], None],
+        patience: float,
+    ) -> None:
         self._tasks = tasks
         self._app = app
         self._results = results
         self._tell = tell
+        self._tell_said = tell_said
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._loop.set_task_factory(offspring.start)
         self._seats = Seats(self._loop)
@@ -51,14 +78,15 @@ class Runner:
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
         for order in orders:
+            running = Running(order, self._line)
             try:
-                invocation = self._tasks.prepare(order)
+                invocation = self._tasks.prepare(order, running.open)
             except LookupError:
                 self._add(self._unknown(order))
             except BaseException as error:  # noqa: BLE001 - whatever the payload or the user's types raise ends this attempt only
                 self._add(self._results.raised(order, error))
             else:
-                self._start(order, invocation)
+                self._start(running, invocation)
 
     def stop(self, job_id: int, attempt: int) -> None:
         """Ask this attempt to stop, if it still runs."""
@@ -66,15 +94,38 @@ class Runner:
         if running is None or running.stopping or running.finished:
             return
         if running.task is not None and running.task.cancel():
-            running.stopping = True
+            self._mark(running)
             if not running.entered:  # its coroutine will never run, so it cannot tell
                 self._finish(running, self._results.stopped(running.order))
         elif running.seat is not None:
-            running.stopping = True
+            self._mark(running)
+            if running.line is not None and running.line.watched:
+                self._loop.call_later(self._patience, self._interrupt, running)
+            else:
+                running.seat.interrupt()
+
+    def answer(self, job_id: int, attempt: int, number: int, *, kept: bool) -> None:
+        """The worker's word about a checkpoint of this attempt's."""
+        running = self._running.get((job_id, attempt))
+        if running is not None and running.line is not None:
+            running.line.answer(number, kept=kept)
+
+    def _line(self, order: Order) -> Line:
+        return Line(order, self._results.max_result, self._loop, self._tell_said)
+
+    @staticmethod
+    def _mark(running: Running) -> None:
+        running.stopping = True
+        if running.line is not None:
+            running.line.stop()
+
+    @staticmethod
+    def _interrupt(running: Running) -> None:
+        if running.seat is not None:
             running.seat.interrupt()
 
-    def _start(self, order: Order, invocation: Invocation) -> None:
-        running = Running(order)
+    def _start(self, running: Running, invocation: Invocation) -> None:
+        order = running.order
         self._running[order.job_id, order.attempt] = running
         if invocation.asynchronous:
             # Not by the factory: this one is nobody's offspring.
@@ -136,6 +187,8 @@ class Runner:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
         order = running.order
         if self._running.pop((order.job_id, order.attempt), None) is not None:
+            if running.line is not None:
+                running.line.close()
             self._add(self._results.stopped(order) if running.stopping else end)
 
     def _unknown(self, order: Order) -> End:
