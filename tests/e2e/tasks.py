@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 
-from taskd import App, Context
+from taskd import App, Context, Snooze
 
 app = App()
 
@@ -69,3 +69,26 @@ async def linger(ctx: Context, seconds: float) -> None:
 async def rest(seconds: float) -> None:
     """Sleep, and leave no trace."""
     await asyncio.sleep(seconds)
+
+
+@app.task
+async def count_up(ctx: Context, to: int) -> list[int]:
+    """Go on from the checkpoint; the first attempt takes its executor down half-way. Returns where each attempt began."""
+    begun, number = ctx.checkpoint_value or ([], 0)
+    begun.append(number)
+    while number < to:
+        if number == to // 2 and len(begun) == 1:
+            os._exit(3)
+        number += 1
+        await ctx.checkpoint([begun, number])
+        await ctx.progress(number / to, f"at {number}")
+    return list(begun)
+
+
+@app.task
+def patient(ctx: Context, file: str) -> int:
+    """Snooze until there is a file; how often it was called."""
+    ctx.progress_sync(0.5, "looking")
+    if not os.path.exists(file):
+        raise Snooze(0.1, f"there is no {file}")
+    return ctx.attempt

@@ -23,7 +23,7 @@ MAX_MESSAGE = 500
 
 
 class Line:
-    """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the worker's word
+    """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the word
     that they are stored. 3. Shows that the attempt is to stop.
 
     Any thread may call; the loop's own does the telling.
