@@ -14,13 +14,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from taskd.app import App, Context, Handle, SyncHandle, Task
     from taskd.client import ClientError
-    from taskd.domain.errors import ClaimLost, Fail, JobCancelled, JobFailed, RetryAt, Snooze
+    from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Fail, JobCancelled, JobFailed, RetryAt, Snooze
 
 __all__ = [
     "App",
     "ClaimLost",
     "ClientError",
     "Context",
+    "CoordinatorUnavailable",
     "Fail",
     "Handle",
     "JobCancelled",
@@ -41,6 +42,7 @@ _LAZY = {
     "Task": "taskd.app",
     "ClientError": "taskd.client",
     "ClaimLost": "taskd.domain.errors",
+    "CoordinatorUnavailable": "taskd.domain.errors",
     "Fail": "taskd.domain.errors",
     "JobCancelled": "taskd.domain.errors",
     "JobFailed": "taskd.domain.errors",

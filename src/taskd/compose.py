@@ -298,8 +298,9 @@ async def _assemble_worker(
     lane = _Lanes(settings, stack, worker_id)
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
     sessions = PostgresSessions(lane.one("session", RELAXED))
+    coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     notes = PostgresNotes(lane.one("note", ONE_PLAN))
-    attempts = Attempts(claims, notes, transport, worker_id=worker_id, slots=own.concurrency)
+    attempts = Attempts(claims, notes, transport, coordinator, worker_id=worker_id, slots=own.concurrency)
     executors = Executors(
         app=own.app,
         processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
@@ -309,11 +310,10 @@ async def _assemble_worker(
         max_result_bytes=own.max_result_bytes,
         max_error_bytes=own.max_error_bytes,
         on_end=attempts.ended,
-        on_said=attempts.notes.hear,
+        on_word=attempts.hear,
         log=settings.log,
         tasks=settings.tasks,
     )
-    coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     role = WorkerRole(
         worker_id=worker_id,
         settings=own,

@@ -74,15 +74,45 @@ async def rest(seconds: float) -> None:
 @app.task
 async def count_up(ctx: Context, to: int) -> list[int]:
     """Go on from the checkpoint; the first attempt takes its executor down half-way. Returns where each attempt began."""
-    begun, number = ctx.checkpoint_value or ([], 0)
-    begun.append(number)
+    before, number = ctx.checkpoint_value or ([], 0)
+    begun = [*before, number]
     while number < to:
         if number == to // 2 and len(begun) == 1:
             os._exit(3)
         number += 1
         await ctx.checkpoint([begun, number])
         await ctx.progress(number / to, f"at {number}")
-    return list(begun)
+    return begun
+
+
+@app.task
+async def exclusive(ctx: Context, name: str, seconds: float) -> int:
+    """Hold a lock for so long; its fence."""
+    async with ctx.lock(name, wait=20) as held:
+        mark(ctx, "start")
+        await asyncio.sleep(seconds)
+        mark(ctx, "end")
+        return held.fence
+
+
+@app.task
+def exclusive_thread(ctx: Context, name: str, wait: float) -> int:
+    """The same in a thread."""
+    with ctx.lock_sync(name, wait=wait) as held:
+        mark(ctx, "start")
+        time.sleep(0.05)
+        mark(ctx, "end")
+        return held.fence
+
+
+@app.task
+async def parent(ctx: Context) -> list[int]:
+    """Submit two jobs; their ids."""
+    first = await ctx.submit(nap, 0.0)
+    second = ctx.submit_sync(block.options(priority=3, dedupe_key=f"child of {ctx.job.id}"), seconds=0.0)
+    await app.aclose()
+    app.close()
+    return [first.id, second.id]
 
 
 @app.task

@@ -22,7 +22,7 @@ from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, 
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.executors import Executors
-from taskd.worker.frames import Said
+from taskd.worker.frames import Answer, Said, Trouble, Word
 from taskd.worker.guard import clock
 from tests.servers import wait_until, wait_until_async
 
@@ -55,7 +55,7 @@ class Bench:
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             on_end=self._ended,
-            on_said=self._hear,
+            on_word=self._hear,
             tasks=tasks,
         )
 
@@ -64,10 +64,11 @@ class Bench:
             assert attempt == 7
             self.ends[job_id].append(outcome)
 
-    def _hear(self, said: Said, answer: Callable[[bool], None]) -> None:
-        self.said.append(said)
-        if said.checkpoint is not None and self.keep is not None:
-            answer(self.keep)
+    def _hear(self, word: Word, reply: Callable[[Answer], None]) -> None:
+        assert isinstance(word, Said)
+        self.said.append(word)
+        if word.checkpoint is not None and self.keep is not None:
+            reply(Answer(word.job_id, word.attempt, word.number, 0, None if self.keep else Trouble.FENCED, "not yours"))
 
     def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
         self._number += 1
@@ -478,7 +479,7 @@ async def test_a_checkpoint_is_handed_over_and_the_one_before_is_given(bench: Be
     bench.keep = False
     outcome = await bench.run(task, '{"value": 3}')
     assert isinstance(outcome, Failed)
-    assert "ClaimLost: job 2 is not this attempt's any more" in outcome.error
+    assert "ClaimLost: not yours" in outcome.error
 
 
 @pytest.mark.parametrize("task", ["saves", "thread_saves"])

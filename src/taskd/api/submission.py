@@ -12,7 +12,7 @@ from taskd.api.decoding import Name, decode
 from taskd.api.idempotency import HEADER, PREFIX
 from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.strictjson import check_value, has_nul
-from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES, JobSpec, Scalar
+from taskd.domain.job import MAX_ID, MAX_NAME, MAX_PRIORITY, MAX_RETRIES, JobSpec, Scalar
 from taskd.domain.policy import Backoff
 
 MAX_METADATA = 64
@@ -51,6 +51,7 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     retry_backoff: RetryBackoff | None = None
     timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     metadata: Metadata = {}
+    parent_id: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 _decoder = msgspec.json.Decoder(Submission)
@@ -79,6 +80,7 @@ def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul: bool
         retry_backoff=_backoff(given.retry_backoff),
         timeout=given.timeout,
         metadata=given.metadata or _NO_METADATA,
+        parent_id=given.parent_id,
     )
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
 
+from taskd.app.lock import HeldLock, lock, lock_sync
 from taskd.runtime.log import logger
 from taskd.seams import Line, Order
+
+if TYPE_CHECKING:
+    from taskd.app.handle import Handle, SyncHandle
+    from taskd.app.submitter import Submitter
+
+S = ParamSpec("S")
+T = TypeVar("T")
 
 
 class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,3 +124,64 @@ class Context:
     def checkpoint_sync(self, value: Any) -> None:
         """As `checkpoint`, for plain functions in threads; on the event loop it would wait for itself."""
         self._line().checkpoint(value).result()
+
+    def lock(self, name: str, *, wait: float | None = None) -> AbstractAsyncContextManager[HeldLock]:
+        """Hold the lock of this name in the whole cluster: `async with ctx.lock("printer") as held:`; `held.fence` goes up.
+
+        Raises TimeoutError if it is not free within `wait` seconds (None: waits for ever), CoordinatorUnavailable if etcd is
+        away. Should the lock be lost while it is held, the attempt is stopped and its job runs again.
+        """
+        return lock(self._line(), name, wait)
+
+    def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
+        """As `lock`, for plain functions in threads: `with ctx.lock_sync("printer") as held:`."""
+        return lock_sync(self._line(), name, wait)
+
+    @overload
+    async def submit(
+        self,
+        task: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]],
+        /,
+        *args: S.args,
+        **kwargs: S.kwargs,
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(
+        self, task: Submitter[Callable[Concatenate[Context, S], T]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(
+        self, task: Submitter[Callable[S, Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit(self, task: Submitter[Callable[S, T]], /, *args: S.args, **kwargs: S.kwargs) -> Handle[T]: ...
+
+    async def submit(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Submit a job that has this one as its parent: `await ctx.submit(resize, url)`, or with `resize.options(…)`.
+
+        An attempt that runs again submits again; options(dedupe_key=…) makes one job of both.
+        """
+        return await task.child_of(self._order.job_id).submit(*args, **kwargs)
+
+    @overload
+    def submit_sync(
+        self,
+        task: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]],
+        /,
+        *args: S.args,
+        **kwargs: S.kwargs,
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(
+        self, task: Submitter[Callable[Concatenate[Context, S], T]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(
+        self, task: Submitter[Callable[S, Coroutine[Any, Any, T]]], /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_sync(self, task: Submitter[Callable[S, T]], /, *args: S.args, **kwargs: S.kwargs) -> SyncHandle[T]: ...
+
+    def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit`, for plain functions."""
+        return task.child_of(self._order.job_id).submit_sync(*args, **kwargs)

@@ -89,6 +89,10 @@ class Submitter(Generic[F_co]):
         }
         return Submitter(self._target, self._options | {k: v for k, v in given.items() if v is not None})
 
+    def child_of(self, job_id: int) -> Submitter[F_co]:
+        """A submitter whose jobs name this one as the job that they were submitted by."""
+        return Submitter(self._target, self._options | {"parent_id": job_id})
+
     # Four kinds of functions: with a Context as the first parameter or without, async or plain. The order matters.
     @overload
     async def submit(

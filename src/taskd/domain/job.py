@@ -53,6 +53,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     retry_backoff: Backoff = Backoff()
     timeout: float | None = None
     metadata: dict[str, Scalar] = {}
+    parent_id: int | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True):

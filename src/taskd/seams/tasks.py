@@ -23,11 +23,22 @@ class Line(Protocol):
         """Tell how far the task is; only the latest counts. Raises ValueError for what is no fraction."""
         ...
 
-    def checkpoint(self, value: Any) -> Future[None]:
+    def checkpoint(self, value: Any) -> Future[int]:
         """Store a value for the next attempt; done when it is durable. Raises ValueError for what cannot be stored.
 
         The future raises ClaimLost if the job is not this attempt's any more, and is cancelled when the attempt is to stop.
         """
+        ...
+
+    def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
+        """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name.
+
+        The future raises TimeoutError after `wait` seconds, CoordinatorUnavailable if etcd is away.
+        """
+        ...
+
+    def unlock(self, number: int) -> None:
+        """Let go of a lock, or wait for it no longer."""
         ...
 
 

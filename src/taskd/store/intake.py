@@ -130,6 +130,7 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     delay: float = 0.0
     dedupe_key: str | None = None
     metadata: dict[str, Scalar] | None = None
+    parent_id: int | None = None
 
 
 def _row(spec: JobSpec) -> _Row:
@@ -145,6 +146,7 @@ def _row(spec: JobSpec) -> _Row:
         spec.delay,
         spec.dedupe_key,
         spec.metadata or None,
+        spec.parent_id,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,16 +16,18 @@ from prometheus_client import Histogram
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.job import Scalar
-from taskd.domain.outcome import Completed, Failed, Outcome, Snoozed
+from taskd.domain.outcome import Completed, Failed, Outcome, Released, Snoozed
 from taskd.domain.retry import Again, decide
 from taskd.runtime import meters, tracing
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.runtime.tracing import Span
-from taskd.seams import Claims, Order, Settlement, Transport
+from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
 from taskd.seams import Notes as NoteStore
 from taskd.worker.executors import Executors
+from taskd.worker.frames import Answer, Lock, Said, Unlock, Word
+from taskd.worker.locks import Locks
 from taskd.worker.notes import Notes
 
 #: The most endings, and the most bytes of results, in one settle statement.
@@ -40,9 +42,19 @@ class Attempts:
     They are bounded: nothing new is claimed while more endings wait than the worker has slots, or one batch.
     """
 
-    def __init__(self, claims: Claims, notes: NoteStore, transport: Transport, *, worker_id: str, slots: int) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        notes: NoteStore,
+        transport: Transport,
+        coordinator: Coordinator,
+        *,
+        worker_id: str,
+        slots: int,
+    ) -> None:
         self._claims = claims
         self.notes = Notes(notes, self._claim)
+        self._locks = Locks(coordinator, self._lock_lost)
         self._transport = transport
         self._worker_id = worker_id
         self._bound = max(slots, BATCH)
@@ -85,6 +97,20 @@ class Attempts:
         self._spans.update({_key(claim): span for claim in won if (span := _traced(claim)) is not None})
         self._executors.begin([self._order(claim) for claim in won])
 
+    def hear(self, word: Word, reply: Callable[[Answer], None]) -> None:
+        """What an attempt says or asks for while it runs."""
+        match word:
+            case Said():
+                self.notes.hear(word, reply)
+            case Lock():
+                self._locks.take(word, reply)
+            case Unlock():
+                self._locks.drop(word)
+
+    def _lock_lost(self, key: tuple[int, int], name: str) -> None:
+        assert self._executors is not None
+        self._executors.stop(*key, Released(f"the lock {name!r} was lost"))
+
     def _claim(self, key: tuple[int, int]) -> Claim | None:
         claim, _ = self._running.get(key, (None, 0.0))
         return claim
@@ -97,6 +123,7 @@ class Attempts:
         now = time.monotonic()
         for job_id, attempt, outcome in endings:
             claim, began = self._running.pop((job_id, attempt), (None, 0.0))
+            self._locks.end((job_id, attempt))
             if claim is not None:
                 verdict = decide(outcome, claim.policy, claim.record)
                 said, progress = self.notes.end((job_id, attempt))

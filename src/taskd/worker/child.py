@@ -17,6 +17,7 @@ from taskd.domain.outcome import Outcome
 from taskd.runtime.log import logger
 from taskd.seams import Order
 from taskd.worker.frames import (
+    Answer,
     Begin,
     BrokenStream,
     Bye,
@@ -24,12 +25,14 @@ from taskd.worker.frames import (
     Ends,
     Frames,
     Halt,
-    Kept,
+    Lock,
     Ready,
     Said,
     Setup,
     ToWorker,
+    Unlock,
     Unusable,
+    Word,
     encode,
 )
 
@@ -56,7 +59,7 @@ class Child(asyncio.Protocol):
     """One executor process, from exec to its certain end."""
 
     def __init__(
-        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_said: Callable[[Child, Said], None]
+        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_word: Callable[[Child, Word], None]
     ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
@@ -66,7 +69,7 @@ class Child(asyncio.Protocol):
         #: True if it was killed because it had hung up.
         self.unheard = False
         self._on_ends = on_ends
-        self._on_said = on_said
+        self._on_word = on_word
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToWorker)
         self._transport: asyncio.Transport | None = None
@@ -124,9 +127,9 @@ class Child(asyncio.Protocol):
         """Ask it to stop one attempt."""
         self._send(encode(Halt(*key)))
 
-    def answer(self, key: tuple[int, int], number: int, kept: bool) -> None:
-        """Tell an attempt what became of its checkpoint of this number."""
-        self._send(encode(Kept(*key, number, kept)))
+    def answer(self, answer: Answer) -> None:
+        """Tell an attempt what it has asked for."""
+        self._send(encode(answer))
 
     def kill(self, reason: str) -> None:
         """SIGKILL it, with whatever its tasks have started. The first reason stands."""
@@ -170,8 +173,8 @@ class Child(asyncio.Protocol):
     def _take(self, message: ToWorker) -> None:
         if isinstance(message, Ends):
             self._on_ends(self, message.ends)
-        elif isinstance(message, Said):
-            self._on_said(self, message)
+        elif isinstance(message, Said | Lock | Unlock):
+            self._on_word(self, message)
         elif not self._answer.done():
             self._answer.set_result(message)
 

@@ -23,6 +23,7 @@ from taskd.runtime.log import configure, logger
 from taskd.settings import Log
 from taskd.worker import loading
 from taskd.worker.frames import (
+    Answer,
     Begin,
     BrokenStream,
     Bye,
@@ -31,13 +32,12 @@ from taskd.worker.frames import (
     Frames,
     Halt,
     How,
-    Kept,
     Ready,
-    Said,
     Setup,
     ToExecutor,
     TooLong,
     Unusable,
+    Word,
     encode,
 )
 from taskd.worker.results import Results
@@ -77,9 +77,9 @@ class Connection(asyncio.Protocol):
                 case Halt(job_id, attempt):
                     assert self._runner is not None
                     self._runner.stop(job_id, attempt)
-                case Kept(job_id, attempt, number, kept):
+                case Answer() as answer:
                     assert self._runner is not None
-                    self._runner.answer(job_id, attempt, number, kept=kept)
+                    self._runner.answer(answer)
                 case Setup() as setup:
                     self._load(setup)
                 case Bye():
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
             self._send(encode(Unusable(str(error))))
             return
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
-        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_said, setup.patience)
+        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience)
         self._send(encode(ready))
 
     def _tell(self, ends: list[End]) -> None:
@@ -115,8 +115,8 @@ class Connection(asyncio.Protocol):
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode())])
 
-    def _tell_said(self, said: Said) -> None:
-        self._send(encode(said))
+    def _tell_word(self, word: Word) -> None:
+        self._send(encode(word))
 
     def _send(self, frame: bytes) -> None:
         assert self._transport is not None

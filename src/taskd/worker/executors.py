@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Failed, Outcome, Released, TimedOut
@@ -15,7 +14,7 @@ from taskd.settings import Log
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.child import Attempt, Child
 from taskd.worker.fates import fate, outcome_of, text_of, verdict_on
-from taskd.worker.frames import End, Ready, Said, Setup, Unusable
+from taskd.worker.frames import Answer, End, Ready, Setup, Unusable, Word
 from taskd.worker.guarding import Guarding
 from taskd.worker.loading import BUILTIN
 
@@ -32,8 +31,8 @@ UNSENDABLE = (
 )
 
 OnEnd = Callable[[list[tuple[int, int, Outcome]]], None]
-#: What an attempt says while it runs, and where to answer whether a checkpoint was stored.
-OnSaid = Callable[[Said, Callable[[bool], None]], None]
+#: What an attempt says while it runs, and how to answer it.
+OnWord = Callable[[Word, Callable[[Answer], None]], None]
 
 
 class Executors:
@@ -56,7 +55,7 @@ class Executors:
         max_result_bytes: int,
         max_error_bytes: int,
         on_end: OnEnd,
-        on_said: OnSaid,
+        on_word: OnWord,
         log: Log | None = None,
         tasks: TaskSettings | None = None,
     ) -> None:
@@ -75,7 +74,7 @@ class Executors:
         self._outward = tasks or TaskSettings()
         self._grace = stop_grace
         self._on_end = on_end
-        self._on_said = on_said
+        self._on_word = on_word
         self._guard = Guarding()
         self._starting: list[Child] = []
         self._live: list[Child] = []
@@ -162,7 +161,7 @@ class Executors:
             self._end(child, order.job_id, order.attempt, Failed(UNSENDABLE))
 
     def _isolate(self, order: Order) -> None:
-        child = Child(0, self._hear, self._hear_said)
+        child = Child(0, self._hear, self._hear_word)
         attempt = Attempt((order.job_id, order.attempt), child)
         attempt.over = ended = asyncio.Event()
         child.attempts[attempt.key] = attempt
@@ -225,7 +224,7 @@ class Executors:
         """Keep one executor in this place; `first` gets None, or why the first one cannot be used."""
         failed_starts = 0
         while not self._closing.is_set():
-            child = self._places[place] = Child(self._shares[place], self._hear, self._hear_said)
+            child = self._places[place] = Child(self._shares[place], self._hear, self._hear_word)
             problem = await self._raise(child)
             if not first.done():
                 first.set_result(problem)
@@ -298,10 +297,9 @@ class Executors:
             if attempt is not None:
                 self._end(child, end.job_id, end.attempt, outcome_of(end, attempt.stopping))
 
-    def _hear_said(self, child: Child, said: Said) -> None:
-        key = said.job_id, said.attempt
-        if key in child.attempts:
-            self._on_said(said, partial(child.answer, key, said.number))
+    def _hear_word(self, child: Child, word: Word) -> None:
+        if (word.job_id, word.attempt) in child.attempts:
+            self._on_word(word, child.answer)
 
     def _end(self, child: Child, job_id: int, number: int, outcome: Outcome) -> None:
         attempt = child.attempts.pop((job_id, number))

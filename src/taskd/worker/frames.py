@@ -108,17 +108,47 @@ class Said(msgspec.Struct, frozen=True, array_like=True, tag=7):
     checkpoint: bytes | None = None
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """To an executor: the checkpoint of this number is stored, or it was fenced off."""
+class Trouble(IntEnum):
+    """Why an attempt does not get what it asked for."""
+
+    FENCED = 0
+    TOO_LATE = 1
+    NO_ETCD = 2
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """To an executor: what was asked with this number is done (a lock has a `fence`), or what is in the way, in words too."""
 
     job_id: int
     attempt: int
     number: int
-    kept: bool
+    fence: int = 0
+    trouble: Trouble | None = None
+    text: str = ""
 
 
-ToExecutor = Setup | Begin | Halt | Bye | Kept
-ToWorker = Ready | Unusable | Ends | Said
+class Lock(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """From an executor: a running attempt wants this lock, within `wait` seconds if that is given."""
+
+    job_id: int
+    attempt: int
+    number: int
+    name: str
+    wait: float | None = None
+
+
+class Unlock(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """From an executor: the attempt needs the lock that it asked for with this number no longer."""
+
+    job_id: int
+    attempt: int
+    number: int
+
+
+#: What a running attempt tells its worker.
+Word = Said | Lock | Unlock
+ToExecutor = Setup | Begin | Halt | Bye | Answer
+ToWorker = Ready | Unusable | Ends | Said | Lock | Unlock
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -11,25 +12,31 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.errors import ClaimLost
+from taskd.domain.errors import ClaimLost, CoordinatorUnavailable
 from taskd.seams import Order
-from taskd.worker.frames import Said, TooLong
+from taskd.worker.frames import Answer, Lock, Said, TooLong, Trouble, Unlock, Word
 from taskd.worker.results import Unstorable, to_json, to_text
 
 #: Seconds between two tellings of one attempt's progress.
 EVERY = 1.0
 #: Bytes of a progress's message.
 MAX_MESSAGE = 500
+#: What a task is told by.
+ERRORS: dict[Trouble, type[Exception]] = {
+    Trouble.FENCED: ClaimLost,
+    Trouble.TOO_LATE: TimeoutError,
+    Trouble.NO_ETCD: CoordinatorUnavailable,
+}
 
 
 class Line:
     """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the word
-    that they are stored. 3. Shows that the attempt is to stop.
+    that they are stored. 3. Asks for locks, and lets go of them. 4. Shows that the attempt is to stop.
 
     Any thread may call; the loop's own does the telling.
     """
 
-    def __init__(self, order: Order, limit: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Said], None]) -> None:
+    def __init__(self, order: Order, limit: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Word], None]) -> None:
         self._order = order
         self._limit = limit
         self._loop = loop
@@ -38,8 +45,8 @@ class Line:
         self._latest: bytes | None = None
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
-        self._number = 0
-        self._waiting: dict[int, Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, Future[int]] = {}
         self._closed = False
         #: True if the task looks at `cancelled`, so that it can be trusted to stop by itself.
         self.watched = False
@@ -62,32 +69,46 @@ class Line:
             self._due = True
             self._loop.call_soon_threadsafe(self._tell_progress)
 
-    def checkpoint(self, value: Any) -> Future[None]:
+    def checkpoint(self, value: Any) -> Future[int]:
         """Store a value for the next attempt; done when it is durable. Raises ValueError for what cannot be stored."""
         try:
             data = to_json(value, self._limit, "the checkpoint")
         except Unstorable as error:
             raise ValueError(str(error)) from None
-        stored: Future[None] = Future()
-        self._loop.call_soon_threadsafe(self._ask, data, stored)
+        number, stored = next(self._numbers), Future[int]()
+        said = Said(self._order.job_id, self._order.attempt, number, checkpoint=data)
+        self._loop.call_soon_threadsafe(self._ask, said, stored)
         return stored
 
-    def answer(self, number: int, *, kept: bool) -> None:
-        """The worker's word about the checkpoint of this number."""
-        stored = self._waiting.pop(number, None)
-        if stored is None:
+    def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
+        """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name."""
+        if not name or "\0" in name or (wait is not None and not wait >= 0):
+            raise ValueError(f"a lock has a name, and a wait in seconds, not {name!r} and {wait!r}")
+        number, granted = next(self._numbers), Future[int]()
+        wanted = Lock(self._order.job_id, self._order.attempt, number, name, wait)
+        self._loop.call_soon_threadsafe(self._ask, wanted, granted)
+        return number, granted
+
+    def unlock(self, number: int) -> None:
+        """Let go of a lock, or wait for it no longer."""
+        self._loop.call_soon_threadsafe(self._let_go, number)
+
+    def answer(self, answer: Answer) -> None:
+        """The worker's word about something that was asked for."""
+        asked = self._waiting.pop(answer.number, None)
+        if asked is None:
             return
         with contextlib.suppress(InvalidStateError):  # who waited was stopped
-            if kept:
-                stored.set_result(None)
+            if answer.trouble is None:
+                asked.set_result(answer.fence)
             else:
-                stored.set_exception(ClaimLost(f"job {self._order.job_id} is not this attempt's any more"))
+                asked.set_exception(ERRORS[answer.trouble](answer.text))
 
     def stop(self) -> None:
         """The attempt is to stop: say so, and let go who waits for the worker."""
         self._stop.set()
-        for stored in self._waiting.values():
-            stored.cancel()
+        for asked in self._waiting.values():
+            asked.cancel()
 
     def close(self) -> None:
         """The attempt's code has ended: what it said last is told now."""
@@ -109,14 +130,18 @@ class Line:
             self._tell(Said(self._order.job_id, self._order.attempt, progress=value))
             self._timer = self._loop.call_later(EVERY, self._tell_progress)
 
-    def _ask(self, data: bytes, stored: Future[None]) -> None:
+    def _ask(self, word: Said | Lock, asked: Future[int]) -> None:
         if self._closed or self._stop.is_set():
-            stored.cancel()
+            asked.cancel()
             return
-        self._number += 1
-        self._waiting[self._number] = stored
+        self._waiting[word.number] = asked
         try:
-            self._tell(Said(self._order.job_id, self._order.attempt, self._number, checkpoint=data))
+            self._tell(word)
         except TooLong as error:
-            del self._waiting[self._number]
-            stored.set_exception(ValueError(f"the checkpoint is too long: {error}"))
+            del self._waiting[word.number]
+            asked.set_exception(ValueError(f"this cannot be told to the worker: {error}"))
+
+    def _let_go(self, number: int) -> None:
+        self._waiting.pop(number, None)
+        if not self._closed:
+            self._tell(Unlock(self._order.job_id, self._order.attempt, number))

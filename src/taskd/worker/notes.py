@@ -10,7 +10,7 @@ from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.seams import Notes as Store
-from taskd.worker.frames import Said
+from taskd.worker.frames import Answer, Said, Trouble
 
 #: The most bytes of checkpoints in one statement.
 BATCH_BYTES = 4 * 1024 * 1024
@@ -18,24 +18,24 @@ BATCH_BYTES = 4 * 1024 * 1024
 OUTAGE = 0.5
 
 Key = tuple[int, int]
-Answer = Callable[[bool], None]
+Reply = Callable[[Answer], None]
 
 
 class Unwritten:
     """What an attempt has said since it was last written, and who waits for it to be stored."""
 
-    __slots__ = ("answers", "checkpoint", "progress")
+    __slots__ = ("checkpoint", "progress", "waiting")
 
     def __init__(self) -> None:
         self.progress: bytes | None = None
         self.checkpoint: bytes | None = None
-        self.answers: list[Answer] = []
+        self.waiting: list[tuple[int, Reply]] = []
 
     def older(self, other: Unwritten) -> None:
         """Take over what was said before and could not be written: what is newer counts."""
         self.progress = self.progress or other.progress
         self.checkpoint = self.checkpoint or other.checkpoint
-        self.answers = other.answers + self.answers
+        self.waiting = other.waiting + self.waiting
 
 
 class Notes:
@@ -49,15 +49,15 @@ class Notes:
         self._last: dict[Key, bytes | None] = {}
         self._heard = asyncio.Event()
 
-    def hear(self, said: Said, answer: Answer) -> None:
-        """An attempt says something. `answer` gets whether a checkpoint was stored."""
+    def hear(self, said: Said, reply: Reply) -> None:
+        """An attempt says something. `reply` is told what became of a checkpoint."""
         key = said.job_id, said.attempt
         one = self._unwritten.setdefault(key, Unwritten())
         if said.progress is not None:
             one.progress = said.progress
         if said.checkpoint is not None:
             one.checkpoint = said.checkpoint
-            one.answers.append(answer)
+            one.waiting.append((said.number, reply))
         self._last[key] = said.progress or self._last.get(key)
         self._heard.set()
 
@@ -109,8 +109,17 @@ class Notes:
             logger().error("PostgreSQL does not accept what an attempt says", attempt=list(batch), error=str(error))
             kept = set()
         for key, one in batch.items():
-            for answer in one.answers:
-                answer(key in kept)
+            for number, reply in one.waiting:
+                lost = None if key in kept else Trouble.FENCED
+                reply(
+                    Answer(
+                        *key,
+                        number,
+                        0,
+                        lost,
+                        f"job {key[0]} is not this attempt's any more" if lost is not None else "",
+                    )
+                )
 
 
 def _note(claim: Claim, one: Unwritten) -> Note:

@@ -10,7 +10,7 @@ from taskd.runtime import tracing
 from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
 from taskd.worker import offspring
-from taskd.worker.frames import End, Said
+from taskd.worker.frames import Answer, End, Word
 from taskd.worker.line import Line
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
@@ -60,14 +60,14 @@ class Runner:
         app: str,
         results: Results,
         tell: Callable[[list[End]], None],
-        tell_said: Callable[[Said], None],
+        tell_word: Callable[[Word], None],
         patience: float,
     ) -> None:
         self._tasks = tasks
         self._app = app
         self._results = results
         self._tell = tell
-        self._tell_said = tell_said
+        self._tell_word = tell_word
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._loop.set_task_factory(offspring.start)
@@ -104,14 +104,14 @@ class Runner:
             else:
                 running.seat.interrupt()
 
-    def answer(self, job_id: int, attempt: int, number: int, *, kept: bool) -> None:
-        """The worker's word about a checkpoint of this attempt's."""
-        running = self._running.get((job_id, attempt))
+    def answer(self, answer: Answer) -> None:
+        """What the worker says to something that an attempt has asked."""
+        running = self._running.get((answer.job_id, answer.attempt))
         if running is not None and running.line is not None:
-            running.line.answer(number, kept=kept)
+            running.line.answer(answer)
 
     def _line(self, order: Order) -> Line:
-        return Line(order, self._results.max_result, self._loop, self._tell_said)
+        return Line(order, self._results.max_result, self._loop, self._tell_word)
 
     @staticmethod
     def _mark(running: Running) -> None:

@@ -1,0 +1,37 @@
+"""A named lock, as a task holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
+
+from taskd.seams import Line
+
+
+class HeldLock(NamedTuple):
+    """A lock that is held. `fence` goes up with each holder of the name, so that a resource can refuse an older one."""
+
+    name: str
+    fence: int
+
+
+@asynccontextmanager
+async def lock(line: Line, name: str, wait: float | None) -> AsyncIterator[HeldLock]:
+    """Hold a lock on the event loop."""
+    number, granted = line.lock(name, wait)
+    try:
+        yield HeldLock(name, await asyncio.wrap_future(granted))
+    finally:
+        line.unlock(number)
+
+
+@contextmanager
+def lock_sync(line: Line, name: str, wait: float | None) -> Iterator[HeldLock]:
+    """Hold a lock in a thread."""
+    number, granted = line.lock(name, wait)
+    try:
+        yield HeldLock(name, granted.result())
+    finally:
+        line.unlock(number)

@@ -1,0 +1,64 @@
+"""The named locks that running attempts hold: the worker's session with etcd holds them for its executors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.log import logger
+from taskd.seams import Coordinator
+from taskd.worker.frames import Answer, Lock, Trouble, Unlock
+
+#: Seconds between looks whether a lock can still be relied on.
+EVERY = 0.25
+
+Key = tuple[int, int]
+Reply = Callable[[Answer], None]
+
+
+class Locks:
+    """1. Waits for a lock and tells its fence. 2. Holds it until the attempt lets go of it or has ended. 3. Says if it is lost.
+
+    Who holds a lock that was lost may still believe in it for a moment: the fence is for that.
+    """
+
+    def __init__(self, coordinator: Coordinator, lost: Callable[[Key, str], None]) -> None:
+        self._coordinator = coordinator
+        self._lost = lost
+        self._holds: dict[Key, dict[int, asyncio.Task[None]]] = {}
+
+    def take(self, wanted: Lock, reply: Reply) -> None:
+        """An attempt wants a lock."""
+        key = wanted.job_id, wanted.attempt
+        self._holds.setdefault(key, {})[wanted.number] = asyncio.create_task(self._hold(key, wanted, reply))
+
+    def drop(self, unwanted: Unlock) -> None:
+        """An attempt lets go of a lock, or waits for it no longer."""
+        hold = self._holds.get((unwanted.job_id, unwanted.attempt), {}).pop(unwanted.number, None)
+        if hold is not None:
+            hold.cancel()
+
+    def end(self, key: Key) -> None:
+        """The attempt's code has certainly stopped."""
+        for hold in self._holds.pop(key, {}).values():
+            hold.cancel()
+
+    async def _hold(self, key: Key, wanted: Lock, reply: Reply) -> None:
+        """Hold one lock until cancelled, or until it is lost."""
+
+        def tell(fence: int = 0, trouble: Trouble | None = None, text: str = "") -> None:
+            reply(Answer(*key, wanted.number, fence, trouble, text))
+
+        try:
+            async with self._coordinator.lock(wanted.name, wanted.wait) as hold:
+                tell(hold.fence)
+                while hold.held:  # noqa: ASYNC110 - time itself may end it
+                    await asyncio.sleep(EVERY)
+        except TimeoutError:
+            tell(trouble=Trouble.TOO_LATE, text=f"the lock {wanted.name!r} was not free within {wanted.wait:g} s")
+        except CoordinatorUnavailable as error:
+            tell(trouble=Trouble.NO_ETCD, text=f"the lock {wanted.name!r} cannot be had: {error}")
+        else:
+            logger().warning("stopping an attempt: its lock was lost", job=key[0], attempt=key[1], lock=wanted.name)
+            self._lost(key, wanted.name)

@@ -1,0 +1,58 @@
+"""The locks that a worker holds for its attempts, on a real etcd."""
+
+from __future__ import annotations
+
+import asyncio
+
+from taskd.dev.servers import EtcdServer
+from taskd.worker.frames import Answer, Lock, Trouble, Unlock
+from taskd.worker.locks import Key, Locks
+from tests.integration.etcd_world import coordinator, has_keys
+from tests.servers import wait_until_async
+
+FOLDER = "/taskd/locks/"
+
+
+class Bench:
+    """What attempts were answered, and which locks were lost."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.lost: list[tuple[Key, str]] = []
+
+    def tell(self, key: Key, name: str) -> None:
+        self.lost.append((key, name))
+
+    async def answered(self, count: int) -> Answer:
+        await wait_until_async(lambda: len(self.answers) == count)
+        return self.answers[-1]
+
+
+async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lost(private_etcd: EtcdServer) -> None:
+    bench = Bench()
+    async with coordinator(private_etcd.endpoint) as one:
+        locks = Locks(one, bench.tell)
+        locks.take(Lock(1, 1, 1, "a"), bench.answers.append)
+        first = await bench.answered(1)
+        assert (first.number, first.trouble) == (1, None)
+        locks.take(Lock(2, 1, 1, "a", 0.1), bench.answers.append)
+        assert (await bench.answered(2)).trouble is Trouble.TOO_LATE
+        locks.take(Lock(2, 1, 2, "a"), bench.answers.append)
+        locks.drop(Unlock(1, 1, 1))
+        second = await bench.answered(3)
+        assert second.fence > first.fence
+        locks.take(Lock(3, 1, 1, "a"), bench.answers.append)
+        locks.take(Lock(4, 1, 1, "a"), bench.answers.append)
+        await has_keys(private_etcd.endpoint, FOLDER, 3)
+        locks.end((3, 1))  # it was only waiting
+        await has_keys(private_etcd.endpoint, FOLDER, 2)
+        locks.end((2, 1))
+        assert (await bench.answered(4)).job_id == 4
+        assert bench.lost == []
+
+        private_etcd.suspend()
+        await wait_until_async(lambda: bench.lost == [((4, 1), "a")])
+        locks.take(Lock(5, 1, 1, "b"), bench.answers.append)
+        assert (await bench.answered(5)).trouble is Trouble.NO_ETCD
+        private_etcd.resume()
+        await asyncio.sleep(0)
