@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from taskd import App, Context, Fail, RetryAt, Snooze
 
 app = App()
+POOL: list[str] = []
 
 
 @app.task
@@ -276,3 +277,35 @@ def polls(ctx: Context) -> str:
 @app.task
 async def snoozes(seconds: float) -> None:
     raise Snooze(seconds, "not yet")
+
+
+@app.on_start
+async def open_pool() -> None:
+    await asyncio.sleep(0)
+    POOL.append("started")
+
+
+@app.on_start
+def open_more() -> None:
+    POOL.append("started more")
+
+
+def stopped(what: str) -> None:
+    with open(os.environ.get("STOPPED_FILE", os.devnull), "a") as file:
+        file.write(f"{what}\n")
+
+
+@app.on_stop
+async def close_pool() -> None:
+    await asyncio.to_thread(stopped, "pool")
+
+
+@app.on_stop
+def close_more() -> None:
+    stopped("more")
+    raise RuntimeError("this stops nobody")
+
+
+@app.task
+async def pool() -> list[str]:
+    return POOL

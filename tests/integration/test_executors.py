@@ -528,3 +528,22 @@ async def test_a_task_snoozes(bench: Bench) -> None:
     outcome = await bench.run("snoozes", '{"seconds": -1}')
     assert isinstance(outcome, Failed)
     assert "Snooze needs a number of seconds from 0 to 315360000, not -1" in outcome.error
+
+
+async def test_an_executor_starts_before_its_first_attempt_and_stops_when_it_ends_in_good_order(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STOPPED_FILE", str(tmp_path / "stopped"))
+    bench = make_bench()
+    await bench.executors.start()
+    assert await bench.run("pool") == Completed(Raw(b'["started","started more"]'))
+    await bench.executors.close()
+    assert (tmp_path / "stopped").read_text() == "more\npool\n"
+
+
+async def test_a_start_that_fails_is_one_line(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(app="tests.integration.startless_app")
+    with pytest.raises(
+        ConfigurationError, match=r"app '.*startless_app' does not start: RuntimeError: no pool \(.*:\d+\)"
+    ):
+        await bench.executors.start()

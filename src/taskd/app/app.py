@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -9,11 +11,18 @@ import msgspec
 
 from taskd.app.connection import Connection
 from taskd.app.context import Context
+from taskd.app.middleware import Layers, Middleware
 from taskd.app.task import Task
+from taskd.app.testing import Bench
+from taskd.runtime.log import logger
 from taskd.seams import Line, Order
 
 P = ParamSpec("P")
 R = TypeVar("R")
+#: What runs at the beginning or the end of an executor process.
+Hook = Callable[[], Any]
+H = TypeVar("H", bound=Hook)
+M = TypeVar("M", bound=Middleware)
 
 
 class App:
@@ -28,6 +37,9 @@ class App:
     def __init__(self, *, server: str | None = None, token: str | None = None) -> None:
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._connection = Connection(server, token)
+        self._on_start: list[Hook] = []
+        self._on_stop: list[Hook] = []
+        self._middleware: list[Middleware] = []
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -58,6 +70,38 @@ class App:
             return self._add(Task(function, self._connection, **options))
         return lambda wrapped: self._add(Task(wrapped, self._connection, **options))
 
+    def on_start(self, function: H, /) -> H:
+        """Run this function, async or plain, in every executor process before its first attempt: to open a pool, for instance.
+
+        It takes no arguments. What it raises keeps the executor from being used; the worker says why, and does not start.
+        """
+        self._on_start.append(function)
+        return function
+
+    def on_stop(self, function: H, /) -> H:
+        """Run this function in an executor process that ends in good order, within two seconds; never after a crash or a kill."""
+        self._on_stop.append(function)
+        return function
+
+    def middleware(self, function: M, /) -> M:
+        """Put a generator function around every attempt: it gets the Context, and yields once, which is where the task runs.
+
+        The `yield` gives the task's result, or raises what the task raised: also Fail, RetryAt, Snooze, and what stops an
+        attempt. It runs where the task runs, so around async tasks it must not block. The first one is the outermost.
+        """
+        if not inspect.isgeneratorfunction(function):
+            raise TypeError(f"a middleware is a generator function (def, with one yield), not {function!r}")
+        self._middleware.append(function)
+        return function
+
+    def testing(self, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> Bench:
+        """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
+
+        They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
+        `cancelled`, that they are to stop.
+        """
+        return Bench(self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled)
+
     def close(self) -> None:
         """Close the connections of `submit_sync` and its like; the next use opens new ones."""
         self._connection.close()
@@ -81,8 +125,26 @@ class App:
         task = self._tasks.get(order.task)
         if task is None:
             raise LookupError(order.task)
-        args, kwargs = task.arguments.bind(order.payload, lambda: Context(_completed(order, task), line))
-        return Call(task, args, kwargs)
+        return self._bind(task, order.payload, lambda: Context(_completed(order, task), line))
+
+    async def start(self) -> None:
+        """Run what `on_start` was given, in that order. Raises what one of them raises."""
+        for hook in self._on_start:
+            await _run(hook)
+
+    async def stop(self) -> None:
+        """Run what `on_stop` was given, the last one first; one that raises keeps no other from running."""
+        for hook in reversed(self._on_stop):
+            try:
+                await _run(hook)
+            except Exception:  # noqa: BLE001 - the process ends, and the log says what went wrong
+                logger().error("a function given to on_stop failed", function=_named(hook), exc_info=True)
+
+    def _bind(self, task: Task[Any, Any], payload: bytes, context: Callable[[], Context]) -> Call:
+        if not self._middleware:
+            return Call(task, *task.arguments.bind(payload, context))
+        ctx = context()
+        return Call(task, *task.arguments.bind(payload, lambda: ctx), Layers(self._middleware, ctx))
 
     def _add(self, task: Task[P, R]) -> Task[P, R]:
         if task.name in self._tasks:
@@ -98,16 +160,32 @@ def _completed(order: Order, task: Task[Any, Any]) -> Order:
     return msgspec.structs.replace(order, timeout=float(task.timeout))
 
 
+async def _run(hook: Hook) -> None:
+    found = hook()
+    if inspect.isawaitable(found):
+        await found
+
+
+def _named(hook: Hook) -> str:
+    return getattr(hook, "__qualname__", repr(hook))
+
+
 class Call:
     """A task with its arguments: an Invocation of the seam."""
 
-    __slots__ = ("_args", "_function", "_kwargs", "asynchronous")
+    __slots__ = ("_args", "_function", "_kwargs", "_layers", "asynchronous")
 
-    def __init__(self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any], layers: Layers | None = None
+    ) -> None:
         self.asynchronous = task.asynchronous
         self._function = task.function
         self._args = args
         self._kwargs = kwargs
+        self._layers = layers
 
     def __call__(self) -> Any:
+        if self._layers is not None:
+            around = self._layers.await_ if self.asynchronous else self._layers.call
+            return around(functools.partial(self._function, *self._args, **self._kwargs))
         return self._function(*self._args, **self._kwargs)

@@ -93,6 +93,12 @@ class Submitter(Generic[F_co]):
         """A submitter whose jobs name this one as the job that they were submitted by."""
         return Submitter(self._target, self._options | {"parent_id": job_id})
 
+    def document(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The job that a submit with these arguments would send. Raises as that does."""
+        payload = self._target.arguments.payload(tuple(args), kwargs)
+        found: dict[str, Any] = json.loads(_document(payload, self._fields()))
+        return found
+
     # Four kinds of functions: with a Context as the first parameter or without, async or plain. The order matters.
     @overload
     async def submit(

@@ -65,6 +65,14 @@ class Tasks(Protocol):
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         ...
 
+    async def start(self) -> None:
+        """What is to be done in an executor before its first attempt. Raises whatever the author's code raises."""
+        ...
+
+    async def stop(self) -> None:
+        """What is to be done in an executor that ends in good order. Raises nothing."""
+        ...
+
     def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
         """Bind the order to its task; `line` gives the attempt's line to its worker.
 

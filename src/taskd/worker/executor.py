@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 from taskd.runtime.log import configure, logger
+from taskd.seams import Tasks
 from taskd.settings import Log
 from taskd.worker import loading
 from taskd.worker.frames import (
@@ -56,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._decoder = msgspec.msgpack.Decoder(ToExecutor)
         self._transport: asyncio.WriteTransport | None = None
         self._runner: Runner | None = None
+        self._tasks: Tasks | None = None
+        self._loading: asyncio.Task[None] | None = None
         self.over = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,7 +84,7 @@ class Connection(asyncio.Protocol):
                     assert self._runner is not None
                     self._runner.answer(answer)
                 case Setup() as setup:
-                    self._load(setup)
+                    self._loading = asyncio.get_running_loop().create_task(self._load(setup))
                 case Bye():
                     self.over.set()
 
@@ -89,19 +92,26 @@ class Connection(asyncio.Protocol):
         if not self.over.is_set():
             _die()
 
-    def _load(self, setup: Setup) -> None:
+    async def _load(self, setup: Setup) -> None:
         level = cast(Literal["DEBUG", "INFO", "WARNING", "ERROR"], setup.log_level)
         style = cast(Literal["JSON", "TEXT", ""], setup.log_format)
         configure(Log(level=level, format=style), role="executor", worker=setup.worker_id)
         try:
             tasks = loading.load(setup.app, setup.tasks)
+            await loading.start(setup.app, tasks)
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))
             return
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
+        self._tasks = tasks
         self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience)
         self._send(encode(ready))
+
+    async def stop(self) -> None:
+        """End in good order."""
+        if self._tasks is not None:
+            await self._tasks.stop()
 
     def _tell(self, ends: list[End]) -> None:
         try:
@@ -151,6 +161,7 @@ async def _serve(fd: int) -> None:
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(Connection, sock=socket.socket(fileno=fd))
     await connection.over.wait()
+    await connection.stop()
 
 
 def main(arguments: list[str]) -> None:

@@ -34,6 +34,14 @@ def load(name: str, settings: TaskSettings) -> Tasks:
     return Both(own, more)
 
 
+async def start(name: str, tasks: Tasks) -> None:
+    """Let the app begin. Raises NotLoadable."""
+    try:
+        await tasks.start()
+    except BaseException as error:  # noqa: BLE001 - as while it is imported
+        raise NotLoadable(_explain(name, "", error)) from None
+
+
 class Both:
     """Two apps in one; where both have a task of a name, the first one's counts."""
 
@@ -50,6 +58,16 @@ class Both:
     def timeouts(self) -> Mapping[str, float]:
         """The time-outs (seconds) of both."""
         return {**self._second.timeouts, **self._first.timeouts}
+
+    async def start(self) -> None:
+        """Start both."""
+        await self._first.start()
+        await self._second.start()
+
+    async def stop(self) -> None:
+        """Stop both, the second one first."""
+        await self._second.stop()
+        await self._first.stop()
 
     def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
         """As each of them does."""
@@ -86,10 +104,10 @@ def _fits(value: Any) -> bool:
 
 
 def _explain(name: str, module: str, error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
+    if module and isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
         return f"app {name!r}: there is no module {error.name!r}; it is looked for in {os.getcwd()} and on PYTHONPATH"
     last = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
     places = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     place = next((f for f in reversed(places) if f.filename not in (__file__, importlib.__file__)), None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
-    return f"app {name!r} does not import: {last[-1]}{where}"
+    return f"app {name!r} does not {'import' if module else 'start'}: {last[-1]}{where}"

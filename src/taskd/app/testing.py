@@ -1,0 +1,189 @@
+"""Tasks inside a test, without servers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from taskd.app.context import Context
+from taskd.app.handle import Handle, SyncHandle
+from taskd.app.submitter import Submitter
+from taskd.app.task import Task
+from taskd.domain.errors import Snooze
+from taskd.seams import Invocation, Order
+
+Bind = Callable[[Task[Any, Any], bytes, Callable[[], Context]], Invocation]
+
+
+class Child(NamedTuple):
+    """A job that a task has submitted: not run, only written down."""
+
+    task: str
+    payload: Any
+    options: Mapping[str, Any]
+
+
+@dataclass
+class Run:
+    """What came of one attempt: what it raised (`error`), all the progress that it told, the last checkpoint that it stored."""
+
+    error: Exception | None = None
+    progress: list[tuple[float, str]] = field(default_factory=list)
+    checkpoint: Any = None
+    children: list[Child] = field(default_factory=list)
+    value: Any = None
+
+    @property
+    def outcome(self) -> str:
+        """One of completed, failed and snoozed."""
+        return "completed" if self.error is None else "snoozed" if isinstance(self.error, Snooze) else "failed"
+
+    @property
+    def result(self) -> Any:
+        """What a handle's `result` would give. Raises what the task raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Bench:
+    """Runs single attempts of tasks in this process: `(await bench.run(resize, url)).result`, or `run_sync`.
+
+    As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
+    Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
+    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`.
+    """
+
+    def __init__(self, bind: Bind, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> None:
+        self._bind = bind
+        self._attempt = attempt
+        self._checkpoint = checkpoint
+        self._cancelled = cancelled
+        self._ids = itertools.count(1)
+        self._locks = Locks()
+
+    async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
+        """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
+        run, payload = Run(), task.arguments.payload(args, kwargs)
+        try:
+            invocation = self._prepared(task, payload, run)
+            value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
+            run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
+        except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
+            run.error = error
+        return run
+
+    def run_sync(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
+        """As `run`, for tests without an event loop."""
+        return asyncio.run(self.run(task, *args, **kwargs))
+
+    def _prepared(self, task: Task[Any, Any], payload: bytes, run: Run) -> Invocation:
+        now = datetime.now(UTC)
+        order = Order(
+            job_id=next(self._ids),
+            attempt=self._attempt,
+            task=task.name,
+            queue=task.queue or "default",
+            priority=task.priority or 0,
+            payload=payload,
+            created_at=now,
+            schedule_at=now,
+            timeout=task.timeout,
+            metadata={},
+            max_retries=task.max_retries if task.max_retries is not None else 3,
+            failures=self._attempt - 1,
+            worker_id="testing",
+            checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
+        )
+        line = BenchLine(run, self._locks)
+        if self._cancelled:
+            line.cancelled.set()
+        return self._bind(task, payload, lambda: BenchContext(order, line, run, self._ids))
+
+
+class BenchContext(Context):
+    """A Context whose child jobs are only written down."""
+
+    __slots__ = ("_ids", "_run")
+
+    def __init__(self, order: Order, line: BenchLine, run: Run, ids: itertools.count[int]) -> None:
+        super().__init__(order, lambda: line)
+        self._run = run
+        self._ids = ids
+
+    async def submit(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Write the job down; the handle of a job that no scheduler knows."""
+        self._write_down(task, args, kwargs)
+        return task.handle(next(self._ids))
+
+    def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit`."""
+        self._write_down(task, args, kwargs)
+        return task.handle_sync(next(self._ids))
+
+    def _write_down(self, task: Submitter[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        document = task.document(args, kwargs)
+        options = {name: value for name, value in document.items() if name not in ("task", "payload")}
+        self._run.children.append(Child(document["task"], document["payload"], options))
+
+
+class Locks:
+    """The names that are locked in one bench."""
+
+    def __init__(self) -> None:
+        self.holders: dict[str, int] = {}
+        self.fences = itertools.count(1)
+        self.guard = threading.Lock()
+
+
+class BenchLine:
+    """Implements `taskd.seams.Line` by writing down what it is told."""
+
+    def __init__(self, run: Run, locks: Locks) -> None:
+        self.cancelled = threading.Event()
+        self._run = run
+        self._locks = locks
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Write it down. Raises ValueError as in a worker."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+        self._run.progress.append((fraction, message))
+
+    def checkpoint(self, value: Any) -> Future[int]:
+        """Keep it, as it comes back from JSON. Raises ValueError for what is none."""
+        try:
+            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False))
+        except TypeError as error:
+            raise ValueError(f"the checkpoint is not JSON: {error}") from None
+        stored = Future[int]()
+        stored.set_result(0)
+        return stored
+
+    def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
+        """Grant it, or raise TimeoutError at once if it is held: nobody in a test is worth waiting for."""
+        if not name:
+            raise ValueError("a lock needs a name")
+        granted = Future[int]()
+        with self._locks.guard:
+            fence = next(self._locks.fences)
+            if name in self._locks.holders:
+                granted.set_exception(TimeoutError(f"the lock {name!r} is held by another attempt of this bench"))
+            else:
+                self._locks.holders[name] = fence
+                granted.set_result(fence)
+        return fence, granted
+
+    def unlock(self, number: int) -> None:
+        """Let go of it."""
+        with self._locks.guard:
+            self._locks.holders = {name: fence for name, fence in self._locks.holders.items() if fence != number}

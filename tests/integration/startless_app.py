@@ -1,0 +1,10 @@
+"""An app that imports and cannot start."""
+
+from taskd import App
+
+app = App()
+
+
+@app.on_start
+def start() -> None:
+    raise RuntimeError("no pool")
