@@ -142,3 +142,11 @@ def test_the_programs_of_the_page_run(fleet: Fleet, scheduler: Process, tmp_path
     assert re.fullmatch(r"\d+ (pending|queued|running|completed)", first)
     assert others == ["{'pixels': 20000}", "True", "['1 pages about June', '1 pages about July']"]
     assert output("script.py") == ["3 pages about May", "a report has at least one page 1"]
+
+
+def test_the_programs_about_running_tasks_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
+    path = write_programs(PAGE, tmp_path)
+    fleet.start_worker("w1", "--queues", "imports", app="imports", TASKD_SERVER=scheduler.url, **path)
+    assert output_of(tmp_path / "begin.py", path) == ["250 row 249 of 250"]
+    told = output_of(tmp_path / "try_imports.py", path)
+    assert told == ["50 (0.996, 'row 249 of 250') 200", "tidy {'queue': 'imports', 'priority': 1}", "snoozed"]

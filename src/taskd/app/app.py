@@ -79,7 +79,7 @@ class App:
         return function
 
     def on_stop(self, function: H, /) -> H:
-        """Run this function in an executor process that ends in good order, within two seconds; never after a crash or a kill."""
+        """Run this function in an executor process that ends in good order, within two seconds; not after a crash or a kill."""
         self._on_stop.append(function)
         return function
 
