@@ -27,6 +27,7 @@ TRANSITIONS = (
     ),
     Transition("retry", S.RUNNING, S.PENDING, "the claim's holder, after a backoff"),
     Transition("release", S.RUNNING, S.PENDING, "the claim's holder, at no cost"),
+    Transition("snooze", S.RUNNING, S.PENDING, "the claim's holder, when the task asks for it"),
     Transition("reap", S.RUNNING, S.PENDING, "the leader, when the claim's session is dead"),
     Transition("cancel", S.PENDING, S.CANCELLED, "a client"),
     Transition("cancel", S.QUEUED, S.CANCELLED, "a client"),
