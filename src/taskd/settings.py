@@ -125,7 +125,7 @@ class Worker(Section, frozen=True):
     stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
     heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 4.0
-    max_result_bytes: Annotated[OneValue, _doc("the largest result that is stored")] = 1024 * 1024
+    max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("what is kept of an error's text")] = 16 * 1024
     claim_idle: Annotated[
         Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")

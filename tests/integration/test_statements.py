@@ -123,13 +123,13 @@ def generic_plan(connection: psycopg.Connection[Any], name: str) -> dict[str, An
     return plan
 
 
-def ways(plan: dict[str, Any]) -> set[str]:
-    """How a plan reaches taskd.jobs."""
+def ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
+    """How a plan reaches a table."""
     found = set()
-    if plan.get("Relation Name") == "jobs" and plan["Node Type"] != "ModifyTable":
+    if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable":
         found.add(plan.get("Index Name") or plan["Node Type"])
     for child in plan.get("Plans", []):
-        found |= ways(child)
+        found |= ways(child, relation)
     return found
 
 
@@ -149,3 +149,10 @@ def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
         for name, allowed in HOT.items():
             found = ways(generic_plan(connection, name))
             assert found <= allowed, (name, found)
+
+
+def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        found = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
+    reached = {"claim", "cancel", "settle", "free_jobs"}
+    assert found == {name: {"notes_pkey"} if name in reached else set() for name in HOT}

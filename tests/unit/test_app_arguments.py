@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from taskd import App, Context, Fail
-from taskd.seams import Line, Order
+from taskd.seams import Link, Order
 
 NOW = datetime.now(UTC)
 app = App()
@@ -98,13 +98,13 @@ def unknown_annotation(x: Missing) -> Return:  # type: ignore[name-defined]  # n
     return (x,)
 
 
-def no_line() -> Line:
+def no_link() -> Link:
     raise AssertionError("nothing here has anything to say")
 
 
 def call(task: str, payload: str, timeout: float | None = None) -> Any:
     order = Order(5, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
-    return app.prepare(order, no_line)()
+    return app.prepare(order, no_link)()
 
 
 @pytest.mark.parametrize(

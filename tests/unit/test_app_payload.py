@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 from taskd import App, Context, Fail, Task
-from taskd.seams import Line, Order
+from taskd.seams import Link, Order
 
 NOW = datetime.now(UTC)
 NAN = float("nan")
@@ -130,13 +130,13 @@ def payload(task: Task[Any, Any], *args: Any, **kwargs: Any) -> bytes:
     return task.arguments.payload(args, kwargs)
 
 
-def no_line() -> Line:
+def no_link() -> Link:
     raise AssertionError("nothing here has anything to say")
 
 
 def arrives(task: Task[Any, Any], text: bytes) -> Any:
     order = Order(5, 7, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w")
-    return app.prepare(order, no_line)()
+    return app.prepare(order, no_link)()
 
 
 def call(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

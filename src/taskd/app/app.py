@@ -15,7 +15,7 @@ from taskd.app.middleware import Layers, Middleware
 from taskd.app.task import Task
 from taskd.app.testing import Bench
 from taskd.runtime.log import logger
-from taskd.seams import Line, Order
+from taskd.seams import Link, Order
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,12 +120,12 @@ class App:
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         return {name: float(task.timeout) for name, task in self._tasks.items() if task.timeout is not None}
 
-    def prepare(self, order: Order, line: Callable[[], Line]) -> Call:
+    def prepare(self, order: Order, link: Callable[[], Link]) -> Call:
         """Check the order's payload and bind it. Raises LookupError for an unknown task, Fail for a payload that misfits."""
         task = self._tasks.get(order.task)
         if task is None:
             raise LookupError(order.task)
-        return self._bind(task, order.payload, lambda: Context(_completed(order, task), line))
+        return self._bind(task, order.payload, lambda: Context(_completed(order, task), link))
 
     async def start(self) -> None:
         """Run what `on_start` was given, in that order. Raises what one of them raises."""

@@ -13,7 +13,7 @@ import msgspec
 
 from taskd.app.lock import HeldLock, lock, lock_sync
 from taskd.runtime.log import logger
-from taskd.seams import Line, Order
+from taskd.seams import Link, Order
 
 if TYPE_CHECKING:
     from taskd.app.handle import Handle, SyncHandle
@@ -48,11 +48,11 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
 class Context:
     """One attempt, as its task sees it: a parameter annotated `Context` (or named `ctx`) receives it."""
 
-    __slots__ = ("_line", "_log", "_order")
+    __slots__ = ("_link", "_log", "_order")
 
-    def __init__(self, order: Order, line: Callable[[], Line]) -> None:
+    def __init__(self, order: Order, link: Callable[[], Link]) -> None:
         self._order = order
-        self._line = line
+        self._link = link
         self._log: Any = None
 
     @property
@@ -94,18 +94,18 @@ class Context:
         An async function needs no look at it: CancelledError is raised in it. A plain one that has looked at it gets some time
         (half of the worker's `stop_grace`) to return by itself, before an exception is raised in it.
         """
-        return self._line().cancelled
+        return self._link().cancelled
 
     async def progress(self, fraction: float, message: str = "") -> None:
         """Show how far the task is: `fraction` from 0 to 1, and a few words. Only the latest counts; it is sent once a second.
 
         Raises ValueError for what is no fraction. Waits for nothing.
         """
-        self._line().progress(fraction, message)
+        self._link().progress(fraction, message)
 
     def progress_sync(self, fraction: float, message: str = "") -> None:
         """As `progress`, for plain functions."""
-        self._line().progress(fraction, message)
+        self._link().progress(fraction, message)
 
     @property
     def checkpoint_value(self) -> Any:
@@ -119,11 +119,11 @@ class Context:
         Raises ValueError for what is no JSON or too large, ClaimLost if the job is not this attempt's any more. While
         PostgreSQL is away it waits.
         """
-        await asyncio.wrap_future(self._line().checkpoint(value))
+        await asyncio.wrap_future(self._link().checkpoint(value))
 
     def checkpoint_sync(self, value: Any) -> None:
         """As `checkpoint`, for plain functions in threads; on the event loop it would wait for itself."""
-        self._line().checkpoint(value).result()
+        self._link().checkpoint(value).result()
 
     def lock(self, name: str, *, wait: float | None = None) -> AbstractAsyncContextManager[HeldLock]:
         """Hold the lock of this name in the whole cluster: `async with ctx.lock("printer") as held:`; `held.fence` goes up.
@@ -131,11 +131,11 @@ class Context:
         Raises TimeoutError if it is not free within `wait` seconds (None: waits for ever), CoordinatorUnavailable if etcd is
         away. Should the lock be lost while it is held, the attempt is stopped and its job runs again.
         """
-        return lock(self._line(), name, wait)
+        return lock(self._link(), name, wait)
 
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
         """As `lock`, for plain functions in threads: `with ctx.lock_sync("printer") as held:`."""
-        return lock_sync(self._line(), name, wait)
+        return lock_sync(self._link(), name, wait)
 
     @overload
     async def submit(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
-from taskd.seams import Line
+from taskd.seams import Link
 
 
 class HeldLock(NamedTuple):
@@ -18,20 +18,20 @@ class HeldLock(NamedTuple):
 
 
 @asynccontextmanager
-async def lock(line: Line, name: str, wait: float | None) -> AsyncIterator[HeldLock]:
+async def lock(link: Link, name: str, wait: float | None) -> AsyncIterator[HeldLock]:
     """Hold a lock on the event loop."""
-    number, granted = line.lock(name, wait)
+    number, granted = link.lock(name, wait)
     try:
         yield HeldLock(name, await asyncio.wrap_future(granted))
     finally:
-        line.unlock(number)
+        link.unlock(number)
 
 
 @contextmanager
-def lock_sync(line: Line, name: str, wait: float | None) -> Iterator[HeldLock]:
+def lock_sync(link: Link, name: str, wait: float | None) -> Iterator[HeldLock]:
     """Hold a lock in a thread."""
-    number, granted = line.lock(name, wait)
+    number, granted = link.lock(name, wait)
     try:
         yield HeldLock(name, granted.result())
     finally:
-        line.unlock(number)
+        link.unlock(number)

@@ -104,10 +104,10 @@ class Bench:
             worker_id="testing",
             checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
         )
-        line = BenchLine(run, self._locks)
+        link = BenchLink(run, self._locks)
         if self._cancelled:
-            line.cancelled.set()
-        return self._bind(task, payload, lambda: BenchContext(order, line, run, self._ids))
+            link.cancelled.set()
+        return self._bind(task, payload, lambda: BenchContext(order, link, run, self._ids))
 
 
 class BenchContext(Context):
@@ -115,8 +115,8 @@ class BenchContext(Context):
 
     __slots__ = ("_ids", "_run")
 
-    def __init__(self, order: Order, line: BenchLine, run: Run, ids: itertools.count[int]) -> None:
-        super().__init__(order, lambda: line)
+    def __init__(self, order: Order, link: BenchLink, run: Run, ids: itertools.count[int]) -> None:
+        super().__init__(order, lambda: link)
         self._run = run
         self._ids = ids
 
@@ -145,8 +145,8 @@ class Locks:
         self.guard = threading.Lock()
 
 
-class BenchLine:
-    """Implements `taskd.seams.Line` by writing down what it is told."""
+class BenchLink:
+    """Implements `taskd.seams.Link` by writing down what it is told."""
 
     def __init__(self, run: Run, locks: Locks) -> None:
         self.cancelled = threading.Event()

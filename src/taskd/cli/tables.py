@@ -41,8 +41,10 @@ def job(found: dict[str, Any]) -> Group:
 def _attempts(attempts: list[dict[str, Any]]) -> list[Table]:
     table = _table("attempt", "worker", "started", "ended", "outcome", "error")
     for one in attempts:
+        outcome = f"{one.get('outcome', '')}{f' ({number} times)' if (number := one.get('snoozes', 1)) > 1 else ''}"
+        shown = {**one, "outcome": outcome}
         names = ("attempt", "worker_id", "started_at", "ended_at", "outcome", "error")
-        table.add_row(*(escape(str(one.get(name, ""))) for name in names))
+        table.add_row(*(escape(str(shown.get(name, ""))) for name in names))
     return [table] if attempts else []
 
 

@@ -30,7 +30,7 @@ from taskd.seams.store import (
     Tokens,
     Upkeep,
 )
-from taskd.seams.tasks import Invocation, Line, Order, Tasks
+from taskd.seams.tasks import Invocation, Link, Order, Tasks
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "Invocation",
     "Leader",
     "LeaderView",
-    "Line",
+    "Link",
     "LiveEditor",
     "LiveStore",
     "Lock",

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 
-class Line(Protocol):
-    """A running attempt's line to its worker. Any thread may use it."""
+class Link(Protocol):
+    """A running attempt's link to its worker. Any thread may use it."""
 
     @property
     def cancelled(self) -> threading.Event:
@@ -73,8 +73,8 @@ class Tasks(Protocol):
         """What is to be done in an executor that ends in good order. Raises nothing."""
         ...
 
-    def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
-        """Bind the order to its task; `line` gives the attempt's line to its worker.
+    def prepare(self, order: Order, link: Callable[[], Link]) -> Invocation:
+        """Bind the order to its task; `link` gives the attempt's link to its worker.
 
         Raises LookupError for an unknown task, Fail for a payload that does not fit.
         """

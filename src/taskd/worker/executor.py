@@ -103,6 +103,9 @@ class Connection(asyncio.Protocol):
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))
             return
+        except BaseException:  # noqa: BLE001 - nobody awaits this, and the worker would wait for ever
+            logger().error("this executor cannot begin", exc_info=True)
+            _die()
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
         self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience)

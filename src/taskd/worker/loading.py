@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
-from taskd.seams import Invocation, Line, Order, Tasks
+from taskd.seams import Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
 
 #: The tasks of a worker that was given no app.
@@ -69,9 +69,9 @@ class Both:
         await self._second.stop()
         await self._first.stop()
 
-    def prepare(self, order: Order, line: Callable[[], Line]) -> Invocation:
+    def prepare(self, order: Order, link: Callable[[], Link]) -> Invocation:
         """As each of them does."""
-        return (self._first if order.task in self._first.names else self._second).prepare(order, line)
+        return (self._first if order.task in self._first.names else self._second).prepare(order, link)
 
 
 def _app(name: str) -> Tasks:

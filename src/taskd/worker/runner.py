@@ -11,7 +11,7 @@ from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
 from taskd.worker import offspring
 from taskd.worker.frames import Answer, End, Word
-from taskd.worker.line import Line
+from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
 from taskd.worker.threads import Seat, Seats
@@ -20,29 +20,29 @@ from taskd.worker.threads import Seat, Seats
 class Running:
     """One attempt that has begun."""
 
-    __slots__ = ("_make", "entered", "finished", "line", "order", "seat", "stopping", "task")
+    __slots__ = ("_make", "entered", "finished", "link", "order", "seat", "stopping", "task")
 
-    def __init__(self, order: Order, make: Callable[[Order], Line]) -> None:
+    def __init__(self, order: Order, make: Callable[[Order], Link]) -> None:
         self.order = order
         self._make = make
-        self.line: Line | None = None
+        self.link: Link | None = None
         self.task: asyncio.Task[None] | None = None
         self.seat: Seat | None = None
         self.entered = False
         self.finished = False
         self.stopping = False
 
-    def open(self) -> Line:
-        """Its line to the worker, made at the first use."""
+    def open(self) -> Link:
+        """Its link to the worker, made at the first use."""
         with _opening:
-            if self.line is None:
-                self.line = self._make(self.order)
-        if self.stopping:  # who stops sets this first and looks for a line then
-            self.line.stop()
-        return self.line
+            if self.link is None:
+                self.link = self._make(self.order)
+        if self.stopping:  # who stops sets this first and looks for a link then
+            self.link.mark()
+        return self.link
 
 
-#: Threads of a task may all be the first to use its line.
+#: Threads of a task may all be the first to use its link.
 _opening = threading.Lock()
 
 
@@ -78,7 +78,7 @@ class Runner:
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
         for order in orders:
-            running = Running(order, self._line)
+            running = Running(order, self._link)
             try:
                 invocation = self._tasks.prepare(order, running.open)
             except LookupError:
@@ -99,7 +99,7 @@ class Runner:
                 self._finish(running, self._results.stopped(running.order))
         elif running.seat is not None:
             self._mark(running)
-            if running.line is not None and running.line.watched:
+            if running.link is not None and running.link.watched:
                 self._loop.call_later(self._patience, self._interrupt, running)
             else:
                 running.seat.interrupt()
@@ -107,17 +107,17 @@ class Runner:
     def answer(self, answer: Answer) -> None:
         """What the worker says to something that an attempt has asked."""
         running = self._running.get((answer.job_id, answer.attempt))
-        if running is not None and running.line is not None:
-            running.line.answer(answer)
+        if running is not None and running.link is not None:
+            running.link.answer(answer)
 
-    def _line(self, order: Order) -> Line:
-        return Line(order, self._results.max_result, self._loop, self._tell_word)
+    def _link(self, order: Order) -> Link:
+        return Link(order, self._results.max_result, self._loop, self._tell_word)
 
     @staticmethod
     def _mark(running: Running) -> None:
         running.stopping = True
-        if running.line is not None:
-            running.line.stop()
+        if running.link is not None:
+            running.link.stop()
 
     @staticmethod
     def _interrupt(running: Running) -> None:
@@ -187,8 +187,8 @@ class Runner:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
         order = running.order
         if self._running.pop((order.job_id, order.attempt), None) is not None:
-            if running.line is not None:
-                running.line.close()
+            if running.link is not None:
+                running.link.close()
             self._add(self._results.stopped(order) if running.stopping else end)
 
     def _unknown(self, order: Order) -> End:

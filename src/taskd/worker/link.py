@@ -1,4 +1,4 @@
-"""An attempt's line to its worker, for what the task says while it runs. Most attempts never use theirs."""
+"""An attempt's link to its worker, for what the task says while it runs. Most attempts never use theirs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ERRORS: dict[Trouble, type[Exception]] = {
 }
 
 
-class Line:
+class Link:
     """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the word
     that they are stored. 3. Asks for locks, and lets go of them. 4. Shows that the attempt is to stop.
 
@@ -104,9 +104,13 @@ class Line:
             else:
                 asked.set_exception(ERRORS[answer.trouble](answer.text))
 
-    def stop(self) -> None:
-        """The attempt is to stop: say so, and let go who waits for the worker."""
+    def mark(self) -> None:
+        """The attempt is to stop: whoever looks at `cancelled` sees it, and nothing is asked any more."""
         self._stop.set()
+
+    def stop(self) -> None:
+        """The attempt is to stop: let go who waits for the worker. For the loop's thread only."""
+        self.mark()
         for asked in self._waiting.values():
             asked.cancel()
 
