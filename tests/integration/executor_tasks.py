@@ -309,3 +309,25 @@ def close_more() -> None:
 @app.task
 async def pool() -> list[str]:
     return POOL
+
+
+@app.task
+async def last_words(ctx: Context) -> None:
+    await ctx.progress(0)
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await ctx.checkpoint("last")
+
+
+@app.task
+def thread_last_words(ctx: Context) -> None:
+    flag = ctx.cancelled
+    ctx.progress_sync(0)
+    flag.wait(30)
+    ctx.checkpoint_sync("last")
+
+
+@app.task
+async def waits_for_itself(ctx: Context) -> None:
+    ctx.checkpoint_sync(1)

@@ -547,3 +547,20 @@ async def test_a_start_that_fails_is_one_line(make_bench: Callable[..., Bench]) 
         ConfigurationError, match=r"app '.*startless_app' does not start: RuntimeError: no pool \(.*:\d+\)"
     ):
         await bench.executors.start()
+
+
+@pytest.mark.parametrize("task", ["last_words", "thread_last_words"])
+async def test_an_attempt_that_is_to_stop_may_store_a_last_checkpoint(bench: Bench, task: str) -> None:
+    order = bench.order(task)
+    await bench.begin(order)
+    await wait_until_async(lambda: bench.said != [])
+    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    assert await bench.ended(order) == [Released("enough")]
+    assert [one.checkpoint for one in bench.said][-1] == b'"last"'
+    assert bench.executors.restarts == 0
+
+
+async def test_what_would_wait_for_itself_is_an_error(bench: Bench) -> None:
+    outcome = await bench.run("waits_for_itself")
+    assert isinstance(outcome, Failed)
+    assert "ctx.checkpoint_sync is for plain functions: an async one uses ctx.checkpoint" in outcome.error

@@ -122,7 +122,8 @@ class Context:
         await asyncio.wrap_future(self._link().checkpoint(value))
 
     def checkpoint_sync(self, value: Any) -> None:
-        """As `checkpoint`, for plain functions in threads; on the event loop it would wait for itself."""
+        """As `checkpoint`, for plain functions in threads."""
+        _not_on_a_loop("checkpoint")
         self._link().checkpoint(value).result()
 
     def lock(self, name: str, *, wait: float | None = None) -> AbstractAsyncContextManager[HeldLock]:
@@ -135,6 +136,7 @@ class Context:
 
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
         """As `lock`, for plain functions in threads: `with ctx.lock_sync("printer") as held:`."""
+        _not_on_a_loop("lock")
         return lock_sync(self._link(), name, wait)
 
     @overload
@@ -185,3 +187,12 @@ class Context:
     def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`, for plain functions."""
         return task.child_of(self._order.job_id).submit_sync(*args, **kwargs)
+
+
+def _not_on_a_loop(name: str) -> None:
+    """Raise RuntimeError on an event loop, which would wait for itself."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"ctx.{name}_sync is for plain functions: an async one uses ctx.{name}")

@@ -105,7 +105,7 @@ class Link:
                 asked.set_exception(ERRORS[answer.trouble](answer.text))
 
     def mark(self) -> None:
-        """The attempt is to stop: whoever looks at `cancelled` sees it, and nothing is asked any more."""
+        """The attempt is to stop: whoever looks at `cancelled` sees it. A last checkpoint may still be stored."""
         self._stop.set()
 
     def stop(self) -> None:
@@ -135,7 +135,7 @@ class Link:
             self._timer = self._loop.call_later(EVERY, self._tell_progress)
 
     def _ask(self, word: Said | Lock, asked: Future[int]) -> None:
-        if self._closed or self._stop.is_set():
+        if self._closed or (isinstance(word, Lock) and self._stop.is_set()):
             asked.cancel()
             return
         self._waiting[word.number] = asked
