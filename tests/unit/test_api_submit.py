@@ -75,6 +75,7 @@ async def test_every_field_reaches_the_store(client: httpx.AsyncClient, world: R
         "retry_backoff": {"initial": 2, "factor": 3, "max": 4, "jitter": False},
         "timeout": 1.5,
         "metadata": {"a": "b", "n": 1, "f": 1.5, "t": True, "z": None},
+        "parent_id": 7,
     }
     response = await post(client, msgspec.json.encode(body))
     assert response.status_code == 201
@@ -82,7 +83,8 @@ async def test_every_field_reaches_the_store(client: httpx.AsyncClient, world: R
     assert bytes(spec.payload) == '[1,"é",null]'.encode()
     assert (spec.task, spec.queue, spec.priority, spec.dedupe_key) == ("shop.resize", "images", 100, "k")
     assert spec.schedule_at == datetime(2026, 2, 1, tzinfo=UTC)
-    assert (spec.max_retries, spec.timeout) == (0, 1.5)
+    assert (spec.max_retries, spec.timeout, spec.parent_id) == (0, 1.5, 7)
+    assert response.json()["parent_id"] == 7
     assert spec.retry_backoff == Backoff(2, 3, 4, jitter=False)
     assert spec.metadata == {"a": "b", "n": 1, "f": 1.5, "t": True, "z": None}
 
@@ -132,6 +134,8 @@ async def test_a_dedupe_hit_answers_200_with_the_first_job(client: httpx.AsyncCl
         ('{"payload": 1, "max_retries": 101}', "max_retries"),
         ('{"payload": 1, "max_retries": 1.5}', "max_retries"),
         ('{"payload": 1, "timeout": 0}', "timeout"),
+        ('{"payload": 1, "parent_id": 0}', "parent_id"),
+        ('{"payload": 1, "parent_id": 9223372036854775808}', "parent_id"),
         ('{"payload": 1, "retry_backoff": {"factor": 0.5}}', "retry_backoff.factor"),
         ('{"payload": 1, "retry_backoff": {"base": 1}}', "retry_backoff.base"),
         ('{"payload": 1, "metadata": {"a": {}}}', "metadata"),

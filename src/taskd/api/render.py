@@ -43,6 +43,7 @@ def submitted(spec: JobSpec, stored: Submitted) -> bytes:
             timeout=spec.timeout,
             metadata=spec.metadata or None,
             dedupe_key=None if (spec.dedupe_key or "").startswith(PREFIX) else spec.dedupe_key,
+            parent_id=spec.parent_id,
         )
     )
 
