@@ -66,6 +66,10 @@ PARAMETERS: dict[str, Any] = {
     "scopes": ["read"],
     "rate": None,
     "lifetime": 60.0,
+    "schedule": "{}",
+    "replace": True,
+    "decisions": "[]",
+    "without": [],
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
@@ -86,6 +90,8 @@ def values(name: str) -> dict[str, Any]:
     found = {key: PARAMETERS[key] for key in wanted}
     if name == "open_session":
         found["id"] = HOLDER
+    if name == "schedules":
+        found["after"] = ""
     if name == "end_expired":
         found["before"] = None
     return found
