@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
 from taskd.app.connection import Connection
 from taskd.app.context import Context
+from taskd.app.schedules import Declarations, Policies, by_cron, by_interval
 from taskd.app.task import Task
 from taskd.seams import Order
 
@@ -28,6 +29,7 @@ class App:
     def __init__(self, *, server: str | None = None, token: str | None = None) -> None:
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._connection = Connection(server, token)
+        self._declarations = Declarations()
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -58,6 +60,35 @@ class App:
             return self._add(Task(function, self._connection, **options))
         return lambda wrapped: self._add(Task(wrapped, self._connection, **options))
 
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        name: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **policies: Unpack[Policies],
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Declare when a task runs: `@app.cron("*/5 * * * *", tz="Europe/Berlin")` above `@app.task`.
+
+        Nothing runs by that alone: `taskd schedule apply --app MODULE` makes the schedules what the module declares. `name` is
+        the schedule's (else the task's), `arguments` are the task's. A task may have several schedules.
+
+        Raises TypeError or ValueError for what cannot work.
+        """
+        return self._declared(by_cron(expression, tz), name, arguments, policies)
+
+    def every(
+        self,
+        seconds: float,
+        *,
+        name: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **policies: Unpack[Policies],
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """As `cron`, every so many seconds, counted from when the schedule is made."""
+        return self._declared(by_interval(seconds), name, arguments, policies)
+
     def close(self) -> None:
         """Close the connections of `submit_sync` and its like; the next use opens new ones."""
         self._connection.close()
@@ -72,6 +103,11 @@ class App:
         return self._tasks.keys()
 
     @property
+    def schedules(self) -> Mapping[str, Mapping[str, Any]]:
+        """The schedules that are declared, by name, each as PUT /schedules/{name} takes it."""
+        return self._declarations.all
+
+    @property
     def timeouts(self) -> Mapping[str, float]:
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         return {name: float(task.timeout) for name, task in self._tasks.items() if task.timeout is not None}
@@ -83,6 +119,15 @@ class App:
             raise LookupError(order.task)
         args, kwargs = task.arguments.bind(order.payload, lambda: Context(_completed(order, task)))
         return Call(task, args, kwargs)
+
+    def _declared(
+        self, times: Mapping[str, Any], name: str | None, arguments: Mapping[str, Any] | None, policies: Policies
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            self._declarations.add(task, times, name, arguments, policies)
+            return task
+
+        return declare
 
     def _add(self, task: Task[P, R]) -> Task[P, R]:
         if task.name in self._tasks:
