@@ -82,6 +82,9 @@ HOT = {
     "dispatch": {"Tid Scan", "jobs_due"},
     "free_jobs": {"Tid Scan", "jobs_claimed", "jobs_pkey"},
     "unclaimed": {"jobs_unclaimed"},
+    "fire": {"jobs_pkey"},
+    "fire_waiting": {"jobs_pkey"},
+    "forget_fires": {"jobs_pkey"},
 }
 
 
