@@ -64,3 +64,8 @@ def test_a_schedule_of_seconds_that_nobody_looked_at_for_a_year_is_no_burden() -
     rule = Rule(cron="* * * * * *")
     assert len(fires(due(rule, 366 * 86_400, Missed.ALL, 1000))) == 1061
     assert len(fires(due(rule, 366 * 86_400, Missed.SKIP))) == 61
+
+
+def test_one_that_never_fires_again_is_no_crash() -> None:
+    with pytest.raises(ValueError, match="never fires again"):
+        decide(due(Rule(cron="*/30 2 * 3 0L", tz="Europe/Berlin"), 10), NOON)

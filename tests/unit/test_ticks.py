@@ -166,12 +166,19 @@ def test_an_interval_counts_from_its_anchor_and_does_not_drift() -> None:
 )
 def test_what_is_no_cron_expression_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no cron expression"):
-        check_cron(text)
+        check_cron(text, UTC)
 
 
-def test_what_never_fires_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("text", "tz"),
+    [
+        ("0 0 */31 * SUN#2", "UTC"),  # the second Sunday is never the first
+        ("*/30 2 * 3 0L", "Europe/Berlin"),  # the hour that each spring leaves out
+    ],
+)
+def test_what_never_fires_is_refused(text: str, tz: str) -> None:
     with pytest.raises(ValueError, match="never fires"):
-        check_cron("0 0 */31 * SUN#2")  # the second Sunday is never the first
+        check_cron(text, zone(tz))
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "\0", "Europe"])

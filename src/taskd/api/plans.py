@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -87,10 +88,9 @@ def _rule(given: SchedulePlan) -> Rule:
         raise invalid(FieldError("every" if given.every is not None else "cron", "give either cron or every"))
     field = "tz"
     try:
-        zone(given.tz)
-        field = "cron"
+        where, field = zone(given.tz), "cron"
         if given.cron is not None:
-            check_cron(given.cron)
+            check_cron(given.cron, where)
     except ValueError as error:
         raise invalid(FieldError(field, str(error))) from None
     if given.every is not None and given.tz != "UTC":
@@ -128,13 +128,21 @@ def view(found: Schedule, *, fires: bool = False) -> ScheduleView:
         catch_up=plan.catch_up,
         overlap=plan.overlap,
         app=plan.app if plan.app is not None else UNSET,
-        next_at=utc(next(found.coming())) if found.paused_at is None else None,
+        next_at=_next(found),
         paused_at=utc(found.paused_at) if found.paused_at is not None else UNSET,
         paused_by=found.paused_by if found.paused_by is not None else UNSET,
         created_at=utc(found.created_at),
         changed_at=utc(found.changed_at),
         fires=[_fire(fire) for fire in found.fires] if fires else UNSET,
     )
+
+
+def _next(found: Schedule) -> datetime | None:
+    """The next tick; None while it is paused, and where its time zone is not known."""
+    try:
+        return next(found.coming(), None) if found.paused_at is None else None
+    except ValueError:
+        return None
 
 
 def _fire(fire: Fire) -> Fire:

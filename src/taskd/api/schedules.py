@@ -17,7 +17,7 @@ from taskd.api.documents import NextFires, Removed
 from taskd.api.door import forbidden
 from taskd.api.jobs import ENVELOPE, number
 from taskd.api.live import changed_by
-from taskd.api.problems import FieldError, Problem, already, invalid, not_found
+from taskd.api.problems import FieldError, Problem, already, invalid, not_found, unavailable
 from taskd.api.queues import allowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
@@ -105,7 +105,10 @@ class ScheduleResources:
         """GET /schedules/{name}/next: the coming ticks, in its zone."""
         count = number(call.query("count"), "count", MAX_COUNT) or 5
         found = await self._find(call, _name(call))
-        where = zone(found.plan.rule.tz)
+        try:
+            where = zone(found.plan.rule.tz)
+        except ValueError as error:  # it was made on a machine that knows more of them
+            raise unavailable(f"{found.plan.rule.tz!r} {error}") from None
         end = found.now + HORIZON
         coming = [*islice(takewhile(lambda tick: tick < end, found.coming()), count)] or [*islice(found.coming(), 1)]
         fires = [tick.astimezone(where) for tick in coming]

@@ -24,14 +24,12 @@ class Policies(TypedDict, total=False):
 
 def by_cron(expression: str, tz: str) -> dict[str, Any]:
     """The times of a cron schedule. Raises ValueError."""
+    wrong = tz
     try:
-        check_cron(expression)
+        where, wrong = zone(tz), expression
+        check_cron(expression, where)
     except ValueError as error:
-        raise ValueError(f"{expression!r} {error}") from None
-    try:
-        zone(tz)
-    except ValueError as error:
-        raise ValueError(f"{tz!r} {error}") from None
+        raise ValueError(f"{wrong!r} {error}") from None
     return {"cron": expression, "tz": tz}
 
 

@@ -101,13 +101,19 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide(due: Due, now: datetime) -> Decision:
-    """Which of the ticks up to `now` fire, by the policy for missed ones. Those within the grace all do."""
+    """Which of the ticks up to `now` fire, by the policy for missed ones. Those within the grace all do.
+
+    Raises ValueError if it cannot be told, because the time zone is not known here, or if there is no next tick.
+    """
     most = _MOST_ON_TIME + (due.catch_up if due.missed is Missed.ALL else 1)
     ticks = due.rule.latest(due.decided_until, now, due.anchor, most)
     on_time = [tick for tick in ticks if tick >= now - GRACE]
     fires = _caught_up(due, ticks[: len(ticks) - len(on_time)], on_time) + on_time
     until = max(now, due.decided_until)
-    return Decision(due.name, due.revision, due.decided_until, fires, until, next(due.rule.after(until, due.anchor)))
+    coming = next(due.rule.after(until, due.anchor), None)
+    if coming is None:
+        raise ValueError("never fires again")
+    return Decision(due.name, due.revision, due.decided_until, fires, until, coming)
 
 
 def _caught_up(due: Due, missed: list[datetime], on_time: list[datetime]) -> list[datetime]:

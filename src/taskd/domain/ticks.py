@@ -66,17 +66,17 @@ def zone(name: str) -> tzinfo:
 
 
 @lru_cache(maxsize=1024)
-def check_cron(text: str) -> None:
-    """Raise ValueError if `text` is no cron expression, or never fires."""
+def check_cron(text: str, where: tzinfo) -> None:
+    """Raise ValueError if `text` is no cron expression, or never fires there."""
     try:
-        next(_Cron(text, datetime(2024, 1, 1, tzinfo=UTC)))
+        next(_Cron(text, datetime(2024, 1, 1, tzinfo=where)))
     except CronSimError as error:
         raise ValueError(
             f"is no cron expression ({str(error)[:1].lower()}{str(error)[1:]}): write minute hour day month weekday, as in"
             " */5 * * * *, with the seconds before them if wanted"
         ) from None
     except StopIteration:
-        raise ValueError("never fires: there is no such day") from None
+        raise ValueError("never fires: there is no such time") from None
 
 
 def _interval(every: timedelta, moment: datetime, anchor: datetime) -> Iterator[datetime]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
@@ -13,7 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import Look, Ticks
+from taskd.seams import Ticks
 
 #: Seconds between looks while nothing is due: a change on another scheduler is seen by then.
 EVERY = 1.0
@@ -65,28 +66,33 @@ class Cron:
         look = await self._ticks.due(LOOK, self._broken)
         if look.waiting:
             self._count(await self._ticks.fire_waiting(term, LOOK))
-        decided = 0
-        for batch in _batches(self._decided(look)):
-            fired = await self._ticks.fire(term, batch)
-            if fired.jobs:
-                await passed("cron.fired")
-            self._count(fired.jobs)
-            meters.SKIPPED_TICKS.inc(fired.skipped)
-            decided += len(batch)
-        if decided and len(look.due) == LOOK:
+        batch: list[Decision] = []
+        for due in look.due:
+            batch += self._decide(due, look.now)
+            await asyncio.sleep(0)  # a tick takes up to a millisecond to work out: dispatching goes on meanwhile
+            if sum(len(one.fires) for one in batch) >= BATCH:
+                await self._fire(term, batch)
+                batch.clear()
+        if batch:
+            await self._fire(term, batch)
+        if len(look.due) == LOOK:
             return 0.0
         return min(EVERY, look.next_in if look.next_in is not None else EVERY)
 
-    def _decided(self, look: Look) -> Iterator[Decision]:
-        for due in look.due:
-            try:
-                yield decide(due, look.now)
-            except ValueError as error:  # this machine does not know its time zone
-                self._break(due, error)
+    def _decide(self, due: Due, now: datetime) -> list[Decision]:
+        try:
+            return [decide(due, now)]
+        except ValueError as error:
+            self._broken.add(due.name)
+            logger().error("a schedule cannot fire", schedule=due.name, zone=due.rule.tz, error=str(error))
+            return []
 
-    def _break(self, due: Due, error: ValueError) -> None:
-        self._broken.add(due.name)
-        logger().error("a schedule cannot fire", schedule=due.name, error=f"{due.rule.tz} {error}")
+    async def _fire(self, term: Term, batch: Sequence[Decision]) -> None:
+        fired = await self._ticks.fire(term, batch)
+        if fired.jobs:
+            await passed("cron.fired")
+        self._count(fired.jobs)
+        meters.SKIPPED_TICKS.inc(fired.skipped)
 
     def _count(self, jobs: int) -> None:
         if jobs:
@@ -100,14 +106,3 @@ class Cron:
                 await self._bell.wait()
         except TimeoutError:
             return
-
-
-def _batches(decisions: Iterator[Decision]) -> Iterator[Sequence[Decision]]:
-    batch: list[Decision] = []
-    for decision in decisions:
-        batch.append(decision)
-        if sum(len(one.fires) for one in batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
