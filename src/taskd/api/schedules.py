@@ -17,7 +17,7 @@ from taskd.api.documents import NextFires, Removed
 from taskd.api.door import forbidden
 from taskd.api.jobs import ENVELOPE, number
 from taskd.api.live import changed_by
-from taskd.api.problems import FieldError, Problem, already, invalid, not_found, unavailable
+from taskd.api.problems import FieldError, already, invalid, not_found, unavailable
 from taskd.api.queues import allowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
@@ -149,9 +149,5 @@ class ScheduleResources:
 def _name(call: Call) -> str:
     name = call.segment("name")
     if not plans.is_name(name):
-        raise _no_name()
+        raise not_found(f"there is no such schedule: a name {plans.NAME_RULE}")
     return name
-
-
-def _no_name() -> Problem:
-    return not_found(f"there is no such schedule: a name {plans.NAME_RULE}")
