@@ -79,11 +79,21 @@ def markdown(document: Mapping[str, Any]) -> str:
         parts += ["## Side by side", _contest(document["contest"]), _notes(document["notes"])]
     parts += [
         "## taskd",
-        _own(document["figures"], document["ratios"]),
+        _own(document["figures"], document.get("ratios", {})),
         "## What the servers reach by themselves",
         _limits(document["limits"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def short(document: Mapping[str, Any]) -> str:
+    """The README's table."""
+    names = [*DRAWN, "in bulk, jobs/s", "idle, submit to start p50, ms"]
+    rows = [
+        [contestant, *(text(median(found[name])) for name in names)]
+        for contestant, found in document["contest"].items()
+    ]
+    return _rows(["", *names], rows)
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -31,6 +31,7 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
+from taskd.scheduler.cron import Cron
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.doorbell import Doorbell
 from taskd.scheduler.fleet import Fleet
@@ -56,8 +57,10 @@ from taskd.store.migrations import pending as pending_migrations
 from taskd.store.notes import PostgresNotes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
+from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.ticks import PostgresTicks
 from taskd.store.tokens import PostgresTokens
 from taskd.store.upkeep import PostgresUpkeep
 from taskd.transport.stream import RedisTransport
@@ -115,6 +118,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             standing=role,
             editor=Editor(store, coordinator, live),
             tokens=tokens,
+            schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
             settings=settings.http,
             leader_stale=settings.scheduler.leader_stale,
             anybody=private or settings.http.insecure,
@@ -184,7 +188,8 @@ def _assemble_scheduler(
     upkeep, history = PostgresUpkeep(first.one(ONE_PLAN)), PostgresHistory(first.one())
     reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
     pruner = Pruner(history, settings.history, live=live, postgres=postgres)
-    once = reaper.run, pruner.run, Keeper(live_store, coordinator).run
+    cron = Cron(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, ring=doorbell)
+    once = reaper.run, pruner.run, cron.run, Keeper(live_store, coordinator).run
     for number in range(settings.scheduler.shards):
         own, more = (_LeaderLanes(lane), ()) if number else (first, once)
         shards.append(_shard(settings, name, own, terms, transport, coordinator, fleet, postgres, redis, number, more))
@@ -200,6 +205,7 @@ def _assemble_scheduler(
         shards=shards,
         reaper=reaper,
         pruner=pruner,
+        cron=cron,
     )
     intake = PostgresIntake(
         lane.one("intake", ONE_PLANNING),

@@ -36,7 +36,7 @@ def spread(schedulers: list[Process]) -> list[int]:
 
 
 def leader_connections(fleet: Fleet) -> int:
-    """The connections to PostgreSQL of all leaderships; shard 0 has two duties more."""
+    """The connections to PostgreSQL of all leaderships; shard 0 has three duties more."""
     with psycopg.connect(fleet.dsn) as connection:
         found = connection.execute(
             "SELECT count(*) FROM pg_stat_activity"
@@ -58,7 +58,7 @@ def test_shards_are_spread_and_outlive_a_leader(fleet: Fleet, tmp_path: Path) ->
     schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2", "s3")]
     fleet.start_worker("w1", "--queues", ",".join(QUEUES))
     wait_until(lambda: spread(schedulers) == [1, 1, 1])
-    wait_until(lambda: leader_connections(fleet) <= 4 + 2 + 2)  # who handed over has none left
+    wait_until(lambda: leader_connections(fleet) <= 5 + 2 + 2)  # who handed over has none left
     with Load(fleet, schedulers, queues=QUEUES) as load:
         grow(load)
         doomed = schedulers[int((leaders(schedulers[0])[1] or "")[1:]) - 1]

@@ -18,6 +18,7 @@ from taskd.store.lane import Lane, Lanes
 from taskd.store.live import PostgresLiveStore
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
+from taskd.store.schedules import PostgresSchedules
 from taskd.store.terms import PostgresTerms
 from taskd.store.tokens import PostgresTokens
 from tests.unit.api_world import Recorder
@@ -30,12 +31,12 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens")
-        single, bulk, cancel, retry, terms, live, tokens = (
+        duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens", "schedules")
+        single, bulk, cancel, retry, terms, live, tokens, schedules = (
             Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties
         )
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, cancel, retry, terms, live, tokens, reads):
+        for lane in (single, bulk, cancel, retry, terms, live, tokens, schedules, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
@@ -47,6 +48,7 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             standing=world,
             editor=Editor(PostgresLiveStore(live), cast(Coordinator, world), Live()),
             tokens=PostgresTokens(tokens),
+            schedules=PostgresSchedules(schedules, changed=lambda: None),
             settings=settings or Http(),
             leader_stale=10.0,
             anybody=True,

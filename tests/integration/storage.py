@@ -23,8 +23,10 @@ from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.notes import PostgresNotes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
+from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.ticks import PostgresTicks
 from taskd.store.upkeep import PostgresUpkeep
 
 DONE = Completed(msgspec.Raw(b'"done"'))
@@ -60,6 +62,8 @@ class Storage:
         self.sessions = PostgresSessions(lane(RELAXED))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         self.history = PostgresHistory(lane(name=leader_name(self.holder)))
+        self.schedules = PostgresSchedules(lane(), changed=lambda: None)
+        self.ticks = PostgresTicks(lane(ONE_PLAN, leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)
         self.lanes.append(reads)
         self.overview = PostgresOverview(reads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -177,6 +178,28 @@ async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
         await has_keys(endpoint, "/taskd/election/", 2)
         await wait_until_async(lambda: [one.won, other.won].count(None) == 1)
         await wait_until_async(lambda: first_of(first) == first_of(second) and first_of(first) is not None)
+
+
+async def test_a_candidacy_that_a_snapshot_brings_back_leads_nobody_for_ever(
+    private_etcd: EtcdServer, tmp_path: Path
+) -> None:
+    """It was withdrawn after the snapshot, and its lease is still renewed."""
+    endpoint = private_etcd.endpoint
+    async with coordinator(endpoint, ttl=5) as first, coordinator(endpoint, ttl=5) as second:
+        async with first.campaign("first", uuid4()) as one:
+            await until(first, lambda: one.won)
+            private_etcd.kill()
+            shutil.copytree(private_etcd.folder, tmp_path / "snapshot")
+            private_etcd.launch()
+            await until(first, lambda: first_of(first))
+        async with second.campaign("second", uuid4()) as other:
+            await until(second, lambda: other.won)
+            private_etcd.wipe()
+            shutil.copytree(tmp_path / "snapshot", private_etcd.folder)
+            private_etcd.launch()
+            private_etcd.await_ready()
+            await until(second, lambda: (seen := first_of(second)) and seen.instance_id == "second" and other.won)
+            await has_keys(endpoint, "/taskd/election/", 1)
 
 
 async def test_a_cluster_of_three_keeps_the_leader_while_its_members_die(

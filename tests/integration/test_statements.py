@@ -67,6 +67,10 @@ PARAMETERS: dict[str, Any] = {
     "scopes": ["read"],
     "rate": None,
     "lifetime": 60.0,
+    "schedule": "{}",
+    "replace": True,
+    "decisions": "[]",
+    "without": [],
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
@@ -80,6 +84,9 @@ HOT = {
     "dispatch": {"Tid Scan", "jobs_due"},
     "free_jobs": {"Tid Scan", "jobs_claimed", "jobs_pkey"},
     "unclaimed": {"jobs_unclaimed"},
+    "fire": {"jobs_pkey"},
+    "fire_waiting": {"jobs_pkey"},
+    "forget_fires": {"jobs_pkey"},
 }
 
 
@@ -88,6 +95,8 @@ def values(name: str) -> dict[str, Any]:
     found = {key: PARAMETERS[key] for key in wanted}
     if name == "open_session":
         found["id"] = HOLDER
+    if name == "schedules":
+        found["after"] = ""
     if name == "end_expired":
         found["before"] = None
     return found

@@ -18,7 +18,7 @@ from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Terms
+from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Schedules, Terms
 from taskd.settings import Http
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -37,6 +37,7 @@ class Recorder:
         self.wanted: list[JobFilter] = []
         self.published: list[Version] = []
         self.editor: LiveEditor = cast(LiveEditor, None)
+        self.schedules: Schedules = cast(Schedules, None)
         self.ends: list[Ended] = []
         self.further: int | None = None
         self.cancels: list[list[int]] = []
@@ -185,6 +186,7 @@ class Recorder:
             standing=self,
             editor=self.editor,
             tokens=self,
+            schedules=self.schedules,
             settings=settings,
             leader_stale=10.0,
             anybody=self.anybody,

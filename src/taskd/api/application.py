@@ -19,10 +19,11 @@ from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
+from taskd.api.schedules import ScheduleResources
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.domain.scope import Scope
 from taskd.runtime.log import logger
-from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Standing, Terms, Tokens
+from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Schedules, Standing, Terms, Tokens
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -111,6 +112,7 @@ class Api:
         live: LiveConfiguration,
         manual: Manual,
         history: History,
+        schedules: ScheduleResources,
     ) -> None:
         submit, read, operate, admin = Scope
         self._jobs = jobs
@@ -137,6 +139,23 @@ class Api:
                 Route(
                     "/config/{key:path}", Resource(door, {"PUT": (live.set, operate), "DELETE": (live.unset, operate)})
                 ),
+                Route(
+                    "/schedules", Resource(door, {"GET": (schedules.list, read), "POST": (schedules.create, operate)})
+                ),
+                Route(
+                    "/schedules/{name}",
+                    Resource(
+                        door,
+                        {
+                            "GET": (schedules.show, read),
+                            "PUT": (schedules.put, operate),
+                            "DELETE": (schedules.remove, operate),
+                        },
+                    ),
+                ),
+                Route("/schedules/{name}/next", Resource(door, {"GET": (schedules.next, read)})),
+                Route("/schedules/{name}/pause", Resource(door, {"POST": (schedules.pause, operate)})),
+                Route("/schedules/{name}/resume", Resource(door, {"POST": (schedules.resume, operate)})),
                 Route("/openapi.json", Resource(door, {"GET": (manual.description, None)})),
                 Route("/docs", Resource(door, {"GET": (manual.page, None)})),
                 Route("/docs/{name}", Resource(door, {"GET": (manual.asset, None)})),
@@ -182,6 +201,7 @@ def build(
     standing: Standing,
     editor: LiveEditor,
     tokens: Tokens,
+    schedules: Schedules,
     settings: Http,
     leader_stale: float,
     anybody: bool,
@@ -196,4 +216,5 @@ def build(
         LiveConfiguration(editor),
         Manual(settings),
         History(overview),
+        ScheduleResources(schedules, settings),
     )

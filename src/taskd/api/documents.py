@@ -11,6 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from taskd.api.problems import FieldError
 from taskd.domain.health import Health
+from taskd.domain.job import Scalar
+from taskd.domain.policy import Backoff
+from taskd.domain.schedule import Fire, Missed, Overlap
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -133,6 +136,55 @@ class Stored(msgspec.Struct, kw_only=True):
 
     ids: list[int]
     duplicates: list[int]
+
+
+class JobPlanView(msgspec.Struct, kw_only=True):
+    """The job that a schedule submits."""
+
+    task: str
+    queue: str
+    priority: int
+    payload: msgspec.Raw
+    max_retries: int
+    retry_backoff: Backoff
+    timeout: float | UnsetType = UNSET
+    metadata: dict[str, Scalar] | UnsetType = UNSET
+
+
+class ScheduleView(msgspec.Struct, kw_only=True):
+    """A schedule. `next_at` is null while it is paused; `fires` are its last ticks, newest first."""
+
+    name: str
+    cron: str | UnsetType = UNSET
+    every: float | UnsetType = UNSET
+    tz: str
+    job: JobPlanView
+    missed: Missed
+    catch_up: int
+    overlap: Overlap
+    app: str | UnsetType = UNSET
+    next_at: datetime | None
+    paused_at: datetime | UnsetType = UNSET
+    paused_by: str | UnsetType = UNSET
+    created_at: datetime
+    changed_at: datetime
+    fires: list[Fire] | UnsetType = UNSET
+
+
+class NextFires(msgspec.Struct, kw_only=True):
+    """The coming ticks of a schedule, with the offset of its zone; those that there would be, if it is paused."""
+
+    name: str
+    tz: str
+    paused: bool
+    fires: list[datetime]
+
+
+class Removed(msgspec.Struct, kw_only=True):
+    """A schedule that is no more."""
+
+    name: str
+    removed: Literal[True] = True
 
 
 class ProblemView(msgspec.Struct, kw_only=True):

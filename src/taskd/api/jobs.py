@@ -201,8 +201,8 @@ def _filter(query: dict[str, str]) -> JobFilter:
         status=_status(query.get("status")),
         queue=query.get("queue"),
         task=query.get("task"),
-        before=_number(query, "cursor", MAX_ID),
-        limit=_number(query, "limit", MAX_PAGE) or 100,
+        before=number(query, "cursor", MAX_ID),
+        limit=number(query, "limit", MAX_PAGE) or 100,
     )
 
 
@@ -215,7 +215,8 @@ def _status(text: str | None) -> JobStatus | None:
         raise invalid(FieldError("status", f"must be one of {', '.join(JobStatus)}")) from None
 
 
-def _number(query: dict[str, str], field: str, most: int) -> int | None:
+def number(query: dict[str, str], field: str, most: int) -> int | None:
+    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
     text = query.get(field)
     if text is None:
         return None

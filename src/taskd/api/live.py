@@ -82,7 +82,7 @@ class LiveConfiguration:
         given = decode(_setting, await _body(call))
         key = _changeable(call)
         try:
-            return document(await self._editor.set(key, given.value, _who(call, given.who)))
+            return document(await self._editor.set(key, given.value, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("value", error) from None
 
@@ -93,7 +93,7 @@ class LiveConfiguration:
             raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
         key = _changeable(call)
         try:
-            return document(await self._editor.unset(key, _who(call, who)))
+            return document(await self._editor.unset(key, changed_by(call, who)))
         except InvalidLiveValue as error:
             raise _invalid("key", error) from None
 
@@ -102,7 +102,7 @@ class LiveConfiguration:
         given = decode(_rollback, await _body(call))
         everything(call)
         try:
-            return document(await self._editor.rollback(given.version, _who(call, given.who)))
+            return document(await self._editor.rollback(given.version, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("version", error) from None
 
@@ -117,7 +117,7 @@ def _changeable(call: Call) -> str:
     return key
 
 
-def _who(call: Call, given: str) -> str:
+def changed_by(call: Call, given: str) -> str:
     """Who it was: the token, which is proved, before the name, which anybody may give."""
     return " ".join(part for part in (call.caller.name, f"({given})" if given and call.caller.name else given) if part)
 

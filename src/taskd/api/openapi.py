@@ -17,9 +17,12 @@ from taskd.api.documents import (
     HealthView,
     LeaderView,
     MetricsView,
+    NextFires,
     ProblemView,
     QueuesView,
+    Removed,
     SchedulersView,
+    ScheduleView,
     Stored,
     WorkersView,
 )
@@ -27,6 +30,8 @@ from taskd.api.history import Final, Instant
 from taskd.api.idempotency import HEADER, MAX_KEY
 from taskd.api.jobs import MAX_WAIT
 from taskd.api.live import LiveView, Rollback, Setting, Who
+from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
+from taskd.api.schedules import Count
 from taskd.api.submission import Submission
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
@@ -42,15 +47,15 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 
 #: How the page groups the operations, by the first part of their path; the others are about the cluster.
-GROUPS = {"jobs": "Jobs", "history": "Jobs", "config": "Live configuration"}
+GROUPS = {"jobs": "Jobs", "history": "Jobs", "schedules": "Schedules", "config": "Live configuration"}
 #: What each error means, wherever it is answered.
 PROBLEMS = {
     400: "The body is no JSON or no UTF-8, or the query string is not URL-encoded UTF-8",
     401: "A token is needed, or the one that was sent does not hold",
     403: "The token has not the scope for it, or is for other queues",
-    404: "There is no such job",
+    404: "There is no such job or schedule",
     408: "The body did not arrive in time",
-    409: "The job's status does not allow it; `job_status` says what it is",
+    409: "The job's status does not allow it, and `job_status` says what it is; or there is a schedule of that name",
     413: "The payload, the body or the batch is too large",
     415: "Another Content-Type than what is taken; Accept-Post lists that",
     422: "A field or parameter is unknown, of the wrong type, out of range or given twice; `errors` names each",
@@ -110,9 +115,11 @@ class Repeated(Job, frozen=True):
 JOB_ID = Parameter("id", "path", Id, "The job's id")
 IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the same key makes no second job")
 TRACE = Parameter("traceparent", "header", str, "The trace that the job belongs to (W3C Trace Context)")
+NAME = Parameter("name", "path", ScheduleName, "The schedule's name")
 KEY = Parameter("key", "path", str, "The key, as in queue.images.paused")
 TEXTS = ("text/plain", "application/openmetrics-text")
 LOCATION = {"Location": "The job's path"}
+PLACE = {"Location": "The schedule's path"}
 
 OPERATIONS = (
     Operation(
@@ -245,6 +252,87 @@ OPERATIONS = (
             Parameter("task", "query", Name, "Only jobs of this task"),
             Parameter("cursor", "query", Id, "Only jobs with lower ids; taken from Link"),
         ),
+    ),
+    Operation(
+        "get",
+        "/schedules",
+        "listSchedules",
+        "List schedules, by name",
+        {200: Reply(list[ScheduleView], "A page", {"Link": 'Where the next page is (rel="next"), if there is one'})},
+        READ,
+        (
+            Parameter("limit", "query", Limit, "How many; default 100"),
+            Parameter("cursor", "query", str, "Only later names; taken from Link"),
+        ),
+    ),
+    Operation(
+        "post",
+        "/schedules",
+        "createSchedule",
+        "Make a schedule (needs the scope `submit` too)",
+        {201: Reply(ScheduleView, "It is stored", PLACE)},
+        (409, *SUBMIT),
+        bodies={JSON: NewSchedule},
+        scope=Scope.OPERATE,
+    ),
+    Operation(
+        "get",
+        "/schedules/{name}",
+        "showSchedule",
+        "Show a schedule with its last ticks",
+        {200: Reply(ScheduleView, "It")},
+        (404, *READ),
+        (NAME,),
+    ),
+    Operation(
+        "put",
+        "/schedules/{name}",
+        "putSchedule",
+        "Make or replace a schedule (needs the scope `submit` too)",
+        {200: Reply(ScheduleView, "It is so now"), 201: Reply(ScheduleView, "It is stored", PLACE)},
+        (404, *SUBMIT),
+        (NAME,),
+        {JSON: SchedulePlan},
+        scope=Scope.OPERATE,
+    ),
+    Operation(
+        "delete",
+        "/schedules/{name}",
+        "removeSchedule",
+        "Remove a schedule; the jobs that it made stay",
+        {200: Reply(Removed, "It is removed")},
+        (404, *READ),
+        (NAME,),
+        scope=Scope.OPERATE,
+    ),
+    Operation(
+        "get",
+        "/schedules/{name}/next",
+        "nextFires",
+        "The coming ticks of a schedule, in its zone",
+        {200: Reply(NextFires, "They; at least one, and none more than ten years ahead besides")},
+        (404, *READ),
+        (NAME, Parameter("count", "query", Count, "How many; default 5")),
+    ),
+    Operation(
+        "post",
+        "/schedules/{name}/pause",
+        "pauseSchedule",
+        "Stop a schedule",
+        {200: Reply(ScheduleView, "It stands still")},
+        (404, *READ),
+        (NAME, Parameter("who", "query", Who, "Who wants it")),
+        scope=Scope.OPERATE,
+    ),
+    Operation(
+        "post",
+        "/schedules/{name}/resume",
+        "resumeSchedule",
+        "Let a schedule go on from now",
+        {200: Reply(ScheduleView, "It goes on")},
+        (404, *READ),
+        (NAME,),
+        scope=Scope.OPERATE,
     ),
     Operation("get", "/config", "showConfig", "The live configuration", {200: Reply(LiveView, "It")}, READ),
     Operation(

@@ -88,6 +88,11 @@ def not_found(detail: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, detail)
 
 
+def already(detail: str) -> Problem:
+    """409: there is one such."""
+    return Problem(HTTPStatus.CONFLICT, detail)
+
+
 def too_late(job_id: int, status: JobStatus, why: str) -> Problem:
     """409: the job's status does not allow it. It is `job_status`, since `status` is the answer's own."""
     detail = f"job {job_id} is {status}: {why}"

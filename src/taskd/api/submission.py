@@ -37,21 +37,26 @@ class RetryBackoff(msgspec.Struct, forbid_unknown_fields=True):
     jitter: bool = True
 
 
-class Submission(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /jobs."""
+class JobFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What every job has, also one that a schedule makes."""
 
     payload: msgspec.Raw
     task: Name = "default"
     queue: Name = "default"
     priority: Annotated[int, Meta(ge=0, le=MAX_PRIORITY)] = 0
-    dedupe_key: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
-    schedule_at: Annotated[datetime, Meta(tz=True)] | None = None
-    delay: Seconds | None = None
     max_retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] = 3
     retry_backoff: RetryBackoff | None = None
     timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     metadata: Metadata = {}
     parent_id: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
+
+
+class Submission(JobFields, kw_only=True):
+    """The body of POST /jobs."""
+
+    dedupe_key: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
+    schedule_at: Annotated[datetime, Meta(tz=True)] | None = None
+    delay: Seconds | None = None
 
 
 _decoder = msgspec.json.Decoder(Submission)

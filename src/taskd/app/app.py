@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
 from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.middleware import Layers, Middleware
+from taskd.app.schedules import Declarations, Policies, by_cron, by_interval
 from taskd.app.task import Task
 from taskd.app.testing import Bench
 from taskd.runtime.log import logger
@@ -40,6 +41,7 @@ class App:
         self._on_start: list[Hook] = []
         self._on_stop: list[Hook] = []
         self._middleware: list[Middleware] = []
+        self._declarations = Declarations()
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -102,6 +104,35 @@ class App:
         """
         return Bench(self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled)
 
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        name: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **policies: Unpack[Policies],
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Declare when a task runs: `@app.cron("*/5 * * * *", tz="Europe/Berlin")` above `@app.task`.
+
+        Nothing runs by that alone: `taskd schedule apply --app MODULE` makes the schedules what the module declares. `name` is
+        the schedule's (else the task's), `arguments` are the task's. A task may have several schedules.
+
+        Raises TypeError or ValueError for what cannot work.
+        """
+        return self._declared(by_cron(expression, tz), name, arguments, policies)
+
+    def every(
+        self,
+        seconds: float,
+        *,
+        name: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        **policies: Unpack[Policies],
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """As `cron`, every so many seconds, counted from when the schedule is made."""
+        return self._declared(by_interval(seconds), name, arguments, policies)
+
     def close(self) -> None:
         """Close the connections of `submit_sync` and its like; the next use opens new ones."""
         self._connection.close()
@@ -114,6 +145,11 @@ class App:
     def names(self) -> Collection[str]:
         """The names of the tasks."""
         return self._tasks.keys()
+
+    @property
+    def schedules(self) -> Mapping[str, Mapping[str, Any]]:
+        """The schedules that are declared, by name, each as PUT /schedules/{name} takes it."""
+        return self._declarations.all
 
     @property
     def timeouts(self) -> Mapping[str, float]:
@@ -145,6 +181,15 @@ class App:
             return Call(task, *task.arguments.bind(payload, context))
         ctx = context()
         return Call(task, *task.arguments.bind(payload, lambda: ctx), Layers(self._middleware, ctx))
+
+    def _declared(
+        self, times: Mapping[str, Any], name: str | None, arguments: Mapping[str, Any] | None, policies: Policies
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            self._declarations.add(task, times, name, arguments, policies)
+            return task
+
+        return declare
 
     def _add(self, task: Task[P, R]) -> Task[P, R]:
         if task.name in self._tasks:

@@ -191,9 +191,12 @@ class Submitter(Generic[F_co]):
         """As `handle`, for code without an event loop."""
         return self._target.handle_sync(job_id)
 
+    def template(self, /, *args: Any, **kwargs: Any) -> bytes:
+        """The job that `submit` would send, as JSON. Nothing is sent."""
+        return _document(self._target.arguments.payload(args, kwargs), self._fields())
+
     def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
-        payload = self._target.arguments.payload(tuple(args), kwargs)
-        return submission(_document(payload, self._fields()), deduped="dedupe_key" in self._options)
+        return submission(self.template(*args, **kwargs), deduped="dedupe_key" in self._options)
 
     def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
         if "dedupe_key" in self._options:

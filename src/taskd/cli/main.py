@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import taskd
-from taskd.cli import config, history, options, token, worker
+from taskd.cli import config, history, options, schedule, token, worker
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -97,6 +97,7 @@ app.command()(cancel)
 app.command()(retry)
 app.add_typer(config.app, name="config")
 app.add_typer(history.app, name="history")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(token.app, name="token")
 app.command()(migrate)
 app.command()(doctor)

@@ -83,7 +83,7 @@ def submit(
         "delay": seconds(delay) if delay is not None else None,
         "max_retries": max_retries,
         "timeout": seconds(timeout) if timeout is not None else None,
-        "metadata": _metadata(metadata),
+        "metadata": metadata_of(metadata),
     }
     if schedule_at is not None and delay is not None:
         raise typer.BadParameter("give either --schedule-at or --delay, not both")
@@ -143,7 +143,8 @@ def no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _metadata(pairs: list[str] | None) -> dict[str, str] | None:
+def metadata_of(pairs: list[str] | None) -> dict[str, str] | None:
+    """The metadata that --metadata options stand for; None without any. Raises BadParameter."""
     found: dict[str, str] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")

@@ -91,6 +91,32 @@ def tokens(found: list[dict[str, Any]]) -> Table:
     return table
 
 
+def schedules(found: list[dict[str, Any]]) -> Table:
+    """Schedules, one a line."""
+    table = _table("name", "when", "zone", "task", "queue", "next", "missed", "overlap", "app")
+    for one in found:
+        coming = one["next_at"] or f"paused by {one['paused_by']}"
+        what = (one["job"]["task"], one["job"]["queue"], coming, one["missed"], one["overlap"], one.get("app", ""))
+        table.add_row(*(escape(str(value)) for value in (one["name"], _when(one), one["tz"], *what)))
+    return table
+
+
+def schedule(found: dict[str, Any]) -> Group:
+    """One schedule, field by field, then its last ticks."""
+    grid = Table.grid(padding=(0, 2))
+    shown = {**{k: v for k, v in found.items() if k not in ("name", "job", "fires")}, **found["job"]}
+    for name, value in shown.items():
+        grid.add_row(f"  {name}", escape(brief(value) if isinstance(value, dict) or name == "payload" else str(value)))
+    table = _table("tick", "decided", "state", "job")
+    for fire in found["fires"]:
+        table.add_row(*(str(fire[key] or "") for key in ("fire_at", "fired_at", "state", "job_id")))
+    return Group(f"schedule {escape(found['name'])}", grid, *([table] if found["fires"] else []))
+
+
+def _when(one: dict[str, Any]) -> str:
+    return str(one["cron"]) if "cron" in one else f"every {one['every']:g} s"
+
+
 def findings(found: list[Finding]) -> Table:
     """What the doctor found, one a line."""
     signs = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}

@@ -48,8 +48,8 @@ def create(
 ) -> None:
     """Make a token and print it. This is the only time that it is shown.
 
-    Scopes: submit jobs; read what there is; operate (cancel, retry, pause queues, drain workers); admin (all of it, and the
-    whole live configuration).
+    Scopes: submit jobs; read what there is; operate (cancel, retry, pause queues, drain workers, change schedules); admin
+    (all of it, and the whole live configuration).
 
     Example: taskd token create webshop --scope submit --scope read --queue orders
     """

@@ -184,6 +184,29 @@ class Client:
         made: dict[str, Any] = self._request("POST", "/config/rollback", body=body)
         return made
 
+    def schedule(
+        self,
+        method: str,
+        *parts: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What /schedules/PARTS answers. Raises ClientError."""
+        answer: dict[str, Any] = self.ask(ask_for.schedules(method, *parts, query=query, body=body))
+        return answer
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule, by name. Raises ClientError."""
+        found: list[dict[str, Any]] = []
+        query: dict[str, str] = {}
+        while True:
+            reply = self._exchange(ask_for.schedules("GET", query=query))
+            found += decode(reply.server.url, reply.content)
+            following = _NEXT.search(reply.link)
+            if following is None:
+                return found
+            query = dict(parse_qsl(following[1]))
+
     def get(self, path: str) -> Any:
         """The document at `path`, for instance /leader. Raises ClientError."""
         return self._request("GET", path)

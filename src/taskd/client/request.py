@@ -64,6 +64,15 @@ def action(job_id: int | str, what: str) -> Request:
     return Request("POST", f"{_path(job_id)}/{what}")
 
 
+def schedules(
+    method: str, *parts: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+) -> Request:
+    """Ask for what is below /schedules. One that is made is not made again: that would be refused."""
+    path = "/".join(["/schedules", *(quote(part, safe="") for part in parts)])
+    safe = bool(parts) or method != "POST"
+    return Request(method, path, query or {}, document(body) if body is not None else None, safe=safe)
+
+
 def _path(job_id: int | str) -> str:
     return f"/jobs/{quote(str(job_id), safe='')}"
 

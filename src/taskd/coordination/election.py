@@ -36,7 +36,7 @@ class Election:
     """Follows the candidates, and stands for us."""
 
     def __init__(self, client: EtcdClient, session: Session, bell: Bell, folder: str) -> None:
-        self.mirror: Mirror[Candidate] = Mirror(client, folder, msgspec.json.Decoder(Candidate).decode, bell)
+        self.mirror: Mirror[Candidate] = Mirror(client, folder, msgspec.json.Decoder(Candidate).decode, bell, session)
         self._client = client
         self._session = session
         self._bell = bell

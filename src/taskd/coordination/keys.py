@@ -48,3 +48,8 @@ class Keys:
 def own(folder: str, lease: int, number: int) -> str:
     """A key that is put by one session, once."""
     return f"{folder}{lease:016x}-{number}"
+
+
+def belongs(key: str, lease: int) -> bool:
+    """Whether it is such a key of that session."""
+    return key.rpartition("/")[2].startswith(f"{lease:016x}-")

@@ -4,6 +4,9 @@ Guarantees: after a break the watch resumes right behind the last change that wa
 Before it is trusted again, the copy is compared with what etcd itself remembers of that revision: an etcd that was wiped or
 restored has another past, even when its revisions have already overtaken ours. Then, and after a compaction, all is
 listed anew. `synced` says whether the watch stands; the entries are the last that were seen.
+
+Restored data may hold keys that we deleted since, under a lease that we still renew: a candidacy that nobody stands by, and
+that would lead for ever. They are deleted once more.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import msgspec
 
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient, Event, HistoryGone, KeyValue, Refused
+from taskd.coordination.session import Session
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.log import logger
 
@@ -36,7 +40,15 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
 class Mirror(Generic[T]):
     """Run `follow` in the background; rings the bell at each change. Values that `decode` refuses are left out."""
 
-    def __init__(self, client: EtcdClient, folder: str, decode: Callable[[bytes], T], bell: Bell) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        folder: str,
+        decode: Callable[[bytes], T],
+        bell: Bell,
+        session: Session | None = None,
+    ) -> None:
+        """`session`: whose keys may be in the folder."""
         self.entries: dict[str, Entry[T]] = {}
         self.revision = 0
         self.synced = False
@@ -44,6 +56,7 @@ class Mirror(Generic[T]):
         self._folder = folder
         self._decode = decode
         self._bell = bell
+        self._session = session
         self._known: dict[str, int] = {}
         self._complaint = ""
 
@@ -104,6 +117,9 @@ class Mirror(Generic[T]):
 
     def _set(self, kv: KeyValue) -> None:
         self._known[kv.key] = kv.mod_revision
+        if self._session is not None and self._session.stray(kv.key):
+            logger().info("a key of ours is there that nobody wants; deleting it", key=kv.key)
+            self._session.owe(kv.key)
         try:
             self.entries[kv.key] = Entry(kv.key, kv.create_revision, self._decode(kv.value))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

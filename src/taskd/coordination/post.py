@@ -94,6 +94,8 @@ class Post:
             self._place = None
             return False
         if place is None or place.lease is not lease or (place.revision and self._vanished(place)):
+            if place is not None:
+                self._session.forget(place.key)
             self._place = place = Place(self._session.new_key(self._folder(), lease), lease)
         try:
             if not place.revision:
@@ -130,6 +132,7 @@ class Post:
             call = self._client.update(place.key, value, place.lease.id, place.revision)
             self._writing = self._session.write(call)
             if not await asyncio.shield(self._writing):
+                self._session.forget(place.key)
                 self._place = None
                 return
             place.value = value

@@ -24,7 +24,7 @@ class Registry:
     """Follows the members in a folder, all or one, and registers ours."""
 
     def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys, folder: str) -> None:
-        self.mirror: Mirror[Member] = Mirror(client, folder, msgspec.json.Decoder(Member).decode, bell)
+        self.mirror: Mirror[Member] = Mirror(client, folder, msgspec.json.Decoder(Member).decode, bell, session)
         self._client = client
         self._session = session
         self._bell = bell

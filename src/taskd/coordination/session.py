@@ -58,6 +58,7 @@ class Session:
         self._lease: Lease | None = None
         self._stale: list[int] = []
         self._count = 0
+        self._keys: set[str] = set()
         self._debts: list[_Debt] = []
         self._owing = asyncio.Event()
         self._writes: set[asyncio.Task[Any]] = set()
@@ -80,7 +81,17 @@ class Session:
     def new_key(self, folder: str, lease: Lease) -> str:
         """A key in `folder` that was never used before."""
         self._count += 1
-        return keys.own(folder, lease.id, self._count)
+        self._keys.add(key := keys.own(folder, lease.id, self._count))
+        return key
+
+    def forget(self, key: str) -> None:
+        """Say that a key of ours is gone."""
+        self._keys.discard(key)
+
+    def stray(self, key: str) -> bool:
+        """Whether a key lives by our lease and nobody wants it: a restored etcd has it from before we deleted it."""
+        lease = self.lease
+        return lease is not None and keys.belongs(key, lease.id) and key not in self._keys
 
     def write(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Send a write that is never cut short: whether it happened must be known before its key can be deleted.
@@ -101,6 +112,7 @@ class Session:
 
     def owe(self, key: str, after: asyncio.Task[Any] | None = None) -> _Debt:
         """Delete a key of ours in the background, however long it takes."""
+        self.forget(key)
         debt = _Debt(key, after)
         self._debts.append(debt)
         self._owing.set()
@@ -141,6 +153,7 @@ class Session:
         while True:
             lost, self._lease = self._lease, await self._begin()
             lease = self._lease
+            self._keys.clear()
             if lost is not None and self._pulse.health.ok:
                 logger().warning("the session with etcd was lost and begun anew", lease=f"{lease.id:016x}")
             self._pulse.answered()

@@ -17,7 +17,7 @@ class Transition(NamedTuple):
 
 
 TRANSITIONS = (
-    Transition("submit", None, S.PENDING, "a client"),
+    Transition("submit", None, S.PENDING, "a client, or the leader for a schedule"),
     Transition("dispatch", S.PENDING, S.QUEUED, "the leader"),
     Transition("claim", S.QUEUED, S.RUNNING, "a worker"),
     Transition("re-offer", S.QUEUED, S.PENDING, "the leader"),

@@ -55,6 +55,7 @@ POINTS = {
     "session.opened": Point("A worker's session is committed; the worker does not count on it yet.", _postgres_unknown),
     "term.taken": Point("A new epoch is committed; the leader's duties have not begun.", _postgres_unknown),
     "reap.ended": Point("Expired sessions are ended and committed; their jobs are not free yet.", _postgres_unknown),
+    "cron.fired": Point("Jobs of due ticks are stored and committed; the bell has not rung.", _postgres_unknown),
     "reoffer.moved": Point("Lost jobs are pending again and committed; the bell has not rung.", _postgres_unknown),
 }
 

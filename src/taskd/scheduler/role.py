@@ -9,6 +9,7 @@ from taskd.domain.claim import Term
 from taskd.domain.errors import TransportUnavailable
 from taskd.runtime.outage import Outage
 from taskd.scheduler.balance import Balance
+from taskd.scheduler.cron import Cron
 from taskd.scheduler.doorbell import Doorbell
 from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
@@ -38,6 +39,7 @@ class SchedulerRole:
         shards: Sequence[Shard],
         reaper: Reaper,
         pruner: Pruner,
+        cron: Cron,
     ) -> None:
         self.instance_id = instance_id
         self.shards = len(shards)
@@ -50,6 +52,7 @@ class SchedulerRole:
         self._shards = shards
         self._reaper = reaper
         self._pruner = pruner
+        self.cron = cron
         self._balance = Balance(coordinator, [shard.leadership for shard in shards], instance_id=instance_id)
 
     @property
@@ -69,6 +72,7 @@ class SchedulerRole:
             "reoffered": float(sum(shard.reofferer.reoffered for shard in self._shards)),
             "reaped": float(self._reaper.reaped),
             "pruned": float(self._pruner.pruned),
+            "fired": float(self.cron.fired),
         }
 
     async def run(self, stop: asyncio.Event) -> None:

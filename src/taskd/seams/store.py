@@ -15,6 +15,7 @@ from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, 
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.retry import Verdict
+from taskd.domain.schedule import Decision, Due, Plan, Schedule
 from taskd.domain.token import Keyring
 
 
@@ -206,6 +207,76 @@ class History(Protocol):
 
         The page are the first `limit` of them with an id higher than `after`. Raises NotLeader.
         """
+        ...
+
+
+class Look(NamedTuple):
+    """The schedules that are due `now`, by PostgreSQL's clock; the seconds until the next one is (None: there is none), and
+    whether a tick waits for an earlier job."""
+
+    now: datetime
+    due: list[Due]
+    next_in: float | None
+    waiting: bool
+
+
+class Fired(NamedTuple):
+    """How many ticks got a job, wait for an earlier one, and were skipped because of one."""
+
+    jobs: int
+    waiting: int
+    skipped: int
+
+
+class Ticks(Protocol):
+    """For the leader of shard 0: firing schedules."""
+
+    async def due(self, limit: int, without: Collection[str]) -> Look:
+        """Schedules whose next tick has come or was not worked out yet, without those of some names. A read."""
+        ...
+
+    async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
+        """Make the jobs of ticks that nobody decided before, durably, each once; a schedule that was changed meanwhile is left
+        alone. Raises NotLeader."""
+        ...
+
+    async def fire_waiting(self, term: Term, limit: int) -> int:
+        """Make the jobs of waiting ticks whose schedule has no live job any more; how many. Raises NotLeader."""
+        ...
+
+    async def forget(self, term: Term, keep: float, limit: int) -> int:
+        """Delete a page of ticks that were decided more than `keep` seconds ago; how many. Raises NotLeader."""
+        ...
+
+
+class Schedules(Protocol):
+    """For the API: looks at schedules, and changes them."""
+
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
+        """The schedules of these queues (None: of all) with names later than `after`, by name."""
+        ...
+
+    async def one(self, name: str) -> Schedule | None:
+        """One schedule with its last ticks; None if there is none."""
+        ...
+
+    async def put(self, plan: Plan, *, replace: bool) -> bool | None:
+        """Store a schedule; True if it is new, False if it replaced another one of its name.
+
+        None if nothing was done: there is one, which may not be replaced, or is the same.
+        """
+        ...
+
+    async def remove(self, name: str) -> bool:
+        """Remove one; False if there is none."""
+        ...
+
+    async def pause(self, name: str, who: str) -> None:
+        """Stop one, unless it is stopped."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Let one go on from now, if it is stopped."""
         ...
 
 

@@ -1,0 +1,108 @@
+"""Fires schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import StoreUnavailable
+from taskd.domain.schedule import Decision, Due, decide
+from taskd.runtime import meters
+from taskd.runtime.failpoints import passed
+from taskd.runtime.log import logger
+from taskd.runtime.outage import Outage
+from taskd.seams import Ticks
+
+#: Seconds between looks while nothing is due: a change on another scheduler is seen by then.
+EVERY = 1.0
+#: Schedules in one look; ticks from which on a statement takes no further schedule, since it holds the leader's row.
+LOOK, BATCH = 200, 500
+#: Seconds for which ticks are kept, and between clearings.
+KEEP, FORGET_EVERY = 7 * 86_400.0, 30.0
+#: Ticks in one clearing.
+PAGE = 1000
+
+
+class Cron:
+    """1. See what is due, by PostgreSQL's clock. 2. Work out which ticks fire. 3. Fire them, under the term. 4. Wait.
+
+    Nothing is remembered from one look to the next: PostgreSQL has what was decided, so whoever leads goes on from there.
+    """
+
+    def __init__(self, ticks: Ticks, *, postgres: Outage, ring: Callable[[], None]) -> None:
+        self._ticks = ticks
+        self._postgres = postgres
+        self._ring = ring
+        self._bell = asyncio.Event()
+        #: Schedules that cannot be worked out here; they are tried again now and then.
+        self._broken: set[str] = set()
+        self.fired = 0
+
+    def changed(self) -> None:
+        """A schedule may have been made or changed."""
+        self._bell.set()
+
+    async def run(self, term: Term) -> None:
+        """Fire until cancelled. Raises NotLeader when the term is over."""
+        forget_at = 0.0
+        while True:
+            wait = EVERY
+            self._bell.clear()
+            try:
+                wait = await self._look(term)
+                if time.monotonic() >= forget_at:
+                    self._broken.clear()
+                    more = await self._ticks.forget(term, KEEP, PAGE) == PAGE
+                    forget_at = time.monotonic() + (EVERY if more else FORGET_EVERY)
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+            await self._wait(wait)
+
+    async def _look(self, term: Term) -> float:
+        """Fire what is due; the seconds until the next look."""
+        look = await self._ticks.due(LOOK, self._broken)
+        if look.waiting:
+            self._count(await self._ticks.fire_waiting(term, LOOK))
+        batch: list[Decision] = []
+        for due in look.due:
+            batch += self._decide(due, look.now)
+            await asyncio.sleep(0)  # a tick takes up to a millisecond to work out: dispatching goes on meanwhile
+            if sum(len(one.fires) for one in batch) >= BATCH:
+                await self._fire(term, batch)
+                batch.clear()
+        if batch:
+            await self._fire(term, batch)
+        if len(look.due) == LOOK:
+            return 0.0
+        return min(EVERY, look.next_in if look.next_in is not None else EVERY)
+
+    def _decide(self, due: Due, now: datetime) -> list[Decision]:
+        try:
+            return [decide(due, now)]
+        except ValueError as error:
+            self._broken.add(due.name)
+            logger().error("a schedule cannot fire", schedule=due.name, zone=due.rule.tz, error=str(error))
+            return []
+
+    async def _fire(self, term: Term, batch: Sequence[Decision]) -> None:
+        fired = await self._ticks.fire(term, batch)
+        if fired.jobs:
+            await passed("cron.fired")
+        self._count(fired.jobs)
+        meters.SKIPPED_TICKS.inc(fired.skipped)
+
+    def _count(self, jobs: int) -> None:
+        if jobs:
+            self.fired += jobs
+            meters.FIRED.inc(jobs)
+            self._ring()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,350 @@
+"""Schedules in PostgreSQL: each tick makes one job, whoever leads; missed ticks, overlap, pauses and changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import NotLeader
+from taskd.domain.job import JobFilter
+from taskd.domain.policy import Backoff
+from taskd.domain.schedule import Decision, Missed, Overlap, Plan, decide
+from taskd.domain.ticks import Rule
+from taskd.runtime.outage import Outage
+from taskd.scheduler.cron import Cron
+from taskd.seams import Fired
+from tests.integration.storage import Storage, spec
+from tests.servers import wait_until_async
+
+NAME = "report"
+HOURLY = Rule(every=3600.0)
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    found = Storage(postgres_dsn)
+    yield found
+    await found.close()
+
+
+def plan(rule: Rule = HOURLY, name: str = NAME, **more: Any) -> Plan:
+    return Plan(name=name, rule=rule, **({"job": spec('{"n":1}', task="report", queue="reports")} | more))
+
+
+async def behind(store: Storage, name: str = NAME, *, anchor: float = 3601, decided: float = 10) -> datetime:
+    """Let an interval count from so many seconds ago, and nobody have looked for so long; the anchor."""
+    ((found,),) = await store.raw.fetch(
+        "UPDATE taskd.schedules SET next_at = NULL, anchor = clock_timestamp() - make_interval(secs => %(anchor)s),"
+        " decided_until = clock_timestamp() - make_interval(secs => %(decided)s) WHERE name = %(name)s RETURNING anchor",
+        {"anchor": anchor, "decided": decided, "name": name},
+    )
+    assert isinstance(found, datetime)
+    return found
+
+
+async def decisions(store: Storage) -> list[Decision]:
+    look = await store.ticks.due(100, ())
+    return [decide(due, look.now) for due in look.due]
+
+
+async def fire(store: Storage, term: Term) -> Fired:
+    return await store.ticks.fire(term, await decisions(store))
+
+
+async def fired_at(store: Storage) -> list[datetime]:
+    """The ticks whose jobs there are, as the jobs say."""
+    rows = await store.raw.fetch(
+        "SELECT (metadata->>'fire_at')::timestamptz FROM taskd.jobs WHERE metadata->>'schedule' = %(name)s ORDER BY id",
+        {"name": NAME},
+    )
+    return [row[0] for row in rows]
+
+
+async def states(store: Storage) -> list[str]:
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    return [fire.state for fire in reversed(found.fires)]
+
+
+async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
+    job = spec(
+        '{"n":[1,null]}',
+        task="report",
+        queue="reports",
+        priority=7,
+        max_retries=2,
+        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
+        timeout=9.5,
+        metadata={"team": "a", "n": 1},
+    )
+    wanted = plan(
+        Rule(cron="0 6 * * MON", tz="Europe/Berlin"),
+        job=job,
+        missed=Missed.ALL,
+        catch_up=7,
+        overlap=Overlap.QUEUE,
+        app="shop.tasks",
+    )
+    assert await store.schedules.put(wanted, replace=False) is True
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert found.plan == wanted
+    assert (await store.schedules.page("", None, 10))[0].plan == wanted
+    assert await store.schedules.page(NAME, None, 10) == []
+    assert await store.schedules.page("", {"default"}, 10) == []
+
+
+async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(store: Storage) -> None:
+    job = spec(
+        "null",
+        task="report",
+        queue="reports",
+        priority=7,
+        max_retries=2,
+        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
+        timeout=9.5,
+        metadata={"team": "a"},
+    )
+    await store.schedules.put(plan(job=job), replace=False)
+    (submitted,) = await store.submit(job)
+    tick_at = await behind(store) + timedelta(hours=1)
+    assert await fire(store, await store.lead()) == Fired(1, 0, 0)
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    (tick,) = found.fires
+    assert (tick.fire_at, tick.state) == (tick_at, "open")
+    assert tick.job_id is not None
+    made, like = await store.job(tick.job_id), await store.job(submitted.id)
+    about = {"schedule": NAME, "fire_at": tick_at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+    assert made.metadata == {"team": "a", **about}
+    assert made.created_at == made.schedule_at == tick.fired_at
+    same = {"id": 0, "metadata": None, "created_at": tick_at, "schedule_at": tick_at}
+    assert msgspec.structs.replace(made, **same) == msgspec.structs.replace(like, **same)
+    backoffs = await store.raw.fetch("SELECT DISTINCT backoff::text FROM taskd.jobs")
+    assert len(backoffs) == 1
+
+
+async def test_an_old_term_fires_nothing(store: Storage) -> None:
+    await store.schedules.put(plan(overlap=Overlap.QUEUE), replace=False)
+    await behind(store)
+    old = await store.lead()
+    due = await decisions(store)
+    await store.lead()
+    for writing in (store.ticks.fire(old, due), store.ticks.fire_waiting(old, 10), store.ticks.forget(old, 0.0, 10)):
+        with pytest.raises(NotLeader):
+            await writing
+    assert await fired_at(store) == []
+    assert [one.fires for one in await decisions(store)] == [one.fires for one in due]
+
+
+async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> None:
+    """The same decisions at the same time, as of a leader whose first try was given up and runs on."""
+    other = Storage(store.dsn)
+    names = [f"s{n}" for n in range(50)]
+    for name in names:
+        await store.schedules.put(plan(name=name), replace=False)
+        await behind(store, name)
+    term = await store.lead()
+    due = await decisions(store)
+    answers = await asyncio.gather(*(one.ticks.fire(term, due) for one in (store, other, store, other)))
+    await other.close()
+    assert sum(answer.jobs for answer in answers) == 50
+    ((jobs,),) = await store.raw.fetch("SELECT count(*) FROM taskd.jobs")
+    assert jobs == 50
+
+
+async def test_a_tick_that_has_its_row_makes_no_second_job_whatever_is_decided(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    term = await store.lead()
+    anchor = await behind(store)
+    (due,) = await decisions(store)
+    await store.ticks.fire(term, [due])
+    await store.schedules.remove(NAME)  # and made anew: it might repeat what the first one did
+    await store.schedules.put(plan(), replace=False)
+    await behind(store)
+    (again,) = await decisions(store)
+    again = msgspec.structs.replace(again, fires=due.fires)
+    assert due.fires == [anchor + timedelta(hours=1)]
+    assert await store.ticks.fire(term, [again]) == Fired(0, 0, 0)
+    assert await fired_at(store) == due.fires
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"missed": Missed.SKIP}, []),
+        ({"missed": Missed.ONCE}, [5]),
+        ({"missed": Missed.ALL, "catch_up": 3}, [3, 4, 5]),
+    ],
+    ids=["skip", "once", "all"],
+)
+async def test_missed_ticks_go_by_the_policy(store: Storage, policy: dict[str, Any], expected: list[int]) -> None:
+    await store.schedules.put(plan(**policy), replace=False)
+    anchor = await behind(store, anchor=5.5 * 3600, decided=5.4 * 3600)
+    assert (await fire(store, await store.lead())).jobs == len(expected)
+    assert await fired_at(store) == [anchor + timedelta(hours=n) for n in expected]
+    assert await decisions(store) == []
+    look = await store.ticks.due(10, ())
+    assert 1000 < (look.next_in or 0) <= 1800
+
+
+async def end_jobs(store: Storage, term: Term) -> None:
+    """Run what there is to its end."""
+    session = await store.work(queues=("reports",))
+    claims = await store.claim(session, await store.dispatch(term, queue="reports"))
+    assert claims
+    await store.settle(claims)
+    await store.sessions.end(session.id)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "expected"),
+    [
+        (Overlap.ALLOW, Fired(3, 0, 0)),
+        (Overlap.SKIP, Fired(1, 0, 2)),
+        (Overlap.QUEUE, Fired(1, 1, 1)),
+    ],
+)
+async def test_ticks_that_come_together_go_by_the_policy_for_overlap(
+    store: Storage, overlap: Overlap, expected: Fired
+) -> None:
+    await store.schedules.put(plan(Rule(every=15.0), overlap=overlap), replace=False)
+    await behind(store, anchor=50, decided=50)
+    assert await fire(store, await store.lead()) == expected
+
+
+@pytest.mark.parametrize(
+    ("overlap", "while_live", "afterwards"),
+    [
+        (Overlap.ALLOW, "open", 1),
+        (Overlap.SKIP, "skipped", 1),
+        (Overlap.QUEUE, "waiting", 0),  # the one that waits is next, and is one
+    ],
+)
+async def test_a_tick_meets_a_live_job(store: Storage, overlap: Overlap, while_live: str, afterwards: int) -> None:
+    await store.schedules.put(plan(overlap=overlap), replace=False)
+    term = await store.lead()
+    for anchor in (3604, 3603):
+        await behind(store, anchor=anchor)
+        await fire(store, term)
+    assert await states(store) == ["open", while_live]
+    assert await store.ticks.fire_waiting(term, 10) == 0
+    await end_jobs(store, term)
+    await behind(store, anchor=3602)
+    assert (await fire(store, term)).jobs == afterwards
+
+
+async def test_a_waiting_tick_gets_its_job_when_the_earlier_one_has_ended_and_only_one_waits(store: Storage) -> None:
+    await store.schedules.put(plan(overlap=Overlap.QUEUE), replace=False)
+    term = await store.lead()
+    for anchor in (3604, 3603, 3602):
+        await behind(store, anchor=anchor)
+        await fire(store, term)
+    assert await states(store) == ["open", "waiting", "skipped"]
+    await store.schedules.pause(NAME, "me")
+    await end_jobs(store, term)
+    assert await store.ticks.fire_waiting(term, 10) == 0
+    await store.schedules.resume(NAME)
+    assert (await store.ticks.due(10, ())).waiting
+    other = Storage(store.dsn)
+    assert sum(await asyncio.gather(*(one.ticks.fire_waiting(term, 10) for one in (store, other, store, other)))) == 1
+    await other.close()
+    assert await states(store) == ["open", "open", "skipped"]
+    assert len(await fired_at(store)) == 1
+    assert not (await store.ticks.due(10, ())).waiting
+
+
+async def test_a_policy_that_is_made_stricter_sees_the_jobs_from_before(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    term = await store.lead()
+    await behind(store, anchor=3604)
+    await fire(store, term)
+    assert await store.schedules.put(plan(overlap=Overlap.SKIP), replace=True) is False
+    await behind(store, anchor=3603)
+    assert await fire(store, term) == Fired(0, 0, 1)
+
+
+async def test_a_paused_schedule_does_not_fire_and_goes_on_from_where_it_is_resumed(store: Storage) -> None:
+    await store.schedules.put(plan(missed=Missed.ALL), replace=False)
+    term = await store.lead()
+    await behind(store)
+    due = await decisions(store)
+    await store.schedules.pause(NAME, "ann")
+    await store.schedules.pause(NAME, "bob")  # too late: ann was first
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert found.paused_by == "ann"
+    assert await store.ticks.fire(term, due) == Fired(0, 0, 0)
+    assert await decisions(store) == []
+    await store.schedules.resume(NAME)
+    assert (await fire(store, term)).jobs == 0
+    assert await fired_at(store) == []
+    assert (await store.ticks.due(10, ())).next_in is not None
+
+
+async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    term = await store.lead()
+    await behind(store)
+    due = await decisions(store)
+    assert await store.schedules.put(plan(job=spec("2", task="other")), replace=True) is False
+    assert await store.ticks.fire(term, due) == Fired(0, 0, 0)
+    assert (await fire(store, term)).jobs == 1  # the tick is as due as before, with the new job
+    (job,) = await store.overview.jobs(JobFilter(limit=10))
+    assert (job.task, bytes(job.payload)) == ("other", b"2")
+    await behind(store, anchor=3603)
+    assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is False
+    assert (await fire(store, term)).jobs == 0  # other times begin at the change
+    assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is None
+
+
+async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    term = await store.lead()
+    await behind(store)
+    await fire(store, term)
+    assert await store.ticks.forget(term, -1.0, 10) == 0
+    assert await states(store) == ["open"]
+    await end_jobs(store, term)
+    assert await store.ticks.forget(term, 3600.0, 10) == 0
+    assert await states(store) == ["closed"]
+    assert await store.ticks.forget(term, -1.0, 10) == 1
+    assert await states(store) == []
+
+
+async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: Storage) -> None:
+    rung: list[None] = []
+    cron = Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: rung.append(None))
+    term = await store.lead()
+    running = asyncio.create_task(cron.run(term))
+    await store.schedules.put(plan(Rule(cron="* * * * * *"), overlap=Overlap.QUEUE), replace=False)
+    cron.changed()
+    await wait_until_async(lambda: _waits(store))
+    await end_jobs(store, term)
+    await wait_until_async(lambda: asyncio.sleep(0, cron.fired >= 2))
+    assert len(rung) == 2
+    ticks = await fired_at(store)
+    assert all(tick.microsecond == 0 for tick in ticks)
+    await store.lead()
+    with pytest.raises(NotLeader):
+        await running
+
+
+async def _waits(store: Storage) -> bool:
+    return "waiting" in await states(store)
+
+
+async def test_a_schedule_that_cannot_be_worked_out_stops_no_other(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    await store.schedules.put(plan(Rule(cron="* * * * *", tz="Mars/Olympus"), "a-broken-one"), replace=False)
+    await behind(store)
+    cron = Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    running = asyncio.create_task(cron.run(await store.lead()))
+    await wait_until_async(lambda: asyncio.sleep(0, cron.fired == 1))
+    running.cancel()

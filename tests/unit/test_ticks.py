@@ -1,0 +1,187 @@
+"""The ticks of cron expressions, where clocks change too, and of intervals."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from taskd.domain.ticks import Rule, check_cron, zone
+
+ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def local(rule: Rule, moment: str, count: int) -> list[str]:
+    """The coming ticks as the clock of the zone shows them."""
+    ticks = islice(rule.after(at(moment), ANCHOR), count)
+    return [tick.astimezone(zone(rule.tz)).strftime("%d %H:%M:%S").removesuffix(":00") for tick in ticks]
+
+
+def utc(rule: Rule, moment: str, until: str) -> list[str]:
+    end = at(until)
+    return [f"{tick:%d %H:%M}" for tick in takewhile(lambda tick: tick < end, rule.after(at(moment), ANCHOR))]
+
+
+#: Expression, zone, from when on, and what the clock in the zone shows at the coming ticks.
+PLAIN = [
+    ("*/20 * * * *", "UTC", "2026-01-31T23:30Z", ["31 23:40", "01 00:00", "01 00:20"]),
+    ("0 6 * * MON-FRI", "UTC", "2026-01-02T07:00Z", ["05 06:00", "06 06:00", "07 06:00"]),
+    ("0 0 1 JAN,jul *", "UTC", "2026-01-01T00:00Z", ["01 00:00", "01 00:00"]),
+    ("0 0 31 * *", "UTC", "2026-01-31T00:00Z", ["31 00:00", "31 00:00", "31 00:00"]),
+    ("0 0 L * *", "UTC", "2026-01-31T00:00Z", ["28 00:00", "31 00:00", "30 00:00"]),
+    ("0 0 LW * *", "UTC", "2026-01-30T00:00Z", ["27 00:00", "31 00:00"]),
+    ("0 9 * * MON#1", "UTC", "2026-01-05T09:00Z", ["02 09:00", "02 09:00", "06 09:00"]),
+    ("0 9 * * 5L", "UTC", "2026-01-30T09:00Z", ["27 09:00", "27 09:00"]),
+    ("0 0 1 * MON", "UTC", "2026-02-27T00:00Z", ["01 00:00", "02 00:00", "09 00:00"]),
+    ("*/20 * * * * *", "UTC", "2026-01-01T00:00:39.5Z", ["01 00:00:40", "01 00:01", "01 00:01:20"]),
+    ("30 0 12 * * 7", "UTC", "2026-01-01T00:00Z", ["04 12:00:30", "11 12:00:30"]),
+    ("0 8 * * *", "Asia/Kathmandu", "2026-01-01T00:00Z", ["01 08:00", "02 08:00"]),
+]
+
+
+@pytest.mark.parametrize(("cron", "tz", "moment", "expected"), PLAIN)
+def test_ticks_of_plain_days(cron: str, tz: str, moment: str, expected: list[str]) -> None:
+    assert local(Rule(cron=cron, tz=tz), moment, len(expected)) == expected
+
+
+def test_leap_days_are_waited_for() -> None:
+    ticks = islice(Rule(cron="0 0 29 FEB *").after(at("2026-01-01T00:00Z"), ANCHOR), 3)
+    assert [tick.year for tick in ticks] == [2028, 2032, 2036]
+
+
+#: Expression, zone, from when until when, and the ticks in UTC.
+CHANGES = [
+    # Berlin: on 29 March 02:00 +01 becomes 03:00 +02; on 25 October 03:00 +02 becomes 02:00 +01.
+    ("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00Z", "2026-03-31T00:00Z", ["28 01:30", "29 01:00", "30 00:30"]),
+    ("0,30 2 * * *", "Europe/Berlin", "2026-03-29T00:00Z", "2026-03-29T12:00Z", ["29 01:00"]),
+    ("0 30 2 * * *", "Europe/Berlin", "2026-03-29T00:00Z", "2026-03-30T12:00Z", ["29 01:00", "30 00:30"]),
+    ("0 3 * * *", "Europe/Berlin", "2026-03-28T12:00Z", "2026-03-30T12:00Z", ["29 01:00", "30 01:00"]),
+    ("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:15Z", "2026-03-29T02:00Z", ["29 00:30", "29 01:00", "29 01:30"]),
+    ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00Z", "2026-10-26T12:00Z", ["25 00:30", "26 01:30"]),
+    ("0 30 2 * * *", "Europe/Berlin", "2026-10-24T12:00Z", "2026-10-26T12:00Z", ["25 00:30", "26 01:30"]),
+    ("30 2 * * *", "Europe/Berlin", "2026-10-25T01:10Z", "2026-10-26T12:00Z", ["26 01:30"]),  # in the repeated hour
+    ("30 * * * *", "Europe/Berlin", "2026-10-24T23:45Z", "2026-10-25T03:00Z", ["25 00:30", "25 01:30", "25 02:30"]),
+    # Sydney, the other way round: on 4 October 02:00 +10 becomes 03:00 +11; on 5 April 03:00 +11 becomes 02:00 +10.
+    ("30 2 * * *", "Australia/Sydney", "2026-10-02T20:00Z", "2026-10-05T00:00Z", ["03 16:00", "04 15:30"]),
+    ("30 2 * * *", "Australia/Sydney", "2026-04-03T20:00Z", "2026-04-06T00:00Z", ["04 15:30", "05 16:30"]),
+    # Lord Howe, by half an hour: on 4 October 02:00 +10:30 becomes 02:30 +11; on 5 April 02:00 +11 becomes 01:30 +10:30.
+    ("15 2 * * *", "Australia/Lord_Howe", "2026-10-02T20:00Z", "2026-10-05T00:00Z", ["03 15:30", "04 15:15"]),
+    (
+        "*/30 2,3 * * *",
+        "Australia/Lord_Howe",
+        "2026-10-03T12:00Z",
+        "2026-10-04T12:00Z",
+        ["03 15:30", "03 16:00", "03 16:30"],
+    ),
+    ("45 1 * * *", "Australia/Lord_Howe", "2026-04-03T20:00Z", "2026-04-06T00:00Z", ["04 14:45", "05 15:15"]),
+    (
+        "45 * * * *",
+        "Australia/Lord_Howe",
+        "2026-04-04T14:00Z",
+        "2026-04-04T17:00Z",
+        ["04 14:45", "04 15:15", "04 16:15"],
+    ),
+    # Santiago, at midnight: on 6 September 00:00 -04 becomes 01:00 -03; on 5 April 00:00 -03 becomes 23:00 -04.
+    ("0 0 * * *", "America/Santiago", "2026-09-05T12:00Z", "2026-09-07T12:00Z", ["06 04:00", "07 03:00"]),
+    ("30 23 * * *", "America/Santiago", "2026-04-04T12:00Z", "2026-04-06T12:00Z", ["05 02:30", "06 03:30"]),
+]
+
+
+@pytest.mark.parametrize(("cron", "tz", "since", "until", "expected"), CHANGES)
+def test_ticks_where_clocks_change(cron: str, tz: str, since: str, until: str, expected: list[str]) -> None:
+    assert utc(Rule(cron=cron, tz=tz), since, until) == expected
+
+
+#: Days in whose middle a clock changes.
+DAYS = [
+    ("Europe/Berlin", "2026-03-28T00:00Z"),
+    ("Europe/Berlin", "2026-10-24T00:00Z"),
+    ("America/Havana", "2026-03-07T00:00Z"),
+    ("America/Havana", "2026-10-31T00:00Z"),
+    ("America/Santiago", "2026-09-05T00:00Z"),
+    ("Australia/Lord_Howe", "2026-10-03T00:00Z"),
+    ("Australia/Lord_Howe", "2026-04-04T00:00Z"),
+]
+EXPRESSIONS = [
+    "30 2 * * *",
+    "*/20 * * * *",
+    "45 * * * *",
+    "*/20 3 * * *",
+    "*/20 0 * * *",
+    "0 */3 * * *",
+    "0 30 1 * * *",
+]
+
+
+@pytest.mark.parametrize(("tz", "day"), DAYS)
+@pytest.mark.parametrize("cron", EXPRESSIONS)
+def test_the_ticks_are_the_same_from_wherever_one_looks(cron: str, tz: str, day: str) -> None:
+    """So that it does not matter when a leader dies, or how long nobody led."""
+    draw, rule, begin = random.Random(7), Rule(cron=cron, tz=tz), at(day)
+    before, end = begin - timedelta(days=12), begin + timedelta(days=2)
+    ticks = list(takewhile(lambda tick: tick <= end, rule.after(before, ANCHOR)))
+    for _ in range(40):
+        moment = begin + timedelta(seconds=draw.randrange(2 * 86_400))
+        later = [tick for tick in ticks if tick > moment]
+        assert not later or next(rule.after(moment, ANCHOR)) == later[0]
+        assert rule.latest(before, moment, ANCHOR, 5) == [tick for tick in ticks if tick <= moment][-5:]
+
+
+@pytest.mark.parametrize(("tz", "day"), DAYS)
+def test_with_a_wildcard_the_clock_on_the_wall_counts(tz: str, day: str) -> None:
+    begin = at(day)
+    minutes = [begin + timedelta(minutes=n) for n in range(2 * 1440)]
+    for cron, hours, wanted in (("*/20 3 * * *", {3}, {0, 20, 40}), ("45 * * * *", set(range(24)), {45})):
+        shown = [(minute, minute.astimezone(ZoneInfo(tz))) for minute in minutes]
+        expected = [minute for minute, wall in shown if wall.hour in hours and wall.minute in wanted]
+        ticks = islice(Rule(cron=cron, tz=tz).after(begin - timedelta(days=1, seconds=1), ANCHOR), 200)
+        assert [tick for tick in ticks if begin <= tick <= minutes[-1]] == expected
+
+
+@pytest.mark.parametrize("rule", [Rule(cron="* * * * * *"), Rule(every=1.0)], ids=["cron", "every"])
+def test_the_latest_ticks_of_a_year_cost_no_more_than_they_are(rule: Rule) -> None:
+    now = at("2027-01-01T00:00:00.5Z")
+    assert rule.latest(ANCHOR, now, ANCHOR, 3) == [at(f"2026-12-31T23:59:{s}Z") for s in (58, 59)] + [
+        at("2027-01-01T00:00:00Z")
+    ]
+
+
+def test_an_interval_counts_from_its_anchor_and_does_not_drift() -> None:
+    rule = Rule(every=0.1 + 1)
+    ticks = list(islice(rule.after(ANCHOR, ANCHOR), 100_000))
+    assert ticks[-1] == ANCHOR + timedelta(seconds=110_000)
+    assert next(rule.after(ticks[-1], ANCHOR)) - ticks[-1] == timedelta(seconds=1.1)
+    assert next(rule.after(ANCHOR - timedelta(days=1), ANCHOR)) == ticks[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "* * * *", "61 * * * *", "* * * * FOO", "*/0 * * * *", "0 0 31 2 *", "@daily", "\0"]
+)
+def test_what_is_no_cron_expression_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no cron expression"):
+        check_cron(text, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "tz"),
+    [
+        ("0 0 */31 * SUN#2", "UTC"),  # the second Sunday is never the first
+        ("*/30 2 * 3 0L", "Europe/Berlin"),  # the hour that each spring leaves out
+    ],
+)
+def test_what_never_fires_is_refused(text: str, tz: str) -> None:
+    with pytest.raises(ValueError, match="never fires"):
+        check_cron(text, zone(tz))
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "\0", "Europe"])
+def test_what_is_no_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no time zone"):
+        zone(name)
