@@ -34,7 +34,8 @@ test: $(VENV)/ready-to-test
 	$(BIN)/lint-imports
 	@# The example file is made from the settings, so it must be the same text.
 	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
-	$(BIN)/python -m pytest $(ARGS)
+	@# Most tests wait most of the time, so two processes take half as long. Each has servers of its own.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: $(VENV)/ready-to-test
 	@$(BIN)/python -m tests.chaos
