@@ -16,8 +16,10 @@ from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Ticks
 
-#: Seconds between looks while nothing is due: a change on another scheduler is seen by then.
-EVERY = 1.0
+#: Seconds between looks while nothing is due, and while there is no schedule: a change on another scheduler is seen by then.
+EVERY, CALM = 1.0, 5.0
+#: Seconds from a look that found something to the next, which sees when the next tick is due.
+SOON = 0.05
 #: Schedules in one look; ticks from which on a statement takes no further schedule, since it holds the leader's row.
 LOOK, BATCH = 200, 500
 #: Seconds for which ticks are kept, and between clearings.
@@ -77,6 +79,10 @@ class Cron:
             await self._fire(term, batch)
         if len(look.due) == LOOK:
             return 0.0
+        if look.due:
+            return SOON
+        if look.next_in is None and not look.waiting:
+            return CALM
         return min(EVERY, look.next_in if look.next_in is not None else EVERY)
 
     def _decide(self, due: Due, now: datetime) -> list[Decision]:

@@ -17,7 +17,7 @@ from taskd.runtime.outage import Outage
 from taskd.seams import Upkeep
 
 #: Seconds between looks.
-EVERY = 1.5
+EVERY = 2.0
 #: Seconds that PostgreSQL's clock may run ahead of ours from one look to the next; more is a jump of it.
 JUMP = 2.0
 #: Seconds between clearings of old sessions.
