@@ -34,10 +34,12 @@ def temporary_folder() -> Iterator[Path]:
         _sweep(left)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o711)
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock.new").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Another session that sweeps finds it held, from its first moment to the folder's end.
+        (folder / "lock.new").rename(folder / "lock")
         yield folder
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 def _sweep(folder: Path) -> None:
