@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Literal, cast
+from typing import Literal, NoReturn, cast
 
 import msgspec
 import uvloop
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(frame)
 
 
-def _die() -> None:
+def _die() -> NoReturn:
     """The worker is gone: end at once, with whatever the tasks have started."""
     with suppress(OSError):
         os.killpg(0, signal.SIGKILL)

@@ -27,11 +27,16 @@ class Locks:
         self._coordinator = coordinator
         self._lost = lost
         self._holds: dict[Key, dict[int, asyncio.Task[None]]] = {}
+        #: All that have not ended, also those that are letting go: the event loop itself holds them weakly.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, wanted: Lock, reply: Reply) -> None:
         """An attempt wants a lock."""
         key = wanted.job_id, wanted.attempt
-        self._holds.setdefault(key, {})[wanted.number] = asyncio.create_task(self._hold(key, wanted, reply))
+        task = asyncio.create_task(self._hold(key, wanted, reply))
+        self._holds.setdefault(key, {})[wanted.number] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def drop(self, unwanted: Unlock) -> None:
         """An attempt lets go of a lock, or waits for it no longer."""
@@ -55,10 +60,10 @@ class Locks:
                 tell(hold.fence)
                 while hold.held:  # noqa: ASYNC110 - time itself may end it
                     await asyncio.sleep(EVERY)
+                # Here and not below: to let go of it may fail, and takes time.
+                logger().warning("stopping an attempt: its lock was lost", job=key[0], attempt=key[1], lock=wanted.name)
+                self._lost(key, wanted.name)
         except TimeoutError:
             tell(trouble=Trouble.TOO_LATE, text=f"the lock {wanted.name!r} was not free within {wanted.wait:g} s")
         except CoordinatorUnavailable as error:
             tell(trouble=Trouble.NO_ETCD, text=f"the lock {wanted.name!r} cannot be had: {error}")
-        else:
-            logger().warning("stopping an attempt: its lock was lost", job=key[0], attempt=key[1], lock=wanted.name)
-            self._lost(key, wanted.name)
