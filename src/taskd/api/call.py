@@ -72,6 +72,8 @@ class Call:
     def content_type(self, *accepted: bytes) -> bytes:
         """Which of the `accepted` media types the body has. Raises a 415 Problem for anything else."""
         given = self.header(b"content-type") or b""
+        if given in accepted and self.header(b"content-encoding") is None:
+            return given  # as nearly everybody sends it
         media, _, parameters = given.partition(b";")
         media = media.strip().lower()
         if media not in accepted or not _is_utf8(parameters) or self.header(b"content-encoding") is not None:

@@ -30,6 +30,7 @@ FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
 class _Waiting(NamedTuple):
     spec: JobSpec
     answer: asyncio.Future[Submitted]
+    due: float
 
 
 class PostgresIntake:
@@ -42,6 +43,9 @@ class PostgresIntake:
         self._stored = stored
         self._waiting: deque[_Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
+        #: Who has no answer yet, the longest first, and what looks whether that one has waited too long: one timer for all.
+        self._open: deque[_Waiting] = deque()
+        self._watch: asyncio.TimerHandle | None = None
 
     async def submit(self, spec: JobSpec) -> Submitted:
         """Store one job, sharing its INSERT with whatever else is waiting.
@@ -50,15 +54,14 @@ class PostgresIntake:
         PostgreSQL refuses this very job.
         """
         loop = asyncio.get_running_loop()
-        entry = _Waiting(spec, loop.create_future())
+        entry = _Waiting(spec, loop.create_future(), loop.time() + self._deadline)
         self._waiting.append(entry)
+        self._open.append(entry)
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        late = loop.call_later(self._deadline, self._give_up, entry)
-        try:
-            return await entry.answer
-        finally:
-            late.cancel()
+        if self._watch is None:
+            self._watch = loop.call_at(entry.due, self._look)
+        return await entry.answer
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
         """Store all of `specs`, or none; the answers are in the order of the specs."""
@@ -66,15 +69,21 @@ class PostgresIntake:
         self._stored()
         return answers
 
-    def _give_up(self, entry: _Waiting) -> None:
+    def _look(self) -> None:
+        """Answer those who have waited too long, and come back for the next."""
+        loop = asyncio.get_running_loop()
         text = f"PostgreSQL did not store the job within {self._deadline:g} s"
-        _answer(entry, StoreUnavailable(text, outcome_unknown=True))
+        while self._open and (self._open[0].answer.done() or self._open[0].due <= loop.time()):
+            _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True))
+        self._watch = loop.call_at(self._open[0].due, self._look) if self._open else None
 
     async def _flush(self) -> None:
         while self._waiting:
             batch = [e for e in self._take() if not e.answer.done()]
             if batch:
                 await self._store(batch)
+            while self._open and self._open[0].answer.done():
+                self._open.popleft()  # not only when the timer looks: what they hold is large
 
     def _take(self) -> Sequence[_Waiting]:
         taken: list[_Waiting] = []
