@@ -1,0 +1,87 @@
+"""Submits that wait: each is answered in its own time, also while PostgreSQL says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from taskd.domain.errors import StoreUnavailable
+from taskd.domain.job import JobSpec
+from taskd.store.intake import PostgresIntake
+from taskd.store.lane import Lane
+
+DEADLINE = 0.2
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = JobSpec(payload=msgspec.Raw(b"1"))
+
+
+class Gate:
+    """A lane that stores when it is told to."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.stored = 0
+
+    async def fetch(self, _: object, arguments: Mapping[str, Any], deadline: float | None = None) -> list[Any]:
+        await self.open.wait()
+        rows = len(msgspec.json.decode(arguments["jobs"]))
+        self.stored += rows
+        return [(self.stored - n, False, NOW, NOW) for n in range(rows)]
+
+
+def _intake(gate: Gate) -> PostgresIntake:
+    lane = cast("Lane", gate)
+    return PostgresIntake(lane, lane, deadline=DEADLINE, stored=lambda: None)
+
+
+async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_not_sent_is_never_stored() -> None:
+    gate, order = Gate(), []
+    intake = _intake(gate)
+
+    async def submit(name: str) -> float:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(StoreUnavailable, match="did not store the job within 0.2 s") as refused:
+            await intake.submit(SPEC)
+        assert refused.value.outcome_unknown
+        order.append(name)
+        return asyncio.get_running_loop().time() - began
+
+    first = asyncio.create_task(submit("first"))
+    await asyncio.sleep(0)  # it is sent, alone
+    late = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(DEADLINE / 2, late.set_result, None)
+    await late
+    waited = await asyncio.gather(first, submit("second"))
+    assert order == ["first", "second"]
+    assert all(seconds >= DEADLINE for seconds in waited)
+    gate.open.set()
+    await asyncio.wait_for(intake.submit(SPEC), 10)
+    assert gate.stored == 2  # the first, which had been sent, and the last
+
+
+async def test_what_was_answered_is_let_go_of() -> None:
+    gate = Gate()
+    gate.open.set()
+    intake = _intake(gate)
+    await asyncio.gather(*(intake.submit(SPEC) for _ in range(1000)))
+    await asyncio.sleep(0)
+    assert not intake._open
+
+
+async def test_a_caller_that_goes_away_leaves_nothing_behind() -> None:
+    gate = Gate()
+    intake = _intake(gate)
+    gone = asyncio.create_task(intake.submit(SPEC))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    gate.open.set()
+    await asyncio.wait_for(intake.submit(SPEC), 10)
+    await asyncio.sleep(0)
+    assert not intake._open
