@@ -201,8 +201,8 @@ class Submitter(Generic[F_co]):
     def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
         if "dedupe_key" in self._options:
             raise ValueError("submit_many with one dedupe_key would make one job of all: submit them one by one")
-        fields = self._fields()
-        documents = [_document(payload, fields) for payload in self._payloads(jobs)]
+        rest = _rest(self._fields())
+        documents = [_beside(payload, rest) for payload in self._payloads(jobs)]
         return keyed_batch(b'{"jobs":[%b]}' % b",".join(documents)) if documents else None
 
     def _payloads(self, jobs: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
@@ -221,7 +221,14 @@ _NOTHING: dict[str, list[int]] = {"ids": []}
 
 def _document(payload: bytes, fields: Mapping[str, Any]) -> bytes:
     """A job as POST /jobs takes it. Raises TypeError or ValueError for an option that is no JSON."""
-    rest = json.dumps(fields, allow_nan=False, ensure_ascii=False, default=_time).encode()
+    return _beside(payload, _rest(fields))
+
+
+def _rest(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, allow_nan=False, ensure_ascii=False, default=_time).encode()
+
+
+def _beside(payload: bytes, rest: bytes) -> bytes:
     return b'{"payload":%b,%b' % (payload, rest[1:])
 
 
