@@ -51,6 +51,7 @@ from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, ONE_PLANNING, RELAXED, Lane, Lanes
 from taskd.store.live import PostgresLiveStore
+from taskd.store.logs import PostgresLogs, PostgresTranscripts
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
@@ -103,8 +104,10 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
         lanes, live = _Lanes(settings, stack, name), Live()
         store, terms = PostgresLiveStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
-        role, intake, overview, stored = _assemble_scheduler(
-            settings, name, stack, transport, coordinator, postgres, redis, live, store, terms
+        reads = lanes.several("overview", settings.postgres.readers)
+        overview = PostgresOverview(reads)
+        role, intake, stored = _assemble_scheduler(
+            settings, name, stack, transport, coordinator, postgres, redis, live, store, terms, overview
         )
         tokens = PostgresTokens(lanes.one("tokens"))
         private = local(parse_address(settings.http.addr, HTTP_ADDR))
@@ -118,6 +121,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             standing=role,
             editor=Editor(store, coordinator, live),
             tokens=tokens,
+            transcripts=PostgresTranscripts(reads),
             schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
             settings=settings.http,
             leader_stale=settings.scheduler.leader_stale,
@@ -177,9 +181,9 @@ def _assemble_scheduler(
     live: Live,
     live_store: PostgresLiveStore,
     terms: PostgresTerms,
-) -> tuple[SchedulerRole, PostgresIntake, PostgresOverview, Doorbell]:
+    overview: PostgresOverview,
+) -> tuple[SchedulerRole, PostgresIntake, Doorbell]:
     lane = _Lanes(settings, stack, name)
-    overview = PostgresOverview(lane.several("overview", settings.postgres.readers))
     shards: list[Shard] = []
     doorbell = Doorbell(transport, shards)
     live.listen(lambda _: doorbell.ours())  # a queue may go on
@@ -213,7 +217,7 @@ def _assemble_scheduler(
         deadline=settings.postgres.deadline,
         stored=doorbell,
     )
-    return role, intake, overview, doorbell
+    return role, intake, doorbell
 
 
 def _shard(
@@ -306,7 +310,17 @@ async def _assemble_worker(
     sessions = PostgresSessions(lane.one("session", RELAXED))
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     notes = PostgresNotes(lane.one("note", ONE_PLAN))
-    attempts = Attempts(claims, notes, transport, coordinator, worker_id=worker_id, slots=own.concurrency)
+    logs = PostgresLogs(lane.one("log", RELAXED))
+    attempts = Attempts(
+        claims,
+        notes,
+        logs,
+        transport,
+        coordinator,
+        worker_id=worker_id,
+        slots=own.concurrency,
+        max_log_bytes=own.max_log_bytes,
+    )
     executors = Executors(
         app=own.app,
         processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
@@ -315,6 +329,7 @@ async def _assemble_worker(
         stop_grace=own.stop_grace,
         max_result_bytes=own.max_result_bytes,
         max_error_bytes=own.max_error_bytes,
+        max_log_bytes=own.max_log_bytes,
         on_end=attempts.ended,
         on_word=attempts.hear,
         log=settings.log,

@@ -126,7 +126,11 @@ class Worker(Section, frozen=True):
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
     heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 4.0
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
-    max_error_bytes: Annotated[Count, _doc("what is kept of an error's text")] = 16 * 1024
+    max_error_bytes: Annotated[Count, _doc("what is kept of an error's text, and of its traceback")] = 16 * 1024
+    max_log_bytes: Annotated[
+        int, Meta(ge=0, le=16 * 1024 * 1024), _doc("what is kept of what one attempt logs and prints; 0: nothing")
+    ] = 64 * 1024
+    reload: Annotated[bool, _doc("for development: take up changes of the code while it runs")] = False
     claim_idle: Annotated[
         Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")
     ] = 15.0

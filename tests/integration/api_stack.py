@@ -16,6 +16,7 @@ from taskd.store.cancels import PostgresCancels
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
 from taskd.store.live import PostgresLiveStore
+from taskd.store.logs import PostgresTranscripts
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
@@ -43,6 +44,7 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             cancels=PostgresCancels(cancel, stopped=lambda _: None),
             retries=PostgresRetries(retry, stored=lambda: None),
             overview=PostgresOverview(reads),
+            transcripts=PostgresTranscripts(reads),
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),
             standing=world,

@@ -20,6 +20,7 @@ from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
+from taskd.store.logs import PostgresLogs, PostgresTranscripts
 from taskd.store.notes import PostgresNotes
 from taskd.store.overview import PostgresOverview
 from taskd.store.retries import PostgresRetries
@@ -59,6 +60,7 @@ class Storage:
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
         self.notes = PostgresNotes(lane(ONE_PLAN))
+        self.logs = PostgresLogs(lane(RELAXED))
         self.sessions = PostgresSessions(lane(RELAXED))
         self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
         self.history = PostgresHistory(lane(name=leader_name(self.holder)))
@@ -67,6 +69,7 @@ class Storage:
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)
         self.lanes.append(reads)
         self.overview = PostgresOverview(reads)
+        self.transcripts = PostgresTranscripts(reads)
 
     def _ring(self) -> None:
         self.rung += 1

@@ -22,7 +22,7 @@ from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, 
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.executors import Executors
-from taskd.worker.frames import Answer, Said, Trouble, Word
+from taskd.worker.frames import Answer, Said, Speech, Trouble
 from taskd.worker.guard import clock
 from tests.servers import wait_until, wait_until_async
 
@@ -64,7 +64,7 @@ class Bench:
             assert attempt == 7
             self.ends[job_id].append(outcome)
 
-    def _hear(self, word: Word, reply: Callable[[Answer], None]) -> None:
+    def _hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
         assert isinstance(word, Said)
         self.said.append(word)
         if word.checkpoint is not None and self.keep is not None:
@@ -165,8 +165,10 @@ async def test_a_result_that_cannot_be_stored_fails_and_says_why(bench: Bench, t
 async def test_what_a_task_raises_is_told_with_its_own_frames(bench: Bench) -> None:
     outcome = await bench.run("raises")
     assert isinstance(outcome, Failed)
-    assert "executor_tasks.py" in outcome.error
-    assert "src/taskd" not in outcome.error
+    assert outcome.error == "ValueError: boom \\x00 \\ud800"
+    assert outcome.traceback is not None
+    assert "executor_tasks.py" in outcome.traceback
+    assert "src/taskd" not in outcome.traceback
     assert "\x00" not in outcome.error
     outcome.error.encode()
     for task in ("exits", "interrupts"):

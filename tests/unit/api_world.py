@@ -17,6 +17,7 @@ from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
+from taskd.domain.output import Line, Place, Stored
 from taskd.domain.token import Keyring
 from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Schedules, Terms
 from taskd.settings import Http
@@ -54,6 +55,7 @@ class Recorder:
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
         self.ring = Keyring(closed=False, tokens={})
         self.no_keyring: Exception | None = None
+        self.said: dict[int, list[tuple[int, int, list[Line]]]] = {}
         self.gate: asyncio.Event | None = None  # what the keyring waits for
         self.lost_answer: Exception | None = None  # what a cancel ends with, whatever it did
         self.anybody = True
@@ -107,6 +109,15 @@ class Recorder:
     def _newest(self, wanted: JobFilter) -> list[Job]:
         below = wanted.before if wanted.before is not None else 2**63
         return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
+
+    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+        self._fail()
+        said = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
+        found = [c for c in said if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
+        return found[:limit]
+
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+        return {job_id: await self.page(job_id, None, Place(), 10**6) for job_id in job_ids}
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
         self._fail()
@@ -186,6 +197,7 @@ class Recorder:
             standing=self,
             editor=self.editor,
             tokens=self,
+            transcripts=self,
             schedules=self.schedules,
             settings=settings,
             leader_stale=10.0,

@@ -376,7 +376,7 @@ def test_text_for_people_has_no_colour_codes_in_a_pipe(capsys: pytest.CaptureFix
         "error": "[red]no markup",
         "attempts": [{"attempt": 1, "worker_id": "w", "started_at": "2026-01-31T12:00:00Z", "error": "e"}],
     }
-    output.console().print(tables.job(job))
+    output.console().print(jobview.job(job))
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "[red]no markup" in text

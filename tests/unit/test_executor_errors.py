@@ -13,7 +13,8 @@ import taskd
 from taskd import App
 from taskd.seams import Order
 from taskd.worker.frames import How
-from taskd.worker.results import Results, describe
+from taskd.worker.results import Results
+from taskd.worker.tracebacks import describe
 
 NOW = datetime.now(UTC)
 ORDER = Order(1, 2, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")

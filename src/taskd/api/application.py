@@ -20,10 +20,23 @@ from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
 from taskd.api.schedules import ScheduleResources
+from taskd.api.transcripts import JobLogs
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.domain.scope import Scope
 from taskd.runtime.log import logger
-from taskd.seams import Cancels, Coordinator, Intake, LiveEditor, Overview, Retries, Schedules, Standing, Terms, Tokens
+from taskd.seams import (
+    Cancels,
+    Coordinator,
+    Intake,
+    LiveEditor,
+    Overview,
+    Retries,
+    Schedules,
+    Standing,
+    Terms,
+    Tokens,
+    Transcripts,
+)
 from taskd.settings import Http
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -113,6 +126,7 @@ class Api:
         manual: Manual,
         history: History,
         schedules: ScheduleResources,
+        logs: JobLogs,
     ) -> None:
         submit, read, operate, admin = Scope
         self._jobs = jobs
@@ -123,6 +137,7 @@ class Api:
                 Route("/jobs/cancel", Resource(door, {"POST": (bulk.cancel, operate)})),
                 Route("/jobs/retry", Resource(door, {"POST": (bulk.retry, operate)})),
                 Route("/jobs/{id}", Resource(door, {"GET": (jobs.show, read)})),
+                Route("/jobs/{id}/logs", Resource(door, {"GET": (logs.show, read)})),
                 Route("/jobs/{id}/cancel", Resource(door, {"POST": (jobs.cancel, operate)})),
                 Route("/jobs/{id}/retry", Resource(door, {"POST": (jobs.retry, operate)})),
                 Route("/alive", Resource(door, {"GET": (cluster.alive, None)})),
@@ -202,6 +217,7 @@ def build(
     editor: LiveEditor,
     tokens: Tokens,
     schedules: Schedules,
+    transcripts: Transcripts,
     settings: Http,
     leader_stale: float,
     anybody: bool,
@@ -215,6 +231,7 @@ def build(
         Cluster(overview, terms, coordinator, standing, leader_stale),
         LiveConfiguration(editor),
         Manual(settings),
-        History(overview),
+        History(overview, transcripts),
         ScheduleResources(schedules, settings),
+        JobLogs(overview, transcripts),
     )

@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from taskd.api.problems import FieldError
 from taskd.domain.health import Health
-from taskd.domain.job import Scalar
+from taskd.domain.job import JobStatus, Scalar
+from taskd.domain.output import Source
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import Fire, Missed, Overlap
 
@@ -136,6 +137,32 @@ class Stored(msgspec.Struct, kw_only=True):
 
     ids: list[int]
     duplicates: list[int]
+
+
+class LineView(msgspec.Struct, kw_only=True):
+    """One line that an attempt has logged or printed, or (`source` is taskd) what became of others: `left_out` of them."""
+
+    attempt: int
+    line: int
+    at: datetime
+    source: Source
+    level: str | UnsetType = UNSET
+    text: str
+    left_out: int | UnsetType = UNSET
+
+
+class LogsView(msgspec.Struct, kw_only=True):
+    """A page of lines; the next one begins at `cursor`, and there is one already if there is `more`.
+
+    `status` and `attempts` (how many) are the job's before the lines were read: of a job that is final none comes later.
+    """
+
+    id: int
+    status: JobStatus
+    attempts: int
+    lines: list[LineView]
+    cursor: str
+    more: bool
 
 
 class JobPlanView(msgspec.Struct, kw_only=True):

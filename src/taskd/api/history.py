@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -16,8 +17,10 @@ from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.problems import FieldError, invalid
 from taskd.api.queues import narrowed
 from taskd.api.reading import within
-from taskd.domain.job import MAX_ID, Ended, JobStatus
-from taskd.seams import Overview
+from taskd.api.transcripts import lines
+from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
+from taskd.domain.output import Stored
+from taskd.seams import Overview, Transcripts
 
 #: Finished jobs that one request looks at.
 STRETCH = 500
@@ -29,24 +32,43 @@ Final = Literal["completed", "failed", "cancelled"]
 class History:
     """Exports finished jobs."""
 
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Overview, transcripts: Transcripts) -> None:
         self._overview = overview
+        self._transcripts = transcripts
 
     async def export(self, call: Call) -> Answer:
         """GET /history: those that ended within a time, newest ids first, as NDJSON; in `Link` where it goes on.
 
         A page may be empty and have a next one: it stands for a stretch of history, not for so many jobs.
         """
-        query = call.query("since", "until", "status", "queue", "task", "cursor")
+        query = call.query("since", "until", "status", "queue", "task", "cursor", "logs")
         wanted = _wanted(query)
         wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
         stretch = await within(self._overview.ended(wanted))
-        body = b"".join(render.job(found) + b"\n" for found in stretch.jobs)
+        said: dict[int, list[Stored]] | None = None
+        if _logs(query):
+            said = await within(self._transcripts.of([found.id for found in stretch.jobs]))
+        body = b"".join(_line(found, said) for found in stretch.jobs)
         links: tuple[tuple[bytes, bytes], ...] = ()
         if stretch.next is not None:
             following = urlencode({**query, "cursor": str(stretch.next)})
             links = ((b"link", f'</history?{following}>; rel="next"'.encode()),)
         return Answer(200, body, links, content_type=b"application/x-ndjson")
+
+
+def _line(found: Job, said: Mapping[int, list[Stored]] | None) -> bytes:
+    text = render.job(found)
+    if said is not None:
+        logs = msgspec.json.encode(list(lines(said.get(found.id, []))))
+        text = text[:-1] + b',"logs":' + logs + b"}"
+    return text + b"\n"
+
+
+def _logs(query: dict[str, str]) -> bool:
+    text = query.get("logs", "false")
+    if text not in ("true", "false"):
+        raise invalid(FieldError("logs", "must be true or false"))
+    return text == "true"
 
 
 def _wanted(query: dict[str, str]) -> Ended:

@@ -16,6 +16,7 @@ from taskd.api.documents import (
     AliveView,
     HealthView,
     LeaderView,
+    LogsView,
     MetricsView,
     NextFires,
     ProblemView,
@@ -33,9 +34,11 @@ from taskd.api.live import LiveView, Rollback, Setting, Who
 from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
 from taskd.api.submission import Submission
+from taskd.api.transcripts import MAX_NUMBER
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
 from taskd.domain.scope import Scope
+from taskd.domain.timeline import Stage
 from taskd.settings import Http
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
@@ -44,6 +47,8 @@ REF = "#/components/schemas/{name}"
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+AttemptNumber = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
+LogCursor = Annotated[str, Meta(pattern=r"^[0-9]{1,10}\.[0-9]{1,10}$")]
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 
 #: How the page groups the operations, by the first part of their path; the others are about the cluster.
@@ -110,6 +115,12 @@ class Repeated(Job, frozen=True):
     """A job that was made before."""
 
     duplicate: bool = True
+
+
+class Shown(Job, frozen=True, kw_only=True):
+    """A job with its attempts, and how long it stood where."""
+
+    timeline: list[Stage]
 
 
 JOB_ID = Parameter("id", "path", Id, "The job's id")
@@ -187,9 +198,22 @@ OPERATIONS = (
         "/jobs/{id}",
         "showJob",
         "Show a job with its attempts",
-        {200: Reply(Job, "The job")},
+        {200: Reply(Shown, "The job")},
         (404, *READ),
         (JOB_ID, Parameter("wait", "query", Wait, "Answer when the job is final, or after so many seconds")),
+    ),
+    Operation(
+        "get",
+        "/jobs/{id}/logs",
+        "showLogs",
+        "Show what a job's attempts have logged and printed",
+        {200: Reply(LogsView, "A page of lines")},
+        (404, *READ),
+        (
+            JOB_ID,
+            Parameter("attempt", "query", AttemptNumber, "Only this attempt"),
+            Parameter("cursor", "query", LogCursor, "Only what comes later; taken from an earlier answer"),
+        ),
     ),
     Operation(
         "post",
@@ -250,6 +274,9 @@ OPERATIONS = (
             Parameter("status", "query", Final, "Only jobs that ended so"),
             Parameter("queue", "query", Name, "Only jobs of this queue"),
             Parameter("task", "query", Name, "Only jobs of this task"),
+            Parameter(
+                "logs", "query", bool, "Whether each job has `logs` too: what its attempts have logged and printed"
+            ),
             Parameter("cursor", "query", Id, "Only jobs with lower ids; taken from Link"),
         ),
     ),

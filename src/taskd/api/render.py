@@ -9,6 +9,7 @@ import msgspec
 
 from taskd.api.idempotency import PREFIX
 from taskd.domain.job import Attempt, Job, JobSpec, JobStatus, Submitted
+from taskd.domain.timeline import timeline
 
 _encoder = msgspec.json.Encoder()
 _ZERO = timedelta(0)
@@ -19,6 +20,11 @@ def job(found: Job) -> bytes:
     """One job, always with its attempts."""
     text = _encoder.encode(_shown(found))
     return text if found.attempts else text[:-1] + b',"attempts":[]}'
+
+
+def shown(found: Job, now: datetime) -> bytes:
+    """One job with its attempts, and how long it stood where up to `now`."""
+    return job(found)[:-1] + b',"timeline":' + _encoder.encode(timeline(_shown(found), utc(now))) + b"}"
 
 
 def jobs(found: Sequence[Job]) -> bytes:
@@ -69,5 +75,6 @@ def _shown(found: Job) -> Job:
 
 
 def _attempt_in_utc(attempt: Attempt) -> Attempt:
-    ended = utc(attempt.ended_at) if attempt.ended_at else None
-    return msgspec.structs.replace(attempt, started_at=utc(attempt.started_at), ended_at=ended)
+    names = ("started_at", "ended_at", "schedule_at", "queued_at")
+    times = {name: utc(when) for name in names if (when := getattr(attempt, name)) is not None}
+    return msgspec.structs.replace(attempt, **times)

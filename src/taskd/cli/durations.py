@@ -18,3 +18,14 @@ def seconds(text: str) -> float:
     if text and not _PART.sub("", text):
         return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(text))
     raise typer.BadParameter(f"{text!r} is no duration: write seconds (90), or 45s, 10m, 2h, 1d, 1h30m")
+
+
+def lasted(duration: float) -> str:
+    """So many seconds, for people: 0.031 s, 12.4 s, 3m 05s, 2h 14m, 3d 04h."""
+    if duration < 60:
+        return f"{duration:.3f} s" if duration < 1 else f"{duration:.1f} s"
+    minutes, rest = divmod(int(duration), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours < 24 else f"{hours // 24}d {hours % 24:02d}h"

@@ -19,6 +19,7 @@ from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
 from taskd.cli.listing import list_jobs
+from taskd.cli.logs import logs
 from taskd.cli.migrate import migrate
 from taskd.cli.retry import retry
 from taskd.cli.scheduler import scheduler
@@ -92,6 +93,7 @@ app.command()(scheduler)
 app.add_typer(worker.app, name="worker")
 app.command(cls=SubmitCommand)(submit)
 app.command()(status)
+app.command()(logs)
 app.command("list")(list_jobs)
 app.command()(cancel)
 app.command()(retry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 #: Columns when nobody watches: wide enough that a pipe gets whole lines.
 PIPE_WIDTH = 200
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(document: Any) -> None:
@@ -26,6 +28,11 @@ def console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+
+
+def printable(text: str) -> str:
+    """The text without control characters but tabs and newlines: what a task says must not steer the terminal."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def count(jobs: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,13 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on looking: a job until its end, the cluster until Ctrl-C.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Of a job: whole errors, and the tracebacks of all attempts.")
+    ] = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Show a job with its attempts, or the cluster: leader, schedulers, workers, queues and health.
+    """Show a job (its attempts, how long it stood where, where it failed), or the cluster: who leads, who works, queues, health.
 
     Example: taskd status 123 --watch
     """
@@ -27,21 +30,23 @@ def status(
         if watch:
             from taskd.cli import watching  # noqa: PLC0415  loads rich
 
-            return watching.cluster(client) if id is None else watching.job(client, id)
+            return watching.cluster(client) if id is None else watching.job(client, id, full=full)
         if id is not None:
-            _show(client.job(id), "job", as_json=as_json)
+            found = client.job(id)
+            if as_json:
+                output.print_json(found)
+            else:
+                from taskd.cli import jobview  # noqa: PLC0415  loads rich
+
+                output.console().print(jobview.job(found, full=full))
             return 0
         from taskd.cli.cluster import look  # noqa: PLC0415  one job does without
 
         seen = look(client)
-    _show(seen, "cluster", as_json=as_json)
-    return 1 if seen["health"]["status"] == "unhealthy" else 0
-
-
-def _show(document: dict[str, Any], what: str, *, as_json: bool) -> None:
     if as_json:
-        output.print_json(document)
-        return
-    from taskd.cli import tables  # noqa: PLC0415  loads rich
+        output.print_json(seen)
+    else:
+        from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print((tables.job if what == "job" else tables.cluster)(document))
+        output.console().print(tables.cluster(seen))
+    return 1 if seen["health"]["status"] == "unhealthy" else 0

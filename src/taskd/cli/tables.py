@@ -22,39 +22,15 @@ COLOURS = {
     "degraded": "yellow",
     "unhealthy": "red",
 }
-#: What a job shows first; whatever else it has follows.
-FIRST = ("task", "queue", "priority", "attempt", "max_retries", "worker_id")
-APART = ("id", "status", "attempts")
-JSON_FIELDS = ("payload", "result", "progress", "metadata")
-
-
-def job(found: dict[str, Any]) -> Group:
-    """One job, field by field, then its attempts."""
-    grid = Table.grid(padding=(0, 2))
-    others = [name for name in found if name not in FIRST and name not in APART]
-    for name in [*(n for n in FIRST if n in found), *others]:
-        value = brief(found[name]) if name in JSON_FIELDS else str(found[name])
-        grid.add_row(f"  {name}", escape(value))
-    return Group(f"job {found['id']} {_coloured(found['status'])}", grid, *_attempts(found["attempts"]))
-
-
-def _attempts(attempts: list[dict[str, Any]]) -> list[Table]:
-    table = _table("attempt", "worker", "started", "ended", "outcome", "error")
-    for one in attempts:
-        outcome = f"{one.get('outcome', '')}{f' ({number} times)' if (number := one.get('snoozes', 1)) > 1 else ''}"
-        shown = {**one, "outcome": outcome}
-        names = ("attempt", "worker_id", "started_at", "ended_at", "outcome", "error")
-        table.add_row(*(escape(str(shown.get(name, ""))) for name in names))
-    return [table] if attempts else []
 
 
 def jobs(page: list[dict[str, Any]]) -> Table:
     """Jobs, one a line."""
-    table = _table("id", "status", "task", "queue", "priority", "attempt", "created", "error")
+    table = table_of("id", "status", "task", "queue", "priority", "attempt", "created", "error")
     for one in page:
         told = str(one.get("error", "")).strip().splitlines()
         row = (one["task"], one["queue"], one["priority"], one["attempt"], one["created_at"], told[-1] if told else "")
-        table.add_row(str(one["id"]), _coloured(one["status"]), *(escape(str(value)) for value in row))
+        table.add_row(str(one["id"]), coloured(one["status"]), *(escape(str(value)) for value in row))
     return table
 
 
@@ -62,11 +38,11 @@ def live(found: dict[str, Any]) -> Group:
     """What is set, then what could be."""
     made = f", made by {found['who']} at {found['at']}" if found["version"] else ""
     parts: list[RenderableType] = [escape(f"version {found['version']}{made}")]
-    table = _table("key", "value")
+    table = table_of("key", "value")
     for key, value in sorted(found["values"].items()):
         table.add_row(escape(key), escape(brief(value)))
     parts.append(table if found["values"] else "  nothing is set: each process's own settings hold")
-    keys = _table("keys", "meaning")
+    keys = table_of("keys", "meaning")
     for one in found["keys"]:
         keys.add_row(escape(one["key"]), escape(one["meaning"]))
     return Group(*parts, "", keys)
@@ -74,7 +50,7 @@ def live(found: dict[str, Any]) -> Group:
 
 def versions(found: list[dict[str, Any]]) -> Table:
     """Versions of the live configuration, one a line."""
-    table = _table("version", "at", "by", "what")
+    table = table_of("version", "at", "by", "what")
     for one in found:
         table.add_row(str(one["version"]), *(escape(str(one[name])) for name in ("at", "who", "what")))
     return table
@@ -82,7 +58,7 @@ def versions(found: list[dict[str, Any]]) -> Table:
 
 def tokens(found: list[dict[str, Any]]) -> Table:
     """Tokens, one a line."""
-    table = _table("id", "name", "holds", "scopes", "queues", "rate", "made", "by", "ends", "revoked")
+    table = table_of("id", "name", "holds", "scopes", "queues", "rate", "made", "by", "ends", "revoked")
     for one in found:
         holds = "[green]yes[/]" if one["holds"] else "[red]no[/]"
         what = (",".join(one["scopes"]), ",".join(one["queues"] or ["all"]), one["rate"] or "")
@@ -93,7 +69,7 @@ def tokens(found: list[dict[str, Any]]) -> Table:
 
 def schedules(found: list[dict[str, Any]]) -> Table:
     """Schedules, one a line."""
-    table = _table("name", "when", "zone", "task", "queue", "next", "missed", "overlap", "app")
+    table = table_of("name", "when", "zone", "task", "queue", "next", "missed", "overlap", "app")
     for one in found:
         coming = one["next_at"] or f"paused by {one['paused_by']}"
         what = (one["job"]["task"], one["job"]["queue"], coming, one["missed"], one["overlap"], one.get("app", ""))
@@ -107,7 +83,7 @@ def schedule(found: dict[str, Any]) -> Group:
     shown = {**{k: v for k, v in found.items() if k not in ("name", "job", "fires")}, **found["job"]}
     for name, value in shown.items():
         grid.add_row(f"  {name}", escape(brief(value) if isinstance(value, dict) or name == "payload" else str(value)))
-    table = _table("tick", "decided", "state", "job")
+    table = table_of("tick", "decided", "state", "job")
     for fire in found["fires"]:
         table.add_row(*(str(fire[key] or "") for key in ("fire_at", "fired_at", "state", "job_id")))
     return Group(f"schedule {escape(found['name'])}", grid, *([table] if found["fires"] else []))
@@ -134,7 +110,7 @@ def cluster(seen: dict[str, Any]) -> Group:
 
 
 def _health(health: dict[str, Any], leader: dict[str, Any] | None) -> Iterator[RenderableType]:
-    yield f"cluster {_coloured(health['status'])}, seen by {escape(health['instance_id'])}"
+    yield f"cluster {coloured(health['status'])}, seen by {escape(health['instance_id'])}"
     for name, component in health["components"].items():
         state = "[green]ok[/]" if component["ok"] else "[red]away[/]"
         detail = escape(component.get("detail", ""))
@@ -151,7 +127,7 @@ def _health(health: dict[str, Any], leader: dict[str, Any] | None) -> Iterator[R
 def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is None:
         return
-    table = _table("scheduler", "address", "host", "pid", "since")
+    table = table_of("scheduler", "address", "host", "pid", "since")
     for one in found["schedulers"]:
         table.add_row(*(escape(str(one.get(n, ""))) for n in ("id", "address", "host", "pid", "started_at")))
     yield from _noted(table, found.get("note"), "no scheduler is registered")
@@ -160,7 +136,7 @@ def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
 def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is None:
         return
-    table = _table("worker", "slots", "busy", "queues", "address", "host", "pid")
+    table = table_of("worker", "slots", "busy", "queues", "address", "host", "pid")
     for one in found["workers"]:
         busy = one.get("stats", {}).get("running", "")
         shown = (one["id"], one["slots"], f"{busy:g}" if busy != "" else "", ",".join(one["queues"]))
@@ -170,7 +146,7 @@ def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
 
 def _queues(found: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is not None and found["queues"]:
-        table = _table("queue", "pending", "queued", "running", "workers", "slots")
+        table = table_of("queue", "pending", "queued", "running", "workers", "slots")
         for one in found["queues"]:
             names = ("queue", "pending", "queued", "running", "workers", "slots")
             table.add_row(*(escape(str(one[name])) for name in names))
@@ -186,13 +162,13 @@ def _noted(table: Table, note: str | None, empty: str) -> Iterator[RenderableTyp
         yield f"[yellow]{escape(note)}[/]"
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _coloured(status: str) -> str:
+def coloured(status: str) -> str:
     colour = COLOURS.get(status)
     return f"[{colour}]{escape(status)}[/]" if colour else escape(status)

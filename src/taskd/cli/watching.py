@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from taskd.cli import output, tables
+from taskd.cli import jobview, output, tables
 from taskd.cli.cluster import look
 from taskd.client import Client, ClientError
 
@@ -22,12 +22,12 @@ ENDED_WELL, ENDED_BADLY = 0, 1
 Show = Callable[[RenderableType, str], None]
 
 
-def job(client: Client, job_id: str) -> int:
+def job(client: Client, job_id: str, *, full: bool = False) -> int:
     """Show one job until it is final; 0 if it completed, else 1. Raises ClientError if there is no such job."""
     found = client.job(job_id)
     with _view() as show:
         while True:
-            show(tables.job(found), _job_line(found))
+            show(jobview.job(found, full=full), _job_line(found))
             if found["status"] in ("completed", "failed", "cancelled"):
                 return ENDED_WELL if found["status"] == "completed" else ENDED_BADLY
             time.sleep(EVERY)

@@ -95,6 +95,13 @@ class Client:
         found: dict[str, Any] = self.ask(ask_for.reading(job_id, wait))
         return found
 
+    def logs(self, job_id: int | str, attempt: int | None = None, cursor: str | None = None) -> dict[str, Any]:
+        """A page of what the job's attempts have logged and printed, as GET /jobs/{id}/logs. Raises ClientError."""
+        query = {"attempt": str(attempt) if attempt is not None else None, "cursor": cursor}
+        given = {name: value for name, value in query.items() if value is not None}
+        found: dict[str, Any] = self.ask(ask_for.logs(job_id, given))
+        return found
+
     def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
         """The job once it is final, or as it is after `seconds` (None: no limit). Raises ClientError."""
         end = None if seconds is None else time.monotonic() + seconds

@@ -59,6 +59,11 @@ def reading(job_id: int | str, wait: float = 0.0) -> Request:
     return Request("GET", _path(job_id), {"wait": f"{wait:g}"} if wait > 0 else {}, extra=wait)
 
 
+def logs(job_id: int | str, query: Mapping[str, str]) -> Request:
+    """Read what a job's attempts have said."""
+    return Request("GET", f"{_path(job_id)}/logs", query)
+
+
 def action(job_id: int | str, what: str) -> Request:
     """Cancel or retry one job."""
     return Request("POST", f"{_path(job_id)}/{what}")

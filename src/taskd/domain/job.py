@@ -68,7 +68,8 @@ class Submitted(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of a job by one worker; `ended_at` and `outcome` are None while it runs.
 
-    Of snoozed ones in a row only the last is kept; `snoozes` is how many they were.
+    `schedule_at` is when it was due, `queued_at` when it was dispatched, `traceback` where it was when it failed. Of snoozed
+    ones in a row only the last is kept; `snoozes` is how many they were.
     """
 
     attempt: int
@@ -78,6 +79,9 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str | None = None
     error: str | None = None
     snoozes: int | None = None
+    traceback: str | None = None
+    schedule_at: datetime | None = None
+    queued_at: datetime | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,17 +16,22 @@ class Completed(msgspec.Struct, frozen=True, tag="completed"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The task raised. `permanent` forbids retries; `again_at` is the task's own wish for when to retry."""
+    """The task raised. `permanent` forbids retries; `again_at` is the task's own wish for when to retry.
+
+    `error` is a text for people, `traceback` where in the user's code it was raised.
+    """
 
     error: str
     permanent: bool = False
     again_at: datetime | None = None
+    traceback: str | None = None
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag="timed_out"):
-    """The attempt ran for its whole time-out (seconds) and was stopped."""
+    """The attempt ran for its whole time-out (seconds) and was stopped; `traceback` is where it was then."""
 
     after: float
+    traceback: str | None = None
 
 
 class Crashed(msgspec.Struct, frozen=True, tag="crashed"):

@@ -59,6 +59,18 @@ def decide(outcome: Outcome, policy: Policy, record: Record, draw: Callable[[], 
             return _after_failure(outcome, policy, record, draw)
 
 
+def told(outcome: Outcome, record: Record) -> Outcome:
+    """A crash with how often the job has crashed and how often it may; any other outcome as it is."""
+    if not isinstance(outcome, Crashed):
+        return outcome
+    crashes = record.crashes + 1
+    if crashes < CRASH_LIMIT:
+        return Crashed(f"{outcome.error} (crash {crashes}; after {CRASH_LIMIT} the job is not tried again)")
+    return Crashed(
+        f"crashed {crashes} times, the limit is {CRASH_LIMIT}: it is not tried again. The last time, {outcome.error}"
+    )
+
+
 def _after_crash(policy: Policy, record: Record, draw: Callable[[], float]) -> Verdict:
     crashes = record.crashes + 1
     if crashes >= CRASH_LIMIT:

@@ -14,8 +14,8 @@ from taskd.settings import Log
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
-def configure(settings: Log, **context: Any) -> None:
-    """Set up this process's logs; `context` (role, instance) is on every line."""
+def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
+    """Set up this process's logs; `context` (role, instance) is on every line. `tap` is a processor that hears each of them."""
     text = settings.format == "TEXT" or (settings.format == "" and sys.stderr.isatty())
     # A plain traceback: the pretty one shows local variables, in which secrets and payloads are.
     renderer: Any = (
@@ -27,6 +27,7 @@ def configure(settings: Log, **context: Any) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            *([tap] if tap is not None else []),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if text else [structlog.processors.format_exc_info]),
             renderer,

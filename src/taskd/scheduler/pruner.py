@@ -53,6 +53,8 @@ class Pruner:
                 self._after = dict.fromkeys(FINAL, 0)
             try:
                 pruned = sum([await self._round(term, status, whole=whole) for status in self._keep])
+                if whole:
+                    await self._sweep(term)
             except StoreUnavailable as error:
                 self._postgres.down(error)
             else:
@@ -72,4 +74,11 @@ class Pruner:
                 self._after[status] = after
             if page.seen < PAGE or (met_young and not whole):
                 return deleted
+            await asyncio.sleep(PAUSE)
+
+    async def _sweep(self, term: Term) -> None:
+        """Go once through what attempts have said, for what a deleted job has left behind."""
+        after: int | None = 0
+        while after is not None:
+            after = await self._history.forget_logs(term, after, PAGE)
             await asyncio.sleep(PAUSE)

@@ -20,6 +20,7 @@ from taskd.seams.store import (
     Intake,
     LiveEditor,
     LiveStore,
+    Logs,
     Look,
     Notes,
     Overview,
@@ -32,6 +33,7 @@ from taskd.seams.store import (
     Terms,
     Ticks,
     Tokens,
+    Transcripts,
     Upkeep,
 )
 from taskd.seams.tasks import Invocation, Link, Order, Tasks
@@ -56,6 +58,7 @@ __all__ = [
     "LiveEditor",
     "LiveStore",
     "Lock",
+    "Logs",
     "Look",
     "Member",
     "MemberKind",
@@ -73,6 +76,7 @@ __all__ = [
     "Terms",
     "Ticks",
     "Tokens",
+    "Transcripts",
     "Transport",
     "Upkeep",
 ]

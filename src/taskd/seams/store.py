@@ -14,6 +14,7 @@ from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Sess
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
+from taskd.domain.output import Output, Place, Stored
 from taskd.domain.retry import Verdict
 from taskd.domain.schedule import Decision, Due, Plan, Schedule
 from taskd.domain.token import Keyring
@@ -209,6 +210,13 @@ class History(Protocol):
         """
         ...
 
+    async def forget_logs(self, term: Term, after: int, limit: int) -> int | None:
+        """Delete the output in a page that no job has any more; where the next page begins, None: there is none.
+
+        Raises NotLeader.
+        """
+        ...
+
 
 class Look(NamedTuple):
     """The schedules that are due `now`, by PostgreSQL's clock; the seconds until the next one is (None: there is none), and
@@ -370,6 +378,29 @@ class Notes(Protocol):
 
         What is missing from the answer was fenced off, and changed nothing.
         """
+        ...
+
+
+class Logs(Protocol):
+    """For workers: what attempts log and print."""
+
+    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+        """Store these in one statement; the (job_id, attempt) pairs whose claim still held or whose job was cancelled.
+
+        What is missing from the answer was fenced off, and changed nothing.
+        """
+        ...
+
+
+class Transcripts(Protocol):
+    """For the API: what attempts have logged and printed."""
+
+    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+        """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
+        ...
+
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+        """All chunks of these jobs, by job."""
         ...
 
 

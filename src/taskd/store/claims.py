@@ -110,6 +110,7 @@ class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str
     outcome: str
     error: str | None = None
+    traceback: str | None = None
     result: msgspec.Raw | None = None
     delay: float = 0.0
     again_at: datetime | None = None
@@ -130,6 +131,7 @@ def _ending(settlement: Settlement) -> _Ending:
         status=status,
         outcome=str(outcome.__struct_config__.tag),
         error=_error(outcome),
+        traceback=outcome.traceback if isinstance(outcome, Failed | TimedOut) else None,
         result=outcome.result if isinstance(outcome, Completed) else None,
         delay=again.delay if again else 0.0,
         again_at=again.at if again else None,

@@ -11,6 +11,7 @@ from taskd.store.statements import statement
 from taskd.store.terms import fence
 
 PRUNE = statement("prune")
+FORGET_LOGS = statement("forget_logs")
 
 
 class PostgresHistory:
@@ -31,3 +32,14 @@ class PostgresHistory:
         if not held:
             raise NotLeader(f"epoch {term.epoch} is over")
         return Pruned(deleted=deleted, seen=seen, last=last if last is not None else after)
+
+    async def forget_logs(self, term: Term, after: int, limit: int) -> int | None:
+        """Delete the output in a page that no job has any more; where the next page begins, None: there is none.
+
+        Raises NotLeader.
+        """
+        ((held, last),) = await self._lane.fetch(FORGET_LOGS, fence(term) | {"after": after, "limit": limit})
+        if not held:
+            raise NotLeader(f"epoch {term.epoch} is over")
+        found: int | None = last
+        return found

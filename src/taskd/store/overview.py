@@ -115,7 +115,7 @@ class PostgresOverview:
 COLUMNS = (
     *("id", "status", "task", "queue", "priority", "payload", "created_at", "schedule_at", "queued_at", "started_at"),
     *("completed_at", "worker_id", "attempt", "max_retries", "timeout", "error", "result", "metadata", "dedupe_key"),
-    *("parent_id", "retried_as", "attempts", "outcome", "progress"),
+    *("parent_id", "retried_as", "attempts", "outcome", "progress", "traceback"),
 )
 
 
@@ -132,7 +132,7 @@ def _parameters(wanted: JobFilter) -> dict[str, Any]:
 def _job(row: Row, *, with_attempts: bool) -> Job:
     fields = dict(zip(COLUMNS, row, strict=True))
     attempts = _attempts(fields) if with_attempts else []
-    del fields["outcome"]
+    del fields["outcome"], fields["traceback"]
     metadata = fields["metadata"]
     fields |= {
         "status": JobStatus(fields["status"]),
@@ -147,8 +147,16 @@ def _attempts(fields: dict[str, Any]) -> list[Attempt]:
     closed, ended = fields["attempts"], fields["completed_at"]
     attempts = msgspec.json.decode(closed, type=list[Attempt]) if closed is not None else []
     if fields["worker_id"] is not None:
-        error = fields["error"] if ended is not None and fields["status"] != JobStatus.COMPLETED else None
-        attempts.append(
-            Attempt(fields["attempt"], fields["worker_id"], fields["started_at"], ended, fields["outcome"], error)
+        last = Attempt(
+            attempt=fields["attempt"],
+            worker_id=fields["worker_id"],
+            started_at=fields["started_at"],
+            ended_at=ended,
+            outcome=fields["outcome"],
+            error=fields["error"] if ended is not None and fields["status"] != JobStatus.COMPLETED else None,
+            traceback=fields["traceback"],
+            schedule_at=fields["schedule_at"],
+            queued_at=fields["queued_at"],
         )
+        attempts.append(last)
     return attempts

@@ -17,17 +17,20 @@ from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.job import Scalar
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, Snoozed
-from taskd.domain.retry import Again, decide
+from taskd.domain.output import Chunk
+from taskd.domain.retry import Again, decide, told
 from taskd.runtime import meters, tracing
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.runtime.tracing import Span
 from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
+from taskd.seams import Logs as LogStore
 from taskd.seams import Notes as NoteStore
 from taskd.worker.executors import Executors
-from taskd.worker.frames import Answer, Lock, Said, Unlock, Word
+from taskd.worker.frames import Answer, Lock, Said, Speech, Unlock
 from taskd.worker.locks import Locks
+from taskd.worker.logs import Logs
 from taskd.worker.notes import Notes
 
 #: The most endings, and the most bytes of results, in one settle statement.
@@ -46,14 +49,17 @@ class Attempts:
         self,
         claims: Claims,
         notes: NoteStore,
+        logs: LogStore,
         transport: Transport,
         coordinator: Coordinator,
         *,
         worker_id: str,
         slots: int,
+        max_log_bytes: int = 0,
     ) -> None:
         self._claims = claims
         self.notes = Notes(notes, self._claim)
+        self.logs = Logs(logs, self._claim, self._said_all, max_log_bytes)
         self._locks = Locks(coordinator, self._lock_lost)
         self._transport = transport
         self._worker_id = worker_id
@@ -61,6 +67,8 @@ class Attempts:
         self._executors: Executors | None = None
         self._running: dict[tuple[int, int], tuple[Claim, float]] = {}
         self._endings: deque[tuple[Settlement, float]] = deque()
+        #: Endings of attempts whose last words are not written yet.
+        self._speaking: dict[tuple[int, int], tuple[Settlement, float]] = {}
         self._ended = asyncio.Event()
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
@@ -80,7 +88,7 @@ class Attempts:
     @property
     def open(self) -> int:
         """How many claims are not settled yet."""
-        return len(self._running) + len(self._endings) + len(self._settling)
+        return len(self._running) + len(self._speaking) + len(self._endings) + len(self._settling)
 
     async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
         """Claim the deliveries and begin those that were won. Raises SessionLost, StoreUnavailable."""
@@ -97,11 +105,13 @@ class Attempts:
         self._spans.update({_key(claim): span for claim in won if (span := _traced(claim)) is not None})
         self._executors.begin([self._order(claim) for claim in won])
 
-    def hear(self, word: Word, reply: Callable[[Answer], None]) -> None:
+    def hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
         """What an attempt says or asks for while it runs."""
         match word:
             case Said():
                 self.notes.hear(word, reply)
+            case Chunk():
+                self.logs.hear(word)
             case Lock():
                 self._locks.take(word, reply)
             case Unlock():
@@ -116,7 +126,9 @@ class Attempts:
         return claim
 
     def _knows(self, key: tuple[int, int]) -> bool:
-        return key in self._running or key in self._settling or any(_key(s.claim) == key for s, _ in self._endings)
+        if key in self._running or key in self._speaking or key in self._settling:
+            return True
+        return any(_key(s.claim) == key for s, _ in self._endings)
 
     def ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:
         """The executors' report: these attempts' user code has stopped."""
@@ -125,15 +137,25 @@ class Attempts:
             claim, began = self._running.pop((job_id, attempt), (None, 0.0))
             self._locks.end((job_id, attempt))
             if claim is not None:
-                verdict = decide(outcome, claim.policy, claim.record)
+                verdict, outcome = decide(outcome, claim.policy, claim.record), told(outcome, claim.record)  # noqa: PLW2901
                 said, progress = self.notes.end((job_id, attempt))
                 settlement = Settlement(claim, outcome, verdict, said or attempt > 1, progress)
-                self._endings.append((settlement, now - began))
+                if self.logs.end((job_id, attempt)):
+                    self._speaking[job_id, attempt] = settlement, now - began
+                else:
+                    self._endings.append((settlement, now - began))
         self._ended.set()
+
+    def _said_all(self, key: tuple[int, int]) -> None:
+        """The last words of an attempt that has ended are written."""
+        ending = self._speaking.pop(key, None)
+        if ending is not None:
+            self._endings.append(ending)
+            self._ended.set()
 
     async def caught_up(self) -> None:
         """Return when few enough endings wait to be settled."""
-        while len(self._endings) + len(self._settling) > self._bound:
+        while len(self._speaking) + len(self._endings) + len(self._settling) > self._bound:
             self._fewer.clear()
             await self._fewer.wait()
 

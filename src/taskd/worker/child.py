@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -14,8 +15,10 @@ from typing import cast
 import msgspec
 
 from taskd.domain.outcome import Outcome
+from taskd.domain.output import Chunk
 from taskd.runtime.log import logger
 from taskd.seams import Order
+from taskd.worker import lastwords
 from taskd.worker.frames import (
     Answer,
     Begin,
@@ -29,10 +32,11 @@ from taskd.worker.frames import (
     Ready,
     Said,
     Setup,
+    Speech,
+    Spoken,
     ToWorker,
     Unlock,
     Unusable,
-    Word,
     encode,
 )
 
@@ -43,7 +47,7 @@ LINGER = 1.0
 class Attempt:
     """One attempt that an executor was given and whose end was not reported yet."""
 
-    __slots__ = ("child", "deadline", "key", "limit", "over", "stopping")
+    __slots__ = ("child", "deadline", "heard", "key", "limit", "over", "stopping")
 
     def __init__(self, key: tuple[int, int], child: Child) -> None:
         self.key = key
@@ -53,25 +57,30 @@ class Attempt:
         self.limit: asyncio.TimerHandle | None = None
         #: Set at its end, for whoever waits for that one: a suspect's process does.
         self.over: asyncio.Event | None = None
+        #: The number of the last line that it has said, as far as that was told.
+        self.heard = 0
 
 
 class Child(asyncio.Protocol):
     """One executor process, from exec to its certain end."""
 
     def __init__(
-        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_word: Callable[[Child, Word], None]
+        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_word: Callable[[Child, Speech], None]
     ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
         #: Why the worker killed it, if it did.
         self.doom: str | None = None
         self.hung_up = False
+        #: How many processes the kernel had killed for lack of memory when it began.
+        self.oom_kills = 0
         #: True if it was killed because it had hung up.
         self.unheard = False
         self._on_ends = on_ends
         self._on_word = on_word
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToWorker)
+        self._last_words = -1
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         loop = asyncio.get_running_loop()
@@ -91,17 +100,20 @@ class Child(asyncio.Protocol):
 
     async def spawn(self) -> None:
         """Start the process. Raises OSError."""
+        self._last_words = lastwords.create()
         ours, theirs = socket.socketpair()
+        arguments = str(theirs.fileno()), str(os.getpid()), str(self._last_words)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "taskd.worker.executor", str(theirs.fileno()), str(os.getpid())),
+                *(sys.executable, "-P", "-m", "taskd.worker.executor", *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=2,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._last_words),
                 start_new_session=True,
             )
         except BaseException:
             ours.close()
+            self._forget_last_words()
             raise
         finally:
             theirs.close()
@@ -156,7 +168,33 @@ class Child(asyncio.Protocol):
         await asyncio.wait((self._lost,), timeout=LINGER)
         if self._transport is not None:
             self._transport.abort()
+        self._pass_on(self._untold())
+        self._forget_last_words()
         return status
+
+    def _untold(self) -> list[Chunk]:
+        """What its attempts have said and it could not tell any more."""
+        if not self.attempts or self._last_words < 0:
+            return []
+        words = [w for w in lastwords.read(self._last_words) if (a := self.attempts.get(w[:2])) and w.number > a.heard]
+        chunks = []
+        for _, run in itertools.groupby(enumerate(words), key=lambda one: (one[1][:2], one[1].number - one[0])):
+            said = [word for _, word in run]
+            body = msgspec.json.encode([word.line for word in said])
+            chunks.append(Chunk(*said[0][:3], len(said), True, body))
+        return chunks
+
+    def _pass_on(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            attempt = self.attempts.get((chunk.job_id, chunk.attempt))
+            if attempt is not None:
+                attempt.heard = chunk.last
+                self._on_word(self, chunk)
+
+    def _forget_last_words(self) -> None:
+        if self._last_words >= 0:
+            os.close(self._last_words)
+            self._last_words = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -175,6 +213,8 @@ class Child(asyncio.Protocol):
             self._on_ends(self, message.ends)
         elif isinstance(message, Said | Lock | Unlock):
             self._on_word(self, message)
+        elif isinstance(message, Spoken):
+            self._pass_on(message.chunks)
         elif not self._answer.done():
             self._answer.set_result(message)
 

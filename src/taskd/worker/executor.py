@@ -19,10 +19,12 @@ from typing import Literal, NoReturn, cast
 import msgspec
 import uvloop
 
+from taskd.domain.output import Chunk
 from taskd.runtime.log import configure, logger
 from taskd.seams import Tasks
 from taskd.settings import Log
-from taskd.worker import loading
+from taskd.worker import capture, loading
+from taskd.worker.capture import Capture
 from taskd.worker.frames import (
     Answer,
     Begin,
@@ -35,12 +37,14 @@ from taskd.worker.frames import (
     How,
     Ready,
     Setup,
+    Spoken,
     ToExecutor,
     TooLong,
     Unusable,
     Word,
     encode,
 )
+from taskd.worker.lastwords import LastWords
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
@@ -52,7 +56,9 @@ OOM_MARGIN = 500
 class Connection(asyncio.Protocol):
     """The executor's end of the socket pair."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_words: int) -> None:
+        self._last_words = last_words
+        self._capture: Capture | None = None
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToExecutor)
         self._transport: asyncio.WriteTransport | None = None
@@ -95,8 +101,12 @@ class Connection(asyncio.Protocol):
     async def _load(self, setup: Setup) -> None:
         level = cast(Literal["DEBUG", "INFO", "WARNING", "ERROR"], setup.log_level)
         style = cast(Literal["JSON", "TEXT", ""], setup.log_format)
-        configure(Log(level=level, format=style), role="executor", worker=setup.worker_id)
+        configure(Log(level=level, format=style), tap=capture.tap, role="executor", worker=setup.worker_id)
         try:
+            if setup.max_log_bytes:
+                tell = self._tell_spoken
+                self._capture = Capture(setup.max_log_bytes, LastWords(self._last_words), tell)
+                self._capture.install(level)
             tasks = loading.load(setup.app, setup.tasks)
             await loading.start(setup.app, tasks)
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
@@ -108,7 +118,7 @@ class Connection(asyncio.Protocol):
             _die()
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
-        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience)
+        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience, self._capture)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -127,6 +137,9 @@ class Connection(asyncio.Protocol):
             (end,) = ends
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode())])
+
+    def _tell_spoken(self, chunks: list[Chunk]) -> None:
+        self._send(encode(Spoken(chunks)))
 
     def _tell_word(self, word: Word) -> None:
         self._send(encode(word))
@@ -159,22 +172,23 @@ def _settle_in(parent: int) -> None:
         sys.stdout.reconfigure(line_buffering=True)
 
 
-async def _serve(fd: int) -> None:
+async def _serve(fd: int, last_words: int) -> None:
     os.set_inheritable(fd, False)
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, sock=socket.socket(fileno=fd))
+    os.set_inheritable(last_words, False)
+    _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
     await connection.over.wait()
     await connection.stop()
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m taskd.worker.executor FD PARENT`: run until the worker says goodbye or is gone."""
-    fd, parent = map(int, arguments)
+    """`python -m taskd.worker.executor FD PARENT LAST_WORDS`: run until the worker says goodbye or is gone."""
+    fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
-        serving = loop.create_task(_serve(fd))
+        serving = loop.create_task(_serve(fd, last_words))
         while not serving.done():
             try:
                 loop.run_until_complete(serving)

@@ -13,8 +13,8 @@ from taskd.seams import Order
 from taskd.settings import Log
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.child import Attempt, Child
-from taskd.worker.fates import fate, outcome_of, text_of, verdict_on
-from taskd.worker.frames import Answer, End, Ready, Setup, Unusable, Word
+from taskd.worker.fates import fate, oom_kills, outcome_of, text_of, verdict_on
+from taskd.worker.frames import Answer, End, Ready, Setup, Speech, Unusable
 from taskd.worker.guarding import Guarding
 from taskd.worker.loading import BUILTIN
 
@@ -32,7 +32,7 @@ UNSENDABLE = (
 
 OnEnd = Callable[[list[tuple[int, int, Outcome]]], None]
 #: What an attempt says while it runs, and how to answer it.
-OnWord = Callable[[Word, Callable[[Answer], None]], None]
+OnWord = Callable[[Speech, Callable[[Answer], None]], None]
 
 
 class Executors:
@@ -54,6 +54,7 @@ class Executors:
         stop_grace: float,
         max_result_bytes: int,
         max_error_bytes: int,
+        max_log_bytes: int = 0,
         on_end: OnEnd,
         on_word: OnWord,
         log: Log | None = None,
@@ -71,6 +72,7 @@ class Executors:
         self._worker_id = worker_id
         self._limits = (max_result_bytes, max_error_bytes)
         self._log = (log.level, log.format)
+        self._max_log = max_log_bytes
         self._outward = tasks or TaskSettings()
         self._grace = stop_grace
         self._on_end = on_end
@@ -246,11 +248,12 @@ class Executors:
         except OSError as error:
             return f"an executor process cannot be started: {error}"
         self._guard.watch(child.pid)
+        child.oom_kills = oom_kills()
         self._starting.append(child)
         if self._closing.is_set() or child.doom is not None:
             child.kill("the worker is closing")
         answer = await child.load(
-            Setup(self._app, *self._limits, self._worker_id, *self._log, self._outward, self._grace / 2)
+            Setup(self._app, *self._limits, self._worker_id, *self._log, self._outward, self._grace / 2, self._max_log)
         )
         self._starting.remove(child)
         if isinstance(answer, Ready):
@@ -271,7 +274,7 @@ class Executors:
         guarded = self._guard.killed(child.pid)
         self._guard.forget(child.pid)
         self._live.remove(child)
-        outcome = verdict_on(child, status, guarded)
+        outcome = verdict_on(child, status, guarded, oom_kills() - child.oom_kills)
         if not self._closing.is_set() and (child.slots or child.attempts):
             logger().warning("an executor ended", pid=child.pid, attempts=len(child.attempts), why=text_of(outcome))
         for key, attempt in list(child.attempts.items()):
@@ -297,7 +300,7 @@ class Executors:
             if attempt is not None:
                 self._end(child, end.job_id, end.attempt, outcome_of(end, attempt.stopping))
 
-    def _hear_word(self, child: Child, word: Word) -> None:
+    def _hear_word(self, child: Child, word: Speech) -> None:
         if (word.job_id, word.attempt) in child.attempts:
             self._on_word(word, child.answer)
 

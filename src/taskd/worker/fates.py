@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from datetime import datetime
 
 from msgspec import Raw
 
-from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed
+from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.worker.child import Child
 from taskd.worker.frames import End, How
 
+#: What is likely to be behind a signal.
+NATIVE = "a fault in native code, of an extension module for instance; the worker's log has the stack"
+LIKELY = {
+    "SIGSEGV": NATIVE,
+    "SIGBUS": NATIVE,
+    "SIGFPE": NATIVE,
+    "SIGILL": NATIVE,
+    "SIGABRT": "native code gave up, as it does on a failed assertion; the worker's log has the stack",
+    "SIGXCPU": "it used more processor time than a limit of the system allows",
+}
+#: Where the kernel counts the processes that it has killed because memory ran out: of this container, and of the machine.
+OOM_COUNTS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
-def fate(status: int) -> str:
-    """What became of a process, in words: `status` is its exit status, or -n for signal n."""
+
+def fate(status: int, oom_kills: int = 0) -> str:
+    """What became of a process, in words: `status` is its exit status, or -n for signal n.
+
+    `oom_kills` is how many processes the kernel has killed for lack of memory while it lived.
+    """
     if status >= 0:
-        return f"exited with status {status}"
+        return f"exited with status {status} (os._exit, or a library that ends its process)"
     try:
         name = signal.Signals(-status).name
     except ValueError:
         name = f"signal {-status}"
-    hint = " (out of memory? the kernel's log would say so)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+    likely = LIKELY.get(name, "")
+    if name == "SIGKILL":
+        likely = (
+            "out of memory: the kernel has killed a process for that"
+            if oom_kills
+            else "out of memory, or somebody's kill"
+        )
+    return f"was killed by {name}{f' ({likely})' if likely else ''}"
 
 
-def verdict_on(child: Child, status: int, guarded: bool) -> Crashed | Released:
+def oom_kills() -> int:
+    """How many processes the kernel says it has killed because memory ran out; 0 where it does not say."""
+    for path in OOM_COUNTS:
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
+            for line in file:
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    return int(value)
+    return 0
+
+
+def verdict_on(child: Child, status: int, guarded: bool, killed: int = 0) -> Crashed | Released:
     """How an executor's end counts for the attempts that it had."""
     if status == -signal.SIGKILL and guarded:
         return Released("lease ran out")
@@ -32,7 +66,7 @@ def verdict_on(child: Child, status: int, guarded: bool) -> Crashed | Released:
         return Released(child.doom)
     if status == -signal.SIGKILL and child.unheard:
         return Crashed("the executor process broke its connection to the worker and was killed")
-    return Crashed(f"the executor process {fate(status)} while the task ran")
+    return Crashed(f"the executor process {fate(status, killed)} while the task ran")
 
 
 def text_of(outcome: Crashed | Released) -> str:
@@ -46,9 +80,16 @@ def outcome_of(end: End, stopping: Outcome | None) -> Outcome:
         case How.COMPLETED:
             return Completed(Raw(end.data))
         case How.STOPPED:
+            if isinstance(stopping, TimedOut):
+                return TimedOut(stopping.after, _traceback(end))
             return stopping or Released("the task was stopped")
         case How.SNOOZED:
             return Snoozed(end.again if isinstance(end.again, float) else 0.0, end.data.decode())
         case how:
             again_at = end.again if isinstance(end.again, datetime) else None
-            return Failed(end.data.decode(), permanent=how is How.FAILED_FOR_GOOD, again_at=again_at)
+            permanent = how is How.FAILED_FOR_GOOD
+            return Failed(end.data.decode(), permanent=permanent, again_at=again_at, traceback=_traceback(end))
+
+
+def _traceback(end: End) -> str | None:
+    return end.traceback.decode() if end.traceback else None

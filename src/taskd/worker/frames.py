@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
+from taskd.domain.output import Chunk
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
 
@@ -37,6 +38,8 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     tasks: TaskSettings = TaskSettings()
     #: Seconds that a plain function has to stop by itself, if it looks at `ctx.cancelled`.
     patience: float = 1.0
+    #: What is kept of an attempt's output; 0: nothing is caught.
+    max_log_bytes: int = 0
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -82,7 +85,8 @@ class How(IntEnum):
 class End(msgspec.Struct, frozen=True, array_like=True):
     """One attempt's end: `data` is the result's JSON or the error's text (UTF-8).
 
-    `again` is when the task wants to be tried again: a moment, or in seconds from now.
+    `traceback` is where the task was when it failed or was stopped; `again` when it wants to be tried again: a moment, or in
+    seconds from now.
     """
 
     job_id: int
@@ -90,6 +94,7 @@ class End(msgspec.Struct, frozen=True, array_like=True):
     how: How
     data: bytes = b""
     again: datetime | float | None = None
+    traceback: bytes = b""
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -145,10 +150,17 @@ class Unlock(msgspec.Struct, frozen=True, array_like=True, tag=10):
     number: int
 
 
-#: What a running attempt tells its worker.
+class Spoken(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """From an executor: what one attempt has logged and printed."""
+
+    chunks: list[Chunk]
+
+
+#: What a running attempt tells its worker by its link; and that with what it logs and prints.
 Word = Said | Lock | Unlock
+Speech = Word | Chunk
 ToExecutor = Setup | Begin | Halt | Bye | Answer
-ToWorker = Ready | Unusable | Ends | Said | Lock | Unlock
+ToWorker = Ready | Unusable | Ends | Said | Lock | Unlock | Spoken
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import sys
-import traceback
 from typing import Any
-
-import msgspec
 
 from taskd.domain.errors import Fail, RetryAt, Snooze
 from taskd.seams import Order
 from taskd.worker.frames import End, How
+from taskd.worker.tracebacks import describe, summary
 
 # The standard encoder is strict where msgspec is kind: NaN, bytes, dates and objects are errors, not null or text.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-#: Frames of these folders say nothing about the user's code.
-_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
 _CONTAINERS = (dict, list, tuple)
 _CUT = "\n... {} characters left out ...\n"
 
@@ -117,51 +112,37 @@ class Results:
         except Exception as error:  # noqa: BLE001 - a dict or str subclass of the user's may raise anything
             if isinstance(error, Unstorable):
                 return self.failed(order, str(error))
-            return self.failed(order, f"the result is not JSON: encoding it raised {describe(error)}")
+            return self.failed(
+                order, f"the result is not JSON: encoding it raised {summary(error)}", traceback=self.traceback(error)
+            )
 
     def raised(self, order: Order, error: BaseException) -> End:
         """The end of an attempt whose task raised `error`."""
-        if isinstance(error, Fail):
-            text = _safe_str(error) or "the task raised Fail without a message"
-            return self.failed(order, text, How.FAILED_FOR_GOOD)
-        if isinstance(error, RetryAt):
-            data = to_text(_safe_str(error), self._max_error)
-            return End(order.job_id, order.attempt, How.FAILED, data, error.when)
         if isinstance(error, Snooze):
             data = to_text(_safe_str(error), self._max_error)
             return End(order.job_id, order.attempt, How.SNOOZED, data, error.seconds)
+        if isinstance(error, Fail):
+            text = _safe_str(error) or "the task raised Fail without a message"
+            return self.failed(order, text, How.FAILED_FOR_GOOD, self.traceback(error))
+        if isinstance(error, RetryAt):
+            data = to_text(_safe_str(error), self._max_error)
+            return End(order.job_id, order.attempt, How.FAILED, data, error.when, self.traceback(error))
         if isinstance(error, asyncio.CancelledError):
-            return self.failed(order, "the task cancelled itself\n" + describe(error))
-        return self.failed(order, describe(error))
+            return self.failed(order, "the task cancelled itself", traceback=self.traceback(error))
+        return self.failed(order, summary(error), traceback=self.traceback(error))
 
-    def failed(self, order: Order, text: str, how: How = How.FAILED) -> End:
+    def traceback(self, error: BaseException) -> bytes:
+        """Where it was raised, as far as that lies in the user's code or in what that has called; else nothing."""
+        text = describe(error)
+        return to_text(text, self._max_error) if "\n" in text else b""
+
+    def failed(self, order: Order, text: str, how: How = How.FAILED, traceback: bytes = b"") -> End:
         """The end of an attempt that failed with this text."""
-        return End(order.job_id, order.attempt, how, to_text(text, self._max_error))
+        return End(order.job_id, order.attempt, how, to_text(text, self._max_error), None, traceback)
 
-    @staticmethod
-    def stopped(order: Order) -> End:
-        """The end of an attempt that was asked to stop, and did."""
-        return End(order.job_id, order.attempt, How.STOPPED)
-
-
-def describe(error: BaseException) -> str:
-    """The traceback of the user's frames and the exception, whatever the exception's own methods do."""
-    try:
-        found = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True)
-        _drop_our_frames(found)
-        return "".join(found.format()).rstrip()
-    except Exception:  # noqa: BLE001 - an exception may lie about anything; its type is still the truth
-        return f"{type(error).__name__} (which could not be printed)"
-
-
-def _drop_our_frames(found: traceback.TracebackException) -> None:
-    """Leave the user's frames, in the exception, in what led to it and in the parts of a group."""
-    waiting = [found]
-    while waiting:
-        one = waiting.pop()
-        users = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
-        one.stack = traceback.StackSummary.from_list(users)
-        waiting += [part for part in (one.__cause__, one.__context__, *(one.exceptions or ())) if part is not None]
+    def stopped(self, order: Order, end: End | None = None) -> End:
+        """The end of an attempt that was asked to stop, and did; `end` is what it would have been otherwise."""
+        return End(order.job_id, order.attempt, How.STOPPED, traceback=end.traceback if end is not None else b"")
 
 
 def _safe_str(error: BaseException) -> str:

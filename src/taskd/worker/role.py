@@ -135,13 +135,14 @@ class WorkerRole:
         self._stop = stop
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(self._attempts.settle())
-            writing = group.create_task(self._attempts.notes.write())
+            writing = [group.create_task(part.write()) for part in (self._attempts.notes, self._attempts.logs)]
             while not stop.is_set():
                 session = await self._begin(stop)
                 if session is not None:
                     await self._work(session, stop)
             settling.cancel()
-            writing.cancel()
+            for task in writing:
+                task.cancel()
 
     async def _begin(self, stop: asyncio.Event) -> Session | None:
         """Open a session under this worker's id, waiting for a dead predecessor's if need be; None if asked to stop first."""

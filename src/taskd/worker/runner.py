@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from taskd.runtime import tracing
 from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, Tasks
-from taskd.worker import offspring
+from taskd.worker import capture, offspring
+from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import Answer, End, Word
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
@@ -20,11 +21,26 @@ from taskd.worker.threads import Seat, Seats
 class Running:
     """One attempt that has begun."""
 
-    __slots__ = ("_make", "entered", "finished", "link", "order", "seat", "stopping", "task")
+    __slots__ = (
+        "_capture",
+        "_make",
+        "entered",
+        "finished",
+        "link",
+        "order",
+        "over",
+        "seat",
+        "stopping",
+        "task",
+        "voice",
+    )
 
-    def __init__(self, order: Order, make: Callable[[Order], Link]) -> None:
+    def __init__(self, order: Order, make: Callable[[Order], Link], capture: Capture | None) -> None:
         self.order = order
         self._make = make
+        self._capture = capture
+        self.voice: Voice | None = None
+        self.over = False
         self.link: Link | None = None
         self.task: asyncio.Task[None] | None = None
         self.seat: Seat | None = None
@@ -41,8 +57,17 @@ class Running:
             self.link.mark()
         return self.link
 
+    def speak(self) -> Voice | None:
+        """Its voice, made at the first use; None once it has ended."""
+        if self.over or self._capture is None:
+            return None
+        if self.voice is None:
+            with _opening:
+                self.voice = self.voice or self._capture.voice(self.order)
+        return self.voice
 
-#: Threads of a task may all be the first to use its link.
+
+#: Threads of a task may all be the first to use its link, or its voice.
 _opening = threading.Lock()
 
 
@@ -62,7 +87,9 @@ class Runner:
         tell: Callable[[list[End]], None],
         tell_word: Callable[[Word], None],
         patience: float,
+        capture: Capture | None = None,
     ) -> None:
+        self._capture = capture
         self._tasks = tasks
         self._app = app
         self._results = results
@@ -78,7 +105,7 @@ class Runner:
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
         for order in orders:
-            running = Running(order, self._link)
+            running = Running(order, self._link, self._capture)
             try:
                 invocation = self._tasks.prepare(order, running.open)
             except LookupError:
@@ -138,6 +165,7 @@ class Runner:
         running.entered = True
         family = Offspring()
         family.adopt()
+        capture.listen(running.speak)
         try:
             with tracing.adopted(running.order.metadata):
                 value = await invocation()
@@ -166,6 +194,7 @@ class Runner:
                 family.cancel()
 
     def _call(self, running: Running, invocation: Invocation) -> End:
+        capture.listen(running.speak)
         try:
             with tracing.adopted(running.order.metadata):
                 value = invocation()
@@ -189,7 +218,10 @@ class Runner:
         if self._running.pop((order.job_id, order.attempt), None) is not None:
             if running.link is not None:
                 running.link.close()
-            self._add(self._results.stopped(order) if running.stopping else end)
+            running.over = True
+            if running.voice is not None:
+                running.voice.close()
+            self._add(self._results.stopped(order, end) if running.stopping else end)
 
     def _unknown(self, order: Order) -> End:
         known = ", ".join(sorted(self._tasks.names)) or "none"
@@ -202,4 +234,6 @@ class Runner:
 
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
+        if self._capture is not None and self._capture.waiting:
+            self._capture.flush()  # what an attempt has said comes before its end
         self._tell(ends)

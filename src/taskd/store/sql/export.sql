@@ -6,7 +6,7 @@ WITH page AS MATERIALIZED (
 SELECT (SELECT count(*) FROM page), (SELECT min(id) FROM page),
        p.id, p.status, p.task, p.queue, p.priority, p.payload, p.created_at, p.schedule_at, p.queued_at, p.started_at,
        p.completed_at, p.worker_id, p.attempt, p.max_retries, p.timeout, p.error, p.result, p.metadata, p.dedupe_key,
-       p.parent_id, p.retried_as, p.attempts, p.outcome, p.progress
+       p.parent_id, p.retried_as, p.attempts, p.outcome, p.progress, p.traceback
 FROM (VALUES (1)) AS always (one) LEFT JOIN page p
     ON (%(since)s::timestamptz IS NULL OR p.completed_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR p.completed_at < %(until)s)

@@ -37,7 +37,7 @@ WITH term AS MATERIALIZED (
         status = 'pending', session_id = NULL, worker_id = NULL, queued_at = NULL, started_at = NULL, losses = j.losses + 1,
         attempts = coalesce(j.attempts, '[]') || jsonb_build_object(
             'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),
-            'outcome', 'lost', 'error', 'its worker disappeared')
+            'schedule_at', j.schedule_at, 'queued_at', j.queued_at, 'outcome', 'lost', 'error', 'its worker disappeared')
     FROM orphans o WHERE j.ctid = o.tid AND NOT o.hopeless AND EXISTS (SELECT FROM term)
     RETURNING j.id
 )

@@ -1,4 +1,4 @@
--- Deletes those of one page of finished jobs that are older than they are kept, with their dedupe keys, if the term still holds.
+-- Deletes those of one page of finished jobs that are older than they are kept, with their output and dedupe keys, if the term still holds.
 -- The page is a stretch of ids: jobs come to their ends roughly in that order, so that no index has to tell which are old.
 -- Jobs are locked in the order of their ids, as a retry does, and keys in theirs, as a submit does.
 WITH term AS MATERIALIZED (
@@ -10,6 +10,8 @@ WITH term AS MATERIALIZED (
     SELECT id, dedupe_key FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT id FROM page WHERE old)) ORDER BY id FOR UPDATE
 ), gone AS (
     DELETE FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT id FROM held)) AND EXISTS (SELECT FROM term) RETURNING id
+), unsaid AS (
+    DELETE FROM taskd.logs l USING gone g WHERE l.job_id = g.id
 ), keys AS MATERIALIZED (
     SELECT k.key FROM taskd.dedupe_keys k JOIN held ON held.dedupe_key = k.key AND held.id = k.job_id ORDER BY k.key FOR UPDATE OF k
 ), freed AS (

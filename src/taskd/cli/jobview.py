@@ -1,0 +1,116 @@
+"""One job as text for people: what it is, how long it stood where, its attempts, and where the last one failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from taskd.cli.durations import lasted
+from taskd.cli.output import brief, printable
+from taskd.cli.tables import coloured, table_of
+
+#: What a job shows first; whatever else it has follows.
+FIRST = ("task", "queue", "priority", "attempt", "max_retries", "worker_id")
+APART = ("id", "status", "attempts", "timeline", "progress", "error")
+JSON_FIELDS = ("payload", "result", "metadata")
+TIMES = ("created_at", "schedule_at", "queued_at", "started_at", "completed_at")
+#: Lines of a traceback, and of an error, that are shown without --full; and the attempts, and stages.
+MOST_LINES, MOST_ERROR, MOST_ROWS = 14, 4, 12
+_FRAME = re.compile('  File "(?P<file>.*)", line ')
+
+
+def job(found: dict[str, Any], *, full: bool = False) -> Group:
+    """One job; with `full` everything that is known, and every traceback."""
+    grid = Table.grid(padding=(0, 2))
+    others = [name for name in found if name not in FIRST and name not in APART]
+    for name in [*(n for n in FIRST if n in found), *others]:
+        grid.add_row(f"  {name}", escape(_value(name, found[name])))
+    if "progress" in found:
+        grid.add_row("  progress", escape(_progress(found["progress"])))
+    if "error" in found:
+        grid.add_row("  error", f"[red]{escape(_cut(found['error'], MOST_ERROR, full=full))}[/]")
+    parts: list[RenderableType] = [f"job {found['id']} {coloured(found['status'])}", grid]
+    return Group(*parts, *_timeline(found.get("timeline", []), full), *_attempts(found["attempts"], full))
+
+
+def _value(name: str, value: Any) -> str:
+    if name in JSON_FIELDS:
+        return brief(value)
+    return _moment(value) if name in TIMES else printable(str(value))
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    message = printable(str(progress.get("message", "")))
+    attempt = f" (attempt {progress['attempt']})" if "attempt" in progress else ""
+    return f"{progress.get('fraction', 0):.0%} {message}".rstrip() + attempt
+
+
+def _moment(text: str) -> str:
+    """Short enough for a table, to the millisecond."""
+    when = datetime.fromisoformat(text)
+    return f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d} {when.tzname()}"
+
+
+def _timeline(stages: list[dict[str, Any]], full: bool) -> Iterator[RenderableType]:
+    if not stages:
+        return
+    table = table_of("since", "state", "for", "")
+    shown = stages if full else stages[-MOST_ROWS:]
+    for stage in shown:
+        ongoing = "" if "until" in stage else " so far"
+        what = f"attempt {stage['attempt']}: {stage['why']}" if "attempt" in stage else stage["why"]
+        row = _moment(stage["since"]).removesuffix(" UTC"), coloured(stage["state"]), lasted(stage["seconds"]) + ongoing
+        table.add_row(*row, escape(what))
+    yield from _under("timeline (UTC)", table, len(stages) - len(shown), "earlier stages")
+
+
+def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[RenderableType]:
+    if not attempts:
+        return
+    table = table_of("attempt", "worker", "outcome", "error")
+    shown = attempts if full else attempts[-MOST_ROWS:]
+    for one in shown:
+        outcome = f"{one.get('outcome', 'running')}{f' ({n} times)' if (n := one.get('snoozes', 1)) > 1 else ''}"
+        error = _cut(one.get("error", ""), 2, full=full)
+        table.add_row(str(one["attempt"]), escape(one["worker_id"]), escape(outcome), escape(error))
+    yield from _under("attempts", table, len(attempts) - len(shown), "earlier attempts")
+    failed = [one for one in attempts if "traceback" in one]
+    for one in failed if full else failed[-1:]:
+        text = one["traceback"] if full else _last_frames(one["traceback"])
+        yield ""
+        yield f"traceback of attempt {one['attempt']}"
+        yield Padding(escape(printable(text)), (0, 0, 0, 2))
+    if len(failed) > 1 and not full:
+        yield f"[dim]  --full shows those of the {len(failed) - 1} attempts before, too[/]"
+
+
+def _under(title: str, table: Table, missing: int, what: str) -> Iterator[RenderableType]:
+    yield ""
+    yield title + (f" (without {missing} {what}; --full shows them)" if missing > 0 else "")
+    yield Padding(table, (0, 0, 0, 2))
+
+
+def _last_frames(text: str) -> str:
+    """The end of a traceback, from the beginning of a frame on, and a line about what is missing."""
+    lines = text.splitlines()
+    if len(lines) <= MOST_LINES:
+        return text
+    kept = next(
+        (n for n in range(len(lines) - MOST_LINES, len(lines)) if _FRAME.match(lines[n])), len(lines) - MOST_LINES
+    )
+    return "\n".join([f"... {kept} lines above (--full shows them)", *lines[kept:]])
+
+
+def _cut(text: str, most: int, *, full: bool) -> str:
+    lines = printable(text).strip().splitlines()
+    if full or (len(lines) <= most and len(text) <= 100 * most):
+        return "\n".join(lines)
+    shown = "\n".join(lines[:most])[: 100 * most]
+    return f"{shown} ... (--full shows all)"

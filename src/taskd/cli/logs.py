@@ -1,0 +1,88 @@
+"""`taskd logs`: what a job's attempts have logged and printed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskd.cli import options, output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from taskd.client import Client
+
+#: Seconds between two looks.
+EVERY = 0.5
+FINAL = ("completed", "failed", "cancelled")
+COLOURS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red", "stderr": "yellow", "taskd": "dim"}
+
+
+def logs(
+    id: Annotated[str, typer.Argument(help="A job's id.", metavar="ID")],
+    attempt: Annotated[int | None, typer.Option(min=1, help="Only this attempt. Default: all of them.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is final, or Ctrl-C.")] = False,
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+) -> int:
+    """Show what a job's attempts have logged and printed: of long output the first and the last part.
+
+    Example: taskd logs 123 --follow
+    """
+    if follow and as_json:
+        raise typer.BadParameter("--json prints one document, so it does not go with --follow")
+    with options.connect(server) as client:
+        pages = _pages(client, id, attempt, follow=follow)
+        if as_json:
+            found = list(pages)
+            output.print_json({"id": found[-1]["id"], "lines": [line for page in found for line in page["lines"]]})
+            return 0
+        return _print(pages)
+
+
+def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """Page after page, until there is no more. Raises ClientError."""
+    cursor: str | None = None
+    while True:
+        page = client.logs(job_id, attempt, cursor)
+        yield page
+        cursor = page["cursor"]
+        if page["more"]:
+            continue
+        # `status` was read before the lines: of a final job they are all there. So with an attempt that another one follows.
+        if not follow or page["status"] in FINAL or (attempt is not None and page["attempts"] > attempt):
+            return
+        time.sleep(EVERY)
+
+
+def _print(pages: Iterator[dict[str, Any]]) -> int:
+    console = output.console()
+    before, said = 0, False
+    for page in pages:
+        for line in page["lines"]:
+            if line["attempt"] != before and (before or line["attempt"] > 1):
+                console.print(f"[bold]attempt {line['attempt']}[/]")
+            before, said = line["attempt"], True
+            _line(console, line)
+        if said and not console.is_terminal:
+            console.file.flush()
+    if not said:
+        typer.echo("nothing was logged or printed", err=True)
+    return 0
+
+
+def _line(console: Console, line: dict[str, Any]) -> None:
+    from rich.text import Text  # noqa: PLC0415  --json does without
+
+    when = datetime.fromisoformat(line["at"])
+    kind = line.get("level", line["source"])
+    style = COLOURS.get(kind, "")
+    stamp = f"{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
+    first, *rest = output.printable(line["text"]).split("\n")
+    console.print(Text.assemble((stamp, "dim"), "  ", (f"{kind:<8}", style), first), soft_wrap=True)
+    for more in rest:
+        console.print(Text(" " * (len(stamp) + 10) + more), soft_wrap=True)

@@ -1,0 +1,70 @@
+"""What attempts have logged and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from taskd.domain.output import Line, Output, Place, Stored
+from taskd.store.lane import Lane, Lanes, int_array
+from taskd.store.statements import statement
+
+LOG = statement("log")
+LOGS = statement("logs")
+EXPORT_LOGS = statement("export_logs")
+
+_body = msgspec.json.Decoder(list[Line])
+
+
+class PostgresLogs:
+    """Implements `taskd.seams.Logs`."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+        """Store these in one statement; the (job_id, attempt) pairs whose claim still held."""
+        ordered = sorted(outputs, key=lambda output: (output.job_id, output.attempt))
+        document = msgspec.json.encode([_row(output) for output in ordered]).decode()
+        return {(job_id, attempt) for job_id, attempt in await self._lane.fetch(LOG, {"outputs": document})}
+
+
+def _row(output: Output) -> dict[str, object]:
+    """One attempt's output as log.sql reads it."""
+    first, wanted = output.gone
+    return {
+        "id": output.job_id,
+        "attempt": output.attempt,
+        "session": output.session,
+        "chunks": [{"line": c.line, "lines": c.lines, "body": msgspec.Raw(c.body)} for c in output.chunks],
+        "first": first,
+        "wanted": wanted,
+    }
+
+
+class PostgresTranscripts:
+    """Implements `taskd.seams.Transcripts`."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+        """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
+        parameters = {
+            "id": job_id,
+            "only": attempt,
+            "attempt": after.attempt,
+            "line": after.line,
+            "limit": limit,
+        }
+        return [
+            Stored(number, line, _body.decode(body)) for number, line, body in await self._lanes.fetch(LOGS, parameters)
+        ]
+
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+        """All chunks of these jobs, by job."""
+        found: dict[int, list[Stored]] = {}
+        for job_id, attempt, line, body in await self._lanes.fetch(EXPORT_LOGS, {"ids": int_array(job_ids)}):
+            found.setdefault(job_id, []).append(Stored(attempt, line, _body.decode(body)))
+        return found

@@ -1,0 +1,268 @@
+"""What attempts log and print inside an executor: caught by the context in which it is said, on its way to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import itertools
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+from taskd.domain.output import Chunk, Line, Source
+from taskd.seams import Order
+from taskd.worker.lastwords import LastWords
+from taskd.worker.results import to_text
+from taskd.worker.tracebacks import describe
+
+#: Seconds that a line may wait for others before it is told.
+EVERY = 0.25
+#: Bytes of one line; of the lines that are told, and stored, together.
+MAX_LINE, MAX_CHUNK = 4096, 8192
+#: What a line costs beside its text, about.
+OVERHEAD = 40
+#: Lines of one attempt that wait to be told, apart from its first part.
+MOST = 2000
+#: What every line of taskd's logger has in an executor, and nobody wants to read again in an attempt's own output.
+EVERYWHERE = frozenset({"event", "level", "role", "worker", "timestamp"})
+
+Numbered = tuple[int, Line]
+
+
+class Voice:
+    """What one attempt says. Any of its threads may speak; the loop's takes.
+
+    No locks: appending to a deque and taking the next number are one step each. Numbers are given before anything is thrown
+    away, so that whoever reads sees how much that was.
+    """
+
+    __slots__ = ("_capture", "_head", "_numbers", "_partial", "_tail", "closed", "order", "room")
+
+    def __init__(self, order: Order, capture: Capture) -> None:
+        self.order = order
+        self._capture = capture
+        self._numbers = itertools.count(1)
+        self._head: deque[Numbered] = deque()
+        self._tail: deque[Numbered] = deque(maxlen=MOST)
+        self._partial: dict[Source, str] = {}
+        #: Bytes that the first part may still have.
+        self.room = capture.limit // 2
+        self.closed = False
+
+    def write(self, source: Source, text: str) -> None:
+        """What was written to a stream: lines, and the beginning of one."""
+        text = self._partial.pop(source, "") + text
+        if "\n" in text:
+            *lines, text = text.split("\n")
+            for line in lines:
+                self.say(source, "", line)
+        if text:
+            # Of a line that is written over and over (a progress bar) the latest counts.
+            kept = text[text.rfind("\r", 0, -1) + 1 :]
+            if len(kept) > MAX_LINE:
+                self.say(source, "", kept)
+            else:
+                self._partial[source] = kept
+
+    def say(self, source: Source, level: str, text: str) -> None:
+        """One line, or several that belong together."""
+        if "\r" in text:
+            text = text.rstrip("\r")
+            text = text[text.rfind("\r") + 1 :]
+        if len(text) > MAX_LINE or not text.isascii() or "\0" in text:
+            text = to_text(text, MAX_LINE).decode()
+        number, line = next(self._numbers), Line(time.time(), source, level, text)
+        if self.room > 0:
+            self.room -= len(text) + OVERHEAD
+            self._head.append((number, line))
+        else:
+            self._tail.append((number, line))
+        self._capture.spoken(self, number, line)
+
+    def close(self) -> None:
+        """The attempt has ended: lines that were not ended are lines too."""
+        for source, text in list(self._partial.items()):
+            self.say(source, "", text)
+        self.closed = True
+
+    def take(self) -> list[Chunk]:
+        """What was said since the last time, the newest of it if it is too much."""
+        chunks = self._chunks(_drain(self._head), tail=False)
+        last = self._chunks(_drain(self._tail), tail=True)
+        size = 0
+        for place in range(len(last) - 1, -1, -1):
+            size += len(last[place].body)
+            if size > self._capture.limit // 2 and place < len(last) - 1:
+                return chunks + last[place + 1 :]
+        return chunks + last
+
+    def _chunks(self, lines: list[Numbered], *, tail: bool) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        while lines:
+            size = end = 0
+            for number, line in lines:
+                if end and (number != lines[0][0] + end or size > MAX_CHUNK):
+                    break
+                size += len(line.text) + OVERHEAD
+                end += 1
+            body = _encode([line for _, line in lines[:end]])
+            chunks.append(Chunk(self.order.job_id, self.order.attempt, lines[0][0], end, tail, body))
+            lines = lines[end:]
+        return chunks
+
+
+_encode = msgspec.json.Encoder().encode
+#: Who speaks in this context.
+_speaker: contextvars.ContextVar[Callable[[], Voice | None]] = contextvars.ContextVar("speaker")
+
+
+def _drain(said: deque[Numbered]) -> list[Numbered]:
+    found: list[Numbered] = []
+    while said:
+        found.append(said.popleft())
+    return found
+
+
+class Capture:
+    """1. Stands in for stdout and stderr, which go on as they did. 2. Hears `logging` and taskd's logger. 3. Tells the worker
+    what was said, about four times a second, and before an attempt's end. 4. Writes each line where the worker finds it, should
+    this process crash before that.
+    """
+
+    def __init__(self, limit: int, last_words: LastWords, tell: Callable[[list[Chunk]], None]) -> None:
+        self.limit = limit
+        self._last_words = last_words
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._new: dict[Voice, None] = {}
+        self._due = False
+        self._on = True
+        os.register_at_fork(after_in_child=self._off)
+
+    def install(self, level: str) -> None:
+        """Catch from now on what is printed, and what is logged at this level or above."""
+        sys.stdout = Stream("stdout", sys.stdout)
+        sys.stderr = Stream("stderr", sys.stderr)
+        root = logging.getLogger()
+        for handler in root.handlers:  # the worker's own log stays as quiet as it was
+            handler.setLevel(max(handler.level, root.level))
+        root.addHandler(Hearing(level))
+        root.setLevel(level)
+
+    def voice(self, order: Order) -> Voice | None:
+        """For an attempt that says something for the first time."""
+        return Voice(order, self) if self._on else None
+
+    def spoken(self, voice: Voice, number: int, line: Line) -> None:
+        """A line was said. In any thread."""
+        if not self._on:
+            return
+        self._last_words.write(voice.order.job_id, voice.order.attempt, number, line)
+        self._new[voice] = None
+        if not self._due:
+            self._due = True
+            self._loop.call_soon_threadsafe(self._begin)
+
+    @property
+    def waiting(self) -> bool:
+        """True if something was said that is not told yet."""
+        return bool(self._new)
+
+    def flush(self) -> None:
+        """Tell everything that was said. In the loop's thread."""
+        while self._new:
+            voice = next(iter(self._new))
+            del self._new[voice]  # before it is asked: what is said meanwhile counts anew
+            if chunks := voice.take():
+                self._tell(chunks)
+
+    def _begin(self) -> None:
+        self._loop.call_later(EVERY, self._tick)
+
+    def _tick(self) -> None:
+        self._due = False  # before the look: what comes after it begins the next one
+        self.flush()
+        self._last_words.turn()
+
+    def _off(self) -> None:
+        """A fork of this process: what it says is nobody's, and goes where it would without us."""
+        self._on = False
+        _speaker.set(_nobody)
+
+
+def _nobody() -> None:
+    return None
+
+
+def listen(speaker: Callable[[], Voice | None]) -> None:
+    """What is said in this context from here on is this one's."""
+    _speaker.set(speaker)
+
+
+def _voice() -> Voice | None:
+    return _speaker.get(_nobody)()
+
+
+class Stream(io.TextIOWrapper):
+    """A standard stream that hears what attempts write to it."""
+
+    def __init__(self, source: Literal["stdout", "stderr"], stream: TextIO) -> None:
+        encoding, errors = stream.encoding, stream.errors
+        super().__init__(stream.buffer, encoding, errors, line_buffering=True, write_through=True)
+        self._source: Source = source
+
+    def write(self, text: str, /) -> int:
+        """As of any stream."""
+        written = super().write(text)
+        voice = _voice()
+        if voice is not None:
+            voice.write(self._source, text)
+        return written
+
+
+class Hearing(logging.Handler):
+    """Hears what attempts log by the standard library."""
+
+    def __init__(self, level: str) -> None:
+        super().__init__(level)
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def createLock(self) -> None:
+        """None: nothing here needs one, and a thread may be stopped at any place."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As of any handler."""
+        voice = _voice()
+        if voice is not None:
+            try:
+                voice.say("log", record.levelname.lower(), self.format(record))
+            except Exception:  # noqa: BLE001 - as every handler does with a message that does not fit its arguments
+                self.handleError(record)
+
+
+def tap(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog's: hears what attempts log by taskd's logger (`ctx.log`), and passes it on."""
+    voice = _voice()
+    if voice is not None:
+        order = voice.order
+        own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}
+        raised = event.get("exc_info")
+        fields = [
+            f"{name}={value if isinstance(value, str) and ' ' not in value else repr(value)}"
+            for name, value in event.items()
+            if name not in EVERYWHERE and name != "exc_info" and own.get(name) != value
+        ]
+        text = " ".join([str(event.get("event", "")), *fields])
+        error = raised if isinstance(raised, BaseException) else sys.exception() if raised else None
+        if error is not None:
+            text += "\n" + describe(error)
+        voice.say("log", str(event.get("level", "")), text)
+    return event

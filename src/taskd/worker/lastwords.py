@@ -1,0 +1,90 @@
+"""Memory that an executor shares with its worker: what its tasks said lately, in case it crashes before it tells."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+import threading
+from typing import NamedTuple
+
+import msgspec
+
+from taskd.domain.output import Line
+
+#: Bytes of each of the two halves.
+HALF = 128 * 1024
+_USED = struct.Struct("=I")
+
+
+class Word(NamedTuple):
+    """One line, whose it is, and its number."""
+
+    job_id: int
+    attempt: int
+    number: int
+    line: Line
+
+
+def create() -> int:
+    """A file in memory, to be given to the executor; its descriptor. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("taskd-last-words")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, 2 * HALF)
+    return fd
+
+
+class LastWords:
+    """The executor's side. The two halves are written in turn: while one is new, the other still has what was before, which was
+    told perhaps only a moment ago, or not at all."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, 2 * HALF)
+        self._lock = threading.Lock()
+        self._start = 0
+        self._used = 0
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def write(self, job_id: int, attempt: int, number: int, line: Line) -> None:
+        """Keep a line. In any thread; it makes no system call."""
+        word = self._encode((job_id, attempt, number, line))
+        size = _USED.size + len(word)
+        with self._lock:
+            if self._used + size > HALF - _USED.size:
+                self._switch()
+            place = self._start + _USED.size + self._used
+            self._memory[place : place + size] = _USED.pack(len(word)) + word
+            self._used += size
+            _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
+
+    def turn(self) -> None:
+        """What was kept is on its way to the worker: it is needed for one turn more."""
+        with self._lock:
+            self._switch()
+
+    def _switch(self) -> None:
+        self._start, self._used = HALF - self._start, 0
+        _USED.pack_into(self._memory, self._start, 0)
+
+
+def read(fd: int) -> list[Word]:
+    """The worker's side: what is kept, of each attempt in the order of its numbers. What makes no sense ends it."""
+    decoder = msgspec.msgpack.Decoder(tuple[int, int, int, Line])
+    words: list[Word] = []
+    for start in (0, HALF):
+        half = os.pread(fd, HALF, start)
+        (used,) = _USED.unpack_from(half)
+        place, end = _USED.size, _USED.size + min(used, HALF - _USED.size)
+        while place + _USED.size <= end:
+            (size,) = _USED.unpack_from(half, place)
+            place += _USED.size
+            try:
+                words.append(Word(*decoder.decode(half[place : place + size])))
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                break  # the task has written there itself
+            place += size
+    return sorted(words, key=lambda word: word[:3])
