@@ -69,6 +69,7 @@ from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.http import build as build_worker_http
+from taskd.worker.reloading import reloading
 from taskd.worker.renewer import Renewer
 from taskd.worker.role import WorkerRole
 
@@ -284,8 +285,10 @@ async def _worker(settings: Settings) -> int:
             )
             role.address = address.url
         attempts.attach(executors)
-        await executors.start()
+        await executors.start(patient=settings.worker.reload)
         stack.push_async_callback(executors.close)
+        if settings.worker.reload:
+            await stack.enter_async_context(reloading(executors))
         supervisor.ready()
         await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
         live.listen(role.configure)

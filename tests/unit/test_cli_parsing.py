@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from taskd.cli import output, submit, tables
+from taskd.cli import jobview, output, submit
 from taskd.cli.durations import seconds
 from taskd.cli.main import run
 from taskd.client import Client, ClientError

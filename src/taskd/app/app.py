@@ -147,6 +147,11 @@ class App:
         return self._tasks.keys()
 
     @property
+    def tasks(self) -> Mapping[str, Task[Any, Any]]:
+        """The tasks, by name."""
+        return self._tasks
+
+    @property
     def schedules(self) -> Mapping[str, Mapping[str, Any]]:
         """The schedules that are declared, by name, each as PUT /schedules/{name} takes it."""
         return self._declarations.all

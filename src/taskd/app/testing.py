@@ -41,6 +41,8 @@ class Run:
     checkpoint: Any = None
     children: list[Child] = field(default_factory=list)
     value: Any = None
+    #: Is told each progress at once, if it is given.
+    hear: Callable[[float, str], None] | None = None
 
     @property
     def outcome(self) -> str:
@@ -75,7 +77,7 @@ class Bench:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
         run, payload = Run(), task.arguments.payload(args, kwargs)
         try:
-            invocation = self._prepared(task, payload, run)
+            invocation = self.prepare(task, payload, run)
             value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
             run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
@@ -86,7 +88,8 @@ class Bench:
         """As `run`, for tests without an event loop."""
         return asyncio.run(self.run(task, *args, **kwargs))
 
-    def _prepared(self, task: Task[Any, Any], payload: bytes, run: Run) -> Invocation:
+    def prepare(self, task: Task[Any, Any], payload: bytes, run: Run) -> Invocation:
+        """An attempt with this payload (JSON), for who runs it himself; `run` gets what its Context is told."""
         now = datetime.now(UTC)
         order = Order(
             job_id=next(self._ids),
@@ -158,6 +161,8 @@ class BenchLink:
         if not 0 <= fraction <= 1:
             raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
         self._run.progress.append((fraction, message))
+        if self._run.hear is not None:
+            self._run.hear(fraction, message)
 
     def checkpoint(self, value: Any) -> Future[int]:
         """Keep it, as it comes back from JSON. Raises ValueError for what is none."""

@@ -39,6 +39,9 @@ def dev(
     ] = ServerSource.AUTO,
     queues: Annotated[str | None, typer.Option(help="The queues that the workers serve, comma-separated.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Slots of each worker.")] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Let the workers take up changes of the app's code while they run.")
+    ] = False,
     processes: Annotated[
         int | None, typer.Option(min=0, help="Executor processes of each worker; 0: by cores.")
     ] = None,
@@ -50,7 +53,13 @@ def dev(
     Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
     """
     asked = context.find_object(options.Global) or options.Global()
-    given = {"app": app or None, "queues": queues, "concurrency": concurrency, "processes": processes}
+    given = {
+        "app": app or None,
+        "queues": queues,
+        "concurrency": concurrency,
+        "processes": processes,
+        "reload": reload or None,
+    }
     plan = Plan(
         data=data,
         port=port,

@@ -86,7 +86,7 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
         text = one["traceback"] if full else _last_frames(one["traceback"])
         yield ""
         yield f"traceback of attempt {one['attempt']}"
-        yield Padding(escape(printable(text)), (0, 0, 0, 2))
+        yield Padding(escape(printable(text)), (0, 0, 0, 2), expand=False)
     if len(failed) > 1 and not full:
         yield f"[dim]  --full shows those of the {len(failed) - 1} attempts before, too[/]"
 
@@ -94,7 +94,7 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
 def _under(title: str, table: Table, missing: int, what: str) -> Iterator[RenderableType]:
     yield ""
     yield title + (f" (without {missing} {what}; --full shows them)" if missing > 0 else "")
-    yield Padding(table, (0, 0, 0, 2))
+    yield Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def _last_frames(text: str) -> str:

@@ -64,7 +64,7 @@ def _print(pages: Iterator[dict[str, Any]]) -> int:
     before, said = 0, False
     for page in pages:
         for line in page["lines"]:
-            if line["attempt"] != before and (before or line["attempt"] > 1):
+            if line["attempt"] != before and page["attempts"] > 1:
                 console.print(f"[bold]attempt {line['attempt']}[/]")
             before, said = line["attempt"], True
             _line(console, line)

@@ -22,6 +22,7 @@ from taskd.cli.listing import list_jobs
 from taskd.cli.logs import logs
 from taskd.cli.migrate import migrate
 from taskd.cli.retry import retry
+from taskd.cli.run import run as run_task
 from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
@@ -92,6 +93,7 @@ app.command()(dev)
 app.command()(scheduler)
 app.add_typer(worker.app, name="worker")
 app.command(cls=SubmitCommand)(submit)
+app.command("run")(run_task)
 app.command()(status)
 app.command()(logs)
 app.command("list")(list_jobs)

@@ -20,7 +20,7 @@ def status(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Show a job (its attempts, how long it stood where, where it failed), or the cluster: who leads, who works, queues, health.
+    """Show a job (its attempts, how long it stood where, where it failed), or the cluster: leader, workers, queues, health.
 
     Example: taskd status 123 --watch
     """

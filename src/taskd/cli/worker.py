@@ -29,6 +29,9 @@ def worker(
     processes: Annotated[
         int | None, typer.Option(min=0, help="Executor processes. Default: by cores and slots.")
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="For development: take up changes of the code while it runs.")
+    ] = False,
     http_addr: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /health and /metrics listen. Default: :9090.")
     ] = None,
@@ -48,6 +51,7 @@ def worker(
         "concurrency": concurrency,
         "processes": processes,
         "http_addr": http_addr,
+        "reload": reload or None,
     }
     settings = options.settings(context, {("worker", key): value for key, value in given.items()})
     from taskd.compose import run_worker  # noqa: PLC0415  the daemon's parts load only here

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 LOUD = frozenset({"warning", "error", "critical"})
+#: What is worth a line although nothing is wrong.
+TOLD = frozenset({"reloaded"})
 #: A message that repeats is shown once in this many seconds.
 QUIET_FOR = 5.0
 #: What structlog adds to each line and a reader of the terminal does not need.
@@ -24,7 +26,7 @@ def taskd_warning(line: str) -> str | None:
         entry = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
         return line.rstrip() or None
-    if entry.get("level") not in LOUD:
+    if entry.get("level") not in LOUD and entry.get("event") not in TOLD:
         return None
     context = " ".join(f"{name}={_last_line(value)}" for name, value in entry.items() if name not in ROUTINE)
     return f"{entry.get('event', '')} {context}".strip()

@@ -65,10 +65,8 @@ def told(outcome: Outcome, record: Record) -> Outcome:
         return outcome
     crashes = record.crashes + 1
     if crashes < CRASH_LIMIT:
-        return Crashed(f"{outcome.error} (crash {crashes}; after {CRASH_LIMIT} the job is not tried again)")
-    return Crashed(
-        f"crashed {crashes} times, the limit is {CRASH_LIMIT}: it is not tried again. The last time, {outcome.error}"
-    )
+        return Crashed(f"{outcome.error} (crash {crashes} of at most {CRASH_LIMIT})")
+    return Crashed(f"crashed {crashes} times, the limit is {CRASH_LIMIT}. The last time {outcome.error}")
 
 
 def _after_crash(policy: Policy, record: Record, draw: Callable[[], float]) -> Verdict:

@@ -72,6 +72,8 @@ class Child(asyncio.Protocol):
         #: Why the worker killed it, if it did.
         self.doom: str | None = None
         self.hung_up = False
+        #: True once another one has its place: it ends what it runs, and then itself.
+        self.retired = False
         #: How many processes the kernel had killed for lack of memory when it began.
         self.oom_kills = 0
         #: True if it was killed because it had hung up.
@@ -96,7 +98,7 @@ class Child(asyncio.Protocol):
     @property
     def room(self) -> int:
         """How many more attempts it can be given."""
-        return 0 if self.doom is not None or self.hung_up else max(0, self.slots - len(self.attempts))
+        return 0 if self.doom is not None or self.hung_up or self.retired else max(0, self.slots - len(self.attempts))
 
     async def spawn(self) -> None:
         """Start the process. Raises OSError."""

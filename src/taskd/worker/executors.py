@@ -41,7 +41,7 @@ class Executors:
     1. Hands attempts out evenly. 2. Stops what ran too long or was called off: asks, waits `stop_grace` seconds, kills.
     3. Replaces executors that died or were killed. 4. Keeps the guard informed, which kills them should this process hang.
     5. Runs a suspect, an attempt of a job that was there when an executor crashed, in a process of its own: neighbours of a
-    poisonous job pay for one crash of its, never for three.
+    poisonous job pay for one crash of its, never for three. 6. For development: lets new executors with changed code take over.
     """
 
     def __init__(
@@ -84,6 +84,10 @@ class Executors:
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: list[tuple[int, int, Outcome]] = []
         self._closing = asyncio.Event()
+        #: With `patient` starts: set when a place whose code does not load is worth another try.
+        self._changed: asyncio.Event | None = None
+        self._gone: dict[Child, asyncio.Future[None]] = {}
+        self._burials: set[asyncio.Task[None]] = set()
 
     def resize(self, slots: int) -> None:
         """From now on so many attempts may run at once; what runs already goes on."""
@@ -96,8 +100,12 @@ class Executors:
                 child.slots = share
         self._freed.set()
 
-    async def start(self) -> None:
-        """Start the executors and return when each has loaded the app. Raises ConfigurationError if it does not load."""
+    async def start(self, *, patient: bool = False) -> None:
+        """Start the executors and return when each has loaded the app. Raises ConfigurationError if it does not load.
+
+        A `patient` start says so in the log instead, and waits for a `reload`.
+        """
+        self._changed = asyncio.Event() if patient else None
         self._loop = asyncio.get_running_loop()
         await self._guard.start()
         ready = [self._loop.create_future() for _ in self._places]
@@ -109,9 +117,44 @@ class Executors:
             await self.close()
             raise
         problems = [first.result() for first in ready if first.result() is not None]
-        if problems:
+        if problems and not patient:
             await self.close()
             raise ConfigurationError(problems[0])
+
+    async def reload(self) -> bool:
+        """Let new executors with the code of now take over; the old ones end what they run. False if it does not load: then the
+        old ones go on. For executors whose start was patient."""
+        assert self._changed is not None
+        taken = 0
+        for place, old in enumerate(self._places):
+            if old not in self._gone:  # nobody is there since the code did not load
+                continue
+            child = Child(self._shares[place], self._hear, self._hear_word)
+            problem = await self._raise(child)
+            if problem is not None:
+                if not self._closing.is_set():
+                    logger().error("the changed code cannot be used, the old code goes on", reason=problem)
+                return False
+            self._succeed(place, child)
+            taken += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return taken > 0
+
+    def _succeed(self, place: int, child: Child) -> None:
+        """`child` has this place from now on. Whoever had it ends when its attempts have."""
+        old, self._places[place] = self._places[place], child
+        gone = self._gone.pop(old) if old in self._gone else self._loop.create_future()
+        self._gone[child] = gone
+        self._await_end(child)
+        if old is not None:
+            old.retired = True
+            self._retire(old)
+
+    def _retire(self, child: Child) -> None:
+        if not child.attempts and child in self._live:
+            self._burials.add(farewell := asyncio.create_task(child.dismiss(FAREWELL)))
+            farewell.add_done_callback(self._burials.discard)
 
     @property
     def running(self) -> int:
@@ -213,6 +256,7 @@ class Executors:
             child.kill("the worker is closing")
         await asyncio.gather(*(self._farewell(child) for child in list(self._live)))
         await asyncio.gather(*self._keepers, *self._suspects.values())
+        await asyncio.gather(*self._burials)
         await self._guard.close()
         self._flush()
 
@@ -231,15 +275,41 @@ class Executors:
             if not first.done():
                 first.set_result(problem)
             if problem is None:
+                if failed_starts and self._changed is not None:
+                    logger().info("reloaded", tasks=list(self.tasks))
                 failed_starts = 0
-                await self._bury(child)
+                gone = self._gone[child] = self._loop.create_future()
+                self._await_end(child)
+                await gone
                 self.restarts += not self._closing.is_set()
+            elif not self._closing.is_set() and self._changed is not None:
+                failed_starts += 1
+                logger().error("the app does not load: waiting for a change of its code", reason=problem)
+                await self._until_changed(self._changed)
             elif not self._closing.is_set():
                 delay = min(BACKOFF[1], BACKOFF[0] * 2**failed_starts)
                 failed_starts += 1
                 logger().error("an executor does not start", reason=problem, retry_in=delay)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), delay)
+
+    async def _until_changed(self, changed: asyncio.Event) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (changed, self._closing)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _await_end(self, child: Child) -> None:
+        """Bury it when it has ended. If it has its place still, that is told to who keeps it."""
+        self._burials.add(burial := asyncio.create_task(self._bury(child)))
+
+        def buried(_: object) -> None:
+            self._burials.discard(burial)
+            gone = self._gone.pop(child, None)
+            if gone is not None and not gone.done():
+                gone.set_result(None)
+
+        burial.add_done_callback(buried)
 
     async def _raise(self, child: Child) -> str | None:
         """Start an executor; None, or why it cannot be used (it has ended)."""
@@ -275,7 +345,7 @@ class Executors:
         self._guard.forget(child.pid)
         self._live.remove(child)
         outcome = verdict_on(child, status, guarded, oom_kills() - child.oom_kills)
-        if not self._closing.is_set() and (child.slots or child.attempts):
+        if not self._closing.is_set() and (child.slots or child.attempts) and not child.retired:
             logger().warning("an executor ended", pid=child.pid, attempts=len(child.attempts), why=text_of(outcome))
         for key, attempt in list(child.attempts.items()):
             own = attempt.stopping if isinstance(outcome, Released) else None
@@ -311,6 +381,8 @@ class Executors:
         for timer in (attempt.deadline, attempt.limit):
             if timer is not None:
                 timer.cancel()
+        if child.retired:
+            self._retire(child)
         self._report(job_id, number, outcome)
 
     def _report(self, job_id: int, number: int, outcome: Outcome) -> None:

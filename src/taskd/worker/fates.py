@@ -13,13 +13,13 @@ from taskd.worker.child import Child
 from taskd.worker.frames import End, How
 
 #: What is likely to be behind a signal.
-NATIVE = "a fault in native code, of an extension module for instance; the worker's log has the stack"
+NATIVE = "a fault in native code? The worker's log has the stack"
 LIKELY = {
     "SIGSEGV": NATIVE,
     "SIGBUS": NATIVE,
     "SIGFPE": NATIVE,
     "SIGILL": NATIVE,
-    "SIGABRT": "native code gave up, as it does on a failed assertion; the worker's log has the stack",
+    "SIGABRT": "native code gave up; the worker's log has the stack",
     "SIGXCPU": "it used more processor time than a limit of the system allows",
 }
 #: Where the kernel counts the processes that it has killed because memory ran out: of this container, and of the machine.
@@ -40,9 +40,7 @@ def fate(status: int, oom_kills: int = 0) -> str:
     likely = LIKELY.get(name, "")
     if name == "SIGKILL":
         likely = (
-            "out of memory: the kernel has killed a process for that"
-            if oom_kills
-            else "out of memory, or somebody's kill"
+            "out of memory: the kernel counts a kill for that" if oom_kills else "out of memory? Or somebody's kill -9"
         )
     return f"was killed by {name}{f' ({likely})' if likely else ''}"
 

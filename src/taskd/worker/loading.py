@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from taskd.seams import Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
+from taskd.worker.tracebacks import OURS
 
 #: The tasks of a worker that was given no app.
 BUILTIN = "taskd.app.builtin:app"
@@ -108,6 +109,8 @@ def _explain(name: str, module: str, error: BaseException) -> str:
         return f"app {name!r}: there is no module {error.name!r}; it is looked for in {os.getcwd()} and on PYTHONPATH"
     last = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
     places = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    place = next((f for f in reversed(places) if f.filename not in (__file__, importlib.__file__)), None)
+    places = [f for f in places if f.filename not in (__file__, importlib.__file__)]
+    # Where the author's code is, if it is anywhere in it: a mistake is often found by what that calls.
+    place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), places[-1] if places else None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
     return f"app {name!r} does not {'import' if module else 'start'}: {last[-1]}{where}"

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 #: Frames of these folders say nothing about the user's code.
-_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
+OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
 #: Frames of these are code that the user has not written: long runs of them are cut.
 _FOLDERS = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
 _LIBRARIES = ("<frozen ", *sorted(folder + os.sep for folder in _FOLDERS))
@@ -85,5 +85,5 @@ def _trim(found: traceback.TracebackException) -> None:
     waiting = [found]
     while waiting:
         one = waiting.pop()
-        one.stack = _Trimmed(frame for frame in one.stack if not frame.filename.startswith(_OURS))
+        one.stack = _Trimmed(frame for frame in one.stack if not frame.filename.startswith(OURS))
         waiting += [part for part in (one.__cause__, one.__context__, *(one.exceptions or ())) if part is not None]

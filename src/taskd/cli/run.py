@@ -1,0 +1,152 @@
+"""`taskd run`: one task in this process, without servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taskd.cli import options, output
+from taskd.cli.submit import read_payload
+
+if TYPE_CHECKING:
+    from taskd.app import App
+    from taskd.app.task import Task
+    from taskd.app.testing import Bench, Run
+    from taskd.settings import Settings
+
+FAILED = 1
+
+
+def run(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(help="The task's name.")],
+    payload: Annotated[
+        str, typer.Argument(help="JSON, or a plain string if it is none; @FILE reads a file.", metavar="[PAYLOAD]")
+    ] = "{}",
+    app: Annotated[
+        str | None,
+        typer.Option("--app", metavar="MODULE[:ATTR]", help="Where the task is. Default: the built-in ones."),
+    ] = None,
+    attempt: Annotated[int, typer.Option(min=1, help="The attempt's number.")] = 1,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="JSON", help="What an earlier attempt has stored for this one.")
+    ] = None,
+    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the task raised.")] = False,
+    as_json: options.JsonOption = False,
+) -> int:
+    """Run a task here, in the foreground, once: no servers, no retries, no time-out. breakpoint() works.
+
+    Its result goes to stdout as JSON, its log and its progress to stderr. What it submits is only shown. With --json, what it
+    prints goes to stderr too. Exit 1 if it fails.
+
+    Example: taskd run resize '{"url": "https://example.org/a.png", "width": 200}' --app shop.tasks --pdb
+    """
+    settings = options.settings(context, {("worker", "app"): app})
+    _log(settings)
+    found = _find(settings, task)
+    bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
+    document = json.dumps(read_payload(payload), allow_nan=False).encode()
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        value, error = _run(found, bench, found.tasks[task], document, settings.worker.max_result_bytes)
+    if error is not None:
+        return _tell(error, debug=pdb)
+    output.print_json(json.loads(value))
+    return 0
+
+
+def _checkpoint(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--checkpoint takes JSON: {error}") from None
+
+
+def _log(settings: Settings) -> None:
+    from taskd.runtime import log  # noqa: PLC0415  --help does without
+
+    log.configure(settings.log)
+    logging.getLogger().setLevel(settings.log.level)
+
+
+def _find(settings: Settings, task: str) -> App:
+    """The app that has the task: the author's, or the one with what the settings switch on. Raises typer.BadParameter."""
+    from taskd.app import App  # noqa: PLC0415  as above
+    from taskd.app.outward import build  # noqa: PLC0415
+    from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
+    from taskd.settings import Tasks  # noqa: PLC0415
+    from taskd.worker import loading  # noqa: PLC0415
+
+    loading.look_here_too()
+    name = settings.worker.app or loading.BUILTIN
+    try:
+        own = loading.load(name, Tasks())
+    except loading.NotLoadable as error:
+        raise ConfigurationError(str(error)) from None
+    if not isinstance(own, App):
+        raise ConfigurationError(f"app {name!r} is no taskd.App")
+    for one in (own, build(settings.tasks)):
+        if task in one.tasks:
+            return one
+    known = ", ".join(sorted(own.tasks)) or "none"
+    hint = "" if settings.worker.app else " (--app names the module of your own tasks)"
+    raise typer.BadParameter(f"there is no task {task!r} in the app {name}; it has: {known}{hint}")
+
+
+def _run(
+    app: App, bench: Bench, task: Task[Any, Any], payload: bytes, limit: int
+) -> tuple[bytes, BaseException | None]:
+    """One attempt in this thread, with the app's hooks around it: its result as JSON, or what it raised."""
+    from taskd.app.testing import Run  # noqa: PLC0415  --help does without
+    from taskd.worker.results import to_json  # noqa: PLC0415
+
+    told = Run(hear=_progress)
+    with asyncio.Runner() as runner:
+        runner.run(app.start())
+        try:
+            invocation = bench.prepare(task, payload, told)
+            value = runner.run(invocation()) if invocation.asynchronous else invocation()
+            return to_json(value, limit), None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever it raises is told as its failure
+            return b"null", error
+        finally:
+            _children(told)
+            runner.run(app.stop())
+
+
+def _progress(fraction: float, message: str) -> None:
+    typer.echo(f"progress: {fraction:.0%} {message}".rstrip(), err=True)
+
+
+def _children(told: Run) -> None:
+    for child in told.children:
+        typer.echo(f"not submitted, as this is only a run: {child.task} {output.brief(child.payload)}", err=True)
+
+
+def _tell(error: BaseException, *, debug: bool) -> int:
+    from taskd.domain.errors import Fail, RetryAt, Snooze  # noqa: PLC0415  --help does without
+    from taskd.worker.results import Unstorable  # noqa: PLC0415
+    from taskd.worker.tracebacks import describe  # noqa: PLC0415
+
+    if isinstance(error, Snooze):
+        typer.echo(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
+    elif isinstance(error, Unstorable):
+        typer.echo(f"failed: {error}", err=True)
+    else:
+        typer.echo(output.printable(describe(error)), err=True)
+        if isinstance(error, Fail):
+            typer.echo("failed for good: a worker would not try it again", err=True)
+        elif isinstance(error, RetryAt):
+            typer.echo(f"failed: a worker would try it again at {error.when}", err=True)
+    if debug and error.__traceback__ is not None:
+        import pdb  # noqa: PLC0415  that is what was asked for
+
+        pdb.post_mortem(error.__traceback__)
+    return FAILED
