@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -331,3 +333,37 @@ def thread_last_words(ctx: Context) -> None:
 @app.task
 async def waits_for_itself(ctx: Context) -> None:
     ctx.checkpoint_sync(1)
+
+
+@app.task
+def says(ctx: Context, text: str) -> None:
+    print("printed", text)
+    print("to stderr", text, file=sys.stderr)
+    logging.getLogger("shop").info("logged %s", text)
+    ctx.log.info("by ctx", text=text)
+    subprocess.run(["echo", "by a child process"], check=True)
+
+
+@app.task
+async def says_and_dies(how: str) -> None:
+    print("last words")
+    if how == "segfault":
+        ctypes.string_at(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(timeout=0.5)
+def dawdles() -> None:
+    print("dawdling")
+    while True:
+        time.sleep(0.01)
+
+
+@app.task
+async def talks_for_ever() -> None:
+    number = 0
+    while True:
+        number += 1
+        print("line", number)
+        if number % 100 == 0:
+            await asyncio.sleep(0.01)

@@ -19,6 +19,7 @@ from msgspec import Raw, structs
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
+from taskd.domain.output import Chunk, Line
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.executors import Executors
@@ -40,9 +41,13 @@ class Bench:
         processes: int = 1,
         slots: int = 4,
         max_result_bytes: int = 100_000,
+        max_log_bytes: int = 0,
         tasks: TaskSettings | None = None,
     ) -> None:
         self.said: list[Said] = []
+        self.chunks: list[Chunk] = []
+        #: How much was heard of each job when its end came.
+        self.heard: dict[int, list[str]] = {}
         self.keep: bool | None = True
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
         self._number = 0
@@ -54,6 +59,7 @@ class Bench:
             stop_grace=0.5,
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
+            max_log_bytes=max_log_bytes,
             on_end=self._ended,
             on_word=self._hear,
             tasks=tasks,
@@ -63,12 +69,21 @@ class Bench:
         for job_id, attempt, outcome in endings:
             assert attempt == 7
             self.ends[job_id].append(outcome)
+            self.heard[job_id] = self.texts(job_id)
 
     def _hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
+        if isinstance(word, Chunk):
+            self.chunks.append(word)
+            return
         assert isinstance(word, Said)
         self.said.append(word)
         if word.checkpoint is not None and self.keep is not None:
             reply(Answer(word.job_id, word.attempt, word.number, 0, None if self.keep else Trouble.FENCED, "not yours"))
+
+    def texts(self, job_id: int) -> list[str]:
+        """What an attempt has logged and printed, as far as it was told."""
+        chunks = [chunk for chunk in self.chunks if chunk.job_id == job_id]
+        return [line.text for chunk in chunks for line in msgspec.json.decode(chunk.body, type=list[Line])]
 
     def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
         self._number += 1
@@ -83,7 +98,9 @@ class Bench:
         return [self.ends[o.job_id][0] for o in orders]
 
     async def run(self, task: str, payload: str = "{}", timeout: float | None = None) -> Outcome:
-        order = self.order(task, payload, timeout)
+        return await self.finish(self.order(task, payload, timeout))
+
+    async def finish(self, order: Order) -> Outcome:
         await self.begin(order)
         (outcome,) = await self.ended(order)
         return outcome
@@ -566,3 +583,53 @@ async def test_what_would_wait_for_itself_is_an_error(bench: Bench) -> None:
     outcome = await bench.run("waits_for_itself")
     assert isinstance(outcome, Failed)
     assert "ctx.checkpoint_sync is for plain functions: an async one uses ctx.checkpoint" in outcome.error
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[Bench]:
+    made = Bench(max_log_bytes=20_000)
+    await made.executors.start()
+    yield made
+    await made.executors.close()
+
+
+async def test_what_a_task_says_is_told_before_its_end_and_what_its_children_say_is_not(listening: Bench) -> None:
+    order = listening.order("says", '{"text": "x y"}')
+    assert isinstance(await listening.finish(order), Completed)
+    assert listening.heard[order.job_id] == ["printed x y", "to stderr x y", "shop: logged x y", "by ctx text='x y'"]
+    assert isinstance(await listening.run("add", '{"a": 1, "b": 2}'), Completed)
+    assert {chunk.job_id for chunk in listening.chunks} == {order.job_id}
+
+
+@pytest.mark.parametrize("how", ["segfault", "kill"])
+async def test_a_crash_keeps_what_was_said_before_it(listening: Bench, how: str) -> None:
+    order = listening.order("says_and_dies", f'{{"how": "{how}"}}')
+    outcome = await listening.finish(order)
+    assert isinstance(outcome, Crashed)
+    assert ("SIGSEGV (a fault in native code?" if how == "segfault" else "SIGKILL (out of memory?") in outcome.error
+    assert listening.heard[order.job_id] == ["last words"]
+
+
+async def test_a_task_that_is_stopped_tells_where_it_was_and_what_it_said(listening: Bench) -> None:
+    order = listening.order("dawdles")
+    outcome = await listening.finish(order)
+    assert isinstance(outcome, TimedOut)
+    assert outcome.traceback is not None
+    assert "in dawdles" in outcome.traceback
+    assert listening.heard[order.job_id] == ["dawdling"]
+
+
+async def test_what_a_running_task_says_is_told_while_it_runs_within_its_limit(listening: Bench) -> None:
+    order = listening.order("talks_for_ever")
+    await listening.begin(order)
+    await wait_until_async(lambda: sum(chunk.tail for chunk in listening.chunks) > 3)
+    listening.executors.stop(order.job_id, 7, Released("enough"))
+    await wait_until_async(lambda: listening.ends[order.job_id])
+    texts = listening.texts(order.job_id)
+    assert texts[:50] == [f"line {number}" for number in range(1, 51)]
+    assert all(chunk.line > listening.chunks[0].line for chunk in listening.chunks[1:])
+
+
+async def test_without_a_limit_nothing_is_caught(bench: Bench) -> None:
+    assert isinstance(await bench.run("says", '{"text": "x"}'), Completed)
+    assert bench.chunks == []

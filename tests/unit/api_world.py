@@ -110,14 +110,14 @@ class Recorder:
         below = wanted.before if wanted.before is not None else 2**63
         return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
 
-    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
         self._fail()
         said = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
         found = [c for c in said if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
         return found[:limit]
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        return {job_id: await self.page(job_id, None, Place(), 10**6) for job_id in job_ids}
+        return {job_id: await self.read(job_id, None, Place(), 10**6) for job_id in job_ids}
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
         self._fail()

@@ -39,7 +39,7 @@ class JobLogs:
         found = await within(self._overview.job(job_id))  # before the lines: of a job that is final, none comes later
         if found is None or not call.caller.sees(found.queue):
             raise not_found(f"there is no job {job_id}")
-        page = await within(self._transcripts.page(job_id, attempt, after, PAGE + 1))
+        page = await within(self._transcripts.read(job_id, attempt, after, PAGE + 1))
         shown = list(lines(page[:PAGE], after))
         last = Place(shown[-1].attempt, shown[-1].line) if shown else after
         view = LogsView(

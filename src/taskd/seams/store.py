@@ -395,7 +395,7 @@ class Logs(Protocol):
 class Transcripts(Protocol):
     """For the API: what attempts have logged and printed."""
 
-    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
         """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
         ...
 

@@ -49,7 +49,7 @@ class PostgresTranscripts:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
 
-    async def page(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
         """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
         parameters = {
             "id": job_id,

@@ -141,6 +141,7 @@ class Capture:
         self._last_words = last_words
         self._tell = tell
         self._loop = asyncio.get_running_loop()
+        self.streams: tuple[Stream, ...] = ()
         self._new: dict[Voice, None] = {}
         self._due = False
         self._on = True
@@ -148,8 +149,8 @@ class Capture:
 
     def install(self, level: str) -> None:
         """Catch from now on what is printed, and what is logged at this level or above."""
-        sys.stdout = Stream("stdout", sys.stdout)
-        sys.stderr = Stream("stderr", sys.stderr)
+        self.streams = Stream("stdout", sys.stdout), Stream("stderr", sys.stderr)  # kept: one that goes closes what is below
+        sys.stdout, sys.stderr = self.streams
         root = logging.getLogger()
         for handler in root.handlers:  # the worker's own log stays as quiet as it was
             handler.setLevel(max(handler.level, root.level))

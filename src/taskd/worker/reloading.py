@@ -26,7 +26,8 @@ Files = dict[str, tuple[int, int]]
 def folders() -> list[str]:
     """Where an executor finds the author's code: the current folder, and what PYTHONPATH names."""
     named = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return [path for path in dict.fromkeys([os.getcwd(), *named]) if os.path.isdir(path)]
+    paths = [path for path in dict.fromkeys([os.getcwd(), *named]) if os.path.isdir(path)]
+    return [path for path in paths if not any(path.startswith(other + os.sep) for other in paths)]
 
 
 def look(paths: Iterable[str]) -> Files:
@@ -47,23 +48,29 @@ def look(paths: Iterable[str]) -> Files:
     return found
 
 
+def _timed_look(paths: Iterable[str]) -> tuple[Files, float]:
+    """A look, and the seconds of processor time that it took."""
+    began = time.thread_time()
+    return look(paths), time.thread_time() - began
+
+
 class Watcher:
     """Compares looks. They are taken in a thread: the worker's own loop has a lease to keep."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = list(paths)
+        self._here = os.getcwd() + os.sep
         self._seen = look(self._paths)
 
     async def changed(self) -> list[str]:
         """Wait until files have changed, and then until they are left alone for a moment; their names."""
         before = self._seen
         while True:
-            began = time.monotonic()
-            now = await asyncio.to_thread(look, self._paths)
-            await asyncio.sleep(max(EVERY, RARELY * (time.monotonic() - began)))
+            now, spent = await asyncio.to_thread(_timed_look, self._paths)
+            await asyncio.sleep(max(EVERY, RARELY * spent))
             still, self._seen = now == self._seen, now
             if still and now != before:
-                return sorted(os.path.relpath(path) for path in {*now, *before} if now.get(path) != before.get(path))
+                return sorted(path.removeprefix(self._here) for path in {*now, *before} if now.get(path) != before.get(path))
 
 
 @asynccontextmanager

@@ -1,0 +1,199 @@
+"""What is said inside an executor: whose it is, in which order, and how much of it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from taskd.domain.output import Chunk, Line
+from taskd.seams import Order
+from taskd.worker import capture as module
+from taskd.worker import lastwords
+from taskd.worker.capture import Capture, Voice, listen, tap
+from taskd.worker.lastwords import LastWords, Word
+
+NOW = datetime.now(UTC)
+LIMIT = 20_000
+
+
+def order(job_id: int) -> Order:
+    return Order(job_id, 1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
+
+
+class World:
+    def __init__(self) -> None:
+        self.fd = lastwords.create()
+        self.told: list[Chunk] = []
+        self.capture = Capture(LIMIT, LastWords(self.fd), self.told.extend)
+
+    def voice(self, job_id: int) -> Voice:
+        found = self.capture.voice(order(job_id))
+        assert found is not None
+        return found
+
+    def lines(self, job_id: int) -> list[tuple[int, str, str, str]]:
+        self.capture.flush()
+        return [
+            (number, line.source, line.level, line.text)
+            for chunk in self.told
+            if chunk.job_id == job_id
+            for number, line in enumerate(msgspec.json.decode(chunk.body, type=list[Line]), chunk.line)
+        ]
+
+    def texts(self, job_id: int) -> list[str]:
+        return [text for _, _, _, text in self.lines(job_id)]
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+@contextmanager
+def installed(world: World, folder: Path) -> Iterator[None]:
+    """In a test's own time: pytest has other streams before and after."""
+    root, streams = logging.getLogger(), (sys.stdout, sys.stderr)
+    before = root.level, [(handler, handler.level) for handler in root.handlers]
+    with open(folder / "out", "w+") as out, open(folder / "err", "w+") as err:
+        sys.stdout, sys.stderr = out, err
+        world.capture.install("INFO")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = streams
+            for stream in world.capture.streams:
+                stream.detach()
+            root.setLevel(before[0])
+            root.handlers[:] = [handler for handler, _ in before[1]]
+            for handler, level in before[1]:
+                handler.setLevel(level)
+
+
+async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tmp_path: Path) -> None:
+    voices = {n: world.voice(n) for n in (1, 2, 3)}
+
+    async def task(number: int) -> None:
+        listen(lambda: voices[number])
+        print("hello from", number)
+        await asyncio.sleep(0)
+        await asyncio.create_task(child(number))
+        await asyncio.to_thread(print, "thread of", number, file=sys.stderr)
+        logging.getLogger("shop").info("logged by %d", number)
+        logging.getLogger("shop").debug("not this")
+
+    async def child(number: int) -> None:
+        print("child of", number)
+
+    with installed(world, tmp_path):
+        await asyncio.gather(task(1), task(2))
+        thread = threading.Thread(target=lambda: contextvars.Context().run(print, "nobody's"))
+        thread.start()
+        thread.join()
+        print("nobody's")
+    assert (tmp_path / "out").read_text().count("nobody's") == 2
+    assert "hello from 1\n" in (tmp_path / "out").read_text(), "the worker's log has it too"
+    for number in (1, 2):
+        assert world.lines(number) == [
+            (1, "stdout", "", f"hello from {number}"),
+            (2, "stdout", "", f"child of {number}"),
+            (3, "stderr", "", f"thread of {number}"),
+            (4, "log", "info", f"shop: logged by {number}"),
+        ]
+    assert world.lines(3) == []
+
+
+async def test_taskds_own_logger_is_heard_without_what_every_line_has(world: World) -> None:
+    voice = world.voice(1)
+
+    async def task() -> None:
+        listen(lambda: voice)
+        tap(None, "info", {"event": "sized", "level": "info", "role": "executor", "job": 1, "task": "t", "width": 3})
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            tap(None, "error", {"event": "failed", "level": "error", "exc_info": True, "name": "a b"})
+
+    await asyncio.create_task(task())
+    first, second = world.lines(1)
+    assert first == (1, "log", "info", "sized width=3")
+    assert second[3].startswith("failed name='a b'\nTraceback")
+    assert second[3].endswith("ValueError: boom")
+
+
+async def test_lines_are_put_together_and_a_progress_bar_is_one(world: World) -> None:
+    voice = world.voice(1)
+    for part in ("a", " b", "\nc\nd", "\r10%", "\r20%", "\r30%\n", "the end"):
+        voice.write("stdout", part)
+    assert world.texts(1) == ["a b", "c", "30%"]
+    voice.close()
+    assert world.texts(1)[-1] == "the end"
+
+
+async def test_of_much_the_first_and_the_last_part_are_kept_and_numbers_say_how_much_is_missing(world: World) -> None:
+    voice = world.voice(1)
+    for number in range(1, 50_001):
+        voice.say("stdout", "", f"line {number}")
+    lines = world.lines(1)
+    numbers = [number for number, *_ in lines]
+    assert numbers[0] == 1
+    assert numbers[-1] == 50_000
+    assert all(text == f"line {number}" for number, _, _, text in lines)
+    assert numbers == sorted(set(numbers))
+    first = next(n for n, number in enumerate(numbers, 1) if number != n)
+    assert first > 50
+    assert len(numbers) - first > 50
+    assert sum(len(chunk.body) for chunk in world.told) < 1.5 * LIMIT
+    assert max(chunk.lines for chunk in world.told) < 2**15
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\ud800", "a\0b", "\u2713" * 10_000])
+async def test_any_text_can_be_stored(world: World, text: str) -> None:
+    voice = world.voice(1)
+    voice.write("stdout", text)
+    voice.close()
+    (said,) = world.texts(1)
+    assert len(said.encode()) <= module.MAX_LINE
+    assert "\0" not in said
+
+
+async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment_ago(world: World) -> None:
+    voice = world.voice(7)
+    voice.say("stdout", "", "told")
+    world.capture.flush()
+    world.capture._last_words.turn()
+    voice.say("log", "info", "not told \u2713")
+    words = lastwords.read(world.fd)
+    assert [(w.job_id, w.attempt, w.number, w.line.text) for w in words] == [
+        (7, 1, 1, "told"),
+        (7, 1, 2, "not told \u2713"),
+    ]
+
+
+async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_nobody(world: World) -> None:
+    voice = world.voice(7)
+    for number in range(1, 10_001):
+        voice.say("stdout", "", f"line {number} " + "x" * 50)
+    words = lastwords.read(world.fd)
+    assert [word.number for word in words] == list(range(words[0].number, 10_001))
+    os.pwrite(world.fd, b"\xff" * lastwords.HALF, 0)
+    os.pwrite(world.fd, os.urandom(lastwords.HALF), lastwords.HALF)
+    assert all(isinstance(word, Word) for word in lastwords.read(world.fd))
+
+
+async def test_a_line_is_told_soon(world: World) -> None:
+    world.voice(1).say("stdout", "", "soon")
+    async with asyncio.timeout(5):
+        while not world.told:
+            await asyncio.sleep(0.01)
+    assert not world.capture.waiting
