@@ -25,13 +25,14 @@ def export(
     status: Annotated[str | None, typer.Option(help="completed, failed or cancelled.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    logs: Annotated[bool, typer.Option("--logs", help="With what the attempts have logged and printed.")] = False,
     server: options.ServerOption = "http://localhost:8080",
 ) -> None:
     """Print finished jobs with their attempts, one JSON object a line, newest first.
 
     Example: taskd history export --since 7d --status failed > failed.ndjson
     """
-    wanted = {"since": _when(since), "until": _when(until), "status": status, "queue": queue, "task": task}
+    wanted = {"since": _when(since), "until": _when(until), "status": status, "queue": queue, "task": task, "logs": "true" if logs else None}
     with options.connect(server) as client:
         for lines in client.history({name: value for name, value in wanted.items() if value is not None}):
             sys.stdout.buffer.write(lines)

@@ -1,0 +1,243 @@
+"""When it goes wrong: what somebody sees who looks, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.e2e.debug_tasks import app, chatty, misread, poison, quiet, waits
+from tests.e2e.fleet import Fleet, Process
+from tests.servers import wait_until
+
+APP = "tests.e2e.debug_tasks"
+QUICKLY = {"retry_backoff": {"initial": 0.05, "factor": 1.0, "jitter": False}}
+
+
+@pytest.fixture
+def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    found = fleet.start_scheduler("s1")
+    monkeypatch.setenv("TASKD_SERVER", found.url)
+    yield found
+    app.close()
+
+
+def logs(scheduler: Process, job_id: int, query: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
+    return found
+
+
+def texts(page: dict[str, Any]) -> list[str]:
+    return [line["text"] for line in page["lines"]]
+
+
+def test_a_failed_job_tells_its_story(fleet: Fleet, scheduler: Process) -> None:
+    fleet.start_worker("w1", app=APP)
+    handle = misread.options(max_retries=1, **QUICKLY).submit_sync("x1")  # type: ignore[arg-type]
+    assert handle.wait(timeout=60) == "failed"
+    job = handle.job()
+    assert job["error"] == "RuntimeError: cannot read 'x1'"
+    for attempt in job["attempts"]:
+        assert attempt["error"] == job["error"]
+        assert "in parse" in attempt["traceback"]
+        assert "direct cause" in attempt["traceback"]
+        assert "src/taskd" not in attempt["traceback"]
+    stages = job["timeline"]
+    assert [stage["attempt"] for stage in stages if stage["state"] == "running"] == [1, 2]
+    assert "until its retry" in [stage["why"] for stage in stages]
+    assert [a["until"] for a in stages[:-1]] == [b["since"] for b in stages[1:]]
+
+    said = logs(scheduler, handle.id)
+    one = ["reading x1", "orders: as JSON", "odd text=x1"]
+    assert texts(said) == one * 2
+    assert [line["attempt"] for line in said["lines"]] == [1] * 3 + [2] * 3
+    assert [line.get("level", line["source"]) for line in said["lines"][:3]] == ["stdout", "info", "warning"]
+    assert texts(logs(scheduler, handle.id, "?attempt=2")) == one
+    assert texts(logs(scheduler, handle.id, "?cursor=2.2")) == one[2:]
+    assert httpx.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
+    assert httpx.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
+
+    shown = fleet.taskd(scheduler, "status", str(handle.id)).stdout
+    assert "until its retry" in shown
+    assert "traceback of attempt 2" in shown
+    assert "traceback of attempt 1" not in shown
+    assert "traceback of attempt 1" in fleet.taskd(scheduler, "status", str(handle.id), "--full").stdout
+    printed = fleet.taskd(scheduler, "logs", str(handle.id)).stdout.splitlines()
+    assert printed[0] == "attempt 1"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
+    document = json.loads(fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "2", "--json").stdout)
+    assert texts(document) == one
+    exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
+    assert texts({"lines": json.loads(exported)["logs"]}) == one * 2
+
+    deliberate = quiet.submit_sync()
+    assert deliberate.wait(timeout=60) == "failed"
+    assert deliberate.job()["error"] == "no good"
+    assert fleet.taskd(scheduler, "logs", str(deliberate.id)).stderr == "nothing was logged or printed\n"
+
+
+def test_output_is_seen_while_it_is_made_and_followed_to_the_end(fleet: Fleet, scheduler: Process) -> None:
+    fleet.start_worker("w1", app=APP)
+    handle = chatty.submit_sync(30, 0.1)
+    wait_until(lambda: "line 3" in texts(logs(scheduler, handle.id)) and handle.status() == "running")
+    followed = fleet.taskd(scheduler, "logs", str(handle.id), "--follow")
+    assert [line.split("  ", 2)[-1] for line in followed.stdout.splitlines()] == [f"line {n}" for n in range(30)]
+    assert handle.status() == "completed"
+
+
+def test_much_output_keeps_its_first_and_last_part(fleet: Fleet, scheduler: Process) -> None:
+    fleet.start_worker("w1", app=APP, TASKD_WORKER__MAX_LOG_BYTES="20000")
+    handle = chatty.submit_sync(20_000, 0.0)
+    handle.result(timeout=100)
+    page, found = logs(scheduler, handle.id), []
+    while True:
+        found += page["lines"]
+        if not page["more"]:
+            break
+        page = logs(scheduler, handle.id, f"?cursor={page['cursor']}")
+    kept = [line for line in found if line["source"] == "stdout"]
+    assert kept[0]["text"] == "line 0"
+    assert kept[-1]["text"] == "line 19999"
+    assert all(line["text"] == f"line {line['line'] - 1}" for line in kept)
+    left_out = [line for line in found if "left_out" in line]
+    assert sum(line["left_out"] for line in left_out) + len(kept) == 20_000
+    assert "lines left out" in left_out[0]["text"]
+    with psycopg.connect(fleet.dsn) as connection:
+        ((size,),) = connection.execute("SELECT sum(length(body::text)) FROM taskd.logs").fetchall()
+    assert size < 2 * 20_000
+
+
+def test_a_poisonous_job_stops_at_its_limit_and_says_why(fleet: Fleet, scheduler: Process) -> None:
+    fleet.start_worker("w1", app=APP)
+    handle = poison.options(max_retries=50, **QUICKLY).submit_sync()  # type: ignore[arg-type]
+    assert handle.wait(timeout=100) == "failed"
+    job = handle.job()
+    assert job["error"] == (
+        "crashed 3 times, the limit is 3. The last time the executor process was killed by SIGSEGV "
+        "(a fault in native code? The worker's log has the stack) while the task ran"
+    )
+    errors = [attempt["error"] for attempt in job["attempts"]]
+    assert errors[0].endswith("while the task ran (crash 1 of at most 3)")
+    assert errors[1].endswith("while the task ran (crash 2 of at most 3)")
+    assert [attempt["outcome"] for attempt in job["attempts"]] == ["crashed"] * 3
+    assert texts(logs(scheduler, handle.id)) == ["about to fall"] * 3
+    shown = " ".join(fleet.taskd(scheduler, "status", str(handle.id)).stdout.split())
+    assert "crashed 3 times, the limit is 3." in shown
+
+
+def test_what_a_cancelled_attempt_says_last_is_there(fleet: Fleet, scheduler: Process) -> None:
+    fleet.start_worker("w1", app=APP)
+    handle = waits.submit_sync()
+    wait_until(lambda: texts(logs(scheduler, handle.id)) == ["waiting"])
+    assert handle.cancel()
+    wait_until(lambda: texts(logs(scheduler, handle.id)) == ["waiting", "cleaning up"])
+
+
+def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Fleet, scheduler: Process) -> None:
+    code = "import taskd, time\napp = taskd.App()\n@app.task\ndef version(nap=0.0):\n    time.sleep(nap)\n    return {}\n"
+    module = Path(fleet.folder) / "changing.py"
+    module.write_text("import taskd\nthis is no Python\n")
+    worker = fleet.start_worker("w1", "--reload", "--processes", "2", app="changing", PYTHONPATH=_with(fleet.folder))
+    wait_until(lambda: "waiting for a change of its code" in worker.output)
+    module.write_text(code.format(1))
+
+    def runs(task: str, *options: str) -> dict[str, Any]:
+        command = ("submit", "{}", "--task", task, "--max-retries", "0", "--wait", "60", "--json")
+        found: dict[str, Any] = json.loads(fleet.taskd(scheduler, *command, *options).stdout)
+        return found
+
+    wait_until(lambda: worker.output.count('"reloaded"') >= 2, 60)
+    assert runs("version")["result"] == 1
+    slow = json.loads(fleet.taskd(scheduler, "submit", '{"nap": 8}', "--task", "version", "--json").stdout)["id"]
+    wait_until(lambda: fleet.statuses([slow]) == {"running": 1})
+    module.write_text("def broken(:\n")
+    wait_until(lambda: "the old code goes on" in worker.output, 60)
+    assert runs("version")["result"] == 1
+    told = [line for line in worker.output.splitlines() if "the old code goes on" in line]
+    assert "SyntaxError" in told[0]
+    assert "changing.py" in told[0]
+    module.write_text(code.format(2))
+    reloads = worker.output.count('"reloaded"')
+    wait_until(lambda: worker.output.count('"reloaded"') > reloads, 60)
+    assert runs("version")["result"] == 2
+    wait_until(lambda: fleet.statuses([slow]) == {"completed": 1})
+    with psycopg.connect(fleet.dsn) as connection:
+        rows = connection.execute("SELECT attempt, result::text FROM taskd.finished_jobs WHERE id = %s", (slow,)).fetchall()
+    assert rows == [(1, "1")], "what ran when the code changed ends with the old code"
+    assert worker.terminate() == 0
+
+
+def _with(folder: Path) -> str:
+    here = str(Path(__file__).parents[2])
+    return f"{here}/src:{here}:{folder}"
+
+
+class Here:
+    """`taskd run` in a folder with a module `mine`, as a user has one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "mine.py").write_text(
+            "import taskd\n"
+            "app = taskd.App()\n"
+            "@app.on_start\n"
+            "def begin(): print('opened')\n"
+            "@app.task\n"
+            "async def double(ctx: taskd.Context, n: int) -> dict:\n"
+            "    await ctx.progress(0.5, 'half way')\n"
+            "    await ctx.submit(other, 'x')\n"
+            "    print('doubling', n)\n"
+            "    return {'n': 2 * n, 'from': ctx.checkpoint_value, 'attempt': ctx.attempt}\n"
+            "@app.task\n"
+            "def other(name: str) -> None:\n"
+            "    secret = 'in ' + name\n"
+            "    breakpoint()\n"
+            "    print('still', secret)\n"
+            "    raise ValueError(name)\n"
+        )
+
+    def run(self, *arguments: str, keys: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "taskd", "run", *arguments],
+            input=keys,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            cwd=self.folder,
+        )
+
+
+def test_a_task_runs_here_in_the_foreground_and_under_a_debugger(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    ran = here.run("double", '{"n": 4}', "--app", "mine", "--checkpoint", '{"a": 1}', "--attempt", "3")
+    assert ran.returncode == 0
+    assert ran.stdout == 'opened\ndoubling 4\n{"n": 8, "from": {"a": 1}, "attempt": 3}\n'
+    assert "progress: 50% half way" in ran.stderr
+    assert 'not submitted, as this is only a run: other {"name": "x"}' in ran.stderr
+    assert json.loads(here.run("double", '{"n": 4}', "--app", "mine", "--json").stdout)["n"] == 8
+
+    stopped = here.run("other", '{"name": "cellar"}', "--app", "mine", "--pdb", keys="p secret\nc\np name * 2\nq\n")
+    assert stopped.returncode == 1
+    assert "'in cellar'" in stopped.stdout
+    assert "still in cellar" in stopped.stdout
+    assert "'cellarcellar'" in stopped.stdout
+    assert 'mine.py", line 16, in other' in stopped.stderr
+    assert "src/taskd" not in stopped.stderr
+    assert stopped.stderr.strip().endswith("ValueError: cellar")
+
+    misfit = here.run("double", '{"n": "four"}', "--app", "mine")
+    assert misfit.returncode == 1
+    assert "does not fit the task 'double'" in misfit.stderr
+    unknown = here.run("dubble", "{}", "--app", "mine")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "there is no task 'dubble' in the app mine; it has: double, other" in unknown.stderr
+    assert here.run("echo", '{"a": 1}').stdout == '{"a": 1}\n'
