@@ -25,3 +25,10 @@ def plain() -> None:
 async def nap(seconds: float) -> None:
     """Sleep."""
     await asyncio.sleep(seconds)
+
+
+@app.task
+async def prints(sent: int = 0) -> None:
+    """What noop does, and say so."""
+    ran(sent)
+    print("one line of a usual length, such as a task might print about its work")

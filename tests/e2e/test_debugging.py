@@ -142,7 +142,9 @@ def test_what_a_cancelled_attempt_says_last_is_there(fleet: Fleet, scheduler: Pr
 
 
 def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Fleet, scheduler: Process) -> None:
-    code = "import taskd, time\napp = taskd.App()\n@app.task\ndef version(nap=0.0):\n    time.sleep(nap)\n    return {}\n"
+    code = (
+        "import taskd, time\napp = taskd.App()\n@app.task\ndef version(nap=0.0):\n    time.sleep(nap)\n    return {}\n"
+    )
     module = Path(fleet.folder) / "changing.py"
     module.write_text("import taskd\nthis is no Python\n")
     worker = fleet.start_worker("w1", "--reload", "--processes", "2", app="changing", PYTHONPATH=_with(fleet.folder))
@@ -170,7 +172,9 @@ def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Flee
     assert runs("version")["result"] == 2
     wait_until(lambda: fleet.statuses([slow]) == {"completed": 1})
     with psycopg.connect(fleet.dsn) as connection:
-        rows = connection.execute("SELECT attempt, result::text FROM taskd.finished_jobs WHERE id = %s", (slow,)).fetchall()
+        rows = connection.execute(
+            "SELECT attempt, result::text FROM taskd.finished_jobs WHERE id = %s", (slow,)
+        ).fetchall()
     assert rows == [(1, "1")], "what ran when the code changed ends with the old code"
     assert worker.terminate() == 0
 

@@ -32,7 +32,14 @@ def export(
 
     Example: taskd history export --since 7d --status failed > failed.ndjson
     """
-    wanted = {"since": _when(since), "until": _when(until), "status": status, "queue": queue, "task": task, "logs": "true" if logs else None}
+    wanted = {
+        "since": _when(since),
+        "until": _when(until),
+        "status": status,
+        "queue": queue,
+        "task": task,
+        "logs": "true" if logs else None,
+    }
     with options.connect(server) as client:
         for lines in client.history({name: value for name, value in wanted.items() if value is not None}):
             sys.stdout.buffer.write(lines)

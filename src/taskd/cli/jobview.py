@@ -23,12 +23,16 @@ JSON_FIELDS = ("payload", "result", "metadata")
 TIMES = ("created_at", "schedule_at", "queued_at", "started_at", "completed_at")
 #: Lines of a traceback, and of an error, that are shown without --full; and the attempts, and stages.
 MOST_LINES, MOST_ERROR, MOST_ROWS = 14, 4, 12
+#: Characters of a line of those.
+WIDEST = 150
 _FRAME = re.compile('  File "(?P<file>.*)", line ')
 
 
 def job(found: dict[str, Any], *, full: bool = False) -> Group:
     """One job; with `full` everything that is known, and every traceback."""
     grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")
     others = [name for name in found if name not in FIRST and name not in APART]
     for name in [*(n for n in FIRST if n in found), *others]:
         grid.add_row(f"  {name}", escape(_value(name, found[name])))
@@ -78,7 +82,7 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
     shown = attempts if full else attempts[-MOST_ROWS:]
     for one in shown:
         outcome = f"{one.get('outcome', 'running')}{f' ({n} times)' if (n := one.get('snoozes', 1)) > 1 else ''}"
-        error = _cut(one.get("error", ""), 2, full=full)
+        error = _cut(one.get("error", ""), 1, full=full)
         table.add_row(str(one["attempt"]), escape(one["worker_id"]), escape(outcome), escape(error))
     yield from _under("attempts", table, len(attempts) - len(shown), "earlier attempts")
     failed = [one for one in attempts if "traceback" in one]
@@ -88,7 +92,7 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
         yield f"traceback of attempt {one['attempt']}"
         yield Padding(escape(printable(text)), (0, 0, 0, 2), expand=False)
     if len(failed) > 1 and not full:
-        yield f"[dim]  --full shows those of the {len(failed) - 1} attempts before, too[/]"
+        yield "[dim]  --full shows those of the other attempts, too[/]"
 
 
 def _under(title: str, table: Table, missing: int, what: str) -> Iterator[RenderableType]:
@@ -99,18 +103,18 @@ def _under(title: str, table: Table, missing: int, what: str) -> Iterator[Render
 
 def _last_frames(text: str) -> str:
     """The end of a traceback, from the beginning of a frame on, and a line about what is missing."""
-    lines = text.splitlines()
+    lines = [line if len(line) <= WIDEST else f"{line[:WIDEST]} ..." for line in text.splitlines()]
     if len(lines) <= MOST_LINES:
-        return text
-    kept = next(
-        (n for n in range(len(lines) - MOST_LINES, len(lines)) if _FRAME.match(lines[n])), len(lines) - MOST_LINES
-    )
+        return "\n".join(lines)
+    end = range(len(lines) - MOST_LINES, len(lines))
+    kept = next((number for number in end if _FRAME.match(lines[number])), end.start)
     return "\n".join([f"... {kept} lines above (--full shows them)", *lines[kept:]])
 
 
 def _cut(text: str, most: int, *, full: bool) -> str:
-    lines = printable(text).strip().splitlines()
-    if full or (len(lines) <= most and len(text) <= 100 * most):
-        return "\n".join(lines)
-    shown = "\n".join(lines[:most])[: 100 * most]
-    return f"{shown} ... (--full shows all)"
+    """At most so many lines of a usual length, unless everything is wanted."""
+    whole = "\n".join(printable(text).strip().splitlines())
+    if full:
+        return whole
+    shown = "\n".join(whole.split("\n")[:most])[: WIDEST * most]
+    return shown if shown == whole else f"{shown} ..."

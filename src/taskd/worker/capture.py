@@ -149,7 +149,10 @@ class Capture:
 
     def install(self, level: str) -> None:
         """Catch from now on what is printed, and what is logged at this level or above."""
-        self.streams = Stream("stdout", sys.stdout), Stream("stderr", sys.stderr)  # kept: one that goes closes what is below
+        self.streams = (
+            Stream("stdout", sys.stdout),
+            Stream("stderr", sys.stderr),
+        )  # kept: one that goes closes what is below
         sys.stdout, sys.stderr = self.streams
         root = logging.getLogger()
         for handler in root.handlers:  # the worker's own log stays as quiet as it was

@@ -70,7 +70,9 @@ class Watcher:
             await asyncio.sleep(max(EVERY, RARELY * spent))
             still, self._seen = now == self._seen, now
             if still and now != before:
-                return sorted(path.removeprefix(self._here) for path in {*now, *before} if now.get(path) != before.get(path))
+                return sorted(
+                    path.removeprefix(self._here) for path in {*now, *before} if now.get(path) != before.get(path)
+                )
 
 
 @asynccontextmanager
