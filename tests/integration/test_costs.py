@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from taskd.domain.claim import Delivery, Session, Term
+from taskd.domain.output import Chunk, Output
 from taskd.settings import Redis
 from taskd.store.lane import Lane
 from taskd.transport.stream import RedisTransport
@@ -75,3 +76,19 @@ async def test_a_thousand_jobs_are_six_statements_and_five_commands(
     # submit, dispatch, and for each half: claim, settle; ring, and for each half: fetch, decide
     assert sent == {"statements": 2 + 2 * 2, "commands": 1 + 2 * 2}
     assert await store.raw.fetch("SELECT count(*) FROM taskd.finished_jobs") == [(JOBS + 1,)]
+    assert await store.raw.fetch("SELECT count(*) FROM taskd.logs") == [(0,)]
+
+
+async def test_what_many_attempts_say_is_one_statement(store: Storage, sent: Counter[str]) -> None:
+    term, session = await store.lead(), await store.work()
+    await store.submit(*[spec() for _ in range(BATCH)])
+    claims = await store.claim(session, await store.dispatch(term, BATCH))
+    body = b'[[1.5,"stdout","","a line"]]'
+    outputs = [
+        Output(job_id=c.job_id, attempt=1, session=c.session, chunks=[Chunk(c.job_id, 1, 1, 1, False, body)])
+        for c in claims
+    ]
+    sent.clear()
+    assert len(await store.logs.write(outputs)) == BATCH
+    assert sent == {"statements": 1}
+    assert await store.raw.fetch("SELECT count(*) FROM taskd.logs") == [(BATCH,)]

@@ -23,10 +23,14 @@ PARAMETERS: dict[str, Any] = {
     "jobs": "[]",
     "settlements": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "status": "completed"}]),
     "notes": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "progress": "{}"}]),
+    "outputs": json.dumps([{"id": 5, "attempt": 1, "session": str(HOLDER), "chunks": [], "first": 0, "wanted": 0}]),
     "credit": json.dumps([{"queue": "default", "low": 0, "high": 24, "credit": 10}]),
     "ids": "{1,2,3}",
     "seqs": "{1,1,1}",
     "attempts": "{1,1,1}",
+    "attempt": 1,
+    "line": 1,
+    "only": None,
     "shard": 0,
     "shards": 3,
     "epoch": 1,
@@ -79,6 +83,7 @@ HOT = {
     "cancel": {"jobs_pkey"},
     "settle": {"Tid Scan", "jobs_pkey"},
     "note": {"jobs_pkey"},
+    "log": {"jobs_pkey"},
     "reoffer": {"Tid Scan", "jobs_pkey"},
     "heartbeat": {"jobs_pkey"},
     "dispatch": {"Tid Scan", "jobs_due"},
@@ -165,3 +170,11 @@ def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
         found = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
     reached = {"claim", "cancel", "settle", "free_jobs"}
     assert found == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
+
+
+def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        assert ways(generic_plan(connection, "log"), "logs") == {"logs_pkey"}
+        assert ways(generic_plan(connection, "log"), "finished_jobs") == {"finished_jobs_pkey"}
+        for name in ("logs", "export_logs", "prune"):
+            assert ways(generic_plan(connection, name), "logs") == {"logs_pkey"}, name

@@ -22,8 +22,8 @@ from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
 from taskd.domain.output import Stored
 from taskd.seams import Overview, Transcripts
 
-#: Finished jobs that one request looks at.
-STRETCH = 500
+#: Finished jobs that one request looks at; and with what their attempts have said, which may be much.
+STRETCH, TALKATIVE = 500, 50
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Final = Literal["completed", "failed", "cancelled"]
@@ -85,7 +85,7 @@ def _wanted(query: dict[str, str]) -> Ended:
         queue=query.get("queue"),
         task=query.get("task"),
         before=_cursor(query),
-        limit=STRETCH,
+        limit=TALKATIVE if _logs(query) else STRETCH,
     )
 
 

@@ -43,7 +43,7 @@ class Voice:
     away, so that whoever reads sees how much that was.
     """
 
-    __slots__ = ("_capture", "_head", "_numbers", "_partial", "_tail", "closed", "order", "room")
+    __slots__ = ("_capture", "_head", "_numbers", "_partial", "_tail", "order", "room")
 
     def __init__(self, order: Order, capture: Capture) -> None:
         self.order = order
@@ -54,7 +54,6 @@ class Voice:
         self._partial: dict[Source, str] = {}
         #: Bytes that the first part may still have.
         self.room = capture.limit // 2
-        self.closed = False
 
     def write(self, source: Source, text: str) -> None:
         """What was written to a stream: lines, and the beginning of one."""
@@ -90,7 +89,6 @@ class Voice:
         """The attempt has ended: lines that were not ended are lines too."""
         for source, text in list(self._partial.items()):
             self.say(source, "", text)
-        self.closed = True
 
     def take(self) -> list[Chunk]:
         """What was said since the last time, the newest of it if it is too much."""
