@@ -69,7 +69,7 @@ from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.http import build as build_worker_http
-from taskd.worker.reloading import reloading
+from taskd.worker.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
 from taskd.worker.role import WorkerRole
 
@@ -285,10 +285,11 @@ async def _worker(settings: Settings) -> int:
             )
             role.address = address.url
         attempts.attach(executors)
-        await executors.start(patient=settings.worker.reload)
+        watcher = Watcher(folders()) if settings.worker.reload else None  # before the code is read for the first time
+        await executors.start(patient=watcher is not None)
         stack.push_async_callback(executors.close)
-        if settings.worker.reload:
-            await stack.enter_async_context(reloading(executors))
+        if watcher is not None:
+            await stack.enter_async_context(reloading(executors, watcher))
         supervisor.ready()
         await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
         live.listen(role.configure)

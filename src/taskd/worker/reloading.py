@@ -76,9 +76,8 @@ class Watcher:
 
 
 @asynccontextmanager
-async def reloading(executors: Executors) -> AsyncIterator[None]:
+async def reloading(executors: Executors, watcher: Watcher) -> AsyncIterator[None]:
     """Reload the executors at each change, meanwhile."""
-    watcher = Watcher(folders())
     watching = asyncio.create_task(forever("watching the code", lambda: _follow(executors, watcher)))
     try:
         yield
