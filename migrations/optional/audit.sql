@@ -48,6 +48,15 @@ CREATE TABLE IF NOT EXISTS taskd.session_events (
     at         timestamptz NOT NULL
 );
 
+-- What attempts said: a row for each attempt and statement that stored some of it.
+CREATE TABLE IF NOT EXISTS taskd.output_events (
+    job_id       bigint      NOT NULL,
+    attempt      int         NOT NULL,
+    by           text        NOT NULL,
+    statement_at timestamptz NOT NULL,
+    at           timestamptz NOT NULL
+);
+
 CREATE OR REPLACE FUNCTION taskd.audit_version(job bigint) RETURNS int LANGUAGE sql AS
     'SELECT coalesce(max(version), 0) + 1 FROM taskd.job_events WHERE job_id = job';
 
@@ -135,6 +144,13 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION taskd.audit_output() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO taskd.output_events
+    SELECT DISTINCT job_id, attempt, current_setting('application_name'), statement_timestamp(), clock_timestamp() FROM became;
+    RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER audit_submit AFTER INSERT ON taskd.jobs
     REFERENCING NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_submit();
 CREATE OR REPLACE TRIGGER audit_move AFTER UPDATE ON taskd.jobs
@@ -143,6 +159,8 @@ CREATE OR REPLACE TRIGGER audit_end AFTER DELETE ON taskd.jobs
     REFERENCING OLD TABLE AS was FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_end();
 CREATE OR REPLACE TRIGGER audit_history AFTER INSERT ON taskd.finished_jobs
     REFERENCING NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_history();
+CREATE OR REPLACE TRIGGER audit_output AFTER INSERT ON taskd.logs
+    REFERENCING NEW TABLE AS became FOR EACH STATEMENT EXECUTE FUNCTION taskd.audit_output();
 CREATE OR REPLACE TRIGGER audit_first_term AFTER INSERT ON taskd.leader FOR EACH ROW EXECUTE FUNCTION taskd.audit_term();
 CREATE OR REPLACE TRIGGER audit_term AFTER UPDATE ON taskd.leader FOR EACH ROW
     WHEN (OLD.epoch <> NEW.epoch OR OLD.holder IS DISTINCT FROM NEW.holder) EXECUTE FUNCTION taskd.audit_term();

@@ -195,6 +195,12 @@ MUTANTS: dict[str, Mutant] = {
         by=("I6",),
         apply=_no_self_fencing,
     ),
+    "output-unfenced": Mutant(
+        title="output without its claim",
+        scenario="7a",
+        by=("I19",),
+        apply=_sql({"log": [("    WHERE EXISTS (\n", "    WHERE true OR EXISTS (\n")]}),
+    ),
 }
 
 

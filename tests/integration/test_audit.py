@@ -11,6 +11,7 @@ from psycopg.rows import namedtuple_row
 
 from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.outcome import Failed, Outcome, Released
+from taskd.domain.output import Chunk, Output
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import Verdict, decide
 from taskd.seams import Settlement
@@ -250,3 +251,16 @@ async def test_the_term_of_whoever_leads_already_begins_with_the_trail(postgres_
     finally:
         await storage.close()
     assert found == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]
+
+
+async def test_what_is_stored_of_an_attempts_output_is_in_the_trail(store: Storage) -> None:
+    term, session = await store.lead(), await store.work()
+    await store.submit(spec())
+    (claim,) = await store.claim(session, await store.dispatch(term))
+    said = Chunk(claim.job_id, 1, 1, 1, False, b'[[1.5,"stdout","","a"]]')
+    more = Chunk(claim.job_id, 1, 2, 1, False, b'[[1.5,"stdout","","b"]]')
+    output = Output(job_id=claim.job_id, attempt=1, session=claim.session, chunks=[said, more])
+    assert await store.logs.write([output])
+    assert [(one.job_id, one.attempt) for one in rows(store, "SELECT * FROM taskd.output_events")] == [
+        (claim.job_id, 1)
+    ]

@@ -9,7 +9,7 @@ import msgspec
 
 from taskd.domain.policy import Backoff
 from taskd.torture.checker import check
-from taskd.torture.history import Event, Fault, History, JobRow, Meta, SessionEvent, Sign, Step, TermEvent
+from taskd.torture.history import Event, Fault, History, JobRow, Meta, OutputEvent, SessionEvent, Sign, Step, TermEvent
 
 #: When the run began. The leader has led and the worker lived for long enough to be reaped by right.
 START = 1_000_000.0
@@ -29,6 +29,7 @@ class Story:
         self.events: list[Event] = []
         self.terms: list[TermEvent] = []
         self.sessions: list[SessionEvent] = []
+        self.outputs: list[OutputEvent] = []
         self.limits: dict[int, dict[str, Any]] = {}
         self._xid = 100
         self.takeover(-100.0, 1, "L1")
@@ -136,6 +137,9 @@ class Story:
     def settle(self, at: float, job: int, target: str = "completed", *, worker: str = "w1", **fields: Any) -> None:
         self.move(at, job, target, **({"by": f"taskd:settle:{worker}"} | fields))
 
+    def say(self, at: float, job: int, attempt: int = 1, worker: str = "w1") -> None:
+        self.outputs.append(OutputEvent(job, attempt, f"taskd:log:{worker}", START + at))
+
     def step(self, at: float, op: str, **fields: Any) -> None:
         self.clients.append(Step(START + at, op, **fields))
 
@@ -182,6 +186,7 @@ class Story:
             events=self.events,
             terms=self.terms,
             sessions=self.sessions,
+            outputs=self.outputs,
             jobs=jobs(self.rows()),
         )
 

@@ -45,7 +45,7 @@ WARM = 5
 MIX = Mix(cancelled=3.0)
 
 _HISTORY = ("meta.json", "clients.ndjson", "faults.ndjson", "trace")
-_DUMPS = ("events.ndjson", "terms.ndjson", "sessions.ndjson", "jobs.ndjson")
+_DUMPS = ("events.ndjson", "terms.ndjson", "sessions.ndjson", "outputs.ndjson", "jobs.ndjson")
 #: What a run writes into its folder, and removes of an earlier one.
 PARTS = (*_HISTORY, *_DUMPS, "said.txt", "logs")
 

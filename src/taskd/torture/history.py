@@ -24,6 +24,7 @@ __all__ = [
     "History",
     "JobRow",
     "Meta",
+    "OutputEvent",
     "RedisLeft",
     "SessionEvent",
     "Sign",
@@ -161,6 +162,15 @@ class SessionEvent(msgspec.Struct, frozen=True):
     at: float
 
 
+class OutputEvent(msgspec.Struct, frozen=True, gc=False):
+    """A row of `output_events`: by a statement that began at that time, something was stored that an attempt had said."""
+
+    job_id: int
+    attempt: int
+    by: str
+    statement_at: float
+
+
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """The last look at a job, live or finished."""
 
@@ -194,6 +204,7 @@ class History:
     events: list[Event] = field(default_factory=list)
     terms: list[TermEvent] = field(default_factory=list)
     sessions: list[SessionEvent] = field(default_factory=list)
+    outputs: list[OutputEvent] = field(default_factory=list)
     jobs: list[JobRow] = field(default_factory=list)
     torn: int = 0
 
@@ -210,6 +221,7 @@ class History:
             events=list(_lines(folder / "events.ndjson", Event)),
             terms=list(_lines(folder / "terms.ndjson", TermEvent)),
             sessions=list(_lines(folder / "sessions.ndjson", SessionEvent)),
+            outputs=list(_lines(folder / "outputs.ndjson", OutputEvent)),
             jobs=list(_lines(folder / "jobs.ndjson", JobRow)),
             torn=torn,
         )

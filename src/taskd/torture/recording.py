@@ -27,6 +27,10 @@ _SESSIONS: LiteralString = """
     WHERE %(queue)s::text IS NULL
        OR session_id IN (SELECT e.session_id FROM taskd.job_events e WHERE e.queue = %(queue)s)
     ORDER BY s.at"""
+_OUTPUTS: LiteralString = """
+    SELECT job_id, attempt, by, extract(epoch FROM statement_at) AS statement_at FROM taskd.output_events o
+    WHERE %(queue)s::text IS NULL OR job_id IN (SELECT e.job_id FROM taskd.job_events e WHERE e.queue = %(queue)s)
+    ORDER BY o.at"""
 _JOBS: LiteralString = """
     SELECT id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, dedupe_key,
            extract(epoch FROM schedule_at) AS schedule_at, extract(epoch FROM created_at) AS created_at,
@@ -41,12 +45,13 @@ _FILES: dict[str, LiteralString] = {
     "events.ndjson": _EVENTS,
     "terms.ndjson": _TERMS,
     "sessions.ndjson": _SESSIONS,
+    "outputs.ndjson": _OUTPUTS,
     "jobs.ndjson": _JOBS,
 }
 
 
 def record(dsn: str, folder: Path, queue: str | None = None) -> None:
-    """Write events, terms, sessions and jobs into `folder`, all as of one moment. Raises psycopg.Error.
+    """Write events, terms, sessions, outputs and jobs into `folder`, all as of one moment. Raises psycopg.Error.
 
     With `queue`, only its jobs and the sessions that ran them; terms are the cluster's.
     """

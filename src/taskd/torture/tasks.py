@@ -47,6 +47,7 @@ async def nap(ctx: Context, seconds: float) -> float:
     while (left := end - time.monotonic()) > TICK:
         await asyncio.sleep(TICK)
         mark(ctx, "alive")
+        print("alive")  # noqa: T201  what it says is looked at, too
     await asyncio.sleep(max(0.0, left))
     mark(ctx, "end")
     return seconds
@@ -60,6 +61,7 @@ def block(ctx: Context, seconds: float) -> float:
     while (left := end - time.monotonic()) > TICK:
         time.sleep(TICK)
         mark(ctx, "alive")
+        print("alive")  # noqa: T201  as above
     time.sleep(max(0.0, left))
     mark(ctx, "end")
     return seconds
