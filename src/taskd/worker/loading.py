@@ -113,4 +113,6 @@ def _explain(name: str, module: str, error: BaseException) -> str:
     # Where the author's code is, if it is anywhere in it: a mistake is often found by what that calls.
     place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), places[-1] if places else None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
+    if isinstance(error, SyntaxError) and error.filename:  # no frame is there: the code was not run
+        where = f" ({error.filename}:{error.lineno})"
     return f"app {name!r} does not {'import' if module else 'start'}: {last[-1]}{where}"
