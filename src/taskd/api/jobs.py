@@ -88,7 +88,7 @@ class Jobs:
 
     async def show(self, call: Call) -> Answer:
         """GET /jobs/{id}, with ?wait=SECONDS."""
-        job_id = _job_id(call.segment("id"))
+        job_id = job_id_of(call.segment("id"))
         wait = _wait(call.query("wait").get("wait"))
         found = await self._find(call, job_id)
         if wait > 0 and not found.status.final:
@@ -101,7 +101,7 @@ class Jobs:
 
     async def cancel(self, call: Call) -> Answer:
         """POST /jobs/{id}/cancel: 200 with the job; 409 with its status if it was final already."""
-        job_id = _job_id(call.segment("id"))
+        job_id = job_id_of(call.segment("id"))
         call.query()
         found = await self._find(call, job_id)
         if found.status.final:
@@ -119,7 +119,7 @@ class Jobs:
 
     async def retry(self, call: Call) -> Answer:
         """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
-        job_id = _job_id(call.segment("id"))
+        job_id = job_id_of(call.segment("id"))
         call.query()
         if call.caller.queues is not None:
             await self._find(call, job_id)
@@ -175,7 +175,8 @@ def _batch_answer(stored: Sequence[Submitted]) -> Answer:
     return document(Stored(ids=[s.id for s in stored], duplicates=[s.id for s in stored if s.duplicate]), 201)
 
 
-def _job_id(text: str) -> int:
+def job_id_of(text: str) -> int:
+    """The id in a path. Raises a 404 Problem for what is none."""
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
         raise not_found("there is no such job: an id is a positive whole number")
     return int(text)

@@ -33,6 +33,7 @@ from taskd.api.live import LiveView, Rollback, Setting, Who
 from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
 from taskd.api.submission import Submission
+from taskd.domain.explanation import Explanation
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
 from taskd.domain.scope import Scope
@@ -190,6 +191,15 @@ OPERATIONS = (
         {200: Reply(Job, "The job")},
         (404, *READ),
         (JOB_ID, Parameter("wait", "query", Wait, "Answer when the job is final, or after so many seconds")),
+    ),
+    Operation(
+        "get",
+        "/jobs/{id}/explain",
+        "explainJob",
+        "Why a job is not running or not finished",
+        {200: Reply(Explanation, "The reason, and what stands beside it")},
+        (404, *READ),
+        (JOB_ID,),
     ),
     Operation(
         "post",

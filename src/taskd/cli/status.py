@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from taskd.cli import options, output
+from taskd.cli.explain import one_line
 
 
 def status(
@@ -29,7 +30,10 @@ def status(
 
             return watching.cluster(client) if id is None else watching.job(client, id)
         if id is not None:
-            _show(client.job(id), "job", as_json=as_json)
+            found = client.job(id)
+            _show(found, "job", as_json=as_json)
+            if not as_json and (why := one_line(client, found)):
+                output.console().print(why, markup=False)
             return 0
         from taskd.cli.cluster import look  # noqa: PLC0415  one job does without
 

@@ -59,6 +59,11 @@ def reading(job_id: int | str, wait: float = 0.0) -> Request:
     return Request("GET", _path(job_id), {"wait": f"{wait:g}"} if wait > 0 else {}, extra=wait)
 
 
+def explaining(job_id: int | str) -> Request:
+    """Ask why a job is not running or not finished."""
+    return Request("GET", f"{_path(job_id)}/explain")
+
+
 def action(job_id: int | str, what: str) -> Request:
     """Cancel or retry one job."""
     return Request("POST", f"{_path(job_id)}/{what}")
