@@ -17,8 +17,9 @@ from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
+from taskd.domain.situation import Timings
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Schedules, Terms
+from taskd.seams import Coordinator, Explained, Health, Leader, LiveEditor, Member, Schedules, Terms, Transport
 from taskd.settings import Http
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -188,7 +189,9 @@ class Recorder:
             tokens=self,
             schedules=self.schedules,
             settings=settings,
-            leader_stale=10.0,
+            explained=cast(Explained, self),
+            transport=cast(Transport, self),
+            timings=Timings(),
             anybody=self.anybody,
         )
 
