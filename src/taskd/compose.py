@@ -21,6 +21,7 @@ from taskd.domain.errors import (
     TransportAccessDenied,
     TransportUnavailable,
 )
+from taskd.domain.situation import Timings
 from taskd.live import Editor, Keeper, follow
 from taskd.runtime import failpoints, log, meters, tracing
 from taskd.runtime.duty import end, forever
@@ -47,6 +48,7 @@ from taskd.settings import Postgres, Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
+from taskd.store.explained import PostgresExplained
 from taskd.store.history import PostgresHistory
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import ONE_PLAN, ONE_PLANNING, RELAXED, Lane, Lanes
@@ -124,8 +126,10 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             tokens=tokens,
             transcripts=PostgresTranscripts(reads),
             schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
+            explained=PostgresExplained(lanes.one("explain", ONE_PLAN)),
+            transport=transport,
             settings=settings.http,
-            leader_stale=settings.scheduler.leader_stale,
+            timings=_timings(settings),
             anybody=private or settings.http.insecure,
         )
         grace = settings.http.shutdown_grace
@@ -156,6 +160,16 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             async with _following(settings, live, coordinator, store):
                 await role.run(stop)
     return 0
+
+
+def _timings(settings: Settings) -> Timings:
+    return Timings(
+        ageing=settings.scheduler.ageing,
+        leader_stale=settings.scheduler.leader_stale,
+        reoffer_after=settings.scheduler.reoffer_after,
+        claim_idle=settings.worker.claim_idle,
+        lease=settings.worker.session_ttl,
+    )
 
 
 async def _check_door(tokens: PostgresTokens, address: Address) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 
-from taskd import App, Context, Snooze
+from taskd import App, Context, Fail, Snooze
 
 app = App()
 
@@ -122,3 +122,22 @@ def patient(ctx: Context, file: str) -> int:
     if not os.path.exists(file):
         raise Snooze(0.1, f"there is no {file}")
     return ctx.attempt
+
+
+@app.task
+async def half_way(ctx: Context, seconds: float) -> None:
+    """Say that half is done, and stay there."""
+    await ctx.progress(0.5, "half way")
+    await asyncio.sleep(seconds)
+
+
+@app.task
+async def doze(seconds: float) -> None:
+    """Snooze once more."""
+    raise Snooze(seconds, "the shop is closed")
+
+
+@app.task
+async def give_up() -> None:
+    """Fail for good."""
+    raise Fail("no such customer")

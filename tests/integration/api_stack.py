@@ -7,12 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from taskd.api import build
+from taskd.domain.situation import Timings
 from taskd.live import Editor
 from taskd.runtime.live import Live
 from taskd.runtime.serve import Address, serving
-from taskd.seams import Coordinator
+from taskd.seams import Coordinator, Transport
 from taskd.settings import Http
 from taskd.store.cancels import PostgresCancels
+from taskd.store.explained import PostgresExplained
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
 from taskd.store.live import PostgresLiveStore
@@ -32,12 +34,12 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
-        duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens", "schedules")
-        single, bulk, cancel, retry, terms, live, tokens, schedules = (
+        duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens", "schedules", "explain")
+        single, bulk, cancel, retry, terms, live, tokens, schedules, explain = (
             Lane(dsn, name=f"test:{n}", deadline=DEADLINE) for n in duties
         )
         reads = Lanes(dsn, name="test:reads", deadline=DEADLINE, size=2)
-        for lane in (single, bulk, cancel, retry, terms, live, tokens, schedules, reads):
+        for lane in (single, bulk, cancel, retry, terms, live, tokens, schedules, explain, reads):
             stack.push_async_callback(cast(Any, lane).close)
         api = build(
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
@@ -52,7 +54,9 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             tokens=PostgresTokens(tokens),
             schedules=PostgresSchedules(schedules, changed=lambda: None),
             settings=settings or Http(),
-            leader_stale=10.0,
+            explained=PostgresExplained(explain),
+            transport=cast(Transport, world),
+            timings=Timings(),
             anybody=True,
         )
         yield await stack.enter_async_context(serving(api, "127.0.0.1:0", "--http-addr", closing=api.close))

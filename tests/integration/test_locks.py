@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from taskd.dev.servers import EtcdServer
 from taskd.worker.frames import Answer, Lock, Trouble, Unlock
@@ -31,7 +32,7 @@ class Bench:
 async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lost(private_etcd: EtcdServer) -> None:
     bench = Bench()
     async with coordinator(private_etcd.endpoint) as one:
-        locks = Locks(one, bench.tell)
+        locks = Locks(one, bench.tell, "w1")
         locks.take(Lock(1, 1, 1, "a"), bench.answers.append)
         first = await bench.answered(1)
         assert (first.number, first.trouble) == (1, None)
@@ -44,11 +45,17 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         locks.take(Lock(3, 1, 1, "a"), bench.answers.append)
         locks.take(Lock(4, 1, 1, "a"), bench.answers.append)
         await has_keys(private_etcd.endpoint, FOLDER, 3)
+        assert locks.waits == {3: "a", 4: "a"}
+        holder = await one.holder("a")
+        assert holder is not None
+        assert (holder.job_id, holder.attempt, holder.worker_id, holder.pid) == (2, 1, "w1", os.getpid())
+        assert await one.holder("nobody's") is None
         locks.end((3, 1))  # it was only waiting
         await has_keys(private_etcd.endpoint, FOLDER, 2)
         locks.end((2, 1))
         assert (await bench.answered(4)).job_id == 4
         assert bench.lost == []
+        assert locks.waits == {}
 
         private_etcd.suspend()
         await wait_until_async(lambda: bench.lost == [((4, 1), "a")])

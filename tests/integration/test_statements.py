@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -75,6 +76,12 @@ PARAMETERS: dict[str, Any] = {
     "replace": True,
     "decisions": "[]",
     "without": [],
+    "key": "queue.a.paused",
+    "priority": 5,
+    "schedule_at": datetime(2026, 1, 31, tzinfo=UTC),
+    "low": 0,
+    "workers": 10,
+    "longest": 3,
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
@@ -92,6 +99,8 @@ HOT = {
     "fire": {"jobs_pkey"},
     "fire_waiting": {"jobs_pkey"},
     "forget_fires": {"jobs_pkey"},
+    "explain_job": {"jobs_pkey"},
+    "explain_queue": {"jobs_due", "jobs_unclaimed", "jobs_claimed"},
 }
 
 
@@ -102,6 +111,8 @@ def values(name: str) -> dict[str, Any]:
         found["id"] = HOLDER
     if name == "schedules":
         found["after"] = ""
+    if name == "explain_queue":
+        found["queue"] = "default"
     if name == "end_expired":
         found["before"] = None
     return found
@@ -168,7 +179,7 @@ def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
 def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
         found = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
-    reached = {"claim", "cancel", "settle", "free_jobs"}
+    reached = {"claim", "cancel", "settle", "free_jobs", "explain_job"}
     assert found == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
 
 
@@ -178,3 +189,8 @@ def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) ->
         assert ways(generic_plan(connection, "log"), "finished_jobs") == {"finished_jobs_pkey"}
         for name in ("logs", "export_logs", "prune"):
             assert ways(generic_plan(connection, name), "logs") == {"logs_pkey"}, name
+
+
+def test_an_explanation_reaches_history_by_job_only(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        assert ways(generic_plan(connection, "explain_job"), "finished_jobs") == {"finished_jobs_pkey"}

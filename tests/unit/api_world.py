@@ -18,8 +18,9 @@ from taskd.domain.claim import Host, Leadership, Session, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.output import Line, Place, Stored
+from taskd.domain.situation import Timings
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Health, Leader, LiveEditor, Member, Schedules, Terms
+from taskd.seams import Coordinator, Explained, Health, Leader, LiveEditor, Member, Schedules, Terms, Transport
 from taskd.settings import Http
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -200,7 +201,9 @@ class Recorder:
             transcripts=self,
             schedules=self.schedules,
             settings=settings,
-            leader_stale=10.0,
+            explained=cast(Explained, self),
+            transport=cast(Transport, self),
+            timings=Timings(),
             anybody=self.anybody,
         )
 

@@ -14,6 +14,7 @@ from taskd.api.bulk import Bulk
 from taskd.api.call import Call, Disconnected
 from taskd.api.cluster import Cluster
 from taskd.api.door import Door, audit
+from taskd.api.explanations import Explanations
 from taskd.api.history import History
 from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
@@ -23,10 +24,12 @@ from taskd.api.schedules import ScheduleResources
 from taskd.api.transcripts import JobLogs
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
 from taskd.domain.scope import Scope
+from taskd.domain.situation import Timings
 from taskd.runtime.log import logger
 from taskd.seams import (
     Cancels,
     Coordinator,
+    Explained,
     Intake,
     LiveEditor,
     Overview,
@@ -36,6 +39,7 @@ from taskd.seams import (
     Terms,
     Tokens,
     Transcripts,
+    Transport,
 )
 from taskd.settings import Http
 
@@ -127,6 +131,7 @@ class Api:
         history: History,
         schedules: ScheduleResources,
         logs: JobLogs,
+        explanations: Explanations,
     ) -> None:
         submit, read, operate, admin = Scope
         self._jobs = jobs
@@ -138,6 +143,7 @@ class Api:
                 Route("/jobs/retry", Resource(door, {"POST": (bulk.retry, operate)})),
                 Route("/jobs/{id}", Resource(door, {"GET": (jobs.show, read)})),
                 Route("/jobs/{id}/logs", Resource(door, {"GET": (logs.show, read)})),
+                Route("/jobs/{id}/explain", Resource(door, {"GET": (explanations.show, read)})),
                 Route("/jobs/{id}/cancel", Resource(door, {"POST": (jobs.cancel, operate)})),
                 Route("/jobs/{id}/retry", Resource(door, {"POST": (jobs.retry, operate)})),
                 Route("/alive", Resource(door, {"GET": (cluster.alive, None)})),
@@ -218,20 +224,22 @@ def build(
     tokens: Tokens,
     schedules: Schedules,
     transcripts: Transcripts,
+    explained: Explained,
+    transport: Transport,
     settings: Http,
-    leader_stale: float,
+    timings: Timings,
     anybody: bool,
 ) -> Api:
-    """The API of one scheduler. `leader_stale`: seconds after which a leader that was not renewed counts as gone;
-    `anybody`: whether everybody may do everything while there are no tokens."""
+    """The API of one scheduler. `anybody`: whether everybody may do everything while there are no tokens."""
     return Api(
         Door(tokens, anybody=anybody, rate=settings.rate_limit),
         Jobs(intake, cancels, retries, overview, settings),
         Bulk(cancels, retries, overview),
-        Cluster(overview, terms, coordinator, standing, leader_stale),
+        Cluster(overview, terms, coordinator, standing, timings.leader_stale),
         LiveConfiguration(editor),
         Manual(settings),
         History(overview, transcripts),
         ScheduleResources(schedules, settings),
         JobLogs(overview, transcripts),
+        Explanations(explained, terms, editor, coordinator, transport, standing, timings),
     )

@@ -35,6 +35,7 @@ from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
 from taskd.api.submission import Submission
 from taskd.api.transcripts import MAX_NUMBER
+from taskd.domain.explanation import Explanation
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
 from taskd.domain.scope import Scope
@@ -214,6 +215,15 @@ OPERATIONS = (
             Parameter("attempt", "query", AttemptNumber, "Only this attempt"),
             Parameter("cursor", "query", LogCursor, "Only what comes later; taken from an earlier answer"),
         ),
+    ),
+    Operation(
+        "get",
+        "/jobs/{id}/explain",
+        "explainJob",
+        "Why a job is not running or not finished",
+        {200: Reply(Explanation, "The reason, and what stands beside it")},
+        (404, *READ),
+        (JOB_ID,),
     ),
     Operation(
         "post",

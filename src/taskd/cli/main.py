@@ -18,6 +18,7 @@ from taskd.cli import config, history, options, schedule, token, worker
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
+from taskd.cli.explain import explain
 from taskd.cli.listing import list_jobs
 from taskd.cli.logs import logs
 from taskd.cli.migrate import migrate
@@ -96,6 +97,7 @@ app.command(cls=SubmitCommand)(submit)
 app.command("run")(run_task)
 app.command()(status)
 app.command()(logs)
+app.command()(explain)
 app.command("list")(list_jobs)
 app.command()(cancel)
 app.command()(retry)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from taskd.cli import options, output
+from taskd.cli.explain import one_line
 
 
 def status(
@@ -39,6 +40,8 @@ def status(
                 from taskd.cli import jobview  # noqa: PLC0415  loads rich
 
                 output.console().print(jobview.job(found, full=full))
+                if why := one_line(client, found):
+                    output.console().print(why, markup=False)
             return 0
         from taskd.cli.cluster import look  # noqa: PLC0415  one job does without
 

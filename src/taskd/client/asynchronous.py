@@ -60,6 +60,11 @@ class AsyncClient:
         found: dict[str, Any] = await self.ask(ask_for.reading(job_id, wait))
         return found
 
+    async def explain(self, job_id: int | str) -> dict[str, Any]:
+        """Why a job is not running or not finished. Raises ClientError, status 404 if it is unknown."""
+        found: dict[str, Any] = await self.ask(ask_for.explaining(job_id))
+        return found
+
     async def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
         """The job once it is final, or as it is after `seconds` (None: no limit). Raises ClientError."""
         end = None if seconds is None else time.monotonic() + seconds

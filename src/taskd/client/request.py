@@ -64,6 +64,11 @@ def logs(job_id: int | str, query: Mapping[str, str]) -> Request:
     return Request("GET", f"{_path(job_id)}/logs", query)
 
 
+def explaining(job_id: int | str) -> Request:
+    """Ask why a job is not running or not finished."""
+    return Request("GET", f"{_path(job_id)}/explain")
+
+
 def action(job_id: int | str, what: str) -> Request:
     """Cancel or retry one job."""
     return Request("POST", f"{_path(job_id)}/{what}")

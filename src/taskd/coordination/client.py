@@ -196,6 +196,15 @@ class EtcdClient:
         reply = await self._call("kv.Range", rpc.RangeRequest(key=start, range_end=end, revision=revision))
         return Listing(reply.header.revision, [_key_value(kv) for kv in reply.kvs])
 
+    async def oldest(self, folder: str) -> KeyValue | None:
+        """The oldest key of a folder."""
+        start, end = _span(folder)
+        request = rpc.RangeRequest(
+            key=start, range_end=end, sort_target=rpc.RangeRequest.CREATE, sort_order=rpc.RangeRequest.ASCEND, limit=1
+        )
+        reply = await self._call("kv.Range", request)
+        return _key_value(reply.kvs[0]) if reply.kvs else None
+
     async def queue(self, folder: str, own: KeyValue) -> tuple[int, KeyValue | None, bool]:
         """For one who waits in a folder: the revision, the next older key, and whether the own key still stands."""
         start, end = _span(folder)

@@ -24,6 +24,7 @@ from taskd.coordination.pulse import Pulse
 from taskd.coordination.registry import Registry
 from taskd.coordination.session import Session
 from taskd.domain.live import Version, decode, encode
+from taskd.domain.situation import Holder
 from taskd.runtime.duty import end, forever
 from taskd.seams import Health, Leader, Member, MemberKind
 from taskd.settings import Etcd
@@ -94,9 +95,15 @@ class EtcdCoordinator:
         """Spread a version of the live configuration. Raises CoordinatorUnavailable."""
         await self._running.client.put(self._running.keys.latest, encode(version))
 
-    def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Hold]:
+    def lock(
+        self, name: str, wait: float | None = None, holder: Holder | None = None
+    ) -> AbstractAsyncContextManager[Hold]:
         """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
-        return self._running.mutexes.lock(name, wait)
+        return self._running.mutexes.lock(name, wait, holder)
+
+    async def holder(self, name: str) -> Holder | None:
+        """Who holds the named mutex; None if nobody does. Raises CoordinatorUnavailable."""
+        return await self._running.mutexes.holder(name)
 
     @property
     def _running(self) -> _Parts:

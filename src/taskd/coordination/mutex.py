@@ -24,6 +24,7 @@ from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGo
 from taskd.coordination.keys import Keys
 from taskd.coordination.session import Lease, Session
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.domain.situation import Holder
 from taskd.runtime.duty import end
 
 #: How long a process that has just begun, or lost its session, may take to get a lease.
@@ -54,13 +55,13 @@ class Mutexes:
         self._keys = keys
 
     @asynccontextmanager
-    async def lock(self, name: str, wait: float | None = None) -> AsyncIterator[Hold]:
+    async def lock(self, name: str, wait: float | None = None, holder: Holder | None = None) -> AsyncIterator[Hold]:
         """Hold the lock. Raises CoordinatorUnavailable, TimeoutError after `wait` seconds, ValueError without a name."""
         if not name:
             raise ValueError("a lock needs a name")
         async with asyncio.timeout(wait):
             lease = await self._session.lease_within(SESSION_WAIT)
-            own, fence = await self._queue_up(self._keys.lock(name), lease)
+            own, fence = await self._queue_up(self._keys.lock(name), lease, holder or Holder())
         hold = Hold(lease, fence)
         try:
             yield hold
@@ -69,9 +70,17 @@ class Mutexes:
             if not lease.lost.is_set():
                 await self._session.release(own.key)
 
-    async def _queue_up(self, folder: str, lease: Lease) -> tuple[KeyValue, int]:
+    async def holder(self, name: str) -> Holder | None:
+        """Who holds the lock, as whoever puts the keys tells it. Raises CoordinatorUnavailable."""
+        found = await self._client.oldest(self._keys.lock(name))
+        try:
+            return msgspec.json.decode(found.value, type=Holder) if found is not None else None
+        except msgspec.MsgspecError:
+            return Holder()
+
+    async def _queue_up(self, folder: str, lease: Lease, holder: Holder) -> tuple[KeyValue, int]:
         key = self._session.new_key(folder, lease)
-        value = msgspec.json.encode({"host": socket.gethostname(), "pid": os.getpid()})
+        value = msgspec.json.encode(msgspec.structs.replace(holder, host=socket.gethostname(), pid=os.getpid()))
         writing: asyncio.Task[KeyValue] | None = None
         try:
             start = await self._client.create(self._keys.fence, str(time.time_ns() // 1000).encode())

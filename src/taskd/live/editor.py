@@ -35,6 +35,10 @@ class Editor:
         """Versions lower than `before`, newest first."""
         return await self._store.history(before, limit)
 
+    async def since(self, key: str) -> Version | None:
+        """The version since which a key has the value that it has now; None if it was never set."""
+        return await self._store.since(key)
+
     async def set(self, key: str, value: object, who: str) -> Version:
         """Set one key. Raises InvalidLiveValue."""
         checked = check(key, value)

@@ -12,6 +12,7 @@ import msgspec
 from taskd.domain.claim import Term
 from taskd.domain.health import Health
 from taskd.domain.live import Version
+from taskd.domain.situation import Holder
 
 MemberKind = Literal["scheduler", "worker"]
 
@@ -30,6 +31,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 0
     tasks: list[str] = []
     stats: dict[str, float] = {}
+    #: Of a worker: attempts that end per second, by queue, once there was time to measure.
+    rates: dict[str, float] = {}
+    #: Of a worker: the lock that the attempt of a job waits for; and the jobs whose attempts are being stopped.
+    waits: dict[int, str] = {}
+    stopping: list[int] = []
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -95,8 +101,17 @@ class Coordinator(Protocol):
         """Spread a version of the live configuration. Raises CoordinatorUnavailable."""
         ...
 
-    def lock(self, name: str, wait: float | None = None) -> AbstractAsyncContextManager[Lock]:
-        """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
+    def lock(
+        self, name: str, wait: float | None = None, holder: Holder | None = None
+    ) -> AbstractAsyncContextManager[Lock]:
+        """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds.
+
+        `holder` is what others are told of who holds it or waits.
+        """
+        ...
+
+    async def holder(self, name: str) -> Holder | None:
+        """Who holds the named mutex; None if nobody does. Raises CoordinatorUnavailable."""
         ...
 
 

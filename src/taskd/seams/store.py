@@ -17,6 +17,7 @@ from taskd.domain.outcome import Outcome
 from taskd.domain.output import Output, Place, Stored
 from taskd.domain.retry import Verdict
 from taskd.domain.schedule import Decision, Due, Plan, Schedule
+from taskd.domain.situation import Queue, Subject
 from taskd.domain.token import Keyring
 
 
@@ -98,6 +99,18 @@ class Overview(Protocol):
 
     async def sessions(self) -> list[Session]:
         """The sessions of the workers that are alive by PostgreSQL's clock."""
+        ...
+
+
+class Explained(Protocol):
+    """For `explain`: a job, and what it may wait for. Reads only, by index, and none further than a bound."""
+
+    async def subject(self, job_id: int) -> Subject | None:
+        """The job, live or finished; None if there is none."""
+        ...
+
+    async def queue(self, job: Subject, ageing: float) -> Queue:
+        """What a waiting job finds before it."""
         ...
 
 
@@ -299,6 +312,10 @@ class LiveStore(Protocol):
         """Versions lower than `before`, newest first."""
         ...
 
+    async def since(self, key: str) -> Version | None:
+        """The version since which a key has the value that it has now; None if it was never set."""
+        ...
+
     async def append(self, made_from: Version, *, who: str, what: str, values: dict[str, Any]) -> Version | None:
         """Add a version; None if somebody else was faster and `made_from` is not the latest any more."""
         ...
@@ -313,6 +330,10 @@ class LiveEditor(Protocol):
 
     async def history(self, before: int, limit: int) -> list[Version]:
         """Versions lower than `before`, newest first."""
+        ...
+
+    async def since(self, key: str) -> Version | None:
+        """The version since which a key has the value that it has now; None if it was never set."""
         ...
 
     async def set(self, key: str, value: object, who: str) -> Version:

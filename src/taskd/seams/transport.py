@@ -9,6 +9,7 @@ import msgspec
 
 from taskd.domain.band import Band
 from taskd.domain.claim import Delivery, Dispatch
+from taskd.domain.situation import Place
 
 
 class LeaderView(msgspec.Struct, frozen=True):
@@ -35,6 +36,10 @@ class Transport(Protocol):
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
+        ...
+
+    async def locate(self, dispatch: Dispatch) -> Place:
+        """Where a dispatch's entry is: with a worker, behind how many others, or gone."""
         ...
 
     async def incarnation(self) -> str:

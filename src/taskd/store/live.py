@@ -12,6 +12,7 @@ from taskd.store.statements import statement
 
 LATEST = statement("live_latest")
 HISTORY = statement("live_history")
+SINCE = statement("live_since")
 APPEND = statement("live_append")
 
 
@@ -29,6 +30,11 @@ class PostgresLiveStore:
     async def history(self, before: int, limit: int) -> list[Version]:
         """Versions lower than `before`, newest first."""
         return [_version(row) for row in await self._lane.fetch(HISTORY, {"before": before, "limit": limit})]
+
+    async def since(self, key: str) -> Version | None:
+        """The version since which a key has the value that it has now; None if it was never set."""
+        rows = await self._lane.fetch(SINCE, {"key": key})
+        return _version(rows[0]) if rows else None
 
     async def append(self, made_from: Version, *, who: str, what: str, values: dict[str, Any]) -> Version | None:
         """Add a version; None if somebody else was faster and `made_from` is not the latest any more."""

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from taskd.domain.band import BANDS, Band, band_of
 from taskd.domain.claim import Delivery, Dispatch
 from taskd.domain.errors import TransportUnavailable
+from taskd.domain.situation import Place
 from taskd.runtime.log import logger
 from taskd.seams import LeaderView
 from taskd.settings import Redis as RedisSettings
@@ -28,6 +29,8 @@ T = TypeVar("T")
 BLOCK = 1.0
 #: Seconds of silence after which a consumer that holds nothing is forgotten. A worker that lives reads every second if it can.
 SILENCE = 3600.0
+#: The most entries of a stream that are looked through for one. Credit keeps streams shorter.
+LOOK = 20_000
 
 
 def _lua(name: str) -> str:
@@ -95,6 +98,18 @@ class RedisTransport:
         streams = {self._keys.stream(d.queue, band_of(d.priority)) for d in dispatches}
         alive = set(await self._run("survey", sorted(streams), [self._group]))
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
+
+    async def locate(self, dispatch: Dispatch) -> Place:
+        """Where a dispatch's entry is."""
+        band = band_of(dispatch.priority)
+        streams = [self._keys.stream(dispatch.queue, one) for one in BANDS if one.low >= band.low]
+        found = await self._run("locate", streams, [self._group, encode(dispatch.job_id, dispatch.seq), LOOK])
+        match found:
+            case ["held", consumer, idle]:
+                return Place(worker_id=str(consumer), idle=int(idle) / 1000)
+            case ["waiting", ahead]:
+                return Place(ahead=int(ahead))
+        return Place(gone=True)
 
     async def incarnation(self) -> str:
         """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""

@@ -32,6 +32,7 @@ from taskd.worker.frames import Answer, Lock, Said, Speech, Unlock
 from taskd.worker.locks import Locks
 from taskd.worker.logs import Logs
 from taskd.worker.notes import Notes
+from taskd.worker.rates import Rates
 
 #: The most endings, and the most bytes of results, in one settle statement.
 BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024
@@ -60,7 +61,7 @@ class Attempts:
         self._claims = claims
         self.notes = Notes(notes, self._claim)
         self.logs = Logs(logs, self._claim, self._said_all, max_log_bytes)
-        self._locks = Locks(coordinator, self._lock_lost)
+        self._locks = Locks(coordinator, self._lock_lost, worker_id)
         self._transport = transport
         self._worker_id = worker_id
         self._bound = max(slots, BATCH)
@@ -73,6 +74,7 @@ class Attempts:
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
         self.tallies: Counter[str] = Counter()
+        self.rates = Rates()
         self._spans: dict[tuple[int, int], Span] = {}
         self._meters: dict[tuple[str, str], tuple[Histogram, Total]] = {}
 
@@ -84,6 +86,11 @@ class Attempts:
     def running(self) -> list[tuple[int, int]]:
         """The (job_id, attempt) of what user code is running now."""
         return list(self._running)
+
+    @property
+    def waits(self) -> dict[int, str]:
+        """The locks that attempts wait for, by job."""
+        return self._locks.waits
 
     @property
     def open(self) -> int:
@@ -138,6 +145,7 @@ class Attempts:
             self._locks.end((job_id, attempt))
             if claim is not None:
                 verdict, outcome = decide(outcome, claim.policy, claim.record), told(outcome, claim.record)  # noqa: PLW2901
+                self.rates.ended[claim.queue] += 1
                 said, progress = self.notes.end((job_id, attempt))
                 settlement = Settlement(claim, outcome, verdict, said or attempt > 1, progress)
                 if self.logs.end((job_id, attempt)):

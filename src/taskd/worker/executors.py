@@ -166,6 +166,12 @@ class Executors:
         """How many attempts can begin right now. A suspect takes a slot like any other, though its process is another."""
         return max(0, min(sum(child.room for child in self._live) - len(self._suspects), self.slots - self.running))
 
+    @property
+    def stopping(self) -> list[int]:
+        """The jobs whose attempts were asked to stop and have not yet."""
+        children = {*self._live, *(suspect.child for suspect in self._suspects)}
+        return sorted(key[0] for child in children for key, one in child.attempts.items() if one.stopping is not None)
+
     async def available(self) -> None:
         """Return when there is a free slot."""
         while self.free <= 0:

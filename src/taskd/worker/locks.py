@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.domain.situation import Holder
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator
 from taskd.worker.frames import Answer, Lock, Trouble, Unlock
@@ -23,12 +24,19 @@ class Locks:
     Who holds a lock that was lost may still believe in it for a moment: the fence is for that.
     """
 
-    def __init__(self, coordinator: Coordinator, lost: Callable[[Key, str], None]) -> None:
+    def __init__(self, coordinator: Coordinator, lost: Callable[[Key, str], None], worker_id: str = "") -> None:
         self._coordinator = coordinator
+        self._worker_id = worker_id
+        self._waiting: dict[tuple[Key, int], str] = {}
         self._lost = lost
         self._holds: dict[Key, dict[int, asyncio.Task[None]]] = {}
         #: All that have not ended, also those that are letting go: the event loop itself holds them weakly.
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waits(self) -> dict[int, str]:
+        """The locks that are waited for, by job."""
+        return {job_id: name for ((job_id, _), _), name in self._waiting.items()}
 
     def take(self, wanted: Lock, reply: Reply) -> None:
         """An attempt wants a lock."""
@@ -55,8 +63,12 @@ class Locks:
         def tell(fence: int = 0, trouble: Trouble | None = None, text: str = "") -> None:
             reply(Answer(*key, wanted.number, fence, trouble, text))
 
+        place = key, wanted.number
+        self._waiting[place] = wanted.name
+        holder = Holder(job_id=key[0], attempt=key[1], worker_id=self._worker_id)
         try:
-            async with self._coordinator.lock(wanted.name, wanted.wait) as hold:
+            async with self._coordinator.lock(wanted.name, wanted.wait, holder) as hold:
+                del self._waiting[place]
                 tell(hold.fence)
                 while hold.held:  # noqa: ASYNC110 - time itself may end it
                     await asyncio.sleep(EVERY)
@@ -67,3 +79,5 @@ class Locks:
             tell(trouble=Trouble.TOO_LATE, text=f"the lock {wanted.name!r} was not free within {wanted.wait:g} s")
         except CoordinatorUnavailable as error:
             tell(trouble=Trouble.NO_ETCD, text=f"the lock {wanted.name!r} cannot be had: {error}")
+        finally:
+            self._waiting.pop(place, None)

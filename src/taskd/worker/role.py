@@ -105,6 +105,7 @@ class WorkerRole:
             "cancelled": float(tallies["cancelled"]),
             "fenced": float(tallies["fenced"]),
             "executor_restarts": float(self._executors.restarts),
+            "draining": float(self._stop.is_set()),
         }
 
     def measure(self) -> None:
@@ -128,6 +129,9 @@ class WorkerRole:
             slots=self._executors.slots,
             tasks=list(self._executors.tasks),
             stats=self.stats(),
+            rates=self._attempts.rates.measure(self._queues),
+            waits=self._attempts.waits,
+            stopping=self._executors.stopping,
         )
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -1,0 +1,410 @@
+"""`taskd explain` on a real cluster: each reason is brought about once, and its whole text compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from taskd.dev.binaries import Binaries
+from taskd.dev.servers import RedisServer
+from tests.e2e.conftest import BUGS
+from tests.e2e.explained import Puzzle
+from tests.e2e.fleet import Fleet
+from tests.e2e.tasks import app
+from tests.servers import SharedServers, wait_until
+
+HOUR = {"initial": 3600, "jitter": False}
+
+
+@pytest.fixture(scope="module")
+def puzzle(
+    servers: SharedServers, server_binaries: Binaries, session_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Puzzle]:
+    """One cluster for all reasons, with a Redis of its own."""
+    folder = session_folder / f"explain-{uuid4().hex[:8]}"
+    folder.mkdir(mode=0o711)
+    redis = RedisServer(server_binaries.redis, folder / "redis", log=folder / "redis.log", durable=False)
+    redis.start()
+    dsn = servers.clone_database()
+    told = {"dsn": dsn, "redis_url": redis.url, "stream": "jobs", "etcd_endpoint": servers.etcd.endpoint}
+    fleet = Fleet(tmp_path_factory.mktemp("explain"), told | {"etcd_prefix": f"/test-{uuid4().hex}"})
+    # A frozen leader is told as silent after four seconds, as none after eight, and replaced after fourteen.
+    fleet.more = {
+        "TASKD_SCHEDULER__LEADER_STALE": "8",
+        "TASKD_SCHEDULER__LEADER_RENEW": "1",
+        "TASKD_ETCD__TTL": "14",
+    }
+    made = Puzzle(fleet, redis)
+    try:
+        made.start()
+        yield made
+    finally:
+        fleet.stop()
+        redis.kill()
+        servers.drop_database(dsn)
+    for process in fleet.processes:
+        assert not any(sign in process.output for sign in BUGS), process.output[-3000:]
+
+
+def expect(told: str, text: str) -> None:
+    assert told == dedent(text).strip()
+
+
+def test_a_job_that_is_scheduled(puzzle: Puzzle) -> None:
+    puzzle.submit("late", "rest", {"seconds": 0}, queue="work", delay=3600)
+    expect(
+        puzzle.told("late"),
+        """
+        job #late pending (scheduled)
+          It is scheduled for TIME, in SPAN.
+          estimate  at least SPAN: until it is due; how soon it starts then depends on free slots
+          to do     Nothing has to be done. To run it sooner: taskd cancel #late, then taskd retry #late, which makes a new job that is due at once.
+          seen      by s1 at TIME
+        """,  # noqa: E501
+    )
+    shown = puzzle.fleet.taskd(puzzle.schedulers["s1"], "status", str(puzzle.ids["late"])).stdout
+    assert shown.splitlines()[-1].startswith("It is scheduled for ")
+
+
+def test_a_job_that_waits_for_its_retry(puzzle: Puzzle) -> None:
+    puzzle.submit("flaky", "flaky", {"failures": 1}, queue="work", retry_backoff=HOUR)
+    puzzle.wait_for("flaky", "retry")
+    expect(
+        puzzle.told("flaky"),
+        """
+        job #flaky pending (retry)
+          It is tried again at TIME, in SPAN; attempt 1 failed: RuntimeError: attempt 1 fails
+          estimate  at least SPAN: until it is due; how soon it starts then depends on free slots
+          to do     taskd status #flaky shows the whole error; it may fail twice more. To try at once: taskd cancel #flaky, then taskd retry #flaky.
+          seen      by s1 at TIME
+        """,  # noqa: E501
+    )
+
+
+def test_a_job_that_snoozes(puzzle: Puzzle) -> None:
+    puzzle.submit("dozing", "doze", {"seconds": 3600}, queue="work")
+    puzzle.wait_for("dozing", "snoozed")
+    expect(
+        puzzle.told("dozing"),
+        """
+        job #dozing pending (snoozed)
+          Its task put it back until TIME, for another SPAN; attempt 1 said: the shop is closed
+          estimate  at least SPAN: until it is due; how soon it starts then depends on free slots
+          to do     Nothing has to be done: this costs no retry.
+          seen      by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_of_a_paused_queue(puzzle: Puzzle) -> None:
+    puzzle.configure("config", "set", "queue.still.paused", "true")
+    puzzle.submit("paused", "rest", {"seconds": 0}, queue="still")
+    expect(
+        puzzle.told("paused"),
+        """
+        job #paused pending (queue_paused)
+          Queue still has been paused since TIME by WHO.
+          to do  Let it go on: taskd config unset queue.still.paused
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_whose_queue_nobody_serves(puzzle: Puzzle) -> None:
+    puzzle.submit("lonely", "rest", {"seconds": 0}, queue="lonely")
+    expect(
+        puzzle.told("lonely"),
+        """
+        job #lonely pending (no_worker)
+          No live worker serves queue lonely; none has within the last hour.
+          to do  Start one: taskd worker --queues lonely --app MODULE
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_whose_task_nobody_knows(puzzle: Puzzle) -> None:
+    puzzle.submit("alien", "alien", queue="work", retry_backoff=HOUR)
+    wait_until(lambda: puzzle.client.job(puzzle.ids["alien"])["attempts"][-1:])
+    puzzle.wait_for("alien", "task_unknown", beside="retry")
+    expect(
+        puzzle.told("alien").replace(", ".join(sorted(app.names)), "TASKS"),
+        """
+        job #alien pending (task_unknown)
+          No worker that serves queue work knows the task alien.
+          to do  Start a worker whose app has it; until then each attempt fails. If the name is wrong, cancel the job and submit it rightly.
+          also   It is tried again at TIME, in SPAN; attempt 1 failed: there is no task 'alien' in the app tests.e2e.tasks; it has: TASKS
+          seen   by s1 at TIME
+        """,  # noqa: E501
+    )
+
+
+def test_a_job_that_runs(puzzle: Puzzle) -> None:
+    puzzle.submit("halfway", "half_way", {"seconds": 600}, queue="work", timeout=900)
+    puzzle.wait_for("halfway", "running", beside="progress")
+    expect(
+        puzzle.told("halfway"),
+        """
+        job #halfway running (running)
+          It has been running on w1 for SPAN, as attempt 1.
+          to do  Nothing has to be done. taskd cancel #halfway stops it.
+          also   It says that it is at 50 %: half way.
+          also   Its time is over at TIME, in SPAN.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_that_waits_for_a_lock(puzzle: Puzzle) -> None:
+    puzzle.submit("holder", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
+    wait_until(lambda: any(int(line[0]) == puzzle.ids["holder"] for line in puzzle.fleet.trace))
+    puzzle.submit("waiter", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
+    puzzle.wait_for("waiter", "lock_held")
+    expect(
+        puzzle.told("waiter"),
+        """
+        job #waiter running (lock_held)
+          It waits for the lock printer, which job #holder (attempt 1, on w1) holds.
+          to do  It goes on when the lock is free; taskd cancel ID ends a holder that hangs.
+          also   It has been running on w1 for SPAN, as attempt 1.
+          seen   by s1 at TIME
+        """,
+    )
+    puzzle.client.cancel(puzzle.ids["holder"])
+    wait_until(lambda: any(int(line[0]) == puzzle.ids["waiter"] for line in puzzle.fleet.trace))
+    assert puzzle.reason("waiter") == "running"
+    puzzle.client.cancel(puzzle.ids["waiter"])
+
+
+def test_jobs_that_wait_for_slots_and_for_each_other(puzzle: Puzzle) -> None:
+    quick = [puzzle.submit(f"quick{n}", "rest", {"seconds": 0}, queue="busy") for n in range(5)]
+    puzzle.fleet.wait_completed(quick)
+    puzzle.submit("busy1", "rest", {"seconds": 600}, queue="busy")
+    puzzle.wait_for("busy1", "running")
+    puzzle.submit("busy2", "block", {"seconds": 600}, queue="busy")
+    puzzle.wait_for("busy2", "running")
+    for number in range(1, 6):
+        puzzle.submit(f"next{number}", "rest", {"seconds": 0}, queue="busy")
+    # How fast the quick ones went is shown by their worker within seconds, and counts for half a minute.
+    wait_until(lambda: "estimate" in puzzle.client.explain(puzzle.ids["next1"]))
+    puzzle.wait_for("next1", "slots_busy")
+    expect(
+        puzzle.told("next1"),
+        """
+        job #next1 queued (slots_busy)
+          All 2 slots of the workers that serve queue busy are busy.
+          estimate  about SPAN: attempts of queue busy ended at RATE a second over the last SPAN; what comes later and goes first is not counted
+          to do     Start workers, or taskd config set worker.concurrency N; taskd cancel ID frees the slot of a job that hangs.
+          busy      job #busy1 (rest, queue busy) on w2 for SPAN
+          busy      job #busy2 (block, queue busy) on w2 for SPAN
+          seen      by s1 at TIME
+        """,  # noqa: E501
+    )
+    puzzle.wait_for("next5", "jobs_ahead")
+    expect(
+        puzzle.told("next5"),
+        """
+        job #next5 pending (jobs_ahead)
+          4 jobs are ahead of it in queue busy.
+          estimate  about SPAN: attempts of queue busy ended at RATE a second over the last SPAN; what comes later and goes first is not counted
+          to do     More slots end the backlog sooner: start workers, or taskd config set worker.concurrency N. A higher priority goes first.
+          also      All 2 slots of the workers that serve queue busy are busy.
+          busy      job #busy1 (rest, queue busy) on w2 for SPAN
+          busy      job #busy2 (block, queue busy) on w2 for SPAN
+          seen      by s1 at TIME
+        """,  # noqa: E501
+    )
+
+
+def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(puzzle: Puzzle) -> None:
+    puzzle.client.cancel(puzzle.ids["late"])
+    puzzle.client.cancel(puzzle.ids["busy2"])
+    puzzle.wait_for("busy2", "stopping")  # it does not listen, and gets a minute to do so
+    expect(
+        puzzle.told("late") + "\n" + puzzle.told("busy2"),
+        """
+        job #late cancelled (cancelled)
+          It was cancelled at TIME, before it ever ran.
+          to do  If that was a mistake: taskd retry #late
+          seen   by s1 at TIME
+        job #busy2 cancelled (stopping)
+          It was cancelled at TIME, and w2 is still stopping its task.
+          to do  Nothing has to be done: a task that does not stop by itself is killed.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_that_completed(puzzle: Puzzle) -> None:
+    puzzle.submit("done", "rest", {"seconds": 0}, queue="work")
+    puzzle.wait_for("done", "completed")
+    expect(
+        puzzle.told("done"),
+        """
+        job #done completed (completed)
+          It completed at TIME, as attempt 1 on w1.
+          to do  Nothing has to be done.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_that_failed(puzzle: Puzzle) -> None:
+    puzzle.submit("hopeless", "give_up", queue="work")
+    puzzle.wait_for("hopeless", "failed")
+    expect(
+        puzzle.told("hopeless"),
+        """
+        job #hopeless failed (failed)
+          It failed for good at TIME, since attempt 1 said that trying again is of no use: no such customer
+          to do  taskd status #hopeless shows the attempts. Once the cause is mended: taskd retry #hopeless
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
+    puzzle.submit("first", "rest", {"seconds": 600}, queue="slow")
+    puzzle.wait_for("first", "running")
+    puzzle.submit("given", "rest", {"seconds": 0}, queue="slow")
+    puzzle.wait_for("given", "delivered")
+    puzzle.submit("offered", "rest", {"seconds": 0}, queue="slow")
+    puzzle.wait_for("offered", "offered")
+    expect(
+        puzzle.told("given") + "\n" + puzzle.told("offered"),
+        """
+        job #given queued (delivered)
+          It was delivered to w3 SPAN ago, which has not claimed it yet.
+          to do  Nothing has to be done: what is unclaimed for SPAN goes to another worker. If it stays so, look at the worker's log.
+          seen   by s1 at TIME
+        job #offered queued (offered)
+          It has been offered to the workers of queue slow for SPAN, and none has taken it yet.
+          to do  Ask again. If it stays so, look at the workers' logs: do they reach Redis?
+          seen   by s1 at TIME
+        """,  # noqa: E501
+    )
+
+    def lost() -> str | None:
+        """Its entry is lost, until the leader finds that out, which it does at once if it just looks."""
+        with puzzle.redis.connect() as client:
+            client.delete("jobs:{slow}:0")
+        told = puzzle.told("offered")
+        return told if "(doorbell_lost)" in told else None
+
+    expect(
+        "\n".join(
+            line for line in str(wait_until(lost)).replace("s2 puts", "s1 puts").splitlines() if "in vain" not in line
+        ),
+        """
+        job #offered queued (doorbell_lost)
+          Its entry in Redis is gone; s1 puts it back by TIME.
+          to do  Nothing has to be done. If it stays so, look at the leader's log.
+          seen   by s1 at TIME
+        """,
+    )
+    puzzle.wait_for("offered", "jobs_ahead", beside="rung_again")  # with the stream went the entry of the job before it
+
+
+def test_a_job_whose_worker_is_silent_and_then_gone(puzzle: Puzzle) -> None:
+    puzzle.workers["w3"].suspend()
+    puzzle.wait_for("first", "worker_silent")
+    told = puzzle.told("first").replace("ran out", "runs out")
+    puzzle.workers["w3"].kill()
+    puzzle.wait_for("first", "no_worker", beside="lost")
+    expect(
+        told + "\n" + puzzle.told("first"),
+        """
+        job #first running (worker_silent)
+          Its worker w3 is silent: its lease runs out at TIME, and then the job runs elsewhere.
+          to do  Look at the worker and its host. If it comes back before its lease ends, the attempt goes on.
+          also   It has been running on w3 for SPAN, as attempt 1.
+          seen   by s1 at TIME
+        job #first pending (no_worker)
+          No live worker serves queue slow; w3 did until TIME.
+          to do  Start one: taskd worker --queues slow --app MODULE
+          also   2 jobs are ahead of it in queue slow.
+          also   Attempt 1 ended when its worker w3 disappeared.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_whose_workers_are_quiet(puzzle: Puzzle) -> None:
+    puzzle.configure("worker", "quiet", "w1")
+    puzzle.submit("hushed", "rest", {"seconds": 0}, queue="work")
+    puzzle.wait_for("hushed", "workers_quiet")
+    told = puzzle.told("hushed")
+    puzzle.configure("worker", "resume", "w1")
+    puzzle.wait_for("hushed", "completed")
+    expect(
+        told,
+        """
+        job #hushed pending (workers_quiet)
+          Every worker that serves queue work takes nothing new: w1 is quiet since TIME by WHO.
+          to do  Wake a quiet one (taskd worker resume ID), or start another: taskd worker --queues work --app MODULE
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_a_job_that_nobody_dispatches(puzzle: Puzzle) -> None:
+    frozen = puzzle.fleet.leader(list(puzzle.schedulers.values()))
+    (leader,) = (name for name, one in puzzle.schedulers.items() if one is frozen)
+    (other,) = puzzle.schedulers.keys() - {leader}
+    with puzzle.only(other):
+        frozen.suspend()
+        puzzle.submit("stuck", "rest", {"seconds": 0}, queue="work")
+        puzzle.wait_for("stuck", "dispatching", beside="leader_silent")
+        waits = puzzle.told("stuck", other)
+        puzzle.wait_for("stuck", "no_leader")
+        told = waits + "\n" + puzzle.told("stuck", other)
+        frozen.resume()
+        puzzle.wait_for("stuck", "completed")
+    expect(
+        told.replace(leader, "LEADER").replace(other, "OTHER"),
+        """
+        job #stuck pending (dispatching)
+          It has been due for SPAN, a slot is free, and LEADER dispatches it next.
+          to do  Ask again. If it stays so, look at that scheduler's log.
+          also   The leader LEADER has said nothing for SPAN.
+          seen   by OTHER at TIME
+        job #stuck pending (no_leader)
+          No scheduler leads the cluster, since TIME: LEADER is elected in etcd but does not renew its term in PostgreSQL.
+          to do  taskd status shows the schedulers; look at their logs. Until one leads, nothing of the queue is dispatched.
+          seen   by OTHER at TIME
+        """,
+    )
+
+
+def test_a_job_that_waits_for_redis(puzzle: Puzzle) -> None:
+    puzzle.redis.suspend()
+    puzzle.submit("silent", "rest", {"seconds": 0}, queue="work")
+    puzzle.wait_for("silent", "redis_away")
+    told = puzzle.told("silent")
+    puzzle.redis.resume()
+    puzzle.wait_for("silent", "completed")
+    head, *rest = told.splitlines()
+    assert rest.pop(0).startswith("  Redis has been away since TIME: ")
+    expect(
+        "\n".join((head, *rest)),
+        """
+        job #silent pending (redis_away)
+          to do  Mend Redis (taskd doctor looks at it). No job is lost, and dispatching goes on by itself.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_the_document_and_what_there_is_not(puzzle: Puzzle) -> None:
+    asked = puzzle.fleet.taskd(puzzle.schedulers["s2"], "explain", str(puzzle.ids["busy1"]), "--json")
+    found: dict[str, Any] = json.loads(asked.stdout)
+    assert (found["reason"], found["status"], found["seen_by"]) == ("running", "running", "s2")
+    assert found["detail"] | {"task": "rest", "queue": "busy", "worker_id": "w2", "attempt": 1} == found["detail"]
+    told = puzzle.fleet.taskd(puzzle.schedulers["s1"], "explain", "999999")
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", "error: there is no job 999999\n")

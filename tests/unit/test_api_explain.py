@@ -1,0 +1,196 @@
+"""GET /jobs/{id}/explain: who may see what, and what a server that is away costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from taskd.domain.claim import Dispatch, Leadership
+from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable, TransportUnavailable
+from taskd.domain.job import JobStatus
+from taskd.domain.live import Version
+from taskd.domain.scope import Scope
+from taskd.domain.situation import Busy, Holder, Place, Queue, Server, Subject
+from taskd.domain.token import Keyring, Token, make
+from taskd.seams import LiveEditor, Member
+from tests.unit.api_world import NOW, Recorder, asking
+
+W1 = UUID(int=1)
+
+
+class Cluster(Recorder):
+    """Shows what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subjects: dict[int, Subject] = {}
+        self.line_up = Queue(servers=[Server(W1, "w1", 2, 0)], bound=100)
+        self.place: Place | Exception = Place()
+        self.held_by: Holder | Exception | None = None
+        self.member = Member(
+            kind="worker", id="w1", incarnation=W1, address="", host="", pid=1, started_at=1.0, tasks=["default"]
+        )
+        self.rows = [Leadership(epoch=1, holder=W1, instance_id="s1", etcd_revision=1, age=0.5)]
+        self.editor = cast(LiveEditor, self)
+
+    def job_is(self, status: JobStatus, job_id: int = 17, **more: Any) -> None:
+        fields: dict[str, Any] = {"task": "default", "queue": "default", "priority": 0, "schedule_at": NOW}
+        if status is JobStatus.RUNNING:
+            fields |= {"worker_id": "w1", "attempt": 1, "started_at": NOW, "lease": NOW + timedelta(seconds=14)}
+        self.subjects[job_id] = Subject(now=NOW, id=job_id, status=status, **(fields | more))
+
+    async def subject(self, job_id: int) -> Subject | None:
+        self._fail()
+        return self.subjects.get(job_id)
+
+    async def queue(self, job: Subject, ageing: float) -> Queue:
+        return self.line_up
+
+    async def latest(self) -> Version:
+        return Version()
+
+    async def locate(self, dispatch: Dispatch) -> Place:
+        if isinstance(self.place, Exception):
+            raise self.place
+        return self.place
+
+    async def holder(self, name: str) -> Holder | None:
+        if isinstance(self.held_by, Exception):
+            raise self.held_by
+        return self.held_by
+
+    def members(self, kind: str) -> Mapping[str, Member]:
+        return {"w1": self.member} if kind == "worker" else {}
+
+
+async def explained(
+    world: Cluster, path: str = "17", headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    async with asking(world, headers=headers) as client:
+        answer = await client.get(f"/jobs/{path}/explain")
+    return answer.status_code, answer.json()
+
+
+async def reason(world: Cluster, headers: dict[str, str] | None = None) -> str:
+    status, found = await explained(world, headers=headers)
+    assert status == 200
+    return str(found["reason"])
+
+
+def for_queue(world: Cluster, queue: str) -> dict[str, str]:
+    """A token for one queue."""
+    token_id, text, digest = make()
+    known = Token(
+        id=token_id,
+        name="robot",
+        digest=digest,
+        scopes=frozenset({Scope.READ}),
+        queues=frozenset({queue}),
+    )
+    world.ring = Keyring(closed=True, tokens={token_id: known})
+    return {"authorization": f"Bearer {text}"}
+
+
+@pytest.fixture
+def world() -> Cluster:
+    return Cluster()
+
+
+async def test_the_document(world: Cluster) -> None:
+    world.job_is(JobStatus.PENDING)
+    status, found = await explained(world)
+    assert status == 200
+    assert found == {
+        "id": 17,
+        "status": "pending",
+        "reason": "dispatching",
+        "summary": "It has been due for 0 s, a slot is free, and s1 dispatches it next.",
+        "advice": "Ask again. If it stays so, look at that scheduler's log.",
+        "detail": {
+            "task": "default",
+            "queue": "default",
+            "priority": 0,
+            "leader": "s1",
+            "workers": [{"id": "w1", "slots": 2, "busy": 0, "knows_task": True}],
+        },
+        "at": "2026-01-31T12:00:00Z",
+        "seen_by": "scheduler-1",
+    }
+
+
+async def test_what_there_is_not_and_what_is_no_id(world: Cluster) -> None:
+    assert (await explained(world))[0] == 404
+    assert (await explained(world, "x"))[0] == 404
+    assert (await explained(world, "17/explain?wait=1&x"))[0] in (404, 422)
+    async with asking(world) as client:
+        assert (await client.get("/jobs/17/explain?wait=1")).status_code == 422
+        assert (await client.post("/jobs/17/explain")).status_code == 405
+
+
+async def test_without_postgresql_it_is_a_503(world: Cluster) -> None:
+    world.failure = StoreUnavailable("PostgreSQL is away")
+    status, found = await explained(world)
+    assert (status, found["detail"]) == (503, "PostgreSQL is away")
+
+
+async def test_a_redis_that_refuses_or_hangs_is_the_reason(world: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.job_is(JobStatus.QUEUED, queued_at=NOW, dispatch_seq=1)
+    assert await reason(world) == "offered"
+    world.place = TransportUnavailable("connection refused")
+    assert await reason(world) == "redis_away"
+
+    async def never(dispatch: Dispatch) -> Place:
+        await asyncio.Event().wait()
+        return Place()
+
+    monkeypatch.setattr(world, "locate", never)
+    began = time.monotonic()
+    _, found = await explained(world)
+    assert found["summary"].endswith("it did not answer within 0.6 s")
+    assert time.monotonic() - began < 1.9
+
+
+async def test_a_wait_for_a_lock_is_told_by_the_worker_and_its_holder_by_etcd(world: Cluster) -> None:
+    world.job_is(JobStatus.RUNNING)
+    world.held_by = Holder(job_id=4, attempt=1, worker_id="w2")
+    assert await reason(world) == "running"
+    world.member.waits[17] = "printer"
+    assert await reason(world) == "lock_held"
+    for other in (Holder(job_id=17, attempt=1), None, CoordinatorUnavailable("away")):
+        world.held_by = other  # it has got the lock since, or nobody has it, or nobody knows
+        assert await reason(world) == "running"
+
+
+async def test_a_cancelled_task_is_being_stopped_while_its_worker_says_so(world: Cluster) -> None:
+    world.job_is(JobStatus.CANCELLED, outcome="cancelled", worker_id="w1", attempt=1, completed_at=NOW)
+    assert await reason(world) == "cancelled"
+    world.member.stopping.append(17)
+    assert await reason(world) == "stopping"
+
+
+async def test_others_jobs_are_not_named_to_a_token_for_some_queues(world: Cluster) -> None:
+    world.job_is(JobStatus.PENDING)
+    headers = for_queue(world, "default")
+    slots = [Busy(3, "secret", "theirs", "w1", NOW), Busy(4, "own", "default", "w1", NOW)]
+    world.line_up = Queue(servers=[Server(W1, "w1", 2, 2)], longest=slots, bound=100)
+    _, found = await explained(world, headers=headers)
+    assert (found["reason"], [one["id"] for one in found["detail"]["longest"]]) == ("slots_busy", [4])
+
+    world.job_is(JobStatus.RUNNING)
+    world.job_is(JobStatus.RUNNING, 3, queue="theirs")
+    world.job_is(JobStatus.RUNNING, 4)
+    world.member.waits[17] = "printer"
+    world.held_by = Holder(job_id=3, attempt=1, worker_id="w1", host="box", pid=9)
+    _, found = await explained(world, headers=headers)
+    assert found["detail"]["lock_holder"] == {"worker_id": "w1"}
+    assert "another job on w1 holds" in found["summary"]
+    world.held_by = Holder(job_id=4, attempt=1, worker_id="w1")
+    _, found = await explained(world, headers=headers)
+    assert found["detail"]["lock_holder"]["job_id"] == 4
+    assert (await explained(world, "3", headers))[0] == 404
