@@ -187,6 +187,16 @@ class App:
         await self._connection.aclose()
 
     @property
+    def server(self) -> str | None:
+        """The addresses that this App was given; None if variables say where the schedulers are."""
+        return self._connection.server
+
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues that tasks name in their definition."""
+        return {task.queue for task in self._tasks.values() if task.queue is not None}
+
+    @property
     def names(self) -> Collection[str]:
         """The names of the tasks."""
         return self._tasks.keys()
