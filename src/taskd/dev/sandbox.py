@@ -115,7 +115,7 @@ class Sandbox:
         concurrency: int = 10,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """See that a worker runs this app's tasks: one that an earlier test has asked for with the same arguments, or a new one.
+        """See that a worker runs this app's tasks: one of an earlier test with the same arguments, or a new one.
 
         Others that earlier tests have asked for are killed; a test may have several of its own.
 
@@ -159,7 +159,7 @@ class Sandbox:
                 time.sleep(0.02)
 
     def empty(self) -> None:
-        """Remove every job, schedule and live setting. Workers stay, unless one of them has a job in hand: all are killed then."""
+        """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
         self._asked.clear()
         with psycopg.connect(self.dsn) as connection:
             for statement in _EMPTY[:2]:
