@@ -74,6 +74,8 @@ class Supply:
 
     def call(self, function: Callable[..., Any]) -> Any:
         """Run a plain function."""
+        if not self._needs.attempt:
+            return function(**_filled(self._needs.parameters, self._values))
         values = dict(self._values)
         with ExitStack() as stack:
             for provider in self._needs.attempt:
@@ -87,6 +89,8 @@ class Supply:
 
     async def await_(self, function: Callable[..., Awaitable[Any]]) -> Any:
         """Run an async function."""
+        if not self._needs.attempt:
+            return await function(**_filled(self._needs.parameters, self._values))
         values = dict(self._values)
         async with AsyncExitStack() as stack:
             for provider in self._needs.attempt:

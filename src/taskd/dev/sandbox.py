@@ -28,7 +28,7 @@ from taskd.domain.errors import TaskdError
 from taskd.store.migrations import migrate
 
 PREFIX = "taskd-pytest-"
-READY_DEADLINE = 60.0
+READY_DEADLINE = 120.0
 #: Nothing of a test session outlives it.
 POSTGRES = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 _LIVE = "SELECT id, status, task, queue, error FROM taskd.jobs ORDER BY id LIMIT 5"
@@ -143,6 +143,11 @@ class Sandbox:
             child.kill()
         self._workers.clear()
         self._asked.clear()
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes of its workers, for a test that kills one."""
+        return [child.pid for child in self._workers.values() if child.pid is not None]
 
     def jobs(self, **wanted: str | int) -> list[dict[str, Any]]:
         """The jobs of this test, newest first; `wanted` are the parameters of GET /jobs, as in jobs(status="failed")."""
