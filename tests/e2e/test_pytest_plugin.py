@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from taskd.dev.sandbox import PREFIX
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "testing.md"
+#: Seconds that a session may take where the machine has much else to do.
+PATIENCE = 400
 
 TASKS = """
 import os, time
@@ -52,13 +56,13 @@ from tasks import app, add, fail, forever, parent, process
 
 def test_a_result(taskd_cluster):
     taskd_cluster.worker(app)
-    assert add.submit_sync(1, b=2).result(timeout=20) == 3
+    assert add.submit_sync(1, b=2).result(timeout=60) == 3
     assert [job["task"] for job in taskd_cluster.jobs(status="completed")] == ["add"]
 
 async def test_async_and_children(taskd_cluster):
     taskd_cluster.worker("tasks")
     assert taskd_cluster.jobs() == []
-    child = await (await parent.submit()).result(timeout=20)
+    child = await (await parent.submit()).result(timeout=60)
     taskd_cluster.wait()
     assert add.handle_sync(child).result() == 3
     await app.aclose()
@@ -66,7 +70,7 @@ async def test_async_and_children(taskd_cluster):
 def test_a_failure(taskd_cluster):
     taskd_cluster.worker(app)
     with pytest.raises(taskd.JobFailed, match="as was asked"):
-        fail.submit_sync().result(timeout=20)
+        fail.submit_sync().result(timeout=60)
     assert "about to fail" in taskd_cluster.said()
 
 seen = []
@@ -74,19 +78,19 @@ seen = []
 def test_a_worker_is_kept(taskd_cluster):
     taskd_cluster.worker(app)
     taskd_cluster.client.configure("queue.sums.paused", True, "test")
-    seen.append(process.submit_sync().result(timeout=20))
+    seen.append(process.submit_sync().result(timeout=60))
 
 def test_and_one_with_a_job_in_hand_is_not(taskd_cluster):
     taskd_cluster.worker(app)
-    assert add.submit_sync(1, 2).result(timeout=20) == 3  # not paused any more
-    assert process.submit_sync().result(timeout=20) == seen[0]
+    assert add.submit_sync(1, 2).result(timeout=60) == 3  # not paused any more
+    assert process.submit_sync().result(timeout=60) == seen[0]
     with pytest.raises(TimeoutError, match=r"after 0.5 seconds: \\d+ .forever. is running in the queue 'default'"):
         forever.submit_sync()
         taskd_cluster.wait(timeout=0.5)
 
 def test_a_new_one(taskd_cluster):
     taskd_cluster.worker(app, environment={"COLOUR": "red"})
-    pid, colour = process.submit_sync().result(timeout=20)
+    pid, colour = process.submit_sync().result(timeout=60)
     assert pid != seen[0][0] and colour == "red"
     assert len(taskd_cluster.jobs()) == 1
 
@@ -102,7 +106,7 @@ def test_what_cannot_be_started(taskd_cluster):
 
 def test_that_fails(taskd_cluster):
     taskd_cluster.worker(app)
-    fail.submit_sync().result(timeout=20)
+    fail.submit_sync().result(timeout=60)
 """
 
 BROKEN = """
@@ -141,7 +145,7 @@ def folders() -> set[Path]:
 def test_a_project_has_a_cluster_of_its_own(tmp_path: Path) -> None:
     before = folders()
     running = start(project(tmp_path))
-    told, _ = running.communicate(timeout=180)
+    told, _ = running.communicate(timeout=PATIENCE)
     assert "1 failed, 7 passed" in told, told
     assert "JobFailed" in told
     assert "about to fail" in told.split("Captured stdout teardown")[1], told
@@ -155,7 +159,7 @@ def test_nothing_is_left_of_a_killed_session(tmp_path: Path) -> None:
     )
     before = folders()
     running = start(project(tmp_path, waiting))
-    wait_until((tmp_path / "up").exists, 90)
+    wait_until((tmp_path / "up").exists, PATIENCE)
     (made,) = folders() - before
     alive = {pid: identity(pid) for pid in descendants(running.pid)}
     assert len(alive) > 8
@@ -165,9 +169,16 @@ def test_nothing_is_left_of_a_killed_session(tmp_path: Path) -> None:
     assert made.exists()
     quick = "def test_it(taskd_cluster):\n    assert taskd_cluster.jobs() == []\n"
     again = start(project(tmp_path, quick))
-    told, _ = again.communicate(timeout=90)
+    told, _ = again.communicate(timeout=PATIENCE)
     assert "1 passed" in told, told
     assert not made.exists()
+
+
+def test_the_programs_of_the_page_run(tmp_path: Path) -> None:
+    for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        (tmp_path / name).write_text(text)
+    told, _ = start(tmp_path).communicate(timeout=PATIENCE)
+    assert "6 passed" in told, told
 
 
 def test_the_plugin_imports_nothing_before_it_is_used() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 
 from taskd import App, Context, Depends, Fail
 
+PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 said: list[str] = []
 app = App()
 
@@ -241,6 +246,14 @@ def test_what_cannot_be_provided_is_refused_at_the_start(define: Callable[[App],
     with pytest.raises(TypeError, match=REFUSED[define]):
         asyncio.run(other.start())
     assert not began
+
+
+def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(# shop\.py\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "shop.py").write_text(program)
+    code = "from shop import app, sell; print(app.testing().run_sync(sell, 'tea').result)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("tea: open\n", "")
 
 
 def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
