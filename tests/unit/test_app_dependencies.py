@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import pytest
 
 from taskd import App, Context, Depends, Fail
+from taskd.worker import loading
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 said: list[str] = []
@@ -243,8 +244,9 @@ def test_what_cannot_be_provided_is_refused_at_the_start(define: Callable[[App],
     define(other)
     began: list[int] = []
     other.on_start(lambda: began.append(1))
-    with pytest.raises(TypeError, match=REFUSED[define]):
-        asyncio.run(other.start())
+    with pytest.raises(loading.NotLoadable, match=REFUSED[define]) as told:
+        asyncio.run(loading.start("shop", other))
+    assert ".py:" not in str(told.value)
     assert not began
 
 
@@ -301,8 +303,9 @@ def test_a_provider_that_fails_is_named_and_what_was_opened_before_is_closed() -
     @other.task
     def third(one: str = Depends()) -> None: ...
 
-    with pytest.raises(RuntimeError, match="'broken' could not be opened: ConnectionRefusedError: nobody listens"):
-        asyncio.run(other.start())
+    told = r"^app 'shop' does not start: RuntimeError: the dependency 'broken' could not be opened: ConnectionRefusedError: "
+    with pytest.raises(loading.NotLoadable, match=told + r"nobody listens \(.*/test_app_dependencies\.py:\d+\)$"):
+        asyncio.run(loading.start("shop", other))
     assert said == ["closed"]
     assert "'unclosable' could not be closed: OSError: cannot" in str(other.testing().run_sync(second).error)
     assert repr(other.testing().run_sync(third).error) == "Fail('there is no such customer')"

@@ -55,7 +55,7 @@ def _job(cluster: Cluster) -> str:
         return '--task echo \'{"hello": "world"}\''
     workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or [{}]
     task, queue = (next(iter(workers[0].get(what, ())), "NAME") for what in ("tasks", "queues"))
-    return f"--task {task} --queue {queue} '{{\"ARGUMENT\": \"VALUE\"}}'"
+    return f'--task {task} --queue {queue} \'{{"ARGUMENT": "VALUE"}}\''
 
 
 def _program() -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from taskd.seams import Invocation, Link, Order, Tasks
@@ -107,7 +108,9 @@ def _explain(name: str, module: str, error: BaseException) -> str:
     if module and isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
         return f"app {name!r}: there is no module {error.name!r}; it is looked for in {os.getcwd()} and on PYTHONPATH"
     last = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
-    places = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    place = next((f for f in reversed(places) if f.filename not in (__file__, importlib.__file__)), None)
+    led_to_it = error.__cause__ or error
+    places = [f for f in traceback.extract_tb(led_to_it.__traceback__) if not f.filename.startswith("<frozen")]
+    ours = (str(Path(__file__).parents[1]) + os.sep, str(importlib.__file__))
+    place = next((f for f in reversed(places) if not f.filename.startswith(ours)), None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
     return f"app {name!r} does not {'import' if module else 'start'}: {last[-1]}{where}"
