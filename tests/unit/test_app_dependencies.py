@@ -215,6 +215,18 @@ def _async_in_a_thread(app: App) -> None:
     def task(one: int = Depends(session)) -> None: ...
 
 
+class Maker:
+    async def __call__(self) -> int:
+        return 1
+
+
+def _async_object_in_a_thread(app: App) -> None:
+    app.provide(name="session", per="attempt")(Maker())
+
+    @app.task
+    def task(one: int = Depends("session")) -> None: ...
+
+
 def _no_annotation(app: App) -> None:
     @app.task
     def task(pool=Depends()) -> None: ...  # type: ignore[no-untyped-def]  # that is the point
@@ -233,6 +245,7 @@ REFUSED: dict[Callable[[App], None], str] = {
     _circle: r"in a circle \(b -> c -> b\): one of them must do without",
     _shorter: "'pool' is opened once an executor and asks for 'session', which is opened for each attempt: write",
     _async_in_a_thread: "'task' is a plain function, which runs in a thread, and 'session' is opened for each",
+    _async_object_in_a_thread: "'task' is a plain function, which runs in a thread, and 'session' is opened for each",
     _no_annotation: "does not say what it asks for: annotate 'pool'",
     _unknown_annotation: "cannot be read .name 'Unknown' is not defined.: annotate 'pool'",
 }

@@ -42,7 +42,8 @@ class Provider:
         #: What contextlib's decorators made of a generator function is entered, as that itself is.
         self.entered = _yields(inspect.unwrap(function)) and not _yields(function)
         inner = inspect.unwrap(function)
-        self.asynchronous = inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+        kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        self.asynchronous = any(check(one) for check in kinds for one in (inner, type(inner).__call__))
         self._kind = kind
         self.context = self._context()
 
