@@ -31,15 +31,13 @@ PREFIX = "taskd-pytest-"
 READY_DEADLINE = 120.0
 #: Nothing of a test session outlives it.
 POSTGRES = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-_LIVE = "SELECT id, status, task, queue, error FROM taskd.jobs ORDER BY id LIMIT 5"
-#: Ids go on counting: what is still on its way to a worker names no job of the next test.
-_EMPTY = (
-    "DELETE FROM taskd.schedules",
-    "DELETE FROM taskd.fires",
-    "DELETE FROM taskd.finished_jobs",
-    "DELETE FROM taskd.notes",
-    "DELETE FROM taskd.dedupe_keys",
-)
+_LIVE_JOBS = "SELECT id, status, task, queue, error FROM taskd.jobs ORDER BY id LIMIT 5"
+#: In this order: schedules would fire, and jobs become finished ones. Ids go on counting, so that what is still on its way to a
+#: worker names no job of the next test.
+_SCHEDULES = ("DELETE FROM taskd.schedules", "DELETE FROM taskd.fires")
+_JOBS = "DELETE FROM taskd.jobs RETURNING status"
+_REST = ("DELETE FROM taskd.finished_jobs", "DELETE FROM taskd.notes", "DELETE FROM taskd.dedupe_keys")
+_LIVE_SETTINGS = 'SELECT "values" FROM taskd.live_versions ORDER BY version DESC LIMIT 1'
 
 
 class Wanted(NamedTuple):
@@ -157,7 +155,7 @@ class Sandbox:
         """Return when no job is pending, queued or running. Raises TimeoutError, naming some, after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            while live := connection.execute(_LIVE).fetchall():
+            while live := connection.execute(_LIVE_JOBS).fetchall():
                 if time.monotonic() > deadline:
                     told = "; ".join(_told(*row) for row in live)
                     raise TimeoutError(f"jobs are still live after {timeout:g} seconds: {told}")
@@ -167,14 +165,12 @@ class Sandbox:
         """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
         self._asked.clear()
         with psycopg.connect(self.dsn) as connection:
-            for statement in _EMPTY[:2]:
+            for statement in _SCHEDULES:
                 connection.execute(statement.encode())
-            left = connection.execute("DELETE FROM taskd.jobs RETURNING status").fetchall()
-            for statement in _EMPTY[2:]:
+            left = connection.execute(_JOBS).fetchall()
+            for statement in _REST:
                 connection.execute(statement.encode())
-            changed = connection.execute(
-                'SELECT "values" FROM taskd.live_versions ORDER BY version DESC LIMIT 1'
-            ).fetchone()
+            changed = connection.execute(_LIVE_SETTINGS).fetchone()
         if any(status == "running" for (status,) in left):
             self.stop_workers()
         for key in changed[0] if changed else ():
