@@ -89,10 +89,10 @@ class Rig:
         until(lambda: httpx.get(f"{role.url}/leader").json()["is_leader"])
         return role
 
-    def worker(self, slots: int, processes: int = 1) -> Role:
+    def worker(self, slots: int, processes: int = 1, app: str = "bench.tasks") -> Role:
         """Start a worker; returns when it works."""
         return self._spawn(
-            *("worker", "--id", f"bench-{len(self.roles)}", "--app", "bench.tasks"),
+            *("worker", "--id", f"bench-{len(self.roles)}", "--app", app),
             *("--concurrency", str(slots), "--processes", str(processes)),
         )
 

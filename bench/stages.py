@@ -47,7 +47,8 @@ def spent(pids: dict[int, str]) -> dict[str, int]:
     return found
 
 
-def _over(cluster: Rig, target: int) -> bool:
+def over(cluster: Rig, target: int) -> bool:
+    """Whether so many jobs have ended."""
     return cluster.finished() >= target
 
 
@@ -64,7 +65,7 @@ def main() -> None:
                 pids = processes(cluster, scheduler, worker)
                 before = spent(pids)
                 rate = submit_batches(scheduler, count, "noop")
-                until(partial(_over, cluster, target))
+                until(partial(over, cluster, target))
                 after = spent(pids)
     table = Table(
         "process", "µs of processor time a job", title=f"{jobs:,} jobs, submitted at {rate:,.0f}/s while they ran"

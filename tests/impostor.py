@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def answer(status: str, document: object) -> bytes:
-    """A reply with this status line and this JSON."""
+def answer(status: str, document: object, *headers: str) -> bytes:
+    """A reply with this status line, this JSON and further headers."""
     body = json.dumps(document).encode()
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    more = "".join(f"{header}\r\n" for header in headers)
+    return f"HTTP/1.1 {status}\r\n{more}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 JOB = answer("201 Created", {"id": 1, "status": "pending"})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from taskd.app import App, Context, Handle, SyncHandle, Task
+    from taskd.app import App, Context, Depends, Handle, SyncHandle, Task
     from taskd.client import ClientError
     from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Fail, JobCancelled, JobFailed, RetryAt, Snooze
 
@@ -22,6 +22,7 @@ __all__ = [
     "ClientError",
     "Context",
     "CoordinatorUnavailable",
+    "Depends",
     "Fail",
     "Handle",
     "JobCancelled",
@@ -37,6 +38,7 @@ __all__ = [
 _LAZY = {
     "App": "taskd.app",
     "Context": "taskd.app",
+    "Depends": "taskd.app",
     "Handle": "taskd.app",
     "SyncHandle": "taskd.app",
     "Task": "taskd.app",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from contextlib import AsyncExitStack
 
 import pytest
 
-from taskd.client import ClientError
+from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
 from taskd.client.request import Request, keyed_batch, submission
 from tests.impostor import AWAY, JOB, UNSURE, answer, idempotency_key, listening
@@ -95,3 +96,32 @@ async def test_a_cancel_whose_answer_was_lost_is_repeated_and_finds_the_job_canc
             assert await client.cancel(5) == {"id": 5, "status": "cancelled"}
     starts = [request.split(b" HTTP")[0] for request in asked]
     assert starts == [b"POST /jobs/5/cancel", b"POST /jobs/5/cancel", b"GET /jobs/5"]
+
+
+def test_the_two_clients_have_the_same_methods() -> None:
+    def surface(kind: type) -> dict[str, str]:
+        methods = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+        return {
+            name: str(inspect.signature(method)).replace("AsyncIterator", "Iterator")
+            for name, method in methods.items()
+        }
+
+    assert surface(AsyncClient) == surface(Client)
+
+
+async def test_pages_of_schedules_are_followed() -> None:
+    first = answer("200 OK", [{"name": "a"}], 'Link: </schedules?cursor=a>; rel="next"')
+    with listening(first, answer("200 OK", [{"name": "b"}])) as (url, asked):
+        async with AsyncClient(url) as client:
+            assert [one["name"] for one in await client.schedules()] == ["a", "b"]
+    assert asked[1].startswith(b"GET /schedules?cursor=a HTTP/1.1\r\n")
+
+
+async def test_a_selection_goes_on_at_the_cursor_and_a_lost_cancel_finds_the_job_cancelled() -> None:
+    pages = [answer("200 OK", {"ids": [1], "cursor": 7}), answer("200 OK", {"ids": [2], "cursor": None})]
+    late = answer("409 Conflict", {"detail": "job 5 is cancelled: it is too late", "job_status": "cancelled"})
+    with listening(*pages, late, answer("200 OK", {"id": 5, "status": "cancelled"})) as (url, asked):
+        async with AsyncClient(url) as client:
+            assert [page["ids"] async for page in client.select("retry", {"status": "failed"})] == [[1], [2]]
+            assert await client.cancel(5) == {"id": 5, "status": "cancelled"}
+    assert asked[1].endswith(b'{"status": "failed", "cursor": 7}')

@@ -173,7 +173,7 @@ class Asked(Client):
         self.jobs.append(dict(job))
         return {"id": 17, "status": "pending"}
 
-    def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
+    def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
         self.waits.append(seconds)
         return {"id": job_id, "status": self.final, "result": {"a": 1}}
 

@@ -6,7 +6,8 @@ An executor process imports the author's module and talks to its App through the
 
 from taskd.app.app import App
 from taskd.app.context import Context
+from taskd.app.dependency import Depends
 from taskd.app.handle import Handle, SyncHandle
 from taskd.app.task import Task
 
-__all__ = ["App", "Context", "Handle", "SyncHandle", "Task"]
+__all__ = ["App", "Context", "Depends", "Handle", "SyncHandle", "Task"]

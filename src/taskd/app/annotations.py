@@ -18,17 +18,23 @@ def annotation(task: str, function: Callable[..., Any], name: str, found: Any) -
     """The type that `found` stands for, as msgspec can check it; Any where it cannot. `name`: what has this annotation."""
     if found is inspect.Signature.empty:
         return Any
-    if isinstance(found, str):
-        scope = getattr(inspect.unwrap(function), "__globals__", {})
-        try:
-            holder = type("holder", (), {"__annotations__": {"it": found}})
-            found = typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
-        except (NameError, AttributeError, TypeError, SyntaxError) as error:
-            logger().warning("argument is passed unchecked", task=task, argument=name, reason=str(error))
-            return Any
+    try:
+        found = resolved(function, found)
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        logger().warning("argument is passed unchecked", task=task, argument=name, reason=str(error))
+        return Any
     if found is Context or Context in typing.get_args(found):
         return Context
     return found if _checkable(found) else Any
+
+
+def resolved(function: Callable[..., Any], found: Any) -> Any:
+    """An annotation of the function's as a type. Raises what Python raises for a text that is none."""
+    if not isinstance(found, str):
+        return found
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    holder = type("holder", (), {"__annotations__": {"it": found}})
+    return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
 
 
 def _checkable(found: Any) -> bool:

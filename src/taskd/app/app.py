@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
 
+from taskd.app.call import Around, Call
 from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.middleware import Layers, Middleware
+from taskd.app.provider import Per, Provider, Providers
 from taskd.app.schedules import Declarations, Policies, by_cron, by_interval
+from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
-from taskd.app.testing import Bench
+from taskd.app.testing import Bench, Bind
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -24,6 +27,7 @@ R = TypeVar("R")
 Hook = Callable[[], Any]
 H = TypeVar("H", bound=Hook)
 M = TypeVar("M", bound=Middleware)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class App:
@@ -42,6 +46,9 @@ class App:
         self._on_stop: list[Hook] = []
         self._middleware: list[Middleware] = []
         self._declarations = Declarations()
+        self._providers = Providers()
+        #: What was opened for the tasks, from `start` to `stop`.
+        self._stock: Stock | None = None
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -96,13 +103,51 @@ class App:
         self._middleware.append(function)
         return function
 
-    def testing(self, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> Bench:
+    @overload
+    def provide(self, function: F, /) -> F: ...
+
+    @overload
+    def provide(self, *, name: str | None = None, type: Any = None, per: Per = "executor") -> Callable[[F], F]: ...
+
+    def provide(self, *functions: Any, name: str | None = None, type: Any = None, per: Per = "executor") -> Any:
+        """Make what tasks depend on: `@app.provide` on a function that returns it, or that yields it and then closes it.
+
+        A task asks for it by a parameter `pool: Pool = taskd.Depends()`: by the type, which the return annotation (or `type`)
+        says, by the name, which is the function's (or `name`), or by the function. Async or plain, it may depend on others in
+        the same way. It is opened once an executor, at its start, if a task needs it; with `per="attempt"` for each attempt
+        that needs it, inside of the middlewares. Then it may take the Context, and sees at its `yield` how the attempt ended.
+
+        Raises TypeError or ValueError for what cannot work; what is missing, or goes in a circle, is told at the start.
+        """
+        if functions:
+            (function,) = functions
+            self._providers.add(Provider(function, name, type, per))
+            return function
+
+        def provided(wrapped: F) -> F:
+            self._providers.add(Provider(wrapped, name, type, per))
+            return wrapped
+
+        return provided
+
+    def testing(
+        self,
+        *,
+        attempt: int = 1,
+        checkpoint: Any = None,
+        cancelled: bool = False,
+        provide: Mapping[Any, Any] | None = None,
+    ) -> Bench:
         """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
 
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
-        `cancelled`, that they are to stop.
+        `cancelled`, that they are to stop. `provide` has values to be used instead of what providers make, each by the
+        provider's type, name or function; what it does not have is opened for each run and closed after it.
         """
-        return Bench(self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled)
+        given = {self._providers.find(key): value for key, value in (provide or {}).items()}
+        return Bench(
+            lambda task: self._opened(task, given), attempt=attempt, checkpoint=checkpoint, cancelled=cancelled
+        )
 
     def cron(
         self,
@@ -142,6 +187,16 @@ class App:
         await self._connection.aclose()
 
     @property
+    def server(self) -> str | None:
+        """The addresses that this App was given; None if variables say where the schedulers are."""
+        return self._connection.server
+
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues that tasks name in their definition."""
+        return {task.queue for task in self._tasks.values() if task.queue is not None}
+
+    @property
     def names(self) -> Collection[str]:
         """The names of the tasks."""
         return self._tasks.keys()
@@ -166,26 +221,54 @@ class App:
         task = self._tasks.get(order.task)
         if task is None:
             raise LookupError(order.task)
-        return self._bind(task, order.payload, lambda: Context(_completed(order, task), link))
+        return self._bind(task, order.payload, lambda: Context(_completed(order, task), link), self._stock)
 
     async def start(self) -> None:
-        """Run what `on_start` was given, in that order. Raises what one of them raises."""
+        """Run what `on_start` was given, in that order, then open what tasks depend on. Raises what one of them raises."""
+        stock = Stock({task.name: self._providers.needs(task) for task in self._tasks.values() if task.dependent})
         for hook in self._on_start:
             await _run(hook)
+        await stock.open()
+        self._stock = stock
 
     async def stop(self) -> None:
-        """Run what `on_stop` was given, the last one first; one that raises keeps no other from running."""
+        """Close what tasks depend on, then run what `on_stop` was given, the last one first.
+
+        What fails keeps nothing else from being closed or run.
+        """
+        if self._stock is not None:
+            await self._stock.close()
+            self._stock = None
         for hook in reversed(self._on_stop):
             try:
                 await _run(hook)
             except Exception:  # noqa: BLE001 - the process ends, and the log says what went wrong
                 logger().error("a function given to on_stop failed", function=_named(hook), exc_info=True)
 
-    def _bind(self, task: Task[Any, Any], payload: bytes, context: Callable[[], Context]) -> Call:
-        if not self._middleware:
+    def _bind(self, task: Task[Any, Any], payload: bytes, context: Callable[[], Context], stock: Stock | None) -> Call:
+        if not self._middleware and not task.dependent:
             return Call(task, *task.arguments.bind(payload, context))
         ctx = context()
-        return Call(task, *task.arguments.bind(payload, lambda: ctx), Layers(self._middleware, ctx))
+        args, kwargs = task.arguments.bind(payload, lambda: ctx)
+        around: list[Around] = []
+        if task.dependent:
+            if stock is None:
+                raise RuntimeError(f"the task {task.name!r} has dependencies, and app.start() was not awaited")
+            around.append(Supply(stock.needs[task.name], stock.values, ctx))
+        if self._middleware:
+            around.append(Layers(self._middleware, ctx))
+        return Call(task, args, kwargs, around)
+
+    @asynccontextmanager
+    async def _opened(self, task: Task[Any, Any], given: Mapping[Provider, Any]) -> AsyncIterator[Bind]:
+        """For a bench: what binds a task to arguments, while what it depends on is open."""
+        known = {**(self._stock.values if self._stock is not None else {}), **given}
+        stock = Stock({task.name: self._providers.needs(task, known)}, known)
+        await stock.open()
+        try:
+            yield lambda payload, context: self._bind(task, payload, context, stock)
+        finally:
+            await stock.close()
 
     def _declared(
         self, times: Mapping[str, Any], name: str | None, arguments: Mapping[str, Any] | None, policies: Policies
@@ -218,24 +301,3 @@ async def _run(hook: Hook) -> None:
 
 def _named(hook: Hook) -> str:
     return getattr(hook, "__qualname__", repr(hook))
-
-
-class Call:
-    """A task with its arguments: an Invocation of the seam."""
-
-    __slots__ = ("_args", "_function", "_kwargs", "_layers", "asynchronous")
-
-    def __init__(
-        self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any], layers: Layers | None = None
-    ) -> None:
-        self.asynchronous = task.asynchronous
-        self._function = task.function
-        self._args = args
-        self._kwargs = kwargs
-        self._layers = layers
-
-    def __call__(self) -> Any:
-        if self._layers is not None:
-            around = self._layers.await_ if self.asynchronous else self._layers.call
-            return around(functools.partial(self._function, *self._args, **self._kwargs))
-        return self._function(*self._args, **self._kwargs)

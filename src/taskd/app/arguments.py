@@ -12,6 +12,7 @@ import msgspec
 from taskd.app.alike import alike
 from taskd.app.annotations import annotation
 from taskd.app.context import Context
+from taskd.app.dependency import is_dependency
 from taskd.app.models import decoded, encoded
 from taskd.domain.errors import Fail
 
@@ -140,14 +141,17 @@ class _Plan:
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())
-        types = {p.name: annotation(task, function, p.name, p.annotation) for p in parameters}
-        self.context = next((p.name for p in parameters if _wants_context(p, types[p.name])), None)
+        filled = {p.name for p in parameters if is_dependency(p)}
+        types = {p.name: annotation(task, function, p.name, p.annotation) for p in parameters if p.name not in filled}
+        self.context = next((p.name for p in parameters if _wants_context(p, types.get(p.name))), None)
         self.context_first = bool(parameters) and parameters[0].name == self.context
         self.context_first = self.context_first and parameters[0].kind is not Parameter.KEYWORD_ONLY
-        others = [p for p in parameters if p.name != self.context]
+        others = [p for p in parameters if p.name != self.context and p.name not in filled]
         self._signature = signature.replace(parameters=others)
         named = [p for p in others if p.kind in _NAMED]
         self._reserved = {p.name for p in parameters if p.name == self.context and p.kind is not p.POSITIONAL_ONLY}
+        self._filled = filled
+        self._reserved |= filled
         rest = self._rest_name = next((p.name for p in parameters if p.kind is Parameter.VAR_KEYWORD), None)
         self.spread = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self.names = [p.name for p in named]
@@ -175,6 +179,10 @@ class _Plan:
 
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """A call's arguments as a payload can have them: one value, or fields. Raises TypeError, _Misfit."""
+        if wrong := self._filled.intersection(kwargs):
+            raise _Misfit(
+                f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test"
+            )
         fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
         values = fields.pop(self.spread, ()) if self.spread is not None else ()
         if self._rest_name is not None:

@@ -20,7 +20,7 @@ class Connection:
     """
 
     def __init__(self, server: str | None, token: str | None) -> None:
-        self._server = server
+        self.server = server
         self._token = token
         # Filled and emptied in single steps, so that threads need no lock.
         self._blocking: dict[int, Client] = {}
@@ -60,7 +60,7 @@ class Connection:
 
     def _where(self) -> dict[str, Any]:
         return {
-            "servers": self._server or os.environ.get("TASKD_SERVER") or DEFAULT_SERVER,
+            "servers": self.server or os.environ.get("TASKD_SERVER") or DEFAULT_SERVER,
             "token": self._token or os.environ.get("TASKD_TOKEN"),
             "ca_file": os.environ.get("TASKD_CA_FILE") or None,
         }

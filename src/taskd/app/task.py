@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from taskd.app.arguments import Arguments
 from taskd.app.connection import Connection
+from taskd.app.dependency import is_dependency
 from taskd.app.results import Results
 from taskd.app.submitter import Submitter, Target
 from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
@@ -50,6 +51,7 @@ class Task(Submitter[Callable[P, R]], Generic[P, R]):
         _check_options(self)
         self.asynchronous = _asynchronous(self.name, function)
         self.arguments = Arguments(self.name, function)
+        self.dependent = any(map(is_dependency, inspect.signature(function).parameters.values()))
         self.results = Results(self.name, function)
         target = Target(self.name, self.arguments, self.results, connection)
         named = ("queue", "priority", "max_retries", "timeout")

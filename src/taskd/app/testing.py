@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -21,7 +22,9 @@ from taskd.app.task import Task
 from taskd.domain.errors import Snooze
 from taskd.seams import Invocation, Order
 
-Bind = Callable[[Task[Any, Any], bytes, Callable[[], Context]], Invocation]
+Bind = Callable[[bytes, Callable[[], Context]], Invocation]
+#: A task's Bind, while what it depends on is open.
+Opened = Callable[[Task[Any, Any]], AbstractAsyncContextManager[Bind]]
 
 
 class Child(NamedTuple):
@@ -62,11 +65,12 @@ class Bench:
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
     Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
-    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`.
+    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. What
+    providers make is opened for each run, unless the test gave another value, or has awaited `app.start()`.
     """
 
-    def __init__(self, bind: Bind, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> None:
-        self._bind = bind
+    def __init__(self, opened: Opened, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> None:
+        self._opened = opened
         self._attempt = attempt
         self._checkpoint = checkpoint
         self._cancelled = cancelled
@@ -77,8 +81,8 @@ class Bench:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
         run, payload = Run(), task.arguments.payload(args, kwargs)
         try:
-            invocation = self.prepare(task, payload, run)
-            value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
+            async with self.prepared(task, payload, run) as invocation:
+                value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
             run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
             run.error = error
@@ -88,8 +92,14 @@ class Bench:
         """As `run`, for tests without an event loop."""
         return asyncio.run(self.run(task, *args, **kwargs))
 
-    def prepare(self, task: Task[Any, Any], payload: bytes, run: Run) -> Invocation:
-        """An attempt with this payload (JSON), for who runs it himself; `run` gets what its Context is told."""
+    @asynccontextmanager
+    async def prepared(self, task: Task[Any, Any], payload: bytes, run: Run) -> AsyncIterator[Invocation]:
+        """An attempt with this payload (JSON), for who runs it himself, while what it depends on is open; `run` gets what its
+        Context is told."""
+        async with self._opened(task) as bind:
+            yield self._bound(task, payload, run, bind)
+
+    def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
             job_id=next(self._ids),
@@ -110,7 +120,7 @@ class Bench:
         link = BenchLink(run, self._locks)
         if self._cancelled:
             link.cancelled.set()
-        return self._bind(task, payload, lambda: BenchContext(order, link, run, self._ids))
+        return bind(payload, lambda: BenchContext(order, link, run, self._ids))
 
 
 class BenchContext(Context):

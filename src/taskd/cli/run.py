@@ -108,8 +108,9 @@ def _run(
     told = Run(hear=_progress)
     with asyncio.Runner() as runner:
         runner.run(app.start())
+        opened = contextlib.AsyncExitStack()
         try:
-            invocation = bench.prepare(task, payload, told)
+            invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, told)))
             value = runner.run(invocation()) if invocation.asynchronous else invocation()
             return to_json(value, limit), None
         except KeyboardInterrupt:
@@ -118,6 +119,7 @@ def _run(
             return b"null", error
         finally:
             _children(told)
+            runner.run(opened.aclose())
             runner.run(app.stop())
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ssl
-import time
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import httpx
 
 from taskd.client import request as ask_for
-from taskd.client.blocking import MAX_POLL
-from taskd.client.failures import ClientError, Retryable, decode, refusal, unanswered, unconnected
+from taskd.client import talks
+from taskd.client.failures import ClientError, Retryable, refusal, unanswered, unconnected
 from taskd.client.request import Request
 from taskd.client.servers import DEFAULT_SERVER, Server, Servers, headers, patiently, trusting
-from taskd.domain.job import FINAL
+from taskd.client.talks import Reply, Talk
+
+T = TypeVar("T")
 
 #: As many connections as there are requests under way: whoever waits for a result must not keep others from submitting.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
@@ -55,40 +57,130 @@ class AsyncClient:
         """Close the connections, for good."""
         await self._http.aclose()
 
-    async def job(self, job_id: int, wait: float = 0.0) -> dict[str, Any]:
-        """One job; with `wait` (seconds, at most 60) as soon as it is final. Raises ClientError, status 404 if unknown."""
-        found: dict[str, Any] = await self.ask(ask_for.reading(job_id, wait))
-        return found
+    async def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method."""
+        return await self._hold(talks.submit(job))
 
     async def explain(self, job_id: int | str) -> dict[str, Any]:
-        """Why a job is not running or not finished. Raises ClientError, status 404 if it is unknown."""
+        """Why a job is not running or not finished. `status` 404 of the error: it is unknown."""
         found: dict[str, Any] = await self.ask(ask_for.explaining(job_id))
         return found
 
-    async def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
-        """The job once it is final, or as it is after `seconds` (None: no limit). Raises ClientError."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while True:
-            left = MAX_POLL if end is None else max(0.0, end - time.monotonic())
-            found = await self.job(job_id, min(MAX_POLL, left))
-            if found["status"] in FINAL or left <= 0:
-                return found
-
-    async def cancel(self, job_id: int) -> dict[str, Any]:
-        """Cancel one job; the job, also if it was cancelled before (an answer may have been lost).
-
-        Raises ClientError, status 404 if it is unknown, 409 if it ended otherwise: `problem["job_status"]` says how.
-        """
-        try:
-            found: dict[str, Any] = await self.ask(ask_for.action(job_id, "cancel"))
-        except ClientError as error:
-            if error.problem.get("job_status") != "cancelled":
-                raise
-            found = await self.job(job_id)
+    async def logs(self, job_id: int | str, attempt: int | None = None, cursor: str | None = None) -> dict[str, Any]:
+        """A page of what the job's attempts have logged and printed, as GET /jobs/{id}/logs."""
+        found: dict[str, Any] = await self.ask(ask_for.logs(job_id, attempt, cursor))
         return found
 
+    async def submit_batch(self, jobs: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Submit all of `jobs`, or none; their ids in order."""
+        ids: list[int] = (await self.send_batch(jobs))["ids"]
+        return ids
+
+    async def send_batch(self, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As `submit_batch`, with the whole answer: `ids`, and which of them are `duplicates`."""
+        return await self._hold(talks.send_batch(jobs))
+
+    async def job(self, job_id: int | str, wait: float = 0.0) -> dict[str, Any]:
+        """One job; with `wait` (seconds, at most 60) as soon as it is final. `status` 404 of the error: it is unknown."""
+        return await self._hold(talks.job(job_id, wait))
+
+    async def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
+        """The job once it is final, or as it is after `seconds` (None: no limit)."""
+        return await self._hold(talks.wait(job_id, seconds))
+
+    async def cancel(self, job_id: int | str) -> dict[str, Any]:
+        """Cancel one job; the job, also if it was cancelled before (an answer may have been lost).
+
+        `status` 404 of the error: it is unknown; 409: it ended otherwise, `problem["job_status"]` says how.
+        """
+        return await self._hold(talks.cancel(job_id))
+
+    async def retry(self, job_id: int | str) -> dict[str, Any]:
+        """Try a job again that failed or was cancelled: the new job, with `duplicate` if it was made before.
+
+        `status` 404 of the error: it is unknown; 409: it may not be retried, `problem["job_status"]` says why.
+        """
+        return await self._hold(talks.retry(job_id))
+
+    async def list_jobs(self, **wanted: str | int | None) -> list[dict[str, Any]]:
+        """A page of jobs, newest first; `wanted` are the parameters of GET /jobs."""
+        return await self._hold(talks.list_jobs(wanted))
+
+    async def history(self, wanted: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Finished jobs as NDJSON, stretch by stretch, newest first; `wanted` are the parameters of GET /history."""
+        query: Mapping[str, str] | None = wanted
+        while query is not None:
+            stretch, query = await self._hold(talks.history_page(query))
+            yield stretch
+
+    async def select(
+        self, action: Literal["cancel", "retry"], wanted: Mapping[str, Any]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cancel or retry by filter (`wanted`: the body of POST /jobs/cancel, /jobs/retry): each page's answer."""
+        following: Mapping[str, Any] | None = wanted
+        while following is not None:
+            page, following = await self._hold(talks.select_page(action, following))
+            yield page
+
+    async def configure(self, key: str, value: Any, who: str) -> dict[str, Any]:
+        """Set one key of the live configuration; the new version."""
+        return await self._hold(talks.configure(key, value, who))
+
+    async def unconfigure(self, key: str, who: str) -> dict[str, Any]:
+        """Unset one key of the live configuration; the new version."""
+        return await self._hold(talks.unconfigure(key, who))
+
+    async def roll_back(self, version: int, who: str) -> dict[str, Any]:
+        """Bring the values of an old version of the live configuration back; the new version."""
+        return await self._hold(talks.roll_back(version, who))
+
+    async def worker(self, worker_id: str) -> dict[str, Any]:
+        """One live worker as GET /workers shows it; an error if there is none of that id."""
+        return await self._hold(talks.worker(worker_id))
+
+    async def schedule(
+        self,
+        method: str,
+        *parts: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What /schedules/PARTS answers."""
+        answer: dict[str, Any] = await self.ask(ask_for.schedules(method, *parts, query=query, body=body))
+        return answer
+
+    async def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule, by name."""
+        return await self._hold(talks.schedules())
+
+    async def get(self, path: str) -> Any:
+        """The document at `path`, for instance /leader."""
+        return await self.ask(Request("GET", path))
+
+    async def health(self) -> dict[str, Any]:
+        """GET /health of the first scheduler that answers; being unhealthy is an answer too."""
+        return await self._hold(talks.health())
+
     async def ask(self, request: Request) -> Any:
-        """The answer's document. Raises ClientError."""
+        """The answer's document."""
+        return await self._hold(talks.ask(request))
+
+    async def _hold(self, talk: Talk[T]) -> T:
+        """Hold a talk to its end."""
+        try:
+            request = next(talk)
+            while True:
+                try:
+                    reply = await self._exchange(request)
+                except ClientError as error:
+                    request = talk.throw(error)
+                else:
+                    request = talk.send(reply)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+    async def _exchange(self, request: Request) -> Reply:
         try:
             return await self._ask_each(request)
         except Retryable as failure:
@@ -96,15 +188,16 @@ class AsyncClient:
                 raise ClientError(str(failure), failure.status) from None
         return await self._persist(request)
 
-    async def _persist(self, request: Request) -> Any:
+    async def _persist(self, request: Request) -> Reply:
         from tenacity import AsyncRetrying  # noqa: PLC0415 - as in patiently
 
         try:
-            return await AsyncRetrying(**patiently(self._patience))(self._ask_each, request)
+            reply: Reply = await AsyncRetrying(**patiently(self._patience))(self._ask_each, request)
         except Retryable as failure:
             raise ClientError(str(failure), failure.status) from None
+        return reply
 
-    async def _ask_each(self, request: Request) -> Any:
+    async def _ask_each(self, request: Request) -> Reply:
         """The first answer; the server that gave it is asked first from then on."""
         failures: list[Retryable] = []
         for server in self._servers:
@@ -117,7 +210,7 @@ class AsyncClient:
                 return answer
         raise self._servers.failure(failures)
 
-    async def _ask(self, server: Server, request: Request) -> Any:
+    async def _ask(self, server: Server, request: Request) -> Reply:
         try:
             response = await self._http.request(
                 request.method,
@@ -131,7 +224,7 @@ class AsyncClient:
         except httpx.TransportError as error:
             raise unanswered(server.url, request, _plain(error)) from None
         if response.status_code in request.accept:
-            return decode(server.url, response.content)
+            return Reply(server.url, response.content, response.headers.get("Link", ""))
         raise refusal(server.url, request, response.status_code, response.content)
 
 

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import re
 import select
 import ssl
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, quote
+from typing import Any, Literal, TypeVar
 
 from taskd.client import request as ask_for
-from taskd.client.failures import ClientError, Retryable, decode, refusal, unanswered, unconnected
-from taskd.client.request import Request, document
+from taskd.client import talks
+from taskd.client.failures import ClientError, Retryable, refusal, unanswered, unconnected
+from taskd.client.request import Request
 from taskd.client.servers import DEFAULT_SERVER, Server, Servers, headers, patiently, trusting
+from taskd.client.talks import Reply, Talk
 
-#: The most seconds that one GET /jobs/{id} may be asked to wait.
-MAX_POLL = 30.0
+T = TypeVar("T")
 #: How many connections to one address stay open while nobody uses them.
 IDLE = 10
-#: The query of the next page in a Link header.
-_NEXT = re.compile(r'\?([^>]*)>; rel="next"')
-
-
-class Reply(NamedTuple):
-    """A good answer: who gave it, what it says, and where it goes on."""
-
-    server: Server
-    content: bytes
-    link: str
 
 
 class Client:
@@ -75,126 +63,83 @@ class Client:
         _close(self._idle)
 
     def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError."""
-        deduped = job.get("dedupe_key") is not None
-        answer: dict[str, Any] = self.ask(ask_for.submission(document(job), deduped=deduped))
-        return answer
+        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method."""
+        return self._hold(talks.submit(job))
 
     def submit_batch(self, jobs: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Submit all of `jobs`, or none; their ids in order. Raises ClientError."""
+        """Submit all of `jobs`, or none; their ids in order."""
         ids: list[int] = self.send_batch(jobs)["ids"]
         return ids
 
     def send_batch(self, jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """As `submit_batch`, with the whole answer: `ids`, and which of them are `duplicates`."""
-        answer: dict[str, Any] = self.ask(ask_for.batch(jobs))
-        return answer
+        return self._hold(talks.send_batch(jobs))
 
     def job(self, job_id: int | str, wait: float = 0.0) -> dict[str, Any]:
-        """One job; with `wait` (seconds, at most 60) as soon as it is final. Raises ClientError, status 404 if unknown."""
-        found: dict[str, Any] = self.ask(ask_for.reading(job_id, wait))
-        return found
+        """One job; with `wait` (seconds, at most 60) as soon as it is final. `status` 404 of the error: it is unknown."""
+        return self._hold(talks.job(job_id, wait))
 
     def logs(self, job_id: int | str, attempt: int | None = None, cursor: str | None = None) -> dict[str, Any]:
-        """A page of what the job's attempts have logged and printed, as GET /jobs/{id}/logs. Raises ClientError."""
-        query = {"attempt": str(attempt) if attempt is not None else None, "cursor": cursor}
-        given = {name: value for name, value in query.items() if value is not None}
-        found: dict[str, Any] = self.ask(ask_for.logs(job_id, given))
+        """A page of what the job's attempts have logged and printed, as GET /jobs/{id}/logs."""
+        found: dict[str, Any] = self.ask(ask_for.logs(job_id, attempt, cursor))
         return found
 
     def explain(self, job_id: int | str) -> dict[str, Any]:
-        """Why a job is not running or not finished. Raises ClientError, status 404 if it is unknown."""
+        """Why a job is not running or not finished. `status` 404 of the error: it is unknown."""
         found: dict[str, Any] = self.ask(ask_for.explaining(job_id))
         return found
 
-    def wait(self, job_id: int, seconds: float | None = None) -> dict[str, Any]:
-        """The job once it is final, or as it is after `seconds` (None: no limit). Raises ClientError."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while True:
-            left = MAX_POLL if end is None else max(0.0, end - time.monotonic())
-            found = self.job(job_id, min(MAX_POLL, left))
-            if found["status"] in ("completed", "failed", "cancelled") or left <= 0:
-                return found
+    def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
+        """The job once it is final, or as it is after `seconds` (None: no limit)."""
+        return self._hold(talks.wait(job_id, seconds))
 
     def cancel(self, job_id: int | str) -> dict[str, Any]:
         """Cancel one job; the job, also if it was cancelled before (an answer may have been lost).
 
-        Raises ClientError, status 404 if it is unknown, 409 if it ended otherwise: `problem["job_status"]` says how.
+        `status` 404 of the error: it is unknown; 409: it ended otherwise, `problem["job_status"]` says how.
         """
-        try:
-            found: dict[str, Any] = self.ask(ask_for.action(job_id, "cancel"))
-        except ClientError as error:
-            if error.problem.get("job_status") != "cancelled":
-                raise
-            found = self.job(job_id)
-        return found
+        return self._hold(talks.cancel(job_id))
 
     def retry(self, job_id: int | str) -> dict[str, Any]:
         """Try a job again that failed or was cancelled: the new job, with `duplicate` if it was made before.
 
-        Raises ClientError, status 404 if it is unknown, 409 if it may not be retried: `problem["job_status"]` says why.
+        `status` 404 of the error: it is unknown; 409: it may not be retried, `problem["job_status"]` says why.
         """
-        found: dict[str, Any] = self.ask(ask_for.action(job_id, "retry"))
-        return found
+        return self._hold(talks.retry(job_id))
 
     def list_jobs(self, **wanted: str | int | None) -> list[dict[str, Any]]:
-        """A page of jobs, newest first; `wanted` are the parameters of GET /jobs. Raises ClientError."""
-        query = {name: str(value) for name, value in wanted.items() if value is not None}
-        found: list[dict[str, Any]] = self._request("GET", "/jobs", query)
-        return found
+        """A page of jobs, newest first; `wanted` are the parameters of GET /jobs."""
+        return self._hold(talks.list_jobs(wanted))
 
     def history(self, wanted: Mapping[str, str]) -> Iterator[bytes]:
-        """Finished jobs as NDJSON, stretch by stretch, newest first; `wanted` are the parameters of GET /history.
-
-        Raises ClientError.
-        """
-        query = dict(wanted)
-        while True:
-            reply = self._exchange(Request("GET", "/history", query))
-            yield reply.content
-            following = _NEXT.search(reply.link)
-            if following is None:
-                return
-            query = dict(parse_qsl(following[1]))
+        """Finished jobs as NDJSON, stretch by stretch, newest first; `wanted` are the parameters of GET /history."""
+        query: Mapping[str, str] | None = wanted
+        while query is not None:
+            stretch, query = self._hold(talks.history_page(query))
+            yield stretch
 
     def select(self, action: Literal["cancel", "retry"], wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Cancel or retry by filter (`wanted`: the body of POST /jobs/cancel, /jobs/retry): each page's answer.
-
-        Raises ClientError.
-        """
-        cursor: dict[str, int] = {}
-        while True:
-            body = document({**wanted, **cursor})
-            page: dict[str, Any] = self._request("POST", f"/jobs/{action}", body=body)
+        """Cancel or retry by filter (`wanted`: the body of POST /jobs/cancel, /jobs/retry): each page's answer."""
+        following: Mapping[str, Any] | None = wanted
+        while following is not None:
+            page, following = self._hold(talks.select_page(action, following))
             yield page
-            if page["cursor"] is None:
-                return
-            cursor = {"cursor": page["cursor"]}
 
     def configure(self, key: str, value: Any, who: str) -> dict[str, Any]:
-        """Set one key of the live configuration; the new version. Raises ClientError."""
-        body = document({"value": value, "who": who})
-        made: dict[str, Any] = self._request("PUT", f"/config/{quote(key, safe='')}", body=body)
-        return made
-
-    def worker(self, worker_id: str) -> dict[str, Any]:
-        """One live worker as GET /workers shows it. Raises ClientError if there is none of that id."""
-        workers: list[dict[str, Any]] = self._request("GET", "/workers")["workers"]
-        found = next((one for one in workers if one["id"] == worker_id), None)
-        if found is None:
-            raise ClientError(f"there is no live worker {worker_id!r}: taskd status shows who is there")
-        return found
+        """Set one key of the live configuration; the new version."""
+        return self._hold(talks.configure(key, value, who))
 
     def unconfigure(self, key: str, who: str) -> dict[str, Any]:
-        """Unset one key of the live configuration; the new version. Raises ClientError."""
-        made: dict[str, Any] = self._request("DELETE", f"/config/{quote(key, safe='')}", {"who": who})
-        return made
+        """Unset one key of the live configuration; the new version."""
+        return self._hold(talks.unconfigure(key, who))
 
     def roll_back(self, version: int, who: str) -> dict[str, Any]:
-        """Bring the values of an old version of the live configuration back; the new version. Raises ClientError."""
-        body = document({"version": version, "who": who})
-        made: dict[str, Any] = self._request("POST", "/config/rollback", body=body)
-        return made
+        """Bring the values of an old version of the live configuration back; the new version."""
+        return self._hold(talks.roll_back(version, who))
+
+    def worker(self, worker_id: str) -> dict[str, Any]:
+        """One live worker as GET /workers shows it; an error if there is none of that id."""
+        return self._hold(talks.worker(worker_id))
 
     def schedule(
         self,
@@ -203,38 +148,40 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What /schedules/PARTS answers. Raises ClientError."""
+        """What /schedules/PARTS answers."""
         answer: dict[str, Any] = self.ask(ask_for.schedules(method, *parts, query=query, body=body))
         return answer
 
     def schedules(self) -> list[dict[str, Any]]:
-        """Every schedule, by name. Raises ClientError."""
-        found: list[dict[str, Any]] = []
-        query: dict[str, str] = {}
-        while True:
-            reply = self._exchange(ask_for.schedules("GET", query=query))
-            found += decode(reply.server.url, reply.content)
-            following = _NEXT.search(reply.link)
-            if following is None:
-                return found
-            query = dict(parse_qsl(following[1]))
+        """Every schedule, by name."""
+        return self._hold(talks.schedules())
 
     def get(self, path: str) -> Any:
-        """The document at `path`, for instance /leader. Raises ClientError."""
-        return self._request("GET", path)
+        """The document at `path`, for instance /leader."""
+        return self.ask(Request("GET", path))
 
     def health(self) -> dict[str, Any]:
-        """GET /health of the first scheduler that answers; being unhealthy is an answer too. Raises ClientError."""
-        found: dict[str, Any] = self._request("GET", "/health", accept=(200, 503))
-        return found
+        """GET /health of the first scheduler that answers; being unhealthy is an answer too."""
+        return self._hold(talks.health())
 
     def ask(self, request: Request) -> Any:
-        """The answer's document. Raises ClientError."""
-        reply = self._exchange(request)
-        return decode(reply.server.url, reply.content)
+        """The answer's document."""
+        return self._hold(talks.ask(request))
 
-    def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, **more: Any) -> Any:
-        return self.ask(Request(method, path, query or {}, **more))
+    def _hold(self, talk: Talk[T]) -> T:
+        """Hold a talk to its end."""
+        try:
+            request = next(talk)
+            while True:
+                try:
+                    reply = self._exchange(request)
+                except ClientError as error:
+                    request = talk.throw(error)
+                else:
+                    request = talk.send(reply)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
     def _exchange(self, request: Request) -> Reply:
         try:
@@ -281,7 +228,7 @@ class Client:
             raise
         self._put_back(server, connection)
         if response.status in request.accept:
-            return Reply(server, content, response.getheader("Link", ""))
+            return Reply(server.url, content, response.getheader("Link", ""))
         raise refusal(server.url, request, response.status, content)
 
     def _connect(self, server: Server, timeout: float) -> http.client.HTTPConnection:

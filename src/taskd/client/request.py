@@ -59,9 +59,10 @@ def reading(job_id: int | str, wait: float = 0.0) -> Request:
     return Request("GET", _path(job_id), {"wait": f"{wait:g}"} if wait > 0 else {}, extra=wait)
 
 
-def logs(job_id: int | str, query: Mapping[str, str]) -> Request:
+def logs(job_id: int | str, attempt: int | None, cursor: str | None) -> Request:
     """Read what a job's attempts have said."""
-    return Request("GET", f"{_path(job_id)}/logs", query)
+    query = {"attempt": str(attempt) if attempt is not None else None, "cursor": cursor}
+    return Request("GET", f"{_path(job_id)}/logs", {name: value for name, value in query.items() if value is not None})
 
 
 def explaining(job_id: int | str) -> Request:

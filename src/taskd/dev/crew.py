@@ -86,17 +86,17 @@ class Crew:
 
     def missing(self) -> list[str]:
         """Who does not answer yet."""
-        silent = [part.name for part in self._schedulers if _get(part.port, "/health") is None]
+        silent = [part.name for part in self._schedulers if answer(part.port, "/health") is None]
         if silent:
             return silent
         # /health needs no token, but knows of this scheduler alone.
         path, field = ("/health", "is_leader") if self._alone else ("/leader", "current_leader")
-        if not any((_get(part.port, path) or {}).get(field) for part in self._schedulers):
+        if not any((answer(part.port, path) or {}).get(field) for part in self._schedulers):
             return ["a leader"]
         # By pid: a worker of a killed cluster is listed until its lease ends.
-        listed = _get(self._schedulers[0].port, "/workers")
+        listed = answer(self._schedulers[0].port, "/workers")
         if listed is None:  # there are API tokens, and we have none that may read: ask the workers themselves
-            return [part.name for part in self._workers if _get(part.port, "/health") is None]
+            return [part.name for part in self._workers if answer(part.port, "/health") is None]
         present = {worker.get("pid") for worker in listed["workers"]}
         return [part.name for part in self._workers if self.child(part.name).pid not in present]
 
@@ -125,7 +125,7 @@ class Crew:
             child.kill()
 
 
-def _get(port: int, path: str) -> dict[str, Any] | None:
+def answer(port: int, path: str) -> dict[str, Any] | None:
     """The JSON object that a scheduler or worker answers with status 200, else None."""
     token = os.environ.get("TASKD_TOKEN")
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=3)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taskd.dev.cluster import Cluster
+from taskd.dev.crew import answer
 
 DEFAULT_PORT = 8080
 
@@ -43,9 +44,18 @@ def summary(out: Console, cluster: Cluster) -> None:
     if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
         out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
     program = _program()
-    out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10', markup=False)
+    out.print(f"  {program} submit {_job(cluster)} --wait 10", markup=False)
     out.print(f"  {program} status", markup=False)
     out.print("\nCtrl-C ends all of it.\n")
+
+
+def _job(cluster: Cluster) -> str:
+    """A job that the workers know: one of the built-in tasks, or one of the user's, whose arguments we do not know."""
+    if "app" not in cluster.plan.worker:
+        return '--task echo \'{"hello": "world"}\''
+    workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or [{}]
+    task, queue = (next(iter(workers[0].get(what, ())), "NAME") for what in ("tasks", "queues"))
+    return f'--task {task} --queue {queue} \'{{"ARGUMENT": "VALUE"}}\''
 
 
 def _program() -> str:

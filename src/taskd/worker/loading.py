@@ -108,7 +108,8 @@ def _explain(name: str, module: str, error: BaseException) -> str:
     if module and isinstance(error, ModuleNotFoundError) and error.name and (module + ".").startswith(error.name + "."):
         return f"app {name!r}: there is no module {error.name!r}; it is looked for in {os.getcwd()} and on PYTHONPATH"
     last = "".join(traceback.format_exception_only(error)).strip().splitlines() or [type(error).__name__]
-    places = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    led_to_it = error.__cause__ or error
+    places = [f for f in traceback.extract_tb(led_to_it.__traceback__) if not f.filename.startswith("<frozen")]
     places = [f for f in places if f.filename not in (__file__, importlib.__file__)]
     # Where the author's code is, if it is anywhere in it: a mistake is often found by what that calls.
     place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), places[-1] if places else None)

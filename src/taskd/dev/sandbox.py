@@ -1,0 +1,262 @@
+"""A private cluster for the tests of one session: real servers, one scheduler, and workers for the apps that tests name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+
+from taskd.app import App
+from taskd.client import Client
+from taskd.dev import binaries, role
+from taskd.dev.child import Child
+from taskd.dev.crew import answer
+from taskd.dev.folder import DataFolder
+from taskd.dev.keeper import describe
+from taskd.dev.ports import free_port
+from taskd.dev.servers import Servers
+from taskd.dev.temporary import temporary_data
+from taskd.domain.errors import TaskdError
+from taskd.store.migrations import migrate
+
+PREFIX = "taskd-pytest-"
+READY_DEADLINE = 120.0
+#: Nothing of a test session outlives it.
+POSTGRES = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_LIVE_JOBS = "SELECT id, status, task, queue, error FROM taskd.jobs ORDER BY id LIMIT 5"
+#: In this order: schedules would fire, and jobs become finished ones. Ids go on counting, so that what is still on its way to a
+#: worker names no job of the next test.
+_SCHEDULES = ("DELETE FROM taskd.schedules", "DELETE FROM taskd.fires")
+_JOBS = "DELETE FROM taskd.jobs RETURNING status"
+_REST = ("DELETE FROM taskd.finished_jobs", "DELETE FROM taskd.notes", "DELETE FROM taskd.dedupe_keys")
+_LIVE_SETTINGS = 'SELECT "values" FROM taskd.live_versions ORDER BY version DESC LIMIT 1'
+
+
+class Wanted(NamedTuple):
+    """What one worker was started for."""
+
+    app: str
+    queues: str
+    concurrency: int
+    environment: tuple[tuple[str, str], ...]
+
+
+class Sandbox:
+    """What the fixture `taskd_cluster` gives. `with Sandbox():` returns when the scheduler leads, and ends without a trace.
+
+    Duties: 1. end what a killed session left; 2. servers and a scheduler for the session; 3. a worker for each app that a test
+    names, kept for the next test; 4. empty everything between tests; 5. tell what the processes have logged during a test.
+
+    Use it in the thread that made it: the lives of its processes are tied to that one. Raises TaskdError.
+    """
+
+    def __init__(self) -> None:
+        self._ends = ExitStack()
+        self._workers: dict[Wanted, Child] = {}
+        #: The workers that the present test has asked for.
+        self._asked: set[Wanted] = set()
+        self._made = 0
+        self._read: dict[Path, int] = {}
+
+    def __enter__(self) -> Sandbox:
+        with ExitStack() as stack:
+            folder = self._folder = DataFolder(stack.enter_context(temporary_data(PREFIX)))
+            folder.take()
+            stack.callback(folder.release)
+            servers = self._servers = Servers(binaries.find(), folder.path, durable_redis=False, postgres=POSTGRES)
+            servers.start()
+            stack.callback(servers.kill)
+            migrate(servers.settings()["postgres", "dsn"])
+            port = free_port()
+            #: The scheduler's address: TASKD_SERVER during a test.
+            self.url = f"http://localhost:{port}"
+            scheduler = self._spawn(role.scheduler("scheduler", port, role.LEADERSHIP), {})
+            stack.callback(scheduler.stop, signal.SIGTERM, 5.0)
+            _await(scheduler, port, "is_leader")
+            #: A client of this cluster.
+            self.client = stack.enter_context(Client(self.url))
+            stack.callback(self._dismiss)
+            self._ends = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ends.close()
+
+    @property
+    def dsn(self) -> str:
+        """The connection string of its PostgreSQL."""
+        return self._servers.settings()["postgres", "dsn"]
+
+    @property
+    def redis_url(self) -> str:
+        """The address of its Redis."""
+        return self._servers.redis.url
+
+    @property
+    def etcd_endpoint(self) -> str:
+        """HOST:PORT of its etcd."""
+        return self._servers.etcd.endpoint
+
+    def worker(
+        self,
+        app: App | str,
+        *,
+        queues: str | None = None,
+        concurrency: int = 10,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """See that a worker runs this app's tasks: one of an earlier test with the same arguments, or a new one.
+
+        Others that earlier tests have asked for are killed; a test may have several of its own.
+
+        `app` is an App or its name, as in `taskd worker --app`. `queues` are comma-separated; without, it serves "default" and
+        every queue that a task of the app names. It finds modules where this process does, and gets its environment variables.
+        Raises TaskdError with the worker's last words if it does not start, LookupError for an app that has no name.
+        """
+        name, found = _located(app)
+        if found.server is not None and found.server != self.url:
+            raise TaskdError(
+                f"{name} has server={found.server!r}, and its tasks would be submitted there: leave that out, set TASKD_SERVER"
+            )
+        found.close()  # it may know another address from before
+        wanted = Wanted(name, queues or _queues(found), concurrency, tuple(sorted((environment or {}).items())))
+        self._asked.add(wanted)
+        for other in self._workers.keys() - self._asked:
+            self._workers.pop(other).kill()
+        known = self._workers.get(wanted)
+        if known is None or known.pid is None:
+            self._workers[wanted] = self._start(wanted)
+
+    def stop_workers(self) -> None:
+        """Kill every worker, also of earlier tests: for a test that wants none, or new ones (`worker` starts them)."""
+        for child in self._workers.values():
+            child.kill()
+        self._workers.clear()
+        self._asked.clear()
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes of its workers, for a test that kills one."""
+        return [child.pid for child in self._workers.values() if child.pid is not None]
+
+    def jobs(self, **wanted: str | int) -> list[dict[str, Any]]:
+        """The jobs of this test, newest first; `wanted` are the parameters of GET /jobs, as in jobs(status="failed")."""
+        return self.client.list_jobs(**wanted)
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Return when no job is pending, queued or running. Raises TimeoutError, naming some, after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            while live := connection.execute(_LIVE_JOBS).fetchall():
+                if time.monotonic() > deadline:
+                    told = "; ".join(_told(*row) for row in live)
+                    raise TimeoutError(f"jobs are still live after {timeout:g} seconds: {told}")
+                time.sleep(0.02)
+
+    def empty(self) -> None:
+        """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
+        self._asked.clear()
+        with psycopg.connect(self.dsn) as connection:
+            for statement in _SCHEDULES:
+                connection.execute(statement.encode())
+            left = connection.execute(_JOBS).fetchall()
+            for statement in _REST:
+                connection.execute(statement.encode())
+            changed = connection.execute(_LIVE_SETTINGS).fetchone()
+        if any(status == "running" for (status,) in left):
+            self.stop_workers()
+        for key in changed[0] if changed else ():
+            self.client.unconfigure(key, "taskd_cluster")
+
+    def said(self) -> str:
+        """What scheduler and workers have logged since the last look."""
+        return "".join(self._fresh_lines())
+
+    # ---------------------------------------------------------------- processes
+
+    def _start(self, wanted: Wanted) -> Child:
+        self._made += 1
+        settings = {
+            "app": wanted.app,
+            "queues": wanted.queues,
+            "concurrency": str(wanted.concurrency),
+            "processes": "1",
+        }
+        part = role.worker(f"worker-{self._made}", settings)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        child = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
+        try:
+            _await(child, part.port, "status")
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    def _spawn(self, part: role.Role, more: Mapping[str, str]) -> Child:
+        child = Child(part.name, self._folder.logs / f"{part.name}.log", self._folder.run / f"{part.name}.pid")
+        child.spawn(part.program(self._servers.settings(), (), {"TASKD_LOG__FORMAT": "TEXT", **more}))
+        return child
+
+    def _dismiss(self) -> None:
+        """Let the workers end in good order, all at once."""
+        for child in self._workers.values():
+            child.signal(signal.SIGTERM)
+        for child in self._workers.values():
+            child.stop(signal.SIGTERM, role.WORKER_GRACE)
+
+    def _fresh_lines(self) -> Iterator[str]:
+        for log in sorted(self._folder.logs.glob("*.log")):
+            if log.stem.startswith(("scheduler", "worker")):
+                with log.open("rb") as file:
+                    file.seek(self._read.get(log, 0))
+                    text = file.read()
+                    self._read[log] = file.tell()
+                yield "".join(f"{log.stem}: {line}\n" for line in text.decode("utf-8", "replace").splitlines())
+
+
+def _await(child: Child, port: int, field: str) -> None:
+    """Return when it answers and this field of its health is true. Raises TaskdError."""
+    deadline = time.monotonic() + READY_DEADLINE
+    while not (answer(port, "/health") or {}).get(field):
+        if child.pid is None:
+            last = next((line for line in reversed(child.said().splitlines()) if line.strip()), "it said nothing")
+            raise TaskdError(
+                f"{child.name} ended at once ({describe(child.exit_status)}): {last.removeprefix('error: ')}"
+            )
+        if time.monotonic() > deadline:
+            raise TaskdError(f"{child.name} did not answer within {READY_DEADLINE:.0f} s: {child.said()[-500:]}")
+        time.sleep(0.02)
+
+
+def _located(app: App | str) -> tuple[str, App]:
+    """An app with the name by which a worker can load it. Raises LookupError."""
+    if isinstance(app, str):
+        module_name, _, attribute = app.partition(":")
+        found = getattr(importlib.import_module(module_name), attribute or "app", None)
+        if isinstance(found, App):
+            return app, found
+        raise LookupError(f"{app!r} is no taskd.App: name it as in taskd worker --app, package.module:attribute")
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if value is app and name != "__main__":
+                return f"{name}:{attribute}", app
+    raise LookupError(
+        "the App is no variable of a module, so no worker can load it: write app = taskd.App() at its top level"
+    )
+
+
+def _queues(app: App) -> str:
+    return ",".join(dict.fromkeys(("default", *sorted(app.queues))))
+
+
+def _told(job_id: int, status: str, task: str, queue: str, error: str | None) -> str:
+    last = f", last error: {(error.strip().splitlines() or [''])[-1]}" if error else ""
+    return f"{job_id} ({task}) is {status} in the queue {queue!r}{last}"
