@@ -43,7 +43,10 @@ def summary(out: Console, cluster: Cluster) -> None:
     if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
         out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
     program = _program()
-    out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10', markup=False)
+    task, payload = (
+        ("echo", '{"hello": "world"}') if not cluster.plan.worker.get("app") else ("TASK", '{"argument": "value"}')
+    )
+    out.print(f"  {program} submit --task {task} '{payload}' --wait 10", markup=False)
     out.print(f"  {program} status", markup=False)
     out.print("\nCtrl-C ends all of it.\n")
 
