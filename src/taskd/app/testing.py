@@ -25,7 +25,7 @@ Bind = Callable[[Task[Any, Any], bytes, Callable[[], Context]], Invocation]
 
 
 class Child(NamedTuple):
-    """A job that a task has submitted: not run, only written down."""
+    """A job that a task has submitted: not run, only written down. `options` are fields of POST /jobs, such as `queue`."""
 
     task: str
     payload: Any
