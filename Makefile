@@ -2,8 +2,9 @@
 #
 #   make demo              a cluster on this machine, jobs of several kinds, and it stays up to play with
 #   make demo ARGS=--exit  the same, and it ends by itself: exit status 0 only if every job ended as expected
-#   make test              every check: format, lint, types, layers, settings, tests on real servers
+#   make test              every check: format, lint, types, layers, settings, documentation, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
+#   make docs              the documentation as a site, in site/: open site/index.html
 #   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 SHARDS=3 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
 #   make bench             taskd and its peers side by side on this machine (QUICK=1: taskd alone, under 3 minutes;
@@ -19,13 +20,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants bench soak clean
+.PHONY: help demo test docs chaos mutants bench soak clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/ready-to-run
 	@$(BIN)/python -m taskd.dev.demo $(ARGS)
+
+# Says at each start that its next major version will be another program.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 test: $(VENV)/ready-to-test
 	$(BIN)/ruff format --check .
@@ -34,8 +38,14 @@ test: $(VENV)/ready-to-test
 	$(BIN)/lint-imports
 	@# The example file is made from the settings, so it must be the same text.
 	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
+	@# A warning is an error: a dead link, a page that is in no menu.
+	$(MKDOCS) build --strict --quiet
 	@# Most tests wait most of the time, so two processes take half as long. Each has servers of its own.
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+docs: $(VENV)/ready-to-test
+	@$(MKDOCS) build --strict --quiet
+	@echo "open site/index.html"
 
 chaos: $(VENV)/ready-to-test
 	@$(BIN)/python -m tests.chaos
@@ -50,7 +60,7 @@ soak: $(VENV)/ready-to-test
 	@$(BIN)/python -m tests.soak
 
 clean:
-	rm -rf $(VENV) .venv-bench bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .venv-bench bench/peers/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # A stamp is newer than pyproject.toml once everything is installed: the second run installs nothing.
 $(VENV)/ready-to-run: pyproject.toml | $(VENV)/bin/python

@@ -18,7 +18,6 @@ from taskd import ClientError, JobCancelled, JobFailed
 from tests.e2e.fleet import Fleet, Process
 from tests.e2e.tasks import app, block, flaky, nap
 
-README = Path(__file__).parents[2] / "README.md"
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 
 
@@ -122,13 +121,6 @@ def output_of(program: Path, path: dict[str, str]) -> list[str]:
     done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
-
-
-def test_the_program_of_the_readme_runs(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
-    path = write_programs(README, tmp_path)
-    fleet.start_worker("w1", app="tasks", **path)
-    greeted = "[{'hello': 'Ada', 'attempt': 1}, {'hello': 'Alan', 'attempt': 1}]"
-    assert output_of(tmp_path / "program.py", path) == ["3", greeted]
 
 
 def test_the_programs_of_the_page_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:

@@ -65,7 +65,11 @@ class App:
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(self, *functions: Callable[..., Any], **options: Any) -> Any:
-        """Make a task of a function: `@app.task`, or `@app.task(name=..., timeout=30)` (seconds).
+        """Make a task of a function: `@app.task`, or `@app.task(queue="images", timeout=30)`.
+
+        `name` is the function's by default, `queue` is "default", `priority` 0 (to 100, the higher one first), `max_retries`
+        3 (to 100), and `timeout`, in seconds, bounds one attempt; without it nothing does. They go with the jobs that are
+        submitted by the task; of a job that comes by HTTP or the command line, and names none, only `timeout` counts.
 
         An async function runs on the executor's event loop, a plain one in a thread. The asyncio tasks that an async function
         starts are cancelled when it is over, and are awaited before its end is told; a task started with

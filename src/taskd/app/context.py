@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 
 class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
-    """The job that a task runs for. `timeout` is in seconds, `failures` counts the attempts that failed before this one."""
+    """The job that a task runs for, as it was when this attempt began.
+
+    `timeout` is in seconds, None without one. `failures` counts the attempts before this one that failed, and `max_retries`
+    how many may; crashes and lost workers are counted elsewhere. The datetimes are in UTC.
+    """
 
     id: int
     task: str
@@ -41,7 +45,7 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def payload(self) -> Any:
-        """The whole payload, decoded anew at each call."""
+        """The whole payload as it came, decoded from its JSON anew at each call: usually a dict with the arguments by name."""
         return msgspec.json.decode(self.payload_json)
 
 
@@ -57,7 +61,7 @@ class Context:
 
     @property
     def job(self) -> RunningJob:
-        """The job's own fields."""
+        """The job: its id, its options, its metadata."""
         order = self._order
         return RunningJob(
             id=order.job_id,
@@ -81,7 +85,7 @@ class Context:
 
     @property
     def log(self) -> Any:
-        """A structlog logger whose lines carry the job, the attempt and the task."""
+        """A structlog logger whose lines carry the job, the attempt and the task: `ctx.log.info("resized", width=200)`."""
         if self._log is None:
             order = self._order
             self._log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
@@ -91,20 +95,20 @@ class Context:
     def cancelled(self) -> threading.Event:
         """Set when this attempt is to stop: its job was cancelled, its time is over, or the worker shuts down.
 
-        An async function needs no look at it: CancelledError is raised in it. A plain one that has looked at it gets some time
-        (half of the worker's `stop_grace`) to return by itself, before an exception is raised in it.
+        An async function needs no look at it: asyncio.CancelledError is raised in it. A plain one that has looked at it gets
+        half of the worker's `stop_grace` (2 seconds by default) to return by itself, before an exception is raised in it.
         """
         return self._link().cancelled
 
     async def progress(self, fraction: float, message: str = "") -> None:
-        """Show how far the task is: `fraction` from 0 to 1, and a few words. Only the latest counts; it is sent once a second.
+        """Show how far the task is: `fraction` from 0 to 1, and a few words. Only the latest counts.
 
-        Raises ValueError for what is no fraction. Waits for nothing.
+        It is sent about once a second and waits for nothing. Raises ValueError for what is no fraction.
         """
         self._link().progress(fraction, message)
 
     def progress_sync(self, fraction: float, message: str = "") -> None:
-        """As `progress`, for plain functions."""
+        """As `progress`, for plain functions in threads."""
         self._link().progress(fraction, message)
 
     @property
@@ -115,6 +119,8 @@ class Context:
 
     async def checkpoint(self, value: Any) -> None:
         """Store `value` (JSON) for the next attempt, in case there is one; it is durable when this returns.
+
+        At most `worker.max_result_bytes` (1 MiB by default); the last one counts, and it goes when the job ends.
 
         Raises ValueError for what is no JSON or too large, ClaimLost if the job is not this attempt's any more. While
         PostgreSQL is away it waits.
@@ -161,7 +167,9 @@ class Context:
     async def submit(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Submit a job that has this one as its parent: `await ctx.submit(resize, url)`, or with `resize.options(…)`.
 
-        An attempt that runs again submits again; options(dedupe_key=…) makes one job of both.
+        Gives the new job's handle. An attempt that runs again submits again; options(dedupe_key=…) makes one job of both.
+
+        Raises as `Task.submit` does: TypeError for arguments that do not fit, ClientError if no scheduler takes the job.
         """
         return await task.child_of(self._order.job_id).submit(*args, **kwargs)
 

@@ -44,15 +44,16 @@ class _Known(Generic[R]):
 
 
 class Handle(_Known[R]):
-    """A submitted job; its methods are awaited. Each may raise `taskd.ClientError`: `status` is 404 once the job is pruned.
+    """A submitted job: `id` is its number. The methods are awaited.
 
-    `result` raises TypeError for a result that does not fit the annotation of the task.
+    Each may raise `taskd.ClientError`; its `status` is 404 once the job is pruned, and None if no scheduler answers. `result`
+    raises TypeError for a result that does not fit the annotation of the task.
     """
 
     __slots__ = ()
 
     async def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it, with `attempts`."""
+        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
         return await self._connection.asynchronous.job(self.id)
 
     async def status(self) -> JobStatus:
@@ -64,11 +65,14 @@ class Handle(_Known[R]):
         return self._final(await self._connection.asynchronous.wait(self.id, timeout), timeout)
 
     async def result(self, timeout: float | None = None) -> R:
-        """What the task returned, once it has. Raises JobFailed, JobCancelled, and TimeoutError as `wait`."""
+        """What the task returned, once it has, as its annotation says.
+
+        Raises JobFailed, JobCancelled, and TimeoutError after `timeout` seconds (None: never); the job goes on.
+        """
         return self._result(await self._connection.asynchronous.wait(self.id, timeout), timeout)
 
     async def cancel(self) -> bool:
-        """Cancel the job; False if it was too late, because it had completed or failed."""
+        """Cancel the job, whatever it is doing; False if it was too late, because it had completed or failed."""
         try:
             await self._connection.asynchronous.cancel(self.id)
         except ClientError as error:
@@ -77,12 +81,12 @@ class Handle(_Known[R]):
 
 
 class SyncHandle(_Known[R]):
-    """The same for code without an event loop: the same methods, which block. Threads may share it."""
+    """A submitted job for code without an event loop: as `Handle`, but the methods block. Threads may share it."""
 
     __slots__ = ()
 
     def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it, with `attempts`."""
+        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
         return self._connection.blocking.job(self.id)
 
     def status(self) -> JobStatus:
@@ -94,11 +98,14 @@ class SyncHandle(_Known[R]):
         return self._final(self._connection.blocking.wait(self.id, timeout), timeout)
 
     def result(self, timeout: float | None = None) -> R:
-        """What the task returned, once it has. Raises JobFailed, JobCancelled, and TimeoutError as `wait`."""
+        """What the task returned, once it has, as its annotation says.
+
+        Raises JobFailed, JobCancelled, and TimeoutError after `timeout` seconds (None: never); the job goes on.
+        """
         return self._result(self._connection.blocking.wait(self.id, timeout), timeout)
 
     def cancel(self) -> bool:
-        """Cancel the job; False if it was too late, because it had completed or failed."""
+        """Cancel the job, whatever it is doing; False if it was too late, because it had completed or failed."""
         try:
             self._connection.blocking.cancel(self.id)
         except ClientError as error:

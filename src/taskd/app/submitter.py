@@ -21,7 +21,10 @@ F_co = TypeVar("F_co", covariant=True)
 
 
 class RetryBackoff(TypedDict, total=False):
-    """After failure n a job waits `initial * factor ** (n - 1)` seconds, at most `max`; with `jitter`, half to all of that."""
+    """After failure n a job waits `initial * factor ** (n - 1)` seconds, at most `max`; with `jitter`, half to all of that.
+
+    What is left out is 1, 2, 3600 and True.
+    """
 
     initial: float
     factor: float
@@ -74,7 +77,12 @@ class Submitter(Generic[F_co]):
     ) -> Submitter[F_co]:
         """A submitter with these options instead of the task's own; None leaves one as it is. Nothing is sent.
 
-        They are the fields of POST /jobs: `delay` and `timeout` (of one attempt) are in seconds, `schedule_at` has a time zone.
+        They are the fields of POST /jobs. `priority` is from 0 to 100, the higher one first. `delay` (from now) and `timeout`
+        (of one attempt) are in seconds; `schedule_at` has a time zone, and comes instead of `delay`. A `dedupe_key` has one
+        job: a second submit gives the handle of the first. `metadata` is a flat mapping to texts, numbers and booleans, which
+        is kept and shown.
+
+        What cannot be is refused by the submit, with ClientError.
         """
         given = {
             "queue": queue,
@@ -90,7 +98,7 @@ class Submitter(Generic[F_co]):
         return Submitter(self._target, self._options | {k: v for k, v in given.items() if v is not None})
 
     def child_of(self, job_id: int) -> Submitter[F_co]:
-        """A submitter whose jobs name this one as the job that they were submitted by."""
+        """A submitter whose jobs name this one as their `parent_id`: what `ctx.submit` uses."""
         return Submitter(self._target, self._options | {"parent_id": job_id})
 
     def document(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +124,10 @@ class Submitter(Generic[F_co]):
     async def submit(self: Submitter[Callable[S, T]], /, *args: S.args, **kwargs: S.kwargs) -> Handle[T]: ...
 
     async def submit(self, /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Submit one job with these arguments; its handle once it is stored."""
+        """Submit one job with these arguments; its handle once PostgreSQL has it on the disk.
+
+        Raises TypeError for arguments that do not fit, ClientError if no scheduler answers or an option is refused.
+        """
         answer = await self._target.connection.asynchronous.ask(self._one(args, kwargs))
         return self._target.handle(answer["id"])
 
@@ -152,7 +163,9 @@ class Submitter(Generic[F_co]):
     async def submit_many(self, jobs: Iterable[Mapping[str, Any]], /) -> list[Handle[Any]]:
         """Submit a job for each mapping of keyword arguments in one request: all are stored, or none. Handles in their order.
 
-        At most 10,000 jobs and 16 MiB, unless the schedulers are set up otherwise. Raises ValueError with a dedupe_key.
+        At most 10,000 jobs and 16 MiB, unless the schedulers are set up otherwise.
+
+        Raises ValueError with a dedupe_key, TypeError for arguments that do not fit, ClientError as `submit` does.
         """
         request = self._many(jobs)
         answer = await self._target.connection.asynchronous.ask(request) if request else _NOTHING

@@ -28,7 +28,7 @@ Opened = Callable[[Task[Any, Any]], AbstractAsyncContextManager[Bind]]
 
 
 class Child(NamedTuple):
-    """A job that a task has submitted: not run, only written down."""
+    """A job that a task has submitted: not run, only written down. `options` are fields of POST /jobs, such as `queue`."""
 
     task: str
     payload: Any

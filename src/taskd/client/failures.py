@@ -13,7 +13,11 @@ from taskd.domain.errors import TaskdError
 
 
 class ClientError(TaskdError):
-    """A request that failed. `status` is the HTTP status, or None if there was no answer; `problem` what the answer said."""
+    """A request to the schedulers that failed, also after it was tried again for some seconds.
+
+    `status` is the HTTP status, or None if there was no answer; `problem` is the answer's problem document, a dict, empty
+    without one.
+    """
 
     def __init__(self, message: str, status: int | None = None, problem: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)

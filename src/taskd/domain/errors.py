@@ -47,7 +47,7 @@ class TransportAccessDenied(TransportUnavailable):
 
 
 class CoordinatorUnavailable(Unavailable):
-    """etcd did not answer in time."""
+    """etcd did not answer in time: raised in a task by `ctx.lock`. Left alone, it fails the attempt, which is tried again."""
 
 
 class Rejected(TaskdError):
@@ -88,13 +88,16 @@ class NoResult(TaskdError):
 
 
 class JobFailed(NoResult):
-    """The job whose result was asked for failed, and is not tried again."""
+    """The job whose result was asked for failed, and is not tried again.
+
+    `job_id` is its number, `error` the text of its last error, `attempts` a list of dicts as GET /jobs/{id} shows them.
+    """
 
     ending = "failed"
 
 
 class JobCancelled(NoResult):
-    """The job whose result was asked for was cancelled."""
+    """The job whose result was asked for was cancelled. `job_id`, `error` and `attempts` are as in JobFailed."""
 
     ending = "was cancelled"
 

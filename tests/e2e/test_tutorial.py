@@ -1,0 +1,75 @@
+"""README and tutorial, followed word for word: a wheel, a virtual environment, a cluster, and a worker that is killed."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskd.dev.ports import free_port
+from tests.e2e.fleet import Fleet
+from tests.pages import ROOT, Reader, blocks
+
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "tutorial.md"
+OWN_SERVERS = "export POSTGRES_DSN"
+
+
+@pytest.fixture
+def reader(private_folder: Path) -> Iterator[Reader]:
+    """Somebody in an empty folder, with a checkout beside it and a port that is free."""
+    port = free_port()
+    (private_folder / "work").mkdir(mode=0o711)
+    (private_folder / "taskd").symlink_to(ROOT)
+    # The packages that taskd needs are those of the tests: installing them again would take a minute, and the network.
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = f'echo {sysconfig.get_path("purelib")} >"$(python -c "{where}")/ours.pth"'
+    found = Reader(
+        private_folder / "work",
+        {"TASKD_SERVER": f"http://localhost:{port}"},
+        instead={
+            "^python3 -m venv": f"{sys.executable} -m venv",
+            r"^pip install '../taskd\[dev\]'$": f"{packages}; pip install -q --no-deps --no-build-isolation ../taskd",
+            "^taskd dev": f"taskd dev --port {port}",
+        },
+    )
+    del found.environment["PYTHONPATH"]
+    yield found
+    found.close()
+
+
+def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
+    for block in blocks(PAGE):
+        reader.follow(block)
+    assert reader.type("python -c 'import taskd; print(taskd.__file__)'").startswith(str(reader.folder / ".venv"))
+    said = reader.end(r"taskd dev\b")
+    assert "started again" in said
+    assert "everything is down" in said
+
+
+def test_the_readme_does_what_it_says(reader: Reader) -> None:
+    reader.environment["PYTHONPATH"] = str(ROOT / "src")
+    # What make does takes minutes, and other tests do it: here it is only whether there is such a thing to make.
+    reader.instead = {**reader.instead, "^make ": f"make -n -C {ROOT} "}
+    for block in blocks(README):
+        if not block.text.startswith(OWN_SERVERS):
+            reader.follow(block)
+
+
+def test_the_servers_of_the_readme_may_be_ones_own(fleet: Fleet, tmp_path: Path) -> None:
+    port = free_port()
+    addresses = {"HTTP_ADDR": f":{port}", "WORKER_HTTP_ADDR": "", "TASKD_SERVER": f"http://localhost:{port}"}
+    instead = {
+        "postgresql://localhost/taskd": fleet.dsn,
+        r"localhost:6379": fleet.servers["redis_url"],
+        r"localhost:2379": fleet.servers["etcd_endpoint"],
+    }
+    reader = Reader(tmp_path, fleet.environment | addresses, instead)
+    (block,) = (one for one in blocks(README) if one.text.startswith(OWN_SERVERS))
+    try:
+        reader.follow(block)
+    finally:
+        reader.close()
