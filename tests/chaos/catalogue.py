@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskd.domain.errors import ConfigurationError
 from tests.chaos.run import Scenario
 from tests.chaos.scenarios import (
+    authors,
     cancelling,
     etcd,
     leaders,
@@ -13,6 +14,7 @@ from tests.chaos.scenarios import (
     postgres,
     redis,
     rolling,
+    schedules,
     storms,
     tasks,
     workers,
@@ -36,6 +38,8 @@ def every(minutes: float) -> list[Scenario]:
         *storms.SCENARIOS,
         *rolling.SCENARIOS,
         *cancelling.SCENARIOS,
+        *schedules.SCENARIOS,
+        *authors.SCENARIOS,
     ]
     return sorted(found, key=lambda scenario: (_number(scenario.name), scenario.name))
 

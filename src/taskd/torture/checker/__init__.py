@@ -6,15 +6,15 @@ history cannot tell, it lets the case go. What each check looked at is counted, 
 
 from __future__ import annotations
 
-from taskd.torture.checker import attempts, ends, leaders, locks, moves, order, sessions, submits
+from taskd.torture.checker import attempts, ends, leaders, locks, moves, notes, order, schedules, sessions, submits
 from taskd.torture.checker.ledger import Ledger, Violation
 from taskd.torture.history import History
 
 __all__ = ["INVARIANTS", "Ledger", "Violation", "check", "examine"]
 
 #: Every invariant, in order.
-INVARIANTS = tuple(f"I{number}" for number in range(1, 18))
-_THEMES = (submits, moves, attempts, locks, leaders, order, sessions, ends)
+INVARIANTS = tuple(f"I{number}" for number in range(1, 19))
+_THEMES = (submits, moves, attempts, locks, leaders, order, sessions, ends, schedules, notes)
 
 
 def check(history: History) -> list[Violation]:

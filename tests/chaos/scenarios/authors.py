@@ -1,0 +1,149 @@
+"""Tasks that store checkpoints, show progress, hold locks, submit children, snooze, and take models (scenarios 35)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import psycopg
+
+from taskd.domain.job import FINAL
+from taskd.torture.history import History
+from tests.chaos.author import Author
+from tests.chaos.run import Scenario
+from tests.chaos.shape import Shape
+from tests.chaos.world import World, signal_all
+
+#: Signs of the trace that a scenario must have seen, or it has shown nothing.
+SEEN = {"resumed": "resume", "stored": "saved", "locks": "lock", "children": "child", "snoozes": "snooze"}
+
+
+def _members_killed(world: World) -> None:
+    """Executors, then their workers, then who leads."""
+    for _ in range(3):
+        world.flow(world.random.uniform(0.5, 1.5))
+        worker = world.random.choice(world.workers)
+        world.note("SIGKILL executors", worker.name)
+        signal_all(worker.executors, signal.SIGKILL)
+    world.kill(world.random.choice(world.workers))
+    world.flow(1)
+    world.kill(world.leader())
+    world.flow(1)
+    world.revive()
+    world.flow(3)
+    world.healed()
+
+
+def _stands_still_with_notes(world: World) -> None:
+    """A worker stands still when it is about to store checkpoints, and goes on when their jobs run elsewhere."""
+    name = world.random.choice(world.workers).name
+    world.kill(world.members[name])
+    worker = world.spawn_worker(name, TASKD_FAILPOINT="note.before:stop@1")
+    world.until(lambda: worker.ready, 60)
+    fields = {"max_retries": 20, "retry_backoff": {"initial": 0.5, "factor": 1}}
+    jobs = [world.submit("perch", {"seconds": 4}, **fields) for _ in range(40)]
+    world.until(lambda: '"point": "note.before"' in worker.output, 60)
+    world.note("SIGSTOP", name, pids=[worker.pid])
+    orphans = _held_by(world, name, jobs)
+    world.until(lambda: all(_elsewhere(world.job(job), name) for job in orphans), 60)
+    os.kill(worker.pid, signal.SIGCONT)
+    world.note("SIGCONT", name, pids=[worker.pid])
+    world.figures["orphans"] = float(len(orphans))
+    world.until(lambda: all(world.job(job)["status"] in FINAL for job in jobs), 60)
+    world.until(lambda: worker.ready, 60)
+    world.healed()
+
+
+def _held_by(world: World, worker: str, jobs: list[int]) -> list[int]:
+    with psycopg.connect(world.postgres.dsn) as connection:
+        rows = connection.execute(
+            "SELECT id FROM taskd.jobs WHERE status = 'running' AND worker_id = %s AND id = ANY (%s)", [worker, jobs]
+        )
+        return [job for (job,) in rows]
+
+
+def _elsewhere(job: dict[str, Any], worker: str) -> bool:
+    return job["status"] in FINAL or job.get("worker_id", worker) != worker
+
+
+def _etcd_away(world: World) -> None:
+    """Longer than a lease: every lock is lost, and its holder stopped before somebody else gets it."""
+    world.flow(4)
+    with world.standstill("etcd"):
+        world.flow(10)
+    world.flow(6)
+    with world.fault("SIGKILL", "etcd", "restart"):
+        world.etcd.kill()
+        world.flow(8)
+        world.etcd.start()
+    world.flow(6)
+
+
+def _servers_killed(world: World) -> None:
+    world.flow(3)
+    for _ in range(2):
+        with world.fault("SIGKILL", "postgres", "restart"):
+            world.postgres.kill()
+            world.flow(world.random.uniform(0.5, 4))
+            world.postgres.start()
+        world.flow(2)
+        world.note("FLUSHALL", "redis")
+        world.redis.flush()
+        world.flow(2)
+    leader = world.leader()
+    with world.frozen(leader):
+        world.leader(among=[s for s in world.schedulers if s is not leader])
+        world.flow(1)
+    world.flow(2)
+    world.healed()
+
+
+def _figures(history: History, world: World) -> dict[str, float]:
+    found = {name: float(sum(sign.what == what for sign in history.trace)) for name, what in SEEN.items()}
+    found["resumed"] = float(sum(sign.what == "resume" and sign.detail[1] != "0" for sign in history.trace))
+    if missing := [name for name, count in found.items() if not count]:
+        world.surprises.append(f"no {', '.join(missing)} seen: that shows nothing")
+    failed = {row.id for row in history.jobs if row.status == "failed" and row.task in ("sell", "doze", "climb")}
+    crashed = {row.id for row in history.jobs if row.crashes or row.losses}
+    found["failed"] = float(len(failed - crashed))
+    return found
+
+
+def _shape(**mix: Any) -> Shape:
+    return Shape(app="tests.chaos.author", mix=Author(**mix), rate=40)
+
+
+SCENARIOS = [
+    Scenario(
+        name="35a",
+        title="SIGKILL executors, a worker, the leader under authors' tasks",
+        body=_members_killed,
+        shape=_shape(),
+        bounds={"failed": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="35b",
+        title="a worker stands still about to store checkpoints",
+        body=_stands_still_with_notes,
+        shape=_shape(climbing=0, dozing=0),
+        measures=lambda history, world: {},
+    ),
+    Scenario(
+        name="35c",
+        title="etcd frozen, then killed, while tasks hold locks",
+        body=_etcd_away,
+        shape=_shape(guarding=6.0, guard_seconds=(0.5, 4.0)),
+        bounds={"failed": 0},
+        measures=_figures,
+    ),
+    Scenario(
+        name="35d",
+        title="PostgreSQL killed, Redis emptied, the leader frozen under authors' tasks",
+        body=_servers_killed,
+        shape=_shape(),
+        bounds={"failed": 0},
+        measures=_figures,
+    ),
+]
