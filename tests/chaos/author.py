@@ -19,7 +19,7 @@ from taskd.torture.tasks import app, mark
 
 #: How many names the locks share.
 LOCKS = 3
-PATIENT = {"max_retries": 50, "retry_backoff": {"initial": 0.3, "factor": 1, "max": 1, "jitter": True}}
+PATIENT: dict[str, Any] = {"max_retries": 50, "retry_backoff": {"initial": 0.3, "factor": 1, "max": 1, "jitter": True}}
 
 
 class Item(BaseModel):
@@ -123,14 +123,14 @@ async def perch(ctx: Context, seconds: float) -> int:
 
 
 @app.task
-def sell(ctx: Context, basket: Basket, at: datetime, gift: bool = False) -> Decimal:
+def sell(ctx: Context, basket: Basket, at: datetime, gift: bool = False) -> str:
     """Look at its arguments: they are what they were."""
     mark(ctx, "start")
     known = [isinstance(item, Item) and isinstance(item.price, Decimal) and item.due.tzinfo for item in basket.items]
     if not (isinstance(basket, Basket) and all(known) and isinstance(basket.tags, set) and at.tzinfo is not None):
         raise Fail(f"these are not the arguments that were sent: {basket!r}, {at!r}, {gift!r}")
     mark(ctx, "end")
-    return sum((item.price for item in basket.items), Decimal(0))
+    return str(sum((item.price for item in basket.items), Decimal(0)))
 
 
 @app.task
@@ -152,13 +152,11 @@ class Author(Mix, frozen=True, kw_only=True):
     begetting: float = 6.0
     dozing: float = 6.0
     selling: float = 6.0
-    #: Seconds for which a lock is held, at least and at most.
-    guard_seconds: tuple[float, float] = (0.1, 0.6)
 
     def makers(self) -> dict[Maker, float]:
         """With those of the ordinary mix."""
         own: dict[Maker, float] = {
-            lambda r: _guarding(r, self.guard_seconds): self.guarding,
+            _guarding: self.guarding,
             _begetting: self.begetting,
             _dozing: self.dozing,
             _selling: self.selling,
@@ -166,8 +164,8 @@ class Author(Mix, frozen=True, kw_only=True):
         return super().makers() | own
 
 
-def _guarding(random: Random, seconds: tuple[float, float]) -> Plan:
-    payload = {"name": f"author-{random.randrange(LOCKS)}", "seconds": round(random.uniform(*seconds), 2)}
+def _guarding(random: Random) -> Plan:
+    payload = {"name": f"author-{random.randrange(LOCKS)}", "seconds": round(random.uniform(0.1, 0.6), 2)}
     task = random.choice(("guard", "guard", "guard_thread"))
     return Plan(kind="guarding", task=task, payload=payload, fields=PATIENT)
 

@@ -154,7 +154,7 @@ def _figures(history: History, world: World) -> dict[str, float]:
 
 
 def _shape(**environment: str) -> Shape:
-    return Shape(app="tests.chaos.author", mix=Author(), rate=40, environment=environment)
+    return Shape(app="tests.chaos.author", mix=Author(), rate=20, environment=environment)
 
 
 SCENARIOS = [

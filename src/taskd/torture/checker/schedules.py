@@ -59,10 +59,11 @@ def check(history: History, ledger: Ledger) -> None:
 
 
 def _made(history: History) -> dict[tuple[str, float], list[JobRow]]:
-    """The jobs of each tick, as they themselves say; what was retried by hand does not count."""
+    """The jobs of each tick, as they say themselves. What was retried by hand does not count, nor what names no schedule."""
+    known = {schedule.name for schedule in history.schedules} | {fire.schedule for fire in history.fires}
     found: dict[tuple[str, float], list[JobRow]] = defaultdict(list)
     for row in history.row_of.values():
-        if row.schedule is not None and row.tick is not None and row.parent_id is None:
+        if row.schedule in known and row.schedule is not None and row.tick is not None and row.parent_id is None:
             found[row.schedule, round(row.tick, 3)].append(row)
     return dict(found)
 
