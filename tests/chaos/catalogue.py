@@ -20,8 +20,8 @@ from tests.chaos.scenarios import (
     workers,
 )
 
-#: What `make test` runs of it, in about three minutes.
-QUICK = ("1a", "3b", "6a", "7a", "10b")
+#: What `make test` runs of it, in about four minutes.
+QUICK = ("1a", "3b", "6a", "7a", "10b", "34a", "35a")
 
 
 def every(minutes: float) -> list[Scenario]:

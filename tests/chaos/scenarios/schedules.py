@@ -129,11 +129,11 @@ def _servers_killed(world: World) -> None:
 
 def _caught_up_by_those_who_die(world: World) -> None:
     """Nobody has looked for ten minutes; who catches up dies when it has committed, and so does the next one."""
-    plans = {"late": {"every": 1, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | SHY
+    plans = {"late": {"every": 86_400, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | SHY
     with _ticking(world, plans):
         with psycopg.connect(world.postgres.dsn) as connection:
             connection.execute(
-                "UPDATE taskd.schedules SET next_at = NULL, anchor = anchor - make_interval(secs => %(away)s),"
+                "UPDATE taskd.schedules SET every = 1, next_at = NULL, anchor = anchor - make_interval(secs => %(away)s),"
                 " created_at = anchor - make_interval(secs => %(away)s),"
                 " decided_until = anchor - make_interval(secs => %(away)s) WHERE name = 'late'",
                 {"away": AWAY},
