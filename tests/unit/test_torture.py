@@ -18,11 +18,13 @@ from rich.console import Console
 
 from taskd.cli import torture
 from taskd.cli.main import run
+from taskd.domain.shard import shard_of
 from taskd.torture import strikes
 from taskd.torture.checker import INVARIANTS
 from taskd.torture.faultlog import FaultLog, kinds
 from taskd.torture.history import Event, Fault, History, JobRow, Meta, Sign, Step, TermEvent
 from taskd.torture.lookout import Leader, Sight
+from taskd.torture.queues import queues
 from taskd.torture.verdict import PROMISES, judge, show
 from taskd.torture.view import Scene, View
 
@@ -69,6 +71,14 @@ def test_faults_are_counted_by_kind_and_their_ends_are_not(tmp_path: Path) -> No
     assert [what for _, what in log.latest][-2:] == ["worker-2 frozen for 3 s", "PostgreSQL killed"]
     Meta().save(tmp_path)
     assert kinds(History.load(tmp_path).faults) == log.counts
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 8])
+def test_the_load_has_a_queue_for_every_shard(shards: int) -> None:
+    found = queues("torture", shards)
+    assert len(set(found)) == len(found) == max(3, shards)
+    assert {shard_of(name, shards) for name in found} == set(range(shards))
+    assert all(name.startswith("torture-") for name in found)
 
 
 # ---------------------------------------------------------------- the verdict

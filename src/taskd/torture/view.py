@@ -82,7 +82,7 @@ def board(scene: Scene) -> Group:
     grid.add_column(style="bold")
     grid.add_row("jobs", _jobs(scene))
     for leader in sight.leaders or (Leader(0, None, 0),):
-        title = "leader" if len(sight.leaders) <= 1 else f"leader of {leader.shard}"
+        title = "leader" if len(sight.leaders) <= 1 else f"leader of shard {leader.shard}"
         grid.add_row(
             title, f"{escape(leader.name)} (epoch {leader.epoch})" if leader.name is not None else "[yellow]nobody[/]"
         )
