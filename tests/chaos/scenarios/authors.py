@@ -46,7 +46,7 @@ def _stands_still_with_notes(world: World) -> None:
     worker = world.spawn_worker(name, TASKD_FAILPOINT="note.before:stop@1")
     world.until(lambda: worker.ready, 60)
     fields = {"max_retries": 20, "retry_backoff": {"initial": 0.5, "factor": 1}}
-    jobs = [world.submit("perch", {"seconds": 4}, **fields) for _ in range(40)]
+    jobs = [world.submit("perch", {"seconds": 9}, **fields) for _ in range(40)]
     world.until(lambda: '"point": "note.before"' in worker.output, 60)
     world.note("SIGSTOP", name, pids=[worker.pid])
     orphans = _claimed(world, jobs, name)
