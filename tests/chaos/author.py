@@ -107,7 +107,7 @@ def doze(ctx: Context, times: int, seconds: float) -> int:
 
 @app.task
 async def perch(ctx: Context, seconds: float) -> int:
-    """Only the first attempt stores a checkpoint; it fails, as do two more, the second after a while. What the last was handed."""
+    """Only the first attempt stores a checkpoint; it fails, as do two more. The step that the last one was handed."""
     mark(ctx, "start")
     attempt, step = ctx.checkpoint_value or (0, 0)
     mark(ctx, "resume", attempt, step)

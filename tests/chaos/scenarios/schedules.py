@@ -43,7 +43,7 @@ SHY: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def _ticking(world: World, plans: dict[str, dict[str, Any]]) -> Iterator[None]:
+def ticking(world: World, plans: dict[str, dict[str, Any]]) -> Iterator[None]:
     """The schedules, until all is whole again and has gone on for a while; then they are paused, so that there is an end."""
     for name, plan in plans.items():
         assert world.ask("PUT", f"/schedules/{name}", plan).status_code == 201
@@ -64,7 +64,7 @@ def _paused(world: World, name: str) -> bool:
 
 
 def _leaders_killed(world: World) -> None:
-    with _ticking(world, ALLOWED | SHY):
+    with ticking(world, ALLOWED | SHY):
         for _ in range(2):
             leader = world.leader(shard=FIRES)
             world.kill(leader)
@@ -77,7 +77,7 @@ def _leaders_killed(world: World) -> None:
 
 def _frozen_in_a_fire(world: World) -> None:
     """A row lock of somebody else's holds the firing of the schedules open; there the leader is frozen and replaced."""
-    with _ticking(world, ALLOWED):
+    with ticking(world, ALLOWED):
         for _ in range(2):
             leader = world.leader(shard=FIRES)
             with psycopg.connect(world.postgres.dsn) as stranger:
@@ -104,7 +104,7 @@ def _fire_waits(world: World, *, besides: str = "") -> bool:
 
 
 def _servers_killed(world: World) -> None:
-    with _ticking(world, ALLOWED | SHY):
+    with ticking(world, ALLOWED | SHY):
         with world.fault("SIGKILL", "postgres", "restart"):
             world.postgres.kill()
             world.flow(world.random.uniform(1, 3))
@@ -130,7 +130,7 @@ def _servers_killed(world: World) -> None:
 def _caught_up_by_those_who_die(world: World) -> None:
     """Nobody has looked for ten minutes; who catches up dies when it has committed, and so does the next one."""
     plans = {"late": {"every": 86_400, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | SHY
-    with _ticking(world, plans):
+    with ticking(world, plans):
         with psycopg.connect(world.postgres.dsn) as connection:
             connection.execute(
                 "UPDATE taskd.schedules SET every = 1, next_at = NULL, anchor = anchor - make_interval(secs => %(away)s),"
@@ -141,16 +141,16 @@ def _caught_up_by_those_who_die(world: World) -> None:
         dies_at_its_failpoint(world)
 
 
-def _figures(history: History, world: World) -> dict[str, float]:
+def figures(history: History, world: World) -> dict[str, float]:
     allowed = {schedule.name for schedule in history.schedules if schedule.overlap == "allow"}
     made = [fire for fire in history.fires if fire.job_id is not None]
     if len(made) < ENOUGH:
         world.surprises.append(f"only {len(made)} ticks made jobs: that shows little")
     on_time = [fire.fired_at - fire.fire_at for fire in made if fire.schedule in allowed and fire.schedule != "late"]
-    figures = {"ticks": float(len(made)), "skipped": float(sum(fire.state == "skipped" for fire in history.fires))}
+    found = {"ticks": float(len(made)), "skipped": float(sum(fire.state == "skipped" for fire in history.fires))}
     if any(schedule.name == "late" for schedule in history.schedules):
-        figures["caught up"] = float(sum(fire.fired_at - fire.fire_at > 60 for fire in made if fire.schedule == "late"))
-    return figures | ({"late": max(on_time)} if on_time else {})
+        found["caught up"] = float(sum(fire.fired_at - fire.fire_at > 60 for fire in made if fire.schedule == "late"))
+    return found | ({"late": max(on_time)} if on_time else {})
 
 
 def _shape(**environment: str) -> Shape:
@@ -164,7 +164,7 @@ SCENARIOS = [
         body=_leaders_killed,
         shape=_shape(),
         bounds={"late": 9},
-        measures=_figures,
+        measures=figures,
     ),
     Scenario(
         name="34b",
@@ -172,7 +172,7 @@ SCENARIOS = [
         body=_frozen_in_a_fire,
         shape=_shape(),
         bounds={"takeover": 10, "late": 15},
-        measures=_figures,
+        measures=figures,
     ),
     Scenario(
         name="34c",
@@ -180,13 +180,13 @@ SCENARIOS = [
         body=_servers_killed,
         shape=_shape(),
         bounds={"late": 20},
-        measures=_figures,
+        measures=figures,
     ),
     Scenario(
         name="34d",
         title="leaders die as they catch up with missed ticks",
         body=_caught_up_by_those_who_die,
         shape=_shape(TASKD_FAILPOINT="cron.fired:kill@9"),
-        measures=_figures,
+        measures=figures,
     ),
 ]
