@@ -23,11 +23,11 @@ class Pulse:
 
     def start(self) -> bool:
         """Make the schedule."""
-        return self._ask("PUT", f"/schedules/{NAME}", self._plan) in (200, 201, 409)
+        return self._ask("PUT", f"/schedules/{NAME}", self._plan) in (200, 201)
 
     def stop(self) -> bool:
-        """Pause it: what it has fired stays to be looked at."""
-        return self._ask("POST", f"/schedules/{NAME}/pause") in (200, 409)
+        """Pause it, if it was made: what it has fired stays to be looked at."""
+        return self._ask("POST", f"/schedules/{NAME}/pause") in (200, 404)
 
     def _ask(self, method: str, path: str, body: Any = None) -> int:
         token = os.environ.get("TASKD_TOKEN")
