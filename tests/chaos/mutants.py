@@ -110,6 +110,20 @@ def _no_shards() -> None:
     Term.owns = lambda self, queue: True  # type: ignore[method-assign]
 
 
+def _dear_snoozes() -> None:
+    from msgspec.structs import replace as changed  # noqa: PLC0415
+
+    from taskd.domain import outcome, retry  # noqa: PLC0415
+
+    decide = retry.decide
+
+    def dear(ended: Any, *arguments: Any, **options: Any) -> Any:
+        verdict = decide(ended, *arguments, **options)
+        return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
+
+    retry.decide = dear
+
+
 def _lost_in_silence() -> None:
     from taskd.worker.locks import Locks  # noqa: PLC0415
 
@@ -208,7 +222,7 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql({"fire": LOCK}),
+        apply=_sql(dict.fromkeys(("fire", "fire_waiting", "forget_fires"), LOCK)),
     ),
     "no-tick-row": Mutant(
         title="ticks without a row that decides, nor a fence, nor a look at what was decided before",
@@ -229,6 +243,12 @@ MUTANTS: dict[str, Mutant] = {
         scenario="35b",
         by=("I18",),
         apply=_sql({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
+    ),
+    "dear-snoozes": Mutant(
+        title="snoozes that count as failures",
+        scenario="35a",
+        by=("I12",),
+        apply=_dear_snoozes,
     ),
     "lock-lost-in-silence": Mutant(
         title="nobody is stopped who has lost a lock",
