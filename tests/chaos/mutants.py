@@ -121,7 +121,7 @@ def _dear_snoozes() -> None:
         verdict = decide(ended, *arguments, **options)
         return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
 
-    retry.decide = dear
+    retry.decide = dear  # type: ignore[assignment]
 
 
 def _lost_in_silence() -> None:

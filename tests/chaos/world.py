@@ -135,12 +135,14 @@ class World:
         """Start a second worker under the id of one that runs; it is not one of `members`."""
         return self._guest(worker.name, f"{worker.name}-namesake", self._as_worker(worker.name))
 
-    def spawn_guest(self, name: str, *options: str) -> Member:
+    def spawn_guest(self, name: str, *options: str, **environment: str) -> Member:
         """Start a worker that is not one of `members`: nobody starts it again."""
-        return self._guest(name, name, (*self._as_worker(name), *options))
+        return self._guest(name, name, (*self._as_worker(name), *options), environment)
 
-    def _guest(self, name: str, log: str, arguments: Sequence[str]) -> Member:
-        guest = self._start(name, "worker", log, free_port(), arguments, {})
+    def _guest(
+        self, name: str, log: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Member:
+        guest = self._start(name, "worker", log, free_port(), arguments, environment or {})
         self._guests.append(guest)
         return guest
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from taskd.client import Client
 from taskd.domain.job import FINAL
 from taskd.torture.history import History
 from tests.chaos.author import PATIENT, Author
@@ -40,33 +41,34 @@ def _members_killed(world: World) -> None:
 
 
 def _stands_still_with_notes(world: World) -> None:
-    """A worker stands still when it is about to store checkpoints, and goes on when their jobs run elsewhere."""
-    name = world.random.choice(world.workers).name
-    world.kill(world.members[name])
-    worker = world.spawn_worker(name, TASKD_FAILPOINT="note.before:stop@1")
+    """A worker stands still when it is about to store checkpoints, and goes on when their jobs run elsewhere.
+
+    The two have a queue of their own, so that they surely have the jobs, one after the other.
+    """
+    worker = world.spawn_guest("perched", "--queues", "perch", TASKD_FAILPOINT="note.before:stop@1")
     world.until(lambda: worker.ready, 60)
-    fields = {"max_retries": 20, "retry_backoff": {"initial": 0.5, "factor": 1}}
-    jobs = [world.submit("perch", {"seconds": 9}, **fields) for _ in range(40)]
+    job = {"task": "perch", "queue": "perch", "payload": {"seconds": 9}, "retry_backoff": {"initial": 0.5, "factor": 1}}
+    with Client(",".join(world.urls)) as client:
+        jobs = client.submit_batch([job] * 15)
     world.until(lambda: '"point": "note.before"' in worker.output, 60)
-    world.note("SIGSTOP", name, pids=[worker.pid])
-    orphans = _claimed(world, jobs, name)
-    assert orphans, f"{name} had none of the jobs"
-    world.until(lambda: orphans == _claimed(world, list(orphans), again=True), 60)
+    world.note("SIGSTOP", worker.name, pids=[worker.pid])
+    orphans = _claimed(world, jobs, worker.name)
+    heir = world.spawn_guest("heir", "--queues", "perch")
+    world.until(lambda: orphans <= _claimed(world, jobs, heir.name), 60)
     os.kill(worker.pid, signal.SIGCONT)
-    world.note("SIGCONT", name, pids=[worker.pid])
+    world.note("SIGCONT", worker.name, pids=[worker.pid])
     world.figures["orphans"] = float(len(orphans))
     world.until(lambda: all(world.job(job)["status"] in FINAL for job in jobs), 60)
     world.until(lambda: worker.ready, 60)
     world.healed()
 
 
-def _claimed(world: World, jobs: list[int], worker: str | None = None, *, again: bool = False) -> set[int]:
-    """Which of the jobs were claimed, by this worker, and again."""
+def _claimed(world: World, jobs: list[int], worker: str) -> set[int]:
+    """Which of the jobs were claimed by this worker."""
     with psycopg.connect(world.postgres.dsn) as connection:
         rows = connection.execute(
-            "SELECT DISTINCT job_id FROM taskd.job_events WHERE job_id = ANY (%s) AND to_status = 'running'"
-            " AND worker_id = coalesce(%s, worker_id) AND attempt > %s",
-            [jobs, worker, int(again)],
+            "SELECT job_id FROM taskd.job_events WHERE job_id = ANY (%s) AND to_status = 'running' AND worker_id = %s",
+            [jobs, worker],
         )
         return {job for (job,) in rows}
 
