@@ -5,6 +5,7 @@ from __future__ import annotations
 from taskd.domain.errors import ConfigurationError
 from tests.chaos.run import Scenario
 from tests.chaos.scenarios import (
+    authors,
     cancelling,
     etcd,
     leaders,
@@ -13,13 +14,14 @@ from tests.chaos.scenarios import (
     postgres,
     redis,
     rolling,
+    schedules,
     storms,
     tasks,
     workers,
 )
 
-#: What `make test` runs of it, in about three minutes.
-QUICK = ("1a", "3b", "6a", "7a", "10b")
+#: What `make test` runs of it, in about four minutes.
+QUICK = ("1a", "3b", "6a", "7a", "10b", "34a", "35a")
 
 
 def every(minutes: float) -> list[Scenario]:
@@ -36,6 +38,8 @@ def every(minutes: float) -> list[Scenario]:
         *storms.SCENARIOS,
         *rolling.SCENARIOS,
         *cancelling.SCENARIOS,
+        *schedules.SCENARIOS,
+        *authors.SCENARIOS,
     ]
     return sorted(found, key=lambda scenario: (_number(scenario.name), scenario.name))
 

@@ -67,8 +67,12 @@ class Member:
     @property
     def leads(self) -> bool:
         """True if this scheduler says that it leads the queue `default`."""
+        return self.leads_shard(SHARD)
+
+    def leads_shard(self, shard: int) -> bool:
+        """True if this scheduler says that it leads this shard."""
         told = self.json("/leader")
-        leader = told["shards"][SHARD] if "shards" in told else told
+        leader = told["shards"][shard] if "shards" in told else told
         return bool(told.get("is_leader")) and leader["current_leader"] == self.name
 
     def json(self, path: str) -> dict[str, Any]:

@@ -110,6 +110,31 @@ def _no_shards() -> None:
     Term.owns = lambda self, queue: True  # type: ignore[method-assign]
 
 
+def _dear_snoozes() -> None:
+    from msgspec.structs import replace as changed  # noqa: PLC0415
+
+    from taskd.domain import outcome, retry  # noqa: PLC0415
+
+    decide = retry.decide
+
+    def dear(ended: Any, *arguments: Any, **options: Any) -> Any:
+        verdict = decide(ended, *arguments, **options)
+        return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
+
+    retry.decide = dear  # type: ignore[assignment]
+
+
+def _lost_in_silence() -> None:
+    from taskd.worker.locks import Locks  # noqa: PLC0415
+
+    begin = Locks.__init__
+
+    def deaf(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
+        begin(self, coordinator, lambda key, name: None, worker_id)
+
+    Locks.__init__ = deaf  # type: ignore[method-assign]
+
+
 def _no_self_fencing() -> None:
     from taskd.worker.guarding import Guarding  # noqa: PLC0415
 
@@ -118,6 +143,10 @@ def _no_self_fencing() -> None:
 
 LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
 EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
+OVERWRITE = (
+    "ON CONFLICT (schedule, fire_at) DO UPDATE SET"
+    " fired_at = excluded.fired_at, state = excluded.state, job_id = excluded.job_id"
+)
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
     "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
@@ -188,6 +217,44 @@ MUTANTS: dict[str, Mutant] = {
         apply=_sql(
             {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
         ),
+    ),
+    "no-fire-fence": Mutant(
+        title="a firing without the row lock of the leader's fence",
+        scenario="34b",
+        by=("I7",),
+        apply=_sql(dict.fromkeys(("fire", "fire_waiting", "forget_fires"), LOCK)),
+    ),
+    "no-tick-row": Mutant(
+        title="ticks without a row that decides, nor a fence, nor a look at what was decided before",
+        scenario="34b",
+        by=("I16",),
+        apply=_sql(
+            {"fire": [*LOCK, (" AND s.decided_until = i.decided_until", ""), ("ON CONFLICT DO NOTHING", OVERWRITE)]}
+        ),
+    ),
+    "no-overlap": Mutant(
+        title="overlap not judged",
+        scenario="34a",
+        by=("I16",),
+        apply=_sql({"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}),
+    ),
+    "note-by-status": Mutant(
+        title="checkpoints of whoever hands one in, while the job runs",
+        scenario="35b",
+        by=("I18",),
+        apply=_sql({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
+    ),
+    "dear-snoozes": Mutant(
+        title="snoozes that count as failures",
+        scenario="35a",
+        by=("I12",),
+        apply=_dear_snoozes,
+    ),
+    "lock-lost-in-silence": Mutant(
+        title="nobody is stopped who has lost a lock",
+        scenario="35c",
+        by=("I11",),
+        apply=_lost_in_silence,
     ),
     "no-self-fencing": Mutant(
         title="no guard over the lease",

@@ -54,6 +54,8 @@ class Shape:
     #: Whether triggers record every move. A soak does without: the trail would outgrow the jobs.
     audit: bool = True
     mix: Mix = field(default_factory=Mix)
+    #: The tasks that the workers load.
+    app: str = "taskd.torture.tasks"
     #: Seconds of load at least.
     load: float = 20.0
     proxied: bool = False

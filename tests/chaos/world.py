@@ -24,7 +24,7 @@ from taskd.torture.traffic import Traffic
 from tests.chaos.disk import SmallDisk
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy
-from tests.chaos.shape import LINKS, QUEUES, TIMINGS, Shape
+from tests.chaos.shape import LINKS, QUEUES, SHARD, TIMINGS, Shape
 from tests.servers import wait_until
 
 
@@ -135,18 +135,20 @@ class World:
         """Start a second worker under the id of one that runs; it is not one of `members`."""
         return self._guest(worker.name, f"{worker.name}-namesake", self._as_worker(worker.name))
 
-    def spawn_guest(self, name: str, *options: str) -> Member:
+    def spawn_guest(self, name: str, *options: str, **environment: str) -> Member:
         """Start a worker that is not one of `members`: nobody starts it again."""
-        return self._guest(name, name, (*self._as_worker(name), *options))
+        return self._guest(name, name, (*self._as_worker(name), *options), environment)
 
-    def _guest(self, name: str, log: str, arguments: Sequence[str]) -> Member:
-        guest = self._start(name, "worker", log, free_port(), arguments, {})
+    def _guest(
+        self, name: str, log: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Member:
+        guest = self._start(name, "worker", log, free_port(), arguments, environment or {})
         self._guests.append(guest)
         return guest
 
     def _as_worker(self, name: str) -> tuple[str, ...]:
         slots = str(self.shape.slots)
-        common = ("--id", name, "--app", "taskd.torture.tasks", "--processes", "1", "--concurrency", slots)
+        common = ("--id", name, "--app", self.shape.app, "--processes", "1", "--concurrency", slots)
         return (*common, "--queues", ",".join((*QUEUES, *self.shape.queues)))
 
     def _spawn(self, name: str, role: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Member:
@@ -175,6 +177,7 @@ class World:
             "ETCD_ENDPOINTS": f"127.0.0.1:{ports['etcd']}",
             "LOG_FORMAT": "JSON",
             "TORTURE_TRACE": str(self.history / "trace"),
+            "TASKD_SERVER": ",".join(self.urls),
         }
         return {**inherited, **TIMINGS, **ours, **self.shape.environment}
 
@@ -202,11 +205,11 @@ class World:
         """The workers that run."""
         return [m for m in self.members.values() if m.role == "worker" and m.alive]
 
-    def leader(self, timeout: float = 30.0, *, among: Sequence[Member] | None = None) -> Member:
-        """The scheduler that leads the queue `default`, once there is exactly one."""
+    def leader(self, timeout: float = 30.0, *, among: Sequence[Member] | None = None, shard: int = SHARD) -> Member:
+        """The scheduler that leads the queue `default`, or another shard, once there is exactly one."""
 
         def leading() -> Member | None:
-            found = [s for s in (self.schedulers if among is None else among) if s.leads]
+            found = [s for s in (self.schedulers if among is None else among) if s.leads_shard(shard)]
             return found[0] if len(found) == 1 else None
 
         found = wait_until(leading, timeout)

@@ -74,15 +74,17 @@ def torture(private_folder: Path) -> Iterator[Callable[..., Torture]]:
 
 
 def test_a_short_run_ends_clean_and_its_verdict_agrees_with_its_history(torture: Callable[..., Torture]) -> None:
-    run = torture("--minutes", "0.25", "--json")
+    run = torture("--minutes", "0.25", "--json", TASKD_SCHEDULER__SHARDS="2")
     assert run.popen.wait(timeout=300) == 0, run.said
     verdict = json.loads(run.output.read_text("utf-8"))
     history = History.load(run.history)
 
     accepted = {step.id for step in history.clients if step.op == "ok"}
     assert verdict["accepted"] == len(accepted) > 50
-    assert accepted == {job.id for job in history.jobs}
-    assert verdict["ended"] == Counter(job.status for job in history.jobs)
+    fired = {job.id for job in history.jobs if job.schedule == "torture-pulse"}
+    assert len(fired) > 5
+    assert accepted == {job.id for job in history.jobs} - fired
+    assert verdict["ended"] == Counter(job.status for job in history.jobs if job.id in accepted)
     assert set(verdict["ended"]) <= {"completed", "failed", "cancelled"}
     made = Counter(fault.what for fault in history.faults if fault.what.startswith(("SIGK", "SIGT", "SIGS", "FLUSH")))
     assert sum(verdict["faults"].values()) == sum(made.values()) >= 2
@@ -91,6 +93,11 @@ def test_a_short_run_ends_clean_and_its_verdict_agrees_with_its_history(torture:
     assert {p["name"]: p["broken"] for p in verdict["promises"]}.keys() >= {"I1", "I6"}
     looked = {promise["name"]: promise["looked"] for promise in verdict["promises"]}
     assert looked["I1"] >= len(accepted)
+    assert looked["I16"] > len(fired)
+    assert looked["I18"] > 0
+    assert {term.shard for term in history.terms} == {0, 1}
+    assert len({job.queue for job in history.jobs}) == 3
+    assert "leaders scheduler-" in run.said
     assert history.events[0].committed is not None
     assert check([str(run.history)]) == 0
     assert "Traceback" not in run.said
@@ -122,7 +129,7 @@ def test_a_second_ctrl_c_leaves_no_process(torture: Callable[..., Torture]) -> N
     assert "Traceback" not in run.said
 
 
-def test_given_servers_see_one_queue_and_nothing_of_theirs_is_judged(
+def test_given_servers_see_queues_of_ours_and_nothing_of_theirs_is_judged(
     torture: Callable[..., Torture],
     servers: SharedServers,
     postgres_dsn: str,
@@ -145,10 +152,12 @@ def test_given_servers_see_one_queue_and_nothing_of_theirs_is_judged(
     assert run.popen.wait(timeout=300) == 0, run.said
     assert "WARNING" in run.said
     history = History.load(run.history)
-    (queue,) = {job.queue for job in history.jobs}
-    assert queue.startswith("torture-")
+    queues = {job.queue for job in history.jobs}
+    (name,) = {queue.rpartition("-")[0] for queue in queues}
+    assert name.startswith("torture-")
+    assert len(queues) == 3
     assert {fault.target for fault in history.faults} <= {
-        f"{queue}-{name}" for name in ("scheduler-1", "scheduler-2", "worker-1", "worker-2", "worker-3")
+        f"{name}-{member}" for member in ("scheduler-1", "scheduler-2", "worker-1", "worker-2", "worker-3")
     }
     with psycopg.connect(postgres_dsn) as connection:
         assert connection.execute("SELECT task, status FROM taskd.jobs").fetchall() == [("theirs", "pending")]

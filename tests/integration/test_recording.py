@@ -13,12 +13,15 @@ from taskd.dev.servers import PostgresServer
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import decide
+from taskd.domain.schedule import Plan
+from taskd.domain.schedule import decide as decide_ticks
+from taskd.domain.ticks import Rule
 from taskd.seams import Settlement
 from taskd.store.claims import PostgresClaims
 from taskd.store.lane import ONE_PLAN, Lane
 from taskd.store.migrations import apply_audit
 from taskd.torture.checker import check
-from taskd.torture.history import History, Meta, record
+from taskd.torture.history import History, Meta, Progress, record
 from tests.integration.storage import AGEING, DONE, Storage, spec
 
 NO_WAIT = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
@@ -54,8 +57,11 @@ async def live(store: Storage) -> None:
     await lane.close()
 
 
-def dump(store: Storage, folder: Path) -> History:
+def dump(store: Storage, folder: Path, tampering: str = "") -> History:
     folder.mkdir(exist_ok=True)
+    if tampering:
+        with psycopg.connect(store.dsn, autocommit=True) as connection:
+            connection.execute(tampering.encode())
     (folder / "meta.json").write_bytes(msgspec.json.encode(Meta(ageing=AGEING)))
     record(store.dsn, folder)
     return History.load(folder)
@@ -86,10 +92,42 @@ async def test_a_real_run_is_recorded_and_clean(store: Storage, tmp_path: Path) 
 )
 async def test_tampering_shows(store: Storage, tmp_path: Path, tampering: str, invariant: str) -> None:
     await live(store)
-    with psycopg.connect(store.dsn, autocommit=True) as connection:
-        connection.execute(tampering.encode())
-    found = {v.invariant for v in check(dump(store, tmp_path))}
+    found = {v.invariant for v in check(dump(store, tmp_path, tampering))}
     assert invariant in found
+
+
+async def test_schedules_their_ticks_and_progress_are_recorded(store: Storage, tmp_path: Path) -> None:
+    term = await store.lead()
+    plan = Plan(name="pulse", rule=Rule(every=3600.0), job=spec())
+    await store.schedules.put(plan, replace=False)
+    await store.raw.fetch(
+        "UPDATE taskd.schedules SET anchor = anchor - interval '3601 s', created_at = anchor - interval '10 s',"
+        " decided_until = anchor - interval '10 s' RETURNING 1"
+    )
+    look = await store.ticks.due(10, ())
+    assert (await store.ticks.fire(term, [decide_ticks(due, look.now) for due in look.due])).jobs == 1
+    await store.submit(spec(dedupe_key="child", parent_id=1))
+    session = await store.work()
+    claims = await store.claim(session, await store.dispatch(term))
+    lane = Lane(store.dsn, name="taskd:settle:worker-1", deadline=5.0, options=ONE_PLAN)
+    progress = b'{"attempt":1,"fraction":0.25,"message":"a quarter"}'
+    ends = [Settlement(c, DONE, decide(DONE, c.policy, c.record), noted=True, progress=progress) for c in claims]
+    await PostgresClaims(lane, lane).settle(ends)
+    await lane.close()
+
+    history = dump(store, tmp_path)
+    assert check(history) == []
+    (fire,) = history.fires
+    (schedule,) = history.schedules
+    row = history.row_of[fire.job_id or 0]
+    assert (schedule.name, schedule.every, schedule.overlap, schedule.unchanged) == ("pulse", 3600.0, "allow", True)
+    assert (row.schedule, row.tick) == ("pulse", fire.fire_at)
+    assert fire.fire_at == pytest.approx(schedule.anchor + 3600)
+    assert [r.parent_id for r in history.jobs if r.dedupe_key == "child"] == [1]
+    assert {r.progress for r in history.jobs} == {Progress(1, 0.25, "a quarter")}
+
+    tampered = dump(store, tmp_path, "DELETE FROM taskd.fires")
+    assert {(v.invariant, v.job_id) for v in check(tampered)} == {("I16", None), ("I16", row.id)}
 
 
 async def test_results_with_line_breaks_stay_on_one_line(store: Storage, tmp_path: Path) -> None:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from taskd.domain.policy import Backoff
 from taskd.torture.checker import check
-from taskd.torture.history import Event, Fault, History, JobRow, Meta, OutputEvent, SessionEvent, Sign, Step, TermEvent
+from taskd.torture.history import (
+    Event,
+    Fault,
+    FireRow,
+    History,
+    JobRow,
+    Meta,
+    OutputEvent,
+    ScheduleRow,
+    SessionEvent,
+    Sign,
+    Step,
+    TermEvent,
+)
 
 #: When the run began. The leader has led and the worker lived for long enough to be reaped by right.
 START = 1_000_000.0
@@ -30,6 +44,9 @@ class Story:
         self.terms: list[TermEvent] = []
         self.sessions: list[SessionEvent] = []
         self.outputs: list[OutputEvent] = []
+        self.schedules: list[ScheduleRow] = []
+        self.fires: list[FireRow] = []
+        #: What the rows of jobs have besides what their last event says.
         self.limits: dict[int, dict[str, Any]] = {}
         self._xid = 100
         self.takeover(-100.0, 1, "L1")
@@ -151,6 +168,31 @@ class Story:
         self.run(at + 0.3, at + 0.6, job)
         self.settle(at + 0.7, job)
 
+    # ------------------------------------------------------------ schedules
+
+    def schedule(self, name: str = "pulse", *, until: float, **fields: Any) -> None:
+        """One for each second from START on, of which every tick up to `until` is decided."""
+        defaults: dict[str, Any] = {"every": 1.0, "anchor": START, "created_at": START, "decided_until": START + until}
+        self.schedules.append(ScheduleRow(name=name, **(defaults | fields)))
+
+    def fire(
+        self, tick: float, job: int | None, *, at: float | None = None, state: str = "closed", name: str = "pulse"
+    ) -> None:
+        """A tick is decided, and makes its job if it has one."""
+        fired = tick + 0.01 if at is None else at
+        self.fires.append(FireRow(schedule=name, fire_at=START + tick, fired_at=START + fired, state=state, job_id=job))
+        if job is not None:
+            self.store(fired, job, dedupe_key=None, by="taskd:leader:L1")
+            self.limits[job] = {"schedule": name, "fire_at": iso(tick)}
+
+    def fired(self, tick: float, job: int, *, name: str = "pulse", lasts: float = 0.5) -> None:
+        """A tick makes a job, which runs to its end."""
+        self.fire(tick, job, name=name)
+        self.dispatch(tick + 0.02, job)
+        self.claim(tick + 0.03, job)
+        self.run(tick + 0.04, tick + lasts - 0.01, job)
+        self.settle(tick + lasts, job)
+
     # ------------------------------------------------------------ the result
 
     def rows(self) -> list[JobRow]:
@@ -188,8 +230,15 @@ class Story:
             sessions=self.sessions,
             outputs=self.outputs,
             jobs=jobs(self.rows()),
+            schedules=self.schedules,
+            fires=self.fires,
         )
 
     def broken(self, jobs: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows) -> set[tuple[str, int | None]]:
         """Which invariants are broken, and by which jobs."""
         return {(v.invariant, v.job_id) for v in check(self.history(jobs))}
+
+
+def iso(at: float) -> str:
+    """The time as a job's metadata has it."""
+    return datetime.fromtimestamp(START + at, UTC).isoformat().replace("+00:00", "Z")

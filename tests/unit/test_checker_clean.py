@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskd.torture.checker import INVARIANTS, examine
-from taskd.torture.history import RedisLeft
+from taskd.torture.history import Progress, RedisLeft
 from tests.unit.histories import Story
 
 
@@ -83,6 +83,45 @@ def eventful() -> Story:
     story.claim(35.6, 10)
     story.run(35.7, 35.8, 10, 2)
     story.settle(35.9, 10)
+    # A schedule for each second; and one whose jobs may not overlap: 14 stood in the way of a tick, 15 was waited for.
+    story.schedule(until=3.4)
+    for tick, job in ((1.0, 11), (2.0, 12), (3.0, 13)):
+        story.fired(tick, job)
+    story.schedule("shy", until=4.4, overlap="queue", revision=2, paused_at=1_000_004.5)
+    story.fired(1.0, 14, name="shy", lasts=2.2)
+    story.fire(2.0, 15, at=3.3, name="shy")
+    story.dispatch(3.4, 15)
+    story.claim(3.5, 15)
+    story.run(3.6, 4.1, 15)
+    story.settle(4.2, 15)
+    story.fire(3.0, None, state="skipped", name="shy")
+    story.fire(4.0, None, state="waiting", name="shy")
+    # 16 stores checkpoints, fails, goes on, snoozes, and submits 17.
+    story.submit(21.0, 16)
+    story.limits[16] = {"progress": Progress(3, 1.0)}
+    for attempt, at, steps in ((1, 21.0, (1, 2)), (2, 25.0, (3,)), (3, 29.0, (4,))):
+        story.dispatch(at + 0.1, 16, by="L2")
+        story.claim(at + 0.2, 16)
+        story.sign(at + 0.3, 16, attempt, "start")
+        story.sign(at + 0.3, 16, attempt, "resume", *(str(n) for n in ((0, 0), (1, 2), (2, 3))[attempt - 1]))
+        for step in steps:
+            story.sign(at + 0.4, 16, attempt, "save", str(step))
+            story.sign(at + 0.5, 16, attempt, "saved", str(step))
+            story.sign(at + 0.5, 16, attempt, "told", str(step / 4))
+        if attempt == 1:
+            story.settle(at + 0.7, 16, "pending", failures=1, schedule_at=1_000_024.0)
+        elif attempt == 2:
+            story.sign(at + 0.6, 16, attempt, "snooze", "2.0")
+            story.settle(at + 0.7, 16, "pending", schedule_at=1_000_028.0)
+    story.store(29.55, 17, dedupe_key="child")
+    story.limits[17] = {"parent_id": 16}
+    story.sign(29.6, 16, 3, "child", "child", "17")
+    story.sign(29.6, 16, 3, "end")
+    story.settle(29.7, 16)
+    story.dispatch(29.8, 17, by="L2")
+    story.claim(29.9, 17)
+    story.run(30.0, 30.1, 17)
+    story.settle(30.2, 17)
     story.meta |= {"quiet": True, "redis": RedisLeft(0, 0)}
     return story
 
@@ -90,7 +129,7 @@ def eventful() -> Story:
 def test_an_eventful_run_breaks_nothing_and_every_invariant_is_looked_at() -> None:
     ledger = examine(eventful().history())
     assert ledger.violations == []
-    assert {i for i in INVARIANTS if not ledger.looked[i]} == {"I16"}
+    assert [i for i in INVARIANTS if not ledger.looked[i]] == []
 
 
 def test_an_empty_run_breaks_nothing_and_shows_nothing() -> None:

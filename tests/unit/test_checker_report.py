@@ -18,7 +18,7 @@ def save(story: Story, folder: Path) -> Path:
     (folder / "meta.json").write_bytes(
         msgspec.json.encode(msgspec.structs.replace(history.meta, boot_offset=START, scenario="a test", seed=7))
     )
-    for name in ("clients", "faults", "events", "terms", "sessions", "jobs"):
+    for name in ("clients", "faults", "events", "terms", "sessions", "jobs", "schedules", "fires"):
         lines = [msgspec.json.encode(line) for line in getattr(history, name)]
         (folder / f"{name}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
     signs = [f"{s.job_id} {s.attempt} {s.what} {s.at - START:.6f} {s.pid} {' '.join(s.detail)}" for s in story.trace]
@@ -36,8 +36,8 @@ def test_a_clean_run_ends_with_zero_and_says_what_was_not_looked_at(
     assert lines[0] == "a test, seed 7: 1 jobs, 4 events"
     assert "I1: holds; looked at 1" in lines
     assert "I11: looked at 0, so this shows nothing" in lines
-    assert "I16: nothing to check (there are no schedules yet)" in lines
-    assert len(lines) == 18
+    assert "I16: looked at 0, so this shows nothing" in lines
+    assert len(lines) == 19
 
 
 def test_a_broken_run_ends_with_one_and_tells_whole_stories_in_order(
@@ -70,9 +70,12 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     story = Story()
     story.whole(0.0, 1)
     story.sign(0.4, 1, 1, "lock", "till", "3")
+    story.schedule(until=1.4)
+    story.fired(1.0, 2)
     read = History.load(save(story, tmp_path))
     assert (read.events, read.jobs, read.clients) == (story.events, story.rows(), story.clients)
-    assert [(s.what, s.detail) for s in read.trace] == [("start", ()), ("end", ()), ("lock", ("till", "3"))]
+    assert (read.schedules, read.fires) == (story.schedules, story.fires)
+    assert [(s.what, s.detail) for s in read.trace][:3] == [("start", ()), ("end", ()), ("lock", ("till", "3"))]
     assert [s.at for s in read.trace] == pytest.approx([s.at for s in story.trace])
 
 

@@ -18,16 +18,20 @@ from rich.console import Console
 
 from taskd.cli import torture
 from taskd.cli.main import run
+from taskd.domain.shard import shard_of
 from taskd.torture import strikes
+from taskd.torture.checker import INVARIANTS
 from taskd.torture.faultlog import FaultLog, kinds
 from taskd.torture.history import Event, Fault, History, JobRow, Meta, Sign, Step, TermEvent
-from taskd.torture.lookout import Sight
+from taskd.torture.lookout import Leader, Sight
+from taskd.torture.queues import queues
 from taskd.torture.verdict import PROMISES, judge, show
 from taskd.torture.view import Scene, View
 
 MEMBERS = {"scheduler": ["s-1", "s-2"], "worker": ["w-1", "w-2", "w-3"]}
 SERVERS = ("postgres", "redis", "etcd")
 AT = 1_000_000.0
+LEADERS = (Leader(0, "scheduler-2", 4), Leader(1, None, 7))
 
 
 # ---------------------------------------------------------------- the plan
@@ -67,6 +71,14 @@ def test_faults_are_counted_by_kind_and_their_ends_are_not(tmp_path: Path) -> No
     assert [what for _, what in log.latest][-2:] == ["worker-2 frozen for 3 s", "PostgreSQL killed"]
     Meta().save(tmp_path)
     assert kinds(History.load(tmp_path).faults) == log.counts
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 8])
+def test_the_load_has_a_queue_for_every_shard(shards: int) -> None:
+    found = queues("torture", shards)
+    assert len(set(found)) == len(found) == max(3, shards)
+    assert {shard_of(name, shards) for name in found} == set(range(shards))
+    assert all(name.startswith("torture-") for name in found)
 
 
 # ---------------------------------------------------------------- the verdict
@@ -199,8 +211,8 @@ def test_a_process_that_nobody_killed_is_told_and_one_that_was_is_not() -> None:
     assert "worker-2 (killed by SIGABRT)" in _told(History(**parts))
 
 
-def test_every_invariant_but_the_one_of_schedules_has_its_words() -> None:
-    assert set(PROMISES) == {f"I{n}" for n in range(1, 18)} - {"I16"}
+def test_every_invariant_has_its_words() -> None:
+    assert set(PROMISES) == set(INVARIANTS)
 
 
 # ---------------------------------------------------------------- the view
@@ -213,7 +225,7 @@ def _scene(phase: str, latest: Sequence[tuple[float, str]]) -> Scene:
         left=7.0,
         seconds=60.0,
         accepted=1234,
-        sight=Sight(finished=1200, running=20, waiting=14, repeated=3, leader="scheduler-2", epoch=4),
+        sight=Sight(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
         faults=Counter({"worker killed": 1}),
         latest=latest,
     )
@@ -227,7 +239,7 @@ def test_a_view_says_what_goes_on(terminal: bool) -> None:
         view.show(_scene("load and faults", latest))
         view.show(_scene("waiting", latest))
     said = str(out.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO from above
-    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "0:07"):
+    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "nobody", "0:07"):
         assert part in said
     if not terminal:
         assert said.count("worker-1 killed") == 1

@@ -51,7 +51,7 @@ def torture(
         rate=rate,
         seed=chosen,
         history=history.absolute(),
-        queue=f"torture-{random.SystemRandom().randrange(16**6):06x}" if given else None,
+        guest=f"torture-{random.SystemRandom().randrange(16**6):06x}" if given else None,
         options=("--config", str(asked.config)) if asked.config else (),
     )
     verdict = front.run(order, settings, told=history, aside=as_json)
@@ -69,7 +69,7 @@ def _warn(settings: Settings) -> None:
         f"  Redis       {without_password(settings.redis.url)}",
         f"  etcd        {settings.etcd.endpoints}",
         "It adds the audit tables, which stay, and cost every job of that cluster a few",
-        "rows. It submits jobs to a queue of its own; they stay as finished jobs. It",
+        "rows. It submits jobs to queues of its own; they stay as finished jobs. It",
         "starts schedulers and workers there, and kills and freezes those, again and",
         "again. One of its schedulers may come to lead the whole cluster: when that one",
         "is hit, nothing is dispatched until another takes over, usually some seconds.",

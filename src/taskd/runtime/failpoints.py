@@ -50,6 +50,7 @@ POINTS = {
     "claim.done": Point("Claims are committed; their attempts have not begun.", _postgres_unknown),
     "decide.before": Point("Executors were handed the claimed attempts; their entries are not acknowledged.", _redis),
     "decide.done": Point("The entries of decided claims are gone from Redis; their attempts run already.", _redis),
+    "note.before": Point("Attempts have handed in checkpoints or progress; PostgreSQL has not been told.", _postgres),
     "settle.before": Point("Attempts have ended; PostgreSQL has not been told.", _postgres),
     "settle.done": Point("The ends of attempts are committed; the worker has not taken note.", _postgres_unknown),
     "session.opened": Point("A worker's session is committed; the worker does not count on it yet.", _postgres_unknown),

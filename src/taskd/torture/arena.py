@@ -26,6 +26,7 @@ from taskd.domain.errors import SchemaMismatch
 from taskd.settings import Settings
 from taskd.store.migrations import apply_audit, pending
 from taskd.torture.faultlog import SERVERS
+from taskd.torture.queues import queues
 
 SCHEDULERS, WORKERS, SLOTS = 2, 3, 16
 TASKS = "taskd.torture.tasks"
@@ -37,8 +38,12 @@ class Arena(Protocol):
     """What the rest sees of either kind. Use it in the main thread, as a Cluster."""
 
     @property
-    def queue(self) -> str | None:
-        """The only queue that is ours, or None if all are."""
+    def queues(self) -> Sequence[str]:
+        """Where the jobs go."""
+
+    @property
+    def only(self) -> Sequence[str] | None:
+        """The queues that are ours, or None if all are."""
 
     @property
     def members_by_role(self) -> Mapping[str, Sequence[str]]:
@@ -83,9 +88,11 @@ class Arena(Protocol):
 class Own:
     """A cluster as `taskd dev` makes it, whose servers are mistreated too."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    only = None
+
+    def __init__(self, cluster: Cluster, queues: Sequence[str]) -> None:
         self._cluster = cluster
-        self.queue = None
+        self.queues = queues
         names = [f"scheduler-{number + 1}" for number in range(cluster.plan.schedulers)]
         self.members_by_role = {"scheduler": names, "worker": cluster.worker_names}
         self.members = [*names, *cluster.worker_names]
@@ -123,13 +130,15 @@ class Guest:
 
     servers = ()
 
-    def __init__(self, settings: Settings, crew: Crew, bell: Bell, *, queue: str, logs: Path) -> None:
+    def __init__(
+        self, settings: Settings, crew: Crew, bell: Bell, *, name: str, queues: Sequence[str], logs: Path
+    ) -> None:
         self._settings = settings
         self._crew = crew
         self._bell = bell
-        self.queue = queue
+        self.queues = self.only = queues
         self.logs = logs
-        self.members_by_role = {"scheduler": _named(queue, "scheduler"), "worker": _named(queue, "worker")}
+        self.members_by_role = {"scheduler": _named(name, "scheduler"), "worker": _named(name, "worker")}
         self.members = [name for names in self.members_by_role.values() for name in names]
         self.dsn = settings.postgres.dsn
 
@@ -160,35 +169,36 @@ class Guest:
 
 
 @contextmanager
-def own(data: Path, trace: Path, say: Say) -> Iterator[Arena]:
+def own(shards: int, data: Path, trace: Path, say: Say) -> Iterator[Arena]:
     """A cluster of three servers, schedulers and workers below `data`. Raises TaskdError, StopAsked."""
+    served = queues("torture", shards)
     plan = Plan(
         data=data,
         port=free_range(SCHEDULERS),
         schedulers=SCHEDULERS,
         workers=WORKERS,
-        worker=_worker("default"),
+        worker=_worker(served),
         options=QUIET,
-        environment={"TORTURE_TRACE": str(trace)},
+        environment={"TORTURE_TRACE": str(trace), "TASKD_SCHEDULER__SHARDS": str(shards)},
         postgres={"track_commit_timestamp": "on"},
         audit=True,
     )
     with Cluster(plan, say) as cluster:
-        yield Own(cluster)
+        yield Own(cluster, served)
 
 
 @contextmanager
 def given(
-    settings: Settings, options: tuple[str, ...], queue: str, data: Path, trace: Path, say: Say
+    settings: Settings, options: tuple[str, ...], name: str, data: Path, trace: Path, say: Say
 ) -> Iterator[Arena]:
-    """Schedulers and workers beside those of the user's, serving `queue` only. Raises TaskdError, StopAsked."""
+    """Schedulers and workers beside those of the user's, for queues that begin with `name`. Raises TaskdError, StopAsked."""
     if missing := pending(settings.postgres.dsn):
         raise SchemaMismatch(f"the schema is not up to date ({missing[0]} is missing): run taskd migrate first")
     apply_audit(settings.postgres.dsn)
-    folder, bell = DataFolder(data), Bell()
+    folder, bell, served = DataFolder(data), Bell(), queues(name, settings.scheduler.shards)
     crew = Crew(
-        [role.scheduler(name, free_port(), {}) for name in _named(queue, "scheduler")],
-        [role.worker(name, _worker(queue)) for name in _named(queue, "worker")],
+        [role.scheduler(one, free_port(), {}) for one in _named(name, "scheduler")],
+        [role.worker(one, _worker(served)) for one in _named(name, "worker")],
         folder=folder,
         bell=bell,
         say=say,
@@ -199,7 +209,7 @@ def given(
         with bell:
             try:
                 crew.start(_places(settings), (*options, *QUIET), {"TORTURE_TRACE": str(trace)})
-                yield Guest(settings, crew, bell, queue=queue, logs=folder.logs)
+                yield Guest(settings, crew, bell, name=name, queues=served, logs=folder.logs)
             finally:
                 _end(crew)
     finally:
@@ -215,13 +225,13 @@ def _end(crew: Crew) -> None:
         crew.kill()
 
 
-def _named(queue: str, part: str) -> list[str]:
+def _named(name: str, part: str) -> list[str]:
     count = SCHEDULERS if part == "scheduler" else WORKERS
-    return [f"{queue}-{part}-{number + 1}" for number in range(count)]
+    return [f"{name}-{part}-{number + 1}" for number in range(count)]
 
 
-def _worker(queues: str) -> dict[str, str]:
-    return {"app": TASKS, "queues": queues, "concurrency": str(SLOTS), "processes": "1"}
+def _worker(served: Sequence[str]) -> dict[str, str]:
+    return {"app": TASKS, "queues": ",".join(served), "concurrency": str(SLOTS), "processes": "1"}
 
 
 def _places(settings: Settings) -> dict[Place, str]:

@@ -27,6 +27,7 @@ from taskd.torture.faultlog import FaultLog
 from taskd.torture.history import History, Meta, RedisLeft, record
 from taskd.torture.lookout import Lookout, Sight
 from taskd.torture.mix import Mix
+from taskd.torture.pulse import Pulse
 from taskd.torture.quiet import is_quiet, redis_left
 from taskd.torture.strikes import plan
 from taskd.torture.tasks import now as trace_clock
@@ -41,23 +42,24 @@ STEP = 0.1
 FIRST_JOBS, WHOLE, QUIET = 60.0, 60.0, 60.0
 #: Jobs that must be accepted before the first fault.
 WARM = 5
-#: The standard mix, and a few per cent of jobs that are cancelled.
-MIX = Mix(cancelled=3.0)
+#: The standard mix, and a few per cent of jobs that are cancelled, or that store checkpoints and go on from them.
+MIX = Mix(cancelled=3.0, climbing=4.0)
 
 _HISTORY = ("meta.json", "clients.ndjson", "faults.ndjson", "trace")
-_DUMPS = ("events.ndjson", "terms.ndjson", "sessions.ndjson", "outputs.ndjson", "jobs.ndjson")
+_ROWS = ("events.ndjson", "terms.ndjson", "sessions.ndjson", "outputs.ndjson", "jobs.ndjson")
+_DUMPS = (*_ROWS, "schedules.ndjson", "fires.ndjson")
 #: What a run writes into its folder, and removes of an earlier one.
 PARTS = (*_HISTORY, *_DUMPS, "said.txt", "logs")
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `queue` is given for a run in a cluster of the user's; `options` are for its processes."""
+    """What was asked for. `guest` is our name in a cluster of the user's, None in our own; `options` are for its processes."""
 
     seconds: float
     rate: float
     seed: int
     history: Path
-    queue: str | None = None
+    guest: str | None = None
     options: tuple[str, ...] = ()
 
 
@@ -67,7 +69,7 @@ def run(order: Order, settings: Settings, view: View) -> Verdict:
     with _arena(order, settings, folder) as arena:
         campaign = Campaign(order, settings, arena, view)
         try:
-            with view, Lookout(arena.dsn, arena.queue) as lookout:
+            with view, Lookout(arena.dsn, arena.only) as lookout:
                 campaign.fight(lookout)
         finally:
             campaign.close()
@@ -89,7 +91,6 @@ class Campaign:
         self._log = FaultLog(order.history / "faults.ndjson")
         strikes = plan(Random(order.seed), order.seconds, arena.members_by_role, arena.servers)  # noqa: S311  repeatable
         self._assault = Assault(arena, strikes, self._log)
-        fields = {} if arena.queue is None else {"queue": arena.queue}
         clients = order.history / "clients.ndjson"
         self._traffic = Traffic(
             arena.urls,
@@ -97,9 +98,11 @@ class Campaign:
             rate=order.rate,
             mix=MIX,
             seed=order.seed,
-            fields=fields,
+            queues=arena.queues,
             connections=max(CONNECTIONS, int(order.rate * REQUEST)),
         )
+        #: In a cluster of the user's a schedule would outlive us if we were killed.
+        self._pulse = Pulse(arena.urls, arena.queues[-1]) if order.guest is None else None
         self._end = 0.0
         self._lookout: Lookout | None = None
 
@@ -114,6 +117,8 @@ class Campaign:
             f"{stopped or 'the faults are over'}; everything is started again", self._arena.is_whole, WHOLE
         )
         healed_at = load_until = time.time()
+        if self._pulse is not None:
+            self._until("pausing the schedule", self._pulse.stop, WHOLE)
         self._traffic.cease()
         self._until("waiting for the last answers", lambda: self._traffic.over, LAST * 2)
         quiet = whole and self._until("waiting until every job is over", self._is_quiet, QUIET)
@@ -130,6 +135,8 @@ class Campaign:
         try:
             if not self._until("the first jobs", lambda: len(self._traffic.accepted) >= WARM, FIRST_JOBS):
                 raise TaskdError(f"fewer than {WARM} jobs were accepted within {FIRST_JOBS:.0f} s")
+            if self._pulse is not None and not self._until("a schedule", self._pulse.start, FIRST_JOBS):
+                raise TaskdError(f"no schedule could be made within {FIRST_JOBS:.0f} s")
             self._end = time.monotonic() + self._order.seconds
             self._assault.begin()
             self._until("load and faults", lambda: False, self._order.seconds)
@@ -154,7 +161,7 @@ class Campaign:
 
     def _is_quiet(self) -> bool:
         arena, prefix = self._arena, self._settings.redis.stream
-        return is_quiet(arena.dsn, arena.redis, prefix=prefix, queue=arena.queue)
+        return is_quiet(arena.dsn, arena.redis, prefix=prefix, queues=arena.only)
 
     def _scene(self, phase: str) -> Scene:
         return Scene(
@@ -170,8 +177,8 @@ class Campaign:
     def _record(self, *, quiet: bool, healed_at: float, load_from: float, load_until: float) -> None:
         folder, arena, settings = self._order.history, self._arena, self._settings
         try:
-            record(arena.dsn, folder, arena.queue)
-            left = redis_left(arena.redis, prefix=settings.redis.stream, queue=arena.queue)
+            record(arena.dsn, folder, arena.only)
+            left = redis_left(arena.redis, prefix=settings.redis.stream, queues=arena.only)
         except psycopg.Error as error:
             raise TaskdError(f"PostgreSQL did not give its part of the history: {error}") from error
         except redis.RedisError:
@@ -203,10 +210,10 @@ def _arena(order: Order, settings: Settings, folder: Path) -> Iterator[Arena]:
             said.write(f"{time.time():.3f}  {name:>12}  {line}\n")
             said.flush()
 
-        if order.queue is None:
-            made = arenas.own(data, folder / "trace", say)
+        if order.guest is None:
+            made = arenas.own(settings.scheduler.shards, data, folder / "trace", say)
         else:
-            made = arenas.given(settings, order.options, order.queue, data, folder / "trace", say)
+            made = arenas.given(settings, order.options, order.guest, data, folder / "trace", say)
         try:
             with made as arena:
                 yield arena

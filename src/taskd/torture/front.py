@@ -29,7 +29,7 @@ def run(order: Order, settings: Settings, *, told: Path, aside: bool) -> dict[st
     out = Console(highlight=False, soft_wrap=True, stderr=aside)
     if not out.is_terminal:
         out.width = PIPE_WIDTH
-    where = "a cluster of its own" if order.queue is None else f"the given servers, in the queue {order.queue}"
+    where = "a cluster of its own" if order.guest is None else f"the given servers, in the queues {order.guest}-…"
     out.print(f"[bold]taskd torture[/] on {where}, seed {order.seed}; starting it …")
     try:
         verdict = campaign.run(order, settings, View(out))

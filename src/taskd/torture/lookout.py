@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, LiteralString
 
 import msgspec
@@ -14,16 +15,26 @@ EVERY = 0.5
 DEADLINE = 2000
 
 _JOBS: LiteralString = """
-    SELECT (SELECT count(*) FROM taskd.finished_jobs WHERE %(queue)s::text IS NULL OR queue = %(queue)s),
+    SELECT (SELECT count(*) FROM taskd.finished_jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s)),
            count(*) FILTER (WHERE status = 'running'), count(*) FILTER (WHERE status <> 'running')
-    FROM taskd.jobs WHERE %(queue)s::text IS NULL OR queue = %(queue)s"""
+    FROM taskd.jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s)"""
 _REPEATED: LiteralString = """
     SELECT count(*)
     FROM taskd.job_events after JOIN taskd.job_events before
       ON before.job_id = after.job_id AND before.version = after.version - 1
     WHERE after.from_status = 'running' AND after.to_status = 'pending' AND after.failures = before.failures
-      AND (%(queue)s::text IS NULL OR after.queue = %(queue)s)"""
-_LEADER: LiteralString = "SELECT instance_id, epoch FROM taskd.leader WHERE shard = 0 AND holder IS NOT NULL"
+      AND (%(queues)s::text[] IS NULL OR after.queue = ANY (%(queues)s))"""
+_LEADERS: LiteralString = """
+    SELECT shard, CASE WHEN holder IS NOT NULL THEN instance_id END, epoch FROM taskd.leader
+    WHERE shard < (SELECT shards FROM taskd.leader WHERE shard = 0) ORDER BY shard"""
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who leads a shard; None: nobody."""
+
+    shard: int
+    name: str | None
+    epoch: int
 
 
 class Sight(msgspec.Struct, frozen=True):
@@ -33,19 +44,19 @@ class Sight(msgspec.Struct, frozen=True):
     running: int = 0
     waiting: int = 0
     repeated: int = 0
-    leader: str | None = None
-    epoch: int = 0
+    #: One for each shard.
+    leaders: tuple[Leader, ...] = ()
     #: False: PostgreSQL did not answer, and the figures are of before.
     fresh: bool = True
 
 
 class Lookout:
-    """`with Lookout(dsn, queue) as lookout:` and read `sight` at any time."""
+    """`with Lookout(dsn, queues) as lookout:` (None: all) and read `sight` at any time."""
 
-    def __init__(self, dsn: str, queue: str | None) -> None:
+    def __init__(self, dsn: str, queues: Sequence[str] | None) -> None:
         self.sight = Sight()
         self._dsn = dsn
-        self._queue = queue
+        self._queues = list(queues) if queues else None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -72,12 +83,11 @@ class Lookout:
         with psycopg.connect(
             self._dsn, connect_timeout=2, autocommit=True, options=options, application_name="taskd:torture"
         ) as connection:
-            only = {"queue": self._queue}
+            only = {"queues": self._queues}
             finished, running, waiting = _row(connection.execute(_JOBS, only).fetchone())
             (repeated,) = _row(connection.execute(_REPEATED, only).fetchone())
-            leader = connection.execute(_LEADER).fetchone()
-        name, epoch = leader if leader is not None else (None, 0)
-        return Sight(finished, running, waiting, repeated, name, epoch, fresh=True)
+            leaders = tuple(Leader(*row) for row in connection.execute(_LEADERS))
+        return Sight(finished, running, waiting, repeated, leaders, fresh=True)
 
 
 def _row(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

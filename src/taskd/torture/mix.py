@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -23,6 +23,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cancel_after: float | None = None
 
 
+#: Makes one job.
+Maker = Callable[[Random], Plan]
+
+
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
     """The shares of each kind; they need not sum up to anything. The default is the standard mix of the fault catalogue."""
 
@@ -33,12 +37,21 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     twins: float = 0.5
     cancelled: float = 0.0
     failing: float = 0.0
+    #: Tasks that store checkpoints, show progress, fail, and go on.
+    climbing: float = 0.0
     #: Seconds that long jobs take, at least and at most.
     long_seconds: tuple[float, float] = (1.0, 5.0)
 
     def plans(self, random: Random) -> Iterator[Plan]:
         """Jobs without end."""
-        makers = {
+        makers = self.makers()
+        while True:
+            (make,) = random.choices(list(makers), list(makers.values()))
+            yield make(random)
+
+    def makers(self) -> dict[Maker, float]:
+        """Who makes the jobs of each kind, and the share of it."""
+        return {
             _short: self.short,
             lambda r: _long(r, self.long_seconds): self.long,
             _flaky: self.flaky,
@@ -46,10 +59,8 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
             _twins: self.twins,
             _cancelled: self.cancelled,
             _failing: self.failing,
+            _climbing: self.climbing,
         }
-        while True:
-            (make,) = random.choices(list(makers), list(makers.values()))
-            yield make(random)
 
 
 def _short(random: Random) -> Plan:
@@ -92,3 +103,14 @@ def _cancelled(random: Random) -> Plan:
     else:
         fields, seconds, after = {}, 15.0, 0.5  # longer than a cancelled task may go on
     return Plan(kind="cancelled", task="nap", payload={"seconds": seconds}, fields=fields, cancel_after=after)
+
+
+def _climbing(random: Random) -> Plan:
+    payload = {
+        "steps": random.randint(4, 12),
+        "seconds": round(random.uniform(0.05, 0.3), 2),
+        "fall": random.randint(2, 5),
+    }
+    backoff = {"initial": 0.3, "factor": 1, "max": 1, "jitter": True}
+    fields = {"max_retries": 20, "retry_backoff": backoff}
+    return Plan(kind="climbing", task=random.choice(("climb", "scramble")), payload=payload, fields=fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 import redis
@@ -12,28 +12,33 @@ from taskd.torture.history import RedisLeft
 PATIENCE = 2
 
 
-def is_quiet(dsn: str, connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queue: str | None = None) -> bool:
-    """True if nothing is left, of `queue` or of all; False while a server does not answer."""
+def is_quiet(
+    dsn: str, connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queues: Sequence[str] | None = None
+) -> bool:
+    """True if nothing is left, of these queues or of all; False while a server does not answer."""
     try:
-        return live_jobs(dsn, queue) == 0 and redis_left(connect, prefix=prefix, queue=queue) == RedisLeft(0, 0)
+        return live_jobs(dsn, queues) == 0 and redis_left(connect, prefix=prefix, queues=queues) == RedisLeft(0, 0)
     except (psycopg.OperationalError, redis.RedisError):
         return False
 
 
-def live_jobs(dsn: str, queue: str | None = None) -> int:
+def live_jobs(dsn: str, queues: Sequence[str] | None = None) -> int:
     """How many jobs are not final yet. Raises psycopg.Error."""
     with psycopg.connect(dsn, connect_timeout=PATIENCE, application_name="taskd:quiet") as connection:
-        query = "SELECT count(*) FROM taskd.jobs WHERE %(queue)s::text IS NULL OR queue = %(queue)s"
-        row = connection.execute(query, {"queue": queue}).fetchone()
+        query = "SELECT count(*) FROM taskd.jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s)"
+        row = connection.execute(query, {"queues": list(queues) if queues else None}).fetchone()
     assert row is not None
     return int(row[0])
 
 
-def redis_left(connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queue: str | None = None) -> RedisLeft:
+def redis_left(
+    connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queues: Sequence[str] | None = None
+) -> RedisLeft:
     """What is left in Redis: entries of the streams, and those that are pending. Raises redis.RedisError."""
     entries = pending = 0
     with connect() as client:
-        for key in client.scan_iter(match=f"{prefix}:{{{queue or '*'}}}:*", _type="stream"):
-            entries += client.xlen(key)
-            pending += sum(group["pending"] for group in client.xinfo_groups(key))
+        for queue in queues or ("*",):
+            for key in client.scan_iter(match=f"{prefix}:{{{queue}}}:*", _type="stream"):
+                entries += client.xlen(key)
+                pending += sum(group["pending"] for group in client.xinfo_groups(key))
     return RedisLeft(entries, pending)

@@ -99,6 +99,54 @@ async def locked(ctx: Context, name: str, seconds: float) -> int:
 
 
 @app.task
+async def climb(ctx: Context, steps: int, seconds: float, fall: int) -> int:
+    """Go on from the checkpoint, step by step; fail after each `fall` steps. The attempts that it took."""
+    mark(ctx, "start")
+    step = _begin(ctx)
+    while step < steps:
+        await asyncio.sleep(seconds)
+        step += 1
+        mark(ctx, "save", step)
+        await ctx.checkpoint([ctx.attempt, step])
+        mark(ctx, "saved", step)
+        await ctx.progress(step / steps, f"step {step}")
+        mark(ctx, "told", step / steps)
+        _fall(step, steps, fall)
+    mark(ctx, "end")
+    return ctx.attempt
+
+
+@app.task
+def scramble(ctx: Context, steps: int, seconds: float, fall: int) -> int:
+    """The same in a thread."""
+    mark(ctx, "start")
+    step = _begin(ctx)
+    while step < steps:
+        time.sleep(seconds)
+        step += 1
+        mark(ctx, "save", step)
+        ctx.checkpoint_sync([ctx.attempt, step])
+        mark(ctx, "saved", step)
+        ctx.progress_sync(step / steps, f"step {step}")
+        mark(ctx, "told", step / steps)
+        _fall(step, steps, fall)
+    mark(ctx, "end")
+    return ctx.attempt
+
+
+def _begin(ctx: Context) -> int:
+    """Where an attempt goes on; it leaves in the trace whose checkpoint it was handed."""
+    attempt, step = ctx.checkpoint_value or (0, 0)
+    mark(ctx, "resume", attempt, step)
+    return int(step)
+
+
+def _fall(step: int, steps: int, fall: int) -> None:
+    if step < steps and step % fall == 0:
+        raise RuntimeError(f"a fall at step {step}, as it was asked to")
+
+
+@app.task
 async def give(ctx: Context, value: Any) -> Any:
     """Return the value, whatever it is."""
     mark(ctx, "start")

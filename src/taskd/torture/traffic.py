@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
@@ -39,7 +39,7 @@ ACCEPTED = (200, 201)
 class Traffic:
     """Submits jobs of a mix at `rate` per second, from a thread of its own. The figures may be read any time.
 
-    All jobs have `fields` besides their own, and go to the `queues` in turn. `connections` requests are under way at most: with
+    The jobs go to the `queues` in turn. `connections` requests are under way at most: with
     fewer than come in while one waits in vain for a frozen scheduler, the load itself would stop.
     """
 
@@ -51,7 +51,6 @@ class Traffic:
         rate: float,
         mix: Mix,
         seed: int,
-        fields: Mapping[str, Any] | None = None,
         queues: Sequence[str] = ("default",),
         connections: int = CONNECTIONS,
     ) -> None:
@@ -61,7 +60,6 @@ class Traffic:
         self._random = random.Random(seed)  # noqa: S311  a seed that repeats the load is what is wanted
         self._plans = mix.plans(self._random)
         self._log = log.open("ab")
-        self._fields = fields or {}
         self._queues = queues
         self._connections = connections
         self._encoder = msgspec.json.Encoder()
@@ -156,7 +154,7 @@ class Traffic:
 
     async def _submit(self, turn: int, key: str, queue: str, plan: Plan) -> None:
         own = {"task": plan.task, "payload": plan.payload, "dedupe_key": key}
-        body = self._encoder.encode({"queue": queue, **self._fields, **plan.fields, **own})
+        body = self._encoder.encode({"queue": queue, **plan.fields, **own})
         tried = False
         while True:
             client = self._clients[turn % len(self._clients)]

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from taskd.torture.lookout import Sight
+from taskd.torture.lookout import Leader, Sight
 
 #: Seconds between two drawings on a terminal, and between two lines of figures elsewhere.
 DRAWN, SAID = 0.25, 10.0
@@ -81,7 +81,11 @@ def board(scene: Scene) -> Group:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_row("jobs", _jobs(scene))
-    grid.add_row("leader", f"{escape(sight.leader)} (epoch {sight.epoch})" if sight.leader else "[yellow]nobody[/]")
+    for leader in sight.leaders or (Leader(0, None, 0),):
+        title = "leader" if len(sight.leaders) <= 1 else f"leader of shard {leader.shard}"
+        grid.add_row(
+            title, f"{escape(leader.name)} (epoch {leader.epoch})" if leader.name is not None else "[yellow]nobody[/]"
+        )
     grid.add_row("repeated", f"{sight.repeated:,} attempts that faults cut short were made again")
     grid.add_row("faults", _faults(scene.faults))
     bar = Table.grid(padding=(0, 2))
@@ -110,7 +114,12 @@ def _figures(scene: Scene) -> str:
     left = f"{_left(scene.left)} left, " if scene.left > 0 else ""
     away = "" if sight.fresh else " (PostgreSQL does not answer)"
     jobs = _jobs(scene).replace("   ", ", ")
-    return f"{left}{jobs}, {sight.repeated} repeated, leader {sight.leader or 'nobody'}{away}"
+    return f"{left}{jobs}, {sight.repeated} repeated, {_leaders(sight)}{away}"
+
+
+def _leaders(sight: Sight) -> str:
+    names = [leader.name or "nobody" for leader in sight.leaders] or ["nobody"]
+    return f"leader{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _left(seconds: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from taskd.domain.claim import Claim, Note
 from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.seams import Notes as Store
@@ -99,6 +100,8 @@ class Notes:
 
     async def _write(self, batch: Mapping[Key, Unwritten]) -> None:
         notes = [_note(claim, one) for key, one in batch.items() if (claim := self._running(key)) is not None]
+        if notes:
+            await passed("note.before")
         try:
             kept = await self._store.write(notes) if notes else set()
         except Rejected as error:

@@ -52,7 +52,7 @@ def _frozen(world: World) -> None:
     world.flow(world.random.uniform(1, 3))
     leader = world.leader()
     with world.frozen(leader):
-        _await_takeover(world, leader.name)
+        await_takeover(world, leader.name)
         world.flow(5)
     world.until(lambda: not leader.leads)
     world.healed()
@@ -68,20 +68,21 @@ def _frozen_in_a_statement(world: World) -> None:
             stranger.execute("SELECT FROM taskd.jobs WHERE id = %s FOR UPDATE", [job])
             world.until(lambda: waits_for_a_lock(world))
             with world.frozen(leader):
-                _await_takeover(world, leader.name)
+                await_takeover(world, leader.name)
                 stranger.rollback()
                 world.flow(1)
         world.until(lambda old=leader: not old.leads)  # type: ignore[misc]  # bound at once
     world.healed()
 
 
-def _await_takeover(world: World, former: str) -> None:
+def await_takeover(world: World, former: str, *, shard: int = SHARD) -> None:
+    """Return when somebody else leads by PostgreSQL's word, and measure how long that took."""
     began = time.monotonic()
 
     def other() -> bool:
         with psycopg.connect(world.postgres.dsn) as connection:
             row = connection.execute(
-                "SELECT instance_id, holder FROM taskd.leader WHERE shard = %s", [SHARD]
+                "SELECT instance_id, holder FROM taskd.leader WHERE shard = %s", [shard]
             ).fetchone()
         return row is not None and row[1] is not None and row[0] != former
 
@@ -89,7 +90,7 @@ def _await_takeover(world: World, former: str) -> None:
     world.figures["takeover"] = max(world.figures.get("takeover", 0.0), time.monotonic() - began)
 
 
-def _dies_at_its_failpoint(world: World) -> None:
+def dies_at_its_failpoint(world: World) -> None:
     """Two leaders at least die at their 150th passing of the point; the next one finds what they left.
 
     Where several lead, they all may come to it before anybody has been started again.
@@ -150,7 +151,7 @@ SCENARIOS = [
     Scenario(
         name="4",
         title="kill between dispatch commit and XADD",
-        body=_dies_at_its_failpoint,
+        body=dies_at_its_failpoint,
         shape=Shape(environment={"TASKD_FAILPOINT": "dispatch.committed:kill@150"}),
         bounds={"start": 5},
         measures=_late_starts,
@@ -158,7 +159,7 @@ SCENARIOS = [
     Scenario(
         name="5",
         title="kill between XADD and its reply",
-        body=_dies_at_its_failpoint,
+        body=dies_at_its_failpoint,
         shape=Shape(environment={"TASKD_FAILPOINT": "ring.sent:kill@150"}),
         bounds={"gap": 8},  # what was rung is claimed while nobody leads: there is nothing left over to start late
         measures=_gap,

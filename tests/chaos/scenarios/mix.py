@@ -1,4 +1,4 @@
-"""Everything at random (scenario 23)."""
+"""Everything at random (scenarios 23 and 36)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from taskd.torture.history import History
 from taskd.torture.mix import Mix
 from tests.chaos import measure
+from tests.chaos.author import Author
 from tests.chaos.run import Scenario
+from tests.chaos.scenarios import schedules
 from tests.chaos.shape import LINKS, Shape
 from tests.chaos.world import World, signal_all
 
@@ -102,6 +104,12 @@ def _anything(world: World, minutes: float) -> None:
     world.figures["faults"] = float(happened)
 
 
+def _anything_to_authors(world: World, minutes: float) -> None:
+    """The same, with what task authors write and with schedules."""
+    with schedules.ticking(world, schedules.ALLOWED | schedules.SHY):
+        _anything(world, minutes)
+
+
 def _figures(history: History, world: World) -> dict[str, float]:
     return {
         "attempts": float(len(measure.moves(history, "running"))),
@@ -119,5 +127,12 @@ def scenarios(minutes: float) -> list[Scenario]:
             body=lambda world: _anything(world, minutes),
             shape=Shape(proxied=True, mix=Mix(cancelled=2.0)),
             measures=_figures,
-        )
+        ),
+        Scenario(
+            name="36",
+            title=f"a random mix for {minutes:g} min, with schedules and authors' tasks",
+            body=lambda world: _anything_to_authors(world, minutes),
+            shape=Shape(proxied=True, app="tests.chaos.author", mix=Author(cancelled=2.0), rate=20),
+            measures=lambda history, world: _figures(history, world) | schedules.figures(history, world),
+        ),
     ]

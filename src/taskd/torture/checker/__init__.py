@@ -6,15 +6,27 @@ history cannot tell, it lets the case go. What each check looked at is counted, 
 
 from __future__ import annotations
 
-from taskd.torture.checker import attempts, ends, leaders, locks, moves, order, outputs, sessions, submits
+from taskd.torture.checker import (
+    attempts,
+    ends,
+    leaders,
+    locks,
+    moves,
+    notes,
+    order,
+    outputs,
+    schedules,
+    sessions,
+    submits,
+)
 from taskd.torture.checker.ledger import Ledger, Violation
 from taskd.torture.history import History
 
 __all__ = ["INVARIANTS", "Ledger", "Violation", "check", "examine"]
 
 #: Every invariant, in order.
-INVARIANTS = (*(f"I{number}" for number in range(1, 18)), "I19")
-_THEMES = (submits, moves, attempts, locks, leaders, order, sessions, outputs, ends)
+INVARIANTS = tuple(f"I{number}" for number in range(1, 20))
+_THEMES = (submits, moves, attempts, locks, leaders, order, sessions, outputs, ends, schedules, notes)
 
 
 def check(history: History) -> list[Violation]:

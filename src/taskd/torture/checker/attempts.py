@@ -26,6 +26,7 @@ def check(history: History, ledger: Ledger) -> None:
         row = history.row_of.get(job_id)
         if row is not None:
             _check_limits(ledger, events, row)
+        _check_snoozes(history, ledger, events)
     _check_runs(history, ledger)
 
 
@@ -129,3 +130,19 @@ def _check_backoff(ledger: Ledger, before: Event, after: Event, row: JobRow) -> 
         waited = after.schedule_at - after.statement_at
         message = f"after {count} {name} it is due again in {waited:.3f} s; the backoff is at least {least:.3f} s"
         ledger.demand("I12", row.id, waited >= least - ROUNDING, message)
+
+
+def _check_snoozes(history: History, ledger: Ledger, events: list[Event]) -> None:
+    """An attempt that snoozes costs no retry, and its job rests for as long as it said, unless it ended otherwise."""
+    for attempt, signs in history.signs_of.get(events[0].job_id, {}).items():
+        seconds = next((float(sign.detail[0]) for sign in signs if sign.what == "snooze"), None)
+        ends = [pair for pair in pairwise(events) if pair[0].to_status == "running" and pair[1].attempt == attempt]
+        if seconds is None or not ends:
+            continue
+        ledger.look("I12")
+        before, after = ends[0]
+        ledger.demand("I12", after.job_id, after.failures == before.failures, f"attempt {attempt} snoozed: a failure")
+        if after.to_status == "pending" and after.schedule_at != before.schedule_at and after.crashes == before.crashes:
+            rest = after.schedule_at - after.statement_at
+            message = f"attempt {attempt} snoozed for {seconds:g} s, and is due again in {rest:.3f} s"
+            ledger.demand("I12", after.job_id, rest >= seconds - ROUNDING, message)

@@ -28,8 +28,9 @@ class Reign(NamedTuple):
     shards: int = 1
 
     def owns(self, event: Event) -> bool:
-        """Whether the job is the shard's to dispatch, or to take from a dead worker, which shard 0 does for all."""
-        return self.shard == (0 if event.from_status == "running" else shard_of(event.queue, self.shards))
+        """Whether the job is the shard's to dispatch. Shard 0 makes those of schedules, and takes those of dead workers."""
+        own = 0 if event.from_status in (None, "running") else shard_of(event.queue, self.shards)
+        return self.shard == own
 
 
 class Reigns:

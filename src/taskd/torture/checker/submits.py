@@ -1,15 +1,15 @@
-"""I1, I10: what clients were told against what was stored."""
+"""I1, I10: what clients, and tasks that submit, were told against what was stored."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import History, Step
+from taskd.torture.history import History, Sign, Step
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each key and each answer."""
+    """Look at each key and each answer, and at each child."""
     steps: dict[str, list[Step]] = defaultdict(list)
     for step in history.clients:
         if step.key is not None and step.op in ("invoke", "ok", "fail", "unknown"):
@@ -21,6 +21,10 @@ def check(history: History, ledger: Ledger) -> None:
     for key, ids in stored.items():
         ledger.look("I10")
         ledger.demand("I10", min(ids), len(ids) == 1, f"dedupe_key {key!r} has {len(ids)} jobs: {sorted(ids)}")
+    for sign in history.trace:
+        if sign.what == "child":
+            ledger.look("I1")
+            _check_child(history, ledger, sign)
 
 
 def _stored(history: History) -> dict[str, set[int]]:
@@ -49,3 +53,15 @@ def _check_key(history: History, ledger: Ledger, key: str, steps: list[Step], st
     fails = sum(s.op == "fail" for s in steps)
     if not told and stored and fails and fails == sum(s.op == "invoke" for s in steps):
         ledger.blame("I1", first, f"key {key!r} was refused each time and stored all the same")
+
+
+def _check_child(history: History, ledger: Ledger, sign: Sign) -> None:
+    """Every attempt of the parent is told of the same child, which knows its parent."""
+    key, child = sign.detail[0], int(sign.detail[1])
+    row = history.row_of.get(child)
+    if row is None:
+        ledger.blame("I1", sign.job_id, f"its child {child} (key {key!r}) does not exist")
+        return
+    found = (row.dedupe_key, row.parent_id)
+    message = f"job {sign.job_id} was told that this is its child {key!r}; its key and parent are {found}"
+    ledger.demand("I1", child, found == (key, sign.job_id), message)

@@ -1,0 +1,192 @@
+"""Schedules, through what may happen to those who fire them (scenarios 34)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import psycopg
+
+from taskd.torture.history import History
+from tests.chaos.author import Author
+from tests.chaos.run import Scenario
+from tests.chaos.scenarios.leaders import await_takeover, dies_at_its_failpoint
+from tests.chaos.shape import QUEUES, Shape
+from tests.chaos.world import World
+
+#: Shard 0's leader fires schedules, whatever queue their jobs go to.
+FIRES = 0
+#: How far back nobody looked, and with how many of those ticks a schedule catches up.
+AWAY, CATCH_UP = 600, 200
+#: Fewer jobs of ticks than this, and a scenario has shown little.
+ENOUGH = 30
+SECONDLY = "* * * * * *"
+
+
+def _job(seconds: float, queue: str = "default") -> dict[str, Any]:
+    return {"task": "tick", "queue": queue, "payload": {"seconds": seconds}}
+
+
+#: One a second for the queue of each shard, and one of each policy for jobs that overlap.
+ALLOWED: dict[str, dict[str, Any]] = {
+    **{f"secondly-{queue}": {"cron": SECONDLY, "job": _job(0.02, queue)} for queue in QUEUES},
+    "berlin": {"cron": "*/2 * * * * *", "tz": "Europe/Berlin", "missed": "skip", "job": _job(3.0)},
+    "interval": {"every": 1.5, "missed": "all", "catch_up": 1000, "job": _job(0.02)},
+}
+SHY: dict[str, dict[str, Any]] = {
+    "skip": {"cron": SECONDLY, "overlap": "skip", "job": _job(1.3)},
+    "queue": {"every": 1, "overlap": "queue", "job": _job(2.4)},
+    "flapping": {"every": 1, "overlap": "queue", "job": _job(0.7)},
+}
+
+
+@contextmanager
+def ticking(world: World, plans: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """The schedules, until all is whole again and has gone on for a while; then they are paused, so that there is an end."""
+    for name, plan in plans.items():
+        assert world.ask("PUT", f"/schedules/{name}", plan).status_code == 201
+    world.flow(2)
+    yield
+    world.mend()
+    world.flow(4)
+    for name in plans:
+        world.until(lambda name=name: _paused(world, name))  # type: ignore[misc]  # bound at once
+
+
+def _paused(world: World, name: str) -> bool:
+    """Whether it is paused now; a scheduler that has just come back may not answer yet."""
+    try:
+        return world.ask("POST", f"/schedules/{name}/pause").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _leaders_killed(world: World) -> None:
+    with ticking(world, ALLOWED | SHY):
+        for _ in range(2):
+            leader = world.leader(shard=FIRES)
+            world.kill(leader)
+            world.leader(among=[s for s in world.schedulers if s is not leader], shard=FIRES)
+            world.flow(world.random.uniform(0.5, 2))
+            world.revive()
+        world.terminate(world.leader(shard=FIRES))
+        world.revive()
+
+
+def _frozen_in_a_fire(world: World) -> None:
+    """A row lock of somebody else's holds the firing of the schedules open; there the leader is frozen and replaced."""
+    with ticking(world, ALLOWED):
+        for _ in range(2):
+            leader = world.leader(shard=FIRES)
+            with psycopg.connect(world.postgres.dsn) as stranger:
+                stranger.execute("SELECT FROM taskd.schedules FOR UPDATE")
+                world.until(lambda: _fire_waits(world))
+                with world.frozen(leader):
+                    await_takeover(world, leader.name, shard=FIRES)
+                    world.until(lambda old=leader.name: _fire_waits(world, besides=old))  # type: ignore[misc]  # as below
+                    stranger.rollback()
+                    world.flow(1)
+            world.until(lambda old=leader: not old.leads_shard(FIRES))  # type: ignore[misc]  # bound at once
+        world.healed()
+
+
+def _fire_waits(world: World, *, besides: str = "") -> bool:
+    """True while a firing of the leader's waits for somebody's row lock, unless the leader is still `besides`."""
+    with psycopg.connect(world.postgres.dsn) as connection:
+        found = connection.execute(
+            "SELECT FROM pg_stat_activity a JOIN taskd.leader l ON a.application_name = 'taskd:leader:' || l.holder"
+            " WHERE l.shard = %s AND l.instance_id <> %s AND a.wait_event_type = 'Lock' AND a.query LIKE '%%revision bigint%%'",
+            [FIRES, besides],
+        )
+        return found.fetchone() is not None
+
+
+def _servers_killed(world: World) -> None:
+    with ticking(world, ALLOWED | SHY):
+        with world.fault("SIGKILL", "postgres", "restart"):
+            world.postgres.kill()
+            world.flow(world.random.uniform(1, 3))
+            world.postgres.start()
+        world.flow(3)
+        world.note("FLUSHALL", "redis")
+        world.redis.flush()
+        world.flow(1)
+        with world.fault("SIGKILL", "redis", "restart"):
+            world.redis.kill()
+            world.flow(2)
+            world.redis.start()
+        world.flow(1)
+        with world.fault("SIGKILL", "etcd", "restart"):
+            world.etcd.kill()
+            world.flow(2)
+            leader = world.leader(shard=FIRES)
+            world.kill(leader)
+            world.leader(among=[s for s in world.schedulers if s is not leader], shard=FIRES)
+            world.etcd.start()
+
+
+def _caught_up_by_those_who_die(world: World) -> None:
+    """Nobody has looked for ten minutes; who catches up dies when it has committed, and so does the next one."""
+    plans = {"late": {"every": 86_400, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | SHY
+    with ticking(world, plans):
+        with psycopg.connect(world.postgres.dsn) as connection:
+            connection.execute(
+                "UPDATE taskd.schedules SET every = 1, next_at = NULL, anchor = anchor - make_interval(secs => %(away)s),"
+                " created_at = anchor - make_interval(secs => %(away)s),"
+                " decided_until = anchor - make_interval(secs => %(away)s) WHERE name = 'late'",
+                {"away": AWAY},
+            )
+        dies_at_its_failpoint(world)
+
+
+def figures(history: History, world: World) -> dict[str, float]:
+    allowed = {schedule.name for schedule in history.schedules if schedule.overlap == "allow"}
+    made = [fire for fire in history.fires if fire.job_id is not None]
+    if len(made) < ENOUGH:
+        world.surprises.append(f"only {len(made)} ticks made jobs: that shows little")
+    on_time = [fire.fired_at - fire.fire_at for fire in made if fire.schedule in allowed and fire.schedule != "late"]
+    found = {"ticks": float(len(made)), "skipped": float(sum(fire.state == "skipped" for fire in history.fires))}
+    if any(schedule.name == "late" for schedule in history.schedules):
+        found["caught up"] = float(sum(fire.fired_at - fire.fire_at > 60 for fire in made if fire.schedule == "late"))
+    return found | ({"late": max(on_time)} if on_time else {})
+
+
+def _shape(**environment: str) -> Shape:
+    return Shape(app="tests.chaos.author", mix=Author(), rate=20, environment=environment)
+
+
+SCENARIOS = [
+    Scenario(
+        name="34a",
+        title="SIGKILL the leader, twice, and SIGTERM, while schedules fire",
+        body=_leaders_killed,
+        shape=_shape(),
+        bounds={"late": 9},
+        measures=figures,
+    ),
+    Scenario(
+        name="34b",
+        title="SIGSTOP the leader inside a firing",
+        body=_frozen_in_a_fire,
+        shape=_shape(),
+        bounds={"takeover": 10, "late": 15},
+        measures=figures,
+    ),
+    Scenario(
+        name="34c",
+        title="PostgreSQL, Redis, etcd and the leader killed while schedules fire",
+        body=_servers_killed,
+        shape=_shape(),
+        bounds={"late": 20},
+        measures=figures,
+    ),
+    Scenario(
+        name="34d",
+        title="leaders die as they catch up with missed ticks",
+        body=_caught_up_by_those_who_die,
+        shape=_shape(TASKD_FAILPOINT="cron.fired:kill@9"),
+        measures=figures,
+    ),
+]
