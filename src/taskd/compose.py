@@ -67,6 +67,7 @@ from taskd.transport.stream import RedisTransport
 from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
 from taskd.worker.fetcher import Fetcher
+from taskd.worker.frames import Transactions
 from taskd.worker.http import build as build_worker_http
 from taskd.worker.renewer import Renewer
 from taskd.worker.role import WorkerRole
@@ -319,6 +320,7 @@ async def _assemble_worker(
         on_word=attempts.hear,
         log=settings.log,
         tasks=settings.tasks,
+        transactions=Transactions(own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled),
     )
     role = WorkerRole(
         worker_id=worker_id,

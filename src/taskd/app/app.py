@@ -96,13 +96,17 @@ class App:
         self._middleware.append(function)
         return function
 
-    def testing(self, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> Bench:
+    def testing(
+        self, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False, connection: Any = None
+    ) -> Bench:
         """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
 
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
-        `cancelled`, that they are to stop.
+        `cancelled`, that they are to stop. `connection` is what their `ctx.transaction()` gives them.
         """
-        return Bench(self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled)
+        return Bench(
+            self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled, connection=connection
+        )
 
     def cron(
         self,

@@ -16,6 +16,8 @@ from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
     from taskd.app.handle import Handle, SyncHandle
     from taskd.app.submitter import Submitter
 
@@ -133,6 +135,28 @@ class Context:
         away. Should the lock be lost while it is held, the attempt is stopped and its job runs again.
         """
         return lock(self._link(), name, wait)
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """A transaction in PostgreSQL that completes this job: `async with ctx.transaction() as conn:` (psycopg's connection).
+
+        What the block writes and the job's end are committed together when it ends, or both are not. Give the result by
+        `ctx.complete`, in the block; what the function returns later is not kept. An exception in the block rolls back.
+
+        Raises ClaimLost, and has rolled back, if the job is not this attempt's any more. Raises RuntimeError for a second one.
+        """
+        return self._link().transaction()
+
+    def transaction_sync(self) -> AbstractContextManager[Connection[Any]]:
+        """As `transaction`, for plain functions in threads: `with ctx.transaction_sync() as conn:`."""
+        _not_on_a_loop("transaction")
+        return self._link().transaction_sync()
+
+    def complete(self, result: Any) -> None:
+        """In a block of `transaction`: what the job's result is to be (JSON; without this it is null). The last one counts.
+
+        Raises ValueError for what is no JSON or too large.
+        """
+        self._link().complete(result)
 
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
         """As `lock`, for plain functions in threads: `with ctx.lock_sync("printer") as held:`."""

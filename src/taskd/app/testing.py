@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import msgspec
 
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
+from taskd.app.rehearsal import Rehearsal
 from taskd.app.submitter import Submitter
 from taskd.app.task import Task
 from taskd.domain.errors import Snooze
@@ -60,33 +62,39 @@ class Bench:
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
     Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
-    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`.
+    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. A transaction
+    is a block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes no job.
     """
 
-    def __init__(self, bind: Bind, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> None:
+    def __init__(
+        self, bind: Bind, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False, connection: Any = None
+    ) -> None:
         self._bind = bind
         self._attempt = attempt
         self._checkpoint = checkpoint
         self._cancelled = cancelled
+        self._connection = connection
         self._ids = itertools.count(1)
         self._locks = Locks()
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
-        run, payload = Run(), task.arguments.payload(args, kwargs)
+        run, payload, rehearsal = Run(), task.arguments.payload(args, kwargs), Rehearsal(self._connection)
         try:
-            invocation = self._prepared(task, payload, run)
+            invocation = self._prepared(task, payload, run, rehearsal)
             value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
             run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
             run.error = error
+        if rehearsal.completed:  # nothing that comes after counts
+            run.error, run.value = None, task.results.read(rehearsal.result)
         return run
 
     def run_sync(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
         """As `run`, for tests without an event loop."""
         return asyncio.run(self.run(task, *args, **kwargs))
 
-    def _prepared(self, task: Task[Any, Any], payload: bytes, run: Run) -> Invocation:
+    def _prepared(self, task: Task[Any, Any], payload: bytes, run: Run, rehearsal: Rehearsal) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
             job_id=next(self._ids),
@@ -104,7 +112,7 @@ class Bench:
             worker_id="testing",
             checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
         )
-        link = BenchLink(run, self._locks)
+        link = BenchLink(run, self._locks, rehearsal)
         if self._cancelled:
             link.cancelled.set()
         return self._bind(task, payload, lambda: BenchContext(order, link, run, self._ids))
@@ -148,8 +156,9 @@ class Locks:
 class BenchLink:
     """Implements `taskd.seams.Link` by writing down what it is told."""
 
-    def __init__(self, run: Run, locks: Locks) -> None:
+    def __init__(self, run: Run, locks: Locks, rehearsal: Rehearsal) -> None:
         self.cancelled = threading.Event()
+        self._rehearsal = rehearsal
         self._run = run
         self._locks = locks
 
@@ -182,6 +191,18 @@ class BenchLink:
                 self._locks.holders[name] = fence
                 granted.set_result(fence)
         return fence, granted
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A block on the test's connection."""
+        return self._rehearsal.transaction()
+
+    def transaction_sync(self) -> AbstractContextManager[Any]:
+        """A block on the test's connection."""
+        return self._rehearsal.transaction_sync()
+
+    def complete(self, value: Any) -> None:
+        """Write it down."""
+        self._rehearsal.complete(value)
 
     def unlock(self, number: int) -> None:
         """Let go of it."""

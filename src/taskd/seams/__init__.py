@@ -34,7 +34,7 @@ from taskd.seams.store import (
     Tokens,
     Upkeep,
 )
-from taskd.seams.tasks import Invocation, Link, Order, Tasks
+from taskd.seams.tasks import Desk, Ending, Invocation, Link, Order, Tasks
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
@@ -42,8 +42,10 @@ __all__ = [
     "Cancels",
     "Claims",
     "Coordinator",
+    "Desk",
     "DueBatch",
     "DueJobs",
+    "Ending",
     "Fired",
     "Gone",
     "Health",

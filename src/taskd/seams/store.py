@@ -345,8 +345,8 @@ class Claims(Protocol):
         """
         ...
 
-    async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Those of the (job_id, attempt) pairs whose job was cancelled while they ran."""
+    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """How those of the (job_id, attempt) pairs ended that were the end of their job: "cancelled", say, or "completed"."""
         ...
 
 
@@ -374,11 +374,12 @@ class Notes(Protocol):
 
 
 class Gone(NamedTuple):
-    """A claim that no longer holds: its job was `cancelled` while it ran, or the claim was lost (or settled a moment ago)."""
+    """A claim that no longer holds. `outcome`: how its attempt ended the job, as "cancelled" or, by its own transaction,
+    "completed"; None if the claim was lost (or settled a moment ago)."""
 
     job_id: int
     attempt: int
-    cancelled: bool
+    outcome: str | None
 
 
 class Sessions(Protocol):

@@ -108,7 +108,8 @@ class Connection(asyncio.Protocol):
             _die()
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
-        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience)
+        desk = loading.desk(setup.transactions, setup.worker_id)
+        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk)
         self._send(encode(ready))
 
     async def stop(self) -> None:

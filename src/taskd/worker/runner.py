@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from taskd.runtime import tracing
 from taskd.runtime.log import logger
-from taskd.seams import Invocation, Order, Tasks
+from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import offspring
-from taskd.worker.frames import Answer, End, Word
+from taskd.worker.frames import Answer, End, How, Word
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
@@ -62,7 +62,9 @@ class Runner:
         tell: Callable[[list[End]], None],
         tell_word: Callable[[Word], None],
         patience: float,
+        desk: Callable[[], Desk],
     ) -> None:
+        self._desk = desk
         self._tasks = tasks
         self._app = app
         self._results = results
@@ -111,7 +113,7 @@ class Runner:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> Link:
-        return Link(order, self._results.max_result, self._loop, self._tell_word)
+        return Link(order, self._results.max_result, self._loop, self._tell_word, self._desk)
 
     @staticmethod
     def _mark(running: Running) -> None:
@@ -189,7 +191,18 @@ class Runner:
         if self._running.pop((order.job_id, order.attempt), None) is not None:
             if running.link is not None:
                 running.link.close()
+                if running.link.settled:
+                    self._add(self._recorded(order, end))
+                    return
             self._add(self._results.stopped(order) if running.stopping else end)
+
+    @staticmethod
+    def _recorded(order: Order, end: End) -> End:
+        """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
+        if end.how is not How.COMPLETED:
+            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+            log.warning("the task did not end well after its transaction, which had completed the job", error=end.data.decode())
+        return End(order.job_id, order.attempt, How.RECORDED)
 
     def _unknown(self, order: Order) -> End:
         known = ", ".join(sorted(self._tasks.names)) or "none"
