@@ -14,7 +14,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from taskd.app import App, Context, Handle, SyncHandle, Task
     from taskd.client import ClientError
-    from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Fail, JobCancelled, JobFailed, RetryAt, Snooze
+    from taskd.domain.errors import (
+        ClaimLost,
+        CoordinatorUnavailable,
+        Fail,
+        InvalidJob,
+        JobCancelled,
+        JobFailed,
+        RetryAt,
+        Snooze,
+    )
 
 __all__ = [
     "App",
@@ -24,6 +33,7 @@ __all__ = [
     "CoordinatorUnavailable",
     "Fail",
     "Handle",
+    "InvalidJob",
     "JobCancelled",
     "JobFailed",
     "RetryAt",
@@ -44,6 +54,7 @@ _LAZY = {
     "ClaimLost": "taskd.domain.errors",
     "CoordinatorUnavailable": "taskd.domain.errors",
     "Fail": "taskd.domain.errors",
+    "InvalidJob": "taskd.domain.errors",
     "JobCancelled": "taskd.domain.errors",
     "JobFailed": "taskd.domain.errors",
     "RetryAt": "taskd.domain.errors",

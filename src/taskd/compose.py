@@ -320,7 +320,9 @@ async def _assemble_worker(
         on_word=attempts.hear,
         log=settings.log,
         tasks=settings.tasks,
-        transactions=Transactions(own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled),
+        transactions=Transactions(
+            own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
+        ),
     )
     role = WorkerRole(
         worker_id=worker_id,

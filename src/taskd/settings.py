@@ -128,10 +128,12 @@ class Worker(Section, frozen=True):
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("what is kept of an error's text")] = 16 * 1024
     transactions: Annotated[
-        Count, _doc("connections to PostgreSQL that tasks may have at once for transactions of their own, in each executor")
+        Count,
+        _doc("connections to PostgreSQL that tasks may have at once for transactions of their own, in each executor"),
     ] = 2
     transaction_dsn: Annotated[
-        str, _doc("where those lead to; empty: as postgres.dsn. A role of its own needs few rights (docs/transactions.md)")
+        str,
+        _doc("where those lead to; empty: as postgres.dsn. A role of its own needs few rights (docs/transactions.md)"),
     ] = ""
     claim_idle: Annotated[
         Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")

@@ -13,6 +13,7 @@ from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.middleware import Layers, Middleware
 from taskd.app.schedules import Declarations, Policies, by_cron, by_interval
+from taskd.app.submitting import Within
 from taskd.app.task import Task
 from taskd.app.testing import Bench
 from taskd.runtime.log import logger
@@ -26,7 +27,7 @@ H = TypeVar("H", bound=Hook)
 M = TypeVar("M", bound=Middleware)
 
 
-class App:
+class App(Within):
     """A collection of tasks. `app = App()` in a module makes it fit for `taskd worker --app module`.
 
     Who submits jobs needs the schedulers: `server` has their addresses (URLs, comma-separated), `token` an API token. Without
@@ -104,9 +105,7 @@ class App:
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
         `cancelled`, that they are to stop. `connection` is what their `ctx.transaction()` gives them.
         """
-        return Bench(
-            self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled, connection=connection
-        )
+        return Bench(self._bind, attempt=attempt, checkpoint=checkpoint, cancelled=cancelled, connection=connection)
 
     def cron(
         self,

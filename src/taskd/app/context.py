@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import msgspec
 
 from taskd.app.lock import HeldLock, lock, lock_sync
+from taskd.app.submitting import Within
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -47,7 +48,7 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.payload_json)
 
 
-class Context:
+class Context(Within):
     """One attempt, as its task sees it: a parameter annotated `Context` (or named `ctx`) receives it."""
 
     __slots__ = ("_link", "_log", "_order")
@@ -211,6 +212,9 @@ class Context:
     def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`, for plain functions."""
         return task.child_of(self._order.job_id).submit_sync(*args, **kwargs)
+
+    def _maker(self, task: Submitter[Any]) -> Submitter[Any]:
+        return task.child_of(self._order.job_id)
 
 
 def _not_on_a_loop(name: str) -> None:

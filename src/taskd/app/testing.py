@@ -138,6 +138,14 @@ class BenchContext(Context):
         self._write_down(task, args, kwargs)
         return task.handle_sync(next(self._ids))
 
+    async def submit_in(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """As `submit`: nothing is stored on the connection."""
+        return await self.submit(task, *args, **kwargs)
+
+    def submit_in_sync(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit_in`."""
+        return self.submit_sync(task, *args, **kwargs)
+
     def _write_down(self, task: Submitter[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         document = task.document(args, kwargs)
         options = {name: value for name, value in document.items() if name not in ("task", "payload")}

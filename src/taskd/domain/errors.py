@@ -116,6 +116,10 @@ class Snooze(Exception):
         self.seconds = float(seconds)
 
 
+class InvalidJob(TaskdError, ValueError):
+    """PostgreSQL was given a job that cannot be: the message names the field. Nothing of it was stored."""
+
+
 class ClaimLost(TaskdError):
     """Raised in a task: its attempt is not the job's any more, so nothing of what it says is kept. It is being stopped."""
 

@@ -132,7 +132,7 @@ class Transaction:
             raise self._lost() from error
 
     def _truth(self, name: str) -> str:
-        """What became of the job, as soon as PostgreSQL can say. A transaction that stands still is ended, by its connection's name."""
+        """What became of the job, as soon as PostgreSQL can say. A transaction that stands still is ended, by the name."""
         began = time.monotonic()
         while True:
             try:
@@ -164,7 +164,7 @@ async def outlast(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _in_thread(work: Callable[[], None]) -> None:
-    """Run the work in another thread, and wait for its end: an exception that is raised in this one from outside comes after that."""
+    """Run the work in another thread, and wait for its end: what is raised in this one from outside comes after that."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -184,9 +184,13 @@ def away(error: psycopg.Error) -> Exception:
     """What a task is told that cannot begin."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, psycopg.errors.UndefinedFunction | psycopg.errors.InvalidSchemaName):
-        return SchemaMismatch(f"the database of ctx.transaction() has no schema of taskd that fits ({lines[0]}): run `taskd migrate`")
+        return SchemaMismatch(
+            f"the database of ctx.transaction() has no schema of taskd that fits ({lines[0]}): run `taskd migrate`"
+        )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return SchemaMismatch(f"the role of ctx.transaction() lacks a right ({lines[0]}): docs/transactions.md has the GRANTs")
+        return SchemaMismatch(
+            f"the role of ctx.transaction() lacks a right ({lines[0]}): docs/transactions.md has the GRANTs"
+        )
     return StoreUnavailable(f"PostgreSQL: {lines[0]}")
 
 
@@ -196,9 +200,13 @@ def _check(connection: Connection | AsyncConnection) -> None:
         raise _broke()
     status = connection.info.transaction_status
     if status is TransactionStatus.INERROR:
-        raise RuntimeError("a statement in ctx.transaction() failed, so it cannot commit: let the exception leave the block")
+        raise RuntimeError(
+            "a statement in ctx.transaction() failed, so it cannot commit: let the exception leave the block"
+        )
     if status is not TransactionStatus.INTRANS:
-        raise RuntimeError("the transaction was ended inside the block of ctx.transaction(), so the job is not completed with it")
+        raise RuntimeError(
+            "the transaction was ended inside the block of ctx.transaction(), so the job is not completed with it"
+        )
 
 
 def _broke() -> StoreUnavailable:

@@ -201,7 +201,9 @@ class Runner:
         """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
         if end.how is not How.COMPLETED:
             log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
-            log.warning("the task did not end well after its transaction, which had completed the job", error=end.data.decode())
+            log.warning(
+                "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
+            )
         return End(order.job_id, order.attempt, How.RECORDED)
 
     def _unknown(self, order: Order) -> End:

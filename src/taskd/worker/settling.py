@@ -49,7 +49,7 @@ class Settling:
         self._stage = Stage.COMMITTED
 
     def complete(self, value: Any) -> None:
-        """What the job's result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
         if self._stage is not Stage.OPEN:
             raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
         try:
