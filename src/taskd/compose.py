@@ -48,8 +48,9 @@ from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
-from taskd.store.intake import PostgresIntake
-from taskd.store.lane import ONE_PLAN, ONE_PLANNING, RELAXED, Lane, Lanes
+from taskd.store.intake import PATIENCE, PostgresIntake
+from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
+from taskd.store.listener import PostgresListener
 from taskd.store.live import PostgresLiveStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
@@ -203,14 +204,15 @@ def _assemble_scheduler(
         postgres=postgres,
         redis=redis,
         doorbell=doorbell,
+        submitted=lane.listener(),
         shards=shards,
         reaper=reaper,
         pruner=pruner,
         cron=cron,
     )
     intake = PostgresIntake(
-        lane.one("intake", ONE_PLANNING),
-        lane.one("bulk", ONE_PLANNING),
+        lane.one("intake", PATIENCE),
+        lane.one("bulk", PATIENCE),
         deadline=settings.postgres.deadline,
         stored=doorbell,
     )
@@ -386,6 +388,11 @@ class _Lanes:
     def one(self, duty: str, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for one duty."""
         return self._kept(f"taskd:{duty}:{self._instance}", options)
+
+    def listener(self) -> PostgresListener:
+        """What hears of jobs that are submitted in SQL. It closes with whoever listens."""
+        own = self._settings
+        return PostgresListener(own.dsn, name=f"taskd:submitted:{self._instance}", pooled=own.pooled)
 
     def leader(self, holder: object, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for what only the leader does, named so that a successor can find it."""

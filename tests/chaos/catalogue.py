@@ -15,6 +15,7 @@ from tests.chaos.scenarios import (
     rolling,
     storms,
     tasks,
+    transfers,
     workers,
 )
 
@@ -36,6 +37,7 @@ def every(minutes: float) -> list[Scenario]:
         *storms.SCENARIOS,
         *rolling.SCENARIOS,
         *cancelling.SCENARIOS,
+        *transfers.SCENARIOS,
     ]
     return sorted(found, key=lambda scenario: (_number(scenario.name), scenario.name))
 

@@ -118,6 +118,7 @@ def _no_self_fencing() -> None:
 
 LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
 EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
+UNFENCED = "SELECT CASE WHEN taskd.session_of(%(job)s::bigint, %(attempt)s::int) IS NOT NULL THEN taskd.complete("
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
     "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
@@ -187,6 +188,14 @@ MUTANTS: dict[str, Mutant] = {
         by=("I1", "I10"),
         apply=_sql(
             {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
+        ),
+    ),
+    "no-fence-in-transactions": Mutant(
+        title="a task's transaction that commits without its claim",
+        scenario="34",
+        by=("strayed",),
+        apply=_sql(
+            {"complete": [("SELECT taskd.complete(", UNFENCED), ("%(progress)s::json)", "%(progress)s::json) END")]}
         ),
     ),
     "no-self-fencing": Mutant(

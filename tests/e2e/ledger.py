@@ -1,11 +1,13 @@
-"""Transfers between accounts, each in a transaction that completes its job, and what can go wrong between any two statements.
+"""Transfers between accounts, each in a transaction that completes its job, and what can go wrong between two statements.
 
-`fault` happens at the boundary number `at` of the first attempt of a transfer: before and after each statement, and after the COMMIT.
+`fault` happens at the boundary number `at` of the first attempt of a transfer: before and after each statement, and at the end.
 The executor runs one transfer at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -17,7 +19,7 @@ from typing import Any
 import psycopg
 
 import taskd
-from taskd.store import desk, transactions
+from taskd.store import transactions
 from taskd.store.desk import SyncTaskConnection, TaskConnection
 
 SCHEMA = """
@@ -108,11 +110,10 @@ def commit_sync(self: Any, *arguments: Any) -> None:
 
 TaskConnection.execute = execute  # type: ignore[method-assign]
 SyncTaskConnection.execute = execute_sync  # type: ignore[method-assign]
-transactions.Transaction._commit = commit  # type: ignore[method-assign]
-transactions.Transaction._commit_sync = commit_sync  # type: ignore[method-assign]
+transactions.Transaction._commit = commit  # type: ignore[method-assign,assignment]
+transactions.Transaction._commit_sync = commit_sync  # type: ignore[method-assign,assignment]
 if os.environ.get("APART"):  # every statement is a round trip of its own
     psycopg.AsyncPipeline.is_supported = psycopg.Pipeline.is_supported = classmethod(lambda *_: False)  # type: ignore[method-assign,assignment]
-assert desk.Transaction is transactions.Transaction
 
 
 def begin(ctx: taskd.Context, fault: str, at: int) -> None:
@@ -174,8 +175,7 @@ async def ends_badly(ctx: taskd.Context, how: str) -> int:
         async with ctx.transaction():
             raise AssertionError("a second transaction")
     if how == "hang":
-        while True:
-            await __import__("asyncio").sleep(60)
+        await asyncio.Event().wait()
     return 8
 
 
@@ -186,30 +186,32 @@ async def rolls_back(ctx: taskd.Context, how: str) -> str:
     try:
         async with ctx.transaction() as conn:
             await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 1])
-            if how == "raise":
-                raise KeyError("no")
-            if how == "statement":
-                await conn.execute("SELECT 1 / 0")
-            if how == "swallow":
-                with __import__("contextlib").suppress(psycopg.Error):
-                    await conn.execute("SELECT 1 / 0")
-            if how == "deferred":
-                await conn.execute("CREATE TEMP TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
-                await conn.execute("INSERT INTO t VALUES (1), (1)")
-            if how == "commit":
-                await conn.commit()
-            if how == "raw":
-                await conn.execute("ROLLBACK")
-            if how == "nested":
-                async with ctx.transaction():
-                    pass
-            if how == "result":
-                ctx.complete({1, 2})
-            if how == "cancelled":
-                with psycopg.connect(os.environ["POSTGRES_DSN"], autocommit=True) as other:
-                    other.execute("UPDATE taskd.jobs SET attempt = attempt + 1 WHERE id = %s", [ctx.job.id])
+            await spoil(ctx, conn, how)
     except Exception as error:
         async with ctx.transaction() as conn:
             await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 100])
             ctx.complete(f"{type(error).__name__}: {error}".partition("\n")[0])
     return ""
+
+
+async def spoil(ctx: taskd.Context, conn: psycopg.AsyncConnection[Any], how: str) -> None:
+    match how:
+        case "raise":
+            raise KeyError("no")
+        case "statement":
+            await conn.execute("SELECT 1 / 0")
+        case "swallow":
+            with contextlib.suppress(psycopg.Error):
+                await conn.execute("SELECT 1 / 0")
+        case "deferred":
+            await conn.execute("CREATE TEMP TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+            await conn.execute("INSERT INTO t VALUES (1), (1)")
+        case "commit":
+            await conn.commit()
+        case "raw":
+            await conn.execute("ROLLBACK")
+        case "nested":
+            async with ctx.transaction():
+                pass
+        case "result":
+            ctx.complete({1, 2})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -58,14 +58,19 @@ class World:
         """How many boundaries a transfer has."""
         (job,) = self.run(task, [{"amount": 1}])
         wait_until(lambda: self.boundaries.exists() and self.boundaries.read_text().endswith("\n"))
-        return next(int(seen) for told, _, seen in map(str.split, self.boundaries.read_text().splitlines()) if int(told) == job)
+        return next(
+            int(seen) for told, _, seen in map(str.split, self.boundaries.read_text().splitlines()) if int(told) == job
+        )
 
     def check(self, ids: Sequence[int]) -> None:
         """Every transfer happened once, each with its receipt, and the sums are exact."""
         amounts = self.ask("SELECT count(*), count(DISTINCT job), sum(amount) FROM ledger")
         n, jobs, moved = amounts[0]
         assert n == jobs == len(ids)
-        assert self.ask("SELECT name, balance FROM accounts ORDER BY name") == [("a", 1000 - moved), ("b", 1000 + moved)]
+        assert self.ask("SELECT name, balance FROM accounts ORDER BY name") == [
+            ("a", 1000 - moved),
+            ("b", 1000 + moved),
+        ]
         rows = self.ask(
             "SELECT f.id, f.status, f.attempt, l.attempt, f.result::text::int, l.amount FROM taskd.finished_jobs f"
             " JOIN ledger l ON l.job = f.id ORDER BY f.id"
@@ -83,8 +88,8 @@ class World:
 
 
 @pytest.fixture
-def make_world(fleet: Fleet) -> Iterator[Callable[..., World]]:
-    yield lambda *, apart=False: World(fleet, apart=apart)
+def make_world(fleet: Fleet) -> Callable[..., World]:
+    return lambda *, apart=False: World(fleet, apart=apart)
 
 
 @pytest.mark.parametrize("fault", ["executor", "backend", "cut"])

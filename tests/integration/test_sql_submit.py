@@ -1,4 +1,4 @@
-"""taskd.submit and taskd.submit_many: the same jobs, the same refusals and the same dedupe as by HTTP, in anybody's transaction."""
+"""taskd.submit and taskd.submit_many: the same jobs, refusals and dedupe as by HTTP, in anybody's transaction."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from psycopg import errors
 
 from taskd.api.submission import parse
 from taskd.dev.servers import PostgresServer
+from taskd.domain.errors import StoreUnavailable
 from taskd.store.migrations import migrate
 from taskd.store.statements import statement
 from tests.integration.storage import Storage
-from tests.servers import wait_until
+from tests.servers import wait_until, wait_until_async
 from tests.submissions import BAD, GOOD, UNSTORABLE
 
 MANY = "SELECT * FROM taskd.submit_many(%s)"
 #: What does not depend on when it was stored.
 STORED = (
-    "SELECT task, queue, priority, max_retries, backoff, timeout, dedupe_key, parent_id, metadata, payload::text, status, attempt,"
+    "SELECT task, queue, priority, max_retries, backoff, timeout, dedupe_key, parent_id, metadata, payload::text, status,"
+    " attempt,"
     " extract(epoch FROM schedule_at - created_at)::float8 AS wait, schedule_at FROM taskd.jobs WHERE id = %s"
 )
 
@@ -134,7 +136,7 @@ def test_one_job_has_named_parameters(connection: psycopg.Connection[Any]) -> No
 )
 def test_a_bad_parameter_is_named(connection: psycopg.Connection[Any], arguments: str, field: str) -> None:
     with pytest.raises(errors.InvalidParameterValue, match=f"^taskd: {field}: "):
-        connection.execute(f"SELECT taskd.submit({arguments})")  # type: ignore[call-overload]
+        connection.execute(f"SELECT taskd.submit({arguments})")
 
 
 def test_a_job_exists_if_and_only_if_its_transaction_commits(connection: psycopg.Connection[Any]) -> None:
@@ -205,8 +207,10 @@ def test_two_hundred_submitters_of_one_key_by_both_ways_make_one_job(postgres_ds
     assert sum(not duplicate for _, duplicate in found) == 1
 
 
-def test_a_key_that_is_taken_is_not_held_by_who_asked_for_it(postgres_dsn: str, connection: psycopg.Connection[Any]) -> None:
-    """A transaction may go on for long after it has submitted a duplicate, and nobody else with that key waits for it."""
+def test_a_key_that_is_taken_is_not_held_by_who_asked_for_it(
+    postgres_dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    """It may go on for long after it has submitted a duplicate: nobody else with that key waits for it."""
     first = one(connection, '{"payload": 1, "dedupe_key": "k"}')
     with psycopg.connect(postgres_dsn) as slow:
         assert one(slow, '{"payload": 1, "dedupe_key": "k"}') == (first[0], True)
@@ -225,7 +229,11 @@ def test_the_statement_is_that_of_a_submit_by_http(connection: psycopg.Connectio
         return " ".join(line.partition("--")[0].strip() for line in text.splitlines())
 
     ours, theirs = squeezed(source), squeezed(statement("submit")).replace("%(jobs)s::json", "$1")
-    begin, middle, end = theirs.partition("WITH input")[1:], theirs.partition("), keys AS (")[0], "LEFT JOIN keys ON keys.key = t.dedupe_key"
+    begin, middle, end = (
+        theirs.partition("WITH input")[1:],
+        theirs.partition("), keys AS (")[0],
+        "LEFT JOIN keys ON keys.key = t.dedupe_key",
+    )
     assert middle.strip() in ours
     assert begin
     columns = theirs.partition("INSERT INTO taskd.jobs (")[2].partition(")")[0]
@@ -277,7 +285,7 @@ def test_a_role_needs_two_grants_and_can_do_nothing_else(private_postgres: Postg
                 "SELECT taskd.session_of(1, 1)",
             ):
                 with pytest.raises(errors.InsufficientPrivilege):
-                    shop.execute(query)  # type: ignore[call-overload]
+                    shop.execute(query)
 
 
 def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
@@ -299,3 +307,37 @@ def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
             thread.start()
         wait_until(lambda: not any(thread.is_alive() for thread in threads))
         assert len(failed) == 1
+
+
+async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
+    store: Storage, postgres_dsn: str
+) -> None:
+    def document(key: str) -> bytes:
+        return json.dumps({"payload": 1, **({"dedupe_key": key} if key else {})}).encode()
+
+    with psycopg.connect(postgres_dsn) as slow:
+        job_id, _ = one(slow, '{"payload": 1, "dedupe_key": "held"}')
+        keys = ["", *(f"k{n}" for n in range(20)), "held", *([""] * 20)]
+        # One at a time comes first, so that the others share the INSERT with the one that is held.
+        answers = await asyncio.gather(
+            *(store.intake.submit(parse(document(key), 1000)) for key in keys), return_exceptions=True
+        )
+        failed = {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
+        assert list(failed) == ["held"]
+        assert isinstance(failed["held"], StoreUnavailable)
+        assert not failed["held"].outcome_unknown
+        with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once: it was tried a moment ago
+            await store.intake.submit(parse(document("held"), 1000))
+        with pytest.raises(StoreUnavailable):
+            await store.intake.submit_many([parse(document("held"), 1000)])
+        slow.commit()
+
+    async def taken() -> bool:
+        try:
+            done = await store.intake.submit(parse(document("held"), 1000))
+        except StoreUnavailable:
+            return False
+        assert (done.id, done.duplicate) == (job_id, True)
+        return True
+
+    await wait_until_async(taken)

@@ -71,6 +71,10 @@ PARAMETERS: dict[str, Any] = {
     "replace": True,
     "decisions": "[]",
     "without": [],
+    "job": 1,
+    "attempt": 1,
+    "result": "1",
+    "progress": None,
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.

@@ -14,8 +14,8 @@ _NO_CONNECTION = (
 
 
 class Rehearsal:
-    """The rules of `ctx.transaction`, with a block of the given connection instead of a transaction: what the test makes of that
-    connection decides whether anything stays."""
+    """The rules of `ctx.transaction`, with a block of the given connection instead of a transaction: what the test makes of
+    that decides whether anything stays."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -37,6 +37,10 @@ class Rehearsal:
         """For an async task; the connection is asynchronous."""
         self._begin()
         try:
+            if not self._connection.autocommit:
+                await self._connection.execute(
+                    "SELECT 1"
+                )  # so that the test's own transaction is open, and ours within it
             async with self._connection.transaction():
                 yield self._connection
             self.completed = True
@@ -48,6 +52,8 @@ class Rehearsal:
         """For a plain one; the connection is not."""
         self._begin()
         try:
+            if not self._connection.autocommit:
+                self._connection.execute("SELECT 1")
             with self._connection.transaction():
                 yield self._connection
             self.completed = True

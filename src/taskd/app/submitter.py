@@ -198,7 +198,7 @@ class Submitter(Generic[F_co]):
     async def submit_in(self, connection: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Submit one job on a connection of your own: it exists if and only if the transaction there commits.
 
-        The connection is psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession, to the database that taskd is in.
+        It is psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession, to the database that taskd is in.
         Raises `taskd.InvalidJob` for an option that cannot be, after which PostgreSQL wants a rollback, as after any error.
         """
         (job_id,) = await store(connection, [self.template(*args, **kwargs)])
@@ -231,7 +231,7 @@ class Submitter(Generic[F_co]):
         return self._target.handle_sync(job_id)
 
     async def submit_many_in(self, connection: Any, jobs: Iterable[Mapping[str, Any]], /) -> list[Handle[Any]]:
-        """As `submit_in`, a job for each mapping of keyword arguments, in one statement. Raises ValueError with a dedupe_key."""
+        """As `submit_in`, a job for each mapping of keyword arguments, in one statement. ValueError with a dedupe_key."""
         documents = self._documents(jobs)
         return [self._target.handle(job_id) for job_id in (await store(connection, documents) if documents else ())]
 

@@ -62,8 +62,9 @@ class Bench:
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
     Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
-    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. A transaction
-    is a block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes no job.
+    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. A
+    transaction is a block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes
+    no job.
     """
 
     def __init__(

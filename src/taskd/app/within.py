@@ -15,7 +15,9 @@ STATEMENT = "SELECT s.id FROM taskd.submit_many(CAST(CAST({} AS text) AS json)) 
 
 #: SQLSTATEs: of a job that cannot be, of a payload that is too large; of what is missing; of a right that is missing.
 _BAD, _MISSING, _DENIED = ("22023", "54000"), ("42883", "3F000"), "42501"
-_KNOWN = "connections of psycopg 3, SQLAlchemy (also sessions) and Django; with any other, call the SQL function taskd.submit_many"
+_KNOWN = (
+    "connections of psycopg 3, SQLAlchemy (also sessions) and Django; with any other, call taskd.submit_many in SQL"
+)
 
 
 class Library(Enum):
@@ -145,7 +147,7 @@ def _refuse(error: Exception) -> NoReturn:
         raise InvalidJob(text.partition("taskd: ")[2].splitlines()[0]) from error
     if state in _MISSING and "taskd" in text:
         raise SchemaMismatch(
-            "this database has no taskd that jobs could be submitted to: connect to that of POSTGRES_DSN, and run `taskd migrate`"
+            "this database has no taskd to submit to: connect to that of POSTGRES_DSN, and run `taskd migrate` there"
         ) from error
     if state == _DENIED and "taskd" in text:
         raise AccessDenied(

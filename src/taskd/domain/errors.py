@@ -38,6 +38,10 @@ class StoreUnavailable(Unavailable):
     """PostgreSQL did not answer in time."""
 
 
+class RowHeld(StoreUnavailable):
+    """A transaction that has not ended holds a row that was waited for. Nothing was written."""
+
+
 class TransportUnavailable(Unavailable):
     """Redis did not answer in time."""
 

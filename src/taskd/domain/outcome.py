@@ -10,7 +10,7 @@ from taskd.domain.job import Json
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed"):
-    """The task returned; `result` is its JSON. `recorded`: the task's own transaction has recorded this, and the result, already."""
+    """The task returned; `result` is its JSON. `recorded`: its own transaction has stored this, and the result, already."""
 
     result: Json
     recorded: bool = False

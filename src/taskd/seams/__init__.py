@@ -33,6 +33,7 @@ from taskd.seams.store import (
     Ticks,
     Tokens,
     Upkeep,
+    Wakes,
 )
 from taskd.seams.tasks import Desk, Ending, Invocation, Link, Order, Tasks
 from taskd.seams.transport import LeaderView, Transport
@@ -77,4 +78,5 @@ __all__ = [
     "Tokens",
     "Transport",
     "Upkeep",
+    "Wakes",
 ]

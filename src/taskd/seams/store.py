@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -31,6 +31,14 @@ class Intake(Protocol):
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
         """Store all of `specs` durably, or none; the answers are in the order of the specs."""
+        ...
+
+
+class Wakes(Protocol):
+    """For the doorbell: jobs that came by another way than the API."""
+
+    def wakes(self) -> AsyncIterator[None]:
+        """One item after jobs were committed, and one after every reconnect. Never ends, never raises."""
         ...
 
 

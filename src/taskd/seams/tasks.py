@@ -51,7 +51,7 @@ class Link(Protocol):
         ...
 
     def complete(self, value: Any) -> None:
-        """What the job's result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
         ...
 
 
@@ -76,8 +76,8 @@ class Ending(Protocol):
 class Desk(Protocol):
     """Where an executor's tasks get connections to PostgreSQL for transactions that complete their jobs.
 
-    Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if PostgreSQL
-    cannot be reached, the driver's error for what it refuses.
+    Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if
+    PostgreSQL cannot be reached, the driver's error for what it refuses.
     """
 
     def transaction(self, job_id: int, attempt: int, ending: Ending) -> AbstractAsyncContextManager[Any]:

@@ -36,7 +36,7 @@ class SyncTaskConnection(psycopg.Connection[Row]):
 
 
 class Desk:
-    """Opens connections when they are needed and keeps them; async tasks and plain ones have at most `size` each in use at once."""
+    """Opens connections when they are needed and keeps them: at most `size` for async tasks, and as many for plain ones."""
 
     def __init__(self, dsn: str, *, size: int, name: str, pooled: bool = False) -> None:
         self._dsn = dsn

@@ -1,7 +1,7 @@
 """A task's own transaction, which completes its job: the task's writes and the job's end commit together, or not at all.
 
-The fence is in the last statement: `taskd.complete` raises if the claim (id, attempt, session) does not hold any more. It is sent
-together with the COMMIT, so that no lock of it ever waits for this process.
+The fence is in the last statement: `taskd.complete` raises if the claim (id, attempt, session) does not hold any more. It is
+sent together with the COMMIT, so that no lock of it ever waits for this process.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ AsyncConnection = psycopg.AsyncConnection[Row]
 class Transaction:
     """The transaction of one attempt of one job; `connect` opens another connection, to find out the truth with.
 
-    Where something is raised, nothing was committed: ClaimLost if the job is not this attempt's any more, StoreUnavailable if the
-    connection broke, psycopg's own error for what PostgreSQL refuses. After a COMMIT that was not answered it waits until PostgreSQL
-    says what became of it.
+    Where something is raised, nothing was committed: ClaimLost if the job is not this attempt's any more, StoreUnavailable if
+    the connection broke, psycopg's own error for what PostgreSQL refuses. After a COMMIT that was not answered it waits until
+    PostgreSQL says what became of it.
     """
 
     def __init__(self, connect: Callable[[], Connection], job_id: int, attempt: int) -> None:

@@ -192,14 +192,15 @@ class Runner:
             if running.link is not None:
                 running.link.close()
                 if running.link.settled:
-                    self._add(self._recorded(order, end))
+                    self._add(self._recorded(running, end))
                     return
             self._add(self._results.stopped(order) if running.stopping else end)
 
     @staticmethod
-    def _recorded(order: Order, end: End) -> End:
+    def _recorded(running: Running, end: End) -> End:
         """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
-        if end.how is not How.COMPLETED:
+        order = running.order
+        if end.how is not How.COMPLETED and not running.stopping:
             log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
             log.warning(
                 "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
