@@ -104,7 +104,8 @@ def test_a_payload_over_its_limit_is_refused_and_the_limit_is_the_databases(
 
 def test_one_job_has_named_parameters(connection: psycopg.Connection[Any]) -> None:
     query = (
-        "SELECT id, duplicate FROM taskd.submit('mail', '{\"to\": \"ada\"}', queue => 'mails', priority => 7, dedupe_key => 'k',"
+        "SELECT id, duplicate FROM taskd.submit('mail', '{\"to\": \"ada\"}', queue => 'mails', priority => 7,"
+        " dedupe_key => 'k',"
         " schedule_at => '2026-02-01 12:00+01', max_retries => 0, retry_backoff => '{\"jitter\": false}', timeout => 1.5,"
         " metadata => '{\"a\": null}', parent_id => 3)"
     )

@@ -87,6 +87,13 @@ class Desk:
                 else:
                     connection.close()
 
+    async def close(self) -> None:
+        """Close the connections that nobody uses."""
+        while self._idle:
+            await self._idle.pop().close()
+        while self._idle_sync:
+            self._idle_sync.pop().close()
+
     async def _take(self) -> TaskConnection:
         while self._idle:
             kept = self._idle.pop()

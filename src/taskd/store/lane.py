@@ -78,7 +78,8 @@ class Lane:
         """Run one statement and return its rows.
 
         Raises StoreUnavailable after `deadline` seconds (waiting in line included), when the connection breaks, or (RowHeld)
-        when the lock_timeout of a lane that has one is over; Rejected when PostgreSQL refuses the data, SchemaMismatch when a table or column is missing.
+        when the lock_timeout of a lane that has one is over; Rejected when PostgreSQL refuses the data, SchemaMismatch when a
+        table or column is missing.
         """
         limit = deadline or self._deadline
         work = asyncio.ensure_future(self._run(statement, parameters))
