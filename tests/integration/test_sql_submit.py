@@ -333,6 +333,13 @@ async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
             await store.intake.submit_many([parse(document("held"), 1000)])
         slow.commit()
 
+    with psycopg.connect(postgres_dsn) as slow:
+        slow.execute("LOCK TABLE taskd.jobs")
+        told = await asyncio.gather(
+            *(store.intake.submit(parse(document(key), 1000)) for key in ("", "", "x")), return_exceptions=True
+        )
+        assert [type(one).__name__ for one in told] == ["RowHeld", "RowHeld", "StoreUnavailable"]
+
     async def taken() -> bool:
         try:
             done = await store.intake.submit(parse(document("held"), 1000))

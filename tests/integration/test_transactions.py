@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -156,11 +156,10 @@ def cut(connection: Any) -> None:
 
 
 @pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every statement is a round trip."""
     for kind in (psycopg.AsyncPipeline, psycopg.Pipeline):
         monkeypatch.setattr(kind, "is_supported", lambda: False)
-    return
 
 
 @pytest.mark.usefixtures("apart")

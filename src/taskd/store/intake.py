@@ -27,7 +27,7 @@ SUBMIT = statement("submit")
 #: The most jobs and the most bytes of payload in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
 #: Options of the lanes: a key that somebody's transaction holds is not waited for as long as a deadline.
-PATIENCE = {**ONE_PLANNING, "lock_timeout": "250ms"}
+PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms"}
 #: Seconds for which a key that was held is not tried again.
 HELD = 1.0
 
@@ -107,8 +107,8 @@ class PostgresIntake:
             answers = await _insert(self._single, [e.spec for e in batch])
         except Rejected as error:
             await self._isolate(batch, error)
-        except RowHeld:
-            await self._sort_out(batch)
+        except RowHeld as error:
+            await self._sort_out(batch, error)
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear it
             for entry in batch:
                 _answer(entry, error)
@@ -126,20 +126,27 @@ class PostgresIntake:
         await self._store(batch[:middle])
         await self._store(batch[middle:])
 
-    async def _sort_out(self, batch: Sequence[_Waiting]) -> None:
+    async def _sort_out(self, batch: Sequence[_Waiting], error: RowHeld) -> None:
         """Somebody's transaction holds a dedupe_key of these: the jobs without one cannot be meant, and go first."""
-        if len(batch) == 1:
-            now = time.monotonic()
-            self._held = {key: until for key, until in self._held.items() if until > now}
-            self._held[batch[0].spec.dedupe_key or ""] = now + HELD
-            _answer(batch[0], _held())
-            return
         free = [e for e in batch if e.spec.dedupe_key is None]
         keyed = [e for e in batch if e.spec.dedupe_key is not None]
+        if not keyed:  # it holds something else: a whole table, say
+            for entry in batch:
+                _answer(entry, error)
+            return
+        if len(batch) == 1:
+            self._remember(keyed[0])
+            return
         middle = (len(keyed) + 1) // 2
         for part in (free, keyed[:middle], keyed[middle:]):
             if part:
                 await self._store(part)
+
+    def _remember(self, entry: _Waiting) -> None:
+        now = time.monotonic()
+        self._held = {key: until for key, until in self._held.items() if until > now}
+        self._held[entry.spec.dedupe_key or ""] = now + HELD
+        _answer(entry, _held())
 
 
 def _held() -> StoreUnavailable:
