@@ -51,7 +51,7 @@ class PostgresIntake:
         #: Who has no answer yet, the longest first, and what looks whether that one has waited too long: one timer for all.
         self._open: deque[_Waiting] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        #: The keys that somebody\'s transaction held when they were tried last, and until when they are not tried again.
+        #: The keys that somebody's transaction held when they were tried last, and until when they are not tried again.
         self._held: dict[str, float] = {}
 
     async def submit(self, spec: JobSpec) -> Submitted:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import psycopg
 
+from taskd.client import Client, ClientError
 from tests.chaos.run import Scenario
 from tests.chaos.transfer_tasks import SCHEMA
 from tests.chaos.world import World
 
-TRANSFERS = 300
-FINAL = ("completed", "failed", "cancelled")
+TRANSFERS, SOME = 200, 20
+LEFT = "SELECT count(*) FROM taskd.jobs WHERE task = 'transfer'"
 #: Bookings of attempts that did not complete their job, and completed jobs that have not exactly one.
 STRAYED = """
     SELECT (SELECT count(*) FROM booked b WHERE NOT EXISTS (
@@ -24,14 +28,20 @@ def _transfers(world: World) -> None:
         connection.execute(SCHEMA.encode())
     worker = world.spawn_guest("banker", "--app", "tests.chaos.transfer_tasks", "--queues", "transfers")
     world.until(lambda: worker.ready, 60)
-    jobs = []
-    for number in range(TRANSFERS):
-        payload = {"seconds": 0.02, "crash": number % 50 == 7}
-        jobs.append(world.submit("transfer", payload, queue="transfers", retry_backoff={"initial": 0.1}))
-        if number % 2:  # some in their middle, some at their end, some too late
-            world.ask("POST", f"/jobs/{jobs[-1 - number % 4]}/cancel")
-    world.until(lambda: all(world.job(job)["status"] in FINAL for job in jobs), 90)
+    with Client(",".join(scheduler.url for scheduler in world.schedulers)) as client:
+        for first in range(0, TRANSFERS, SOME):
+            jobs = client.submit_batch([_transfer(number) for number in range(first, first + SOME)])
+            for job in jobs[::2]:  # some before they begin, some in their middle, some at their end, some too late
+                with suppress(ClientError):
+                    client.cancel(job)
+    with psycopg.connect(world.postgres.dsn, autocommit=True) as connection:
+        world.until(lambda: connection.execute(LEFT).fetchone() == (0,), 90)
     assert worker.terminate(60) == 0
+
+
+def _transfer(number: int) -> dict[str, Any]:
+    payload = {"seconds": 0.02 * (number % SOME), "crash": number % 50 == 7}
+    return {"task": "transfer", "queue": "transfers", "payload": payload, "retry_backoff": {"initial": 0.1}}
 
 
 def _run(world: World) -> None:
