@@ -20,6 +20,7 @@ from psycopg.pq import TransactionStatus
 
 from taskd.domain.errors import ClaimLost, SchemaMismatch, StoreUnavailable
 from taskd.runtime.log import logger
+from taskd.runtime.secrets import mask
 from taskd.seams import Ending
 from taskd.store.statements import statement
 
@@ -182,7 +183,7 @@ def _in_thread(work: Callable[[], None]) -> None:
 
 def away(error: psycopg.Error) -> Exception:
     """What a task is told that cannot begin."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = mask(str(error)).strip().splitlines() or [type(error).__name__]
     if isinstance(error, psycopg.errors.UndefinedFunction | psycopg.errors.InvalidSchemaName):
         return SchemaMismatch(
             f"the database of ctx.transaction() has no schema of taskd that fits ({lines[0]}): run `taskd migrate`"

@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 from taskd.runtime.log import configure, logger
+from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
 from taskd.worker import loading
@@ -108,6 +109,7 @@ class Connection(asyncio.Protocol):
             _die()
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
+        learn_from(setup.transactions.dsn)
         desk = loading.desk(setup.transactions, setup.worker_id)
         self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk)
         self._send(encode(ready))
