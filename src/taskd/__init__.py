@@ -14,7 +14,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from taskd.app import App, Context, Depends, Handle, SyncHandle, Task
     from taskd.client import ClientError
-    from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Fail, JobCancelled, JobFailed, RetryAt, Snooze
+    from taskd.domain.errors import (
+        ClaimLost,
+        CoordinatorUnavailable,
+        Fail,
+        InvalidJob,
+        JobCancelled,
+        JobFailed,
+        RetryAt,
+        Snooze,
+    )
 
 __all__ = [
     "App",
@@ -25,6 +34,7 @@ __all__ = [
     "Depends",
     "Fail",
     "Handle",
+    "InvalidJob",
     "JobCancelled",
     "JobFailed",
     "RetryAt",
@@ -46,6 +56,7 @@ _LAZY = {
     "ClaimLost": "taskd.domain.errors",
     "CoordinatorUnavailable": "taskd.domain.errors",
     "Fail": "taskd.domain.errors",
+    "InvalidJob": "taskd.domain.errors",
     "JobCancelled": "taskd.domain.errors",
     "JobFailed": "taskd.domain.errors",
     "RetryAt": "taskd.domain.errors",

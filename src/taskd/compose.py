@@ -50,8 +50,9 @@ from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.explained import PostgresExplained
 from taskd.store.history import PostgresHistory
-from taskd.store.intake import PostgresIntake
-from taskd.store.lane import ONE_PLAN, ONE_PLANNING, RELAXED, Lane, Lanes
+from taskd.store.intake import PATIENCE, PostgresIntake
+from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
+from taskd.store.listener import PostgresListener
 from taskd.store.live import PostgresLiveStore
 from taskd.store.logs import PostgresLogs, PostgresTranscripts
 from taskd.store.migrations import POOLED
@@ -70,6 +71,7 @@ from taskd.transport.stream import RedisTransport
 from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
 from taskd.worker.fetcher import Fetcher
+from taskd.worker.frames import Transactions
 from taskd.worker.http import build as build_worker_http
 from taskd.worker.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
@@ -221,14 +223,15 @@ def _assemble_scheduler(
         postgres=postgres,
         redis=redis,
         doorbell=doorbell,
+        submitted=lane.listener(),
         shards=shards,
         reaper=reaper,
         pruner=pruner,
         cron=cron,
     )
     intake = PostgresIntake(
-        lane.one("intake", ONE_PLANNING),
-        lane.one("bulk", ONE_PLANNING),
+        lane.one("intake", PATIENCE),
+        lane.one("bulk", PATIENCE),
         deadline=settings.postgres.deadline,
         stored=doorbell,
     )
@@ -352,6 +355,9 @@ async def _assemble_worker(
         on_word=attempts.hear,
         log=settings.log,
         tasks=settings.tasks,
+        transactions=Transactions(
+            own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
+        ),
     )
     role = WorkerRole(
         worker_id=worker_id,
@@ -415,6 +421,11 @@ class _Lanes:
     def one(self, duty: str, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for one duty."""
         return self._kept(f"taskd:{duty}:{self._instance}", options)
+
+    def listener(self) -> PostgresListener:
+        """What hears of jobs that are submitted in SQL. It closes with whoever listens."""
+        own = self._settings
+        return PostgresListener(own.dsn, name=f"taskd:submitted:{self._instance}", pooled=own.pooled)
 
     def leader(self, holder: object, options: Mapping[str, str] | None = None) -> Lane:
         """A lane for what only the leader does, named so that a successor can find it."""

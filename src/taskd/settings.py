@@ -131,6 +131,14 @@ class Worker(Section, frozen=True):
         int, Meta(ge=0, le=16 * 1024 * 1024), _doc("what is kept of what one attempt logs and prints; 0: nothing")
     ] = 64 * 1024
     reload: Annotated[bool, _doc("for development: take up changes of the code while it runs")] = False
+    transactions: Annotated[
+        Count,
+        _doc("connections to PostgreSQL that tasks may have at once for transactions of their own, in each executor"),
+    ] = 2
+    transaction_dsn: Annotated[
+        str,
+        _doc("where those lead to; empty: as postgres.dsn. A role of its own needs few rights (docs/transactions.md)"),
+    ] = ""
     claim_idle: Annotated[
         Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")
     ] = 15.0

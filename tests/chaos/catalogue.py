@@ -17,6 +17,7 @@ from tests.chaos.scenarios import (
     schedules,
     storms,
     tasks,
+    transfers,
     workers,
 )
 
@@ -40,6 +41,7 @@ def every(minutes: float) -> list[Scenario]:
         *cancelling.SCENARIOS,
         *schedules.SCENARIOS,
         *authors.SCENARIOS,
+        *transfers.SCENARIOS,
     ]
     return sorted(found, key=lambda scenario: (_number(scenario.name), scenario.name))
 

@@ -147,6 +147,7 @@ OVERWRITE = (
     "ON CONFLICT (schedule, fire_at) DO UPDATE SET"
     " fired_at = excluded.fired_at, state = excluded.state, job_id = excluded.job_id"
 )
+UNFENCED = "SELECT CASE WHEN taskd.session_of(%(job)s::bigint, %(attempt)s::int) IS NOT NULL THEN taskd.complete("
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
     "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
@@ -255,6 +256,14 @@ MUTANTS: dict[str, Mutant] = {
         scenario="35c",
         by=("I11",),
         apply=_lost_in_silence,
+    ),
+    "no-fence-in-transactions": Mutant(
+        title="a task's transaction that commits without its claim",
+        scenario="37",
+        by=("strayed",),
+        apply=_sql(
+            {"complete": [("SELECT taskd.complete(", UNFENCED), ("%(progress)s::json)", "%(progress)s::json) END")]}
+        ),
     ),
     "no-self-fencing": Mutant(
         title="no guard over the lease",

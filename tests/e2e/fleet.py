@@ -18,6 +18,8 @@ from taskd.client import Client
 from taskd.dev.ports import free_port
 from tests.servers import wait_until
 
+#: Seconds that a process may take until it works: a busy machine may have little time for it.
+STARTING = 90.0
 #: Timings of the tests: short, so that failovers are, and far enough apart for a busy machine.
 TIMINGS = {
     "TASKD_ETCD__TTL": "5",
@@ -128,7 +130,7 @@ class Fleet:
         port = port or free_port()
         url = f"http://127.0.0.1:{port}"
         process = self.spawn("scheduler", "--instance-id", instance_id, "--http-addr", f"127.0.0.1:{port}", url=url)
-        wait_until(lambda: _ok(f"{url}/health"))
+        wait_until(lambda: _ok(f"{url}/health"), STARTING)
         return process
 
     def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
@@ -146,7 +148,7 @@ class Fleet:
             url=url,
             **environment,
         )
-        wait_until(lambda: _ok(f"{url}/health"))
+        wait_until(lambda: _ok(f"{url}/health"), STARTING)
         return process
 
     def leader(self, schedulers: Sequence[Process], timeout: float = 20.0) -> Process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,7 +18,11 @@ from taskd.dev.child import Program
 from taskd.dev.owner import unprivileged
 from taskd.dev.ports import LOOPBACK
 from taskd.dev.server import Server, environment
+from taskd.domain.claim import Claim
+from taskd.domain.errors import ClaimLost
+from taskd.store.desk import Desk
 from tests.e2e.fleet import Fleet, batch
+from tests.integration.storage import Storage, spec
 from tests.servers import wait_until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -92,12 +97,50 @@ def test_a_cluster_works_behind_a_pooler_of_transactions(make_fleet: Callable[..
     assert client.submit({"task": "nap", "payload": {}, "dedupe_key": "k"})["status"] == "pending"
     assert client.submit({"task": "nap", "payload": {}, "dedupe_key": "k"})["duplicate"] is True
 
+    with psycopg.connect(pooler.dsn, prepare_threshold=None) as connection:  # found by the leader's poll
+        submitted = [
+            row[0]
+            for n in range(20)
+            for row in connection.execute("SELECT id FROM taskd.submit('nap', '{\"seconds\": 0}', priority => %s)", [n])
+        ]
+    fleet.wait_completed(submitted)
+
     leader = fleet.leader(schedulers)
     leader.kill()
     (other,) = [one for one in schedulers if one is not leader]
     after = batch(fleet.client(other), "nap", [{"seconds": 0.01}] * 50)
     fleet.wait_completed(after)
     assert fleet.leader([other]) is other
+
+
+@needs_pgbouncer
+async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pooler: PgBouncer) -> None:
+    store = Storage(postgres_dsn)
+    term, session = await store.lead(), await store.work()
+    await store.submit(*[spec() for _ in range(12)])
+    claims = await store.claim(session, await store.dispatch(term))
+    desk = Desk(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
+
+    async def work(claim: Claim) -> None:
+        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+            for _ in range(10):  # often enough to be prepared, if that were allowed
+                await connection.execute("SELECT %s", [claim.job_id])
+
+    await asyncio.gather(*map(work, claims))
+    assert {(await store.job(claim.job_id)).status for claim in claims} == {"completed"}
+    with pytest.raises(ClaimLost):
+        await work(claims[0])
+    await desk.close()
+    await store.close()
+
+
+class Told:
+    """How an attempt ends that has nothing to say."""
+
+    result, progress = b"1", None
+
+    def committed(self) -> None:
+        """It was."""
 
 
 @needs_pgbouncer

@@ -12,13 +12,17 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from taskd import ClientError, JobCancelled, JobFailed
 from tests.e2e.fleet import Fleet, Process
 from tests.e2e.tasks import app, block, flaky, nap
+from tests.servers import wait_until
 
-PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
+README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, TRANSACTIONS = DOCS / "python-api.md", DOCS / "transactions.md"
 
 
 @pytest.fixture
@@ -142,3 +146,22 @@ def test_the_programs_about_running_tasks_run(fleet: Fleet, scheduler: Process, 
     assert output_of(tmp_path / "begin.py", path) == ["250 row 249 of 250"]
     told = output_of(tmp_path / "try_imports.py", path)
     assert told == ["50 (0.996, 'row 249 of 250') 200", "tidy {'queue': 'imports', 'priority': 1}", "snoozed"]
+
+
+def test_the_programs_about_transactions_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
+    path = write_programs(TRANSACTIONS, tmp_path) | {"POSTGRES_DSN": fleet.dsn}
+    fleet.start_worker("w1", "--queues", "shop", app="shop", **path)
+    assert output_of(tmp_path / "buy.py", path) == ["30", "(1,)", "priority: must be a whole number from 0 to 100"]
+    assert output_of(tmp_path / "views.py", path) == ["5"]
+    with psycopg.connect(fleet.dsn, autocommit=True) as connection:
+        for block in re.findall(r"```sql\n(SELECT id, .*?)```", TRANSACTIONS.read_text("utf-8"), re.DOTALL):
+            connection.execute(block)
+        connection.execute("INSERT INTO orders (buyer, total) VALUES ('alan', 7)")
+        receipts = "SELECT count(*) FROM taskd.finished_jobs WHERE task = 'receipt' AND status = 'completed'"
+        # Two by charge, one by the charge in SQL (of order 1 again), two by submit_many, one by the trigger.
+        wait_until(lambda: connection.execute(receipts).fetchone() == (6,), 60)
+        assert connection.execute("SELECT balance FROM accounts").fetchone() == (100 - 30 - 5 - 3,)
+        connection.execute("CREATE ROLE shop")
+        for grants in re.findall(r"```sql\n(GRANT .*?)```", TRANSACTIONS.read_text("utf-8"), re.DOTALL):
+            connection.execute(grants.replace("tasks;", "shop;"))
+        connection.execute("DROP OWNED BY shop; DROP ROLE shop")

@@ -18,7 +18,7 @@ from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.due import PostgresDueJobs
 from taskd.store.history import PostgresHistory
-from taskd.store.intake import PostgresIntake
+from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.logs import PostgresLogs, PostgresTranscripts
 from taskd.store.notes import PostgresNotes
@@ -52,7 +52,7 @@ class Storage:
             return made
 
         self.raw = lane()
-        self.intake = PostgresIntake(lane(), lane(), deadline=deadline, stored=self._ring)
+        self.intake = PostgresIntake(lane(PATIENCE), lane(PATIENCE), deadline=deadline, stored=self._ring)
         self.terms = PostgresTerms(lane(LOCK_PATIENCE))
         self.due = PostgresDueJobs(lane(RELAXED, leader_name(self.holder)))
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))

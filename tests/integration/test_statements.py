@@ -82,6 +82,9 @@ PARAMETERS: dict[str, Any] = {
     "low": 0,
     "workers": 10,
     "longest": 3,
+    "job": 1,
+    "result": "1",
+    "progress": None,
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.

@@ -299,7 +299,7 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
     await store.settle([settled])
     held = [(c.job_id, c.attempt) for c in (kept, settled)] + [(kept.job_id, 7)]
     lost = await store.sessions.heartbeat(session, 30.0, held)
-    assert lost == {Gone(settled.job_id, 1, False), Gone(kept.job_id, 7, False)}
+    assert lost == {Gone(settled.job_id, 1, "completed"), Gone(kept.job_id, 7, None)}
 
 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:

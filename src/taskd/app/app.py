@@ -15,6 +15,7 @@ from taskd.app.context import Context
 from taskd.app.middleware import Layers, Middleware
 from taskd.app.provider import Per, Provider, Providers
 from taskd.app.schedules import Declarations, Policies, by_cron, by_interval
+from taskd.app.submitting import Within
 from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
 from taskd.app.testing import Bench, Bind
@@ -30,7 +31,7 @@ M = TypeVar("M", bound=Middleware)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class App:
+class App(Within):
     """A collection of tasks. `app = App()` in a module makes it fit for `taskd worker --app module`.
 
     Who submits jobs needs the schedulers: `server` has their addresses (URLs, comma-separated), `token` an API token. Without
@@ -141,16 +142,22 @@ class App:
         checkpoint: Any = None,
         cancelled: bool = False,
         provide: Mapping[Any, Any] | None = None,
+        connection: Any = None,
     ) -> Bench:
         """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
 
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
         `cancelled`, that they are to stop. `provide` has values to be used instead of what providers make, each by the
-        provider's type, name or function; what it does not have is opened for each run and closed after it.
+        provider's type, name or function; what it does not have is opened for each run and closed after it. `connection` is
+        what their `ctx.transaction()` gives them.
         """
         given = {self._providers.find(key): value for key, value in (provide or {}).items()}
         return Bench(
-            lambda task: self._opened(task, given), attempt=attempt, checkpoint=checkpoint, cancelled=cancelled
+            lambda task: self._opened(task, given),
+            attempt=attempt,
+            checkpoint=checkpoint,
+            cancelled=cancelled,
+            connection=connection,
         )
 
     def cron(

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import msgspec
 
 from taskd.app.lock import HeldLock, lock, lock_sync
+from taskd.app.submitting import Within
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
     from taskd.app.handle import Handle, SyncHandle
     from taskd.app.submitter import Submitter
 
@@ -49,7 +52,7 @@ class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(self.payload_json)
 
 
-class Context:
+class Context(Within):
     """One attempt, as its task sees it: a parameter annotated `Context` (or named `ctx`) receives it."""
 
     __slots__ = ("_link", "_log", "_order")
@@ -140,6 +143,28 @@ class Context:
         """
         return lock(self._link(), name, wait)
 
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """A transaction in PostgreSQL that completes this job: `async with ctx.transaction() as conn:` (psycopg's connection).
+
+        What the block writes and the job's end are committed together when it ends, or both are not. Give the result by
+        `ctx.complete`, in the block; what the function returns later is not kept. An exception in the block rolls back.
+
+        Raises ClaimLost, and has rolled back, if the job is not this attempt's any more. Raises RuntimeError for a second one.
+        """
+        return self._link().transaction()
+
+    def transaction_sync(self) -> AbstractContextManager[Connection[Any]]:
+        """As `transaction`, for plain functions in threads: `with ctx.transaction_sync() as conn:`."""
+        _not_on_a_loop("transaction")
+        return self._link().transaction_sync()
+
+    def complete(self, result: Any) -> None:
+        """In a block of `transaction`: what the job's result is to be (JSON; without this it is null). The last one counts.
+
+        Raises ValueError for what is no JSON or too large.
+        """
+        self._link().complete(result)
+
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
         """As `lock`, for plain functions in threads: `with ctx.lock_sync("printer") as held:`."""
         _not_on_a_loop("lock")
@@ -195,6 +220,9 @@ class Context:
     def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`, for plain functions."""
         return task.child_of(self._order.job_id).submit_sync(*args, **kwargs)
+
+    def _maker(self, task: Submitter[Any]) -> Submitter[Any]:
+        return task.child_of(self._order.job_id)
 
 
 def _not_on_a_loop(name: str) -> None:

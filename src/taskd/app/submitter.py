@@ -12,6 +12,7 @@ from taskd.app.connection import Connection
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
 from taskd.app.results import Results
+from taskd.app.within import store, store_sync
 from taskd.client.request import Request, keyed_batch, submission
 from taskd.domain.job import Scalar
 
@@ -187,6 +188,72 @@ class Submitter(Generic[F_co]):
         return [self._target.handle_sync(job_id) for job_id in answer["ids"]]
 
     @overload
+    async def submit_in(
+        self: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]],
+        connection: Any,
+        /,
+        *args: S.args,
+        **kwargs: S.kwargs,
+    ) -> Handle[T]: ...
+    @overload
+    async def submit_in(
+        self: Submitter[Callable[Concatenate[Context, S], T]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit_in(
+        self: Submitter[Callable[S, Coroutine[Any, Any, T]]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+    @overload
+    async def submit_in(
+        self: Submitter[Callable[S, T]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> Handle[T]: ...
+
+    async def submit_in(self, connection: Any, /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Submit one job on a connection of your own: it exists if and only if the transaction there commits.
+
+        It is psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession, to the database that taskd is in.
+        Raises `taskd.InvalidJob` for an option that cannot be, after which PostgreSQL wants a rollback, as after any error.
+        """
+        (job_id,) = await store(connection, [self.template(*args, **kwargs)])
+        return self._target.handle(job_id)
+
+    @overload
+    def submit_in_sync(
+        self: Submitter[Callable[Concatenate[Context, S], Coroutine[Any, Any, T]]],
+        connection: Any,
+        /,
+        *args: S.args,
+        **kwargs: S.kwargs,
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_in_sync(
+        self: Submitter[Callable[Concatenate[Context, S], T]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_in_sync(
+        self: Submitter[Callable[S, Coroutine[Any, Any, T]]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+    @overload
+    def submit_in_sync(
+        self: Submitter[Callable[S, T]], connection: Any, /, *args: S.args, **kwargs: S.kwargs
+    ) -> SyncHandle[T]: ...
+
+    def submit_in_sync(self, connection: Any, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit_in`, on a connection that blocks: psycopg's, SQLAlchemy's (or a Session), Django's."""
+        (job_id,) = store_sync(connection, [self.template(*args, **kwargs)])
+        return self._target.handle_sync(job_id)
+
+    async def submit_many_in(self, connection: Any, jobs: Iterable[Mapping[str, Any]], /) -> list[Handle[Any]]:
+        """As `submit_in`, a job for each mapping of keyword arguments, in one statement. ValueError with a dedupe_key."""
+        documents = self._documents(jobs)
+        return [self._target.handle(job_id) for job_id in (await store(connection, documents) if documents else ())]
+
+    def submit_many_in_sync(self, connection: Any, jobs: Iterable[Mapping[str, Any]], /) -> list[SyncHandle[Any]]:
+        """As `submit_many_in`, on a connection that blocks."""
+        documents = self._documents(jobs)
+        return [self._target.handle_sync(job_id) for job_id in (store_sync(connection, documents) if documents else ())]
+
+    @overload
     def handle(self: Submitter[Callable[..., Coroutine[Any, Any, T]]], job_id: int, /) -> Handle[T]: ...
     @overload
     def handle(self: Submitter[Callable[..., T]], job_id: int, /) -> Handle[T]: ...
@@ -211,11 +278,14 @@ class Submitter(Generic[F_co]):
     def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
         return submission(self.template(*args, **kwargs), deduped="dedupe_key" in self._options)
 
-    def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
+    def _documents(self, jobs: Iterable[Mapping[str, Any]]) -> list[bytes]:
         if "dedupe_key" in self._options:
             raise ValueError("submit_many with one dedupe_key would make one job of all: submit them one by one")
         rest = _rest(self._fields())
-        documents = [_beside(payload, rest) for payload in self._payloads(jobs)]
+        return [_beside(payload, rest) for payload in self._payloads(jobs)]
+
+    def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
+        documents = self._documents(jobs)
         return keyed_batch(b'{"jobs":[%b]}' % b",".join(documents)) if documents else None
 
     def _payloads(self, jobs: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:

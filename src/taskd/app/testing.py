@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import msgspec
 
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
+from taskd.app.rehearsal import Rehearsal
 from taskd.app.submitter import Submitter
 from taskd.app.task import Task
 from taskd.domain.errors import Snooze
@@ -66,26 +67,38 @@ class Bench:
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
     Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
     down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. What
-    providers make is opened for each run, unless the test gave another value, or has awaited `app.start()`.
+    providers make is opened for each run, unless the test gave another value, or has awaited `app.start()`. A transaction is a
+    block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes no job.
     """
 
-    def __init__(self, opened: Opened, *, attempt: int = 1, checkpoint: Any = None, cancelled: bool = False) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        *,
+        attempt: int = 1,
+        checkpoint: Any = None,
+        cancelled: bool = False,
+        connection: Any = None,
+    ) -> None:
         self._opened = opened
         self._attempt = attempt
         self._checkpoint = checkpoint
         self._cancelled = cancelled
+        self._connection = connection
         self._ids = itertools.count(1)
         self._locks = Locks()
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
-        run, payload = Run(), task.arguments.payload(args, kwargs)
+        run, payload, rehearsal = Run(), task.arguments.payload(args, kwargs), Rehearsal(self._connection)
         try:
-            async with self.prepared(task, payload, run) as invocation:
+            async with self.prepared(task, payload, run, rehearsal) as invocation:
                 value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
             run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
             run.error = error
+        if rehearsal.completed:  # nothing that comes after counts
+            run.error, run.value = None, task.results.read(rehearsal.result)
         return run
 
     def run_sync(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
@@ -93,13 +106,15 @@ class Bench:
         return asyncio.run(self.run(task, *args, **kwargs))
 
     @asynccontextmanager
-    async def prepared(self, task: Task[Any, Any], payload: bytes, run: Run) -> AsyncIterator[Invocation]:
+    async def prepared(
+        self, task: Task[Any, Any], payload: bytes, run: Run, rehearsal: Rehearsal | None = None
+    ) -> AsyncIterator[Invocation]:
         """An attempt with this payload (JSON), for who runs it himself, while what it depends on is open; `run` gets what its
         Context is told."""
         async with self._opened(task) as bind:
-            yield self._bound(task, payload, run, bind)
+            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection))
 
-    def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind) -> Invocation:
+    def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind, rehearsal: Rehearsal) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
             job_id=next(self._ids),
@@ -117,7 +132,7 @@ class Bench:
             worker_id="testing",
             checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
         )
-        link = BenchLink(run, self._locks)
+        link = BenchLink(run, self._locks, rehearsal)
         if self._cancelled:
             link.cancelled.set()
         return bind(payload, lambda: BenchContext(order, link, run, self._ids))
@@ -143,6 +158,14 @@ class BenchContext(Context):
         self._write_down(task, args, kwargs)
         return task.handle_sync(next(self._ids))
 
+    async def submit_in(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """As `submit`: nothing is stored on the connection."""
+        return await self.submit(task, *args, **kwargs)
+
+    def submit_in_sync(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
+        """As `submit_in`."""
+        return self.submit_sync(task, *args, **kwargs)
+
     def _write_down(self, task: Submitter[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         document = task.document(args, kwargs)
         options = {name: value for name, value in document.items() if name not in ("task", "payload")}
@@ -161,8 +184,9 @@ class Locks:
 class BenchLink:
     """Implements `taskd.seams.Link` by writing down what it is told."""
 
-    def __init__(self, run: Run, locks: Locks) -> None:
+    def __init__(self, run: Run, locks: Locks, rehearsal: Rehearsal) -> None:
         self.cancelled = threading.Event()
+        self._rehearsal = rehearsal
         self._run = run
         self._locks = locks
 
@@ -197,6 +221,18 @@ class BenchLink:
                 self._locks.holders[name] = fence
                 granted.set_result(fence)
         return fence, granted
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A block on the test's connection."""
+        return self._rehearsal.transaction()
+
+    def transaction_sync(self) -> AbstractContextManager[Any]:
+        """A block on the test's connection."""
+        return self._rehearsal.transaction_sync()
+
+    def complete(self, value: Any) -> None:
+        """Write it down."""
+        self._rehearsal.complete(value)
 
     def unlock(self, number: int) -> None:
         """Let go of it."""

@@ -38,6 +38,10 @@ class StoreUnavailable(Unavailable):
     """PostgreSQL did not answer in time."""
 
 
+class RowHeld(StoreUnavailable):
+    """A transaction that has not ended holds a row that was waited for. Nothing was written."""
+
+
 class TransportUnavailable(Unavailable):
     """Redis did not answer in time."""
 
@@ -117,6 +121,10 @@ class Snooze(Exception):
             raise ValueError(f"Snooze needs a number of seconds from 0 to {LONGEST_SNOOZE}, not {seconds!r}")
         super().__init__(reason or f"snoozed for {seconds:g} s")
         self.seconds = float(seconds)
+
+
+class InvalidJob(TaskdError, ValueError):
+    """PostgreSQL was given a job that cannot be: the message names the field. Nothing of it was stored."""
 
 
 class ClaimLost(TaskdError):

@@ -10,9 +10,10 @@ from taskd.domain.job import Json
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed"):
-    """The task returned; `result` is its JSON."""
+    """The task returned; `result` is its JSON. `recorded`: its own transaction has stored this, and the result, already."""
 
     result: Json
+    recorded: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

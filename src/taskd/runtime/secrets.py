@@ -43,10 +43,16 @@ _known: set[str] = set()
 def learn(settings: Settings) -> None:
     """Remember the passwords in these settings, and the client's token."""
     _remember(in_text(settings.postgres.dsn))
+    learn_from(settings.worker.transaction_dsn)
     _remember(in_text(settings.redis.url))
     _remember(in_text(settings.etcd.endpoints))
     _remember(in_text(settings.trace.endpoint))
     _remember([os.environ.get("TASKD_TOKEN", "")])
+
+
+def learn_from(text: str) -> None:
+    """Remember the passwords in a URL or connection string."""
+    _remember(in_text(text))
 
 
 def in_text(text: str) -> list[str]:

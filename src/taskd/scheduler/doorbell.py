@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from taskd.domain.errors import TransportUnavailable
 from taskd.scheduler.shard import Shard
@@ -42,7 +42,11 @@ class Doorbell:
 
     async def listen(self) -> None:
         """Hear what others ring, until cancelled."""
-        async for _ in self._transport.wakes():
+        await self.hear(self._transport.wakes())
+
+    async def hear(self, wakes: AsyncIterator[None]) -> None:
+        """Ring our own dispatchers whenever there is something to hear."""
+        async for _ in wakes:
             self.ours()
 
     async def _ring(self) -> None:

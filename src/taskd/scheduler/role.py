@@ -15,7 +15,7 @@ from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.shard import Shard
 from taskd.scheduler.vitals import watch_postgres, watch_redis
-from taskd.seams import Coordinator, Health, LeaderView, Overview, Transport
+from taskd.seams import Coordinator, Health, LeaderView, Overview, Transport, Wakes
 
 #: Seconds between publications of what the leader sees, and how long one is good.
 VIEW_EVERY, VIEW_TTL = 1.0, 5.0
@@ -36,6 +36,7 @@ class SchedulerRole:
         postgres: Outage,
         redis: Outage,
         doorbell: Doorbell,
+        submitted: Wakes,
         shards: Sequence[Shard],
         reaper: Reaper,
         pruner: Pruner,
@@ -49,6 +50,7 @@ class SchedulerRole:
         self._postgres = postgres
         self._redis = redis
         self._doorbell = doorbell
+        self._submitted = submitted
         self._shards = shards
         self._reaper = reaper
         self._pruner = pruner
@@ -82,6 +84,7 @@ class SchedulerRole:
                 group.create_task(watch_postgres(self._overview, self._postgres)),
                 group.create_task(watch_redis(self._transport, self._redis)),
                 group.create_task(self._doorbell.listen()),
+                group.create_task(self._doorbell.hear(self._submitted.wakes())),
                 group.create_task(self._publish()),
                 group.create_task(self._balance.run()),
                 *(group.create_task(shard.run()) for shard in self._shards),

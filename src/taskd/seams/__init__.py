@@ -36,8 +36,9 @@ from taskd.seams.store import (
     Tokens,
     Transcripts,
     Upkeep,
+    Wakes,
 )
-from taskd.seams.tasks import Invocation, Link, Order, Tasks
+from taskd.seams.tasks import Desk, Ending, Invocation, Link, Order, Tasks
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
@@ -45,8 +46,10 @@ __all__ = [
     "Cancels",
     "Claims",
     "Coordinator",
+    "Desk",
     "DueBatch",
     "DueJobs",
+    "Ending",
     "Explained",
     "Fired",
     "Gone",
@@ -81,4 +84,5 @@ __all__ = [
     "Transcripts",
     "Transport",
     "Upkeep",
+    "Wakes",
 ]

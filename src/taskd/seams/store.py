@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -33,6 +33,14 @@ class Intake(Protocol):
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
         """Store all of `specs` durably, or none; the answers are in the order of the specs."""
+        ...
+
+
+class Wakes(Protocol):
+    """For the doorbell: jobs that came by another way than the API."""
+
+    def wakes(self) -> AsyncIterator[None]:
+        """One item after jobs were committed, and one after every reconnect. Never ends, never raises."""
         ...
 
 
@@ -374,8 +382,8 @@ class Claims(Protocol):
         """
         ...
 
-    async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Those of the (job_id, attempt) pairs whose job was cancelled while they ran."""
+    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """How those of the (job_id, attempt) pairs ended that were the end of their job: "cancelled", say, or "completed"."""
         ...
 
 
@@ -426,11 +434,12 @@ class Transcripts(Protocol):
 
 
 class Gone(NamedTuple):
-    """A claim that no longer holds: its job was `cancelled` while it ran, or the claim was lost (or settled a moment ago)."""
+    """A claim that no longer holds. `outcome`: how its attempt ended the job, as "cancelled" or, by its own transaction,
+    "completed"; None if the claim was lost (or settled a moment ago)."""
 
     job_id: int
     attempt: int
-    cancelled: bool
+    outcome: str | None
 
 
 class Sessions(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -39,6 +40,52 @@ class Link(Protocol):
 
     def unlock(self, number: int) -> None:
         """Let go of a lock, or wait for it no longer."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction that completes the attempt's job; gives a psycopg connection. Raises RuntimeError for a second one."""
+        ...
+
+    def transaction_sync(self) -> AbstractContextManager[Any]:
+        """As `transaction`, for a plain function."""
+        ...
+
+    def complete(self, value: Any) -> None:
+        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        ...
+
+
+class Ending(Protocol):
+    """How an attempt's own transaction is to complete its job. Both are JSON."""
+
+    @property
+    def result(self) -> bytes:
+        """What the task gives."""
+        ...
+
+    @property
+    def progress(self) -> bytes | None:
+        """What it has told last of its progress."""
+        ...
+
+    def committed(self) -> None:
+        """The transaction was committed."""
+        ...
+
+
+class Desk(Protocol):
+    """Where an executor's tasks get connections to PostgreSQL for transactions that complete their jobs.
+
+    Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if
+    PostgreSQL cannot be reached, the driver's error for what it refuses.
+    """
+
+    def transaction(self, job_id: int, attempt: int, ending: Ending) -> AbstractAsyncContextManager[Any]:
+        """For an async task."""
+        ...
+
+    def transaction_sync(self, job_id: int, attempt: int, ending: Ending) -> AbstractContextManager[Any]:
+        """For a plain one."""
         ...
 
 

@@ -23,7 +23,7 @@ from taskd.store.statements import statement
 
 CLAIM = statement("claim")
 SETTLE = statement("settle")
-CANCELLED = statement("cancelled")
+ENDED = statement("ended")
 
 
 class PostgresClaims:
@@ -59,14 +59,14 @@ class PostgresClaims:
             rows = await self._settling.fetch(SETTLE, {"settlements": document})
         return {(job_id, attempt) for job_id, attempt in rows}
 
-    async def cancelled(self, attempts: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Those of the (job_id, attempt) pairs whose job was cancelled while they ran."""
+    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """How those of the (job_id, attempt) pairs ended that were the end of their job."""
         parameters = {
             "ids": int_array(job_id for job_id, _ in attempts),
             "attempts": int_array(attempt for _, attempt in attempts),
         }
-        rows = await self._settling.fetch(CANCELLED, parameters)
-        return {(job_id, attempt) for job_id, attempt in rows}
+        rows = await self._settling.fetch(ENDED, parameters)
+        return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
 def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:

@@ -104,7 +104,7 @@ def _server(facts: tuple[Any, ...]) -> Iterator[Finding]:
     if autovacuum == "off":
         yield wrong("autovacuum", "off: dispatching gets slower with every job", "switch it on")
     if most - used < ROOM:
-        yield note("connections", f"{used} of {most} in use", "raise max_connections: each process needs 4 to 17")
+        yield note("connections", f"{used} of {most} in use", "raise max_connections: each process needs 4 to 18")
     else:
         yield ok("connections", f"{used} of {most} in use")
 

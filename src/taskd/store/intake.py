@@ -7,6 +7,7 @@ system so stores a job at once, and a busy one shares each commit among hundreds
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,17 +15,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.errors import Rejected, RowHeld, StoreUnavailable
 from taskd.domain.job import JobSpec, Scalar, Submitted
 from taskd.domain.policy import Backoff
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
-from taskd.store.lane import Lane
+from taskd.store.lane import ONE_PLANNING, Lane
 from taskd.store.statements import statement
 
 SUBMIT = statement("submit")
 #: The most jobs and the most bytes of payload in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
+#: Options of the lanes: a key that somebody's transaction holds is not waited for as long as a deadline.
+PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms"}
+#: Seconds for which a key that was held is not tried again.
+HELD = 1.0
 
 
 class _Waiting(NamedTuple):
@@ -46,6 +51,8 @@ class PostgresIntake:
         #: Who has no answer yet, the longest first, and what looks whether that one has waited too long: one timer for all.
         self._open: deque[_Waiting] = deque()
         self._watch: asyncio.TimerHandle | None = None
+        #: The keys that somebody's transaction held when they were tried last, and until when they are not tried again.
+        self._held: dict[str, float] = {}
 
     async def submit(self, spec: JobSpec) -> Submitted:
         """Store one job, sharing its INSERT with whatever else is waiting.
@@ -53,6 +60,8 @@ class PostgresIntake:
         Raises StoreUnavailable within the deadline (a job that had not been sent by then never will be), Rejected if
         PostgreSQL refuses this very job.
         """
+        if self._held and time.monotonic() < self._held.get(spec.dedupe_key or "", 0.0):
+            raise _held()
         loop = asyncio.get_running_loop()
         entry = _Waiting(spec, loop.create_future(), loop.time() + self._deadline)
         self._waiting.append(entry)
@@ -98,6 +107,8 @@ class PostgresIntake:
             answers = await _insert(self._single, [e.spec for e in batch])
         except Rejected as error:
             await self._isolate(batch, error)
+        except RowHeld as error:
+            await self._sort_out(batch, error)
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear it
             for entry in batch:
                 _answer(entry, error)
@@ -114,6 +125,34 @@ class PostgresIntake:
         middle = len(batch) // 2
         await self._store(batch[:middle])
         await self._store(batch[middle:])
+
+    async def _sort_out(self, batch: Sequence[_Waiting], error: RowHeld) -> None:
+        """Somebody's transaction holds a dedupe_key of these: the jobs without one cannot be meant, and go first."""
+        free = [e for e in batch if e.spec.dedupe_key is None]
+        keyed = [e for e in batch if e.spec.dedupe_key is not None]
+        if not keyed:  # it holds something else: a whole table, say
+            for entry in batch:
+                _answer(entry, error)
+            return
+        if len(batch) == 1:
+            self._remember(keyed[0])
+            return
+        middle = (len(keyed) + 1) // 2
+        for part in (free, keyed[:middle], keyed[middle:]):
+            if part:
+                await self._store(part)
+
+    def _remember(self, entry: _Waiting) -> None:
+        now = time.monotonic()
+        self._held = {key: until for key, until in self._held.items() if until > now}
+        self._held[entry.spec.dedupe_key or ""] = now + HELD
+        _answer(entry, _held())
+
+
+def _held() -> StoreUnavailable:
+    return StoreUnavailable(
+        "a transaction that has not ended holds this dedupe_key, so nobody can say yet whether it is taken"
+    )
 
 
 def _answer(entry: _Waiting, answer: Submitted | Exception) -> None:

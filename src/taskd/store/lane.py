@@ -21,7 +21,7 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
-from taskd.domain.errors import Rejected, SchemaMismatch, StoreUnavailable
+from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
 from taskd.runtime import meters
 
 Row = tuple[Any, ...]
@@ -77,8 +77,9 @@ class Lane:
     ) -> list[Row]:
         """Run one statement and return its rows.
 
-        Raises StoreUnavailable after `deadline` seconds (waiting in line included) or when the connection breaks, Rejected
-        when PostgreSQL refuses the data, SchemaMismatch when a table or column is missing.
+        Raises StoreUnavailable after `deadline` seconds (waiting in line included), when the connection breaks, or (RowHeld)
+        when the lock_timeout of a lane that has one is over; Rejected when PostgreSQL refuses the data, SchemaMismatch when a
+        table or column is missing.
         """
         limit = deadline or self._deadline
         work = asyncio.ensure_future(self._run(statement, parameters))
@@ -116,6 +117,10 @@ class Lane:
                 if self._pooled:  # in a transaction that failed
                     await self._discard()
                 raise Rejected(_first_line(error)) from None
+            except errors.LockNotAvailable as error:
+                if self._pooled:
+                    await self._discard()
+                raise RowHeld(f"PostgreSQL: {_first_line(error)}") from error
             except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
                 raise SchemaMismatch(
                     f"the database's schema does not fit ({_first_line(error)}): run `taskd migrate`"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
+from msgspec import Raw
 from prometheus_client import Counter as Total
 from prometheus_client import Histogram
 
@@ -68,8 +69,8 @@ class Attempts:
         self._executors: Executors | None = None
         self._running: dict[tuple[int, int], tuple[Claim, float]] = {}
         self._endings: deque[tuple[Settlement, float]] = deque()
-        #: Endings of attempts whose last words are not written yet.
-        self._speaking: dict[tuple[int, int], tuple[Settlement, float]] = {}
+        #: Endings of attempts whose last words are not written yet; None for one that is settled already.
+        self._speaking: dict[tuple[int, int], tuple[Settlement, float] | None] = {}
         self._ended = asyncio.Event()
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
@@ -143,9 +144,13 @@ class Attempts:
         for job_id, attempt, outcome in endings:
             claim, began = self._running.pop((job_id, attempt), (None, 0.0))
             self._locks.end((job_id, attempt))
-            if claim is not None:
+            if claim is None:
+                continue
+            self.rates.ended[claim.queue] += 1
+            if isinstance(outcome, Completed) and outcome.recorded:
+                self._recorded(claim, outcome, now - began)
+            else:
                 verdict, outcome = decide(outcome, claim.policy, claim.record), told(outcome, claim.record)  # noqa: PLW2901
-                self.rates.ended[claim.queue] += 1
                 said, progress = self.notes.end((job_id, attempt))
                 settlement = Settlement(claim, outcome, verdict, said or attempt > 1, progress)
                 if self.logs.end((job_id, attempt)):
@@ -153,6 +158,15 @@ class Attempts:
                 else:
                     self._endings.append((settlement, now - began))
         self._ended.set()
+        self._fewer.set()
+
+    def _recorded(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        """The task's own transaction has settled this attempt; its last words may still be on their way."""
+        self.notes.end(_key(claim))
+        if self.logs.end(_key(claim)):
+            self._speaking[_key(claim)] = None
+        settlement = Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))
+        self._tell(settlement, seconds, logger().bind(), ours=True, unknown=False)
 
     def _said_all(self, key: tuple[int, int]) -> None:
         """The last words of an attempt that has ended are written."""
@@ -160,6 +174,7 @@ class Attempts:
         if ending is not None:
             self._endings.append(ending)
             self._ended.set()
+        self._fewer.set()
 
     async def caught_up(self) -> None:
         """Return when few enough endings wait to be settled."""
@@ -199,12 +214,15 @@ class Attempts:
     async def _settle(self, batch: Sequence[tuple[Settlement, float]]) -> None:
         settled, unknown = await self._record([settlement for settlement, _ in batch])
         refused = {_key(settlement.claim) for settlement, _ in batch} - settled
-        cancelled = await self._cancelled(refused) if refused else set()
+        outcomes = await self._outcomes(refused) if refused else {}
         log = logger().bind()  # once: a logger is put together anew at each use
         for settlement, seconds in batch:
             key = _key(settlement.claim)
-            if key in cancelled:
+            fate = outcomes.get(key)
+            if fate == "cancelled":
                 self._tell_cancelled(settlement.claim, seconds, log)
+            elif fate == "completed":  # by its own transaction, though we heard of a crash, say
+                self._recorded(settlement.claim, Completed(Raw(b"null"), recorded=True), seconds)
             else:
                 self._tell(settlement, seconds, log, ours=key in settled, unknown=unknown)
         if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
@@ -229,12 +247,12 @@ class Attempts:
             else:
                 return settled, unknown
 
-    async def _cancelled(self, refused: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Those that were refused because their job was cancelled. A statement of its own, for the cancel may have committed
+    async def _outcomes(self, refused: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """How those ended that were refused because their job was over. A statement of its own, for a cancel may have committed
         while the settle waited for it, and so be newer than what the settle saw."""
         while True:
             try:
-                return await self._claims.cancelled(refused)
+                return await self._claims.outcomes(refused)
             except StoreUnavailable:
                 await asyncio.sleep(OUTAGE)
 

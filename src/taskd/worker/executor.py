@@ -21,6 +21,7 @@ import uvloop
 
 from taskd.domain.output import Chunk
 from taskd.runtime.log import configure, logger
+from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
 from taskd.worker import capture, loading
@@ -118,7 +119,11 @@ class Connection(asyncio.Protocol):
             _die()
         results = Results(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
-        self._runner = Runner(tasks, setup.app, results, self._tell, self._tell_word, setup.patience, self._capture)
+        learn_from(setup.transactions.dsn)
+        desk = loading.desk(setup.transactions, setup.worker_id)
+        self._runner = Runner(
+            tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk, self._capture
+        )
         self._send(encode(ready))
 
     async def stop(self) -> None:

@@ -14,7 +14,7 @@ from taskd.settings import Log
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.child import Attempt, Child
 from taskd.worker.fates import fate, oom_kills, outcome_of, text_of, verdict_on
-from taskd.worker.frames import Answer, End, Ready, Setup, Speech, Unusable
+from taskd.worker.frames import Answer, End, Ready, Setup, Speech, Transactions, Unusable
 from taskd.worker.guarding import Guarding
 from taskd.worker.loading import BUILTIN
 
@@ -59,6 +59,7 @@ class Executors:
         on_word: OnWord,
         log: Log | None = None,
         tasks: TaskSettings | None = None,
+        transactions: Transactions | None = None,
     ) -> None:
         self.restarts = 0
         self.tasks: tuple[str, ...] = ()
@@ -74,6 +75,7 @@ class Executors:
         self._log = (log.level, log.format)
         self._max_log = max_log_bytes
         self._outward = tasks or TaskSettings()
+        self._transactions = transactions or Transactions()
         self._grace = stop_grace
         self._on_end = on_end
         self._on_word = on_word
@@ -328,9 +330,8 @@ class Executors:
         self._starting.append(child)
         if self._closing.is_set() or child.doom is not None:
             child.kill("the worker is closing")
-        answer = await child.load(
-            Setup(self._app, *self._limits, self._worker_id, *self._log, self._outward, self._grace / 2, self._max_log)
-        )
+        named = self._app, *self._limits, self._worker_id, *self._log
+        answer = await child.load(Setup(*named, self._outward, self._grace / 2, self._transactions, self._max_log))
         self._starting.remove(child)
         if isinstance(answer, Ready):
             self.tasks, self._timeouts = tuple(answer.tasks), answer.timeouts

@@ -77,6 +77,8 @@ def outcome_of(end: End, stopping: Outcome | None) -> Outcome:
     match end.how:
         case How.COMPLETED:
             return Completed(Raw(end.data))
+        case How.RECORDED:
+            return Completed(Raw(b"null"), recorded=True)
         case How.STOPPED:
             if isinstance(stopping, TimedOut):
                 return TimedOut(stopping.after, _traceback(end))

@@ -26,6 +26,14 @@ class TooLong(OverflowError):
     """A message does not fit a frame: send it in parts."""
 
 
+class Transactions(msgspec.Struct, frozen=True, array_like=True):
+    """How tasks reach PostgreSQL for transactions of their own, and how many at once in one executor."""
+
+    dsn: str = ""
+    size: int = 1
+    pooled: bool = False
+
+
 class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """To an executor, first: what to load and what its limits are."""
 
@@ -38,6 +46,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     tasks: TaskSettings = TaskSettings()
     #: Seconds that a plain function has to stop by itself, if it looks at `ctx.cancelled`.
     patience: float = 1.0
+    transactions: Transactions = Transactions()
     #: What is kept of an attempt's output; 0: nothing is caught.
     max_log_bytes: int = 0
 
@@ -80,6 +89,8 @@ class How(IntEnum):
     FAILED_FOR_GOOD = 2
     STOPPED = 3
     SNOOZED = 4
+    #: The task's own transaction has completed the job.
+    RECORDED = 5
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):

@@ -8,14 +8,16 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 import msgspec
 
 from taskd.domain.errors import ClaimLost, CoordinatorUnavailable
-from taskd.seams import Order
+from taskd.seams import Desk, Order
 from taskd.worker.frames import Answer, Lock, Said, TooLong, Trouble, Unlock, Word
 from taskd.worker.results import Unstorable, to_json, to_text
+from taskd.worker.settling import Settling
 
 #: Seconds between two tellings of one attempt's progress.
 EVERY = 1.0
@@ -31,12 +33,22 @@ ERRORS: dict[Trouble, type[Exception]] = {
 
 class Link:
     """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the word
-    that they are stored. 3. Asks for locks, and lets go of them. 4. Shows that the attempt is to stop.
+    that they are stored. 3. Asks for locks, and lets go of them. 4. Lets the task complete its job in a transaction of its own.
+    5. Shows that the attempt is to stop.
 
     Any thread may call; the loop's own does the telling.
     """
 
-    def __init__(self, order: Order, limit: int, loop: asyncio.AbstractEventLoop, tell: Callable[[Word], None]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        limit: int,
+        loop: asyncio.AbstractEventLoop,
+        tell: Callable[[Word], None],
+        desk: Callable[[], Desk],
+    ) -> None:
+        self._settling = Settling(order, limit, desk, lambda: self._said)
+        self._said: bytes | None = None
         self._order = order
         self._limit = limit
         self._loop = loop
@@ -64,7 +76,7 @@ class Link:
         said: dict[str, Any] = {"attempt": self._order.attempt, "fraction": float(fraction)}
         if message:
             said["message"] = to_text(message, MAX_MESSAGE).decode()
-        self._latest = msgspec.json.encode(said)
+        self._latest = self._said = msgspec.json.encode(said)
         if not self._due:
             self._due = True
             self._loop.call_soon_threadsafe(self._tell_progress)
@@ -92,6 +104,23 @@ class Link:
     def unlock(self, number: int) -> None:
         """Let go of a lock, or wait for it no longer."""
         self._loop.call_soon_threadsafe(self._let_go, number)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the task has completed its job itself."""
+        return self._settling.over
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction that completes the job, for an async task."""
+        return self._settling.transaction()
+
+    def transaction_sync(self) -> AbstractContextManager[Any]:
+        """A transaction that completes the job, for a plain one."""
+        return self._settling.transaction_sync()
+
+    def complete(self, value: Any) -> None:
+        """What the result is to be."""
+        self._settling.complete(value)
 
     def answer(self, answer: Answer) -> None:
         """The worker's word about something that was asked for."""

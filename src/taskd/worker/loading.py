@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -9,14 +10,18 @@ import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
-from taskd.seams import Invocation, Link, Order, Tasks
+from taskd.seams import Desk, Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
+from taskd.worker.frames import Transactions
 from taskd.worker.tracebacks import OURS
 
 #: The tasks of a worker that was given no app.
 BUILTIN = "taskd.app.builtin:app"
 #: What makes the tasks that reach out. Named and not imported, like any app: rooms beside each other do not know each other.
 OUTWARD = "taskd.app.outward"
+#: What opens the transactions of tasks. Named for the same reason, and because most tasks have none, so that most executors
+#: do without the driver of PostgreSQL.
+DESK = "taskd.store.desk"
 
 
 class NotLoadable(Exception):
@@ -33,6 +38,19 @@ def load(name: str, settings: TaskSettings) -> Tasks:
     except ValueError as error:
         raise NotLoadable(str(error)) from None
     return Both(own, more)
+
+
+def desk(settings: Transactions, worker_id: str) -> Callable[[], Desk]:
+    """Gives the executor's way to PostgreSQL, made at the first use."""
+
+    @functools.cache
+    def made() -> Desk:
+        found: Desk = importlib.import_module(DESK).Desk(
+            settings.dsn, size=settings.size, name=f"taskd:task:{worker_id}", pooled=settings.pooled
+        )
+        return found
+
+    return made
 
 
 async def start(name: str, tasks: Tasks) -> None:

@@ -96,10 +96,10 @@ class Renewer:
         gone = await self._sessions.heartbeat(session, self._ttl, self._attempts.running, self._executors.slots)
         self._extend(sent + self._ttl)
         running = set(self._attempts.running)
-        for job_id, attempt, cancelled in gone:
-            if (job_id, attempt) not in running:
-                continue  # it ended and was settled as we asked
-            if cancelled:
+        for job_id, attempt, outcome in gone:
+            if (job_id, attempt) not in running or outcome == "completed":
+                continue  # it ended and was settled as we asked, or its own transaction has completed its job
+            if outcome == "cancelled":
                 logger().info("stopping an attempt: its job was cancelled", job=job_id, attempt=attempt)
                 self._executors.stop(job_id, attempt, Released("the job was cancelled"))
             else:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from taskd.runtime import tracing
 from taskd.runtime.log import logger
-from taskd.seams import Invocation, Order, Tasks
+from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture, Voice
-from taskd.worker.frames import Answer, End, Word
+from taskd.worker.frames import Answer, End, How, Word
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
@@ -87,8 +87,10 @@ class Runner:
         tell: Callable[[list[End]], None],
         tell_word: Callable[[Word], None],
         patience: float,
+        desk: Callable[[], Desk],
         capture: Capture | None = None,
     ) -> None:
+        self._desk = desk
         self._capture = capture
         self._tasks = tasks
         self._app = app
@@ -138,7 +140,7 @@ class Runner:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> Link:
-        return Link(order, self._results.max_result, self._loop, self._tell_word)
+        return Link(order, self._results.max_result, self._loop, self._tell_word, self._desk)
 
     @staticmethod
     def _mark(running: Running) -> None:
@@ -221,7 +223,21 @@ class Runner:
             running.over = True
             if running.voice is not None:
                 running.voice.close()
-            self._add(self._results.stopped(order, end) if running.stopping else end)
+            if running.link is not None and running.link.settled:
+                self._add(self._recorded(running, end))
+            else:
+                self._add(self._results.stopped(order, end) if running.stopping else end)
+
+    @staticmethod
+    def _recorded(running: Running, end: End) -> End:
+        """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
+        order = running.order
+        if end.how is not How.COMPLETED and not running.stopping:
+            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+            log.warning(
+                "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
+            )
+        return End(order.job_id, order.attempt, How.RECORDED)
 
     def _unknown(self, order: Order) -> End:
         known = ", ".join(sorted(self._tasks.names)) or "none"

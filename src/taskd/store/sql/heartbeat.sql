@@ -1,13 +1,12 @@
--- Extends a session's lease unless it is dead, and finds those of its claims that are gone: lost, or cancelled.
+-- Extends a session's lease unless it is dead, and finds those of its claims that are gone: lost, or with the outcome they ended by.
 WITH alive AS (
     UPDATE taskd.sessions
     SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8), slots = coalesce(%(slots)s::int, slots)
     WHERE id = %(session)s AND ended_at IS NULL
     RETURNING id
 )
-SELECT (SELECT count(*) FROM alive), gone.id, gone.attempt, EXISTS (
-    SELECT FROM taskd.finished_jobs f
-    WHERE f.id = gone.id AND f.attempt = gone.attempt AND f.outcome = 'cancelled' OFFSET 0)
+SELECT (SELECT count(*) FROM alive), gone.id, gone.attempt, (
+    SELECT f.outcome FROM taskd.finished_jobs f WHERE f.id = gone.id AND f.attempt = gone.attempt OFFSET 0)
 FROM (VALUES (1)) AS always (one) LEFT JOIN (
     SELECT u.id, u.attempt FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS u (id, attempt)
     WHERE NOT EXISTS (

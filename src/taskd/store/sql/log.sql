@@ -1,5 +1,5 @@
 -- Stores what attempts have logged and printed, for those whose claim (id, attempt, session) still holds, and answers which those are.
--- An attempt whose job was cancelled under it has its last words too. The job's row is only looked at: no write here can make a
+-- An attempt whose job was cancelled under it, or was completed by its own transaction, has its last words too. The job's row is only looked at: no write here can make a
 -- move of the job wrong, and a claim's number belongs to one claim for ever. Chunks of the last part make way for newer ones.
 WITH said AS MATERIALIZED (
     SELECT a.id, a.attempt, a.chunks, a.first, a.wanted
@@ -8,7 +8,7 @@ WITH said AS MATERIALIZED (
             SELECT FROM taskd.jobs j
             WHERE j.id = a.id AND j.attempt = a.attempt AND j.session_id = a.session AND j.status || '' = 'running' OFFSET 0)
        OR EXISTS (
-            SELECT FROM taskd.finished_jobs f WHERE f.id = a.id AND f.attempt = a.attempt AND f.outcome = 'cancelled' OFFSET 0)
+            SELECT FROM taskd.finished_jobs f WHERE f.id = a.id AND f.attempt = a.attempt AND f.outcome IN ('cancelled', 'completed') OFFSET 0)
 ), written AS (
     INSERT INTO taskd.logs (job_id, attempt, line, lines, body)
     SELECT s.id, s.attempt, c.line, c.lines, c.body

@@ -1,0 +1,87 @@
+"""An attempt that settles itself: its task's transaction completes its job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import Enum, auto
+from typing import Any
+
+from taskd.seams import Desk, Order
+from taskd.worker.results import Unstorable, to_json
+
+_ONCE = "the transaction of this attempt was committed, and its job is completed: there can be no other"
+_NESTED = "ctx.transaction() is open already: an attempt has one at a time (conn.transaction() makes a savepoint)"
+
+
+class Stage(Enum):
+    """How far it is."""
+
+    READY = auto()
+    OPEN = auto()
+    COMMITTED = auto()
+
+
+class Settling:
+    """At most one transaction at a time, and none after one that was committed. One that was rolled back leaves nothing."""
+
+    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk], said: Callable[[], bytes | None]) -> None:
+        """`said`: what the attempt has told last of its progress."""
+        self._order = order
+        self._limit = limit
+        self._desk = desk
+        self._stage = Stage.READY
+        self._said = said
+        self.result = b"null"
+
+    @property
+    def progress(self) -> bytes | None:
+        """The last progress, for history."""
+        return self._said()
+
+    @property
+    def over(self) -> bool:
+        """Whether the job is completed."""
+        return self._stage is Stage.COMMITTED
+
+    def committed(self) -> None:
+        """The transaction was committed."""
+        self._stage = Stage.COMMITTED
+
+    def complete(self, value: Any) -> None:
+        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        if self._stage is not Stage.OPEN:
+            raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
+        try:
+            self.result = to_json(value, self._limit)
+        except Unstorable as error:
+            raise ValueError(str(error)) from None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """For an async task."""
+        self._begin()
+        try:
+            async with self._desk().transaction(self._order.job_id, self._order.attempt, self) as connection:
+                yield connection
+        finally:
+            self._end()
+
+    @contextmanager
+    def transaction_sync(self) -> Iterator[Any]:
+        """For a plain one."""
+        self._begin()
+        try:
+            with self._desk().transaction_sync(self._order.job_id, self._order.attempt, self) as connection:
+                yield connection
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        if self._stage is not Stage.READY:
+            raise RuntimeError(_ONCE if self.over else _NESTED)
+        self._stage, self.result = Stage.OPEN, b"null"
+
+    def _end(self) -> None:
+        if not self.over:
+            self._stage = Stage.READY

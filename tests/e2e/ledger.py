@@ -1,0 +1,217 @@
+"""Transfers between accounts, each in a transaction that completes its job, and what can go wrong between two statements.
+
+`fault` happens at the boundary number `at` of the first attempt of a transfer: before and after each statement, and at the end.
+The executor runs one transfer at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+import taskd
+from taskd.store import transactions
+from taskd.store.desk import SyncTaskConnection, TaskConnection
+
+SCHEMA = """
+    CREATE TABLE accounts (name text PRIMARY KEY, balance bigint NOT NULL);
+    CREATE TABLE ledger (job bigint, attempt int, account text, amount bigint);
+    INSERT INTO accounts VALUES ('a', 1000), ('b', 1000);
+"""
+
+app = taskd.App()
+
+
+class Plan:
+    """What is to happen to the transfer that runs."""
+
+    fault, at, seen = "", 0, 0
+    connection: Any = None
+
+
+plan = Plan()
+
+
+def boundary() -> None:
+    """Between two statements."""
+    plan.seen += 1
+    if plan.seen == plan.at:
+        FAULTS[plan.fault]()
+
+
+def end_backend() -> None:
+    with psycopg.connect(os.environ["POSTGRES_DSN"], autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [plan.connection.name]
+        )
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        while other.execute(left, [plan.connection.name]).fetchone() != (0,):
+            time.sleep(0.01)
+
+
+def cut() -> None:
+    """The line is dead for us, and PostgreSQL learns it."""
+    same = socket.socket(fileno=plan.connection.pgconn.socket)
+    same.shutdown(socket.SHUT_RDWR)
+    same.detach()
+
+
+def kill_worker() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # it takes us along
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "none": lambda: None,
+    "executor": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "worker": kill_worker,
+    "backend": end_backend,
+    "cut": cut,
+}
+
+_execute, _execute_sync = TaskConnection.execute, SyncTaskConnection.execute
+_commit, _commit_sync = transactions.Transaction._commit, transactions.Transaction._commit_sync
+
+
+async def execute(self: Any, *arguments: Any, **options: Any) -> Any:
+    plan.connection = self
+    boundary()
+    cursor = await _execute(self, *arguments, **options)
+    boundary()
+    return cursor
+
+
+def execute_sync(self: Any, *arguments: Any, **options: Any) -> Any:
+    plan.connection = self
+    boundary()
+    cursor = _execute_sync(self, *arguments, **options)
+    boundary()
+    return cursor
+
+
+async def commit(self: Any, *arguments: Any) -> None:
+    await _commit(self, *arguments)
+    boundary()
+
+
+def commit_sync(self: Any, *arguments: Any) -> None:
+    _commit_sync(self, *arguments)
+    boundary()
+
+
+TaskConnection.execute = execute  # type: ignore[method-assign]
+SyncTaskConnection.execute = execute_sync  # type: ignore[method-assign]
+transactions.Transaction._commit = commit  # type: ignore[method-assign,assignment]
+transactions.Transaction._commit_sync = commit_sync  # type: ignore[method-assign,assignment]
+if os.environ.get("APART"):  # every statement is a round trip of its own
+    psycopg.AsyncPipeline.is_supported = psycopg.Pipeline.is_supported = classmethod(lambda *_: False)  # type: ignore[method-assign,assignment]
+
+
+def begin(ctx: taskd.Context, fault: str, at: int) -> None:
+    plan.fault, plan.at, plan.seen = fault, (at if ctx.attempt == 1 else 0), 0
+
+
+def tell(ctx: taskd.Context) -> None:
+    """How many boundaries there were, for who plans the faults."""
+    with Path(os.environ["BOUNDARIES"]).open("a") as file:
+        file.write(f"{ctx.job.id} {ctx.attempt} {plan.seen}\n")
+
+
+TAKE = "UPDATE accounts SET balance = balance - %s WHERE name = 'a'"
+GIVE = "UPDATE accounts SET balance = balance + %s WHERE name = 'b'"
+BOOK = "INSERT INTO ledger VALUES (%s, %s, 'b', %s)"
+
+
+@app.task(max_retries=5)
+async def transfer(ctx: taskd.Context, amount: int, fault: str = "none", at: int = 0) -> int:
+    begin(ctx, fault, at)
+    async with ctx.transaction() as conn:
+        await conn.execute(TAKE, [amount])
+        await conn.execute(GIVE, [amount])
+        await conn.execute(BOOK, [ctx.job.id, ctx.attempt, amount])
+        await ctx.submit_in(conn, receipt, of=ctx.job.id)
+        ctx.complete(amount)
+    tell(ctx)
+    return amount
+
+
+@app.task(max_retries=5)
+def transfer_sync(ctx: taskd.Context, amount: int, fault: str = "none", at: int = 0) -> int:
+    begin(ctx, fault, at)
+    with ctx.transaction_sync() as conn:
+        conn.execute(TAKE, [amount])
+        conn.execute(GIVE, [amount])
+        conn.execute(BOOK, [ctx.job.id, ctx.attempt, amount])
+        ctx.submit_in_sync(conn, receipt, of=ctx.job.id)
+        ctx.complete(amount)
+    tell(ctx)
+    return amount
+
+
+@app.task
+def receipt(of: int) -> int:
+    return of
+
+
+@app.task(max_retries=0)
+async def ends_badly(ctx: taskd.Context, how: str) -> int:
+    """What comes after the block changes nothing."""
+    begin(ctx, "none", 0)
+    async with ctx.transaction() as conn:
+        await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 0])
+        ctx.complete(7)
+    if how == "raise":
+        raise RuntimeError("too late")
+    if how == "again":
+        async with ctx.transaction():
+            raise AssertionError("a second transaction")
+    if how == "hang":
+        await asyncio.Event().wait()
+    return 8
+
+
+@app.task(max_retries=0)
+async def rolls_back(ctx: taskd.Context, how: str) -> str:
+    """A block that does not commit leaves the job open, and may be tried again in the same attempt."""
+    begin(ctx, "none", 0)
+    try:
+        async with ctx.transaction() as conn:
+            await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 1])
+            await spoil(ctx, conn, how)
+    except Exception as error:
+        async with ctx.transaction() as conn:
+            await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 100])
+            ctx.complete(f"{type(error).__name__}: {error}".partition("\n")[0])
+    return ""
+
+
+async def spoil(ctx: taskd.Context, conn: psycopg.AsyncConnection[Any], how: str) -> None:
+    match how:
+        case "raise":
+            raise KeyError("no")
+        case "statement":
+            await conn.execute("SELECT 1 / 0")
+        case "swallow":
+            with contextlib.suppress(psycopg.Error):
+                await conn.execute("SELECT 1 / 0")
+        case "deferred":
+            await conn.execute("CREATE TEMP TABLE t (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+            await conn.execute("INSERT INTO t VALUES (1), (1)")
+        case "commit":
+            await conn.commit()
+        case "raw":
+            await conn.execute("ROLLBACK")
+        case "nested":
+            async with ctx.transaction():
+                pass
+        case "result":
+            ctx.complete({1, 2})

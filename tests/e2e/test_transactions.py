@@ -1,0 +1,173 @@
+"""A task's own transaction completes its job: whatever dies between whichever statements, its sums are exact."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskd.client import Client
+from tests.e2e.fleet import Fleet, Process, batch
+from tests.e2e.ledger import SCHEMA
+from tests.servers import wait_until
+
+APP = "tests.e2e.ledger"
+SOON = {"initial": 0.02, "jitter": False}
+OPTIONS = ("--concurrency", "1", "--processes", "1")
+
+
+class World:
+    """A scheduler, a worker that is started again when it dies, and the ledger."""
+
+    def __init__(self, fleet: Fleet, *, apart: bool) -> None:
+        with psycopg.connect(fleet.dsn) as connection:
+            connection.execute(SCHEMA.encode())
+        self.fleet = fleet
+        self.boundaries = fleet.folder / "boundaries"
+        fleet.more |= {"BOUNDARIES": str(self.boundaries), "APART": "1" if apart else "", "TASKD_WORKER__GRACE": "3"}
+        self.scheduler = fleet.start_scheduler("s")
+        self.client: Client = fleet.client(self.scheduler)
+        self.workers: list[Process] = []
+        self.revive()
+
+    def revive(self) -> None:
+        self.workers.append(self.fleet.start_worker("w", *OPTIONS, app=APP))
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.fleet.dsn) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def run(self, task: str, payloads: Sequence[dict[str, Any]]) -> list[int]:
+        """Run one job after another, so that a fault meets the one that it is meant for."""
+        ids = batch(self.client, task, payloads, retry_backoff=SOON)
+
+        def done() -> bool:
+            if self.workers[-1].popen.poll() == -signal.SIGKILL:
+                self.revive()
+            statuses = self.fleet.statuses(ids)
+            assert not statuses.get("failed"), self.workers[-1].output[-3000:]
+            return statuses == {"completed": len(ids)}
+
+        wait_until(done, 60 + 20 * len(ids))
+        return ids
+
+    def count(self, task: str) -> int:
+        """How many boundaries a transfer has."""
+        (job,) = self.run(task, [{"amount": 1}])
+        wait_until(lambda: self.boundaries.exists() and self.boundaries.read_text().endswith("\n"))
+        return next(
+            int(seen) for told, _, seen in map(str.split, self.boundaries.read_text().splitlines()) if int(told) == job
+        )
+
+    def check(self, ids: Sequence[int]) -> None:
+        """Every transfer happened once, each with its receipt, and the sums are exact."""
+        amounts = self.ask("SELECT count(*), count(DISTINCT job), sum(amount) FROM ledger")
+        n, jobs, moved = amounts[0]
+        assert n == jobs == len(ids)
+        assert self.ask("SELECT name, balance FROM accounts ORDER BY name") == [
+            ("a", 1000 - moved),
+            ("b", 1000 + moved),
+        ]
+        rows = self.ask(
+            "SELECT f.id, f.status, f.attempt, l.attempt, f.result::text::int, l.amount FROM taskd.finished_jobs f"
+            " JOIN ledger l ON l.job = f.id ORDER BY f.id"
+        )
+        assert [row[0] for row in rows] == sorted(ids)
+        assert all(row[1] == "completed" and row[2] == row[3] and row[4] == row[5] for row in rows)
+        receipts = (
+            "SELECT parent_id FROM (SELECT id, task, parent_id FROM taskd.jobs UNION ALL"
+            " SELECT id, task, parent_id FROM taskd.finished_jobs) j WHERE task = 'receipt' ORDER BY 1"
+        )
+        assert [parent for (parent,) in self.ask(receipts)] == sorted(ids)
+        wait_until(lambda: not self.ask("SELECT 1 FROM taskd.jobs"), 60)
+        counted = "SELECT sum(n)::int FROM taskd.finished_counts WHERE status = 'completed'"
+        assert self.ask(counted) == [(2 * len(ids),)]
+
+
+@pytest.fixture
+def make_world(fleet: Fleet) -> Callable[..., World]:
+    return lambda *, apart=False: World(fleet, apart=apart)
+
+
+@pytest.mark.parametrize("fault", ["executor", "backend", "cut"])
+@pytest.mark.parametrize("task", ["transfer", "transfer_sync"])
+def test_whatever_dies_between_two_statements_each_transfer_happens_once(
+    make_world: Callable[..., World], task: str, fault: str
+) -> None:
+    world = make_world(apart=True)
+    first = world.count(task)
+    assert first >= 15  # seven statements, twice each, and the end
+    ids = world.run(task, [{"amount": 2, "fault": fault, "at": at} for at in range(1, first + 1)])
+    told = [int(one) for one, *_ in map(str.split, world.boundaries.read_text().splitlines())]
+    world.check([told[0], *ids])
+
+
+def test_in_one_round_trip_the_end_is_one_boundary(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    first = world.count("transfer")
+    ids = world.run("transfer", [{"amount": 2, "fault": "executor", "at": at} for at in range(1, first + 1)])
+    world.check([int(world.boundaries.read_text().split()[0]), *ids])
+
+
+def test_a_worker_that_is_killed_in_a_transaction_harms_no_sum(make_world: Callable[..., World]) -> None:
+    world = make_world(apart=True)
+    first = world.count("transfer")
+    ids = world.run("transfer", [{"amount": 3, "fault": "worker", "at": at} for at in range(1, first + 1, 2)])
+    world.check([int(world.boundaries.read_text().split()[0]), *ids])
+
+
+def test_what_comes_after_the_commit_changes_nothing(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    ids = world.run("ends_badly", [{"how": how} for how in ("return", "raise", "again")])
+    hanging = world.client.submit({"task": "ends_badly", "payload": {"how": "hang"}, "timeout": 2})["id"]
+    after = world.run("ends_badly", [{"how": "return"}])  # the only slot is free again
+    for job_id in [*ids, hanging, *after]:
+        job = world.client.job(job_id)
+        assert (job["status"], job["result"], len(job["attempts"])) == ("completed", 7, 1)
+    output = world.workers[0].output
+    assert output.count("had completed the job") == 2  # raise and again; being stopped is no such end
+    assert "fenced" not in output
+    assert "claim is gone" not in output
+
+
+def test_a_block_that_does_not_commit_leaves_nothing_and_may_be_tried_again(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    expected = {
+        "raise": "KeyError: 'no'",
+        "statement": "DivisionByZero: division by zero",
+        "swallow": "RuntimeError: a statement in ctx.transaction() failed",
+        "deferred": "UniqueViolation: duplicate key",
+        "commit": "RuntimeError: ctx.transaction() commits at the end",
+        "raw": "RuntimeError: the transaction was ended inside",
+        "nested": "RuntimeError: ctx.transaction() is open already",
+        "result": "ValueError: the result is not JSON",
+    }
+    ids = world.run("rolls_back", [{"how": how} for how in expected])
+    for job_id, text in zip(ids, expected.values(), strict=True):
+        job = world.client.job(job_id)
+        assert job["result"].startswith(text)
+        assert len(job["attempts"]) == 1
+    assert world.ask("SELECT count(*), sum(amount)::int FROM ledger") == [(len(ids), 100 * len(ids))]
+
+
+def test_the_leader_hears_of_a_job_from_sql_when_it_commits(fleet: Fleet) -> None:
+    """It would not look by itself for ten minutes."""
+    fleet.more |= {"TASKD_SCHEDULER__POLL": "600", "BOUNDARIES": str(fleet.folder / "boundaries")}
+    fleet.start_scheduler("s")
+    fleet.start_worker("w", app=APP)
+    with psycopg.connect(fleet.dsn, autocommit=True) as connection:
+        listening = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskd:submitted:s'"
+        wait_until(lambda: connection.execute(listening).fetchone() == (1,))
+        submit = "SELECT id FROM taskd.submit('receipt', '{\"of\": 1}')"
+        ids = [row[0] for row in connection.execute(submit)]
+        fleet.wait_completed(ids)
+        with connection.transaction():
+            ids = [row[0] for row in connection.execute(submit)]
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'submitted'"
+        )
+        ids += [row[0] for row in connection.execute(submit)]  # while nobody hears
+        fleet.wait_completed(ids)

@@ -1,0 +1,125 @@
+"""What a submit may and may not be: the same by HTTP and in SQL."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+#: Jobs that are taken, as JSON.
+GOOD = [
+    '{"payload": null}',
+    '{"payload": "", "task": "a.b-c:d/e_f", "queue": "Q0"}',
+    '{"payload": {"a": [1, 2.5, true, null, "x"]}, "priority": 100, "max_retries": 0}',
+    '{"payload": 1, "max_retries": 100, "timeout": 0.001}',
+    '{"payload": 1, "timeout": 315360000, "delay": 315360000}',
+    '{"payload": 1, "delay": 0}',
+    '{"payload": 1, "schedule_at": "2026-02-01T01:00:00+01:00"}',
+    '{"payload": 1, "schedule_at": "2026-02-01 00:00:00.123456Z"}',
+    '{"payload": 1, "schedule_at": "1970-01-01T00:00:00-0000"}',
+    '{"payload": 1, "schedule_at": null, "delay": null, "timeout": null, "dedupe_key": null, "parent_id": null}',
+    '{"payload": 1, "retry_backoff": null}',
+    '{"payload": 1, "retry_backoff": {}}',
+    '{"payload": 1, "retry_backoff": {"initial": 2, "factor": 3, "max": 4, "jitter": false}}',
+    '{"payload": 1, "retry_backoff": {"factor": 1000}}',
+    '{"payload": 1, "metadata": {"a": "b", "n": -9223372036854775808, "f": 1.5, "t": true, "z": null}}',
+    '{"payload": 1, "metadata": {}}',
+    json.dumps({"payload": 1, "metadata": {"k" * 255: "x" * 1024}}),
+    json.dumps({"payload": 1, "metadata": {f"k{n}": n for n in range(64)}}),
+    json.dumps({"payload": 1, "task": "t" * 255, "queue": "q" * 255, "dedupe_key": "ü" * 255}),
+    '{"payload": 1, "parent_id": 9223372036854775807}',
+    '{"payload": 123456789012345678901234567890}',
+    '{"payload": 1.7e308}',
+    '{"payload": 1e-400}',
+    rb'{"payload": "\\u0000"}'.decode(),
+    f'{{"payload": {"[" * 200}{"]" * 200}}}',
+    f'{{"payload": [{"[]," * 2000}[]]}}',
+    '{"payload": "' + "[" * 900 + '"}',
+    '{"payload": "' + "9" * 900 + '"}',
+]
+
+#: Jobs that are refused, and the field that is named.
+BAD: list[tuple[str, str]] = [
+    ("{}", "payload"),
+    ("[]", "body"),
+    ("1", "body"),
+    ('{"payload": 1, "pirority": 1}', "pirority"),
+    ('{"payload": 1, "priority": 101}', "priority"),
+    ('{"payload": 1, "priority": -1}', "priority"),
+    ('{"payload": 1, "priority": "5"}', "priority"),
+    ('{"payload": 1, "priority": null}', "priority"),
+    ('{"payload": 1, "priority": 5.0}', "priority"),
+    ('{"payload": 1, "priority": true}', "priority"),
+    ('{"payload": 1, "priority": 123456789012345678901234567890}', "priority"),
+    ('{"payload": 1, "task": ""}', "task"),
+    ('{"payload": 1, "task": "a b"}', "task"),
+    ('{"payload": 1, "task": null}', "task"),
+    ('{"payload": 1, "task": 5}', "task"),
+    ('{"payload": 1, "queue": "a\\n"}', "queue"),
+    ('{"payload": 1, "queue": "ä"}', "queue"),
+    ('{"payload": 1, "queue": null}', "queue"),
+    (f'{{"payload": 1, "queue": "{"q" * 256}"}}', "queue"),
+    ('{"payload": 1, "dedupe_key": ""}', "dedupe_key"),
+    ('{"payload": 1, "dedupe_key": 1}', "dedupe_key"),
+    (f'{{"payload": 1, "dedupe_key": "{"k" * 256}"}}', "dedupe_key"),
+    ('{"payload": 1, "dedupe_key": "idempotency-key:x"}', "dedupe_key"),
+    ('{"payload": 1, "schedule_at": "2026-01-01T00:00:00"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "2026-02-30T00:00:00Z"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "2026-01-01T24:00:00Z"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "2026-01-01T00:00Z"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "2026-01-01"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "tomorrow"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "now"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "infinity"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": 1767225600}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "0001-01-01T00:00:00+14:00"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "9999-12-31T23:59:59-12:00"}', "schedule_at"),
+    ('{"payload": 1, "schedule_at": "2026-01-01T00:00:00Z", "delay": 5}', "delay"),
+    ('{"payload": 1, "delay": -1}', "delay"),
+    ('{"payload": 1, "delay": "5"}', "delay"),
+    ('{"payload": 1, "delay": 1e300}', "delay"),
+    ('{"payload": 1, "delay": 1e999}', "delay"),
+    ('{"payload": 1, "max_retries": 101}', "max_retries"),
+    ('{"payload": 1, "max_retries": 1.5}', "max_retries"),
+    ('{"payload": 1, "timeout": 0}', "timeout"),
+    ('{"payload": 1, "timeout": 315360001}', "timeout"),
+    ('{"payload": 1, "parent_id": 0}', "parent_id"),
+    ('{"payload": 1, "parent_id": "1"}', "parent_id"),
+    ('{"payload": 1, "parent_id": 9223372036854775808}', "parent_id"),
+    ('{"payload": 1, "retry_backoff": 1}', "retry_backoff"),
+    ('{"payload": 1, "retry_backoff": {"factor": 0.5}}', "retry_backoff.factor"),
+    ('{"payload": 1, "retry_backoff": {"factor": 1001}}', "retry_backoff.factor"),
+    ('{"payload": 1, "retry_backoff": {"initial": -1}}', "retry_backoff.initial"),
+    ('{"payload": 1, "retry_backoff": {"initial": null}}', "retry_backoff.initial"),
+    ('{"payload": 1, "retry_backoff": {"max": "1"}}', "retry_backoff.max"),
+    ('{"payload": 1, "retry_backoff": {"jitter": 1}}', "retry_backoff.jitter"),
+    ('{"payload": 1, "retry_backoff": {"base": 1}}', "retry_backoff.base"),
+    ('{"payload": 1, "metadata": null}', "metadata"),
+    ('{"payload": 1, "metadata": []}', "metadata"),
+    ('{"payload": 1, "metadata": {"a": {}}}', "metadata"),
+    ('{"payload": 1, "metadata": {"a": [1]}}', "metadata"),
+    ('{"payload": 1, "metadata": {"": 1}}', "metadata"),
+    ('{"payload": 1, "metadata": {"a": 9223372036854775808}}', "metadata"),
+    (json.dumps({"payload": 1, "metadata": {"k" * 256: 1}}), "metadata"),
+    (json.dumps({"payload": 1, "metadata": {"k": "x" * 1025}}), "metadata"),
+    (json.dumps({"payload": 1, "metadata": {f"k{n}": n for n in range(65)}}), "metadata"),
+    ('{"payload": 1e999}', "payload"),
+    ('{"payload": [1, {"a": -1e400}]}', "payload"),
+    (f'{{"payload": {"[" * 201}{"]" * 201}}}', "payload"),
+    ('{"payload": ' + '{"a":' * 201 + "1" + "}" * 201 + "}", "payload"),
+]
+
+#: Jobs with what PostgreSQL cannot store: by HTTP the field is named, in SQL only the job.
+UNSTORABLE: list[tuple[str, str]] = [
+    ('{"payload": 1, "queue": "a\\u0000"}', "queue"),
+    ('{"payload": 1, "dedupe_key": "a\\u0000b"}', "dedupe_key"),
+    ('{"payload": 1, "metadata": {"a": "\\u0000"}}', "metadata"),
+    ('{"payload": {"a": "x\\u0000y"}}', "payload"),
+    ('{"payload": {"\\u0000": 1}}', "payload"),
+    ('{"payload": "\\\\\\u0000"}', "payload"),
+]
+
+
+def fields(document: str) -> dict[str, Any]:
+    """A job, decoded."""
+    found: dict[str, Any] = json.loads(document)
+    return found
