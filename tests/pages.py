@@ -11,6 +11,7 @@ import sysconfig
 import textwrap
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,11 +188,12 @@ class Reader:
     def end(self, command: str) -> str:
         """Press Ctrl-C where a command stays; all that it has printed."""
         process, output = self._staying.pop(command)
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        finally:
-            process.kill()
+        # Where the tests themselves run in the background, Ctrl-C may be switched off for all that they start.
+        for key in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            process.send_signal(key)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=40)
+                break
         return output.read_text("utf-8", "replace")
 
     def close(self) -> None:
