@@ -38,6 +38,10 @@ def settings(port: int) -> list[dict[str, str]]:
             "REDIS_URL": f"redis://:{CANARY}@h:1/x?db={CANARY}",
         },
         {"ETCD_ENDPOINTS": f"http://u:{CANARY}@127.0.0.1:{port}"},
+        {
+            "TASKD_WORKER__TRANSACTION_DSN": f"postgresql://u:{CANARY}@h/x",
+            "POSTGRES_DSN": f"postgresql://u:{CANARY}@127.0.0.1:{port}/x",
+        },
     ]
 
 

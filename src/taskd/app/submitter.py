@@ -243,10 +243,28 @@ class Submitter(Generic[F_co]):
         (job_id,) = store_sync(connection, [self.template(*args, **kwargs)])
         return self._target.handle_sync(job_id)
 
+    @overload
+    async def submit_many_in(
+        self: Submitter[Callable[..., Coroutine[Any, Any, T]]], connection: Any, jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[Handle[T]]: ...
+    @overload
+    async def submit_many_in(
+        self: Submitter[Callable[..., T]], connection: Any, jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[Handle[T]]: ...
+
     async def submit_many_in(self, connection: Any, jobs: Iterable[Mapping[str, Any]], /) -> list[Handle[Any]]:
         """As `submit_in`, a job for each mapping of keyword arguments, in one statement. ValueError with a dedupe_key."""
         documents = self._documents(jobs)
         return [self._target.handle(job_id) for job_id in (await store(connection, documents) if documents else ())]
+
+    @overload
+    def submit_many_in_sync(
+        self: Submitter[Callable[..., Coroutine[Any, Any, T]]], connection: Any, jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[SyncHandle[T]]: ...
+    @overload
+    def submit_many_in_sync(
+        self: Submitter[Callable[..., T]], connection: Any, jobs: Iterable[Mapping[str, Any]], /
+    ) -> list[SyncHandle[T]]: ...
 
     def submit_many_in_sync(self, connection: Any, jobs: Iterable[Mapping[str, Any]], /) -> list[SyncHandle[Any]]:
         """As `submit_many_in`, on a connection that blocks."""

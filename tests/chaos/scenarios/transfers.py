@@ -30,8 +30,9 @@ def _transfers(world: World) -> None:
     world.until(lambda: worker.ready, 60)
     with Client(",".join(scheduler.url for scheduler in world.schedulers)) as client:
         for first in range(0, TRANSFERS, SOME):
-            jobs = client.submit_batch([_transfer(number) for number in range(first, first + SOME)])
-            for job in jobs[::2]:  # some before they begin, some in their middle, some at their end, some too late
+            server = world.schedulers[0].url
+            jobs = client.submit_batch([_transfer(number, server) for number in range(first, first + SOME)])
+            for job in jobs[::4]:  # some before they begin, some in their middle, some at their end, some too late
                 with suppress(ClientError):
                     client.cancel(job)
     with psycopg.connect(world.postgres.dsn, autocommit=True) as connection:
@@ -39,8 +40,12 @@ def _transfers(world: World) -> None:
     assert worker.terminate(60) == 0
 
 
-def _transfer(number: int) -> dict[str, Any]:
-    payload = {"seconds": 0.02 * (number % SOME), "crash": number % 50 == 7}
+def _transfer(number: int, server: str) -> dict[str, Any]:
+    payload = {
+        "seconds": 0.02 * (number % SOME),
+        "crash": number % 50 == 7,
+        "cancel": server if number % 10 == 3 else "",
+    }
     return {"task": "transfer", "queue": "transfers", "payload": payload, "retry_backoff": {"initial": 0.1}}
 
 
