@@ -39,7 +39,7 @@ def test_exactly_the_wrong_calls_are_errors_to_mypy(tmp_path: Path) -> None:
 def test_exactly_the_wrong_calls_are_errors_to_pyright(tmp_path: Path) -> None:
     settings = {"typeCheckingMode": "standard", "pythonVersion": "3.11", "extraPaths": [str(ROOT / "src")]}
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), "utf-8")
-    told = checked(tmp_path, "basedpyright", "--outputjson", "--project", str(tmp_path))
+    told = checked(tmp_path, "basedpyright", "--outputjson", "--pythonpath", sys.executable, "--project", str(tmp_path))
     found = json.loads(told.stdout)["generalDiagnostics"]
     errors = {one["range"]["start"]["line"] + 1 for one in found if one["severity"] == "error"}
     assert errors == ending(WRONG, WRONG_TO_PYRIGHT, ANY_TO_PYRIGHT), told.stdout

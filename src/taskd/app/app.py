@@ -214,7 +214,7 @@ class App(Within):
 
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
-        """The tasks, by name."""
+        """The tasks of this app, by name."""
         return self._tasks
 
     @property
