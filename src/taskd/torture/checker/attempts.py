@@ -12,6 +12,8 @@ from taskd.torture.history import Event, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
+#: And this much of the connection's name that a task's own transaction has (`taskd.store.desk`).
+TASK_NAME_LENGTH = 50
 #: The trace is written by another clock than the events (the time since boot), which a slewed Unix clock drifts from.
 CLOCKS = 1.0
 #: Rounding, in seconds.
@@ -54,7 +56,10 @@ def _check_closer(history: History, ledger: Ledger, claim: Event, end: Event, wr
         message = f"attempt {claim.attempt} of session {claim.session_id} was open, and"
         ledger.blame("I5", end.job_id, f"{message} {end.attempt} of {end.session_id} was closed")
     holder = f"taskd:settle:{(claim.worker_id or '')[:NAME_LENGTH]}"
+    task = f"taskd:task:{claim.worker_id or ''}"[:TASK_NAME_LENGTH] + ":"
     if end.to_status == "cancelled" or end.by == holder:
+        return
+    if end.to_status == "completed" and end.by.startswith(task):  # by the task's own transaction
         return
     session = claim.session_id or ""
     if not end.by.startswith(LEADER):
