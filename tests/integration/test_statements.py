@@ -188,8 +188,9 @@ def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
 
 def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
-        assert ways(generic_plan(connection, "log"), "logs") == {"logs_pkey"}
-        assert ways(generic_plan(connection, "log"), "finished_jobs") == {"finished_jobs_pkey"}
+        plan = generic_plan(connection, "log")
+        assert ways(plan, "logs") == {"logs_pkey"}
+        assert ways(plan, "finished_jobs") == {"finished_jobs_pkey"}
         for name in ("logs", "export_logs", "prune"):
             assert ways(generic_plan(connection, name), "logs") == {"logs_pkey"}, name
 

@@ -16,6 +16,7 @@ def eventful() -> Story:
     story.dispatch(0.1, 2)
     story.claim(0.2, 2)
     story.run(0.3, 0.6, 2, ends=False)
+    story.say(0.65, 2)
     story.settle(0.7, 2, "pending", failures=1, schedule_at=1_000_002.701)
     story.dispatch(2.8, 2)
     story.claim(2.9, 2)

@@ -37,7 +37,7 @@ def test_a_clean_run_ends_with_zero_and_says_what_was_not_looked_at(
     assert "I1: holds; looked at 1" in lines
     assert "I11: looked at 0, so this shows nothing" in lines
     assert "I16: looked at 0, so this shows nothing" in lines
-    assert len(lines) == 19
+    assert len(lines) == 20
 
 
 def test_a_broken_run_ends_with_one_and_tells_whole_stories_in_order(

@@ -58,10 +58,13 @@ class Store:
         self.refuses: set[int] = set()
         self.fenced: set[int] = set()
         self.tries = 0
+        self.gate: asyncio.Event | None = None
 
     async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
         self.tries += 1
         await asyncio.sleep(0)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.away:
             raise StoreUnavailable("away")
         if self.refuses & {output.job_id for output in outputs}:
@@ -125,6 +128,18 @@ async def test_an_end_waits_for_the_last_words_and_only_for_those(world: World) 
         world.logs.hear(chunk(2, 1))
         await wait_until_async(lambda: world.store.lines(2) == [1], 5)
         assert not world.logs.end((2, 1))
+    assert world.store.lines(1) == [1]
+
+
+async def test_an_end_waits_for_words_that_are_being_written_just_now(world: World) -> None:
+    world.store.gate = asyncio.Event()
+    world.logs.hear(chunk(1, 1))
+    async with writing(world):
+        await wait_until_async(lambda: world.store.tries)
+        assert world.logs.end((1, 1))
+        assert world.written == []
+        world.store.gate.set()
+        await wait_until_async(lambda: world.written == [(1, 1)])
     assert world.store.lines(1) == [1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -61,6 +61,8 @@ class Logs:
         self._half = limit // 2
         self._said: dict[Key, Said] = {}
         self._unwritten: dict[Key, None] = {}
+        #: Whose words are in the statement that is under way.
+        self._writing: Collection[Key] = ()
         self._bytes = 0
         self._heard = asyncio.Event()
 
@@ -93,7 +95,7 @@ class Logs:
             line = msgspec.json.decode(last.body, type=list[Line])[-1]
             told = msgspec.json.encode([Line(line.at, "taskd", "", LOST)])
             self._keep(key, said, Chunk(*key, last.last, 1, True, told))
-        if key in self._unwritten and not said.fenced:
+        if (key in self._unwritten or key in self._writing) and not said.fenced:
             said.ended = True
             return True
         self._forget(key)
@@ -137,11 +139,14 @@ class Logs:
             self._heard.clear()
             while self._unwritten:
                 batch = self._take()
+                self._writing = batch.keys()
                 try:
                     await self._write(batch)
                 except StoreUnavailable:
                     self._put_back(batch)
+                    self._writing = ()
                     await asyncio.sleep(OUTAGE)
+                self._writing = ()
 
     def _take(self) -> dict[Key, Output]:
         batch: dict[Key, Output] = {}
