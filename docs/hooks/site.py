@@ -15,11 +15,7 @@ ABOVE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the names of files where the navigation has a pattern, so that a new decision record needs no line there.
-
-    Pages that are not written yet are left out. A wrong name hides nothing by that: the page that was meant is then in no
-    menu, which is an error.
-    """
+    """Put the names of files where the navigation has a pattern, so that a new decision record needs no line there."""
     config.nav = _expanded(config.nav)
     return config
 
@@ -46,13 +42,9 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def _expanded(nav: Any) -> Any:
     if isinstance(nav, list):
-        return [_expanded(one) for one in nav if not isinstance(one, str) or _written(one)]
+        return [_expanded(one) for one in nav]
     if isinstance(nav, dict):
         return {title: _expanded(below) for title, below in nav.items()}
     if nav.endswith("/*"):
         return sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob(f"{nav}.md"))
     return nav
-
-
-def _written(page: str) -> bool:
-    return "*" in page or page in ABOVE.values() or (ROOT / "docs" / page).exists()
