@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
-from typing import Any
 
 from msgspec import Raw
-from prometheus_client import Counter as Total
-from prometheus_client import Histogram
 
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
-from taskd.domain.job import Scalar
-from taskd.domain.outcome import Completed, Failed, Outcome, Released, Snoozed
+from taskd.domain.outcome import Completed, Failed, Outcome, Released
 from taskd.domain.output import Chunk
 from taskd.domain.retry import Again, decide, told
-from taskd.runtime import meters, tracing
+from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.runtime.tracing import Span
 from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
 from taskd.seams import Logs as LogStore
 from taskd.seams import Notes as NoteStore
@@ -34,6 +27,7 @@ from taskd.worker.locks import Locks
 from taskd.worker.logs import Logs
 from taskd.worker.notes import Notes
 from taskd.worker.rates import Rates
+from taskd.worker.telling import Telling
 
 #: The most endings, and the most bytes of results, in one settle statement.
 BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024
@@ -74,10 +68,9 @@ class Attempts:
         self._ended = asyncio.Event()
         self._fewer = asyncio.Event()
         self._settling: set[tuple[int, int]] = set()
-        self.tallies: Counter[str] = Counter()
         self.rates = Rates()
-        self._spans: dict[tuple[int, int], Span] = {}
-        self._meters: dict[tuple[str, str], tuple[Histogram, Total]] = {}
+        #: What came of them.
+        self.telling = Telling(lambda: self._executors.tasks if self._executors is not None else ())
 
     def attach(self, executors: Executors) -> None:
         """Where the attempts run; its `on_end` is `ended`."""
@@ -110,7 +103,7 @@ class Attempts:
         now = time.monotonic()
         won = [claim for claim in claims if not (again and self._knows(_key(claim)))]
         self._running.update({_key(claim): (claim, now) for claim in won})
-        self._spans.update({_key(claim): span for claim in won if (span := _traced(claim)) is not None})
+        self.telling.begun(won)
         self._executors.begin([self._order(claim) for claim in won])
 
     def hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
@@ -166,7 +159,7 @@ class Attempts:
         if self.logs.end(_key(claim)):
             self._speaking[_key(claim)] = None
         settlement = Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))
-        self._tell(settlement, seconds, logger().bind(), ours=True, unknown=False)
+        self.telling.ended(settlement, seconds, logger().bind(), ours=True, unknown=False)
 
     def _said_all(self, key: tuple[int, int]) -> None:
         """The last words of an attempt that has ended are written."""
@@ -220,11 +213,11 @@ class Attempts:
             key = _key(settlement.claim)
             fate = outcomes.get(key)
             if fate == "cancelled":
-                self._tell_cancelled(settlement.claim, seconds, log)
+                self.telling.cancelled(settlement.claim, seconds, log)
             elif fate == "completed":  # by its own transaction, though we heard of a crash, say
                 self._recorded(settlement.claim, Completed(Raw(b"null"), recorded=True), seconds)
             else:
-                self._tell(settlement, seconds, log, ours=key in settled, unknown=unknown)
+                self.telling.ended(settlement, seconds, log, ours=key in settled, unknown=unknown)
         if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
             try:
                 await self._transport.wake()
@@ -268,59 +261,6 @@ class Attempts:
         recorded, _ = await self._record([Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))])
         return recorded
 
-    def _tell(self, settlement: Settlement, seconds: float, log: Any, *, ours: bool, unknown: bool) -> None:
-        """The canonical line of an attempt."""
-        claim, outcome = settlement.claim, settlement.outcome
-        name = str(outcome.__struct_config__.tag)
-        if not ours and not unknown:
-            self.tallies["fenced"] += 1
-            meters.FENCED.inc()
-            self._trace(claim, "fenced", seconds, "the claim had been lost")
-            log.warning("attempt fenced off: the claim had been lost", **_line(claim, name, seconds))
-            return
-        self.tallies[name] += 1
-        self._measure(claim.task, name, seconds)
-        self._trace(claim, name, seconds, "" if isinstance(outcome, Completed | Snoozed) else _brief(outcome))
-        if isinstance(outcome, Completed):
-            if log.is_enabled_for(logging.INFO):  # where it is not, making the line would cost the most of all this
-                log.info("attempt ended", **_line(claim, name, seconds))
-        elif isinstance(outcome, Snoozed):
-            log.info("attempt ended", **_line(claim, name, seconds), again=True, reason=outcome.reason)
-        else:
-            again = isinstance(settlement.verdict, Again)
-            if again:
-                meters.RETRIES.inc()
-            error = getattr(outcome, "error", None)
-            log.warning("attempt ended", **_line(claim, name, seconds), again=again, error=error)
-
-    def _tell_cancelled(self, claim: Claim, seconds: float, log: Any) -> None:
-        """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""
-        self.tallies["cancelled"] += 1
-        self._trace(claim, "cancelled", seconds)
-        self._measure(claim.task, "cancelled", seconds)
-        log.info("attempt ended", **_line(claim, "cancelled", seconds))
-
-    def _trace(self, claim: Claim, outcome: str, seconds: float, error: str = "") -> None:
-        span = self._spans.pop(_key(claim), None)
-        if span is not None:
-            span.end(at=claim.started_at + timedelta(seconds=seconds), error=error, outcome=outcome)
-
-    def _measure(self, task: str, outcome: str, seconds: float) -> None:
-        assert self._executors is not None
-        if task not in self._executors.tasks:
-            task = "unknown"  # names are the clients' choice, and each makes a series
-        meter = self._meters.get((task, outcome))
-        if meter is None:  # looking labels up costs more than observing
-            meter = meters.RUN.labels(task), meters.ATTEMPTS.labels(task, outcome)
-            self._meters[task, outcome] = meter
-        meter[0].observe(seconds)
-        meter[1].inc()
-
-    def _metadata(self, claim: Claim) -> dict[str, Scalar]:
-        """The job's, with the attempt's own trace, so that what the task does belongs to its attempt."""
-        span = self._spans.get(_key(claim))
-        return claim.metadata if span is None else {**claim.metadata, tracing.KEY: span.traceparent}
-
     def _order(self, claim: Claim) -> Order:
         return Order(
             job_id=claim.job_id,
@@ -332,48 +272,13 @@ class Attempts:
             created_at=claim.created_at,
             schedule_at=claim.schedule_at,
             timeout=claim.timeout,
-            metadata=self._metadata(claim),
+            metadata=self.telling.metadata(claim),
             max_retries=claim.policy.max_retries,
             failures=claim.record.failures,
             worker_id=self._worker_id,
             suspect=claim.record.crashes > 0,
             checkpoint=bytes(claim.checkpoint) if claim.checkpoint is not None else None,
         )
-
-
-def _traced(claim: Claim) -> Span | None:
-    """The attempt's span, after those of the way that it came; None for a job without a trace, and where no spans are made."""
-    parent = tracing.thread(claim.metadata.get(tracing.KEY))
-    if parent is None:
-        return None
-    about: dict[str, str | int] = {"job": claim.job_id, "task": claim.task, "queue": claim.queue, "epoch": claim.epoch}
-    for name, start, over in (
-        ("taskd.dispatch", claim.schedule_at, claim.queued_at),
-        ("taskd.deliver", claim.queued_at, claim.started_at),
-    ):
-        way = tracing.begin(name, parent, about, at=start)
-        if way is not None:
-            way.end(at=over)
-    return tracing.begin("taskd.attempt", parent, {**about, "attempt": claim.attempt}, at=claim.started_at)
-
-
-def _brief(outcome: Outcome) -> str:
-    """The last line of an error, or how else it ended."""
-    lines = str(getattr(outcome, "error", "")).strip().splitlines()
-    return lines[-1][:200] if lines else str(outcome.__struct_config__.tag)
-
-
-def _line(claim: Claim, outcome: str, seconds: float) -> dict[str, object]:
-    return {
-        "job": claim.job_id,
-        "attempt": claim.attempt,
-        "task": claim.task,
-        "queue": claim.queue,
-        "outcome": outcome,
-        "epoch": claim.epoch,
-        "wait_seconds": round((claim.started_at - claim.schedule_at).total_seconds(), 4),
-        "run_seconds": round(seconds, 4),
-    }
 
 
 def _key(claim: Claim) -> tuple[int, int]:

@@ -95,7 +95,7 @@ class WorkerRole:
 
     def stats(self) -> dict[str, float]:
         """This worker's own figures."""
-        tallies = self._attempts.tallies
+        tallies = self._attempts.telling.tallies
         return {
             "running": float(self._executors.running),
             "free": float(self._executors.free),
