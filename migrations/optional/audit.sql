@@ -147,7 +147,8 @@ END $$;
 CREATE OR REPLACE FUNCTION taskd.audit_output() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO taskd.output_events
-    SELECT DISTINCT job_id, attempt, current_setting('application_name'), statement_timestamp(), clock_timestamp() FROM became;
+    SELECT job_id, attempt, current_setting('application_name'), statement_timestamp(), clock_timestamp() FROM became
+    GROUP BY job_id, attempt;
     RETURN NULL;
 END $$;
 
