@@ -40,8 +40,8 @@ test: $(VENV)/ready-to-test
 	$(BIN)/python -m taskd.settings | diff -u taskd.toml.example -
 	@# A warning is an error: a dead link, a page that is in no menu.
 	$(MKDOCS) build --strict --quiet
-	@# Most tests wait most of the time, so two processes take half as long. Each has servers of its own.
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@# Most tests wait most of the time, so three processes take a third of it, on two cores too. Each has servers of its own.
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 docs: $(VENV)/ready-to-test
 	@$(MKDOCS) build --strict --quiet

@@ -96,7 +96,7 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)
     assert job["result"] == 42
-    assert "submit --task TASK" in first.said  # an app of one's own has no task `echo` to try
+    assert "submit --task double --queue default" in first.said  # an app of one's own has no task `echo` to try
 
     # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
     made = subprocess.run(

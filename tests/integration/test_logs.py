@@ -11,6 +11,7 @@ import pytest
 from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import NotLeader
 from taskd.domain.job import JobStatus
+from taskd.domain.outcome import Failed
 from taskd.domain.output import Chunk, Line, Output, Place
 from tests.integration.storage import DONE, Storage, spec
 
@@ -73,9 +74,16 @@ async def test_an_attempt_that_lost_its_claim_says_nothing_more(store: Storage, 
     stranger = msgspec.structs.replace(second, session=uuid4())
     assert await store.logs.write([output(stranger, chunk(second, 1, "not mine"))]) == set()
     assert await store.logs.write([output(second, chunk(second, 1, "mine"))]) == {(claim.job_id, 2)}
-    await store.settle([second])
+    await store.settle([second], Failed("no", permanent=True))
     assert await store.logs.write([output(second, chunk(second, 2, "after its end"))]) == set()
     assert await texts(store, claim) == ["mine"]
+
+
+async def test_an_attempt_that_completed_its_job_itself_has_its_last_words(store: Storage, term: Term) -> None:
+    claim = await begun(store, term, await store.work("worker-1"))
+    await store.settle([claim])
+    assert await store.logs.write([output(claim, chunk(claim, 1, "last"))]) == {(claim.job_id, 1)}
+    assert await texts(store, claim) == ["last"]
 
 
 async def test_a_cancelled_attempt_has_its_last_words(store: Storage, term: Term) -> None:

@@ -38,6 +38,7 @@ PROMISES = {
     "I16": "a schedule's tick makes one job",
     "I17": "a worker told to stop takes nothing new",
     "I18": "a checkpoint is kept, and never goes back",
+    "I19": "an attempt that lost its job says nothing more",
 }
 CHECKER = "python -m taskd.torture.checker"
 

@@ -130,7 +130,7 @@ def _explain(name: str, module: str, error: BaseException) -> str:
     places = [f for f in traceback.extract_tb(led_to_it.__traceback__) if not f.filename.startswith("<frozen")]
     places = [f for f in places if f.filename not in (__file__, importlib.__file__)]
     # Where the author's code is, if it is anywhere in it: a mistake is often found by what that calls.
-    place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), places[-1] if places else None)
+    place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
     if isinstance(error, SyntaxError) and error.filename:  # no frame is there: the code was not run
         where = f" ({error.filename}:{error.lineno})"
