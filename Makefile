@@ -41,7 +41,8 @@ test: $(VENV)/ready-to-test
 	@# A warning is an error: a dead link, a page that is in no menu.
 	$(MKDOCS) build --strict --quiet
 	@# Most tests wait most of the time, so three processes take a third of it, on two cores too. Each has servers of its own.
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@# Files in the order of their names: those that take longest come first.
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: $(VENV)/ready-to-test
 	@$(MKDOCS) build --strict --quiet

@@ -148,7 +148,9 @@ class Fleet:
             url=url,
             **environment,
         )
-        wait_until(lambda: _ok(f"{url}/health"), STARTING)
+        wait_until(lambda: _ok(f"{url}/health") or process.popen.poll() is not None, STARTING)
+        # A job may have killed it already.
+        assert process.popen.poll() in (None, -signal.SIGKILL), process.output[-3000:]
         return process
 
     def leader(self, schedulers: Sequence[Process], timeout: float = 20.0) -> Process:
