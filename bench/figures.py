@@ -13,6 +13,7 @@ import psycopg
 from bench.http_load import submit_one_by_one, submit_steadily
 from bench.machine import family, nanoseconds, resident
 from bench.rig import Rig, Role, batch, post, until
+from bench.submits import submit_at_once, submit_batches, submit_from_python
 
 Figures = dict[str, float]
 
@@ -53,17 +54,6 @@ def settled(cluster: Rig) -> None:
     """Wait until there is nothing left to do."""
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         until(lambda: connection.execute("SELECT 1 FROM taskd.jobs LIMIT 1").fetchone() is None)
-
-
-def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None) -> float:
-    """Jobs/s of batches of a thousand, one after another."""
-    body = batch(task, payload or {})
-    with httpx.Client(timeout=60) as client:
-        post(client, f"{scheduler.url}/jobs/batch", body)
-        began = time.perf_counter()
-        for _ in range(jobs // 1000 - 1):
-            post(client, f"{scheduler.url}/jobs/batch", body)
-        return (jobs - 1000) / (time.perf_counter() - began)
 
 
 def drain(cluster: Rig, scheduler: Role, jobs: int, task: str) -> tuple[float, float]:
@@ -107,15 +97,28 @@ def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
     return {f"dispatch lag of a delayed job p{percent}, ms": share(lags, percent) for percent in (50, 99)}
 
 
-def busy(cluster: Rig, scheduler: Role, rate: float, seconds: float) -> Figures:
-    """Submit to start while so many jobs a second come in, once the worker that was just started works."""
-    submit_batches(scheduler, 2000, "noop")
+def busy(cluster: Rig, scheduler: Role, whole: float, seconds: float) -> Figures:
+    """Submit to start at half of what gets through, for jobs that come a hundred at a time (`whole` is the rate end to end,
+    in jobs/s) and for jobs that come one at a time, of which fewer get through: that is measured first."""
+    submit_batches(scheduler, 2000, "noop")  # the worker was just started: now it works
     settled(cluster)
-    after = last_id(cluster)
-    submit_steadily(scheduler.url, 100, rate, seconds)
+    singles = _sustained(cluster, scheduler, seconds)
+    found = {"one by one, end to end, jobs/s": singles}
+    for name, rate, jobs in (("half load", whole / 2, 100), ("half load, one by one", singles / 2, 1)):
+        after = last_id(cluster)
+        submit_steadily(scheduler.url, 100, rate, seconds, jobs)
+        settled(cluster)
+        starts = between(cluster, after, "created_at", "started_at")
+        found |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+    return found
+
+
+def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
+    """Jobs/s that are submitted one by one, and run, before the last of them is over."""
+    before, began = cluster.finished(), time.perf_counter()
+    submit_one_by_one(scheduler.url, 100, seconds)
     settled(cluster)
-    starts = between(cluster, after, "created_at", "started_at")
-    return {f"half load, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+    return (cluster.finished() - before) / (time.perf_counter() - began)
 
 
 def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
@@ -156,7 +159,7 @@ def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
     worker.popen.wait()
     with psycopg.connect(cluster.dsn) as connection:
         rows = connection.execute(URGENT, [ids]).fetchall()
-        connection.execute("TRUNCATE taskd.jobs")  # the rest of the backlog would take minutes
+    cluster.empty()  # the rest of the backlog would take minutes
     found, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
     name = "urgent job behind a backlog"
     return {
@@ -166,27 +169,40 @@ def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
     }
 
 
-def scaling(cluster: Rig, scheduler: Role, jobs: int) -> float:
-    """What 8 workers of 8 slots reach with 20 ms jobs, of 8 times what one reaches. All work already when the count begins."""
+def scaling(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+    """What several workers of 8 slots reach with 20 ms jobs, of as many times what one reaches, and how much of the machine
+    they all use for it. The target ends where a core is full: what counts is the most workers that need less."""
+    rates = {workers: _rate_of(cluster, scheduler, workers, jobs) for workers in (1, 2, 4, 8)}
+    found: Figures = {}
+    for workers, (rate, cores) in rates.items():
+        if workers > 1:
+            share_of = rate / (workers * rates[1][0])
+            found |= {f"{workers} workers, of {workers} times one": share_of, f"{workers} workers, cores used": cores}
+            if cores < 1 or workers == 2:
+                found["workers until a core is full, of linear"] = share_of
+    return found
 
-    def rate(workers: int) -> float:
-        roles = [cluster.worker(8) for _ in range(workers)]
-        until(lambda: cluster.registered == workers)
-        submit_batches(scheduler, 1000 * workers, "nap", {"seconds": 0.02})
-        settled(cluster)
-        before, wanted = cluster.finished(), jobs * workers // 1000 * 1000
-        body = batch("nap", {"seconds": 0.02})
-        began = time.perf_counter()
-        with httpx.Client(timeout=60) as client:
-            for _ in range(wanted // 1000):
-                post(client, f"{scheduler.url}/jobs/batch", body)
-        until(lambda: cluster.finished() - before >= wanted)
-        found = wanted / (time.perf_counter() - began)
-        for role in roles:
-            role.stop()
-        return found
 
-    return rate(8) / (8 * rate(1))
+def _rate_of(cluster: Rig, scheduler: Role, workers: int, jobs: int) -> tuple[float, float]:
+    """(jobs/s, cores used by everything but the client). All workers work already when the count begins."""
+    roles = [cluster.worker(8) for _ in range(workers)]
+    until(lambda: cluster.registered == workers)
+    submit_batches(scheduler, 1000 * workers, "nap", {"seconds": 0.02})
+    settled(cluster)
+    pids = cluster.family
+    used = sum(nanoseconds(pid) for pid in pids)
+    before, wanted = cluster.finished(), jobs * workers // 1000 * 1000
+    body = batch("nap", {"seconds": 0.02})
+    began = time.perf_counter()
+    with httpx.Client(timeout=60) as client:
+        for _ in range(wanted // 1000):
+            post(client, f"{scheduler.url}/jobs/batch", body)
+    until(lambda: cluster.finished() - before >= wanted)
+    seconds = time.perf_counter() - began
+    used = sum(nanoseconds(pid) for pid in pids) - used
+    for role in roles:
+        role.stop()
+    return wanted / seconds, used / 1e9 / seconds
 
 
 def costs(cluster: Rig, scheduler: Role, worker: Role, seconds: float) -> Figures:
@@ -196,10 +212,13 @@ def costs(cluster: Rig, scheduler: Role, worker: Role, seconds: float) -> Figure
         "memory, worker, MB": resident(worker.popen.pid),
         "memory, executor, MB (max)": max(resident(child) for child in worker.children),
     }
-    time.sleep(12)  # an idle backend tells of its last transactions only after 10 s
-    before = cluster.transactions(), scheduler.cpu, worker.cpu
-    time.sleep(seconds)
-    after = cluster.transactions(), scheduler.cpu, worker.cpu
+    with (
+        cluster.without_autovacuum()
+    ):  # its transactions are none of an idle cluster's: what was done before calls for them
+        time.sleep(12)  # an idle backend tells of its last transactions only after 10 s
+        before = cluster.transactions(), scheduler.cpu, worker.cpu
+        time.sleep(seconds)
+        after = cluster.transactions(), scheduler.cpu, worker.cpu
     statements, own, its = (b - a for a, b in zip(before, after, strict=True))
     return found | {
         "idle, statements/s": (statements - 1) / seconds,
@@ -237,13 +256,19 @@ def measure(cluster: Rig, scheduler: Role, whole: float, *, quick: bool, say: Ca
         ("POST /jobs, 5,000 a second", submit_steadily(scheduler.url, 100, 5000, seconds)),
     ):
         found |= {f"{name}, jobs/s": rate, f"{name}, p50, ms": p50, f"{name}, p99, ms": p99}
+    say("taskd: submits by the thousand")
+    for connections in (1, 4):
+        name = f"POST /jobs/batch of 1,000 on {connections} connection{'s'[: connections > 1]}, jobs/s"
+        found[name] = submit_at_once(scheduler, 40_000 if quick else 200_000, connections)
+        cluster.empty()
+    found["submit_many of 1,000 from Python, jobs/s"] = submit_from_python(scheduler, 40_000 if quick else 200_000)
+    cluster.empty()
     say("taskd: draining")
     for task in ("noop", "plain"):
-        submitted, found[f"drain, {task}, jobs/s"] = drain(cluster, scheduler, 20_000 if quick else 200_000, task)
-        found["POST /jobs/batch of 1,000, jobs/s"] = max(submitted, found.get("POST /jobs/batch of 1,000, jobs/s", 0.0))
+        found[f"drain, {task}, jobs/s"] = drain(cluster, scheduler, 20_000 if quick else 200_000, task)[1]
     say("taskd: half load")
     worker = cluster.worker(500)
-    found |= busy(cluster, scheduler, whole / 2, seconds)
+    found |= busy(cluster, scheduler, whole, seconds)
     say("taskd: 200 clients")
     found |= saturated(cluster, scheduler, seconds)
     worker.stop()
@@ -255,5 +280,5 @@ def measure(cluster: Rig, scheduler: Role, whole: float, *, quick: bool, say: Ca
             cluster, scheduler, 1000, 30.0
         )
         say("taskd: one worker and eight")
-        found["8 workers, of 8 times one"] = scaling(cluster, scheduler, 2000)
+        found |= scaling(cluster, scheduler, 2000)
     return found

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 BODY = b'{"task":"noop","payload":{}}'
-HEAD = b"POST /jobs HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-REQUEST = HEAD % len(BODY) + BODY
+HEAD = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 #: Seconds that a load runs before it is measured, and between two looks at what is due.
 WARM, TICK = 0.5, 0.001
 
@@ -23,8 +22,9 @@ Load = tuple[float, float, float]
 class Poster(asyncio.Protocol):
     """One connection, one request at a time; `answered` hears of each answer."""
 
-    def __init__(self, answered: Callable[[Poster, float], None]) -> None:
+    def __init__(self, answered: Callable[[Poster, float], None], jobs: int) -> None:
         self._answered = answered
+        self._request = _request(jobs)
         self._buffer = b""
         self._since = 0.0
 
@@ -43,17 +43,25 @@ class Poster(asyncio.Protocol):
     def send(self, since: float) -> None:
         """Ask; the answer's time counts from `since`."""
         self._since = since
-        self._transport.write(REQUEST)
+        self._transport.write(self._request)
 
     def close(self) -> None:
         """Hang up."""
         self._transport.abort()
 
 
-async def _connected(url: str, connections: int, answered: Callable[[Poster, float], None]) -> list[Poster]:
+def _request(jobs: int) -> bytes:
+    """A submit of so many jobs: by themselves, if it is one."""
+    body = BODY if jobs == 1 else b'{"jobs":[%s]}' % b",".join([BODY] * jobs)
+    return HEAD % (b"/jobs" if jobs == 1 else b"/jobs/batch", len(body)) + body
+
+
+async def _connected(
+    url: str, connections: int, answered: Callable[[Poster, float], None], jobs: int = 1
+) -> list[Poster]:
     host, _, port = urlsplit(url).netloc.rpartition(":")
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: Poster(answered), host, int(port)) for _ in range(connections)]
+    made = [await loop.create_connection(lambda: Poster(answered, jobs), host, int(port)) for _ in range(connections)]
     return [poster for _, poster in made]
 
 
@@ -77,8 +85,9 @@ async def answered(url: str, connections: int, duration: float) -> Load:
     return _load(found, duration)
 
 
-async def arriving(url: str, connections: int, rate: float, duration: float) -> Load:
-    """The same for requests that come `rate` a second, whatever the answers do: each one's time counts from when it was due."""
+async def arriving(url: str, connections: int, rate: float, duration: float, jobs: int) -> Load:
+    """The same for requests of `jobs` jobs that come `rate` a second, whatever the answers do: each one's time counts from when
+    it was due."""
     seconds: list[float] = []
     idle: deque[Poster] = deque()
 
@@ -86,7 +95,7 @@ async def arriving(url: str, connections: int, rate: float, duration: float) -> 
         seconds.append(took)
         idle.append(poster)
 
-    posters = await _connected(url, connections, rest)
+    posters = await _connected(url, connections, rest, jobs)
     idle.extend(posters)
     began, sent, warm = time.perf_counter(), 0, True
     while (elapsed := time.perf_counter() - began) < WARM + duration:
@@ -113,6 +122,6 @@ def submit_one_by_one(url: str, connections: int, duration: float) -> Load:
     return uvloop.run(answered(url, connections, duration))
 
 
-def submit_steadily(url: str, connections: int, rate: float, duration: float) -> Load:
-    """(jobs/s, p50, p99) of `rate` submits a second."""
-    return uvloop.run(arriving(url, connections, rate, duration))
+def submit_steadily(url: str, connections: int, rate: float, duration: float, jobs: int = 1) -> Load:
+    """(requests/s, p50, p99) of `rate` jobs a second that come so many at a time."""
+    return uvloop.run(arriving(url, connections, rate / jobs, duration, jobs))

@@ -9,9 +9,10 @@ from statistics import median
 import httpx
 import psycopg
 
-from bench.figures import Figures, share, submit_batches
+from bench.figures import Figures, share
 from bench.machine import resident
 from bench.rig import Rig, Role, until
+from bench.submits import submit_batches
 
 FINISHED, PENDING = 10_000_000, 1_000_000
 #: Ids that no job of the benchmark gets.

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from bench.machine import children, cpu
+from bench.machine import children, cpu, family
 from taskd.dev import binaries
 from taskd.dev.ports import free_port
 from taskd.dev.servers import Servers
@@ -118,6 +118,29 @@ class Rig:
     def registered(self) -> int:
         """How many workers a scheduler sees."""
         return len(httpx.get(f"{self.roles[0].url}/workers").json()["workers"])
+
+    @property
+    def family(self) -> list[int]:
+        """Every process of the servers, the schedulers and the workers that run now."""
+        servers = [server.child.pid for server in (self.servers.postgres, self.servers.redis, self.servers.etcd)]
+        roles = [role.popen.pid for role in self.roles if role.popen.poll() is None]
+        return [member for pid in (*servers, *roles) if pid for member in family(pid)]
+
+    def empty(self) -> None:
+        """Drop what is left to do, which would take too long."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute("TRUNCATE taskd.jobs")
+
+    @contextmanager
+    def without_autovacuum(self) -> Iterator[None]:
+        """PostgreSQL does what it is asked to, and nothing besides."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET autovacuum = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM RESET autovacuum")
+            connection.execute("SELECT pg_reload_conf()")
 
     def finished(self) -> int:
         """How many jobs are over."""

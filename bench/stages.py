@@ -15,9 +15,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import submit_batches
 from bench.machine import family, nanoseconds
 from bench.rig import Rig, Role, rig, until
+from bench.submits import submit_batches
 
 WARM = 20_000
 BACKENDS = "SELECT pid, application_name, backend_type FROM pg_stat_activity WHERE pid <> pg_backend_pid()"

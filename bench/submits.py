@@ -1,0 +1,55 @@
+"""Jobs that come in by the thousand: over HTTP, and from Python."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from bench.rig import Role, batch, post
+from taskd import App
+
+
+def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None) -> float:
+    """Jobs/s of batches of a thousand, one after another."""
+    body = batch(task, payload or {})
+    with httpx.Client(timeout=60) as client:
+        post(client, f"{scheduler.url}/jobs/batch", body)
+        began = time.perf_counter()
+        for _ in range(jobs // 1000 - 1):
+            post(client, f"{scheduler.url}/jobs/batch", body)
+        return (jobs - 1000) / (time.perf_counter() - began)
+
+
+def submit_at_once(scheduler: Role, jobs: int, connections: int) -> float:
+    """Jobs/s of batches of a thousand on so many connections, each of which sends the next as soon as it is answered."""
+    each = jobs // connections
+
+    def submit(_: int) -> None:
+        submit_batches(scheduler, each, "noop")
+
+    with ThreadPoolExecutor(connections) as pool:
+        began = time.perf_counter()
+        list(pool.map(submit, range(connections)))
+        return each * connections / (time.perf_counter() - began)
+
+
+def submit_from_python(scheduler: Role, jobs: int) -> float:
+    """Jobs/s of `submit_many` in one process: four calls of a thousand jobs at a time."""
+
+    async def submit() -> float:
+        app = App(server=scheduler.url)
+
+        @app.task
+        async def noop(sent: int) -> None: ...
+
+        began, waves = time.perf_counter(), jobs // 4000
+        for _ in range(waves):
+            await asyncio.gather(*(noop.submit_many([{"sent": 0}] * 1000) for _ in range(4)))
+        rate = waves * 4000 / (time.perf_counter() - began)
+        await app.aclose()
+        return rate
+
+    return asyncio.run(submit())
