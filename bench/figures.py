@@ -13,7 +13,7 @@ import psycopg
 from bench.http_load import submit_one_by_one, submit_steadily
 from bench.machine import family, nanoseconds, resident
 from bench.rig import Rig, Role, batch, post, until
-from bench.submits import submit_at_once, submit_batches, submit_from_python
+from bench.submits import submit_at_once, submit_batches, submit_from_python, submit_in_sql
 
 Figures = dict[str, float]
 
@@ -262,6 +262,8 @@ def measure(cluster: Rig, scheduler: Role, whole: float, *, quick: bool, say: Ca
         found[name] = submit_at_once(scheduler, 40_000 if quick else 200_000, connections)
         cluster.empty()
     found["submit_many of 1,000 from Python, jobs/s"] = submit_from_python(scheduler, 40_000 if quick else 200_000)
+    cluster.empty()
+    found["taskd.submit_many of 1,000 in SQL, jobs/s"] = submit_in_sql(cluster, 40_000 if quick else 200_000)
     cluster.empty()
     say("taskd: draining")
     for task in ("noop", "plain"):

@@ -1,14 +1,16 @@
-"""Jobs that come in by the thousand: over HTTP, and from Python."""
+"""Jobs that come in by the thousand: over HTTP, from Python, and in SQL."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psycopg
 
-from bench.rig import Role, batch, post
+from bench.rig import Rig, Role, batch, post
 from taskd import App
 
 
@@ -53,3 +55,14 @@ def submit_from_python(scheduler: Role, jobs: int) -> float:
         return rate
 
     return asyncio.run(submit())
+
+
+def submit_in_sql(cluster: Rig, jobs: int) -> float:
+    """Jobs/s of `taskd.submit_many` on one connection: a thousand jobs a statement, each statement a transaction."""
+    document = json.dumps([{"task": "noop", "payload": {}}] * 1000)
+    with psycopg.connect(cluster.dsn, autocommit=True) as connection:
+        connection.execute("SELECT count(*) FROM taskd.submit_many(%s)", [document], prepare=True)
+        began = time.perf_counter()
+        for _ in range(jobs // 1000):
+            connection.execute("SELECT count(*) FROM taskd.submit_many(%s)", [document], prepare=True)
+        return jobs // 1000 * 1000 / (time.perf_counter() - began)

@@ -28,6 +28,8 @@ TARGETS = {
     "POST /jobs/batch of 1,000 on 4 connections, jobs/s": Target(">= 60000"),
     "idle, submit to start p50, ms": Target("<= 4", "<= 15"),
     "idle, submit to start p99, ms": Target("<= 10", "<= 60"),
+    "submit_many of 1,000 from Python, jobs/s": Target(">= 60000"),
+    "taskd.submit_many of 1,000 in SQL, jobs/s": Target(">= 60000"),
     "half load, submit to start p99, ms": Target("<= 50"),
     "half load, one by one, submit to start p99, ms": Target("<= 50"),
     "under 200 clients, dispatch p99, at most ms": Target("<= 100"),
