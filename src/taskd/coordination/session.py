@@ -89,9 +89,11 @@ class Session:
         self._keys.discard(key)
 
     def stray(self, key: str) -> bool:
-        """Whether a key lives by our lease and nobody wants it: a restored etcd has it from before we deleted it."""
+        """Whether a key lives by our lease and nobody wants it or deletes it: a restored etcd has it from before we did."""
         lease = self.lease
-        return lease is not None and keys.belongs(key, lease.id) and key not in self._keys
+        if lease is None or key in self._keys or not keys.belongs(key, lease.id):
+            return False
+        return all(debt.key != key for debt in self._debts)
 
     def write(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Send a write that is never cut short: whether it happened must be known before its key can be deleted.
