@@ -12,11 +12,10 @@ from collections.abc import Callable
 import httpx
 
 from taskd.dev.process import descendants
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
-from tests.chaos.proxy import Proxy
+from taskd.dev.servers import PostgresServer, RedisServer
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import Load
-from tests.servers import SharedServers, wait_until
+from tests.servers import wait_until
 
 MORE = 150
 
@@ -105,27 +104,6 @@ def test_a_redis_without_memory_stops_dispatch_and_says_so_once(
     assert scheduler.output.count("Redis is away") == 1
 
 
-def test_etcd_dies_under_load_and_dispatch_goes_on(make_fleet: Callable[..., Fleet], private_etcd: EtcdServer) -> None:
-    fleet = make_fleet(etcd_endpoint=private_etcd.endpoint)
-    schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
-    fleet.start_worker("w1")
-    first = fleet.leader(schedulers)
-    client = fleet.client(*schedulers)
-    with Load(fleet, schedulers) as load:
-        grow(load)
-        private_etcd.kill()
-        wait_until(lambda: httpx.get(f"{first.url}/health").json()["coordinator_health"] == "unhealthy")
-        done = client.wait(batch(client, "nap", [{"seconds": 0}])[0], 20)
-        assert done["status"] == "completed"
-        assert httpx.get(f"{first.url}/leader").json()["is_leader"]
-        first.kill()  # and now without etcd: the stale row in PostgreSQL lets the other one in
-        fleet.leader([s for s in schedulers if s is not first], 30)
-        grow(load)
-        private_etcd.start()
-        grow(load)
-    load.check()
-
-
 def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
     make_fleet: Callable[..., Fleet], private_postgres: PostgresServer
 ) -> None:
@@ -165,24 +143,6 @@ def test_a_task_outlives_its_lease_while_postgresql_is_away_for_everybody(
     done = client.wait(job, 30)
     assert (done["status"], done["attempt"]) == ("completed", 1)
     assert "stopping all tasks" not in worker.output
-
-
-def test_a_worker_that_alone_lost_postgresql_stops_its_tasks_in_time(
-    make_fleet: Callable[..., Fleet], servers: SharedServers
-) -> None:
-    fleet = make_fleet()
-    scheduler = fleet.start_scheduler("s1")
-    client = fleet.client(scheduler)
-    with Proxy(servers.postgres.port) as proxy:
-        cut_off = fleet.start_worker("w1", POSTGRES_DSN=fleet.dsn.replace(str(servers.postgres.port), str(proxy.port)))
-        ids = batch(client, "nap", [{"seconds": 20}] * 3)
-        wait_until(lambda: len(fleet.trace) == 3)
-        proxy.cut()
-        fleet.start_worker("w2")
-        wait_until(lambda: {client.job(i).get("worker_id") for i in ids} == {"w2"}, 60)
-        assert "stopping all tasks" in cut_off.output
-        fleet.wait_completed(ids)
-    assert not [line for line in fleet.trace if line[1:3] == ["1", "end"]]
 
 
 def test_a_hung_postgresql_is_answered_by_503_in_time(
