@@ -22,9 +22,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import submit_batches
 from bench.rig import Rig, Role, rig, until
 from bench.stages import over, processes, spent
+from bench.submits import submit_batches
 from bench.typed_tasks import app
 from taskd.seams import Link, Order
 
