@@ -1,6 +1,7 @@
 """Killing things while jobs flow: nothing accepted is lost, nothing runs twice at once, nothing completes twice.
 
-What the quick selection of the fault catalogue tries (tests/chaos/test_quick.py) is not tried again here.
+What the fault catalogue tries (tests/chaos) with a stricter judge is not tried again here. `make test` runs a few of its
+rows, and `taskd torture`.
 """
 
 from __future__ import annotations
