@@ -61,7 +61,7 @@ def _run(world: World) -> None:
 
 SCENARIOS = [
     Scenario(
-        name="34",
+        name="37",
         title=f"{TRANSFERS} transactions that complete their jobs, with kills and cancels",
         body=_run,
         bounds={"strayed": 0},
