@@ -1,4 +1,4 @@
-"""Tasks whose own transactions complete their jobs, with kills and with cancels that race their end (scenario 34)."""
+"""Tasks whose own transactions complete their jobs, with kills and with cancels that race their end (scenario 37)."""
 
 from __future__ import annotations
 
