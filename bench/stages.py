@@ -1,4 +1,4 @@
-"""Where the processor time of one job goes, process by process: `python -m bench.stages [JOBS]`.
+"""Where the processor time of one job goes, process by process: `python -m bench.stages [JOBS] [TASK]`.
 
 Each duty has a connection to PostgreSQL of its own, so the time of the server process behind it is the time of one stage.
 """
@@ -55,6 +55,7 @@ def over(cluster: Rig, target: int) -> bool:
 def main() -> None:
     """Measure and print."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
+    task = sys.argv[2] if len(sys.argv) > 2 else "noop"
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
@@ -64,11 +65,13 @@ def main() -> None:
                 target = cluster.finished() + count
                 pids = processes(cluster, scheduler, worker)
                 before = spent(pids)
-                rate = submit_batches(scheduler, count, "noop")
+                rate = submit_batches(scheduler, count, task)
                 until(partial(over, cluster, target))
                 after = spent(pids)
     table = Table(
-        "process", "µs of processor time a job", title=f"{jobs:,} jobs, submitted at {rate:,.0f}/s while they ran"
+        "process",
+        "µs of processor time a job",
+        title=f"{jobs:,} jobs of {task}, submitted at {rate:,.0f}/s while they ran",
     )
     used = {name: (after[name] - before[name]) / jobs / 1000 for name in after}
     for name, micros in sorted(used.items(), key=lambda item: -item[1]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import faulthandler
+import gc
 import io
 import os
 import signal
@@ -110,6 +111,7 @@ class Connection(asyncio.Protocol):
                 self._capture.install(level)
             tasks = loading.load(setup.app, setup.tasks)
             await loading.start(setup.app, tasks)
+            gc.freeze()  # what the app consists of stays: the collector would look through it again and again
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))

@@ -47,8 +47,7 @@ class Link:
         tell: Callable[[Word], None],
         desk: Callable[[], Desk],
     ) -> None:
-        self._settling = Settling(order, limit, desk, lambda: self._said)
-        self._said: bytes | None = None
+        self._settling = Settling(order, limit, desk)
         self._order = order
         self._limit = limit
         self._loop = loop
@@ -76,7 +75,7 @@ class Link:
         said: dict[str, Any] = {"attempt": self._order.attempt, "fraction": float(fraction)}
         if message:
             said["message"] = to_text(message, MAX_MESSAGE).decode()
-        self._latest = self._said = msgspec.json.encode(said)
+        self._latest = self._settling.progress = msgspec.json.encode(said)
         if not self._due:
             self._due = True
             self._loop.call_soon_threadsafe(self._tell_progress)

@@ -221,6 +221,7 @@ class Runner:
             if running.link is not None:
                 running.link.close()
             running.over = True
+            running.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
             if running.voice is not None:
                 running.voice.close()
             if running.link is not None and running.link.settled:

@@ -25,19 +25,14 @@ class Stage(Enum):
 class Settling:
     """At most one transaction at a time, and none after one that was committed. One that was rolled back leaves nothing."""
 
-    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk], said: Callable[[], bytes | None]) -> None:
-        """`said`: what the attempt has told last of its progress."""
+    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk]) -> None:
         self._order = order
         self._limit = limit
         self._desk = desk
         self._stage = Stage.READY
-        self._said = said
         self.result = b"null"
-
-    @property
-    def progress(self) -> bytes | None:
-        """The last progress, for history."""
-        return self._said()
+        #: What the attempt has told last of its progress, for history.
+        self.progress: bytes | None = None
 
     @property
     def over(self) -> bool:
