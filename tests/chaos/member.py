@@ -12,6 +12,7 @@ import httpx
 
 from taskd.dev import process
 from taskd.dev.child import Child, Program
+from tests import web
 from tests.chaos.shape import SHARD
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ class Member:
     def ready(self) -> bool:
         """True if /health says so: a worker has its session, a scheduler its PostgreSQL."""
         try:
-            return httpx.get(f"{self.url}/health", timeout=3).status_code == 200
+            return web.get(f"{self.url}/health", timeout=3).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -78,7 +79,7 @@ class Member:
     def json(self, path: str) -> dict[str, Any]:
         """What it answers, or nothing if it does not answer."""
         try:
-            found: dict[str, Any] = httpx.get(f"{self.url}{path}", timeout=3).json()
+            found: dict[str, Any] = web.get(f"{self.url}{path}", timeout=3).json()
         except (httpx.HTTPError, ValueError):
             return {}
         return found

@@ -21,6 +21,7 @@ from taskd.dev.process import descendants
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer, Server
 from taskd.store.migrations import apply_audit, migrate
 from taskd.torture.traffic import Traffic
+from tests import web
 from tests.chaos.disk import SmallDisk
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy
@@ -325,7 +326,7 @@ class World:
 
     def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """A request to the first scheduler that runs."""
-        return httpx.request(method, f"{self.schedulers[0].url}{path}", json=body, timeout=10)
+        return web.request(method, f"{self.schedulers[0].url}{path}", json=body, timeout=10)
 
     def submit(self, task: str, payload: Any, **fields: Any) -> int:
         """Submit one job; its id."""

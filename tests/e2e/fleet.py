@@ -16,6 +16,7 @@ import psycopg
 
 from taskd.client import Client
 from taskd.dev.ports import free_port
+from tests import web
 from tests.servers import wait_until
 
 #: Seconds that a process may take until it works: a busy machine may have little time for it.
@@ -198,14 +199,14 @@ def batch(client: Client, task: str, payloads: Iterable[Any], **fields: Any) -> 
 
 def _ok(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=3).status_code == 200
+        return web.get(url, timeout=3).status_code == 200
     except httpx.HTTPError:
         return False
 
 
 def _json(url: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = httpx.get(url, timeout=3).json()
+        found: dict[str, Any] = web.get(url, timeout=3).json()
     except httpx.HTTPError:
         return {}
     return found

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import psycopg
 from redis import Redis
 
 from taskd.dev.servers import RedisServer
+from tests import web
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import SharedServers, wait_until
 
@@ -25,7 +25,7 @@ def marks(fleet: Fleet, job_id: int) -> list[str]:
 
 def figures(worker: Process) -> dict[str, Any]:
     """The worker's own figures."""
-    found: dict[str, Any] = httpx.get(f"{worker.url}/metrics").json()
+    found: dict[str, Any] = web.get(f"{worker.url}/metrics").json()
     return found
 
 
@@ -93,7 +93,7 @@ def test_a_pending_job_is_cancelled_and_never_runs(fleet: Fleet) -> None:
     fleet.start_worker("w1")
     fleet.wait_completed([wanted])
     assert marks(fleet, unwanted) == []
-    late = httpx.post(f"{scheduler.url}/jobs/{wanted}/cancel")
+    late = web.post(f"{scheduler.url}/jobs/{wanted}/cancel")
     assert (late.status_code, late.json()["job_status"]) == (409, "completed")
 
 
@@ -122,7 +122,7 @@ def test_whoever_waits_for_a_job_hears_that_it_was_cancelled(fleet: Fleet) -> No
     job_id = fleet.client(scheduler).submit({"task": "linger", "payload": {"seconds": 600}})["id"]
     heard: list[Any] = []
     waiter = threading.Thread(
-        target=lambda: heard.append(httpx.get(f"{scheduler.url}/jobs/{job_id}?wait=50", timeout=60).json())
+        target=lambda: heard.append(web.get(f"{scheduler.url}/jobs/{job_id}?wait=50", timeout=60).json())
     )
     waiter.start()
     wait_until(lambda: marks(fleet, job_id) == ["start"])

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
+from tests import web
 from tests.e2e.debug_tasks import app, chatty, misread, poison, quiet, waits
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import wait_until
@@ -31,7 +31,7 @@ def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process
 
 
 def logs(scheduler: Process, job_id: int, query: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
+    found: dict[str, Any] = web.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
     return found
 
 
@@ -62,8 +62,8 @@ def test_a_failed_job_tells_its_story(fleet: Fleet, scheduler: Process) -> None:
     assert [line.get("level", line["source"]) for line in said["lines"][:3]] == ["stdout", "info", "warning"]
     assert texts(logs(scheduler, handle.id, "?attempt=2")) == one
     assert texts(logs(scheduler, handle.id, "?cursor=1.3")) == one
-    assert httpx.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
-    assert httpx.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
+    assert web.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
+    assert web.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
 
     shown = fleet.taskd(scheduler, "status", str(handle.id)).stdout
     assert "until its retry" in shown

@@ -6,8 +6,7 @@ import re
 import subprocess
 import sys
 
-import httpx
-
+from tests import web
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import wait_until
 
@@ -22,7 +21,7 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
     assert "--insecure" in line
 
     insecure = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure")
-    assert httpx.get(f"{url_of(insecure)}/jobs").status_code == 200
+    assert web.get(f"{url_of(insecure)}/jobs").status_code == 200
 
     made = subprocess.run(
         [sys.executable, "-m", "taskd", "token", "create", "x", "--scope", "read"],
@@ -33,9 +32,9 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
     )
     guarded = fleet.spawn("scheduler", "--http-addr", EVERYWHERE)
     url = url_of(guarded)
-    assert httpx.get(f"{url}/jobs").status_code == 401
+    assert web.get(f"{url}/jobs").status_code == 401
     token = {"authorization": f"Bearer {made.stdout.strip()}"}
-    assert httpx.get(f"{url}/jobs", headers=token).status_code == 200
+    assert web.get(f"{url}/jobs", headers=token).status_code == 200
     assert made.stdout.strip() not in guarded.output
 
 

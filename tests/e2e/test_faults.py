@@ -10,10 +10,9 @@ import os
 import signal
 from collections.abc import Callable
 
-import httpx
-
 from taskd.dev.process import descendants
 from taskd.dev.servers import PostgresServer, RedisServer
+from tests import web
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import Load
 from tests.servers import wait_until
@@ -49,10 +48,10 @@ def test_a_frozen_leader_writes_nothing_after_it_was_replaced(fleet: Fleet) -> N
         second = fleet.leader([s for s in schedulers if s is not first], 30)
         grow(load)
         first.resume()
-        wait_until(lambda: not httpx.get(f"{first.url}/leader", timeout=10).json()["is_leader"])
+        wait_until(lambda: not web.get(f"{first.url}/leader", timeout=10).json()["is_leader"])
         grow(load)
     load.check()
-    assert httpx.get(f"{second.url}/leader").json()["is_leader"]
+    assert web.get(f"{second.url}/leader").json()["is_leader"]
 
 
 def test_a_worker_that_restarts_ends_its_predecessors_session_at_once(fleet: Fleet) -> None:
@@ -78,10 +77,10 @@ def test_redis_dies_and_comes_back_empty_under_load(
         grow(load)
         private_redis.kill()
         grow(load)
-        assert httpx.get(f"{scheduler.url}/health").json()["status"] == "degraded"
+        assert web.get(f"{scheduler.url}/health").json()["status"] == "degraded"
         private_redis.start()
     load.check()
-    wait_until(lambda: httpx.get(f"{scheduler.url}/health").json()["status"] == "healthy")
+    wait_until(lambda: web.get(f"{scheduler.url}/health").json()["status"] == "healthy")
 
 
 def test_a_redis_without_memory_stops_dispatch_and_says_so_once(
@@ -98,7 +97,7 @@ def test_a_redis_without_memory_stops_dispatch_and_says_so_once(
         wait_until(lambda: "Redis is away" in scheduler.output)
         (extra,) = batch(client, "nap", [{"seconds": 0}])  # another reason to look, with nobody to ring
         for _ in range(20):
-            assert httpx.get(f"{scheduler.url}/health").json()["status"] == "degraded"
+            assert web.get(f"{scheduler.url}/health").json()["status"] == "degraded"
         assert client.job(extra)["status"] == "pending"
         redis.config_set("maxmemory", 0)
     fleet.wait_completed([*ids, extra])
@@ -116,11 +115,11 @@ def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
     with Load(fleet, [scheduler]) as load:
         grow(load)
         private_postgres.kill()
-        answer = httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10)
+        answer = web.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10)
         assert answer.status_code == 503
         assert answer.elapsed.total_seconds() < 4
         assert "retry-after" in answer.headers
-        wait_until(lambda: httpx.get(f"{scheduler.url}/health").status_code == 503)
+        wait_until(lambda: web.get(f"{scheduler.url}/health").status_code == 503)
         wait_until(lambda: load.refusals[503] > 3)
         private_postgres.start()
         grow(load)
@@ -151,19 +150,19 @@ def test_a_hung_postgresql_is_answered_by_503_in_time(
 ) -> None:
     fleet = make_fleet(dsn=private_postgres.dsn)
     scheduler = fleet.start_scheduler("s1")
-    httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}).raise_for_status()
+    web.post(f"{scheduler.url}/jobs", json={"payload": 1}).raise_for_status()
     # Every backend is a session of its own, so freezing the postmaster's group would leave them answering.
     assert private_postgres.child.pid is not None
     frozen = [*descendants(private_postgres.child.pid), private_postgres.child.pid]
     signal_all(frozen, signal.SIGSTOP)
     try:
         for method, path in (("POST", "/jobs"), ("GET", "/jobs/1"), ("GET", "/jobs")):
-            answer = httpx.request(method, f"{scheduler.url}{path}", json={"payload": 1}, timeout=10)
+            answer = web.request(method, f"{scheduler.url}{path}", json={"payload": 1}, timeout=10)
             assert answer.status_code == 503
             assert answer.elapsed.total_seconds() < 5
     finally:
         signal_all(frozen, signal.SIGCONT)
-    wait_until(lambda: httpx.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10).status_code == 201)
+    wait_until(lambda: web.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10).status_code == 201)
 
 
 def signal_all(pids: list[int], number: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 
+from tests import web
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import check_trace
 from tests.servers import wait_until
@@ -63,7 +63,7 @@ def test_two_hundred_submitters_of_one_key_at_two_schedulers_make_one_job(fleet:
     urls = [fleet.start_scheduler(name).url for name in ("s1", "s2")]
     body = {"payload": {"seconds": 0}, "task": "nap", "dedupe_key": "same"}
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda n: httpx.post(f"{urls[n % 2]}/jobs", json=body, timeout=20), range(200)))
+        answers = list(pool.map(lambda n: web.post(f"{urls[n % 2]}/jobs", json=body, timeout=20), range(200)))
     assert sorted({a.status_code for a in answers}) == [200, 201]
     assert sum(a.status_code == 201 for a in answers) == 1
     assert len({a.json()["id"] for a in answers}) == 1
@@ -126,7 +126,7 @@ def test_sigterm_drains_what_fits_and_releases_the_rest_at_no_cost(fleet: Fleet)
     released = client.job(long)
     assert released["status"] in ("pending", "queued")
     assert released["attempts"][0]["outcome"] == "released"
-    assert httpx.get(f"{scheduler.url}/workers").json()["workers"] == []
+    assert web.get(f"{scheduler.url}/workers").json()["workers"] == []
     fleet.start_worker("w2")
     wait_until(lambda: client.job(long)["status"] == "running")
     assert client.job(long)["attempt"] == 2

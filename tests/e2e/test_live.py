@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-import httpx
-
+from tests import web
 from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 
@@ -27,13 +26,13 @@ def test_slots_and_log_levels_change_while_everything_runs(fleet: Fleet) -> None
     scheduler, worker = fleet.start_scheduler("s1"), fleet.start_worker("w1")
 
     def slots() -> list[int]:
-        return [w["slots"] for w in httpx.get(f"{scheduler.url}/workers").json()["workers"]]
+        return [w["slots"] for w in web.get(f"{scheduler.url}/workers").json()["workers"]]
 
     wait_until(lambda: slots() == [8])
     fleet.taskd(scheduler, "config", "set", "worker.w1.concurrency", "3")
     wait_until(lambda: slots() == [3])
     wait_until(lambda: "slots changed" in worker.output)
-    wait_until(lambda: [q["slots"] for q in httpx.get(f"{scheduler.url}/queues").json()["queues"]] == [3])
+    wait_until(lambda: [q["slots"] for q in web.get(f"{scheduler.url}/queues").json()["queues"]] == [3])
     fleet.taskd(scheduler, "config", "set", "log.level", "ERROR")
     wait_until(lambda: "set log.level" in worker.output)
     fleet.taskd(scheduler, "config", "unset", "worker.w1.concurrency")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import psycopg
 
 from taskd.dev.ports import free_port
@@ -13,6 +12,7 @@ from taskd.domain.shard import shard_of
 from taskd.store.migrations import apply_audit
 from taskd.torture.checker import examine
 from taskd.torture.history import History, Meta, record
+from tests import web
 from tests.e2e.fleet import Fleet, Process
 from tests.e2e.load import Load
 from tests.servers import wait_until
@@ -23,7 +23,7 @@ QUEUES = ("default", "images", "mail", "letters", "video", "reports")
 
 def leaders(scheduler: Process) -> list[str | None]:
     """Who leads each shard, as this scheduler says."""
-    told = httpx.get(f"{scheduler.url}/leader", timeout=10).json()
+    told = web.get(f"{scheduler.url}/leader", timeout=10).json()
     assert told["current_leader"] == told["shards"][0]["current_leader"]
     return [shard["current_leader"] for shard in told["shards"]]
 

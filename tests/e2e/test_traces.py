@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests import web
 from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 
@@ -67,7 +67,7 @@ def test_a_job_is_one_trace_through_both_of_its_attempts(fleet: Fleet) -> None:
         fleet.start_worker("w", app="tests.e2e.traced_tasks")
         job = {"task": "flaky", "payload": {"failures": 1}, "retry_backoff": {"initial": 0}}
         headers = {"traceparent": f"00-{TRACE}-{CLIENT}-01"}
-        job_id = httpx.post(f"{scheduler.url}/jobs", json=job, headers=headers).json()["id"]
+        job_id = web.post(f"{scheduler.url}/jobs", json=job, headers=headers).json()["id"]
         fleet.wait_completed([job_id])
         wait_until(lambda: len(collector.named("taskd.attempt")) == 2 and collector.named("taskd.submit"))
 
@@ -88,9 +88,9 @@ def test_a_job_is_one_trace_through_both_of_its_attempts(fleet: Fleet) -> None:
 
         # What a task is handed is its own attempt's, and it can go on from there.
         for number, task in enumerate(("trace", "trace_in_a_thread", "trace"), start=3):
-            told = httpx.post(f"{scheduler.url}/jobs", json={"task": task, "payload": {}}, headers=headers).json()["id"]
+            told = web.post(f"{scheduler.url}/jobs", json={"task": task, "payload": {}}, headers=headers).json()["id"]
             fleet.wait_completed([told])
-            handed = httpx.get(f"{scheduler.url}/jobs/{told}").json()["result"]
+            handed = web.get(f"{scheduler.url}/jobs/{told}").json()["result"]
             wait_until(lambda wanted=number: len(collector.named("taskd.attempt")) == wanted)  # type: ignore[misc]
             (own,) = [span for span in collector.named("taskd.attempt") if about(span)["job"] == told]
             assert handed == {"metadata": own.span_id.hex(), "current": own.span_id.hex()}

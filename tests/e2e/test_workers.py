@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-import httpx
 import psycopg
 
+from tests import web
 from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 
@@ -54,7 +54,7 @@ def test_equal_workers_take_equal_shares(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
     for number in range(4):
         fleet.start_worker(f"w{number}", "--processes", "1")
-    wait_until(lambda: len(httpx.get(f"{scheduler.url}/workers").json()["workers"]) == 4)
+    wait_until(lambda: len(web.get(f"{scheduler.url}/workers").json()["workers"]) == 4)
     fleet.client(scheduler).submit_batch([{"task": "rest", "payload": {"seconds": 0.01}}] * jobs)
     with psycopg.connect(fleet.dsn, autocommit=True) as connection:
 

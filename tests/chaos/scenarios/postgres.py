@@ -11,6 +11,7 @@ import httpx
 import psycopg
 
 from taskd.torture.history import History
+from tests import web
 from tests.chaos import disk, measure
 from tests.chaos.run import Scenario
 from tests.chaos.shape import SESSION_TTL, Shape
@@ -86,7 +87,7 @@ def _watch_answers(world: World, seconds: float) -> None:
             for scheduler in world.schedulers:
                 for method, path, body in (("POST", "/jobs", {"payload": 1, "task": "give"}), ("GET", "/jobs/1", None)):
                     began = time.monotonic()
-                    answer = httpx.request(method, f"{scheduler.url}{path}", json=body, timeout=20)
+                    answer = web.request(method, f"{scheduler.url}{path}", json=body, timeout=20)
                     slowest = max(slowest, time.monotonic() - began)
                     assert answer.status_code == UNAVAILABLE, answer.text
                     assert "retry-after" in answer.headers

@@ -67,6 +67,7 @@ def _frozen(world: World, *, whole: bool) -> None:
     worker = world.members[max(holders.values(), key=list(holders.values()).count)]
     orphans = [job for job, holder in holders.items() if holder == worker.name]
     with world.frozen(worker, whole=whole):
+        assert any(world.job(job)["status"] == "running" for job in orphans), "too slow: all ended before the fault"
         world.until(lambda: all(_elsewhere(world.job(job), worker.name) for job in orphans), 60)
         world.flow(1)
     world.until(lambda: worker.ready, 60)
