@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from taskd.client import Client
 
-#: Seconds between two looks.
-EVERY = 0.5
+#: Seconds between two looks, and to the last one.
+EVERY, LAST = 0.5, 1.0
 FINAL = ("completed", "failed", "cancelled")
 COLOURS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red", "stderr": "yellow", "taskd": "dim"}
 
@@ -47,16 +47,22 @@ def logs(
 def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
     """Page after page, until there is no more. Raises ClientError."""
     cursor: str | None = None
+    over, followed = not follow, False
     while True:
         page = client.logs(job_id, attempt, cursor)
         yield page
         cursor = page["cursor"]
         if page["more"]:
             continue
-        # `status` was read before the lines: of a final job they are all there. So with an attempt that another one follows.
-        if not follow or page["status"] in FINAL or (attempt is not None and page["attempts"] > attempt):
+        if over:
             return
-        time.sleep(EVERY)
+        # `status` was read before the lines: of a final job they are all there, unless a cancel or its own transaction came
+        # before them. So with an attempt that another one follows.
+        over = page["status"] in FINAL or (attempt is not None and page["attempts"] > attempt)
+        if over and not followed:
+            return
+        followed = True
+        time.sleep(LAST if over else EVERY)
 
 
 def _print(pages: Iterator[dict[str, Any]]) -> int:

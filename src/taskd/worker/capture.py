@@ -18,7 +18,7 @@ import msgspec
 
 from taskd.domain.output import Chunk, Line, Source
 from taskd.seams import Order
-from taskd.worker.lastwords import LastWords
+from taskd.worker.lastwords import LastWords, Word
 from taskd.worker.results import to_text
 from taskd.worker.tracebacks import describe
 
@@ -26,6 +26,8 @@ from taskd.worker.tracebacks import describe
 EVERY = 0.25
 #: Bytes of one line; of the lines that are told, and stored, together.
 MAX_LINE, MAX_CHUNK = 4096, 8192
+#: Bytes of the name of a level.
+MAX_LEVEL = 40
 #: What a line costs beside its text, about.
 OVERHEAD = 40
 #: Lines of one attempt that wait to be told, apart from its first part.
@@ -77,13 +79,15 @@ class Voice:
             text = text[text.rfind("\r") + 1 :]
         if len(text) > MAX_LINE or not text.isascii() or "\0" in text:
             text = to_text(text, MAX_LINE).decode()
-        number, line = next(self._numbers), Line(time.time(), source, level, text)
-        if self.room > 0:
+        if not level.isascii():
+            level = to_text(level, MAX_LEVEL).decode()
+        number, line, tail = next(self._numbers), Line(time.time(), source, level, text), self.room <= 0
+        if tail:
+            self._tail.append((number, line))
+        else:
             self.room -= len(text) + OVERHEAD
             self._head.append((number, line))
-        else:
-            self._tail.append((number, line))
-        self._capture.spoken(self, number, line)
+        self._capture.spoken(self, number, line, tail=tail)
 
     def close(self) -> None:
         """The attempt has ended: lines that were not ended are lines too."""
@@ -162,11 +166,11 @@ class Capture:
         """For an attempt that says something for the first time."""
         return Voice(order, self) if self._on else None
 
-    def spoken(self, voice: Voice, number: int, line: Line) -> None:
+    def spoken(self, voice: Voice, number: int, line: Line, *, tail: bool) -> None:
         """A line was said. In any thread."""
         if not self._on:
             return
-        self._last_words.write(voice.order.job_id, voice.order.attempt, number, line)
+        self._last_words.write(Word(voice.order.job_id, voice.order.attempt, number, tail, line))
         self._new[voice] = None
         if not self._due:
             self._due = True
@@ -179,9 +183,8 @@ class Capture:
 
     def flush(self) -> None:
         """Tell everything that was said. In the loop's thread."""
-        while self._new:
-            voice = next(iter(self._new))
-            del self._new[voice]  # before it is asked: what is said meanwhile counts anew
+        for voice in list(self._new):  # a copy, made in one step: any thread may add one meanwhile
+            self._new.pop(voice, None)  # before it is asked: what is said meanwhile counts anew
             if chunks := voice.take():
                 self._tell(chunks)
 

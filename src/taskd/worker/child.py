@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -103,7 +104,11 @@ class Child(asyncio.Protocol):
     async def spawn(self) -> None:
         """Start the process. Raises OSError."""
         self._last_words = lastwords.create()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            self._forget_last_words()
+            raise
         arguments = str(theirs.fileno()), str(os.getpid()), str(self._last_words)
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -170,7 +175,10 @@ class Child(asyncio.Protocol):
         await asyncio.wait((self._lost,), timeout=LINGER)
         if self._transport is not None:
             self._transport.abort()
-        self._pass_on(self._untold())
+        try:
+            self._pass_on(self._untold())
+        except (OSError, struct.error) as error:  # a task may have done anything to that memory; its end comes first
+            logger().warning("the last words of an executor cannot be read", pid=self.pid, error=str(error))
         self._forget_last_words()
         return status
 
@@ -180,17 +188,19 @@ class Child(asyncio.Protocol):
             return []
         words = [w for w in lastwords.read(self._last_words) if (a := self.attempts.get(w[:2])) and w.number > a.heard]
         chunks = []
-        for _, run in itertools.groupby(enumerate(words), key=lambda one: (one[1][:2], one[1].number - one[0])):
+        for _, run in itertools.groupby(
+            enumerate(words), key=lambda one: (*one[1][:2], one[1].number - one[0], one[1].tail)
+        ):
             said = [word for _, word in run]
             body = msgspec.json.encode([word.line for word in said])
-            chunks.append(Chunk(*said[0][:3], len(said), True, body))
+            chunks.append(Chunk(*said[0][:3], len(said), said[0].tail, body))
         return chunks
 
     def _pass_on(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
             attempt = self.attempts.get((chunk.job_id, chunk.attempt))
             if attempt is not None:
-                attempt.heard = chunk.last
+                attempt.heard = max(attempt.heard, chunk.last)  # its threads number their lines, and may be overtaken
                 self._on_word(self, chunk)
 
     def _forget_last_words(self) -> None:

@@ -137,8 +137,13 @@ class Executors:
                 if not self._closing.is_set():
                     logger().error("the changed code cannot be used, the old code goes on", reason=problem)
                 return False
-            self._succeed(place, child)
-            taken += 1
+            if old in self._gone:
+                self._succeed(place, child)
+                taken += 1
+            else:  # it has died meanwhile, and the one that came after it has the code of now
+                self._await_end(child)
+                child.retired = True
+                self._retire(child)
         self._changed.set()
         self._changed = asyncio.Event()
         return taken > 0

@@ -19,11 +19,12 @@ _USED = struct.Struct("=I")
 
 
 class Word(NamedTuple):
-    """One line, whose it is, and its number."""
+    """One line, whose it is, and its number. `tail`: it came after the first part of what its attempt has said."""
 
     job_id: int
     attempt: int
     number: int
+    tail: bool
     line: Line
 
 
@@ -34,7 +35,11 @@ def create() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, 2 * HALF)
+    try:
+        os.ftruncate(fd, 2 * HALF)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -45,26 +50,46 @@ class LastWords:
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, 2 * HALF)
         self._lock = threading.Lock()
+        #: The thread that holds the lock.
+        self._owner = 0
         self._start = 0
         self._used = 0
         self._encode = msgspec.msgpack.Encoder().encode
 
-    def write(self, job_id: int, attempt: int, number: int, line: Line) -> None:
-        """Keep a line. In any thread; it makes no system call."""
-        word = self._encode((job_id, attempt, number, line))
-        size = _USED.size + len(word)
+    def write(self, word: Word) -> None:
+        """Keep a line. In any thread; it makes no system call.
+
+        One that is said while this thread is here already (by what the garbage collector ends, by a signal's handler) is not
+        kept, rather than waited for by itself for ever.
+        """
+        encoded = self._encode(word)
+        me = threading.get_ident()
+        if self._owner == me:
+            return
         with self._lock:
-            if self._used + size > HALF - _USED.size:
-                self._switch()
-            place = self._start + _USED.size + self._used
-            self._memory[place : place + size] = _USED.pack(len(word)) + word
-            self._used += size
-            _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
+            self._owner = me
+            try:
+                self._keep(encoded)
+            finally:
+                self._owner = 0
+
+    def _keep(self, word: bytes) -> None:
+        size = _USED.size + len(word)
+        if self._used + size > HALF - _USED.size:
+            self._switch()
+        place = self._start + _USED.size + self._used
+        self._memory[place : place + size] = _USED.pack(len(word)) + word
+        self._used += size
+        _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
 
     def turn(self) -> None:
         """What was kept is on its way to the worker: it is needed for one turn more."""
         with self._lock:
-            self._switch()
+            self._owner = threading.get_ident()
+            try:
+                self._switch()
+            finally:
+                self._owner = 0
 
     def _switch(self) -> None:
         self._start, self._used = HALF - self._start, 0
@@ -73,7 +98,7 @@ class LastWords:
 
 def read(fd: int) -> list[Word]:
     """The worker's side: what is kept, of each attempt in the order of its numbers. What makes no sense ends it."""
-    decoder = msgspec.msgpack.Decoder(tuple[int, int, int, Line])
+    decoder = msgspec.msgpack.Decoder(tuple[int, int, int, bool, Line])
     words: list[Word] = []
     for start in (0, HALF):
         half = os.pread(fd, HALF, start)

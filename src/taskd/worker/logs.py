@@ -179,13 +179,16 @@ class Logs:
             said.made_way = said.made_way and output.gone == (0, 0)
             self._unwritten[key] = None
 
-    async def _write(self, batch: Mapping[Key, Output]) -> None:
+    async def _write(self, batch: dict[Key, Output]) -> None:
+        """Write it. What is left in `batch` after a StoreUnavailable is not written."""
         try:
             kept = await self._store.write(list(batch.values()))
         except Rejected as error:
             if len(batch) > 1:
-                for key, output in batch.items():
-                    await self._write({key: output})
+                while batch:
+                    key = next(iter(batch))
+                    await self._write({key: batch[key]})
+                    del batch[key]
                 return
             logger().error("PostgreSQL does not accept what an attempt has said", attempt=list(batch), error=str(error))
             kept = set(batch)

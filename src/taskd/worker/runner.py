@@ -50,9 +50,11 @@ class Running:
 
     def open(self) -> Link:
         """Its link to the worker, made at the first use."""
-        with _opening:
-            if self.link is None:
-                self.link = self._make(self.order)
+        if self.link is None:
+            link = self._make(self.order)
+            with _opening:
+                if self.link is None:
+                    self.link = link
         if self.stopping:  # who stops sets this first and looks for a link then
             self.link.mark()
         return self.link
@@ -62,12 +64,24 @@ class Running:
         if self.over or self._capture is None:
             return None
         if self.voice is None:
+            voice = self._capture.voice(self.order)
             with _opening:
-                self.voice = self.voice or self._capture.voice(self.order)
+                if self.voice is None:
+                    self.voice = voice
         return self.voice
 
+    def close(self) -> None:
+        """Its code has stopped: what it said last is told now."""
+        self.over = True
+        self.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
+        if self.link is not None:
+            self.link.close()
+        if self.voice is not None:
+            self.voice.close()
 
-#: Threads of a task may all be the first to use its link, or its voice.
+
+#: Threads of a task may all be the first to use its link, or its voice. Nothing is made and nothing called while this is held:
+#: that may start the garbage collector, and what that ends may want to speak as well.
 _opening = threading.Lock()
 
 
@@ -218,12 +232,10 @@ class Runner:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
         order = running.order
         if self._running.pop((order.job_id, order.attempt), None) is not None:
-            if running.link is not None:
-                running.link.close()
-            running.over = True
-            running.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
-            if running.voice is not None:
-                running.voice.close()
+            try:
+                running.close()
+            except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
+                logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
             if running.link is not None and running.link.settled:
                 self._add(self._recorded(running, end))
             else:
@@ -251,6 +263,9 @@ class Runner:
 
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
-        if self._capture is not None and self._capture.waiting:
-            self._capture.flush()  # what an attempt has said comes before its end
+        try:
+            if self._capture is not None and self._capture.waiting:
+                self._capture.flush()  # what an attempt has said comes before its end
+        except Exception:  # noqa: BLE001 - an end that is not told would keep its job running for ever
+            logger().error("what attempts have said cannot be told", exc_info=True)
         self._tell(ends)
