@@ -196,3 +196,48 @@ async def test_a_line_is_told_soon(world: World) -> None:
     world.voice(1).say("stdout", "", "soon")
     await wait_until_async(lambda: world.told)
     assert not world.capture.waiting
+
+
+async def test_voices_may_begin_while_others_are_told(world: World) -> None:
+    over, interval = threading.Event(), sys.getswitchinterval()
+
+    def talk(first: int) -> None:
+        for job in range(first, first + 3000):
+            world.voice(job).say("stdout", "", "hello")
+
+    async def tell() -> None:
+        while not over.is_set():
+            world.capture.flush()
+            await asyncio.sleep(0)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        telling = asyncio.create_task(tell())
+        await asyncio.gather(*(asyncio.to_thread(talk, first) for first in (0, 10_000, 20_000)))
+        over.set()
+        await telling
+    finally:
+        sys.setswitchinterval(interval)
+    world.capture.flush()
+    assert sum(chunk.lines for chunk in world.told) == 9000
+
+
+def test_a_line_that_is_said_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the garbage collector may bring about, and signal handlers."""
+    words = LastWords(lastwords.create())
+    word = Word(1, 1, 1, False, Line(0.0, "stdout", "", "x" * 4000))
+    switch = words._switch
+
+    def interrupted() -> None:
+        words.write(word)
+        switch()
+
+    def write() -> None:
+        for _ in range(100):
+            words.write(word)
+
+    monkeypatch.setattr(words, "_switch", interrupted)
+    talk = threading.Thread(target=write, daemon=True)
+    talk.start()
+    talk.join(20)
+    assert not talk.is_alive()
