@@ -252,6 +252,11 @@ def test_a_payload_that_fits_no_model_fails_for_good_naming_the_field(text: str,
     assert all(word in str(told.value) for word in words), told.value
 
 
+def test_a_payload_with_the_models_own_fields_is_told_the_name_of_the_argument() -> None:
+    with pytest.raises(Fail, match="unknown field `width`; it takes a JSON object with the fields `image`"):
+        arrives(models, b'{"width": 5}')
+
+
 def test_a_field_named_as_the_context_is_refused() -> None:
     with pytest.raises(Fail, match="unknown field `ctx`"):
         arrives(rest, b'{"ctx": 1}')

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from taskd.cli import tables
+from taskd.cli import output, tables
 
 
 def told(leader: dict[str, Any]) -> list[str]:
@@ -46,3 +46,13 @@ def told(leader: dict[str, Any]) -> list[str]:
 )
 def test_who_leads(leader: dict[str, Any], lines: list[str]) -> None:
     assert told(leader) == lines
+
+
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    table = tables.table_of("name", "text")
+    table.add_row("a", "long enough")
+    table.add_row("b", "short")
+    output.console().print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line[:1] in ("a", "b")] == [["a", "long", "enough"], ["b", "short"]]
+    assert all(line == line.rstrip() for line in lines)

@@ -87,7 +87,11 @@ def _read(plan: _Plan, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
             return [], plan.fields(payload)
         return _single(plan, payload, stripped)
     except msgspec.MsgspecError as error:
-        raise _Misfit(str(error)) from None
+        # Of the payload itself (not of a value within it) it helps to know what the arguments are.
+        wanted = (
+            f"; it takes {plan.wanted()}" if str(error).startswith("Object ") and " - at " not in str(error) else ""
+        )
+        raise _Misfit(f"{error}{wanted}") from None
     except RecursionError:
         raise _Misfit("it is nested too deeply") from None
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,31 @@ def console() -> Console:
 
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+    file = cast(TextIO, _Trimmed(sys.stdout))
+    return Console(file=file, highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+
+
+class _Trimmed(io.TextIOBase):
+    """A stream whose lines have no blanks at their ends: columns are filled with them, which no pipe and no page needs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        #: Rich draws lines only where the encoding has them.
+        self._encoding = stream.encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute there, which cannot be set
+        """That of the stream."""
+        return self._encoding
+
+    def write(self, text: str, /) -> int:
+        """Whole lines."""
+        self._stream.write("\n".join(line.rstrip(" ") for line in text.split("\n")))
+        return len(text)
+
+    def flush(self) -> None:
+        """As of the stream."""
+        self._stream.flush()
 
 
 def printable(text: str) -> str:
