@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -18,8 +19,9 @@ def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
     """Set up this process's logs; `context` (role, instance) is on every line. `tap` is a processor that hears each of them."""
     text = settings.format == "TEXT" or (settings.format == "" and sys.stderr.isatty())
     # A plain traceback: the pretty one shows local variables, in which secrets and payloads are.
+    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
         if text
         else structlog.processors.JSONRenderer()
     )
