@@ -55,6 +55,13 @@ def unanswered(url: str, request: Request, error: BaseException) -> ClientError:
     return ClientError(f"{message}: {_UNKNOWN}")
 
 
+def given_up(request: Request, failure: Retryable) -> Exception:
+    """What is raised when nobody is asked any more: TimeoutError if that is because whoever asks waits no longer."""
+    if request.left <= 0:
+        return TimeoutError(f"there was no answer in the time given: {failure}")
+    return ClientError(str(failure), failure.status)
+
+
 def refusal(url: str, request: Request, status: int, content: bytes) -> ClientError:
     """What an error answer says, in one line."""
     try:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from taskd.client.failures import ClientError, Retryable, reason
+from taskd.client.request import Request
 
 DEFAULT_SERVER = "http://localhost:8080"
 
@@ -42,6 +43,10 @@ class Servers:
         if self._order[0] is not server:
             self._order = [server, *(other for other in self._order if other is not server)]
 
+    def unheard(self, server: Server) -> None:
+        """There was no time for the others: it is asked last from now on."""
+        self._order = [*(other for other in self._order if other is not server), server]
+
     def failure(self, failures: Sequence[Retryable]) -> Retryable:
         """What to tell when none of them answered."""
         # A server that answered "not now" says more than one that is not there.
@@ -57,15 +62,16 @@ class Servers:
         return self._met or not failure.silent
 
 
-def patiently(seconds: float) -> dict[str, Any]:
-    """How tenacity asks again, for at most so many seconds."""
+def patiently(seconds: float, request: Request) -> dict[str, Any]:
+    """How tenacity asks again, for at most so many seconds, and no longer than whoever asks waits."""
     # Imported here: only a client in trouble pays for it.
     from tenacity import retry_if_exception_type, stop_after_delay, wait_random_exponential  # noqa: PLC0415
 
+    over, pause = stop_after_delay(seconds), wait_random_exponential(multiplier=0.2, max=2.0)
     return {
         "retry": retry_if_exception_type(Retryable),
-        "stop": stop_after_delay(seconds),
-        "wait": wait_random_exponential(multiplier=0.2, max=2.0),
+        "stop": lambda state: over(state) or request.left <= 0,
+        "wait": lambda state: min(pause(state), request.left),
         "reraise": True,
     }
 
