@@ -12,6 +12,8 @@ import pytest
 
 from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
+from taskd.client.request import Request
+from taskd.client.servers import Server, Servers
 from tests.impostor import AWAY, answer, deaf, listening, silent
 
 NOBODY = "http://127.0.0.1:1"
@@ -98,3 +100,59 @@ async def test_the_seconds_of_a_long_poll_are_none_for_connecting(opened: Opener
             began = time.monotonic()
             assert (await ask("job", 5, LONG))["status"] == "completed"
             assert time.monotonic() - began < SOON
+
+
+async def test_a_schedule_that_may_have_been_made_is_told_so(opened: Opener) -> None:
+    with listening(None) as (url, _):
+        async with opened(url) as ask:
+            with pytest.raises(ClientError, match="may have been made or not; taskd schedule list tells") as told:
+                await ask("ask", Request("POST", "/schedules", body=b"{}", safe=False))
+    assert "dedupe_key" not in str(told.value)
+
+
+async def test_what_is_around_a_token_is_no_part_of_it(opened: Opener) -> None:
+    with listening(answer("200 OK", {})) as (url, asked):
+        async with opened(url, token=" secret\n") as ask:
+            await ask("get", "/leader")
+    assert b"\r\nauthorization: bearer secret\r\n" in asked[0].lower()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("token", ["two\nlines", "a\0b", "schlüssel", "\udcff"])
+def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
+    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is no token") as told:
+        kind(NOBODY, token=token)
+    assert token not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://foo..bar:8080",
+        "http://.foo",
+        f"http://{'x' * 64}.org",
+        "http://[::1",
+        "http://x/a b",
+        "http://x/ü",
+        "http://x\0y",
+        "http://x#y",
+        "http://u:p@x",
+        "http://:8080",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="is no server address: write it as http://HOST:PORT"):
+        Servers(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),
+        ("https://x/api/", Server("https://x/api", True, "x", 443, "/api")),
+        ("x:8080", Server("http://x:8080", False, "x", 8080, "")),
+        ("http://bücher.example", Server("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, "")),
+    ],
+)
+def test_an_address_is_taken_apart(text: str, server: Server) -> None:
+    assert list(Servers(text)) == [server]

@@ -11,6 +11,7 @@ from taskd.client.failures import ClientError, Retryable, reason
 from taskd.client.request import Request
 
 DEFAULT_SERVER = "http://localhost:8080"
+_PORTS = {"http": 80, "https": 443}
 
 
 class Server(NamedTuple):
@@ -19,7 +20,7 @@ class Server(NamedTuple):
     url: str
     secure: bool
     host: str
-    port: int | None
+    port: int
     prefix: str
 
 
@@ -77,8 +78,11 @@ def patiently(seconds: float, request: Request) -> dict[str, Any]:
 
 
 def headers(token: str | None) -> Mapping[str, str]:
-    """What goes with every request."""
+    """What goes with every request. Raises ClientError for a token that cannot be one; it is not shown."""
     known = {"Accept": "application/json", "User-Agent": "taskd"}
+    token = (token or "").strip()  # files and secrets often end in a newline
+    if not _plain(token):
+        raise ClientError("TASKD_TOKEN is no token: one is printable ASCII (taskd token create NAME makes one)")
     return known | {"Authorization": f"Bearer {token}"} if token else known
 
 
@@ -96,9 +100,18 @@ def _parse(text: str) -> Server:
         url = f"http://{url}"
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:  # UnicodeError is one: a label of the host that is empty or too long
+        parts, port, host = urlsplit(""), 0, ""
+    strange = parts.query or parts.fragment or "@" in parts.netloc or not _plain(host + parts.path) or " " in url
+    if parts.scheme not in _PORTS or not host or strange:
         raise ClientError(f"{text.strip()!r} is no server address: write it as http://HOST:PORT")
-    return Server(url, parts.scheme == "https", parts.hostname, port, parts.path)
+    if not url.isascii():
+        url = f"{parts.scheme}://{host}:{port}{parts.path}"
+    return Server(url, parts.scheme == "https", host, port, parts.path)
+
+
+def _plain(text: str) -> bool:
+    """Whether it can stand in the head of a request."""
+    return text.isascii() and text.isprintable()
