@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,3 +246,47 @@ def test_a_task_runs_here_in_the_foreground_and_under_a_debugger(tmp_path: Path)
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "there is no task 'dubble' in the app mine; it has: double, other" in unknown.stderr
     assert here.run("echo", '{"a": 1}').stdout == '{"a": 1}\n'
+
+
+STARTLESS = """
+import asyncio, taskd
+app = taskd.App()
+@app.on_start
+async def begin(): print('opened', flush=True)
+@app.on_start
+async def fail(): BODY
+@app.on_stop
+def end(): print('closed')
+@app.task
+def double(n: int) -> int: return 2 * n
+"""
+
+
+def test_an_app_that_does_not_start_is_told_in_one_line_and_stopped(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STARTLESS.replace("BODY", "raise ConnectionRefusedError('no pool')"))
+    ran = Here(tmp_path).run("double", '{"n": 4}', "--app", "shop")
+    assert (ran.returncode, ran.stdout) == (1, "opened\nclosed\n")
+    assert ran.stderr == (
+        f"error: app 'shop' does not start: ConnectionRefusedError: no pool ({tmp_path / 'shop.py'}:7)\n"
+    )
+
+
+def test_an_app_whose_start_takes_long_is_stopped_by_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(STARTLESS.replace("BODY", "await asyncio.Event().wait()"))
+    command = [sys.executable, "-m", "taskd", "run", "double", '{"n": 4}', "--app", "shop"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "opened\n"
+        running.send_signal(signal.SIGINT)
+        assert running.communicate(timeout=100) == ("closed\n", "")
+    assert running.returncode == 130
+
+
+def test_a_setting_of_other_tasks_stands_in_nobodys_way(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    (tmp_path / "taskd.toml").write_text("[tasks]\nhttp_allow = 'example.org'\n")
+    assert here.run("double", '{"n": 4}', "--app", "mine").returncode == 0
+    refused = here.run("http", '{"url": "https://example.org"}')
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("error: section [tasks], key 'http_allow': 'example.org' must be a plain URL")
+    assert refused.stderr.count("\n") == 1

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from taskd.domain.claim import Dispatch, Leadership
@@ -154,6 +155,16 @@ async def test_a_redis_that_refuses_or_hangs_is_the_reason(world: Cluster, monke
     _, found = await explained(world)
     assert found["summary"].endswith("it did not answer within 0.6 s")
     assert time.monotonic() - began < 1.9
+
+
+async def test_a_worker_is_silent_by_its_own_lease(world: Cluster) -> None:
+    world.job_is(JobStatus.RUNNING, lease=NOW + timedelta(seconds=3))
+    assert await reason(world) == "worker_silent"  # it does not say, and 15 s are usual
+    world.member = msgspec.structs.replace(world.member, lease=4.0)
+    assert await reason(world) == "running"
+    world.member = msgspec.structs.replace(world.member, lease=60.0)
+    world.job_is(JobStatus.RUNNING, lease=NOW + timedelta(seconds=20))
+    assert await reason(world) == "worker_silent"
 
 
 async def test_a_wait_for_a_lock_is_told_by_the_worker_and_its_holder_by_etcd(world: Cluster) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import typing
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -271,6 +272,14 @@ def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("tea: open\n", "")
 
 
+def bare() -> Iterator:  # type: ignore[type-arg]  # that is the point
+    yield Pool()
+
+
+async def older() -> typing.AsyncIterator:  # type: ignore[type-arg]
+    yield Pool()
+
+
 def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
     with pytest.raises(TypeError, match="nobody fills its parameter 'url'; mark what it depends on"):
         App().provide(lambda url: url)
@@ -280,6 +289,11 @@ def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
         App().provide(5)  # type: ignore[call-overload]  # that is the point
     with pytest.raises(ValueError, match="per is 'executor' or 'attempt', not 'request'"):
         App().provide(per="request")(Pool)  # type: ignore[call-overload]  # that is the point
+    with pytest.raises(TypeError, match=r"provider 'bare': -> Iterator does not say of what: .* -> Iterator\[Pool\]"):
+        App().provide(bare)
+    with pytest.raises(TypeError, match="-> AsyncIterator does not say of what"):
+        App().provide(older)
+    App().provide(type=Pool)(bare)
     with pytest.raises(ValueError, match="there is a provider named 'files' already"):
         app.provide(files)
 

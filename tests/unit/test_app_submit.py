@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from subprocess import run
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from taskd import App, Context, JobCancelled, JobFailed, SyncHandle
+from taskd.app.connection import Connection
 from taskd.app.submitter import Submitter
-from tests.impostor import JOB, answer, idempotency_key, listening
+from tests.impostor import JOB, answer, idempotency_key, listening, silent
 
 app = App(server="http://127.0.0.1:1")
 
@@ -205,6 +206,32 @@ def test_a_job_without_a_result_says_why(
             handle.result()
     assert (str(told.value), told.value.error, told.value.attempts) == (message, error, [{"attempt": 1}])
     assert str(pickle.loads(pickle.dumps(told.value))) == message
+
+
+async def test_a_result_that_nobody_tells_in_time_is_a_timeout(make_app: Callable[..., App]) -> None:
+    with silent() as url:
+        there = make_app(server=url)
+        task = there.task(report.function)
+        with pytest.raises(TimeoutError, match="no answer in the time given"):
+            task.handle_sync(5).result(timeout=0.1)
+        with pytest.raises(TimeoutError, match="no answer in the time given"):
+            await task.handle(5).result(timeout=0.1)
+        await there.aclose()
+
+
+async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> None:
+    connection = Connection("http://127.0.0.1:1", None)
+
+    class Ended:
+        def is_closed(self) -> bool:
+            connection._asynchronous.clear()  # as another thread does that looks through them as well
+            return True
+
+    ended: list[Any] = [Ended(), Ended()]
+    connection._asynchronous.update({(1, loop): cast(Any, None) for loop in ended})
+    client = connection.asynchronous
+    assert connection.asynchronous is client
+    await connection.aclose()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from taskd.cli import jobview, output, submit
 from taskd.cli.durations import seconds
 from taskd.cli.main import run
 from taskd.client import Client, ClientError
+from tests.impostor import answer, listening
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -322,6 +323,31 @@ def test_the_exit_code_of_a_wait_tells_the_end(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["status"] == final
     assert captured.err == ""
+
+
+def test_a_wait_without_an_answer_tells_the_job_as_it_was_submitted(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unheard(*_: object) -> None:
+        raise TimeoutError("there was no answer in the time given")
+
+    monkeypatch.setattr(asked, "wait", unheard)
+    assert run(["submit", "1", "--wait", "1", "--json"]) == 3
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"id": 17, "status": "pending"}
+    assert captured.err == "job 17: there was no answer in the time given\n"
+
+
+@pytest.mark.parametrize(("status", "code"), [("404 Not Found", 0), ("403 Forbidden", 1)])
+def test_a_schedule_that_is_gone_already_is_removed(
+    status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "without_schedules.py").write_text("import taskd\napp = taskd.App()\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    there = answer("200 OK", [{"name": name, "app": "without_schedules"} for name in ("a", "b")])
+    with listening(there, answer(status, {"detail": "no"}), answer("200 OK", {})) as (url, _):
+        assert run(["schedule", "apply", "--app", "without_schedules", "--server", url]) == code
+    assert capsys.readouterr().out == ("removed a\nremoved b\n" if code == 0 else "")
 
 
 def test_each_job_is_cancelled_once_and_told_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:

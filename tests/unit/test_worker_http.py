@@ -1,14 +1,16 @@
-"""The worker's own /alive, /health and /metrics."""
+"""What a worker shows: its own /alive, /health and /metrics, and what the registry has of it."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from taskd.domain.health import Health
 from taskd.runtime import meters
+from taskd.settings import Worker
 from taskd.worker.http import build
 from taskd.worker.role import WorkerRole
 
@@ -57,3 +59,10 @@ async def test_prometheus_gets_text() -> None:
     samples = {s.name: s.value for f in text_string_to_metric_families(found.text) for s in f.samples if not s.labels}
     assert samples["taskd_slots"] == 8
     assert 'taskd_up{server="etcd"} 0.0' in found.text
+
+
+def test_the_registry_knows_how_long_a_worker_may_be_silent() -> None:
+    names = "sessions transport coordinator attempts executors fetcher renewer postgres redis"
+    parts: dict[str, Any] = {name: MagicMock() for name in names.split()}
+    role = WorkerRole(worker_id="w1", settings=Worker(session_ttl=7.0), queues=("default",), **parts)
+    assert role.member(MagicMock()).lease == 7.0

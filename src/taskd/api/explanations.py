@@ -131,7 +131,12 @@ class Explanations:
     async def _running(self, situation: Situation) -> Situation:
         job = situation.job
         member = self._coordinator.members("worker").get(job.worker_id or "")
-        lock = member.waits.get(job.id) if member is not None else None
+        if member is None:
+            return situation
+        if member.lease:  # its own setting, which may differ from ours
+            timings = msgspec.structs.replace(situation.timings, lease=member.lease)
+            situation = msgspec.structs.replace(situation, timings=timings)
+        lock = member.waits.get(job.id)
         if lock is None:
             return situation
         holder = await self._holder(lock)

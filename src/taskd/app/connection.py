@@ -41,8 +41,8 @@ class Connection:
             # Imported here: an executor whose tasks submit nothing does without httpx.
             from taskd.client.asynchronous import AsyncClient  # noqa: PLC0415
 
-            for one in [one for one in self._asynchronous if one[1].is_closed()]:
-                del self._asynchronous[one]
+            for one in [one for one in list(self._asynchronous) if one[1].is_closed()]:
+                self._asynchronous.pop(one, None)  # another loop's thread may look through them too
             found = self._asynchronous[key] = AsyncClient(**self._where())
         return found
 

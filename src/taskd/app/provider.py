@@ -39,12 +39,14 @@ class Provider:
         if per not in ("executor", "attempt"):
             raise ValueError(f"provider {self.name!r}: per is 'executor' or 'attempt', not {per!r}")
         self.per = per
-        #: What contextlib's decorators made of a generator function is entered, as that itself is.
-        self.entered = _yields(inspect.unwrap(function)) and not _yields(function)
         inner = inspect.unwrap(function)
+        self._yielding = _yields(inner)
+        #: What contextlib's decorators made of a generator function is entered, as that itself is.
+        self.entered = self._yielding and not _yields(function)
         kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
         self.asynchronous = any(check(one) for check in kinds for one in (inner, type(inner).__call__))
         self._kind = kind
+        self._check_kind()
         self.context = self._context()
 
     def __repr__(self) -> str:
@@ -57,12 +59,8 @@ class Provider:
             return bare(self._kind)
         if isinstance(self.function, type):
             return self.function
-        found = inspect.signature(self.function).return_annotation
-        try:
-            found = bare(resolved(self.function, None if found is inspect.Signature.empty else found))
-        except (NameError, AttributeError, TypeError, SyntaxError):
-            return None
-        if _yields(inspect.unwrap(self.function)) and typing.get_origin(found) in _YIELDING:
+        found = self._annotation()
+        if self._yielding and typing.get_origin(found) in _YIELDING:
             return bare(typing.get_args(found)[0])
         return found
 
@@ -70,6 +68,23 @@ class Provider:
     def wants(self) -> list[Want]:
         """What it depends on itself."""
         return wants(self.function)
+
+    def _annotation(self) -> Any:
+        """The return annotation; None without one, and while it names what is not there yet."""
+        found = inspect.signature(self.function).return_annotation
+        try:
+            return bare(resolved(self.function, None if found is inspect.Signature.empty else found))
+        except (NameError, AttributeError, TypeError, SyntaxError):
+            return None
+
+    def _check_kind(self) -> None:
+        """Raises TypeError where the annotation says that something is yielded, and not what."""
+        if self._kind is not None or not self._yielding:
+            return
+        found = self._annotation()
+        if found in _YIELDING or (typing.get_origin(found) in _YIELDING and not typing.get_args(found)):
+            what = shown(found)
+            raise TypeError(f"provider {self.name!r}: -> {what} does not say of what: write it, as in -> {what}[Pool]")
 
     def _context(self) -> str | None:
         """The parameter that gets the attempt's Context. Raises TypeError for one that nobody fills."""

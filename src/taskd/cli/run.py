@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,11 +50,11 @@ def run(
     """
     settings = options.settings(context, {("worker", "app"): app})
     _log(settings)
-    found = _find(settings, task)
+    name, found = _find(settings, task)
     bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
     document = json.dumps(read_payload(payload), allow_nan=False).encode()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        value, error = _run(found, bench, found.tasks[task], document, settings.worker.max_result_bytes)
+        value, error = _run(name, found, bench, found.tasks[task], document, settings.worker.max_result_bytes)
     if error is not None:
         return _tell(error, debug=pdb)
     output.print_json(json.loads(value))
@@ -74,10 +75,12 @@ def _log(settings: Settings) -> None:
     logging.getLogger().setLevel(settings.log.level)
 
 
-def _find(settings: Settings, task: str) -> App:
-    """The app that has the task: the author's, or the one with what the settings switch on. Raises typer.BadParameter."""
+def _find(settings: Settings, task: str) -> tuple[str, App]:
+    """The app that has the task, and its name: the author's, or the one with what the settings switch on.
+
+    Raises typer.BadParameter and ConfigurationError.
+    """
     from taskd.app import App  # noqa: PLC0415  as above
-    from taskd.app.outward import build  # noqa: PLC0415
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
     from taskd.settings import Tasks  # noqa: PLC0415
     from taskd.worker import loading  # noqa: PLC0415
@@ -90,24 +93,38 @@ def _find(settings: Settings, task: str) -> App:
         raise ConfigurationError(str(error)) from None
     if not isinstance(own, App):
         raise ConfigurationError(f"app {name!r} is no taskd.App")
-    for one in (own, build(settings.tasks)):
-        if task in one.tasks:
-            return one
+    if task in own.tasks:  # whatever the settings say of other tasks
+        return name, own
+    more = _switched_on(settings)
+    if task in more.tasks:
+        return loading.OUTWARD, more
     known = ", ".join(sorted(own.tasks)) or "none"
     hint = "" if settings.worker.app else " (--app names the module of your own tasks)"
     raise typer.BadParameter(f"there is no task {task!r} in the app {name}; it has: {known}{hint}")
 
 
+def _switched_on(settings: Settings) -> App:
+    from taskd.app.outward import build  # noqa: PLC0415  as above
+    from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
+
+    try:
+        return build(settings.tasks)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
 def _run(
-    app: App, bench: Bench, task: Task[Any, Any], payload: bytes, limit: int
+    name: str, app: App, bench: Bench, task: Task[Any, Any], payload: bytes, limit: int
 ) -> tuple[bytes, BaseException | None]:
-    """One attempt in this thread, with the app's hooks around it: its result as JSON, or what it raised."""
+    """One attempt in this thread, with the app's hooks around it: its result as JSON, or what it raised.
+
+    Raises ConfigurationError if the app does not start.
+    """
     from taskd.app.testing import Run  # noqa: PLC0415  --help does without
     from taskd.worker.results import to_json  # noqa: PLC0415
 
     told = Run(hear=_progress)
-    with asyncio.Runner() as runner:
-        runner.run(app.start())
+    with asyncio.Runner() as runner, _started(name, app, runner):
         opened = contextlib.AsyncExitStack()
         try:
             invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, told)))
@@ -120,7 +137,30 @@ def _run(
         finally:
             _children(told)
             runner.run(opened.aclose())
-            runner.run(app.stop())
+
+
+@contextlib.contextmanager
+def _started(name: str, app: App, runner: asyncio.Runner) -> Iterator[None]:
+    """The app from its start to its stop; it is stopped if it does not start, too: something may be open already."""
+    try:
+        runner.run(_start(name, app))
+        yield
+    finally:
+        runner.run(app.stop())
+
+
+async def _start(name: str, app: App) -> None:
+    """Raises ConfigurationError, with the words of a worker."""
+    from taskd.domain.errors import ConfigurationError  # noqa: PLC0415  --help does without
+    from taskd.worker import loading  # noqa: PLC0415
+
+    try:
+        await loading.start(name, app)
+    except loading.NotLoadable as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # Ctrl-C is no failure of the app's
+            raise asyncio.CancelledError from None
+        raise ConfigurationError(str(error)) from None
 
 
 def _progress(fraction: float, message: str) -> None:

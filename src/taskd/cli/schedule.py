@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from taskd.cli.config import who
 from taskd.cli.durations import seconds
 from taskd.cli.submit import metadata_of, read_payload
 from taskd.domain.errors import TaskdError
+
+if TYPE_CHECKING:
+    from taskd.client import Client
+
+NOT_FOUND = 404
 
 app = typer.Typer(
     help="Make, look at and change schedules: jobs that come by cron or at an interval.",
@@ -198,7 +203,7 @@ def apply(
             done[_outcome(before.get(name), after)].append(name)
         for name, one in before.items():
             if one.get("app") == label and name not in declared:
-                client.schedule("DELETE", name)
+                _remove(client, name)
                 done["removed"].append(name)
     if as_json:
         output.print_json({"app": label, **done})
@@ -208,6 +213,17 @@ def apply(
             typer.echo(f"{outcome} {name}")
     if not any(done.values()):
         typer.echo(f"{label} declares no schedules")
+
+
+def _remove(client: Client, name: str) -> None:
+    """See that there is no such schedule. One that is gone was removed by us, and the answer got lost, or by somebody else."""
+    from taskd.client import ClientError  # noqa: PLC0415  keeps --help quick
+
+    try:
+        client.schedule("DELETE", name)
+    except ClientError as error:
+        if error.status != NOT_FOUND:
+            raise
 
 
 def _declared(module: str) -> tuple[str, Mapping[str, Mapping[str, Any]]]:

@@ -7,13 +7,16 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
 from taskd.cli import options, output
 from taskd.cli.durations import seconds
+
+if TYPE_CHECKING:
+    from taskd.client import Client
 
 STILL_GOING = 3
 FOREVER = "forever"
@@ -108,9 +111,18 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: 
             return 0
         if not as_json:
             typer.echo(f"job {answer['id']} submitted, waiting for its end", err=True)
-        final = client.wait(answer["id"], None if math.isinf(limit) else limit)
+        final = _awaited(client, answer, limit)
     _show(final, as_json=as_json)
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
+
+
+def _awaited(client: Client, job: dict[str, Any], limit: float) -> dict[str, Any]:
+    """The job at its end, or when the time is over: as it was submitted, if nobody says more."""
+    try:
+        return client.wait(job["id"], None if math.isinf(limit) else limit)
+    except TimeoutError as error:
+        typer.echo(f"job {job['id']}: {error}", err=True)
+        return job
 
 
 def _deliver_many(server: str, name: str, defaults: dict[str, Any], *, again: bool, as_json: bool) -> int:

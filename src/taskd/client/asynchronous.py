@@ -10,7 +10,7 @@ import httpx
 
 from taskd.client import request as ask_for
 from taskd.client import talks
-from taskd.client.failures import ClientError, Retryable, refusal, unanswered, unconnected
+from taskd.client.failures import ClientError, Retryable, given_up, refusal, unanswered, unconnected
 from taskd.client.request import Request
 from taskd.client.servers import DEFAULT_SERVER, Server, Servers, headers, patiently, trusting
 from taskd.client.talks import Reply, Talk
@@ -85,7 +85,10 @@ class AsyncClient:
         return await self._hold(talks.job(job_id, wait))
 
     async def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
-        """The job once it is final, or as it is after `seconds` (None: no limit)."""
+        """The job once it is final, or as it is after `seconds` (None: no limit).
+
+        Raises TimeoutError if no scheduler says by then, or within a second more, how it stands.
+        """
         return await self._hold(talks.wait(job_id, seconds))
 
     async def cancel(self, job_id: int | str) -> dict[str, Any]:
@@ -184,17 +187,17 @@ class AsyncClient:
         try:
             return await self._ask_each(request)
         except Retryable as failure:
-            if self._patience <= 0 or not self._servers.worth_waiting(failure):
-                raise ClientError(str(failure), failure.status) from None
+            if request.left <= 0 or self._patience <= 0 or not self._servers.worth_waiting(failure):
+                raise given_up(request, failure) from None
         return await self._persist(request)
 
     async def _persist(self, request: Request) -> Reply:
         from tenacity import AsyncRetrying  # noqa: PLC0415 - as in patiently
 
         try:
-            reply: Reply = await AsyncRetrying(**patiently(self._patience))(self._ask_each, request)
+            reply: Reply = await AsyncRetrying(**patiently(self._patience, request))(self._ask_each, request)
         except Retryable as failure:
-            raise ClientError(str(failure), failure.status) from None
+            raise given_up(request, failure) from None
         return reply
 
     async def _ask_each(self, request: Request) -> Reply:
@@ -205,6 +208,9 @@ class AsyncClient:
                 answer = await self._ask(server, request)
             except Retryable as failure:
                 failures.append(failure)
+                if request.left <= 0:
+                    self._servers.unheard(server)
+                    break
             else:
                 self._servers.answered(server)
                 return answer
@@ -217,7 +223,9 @@ class AsyncClient:
                 server.url + request.target,
                 content=request.body,
                 headers={**request.headers, **request.content_type},
-                timeout=self._timeout + request.extra,
+                timeout=httpx.Timeout(
+                    request.within(self._timeout + request.extra), connect=request.within(self._timeout)
+                ),
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise unconnected(server.url, _plain(error)) from None

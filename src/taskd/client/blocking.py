@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from taskd.client import request as ask_for
 from taskd.client import talks
-from taskd.client.failures import ClientError, Retryable, refusal, unanswered, unconnected
+from taskd.client.failures import ClientError, Retryable, given_up, refusal, unanswered, unconnected
 from taskd.client.request import Request
 from taskd.client.servers import DEFAULT_SERVER, Server, Servers, headers, patiently, trusting
 from taskd.client.talks import Reply, Talk
@@ -90,7 +90,10 @@ class Client:
         return found
 
     def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
-        """The job once it is final, or as it is after `seconds` (None: no limit)."""
+        """The job once it is final, or as it is after `seconds` (None: no limit).
+
+        Raises TimeoutError if no scheduler says by then, or within a second more, how it stands.
+        """
         return self._hold(talks.wait(job_id, seconds))
 
     def cancel(self, job_id: int | str) -> dict[str, Any]:
@@ -187,17 +190,17 @@ class Client:
         try:
             return self._ask_each(request)
         except Retryable as failure:
-            if self._patience <= 0 or not self._servers.worth_waiting(failure):
-                raise ClientError(str(failure), failure.status) from None
+            if request.left <= 0 or self._patience <= 0 or not self._servers.worth_waiting(failure):
+                raise given_up(request, failure) from None
         return self._persist(request)
 
     def _persist(self, request: Request) -> Reply:
         from tenacity import Retrying  # noqa: PLC0415 - as in patiently
 
         try:
-            reply: Reply = Retrying(**patiently(self._patience))(self._ask_each, request)
+            reply: Reply = Retrying(**patiently(self._patience, request))(self._ask_each, request)
         except Retryable as failure:
-            raise ClientError(str(failure), failure.status) from None
+            raise given_up(request, failure) from None
         return reply
 
     def _ask_each(self, request: Request) -> Reply:
@@ -208,13 +211,17 @@ class Client:
                 answer = self._ask(server, request)
             except Retryable as failure:
                 failures.append(failure)
+                if request.left <= 0:
+                    self._servers.unheard(server)
+                    break
             else:
                 self._servers.answered(server)
                 return answer
         raise self._servers.failure(failures)
 
     def _ask(self, server: Server, request: Request) -> Reply:
-        connection = self._connect(server, self._timeout + request.extra)
+        connection = self._connect(server, request.within(self._timeout))
+        connection.sock.settimeout(request.within(self._timeout + request.extra))
         sent = {**self._headers, **request.headers, **request.content_type}
         try:
             connection.request(request.method, server.prefix + request.target, body=request.body, headers=sent)
@@ -232,11 +239,9 @@ class Client:
         raise refusal(server.url, request, response.status, content)
 
     def _connect(self, server: Server, timeout: float) -> http.client.HTTPConnection:
-        """A connection that is open. Raises ClientError: nothing was sent yet."""
+        """A connection that is open, or is so after `timeout` seconds. Raises ClientError: nothing was sent yet."""
         idle = self._take(server)
         if idle is not None:
-            assert idle.sock is not None
-            idle.sock.settimeout(timeout)
             return idle
         connection = self._opened(server, timeout)
         try:

@@ -52,7 +52,14 @@ def unanswered(url: str, request: Request, error: BaseException) -> ClientError:
     message = f"{url} did not answer {request.method} {request.path} ({reason(error)})"
     if request.safe:
         return Retryable(message)
-    return ClientError(f"{message}: {_UNKNOWN}")
+    return ClientError(f"{message}: {_unknown(request)}")
+
+
+def given_up(request: Request, failure: Retryable) -> Exception:
+    """What is raised when nobody is asked any more: TimeoutError if that is because whoever asks waits no longer."""
+    if request.left <= 0:
+        return TimeoutError(f"there was no answer in the time given: {failure}")
+    return ClientError(str(failure), failure.status)
 
 
 def refusal(url: str, request: Request, status: int, content: bytes) -> ClientError:
@@ -68,7 +75,7 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
     if status == http.client.SERVICE_UNAVAILABLE:
         if request.safe or not problem.get("outcome_unknown", False):
             return Retryable(message, status)
-        message += f": {_UNKNOWN}"
+        message += f": {_unknown(request)}"
     if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
         return Retryable(message, status)
     return ClientError(message, status, problem)
@@ -90,7 +97,10 @@ def reason(error: BaseException) -> str:
     return text[:1].lower() + text[1:]
 
 
-_UNKNOWN = "it may have been done or not; a dedupe_key for each job makes it safe to repeat"
+def _unknown(request: Request) -> str:
+    if request.path == "/schedules":
+        return "it may have been made or not; taskd schedule list tells, and --replace (PUT) makes it safe to repeat"
+    return "it may have been done or not; a dedupe_key for each job makes it safe to repeat"
 
 
 def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+#: What is left at the very end, in seconds: a socket takes no zero.
+_BLINK = 0.05
+
 
 class Request(NamedTuple):
-    """One HTTP request. `safe`: it may be repeated, although it may have been done; `extra`: seconds that it may wait."""
+    """One HTTP request. `safe`: it may be repeated, although it may have been done; `extra`: seconds that it may wait.
+
+    `end`: until when whoever asks waits for an answer, by time.monotonic().
+    """
 
     method: str
     path: str
@@ -20,6 +28,16 @@ class Request(NamedTuple):
     safe: bool = True
     extra: float = 0.0
     accept: tuple[int, ...] = (200, 201)
+    end: float = math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds for which whoever asks still waits."""
+        return max(0.0, self.end - time.monotonic())
+
+    def within(self, seconds: float) -> float:
+        """So many seconds, or those that are left."""
+        return max(_BLINK, min(seconds, self.left))
 
     @property
     def target(self) -> str:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from taskd.client.failures import ClientError, Retryable, reason
+from taskd.client.request import Request
 
 DEFAULT_SERVER = "http://localhost:8080"
+_PORTS = {"http": 80, "https": 443}
 
 
 class Server(NamedTuple):
@@ -18,7 +20,7 @@ class Server(NamedTuple):
     url: str
     secure: bool
     host: str
-    port: int | None
+    port: int
     prefix: str
 
 
@@ -42,6 +44,10 @@ class Servers:
         if self._order[0] is not server:
             self._order = [server, *(other for other in self._order if other is not server)]
 
+    def unheard(self, server: Server) -> None:
+        """There was no time for the others: it is asked last from now on."""
+        self._order = [*(other for other in self._order if other is not server), server]
+
     def failure(self, failures: Sequence[Retryable]) -> Retryable:
         """What to tell when none of them answered."""
         # A server that answered "not now" says more than one that is not there.
@@ -57,22 +63,26 @@ class Servers:
         return self._met or not failure.silent
 
 
-def patiently(seconds: float) -> dict[str, Any]:
-    """How tenacity asks again, for at most so many seconds."""
+def patiently(seconds: float, request: Request) -> dict[str, Any]:
+    """How tenacity asks again, for at most so many seconds, and no longer than whoever asks waits."""
     # Imported here: only a client in trouble pays for it.
     from tenacity import retry_if_exception_type, stop_after_delay, wait_random_exponential  # noqa: PLC0415
 
+    over, pause = stop_after_delay(seconds), wait_random_exponential(multiplier=0.2, max=2.0)
     return {
         "retry": retry_if_exception_type(Retryable),
-        "stop": stop_after_delay(seconds),
-        "wait": wait_random_exponential(multiplier=0.2, max=2.0),
+        "stop": lambda state: over(state) or request.left <= 0,
+        "wait": lambda state: min(pause(state), request.left),
         "reraise": True,
     }
 
 
 def headers(token: str | None) -> Mapping[str, str]:
-    """What goes with every request."""
+    """What goes with every request. Raises ClientError for a token that cannot be one; it is not shown."""
     known = {"Accept": "application/json", "User-Agent": "taskd"}
+    token = (token or "").strip()  # files and secrets often end in a newline
+    if not _plain(token):
+        raise ClientError("TASKD_TOKEN is no token: one is printable ASCII (taskd token create NAME makes one)")
     return known | {"Authorization": f"Bearer {token}"} if token else known
 
 
@@ -90,9 +100,18 @@ def _parse(text: str) -> Server:
         url = f"http://{url}"
     try:
         parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:  # UnicodeError is one: a label of the host that is empty or too long
+        parts, port, host = urlsplit(""), 0, ""
+    strange = parts.query or parts.fragment or "@" in parts.netloc or not _plain(host + parts.path) or " " in url
+    if parts.scheme not in _PORTS or not host or strange:
         raise ClientError(f"{text.strip()!r} is no server address: write it as http://HOST:PORT")
-    return Server(url, parts.scheme == "https", parts.hostname, port, parts.path)
+    if not url.isascii():
+        url = f"{parts.scheme}://{host}:{port}{parts.path}"
+    return Server(url, parts.scheme == "https", host, port, parts.path)
+
+
+def _plain(text: str) -> bool:
+    """Whether it can stand in the head of a request."""
+    return text.isascii() and text.isprintable()

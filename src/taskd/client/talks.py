@@ -6,6 +6,7 @@ does.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -19,6 +20,8 @@ from taskd.domain.job import FINAL
 
 #: The most seconds that one GET /jobs/{id} may be asked to wait.
 MAX_POLL = 30.0
+#: Seconds after the end of a wait for which an answer that is under way is still taken.
+GRACE = 1.0
 #: The query of the next page in a Link header.
 _NEXT = re.compile(r'\?([^>]*)>; rel="next"')
 
@@ -68,11 +71,12 @@ def job(job_id: int | str, wait: float = 0.0) -> Talk[Document]:
 
 
 def wait(job_id: int | str, seconds: float | None) -> Talk[Document]:
-    """The job once it is final, or as it is after `seconds`."""
-    end = None if seconds is None else time.monotonic() + seconds
+    """The job once it is final, or as it is after `seconds`. If nobody says so by then, the clients raise TimeoutError."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
     while True:
-        left = MAX_POLL if end is None else max(0.0, end - time.monotonic())
-        found = yield from job(job_id, min(MAX_POLL, left))
+        left = max(0.0, end - time.monotonic())
+        request = ask_for.reading(job_id, min(MAX_POLL, left))._replace(end=end + GRACE)
+        found: Document = yield from ask(request)
         if found["status"] in FINAL or left <= 0:
             return found
 

@@ -244,13 +244,19 @@ def _located(app: App | str) -> tuple[str, App]:
         if isinstance(found, App):
             return app, found
         raise LookupError(f"{app!r} is no taskd.App: name it as in taskd worker --app, package.module:attribute")
-    for name, module in list(sys.modules.items()):
+    for name, module in _homes_first(app):
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
             if value is app and name != "__main__":
                 return f"{name}:{attribute}", app
     raise LookupError(
         "the App is no variable of a module, so no worker can load it: write app = taskd.App() at its top level"
     )
+
+
+def _homes_first(app: App) -> list[tuple[str, Any]]:
+    """The modules of this process; first those that have tasks of the app, as a test imports the app and defines none."""
+    homes = {getattr(task.function, "__module__", None) for task in app.tasks.values()}
+    return sorted(sys.modules.items(), key=lambda item: item[0] not in homes)
 
 
 def _queues(app: App) -> str:

@@ -33,6 +33,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     stats: dict[str, float] = {}
     #: Of a worker: attempts that end per second, by queue, once there was time to measure.
     rates: dict[str, float] = {}
+    #: Of a worker: the seconds for which its session lasts without a heartbeat; 0 of one that does not say so.
+    lease: float = 0.0
     #: Of a worker: the lock that the attempt of a job waits for; and the jobs whose attempts are being stopped.
     waits: dict[int, str] = {}
     stopping: list[int] = []

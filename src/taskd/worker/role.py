@@ -130,6 +130,7 @@ class WorkerRole:
             tasks=list(self._executors.tasks),
             stats=self.stats(),
             rates=self._attempts.rates.measure(self._queues),
+            lease=self._settings.session_ttl,
             waits=self._attempts.waits,
             stopping=self._executors.stopping,
         )

@@ -1,0 +1,158 @@
+"""What both clients keep to: the time that they are given, and what can be an address or a token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from taskd.client import Client, ClientError
+from taskd.client.asynchronous import AsyncClient
+from taskd.client.request import Request
+from taskd.client.servers import Server, Servers
+from tests.impostor import AWAY, answer, deaf, listening, silent
+
+NOBODY = "http://127.0.0.1:1"
+RUNNING = answer("200 OK", {"id": 5, "status": "running"})
+DONE = answer("200 OK", {"id": 5, "status": "completed"})
+#: What a wait of a tenth of a second may take on a machine with much else to do, and what it takes if nobody minds the time.
+SOON, LONG = 10.0, 40.0
+
+Ask = Callable[..., Awaitable[Any]]
+Opener = Callable[..., Any]
+
+
+@asynccontextmanager
+async def asynchronous(url: str, **settings: Any) -> AsyncIterator[Ask]:
+    async with AsyncClient(url, **settings) as client:
+        yield lambda method, *args: getattr(client, method)(*args)
+
+
+@asynccontextmanager
+async def blocking(url: str, **settings: Any) -> AsyncIterator[Ask]:
+    with Client(url, **settings) as client:
+        yield lambda method, *args: asyncio.to_thread(getattr(client, method), *args)
+
+
+@pytest.fixture(params=[asynchronous, blocking])
+def opened(request: pytest.FixtureRequest) -> Opener:
+    """Opens a client, and gives what calls one of its methods."""
+    found: Opener = request.param
+    return found
+
+
+async def given_up(ask: Ask, seconds: float, said: str) -> None:
+    """A wait that ends by TimeoutError, neither before its time nor long after it."""
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=said):
+        await ask("wait", 5, seconds)
+    assert seconds <= time.monotonic() - began < SOON
+
+
+async def test_a_wait_ends_in_time_although_the_schedulers_hang(opened: Opener) -> None:
+    with silent() as one, silent() as other:
+        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+            await given_up(
+                ask, 0.1, r"no answer in the time given: .* did not answer GET /jobs/5 \(no answer in time\)"
+            )
+
+
+async def test_a_wait_ends_in_time_although_nobody_can_connect(opened: Opener) -> None:
+    with deaf() as one, deaf() as other:
+        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+            await given_up(ask, 0.1, "no scheduler can be reached")
+
+
+async def test_a_wait_ends_in_time_although_asking_again_might_help(opened: Opener) -> None:
+    with listening(*[AWAY] * 100) as (url, asked):
+        async with opened(url, patience=LONG) as ask:
+            await given_up(ask, 0.1, "PostgreSQL is away")
+        assert len(asked) > 1
+
+
+async def test_whom_there_was_no_time_for_is_asked_first_the_next_time(opened: Opener) -> None:
+    with silent() as hung, listening(DONE) as (awake, _):
+        async with opened(f"{hung},{awake}", timeout=LONG) as ask:
+            await given_up(ask, 0.1, hung)
+            assert (await ask("wait", 5, 0.1))["status"] == "completed"
+
+
+async def test_a_failure_before_the_time_is_over_is_told_as_what_it_is(opened: Opener) -> None:
+    async with opened(NOBODY, patience=LONG) as ask:
+        with pytest.raises(ClientError, match="no scheduler can be reached"):
+            await ask("wait", 5, LONG)
+
+
+async def test_without_any_time_there_is_an_answer_too(opened: Opener) -> None:
+    with listening(RUNNING) as (url, asked):
+        async with opened(url) as ask:
+            assert (await ask("wait", 5, 0))["status"] == "running"
+        assert asked[0].startswith(b"GET /jobs/5 HTTP")
+
+
+async def test_the_seconds_of_a_long_poll_are_none_for_connecting(opened: Opener) -> None:
+    with deaf() as dead, listening(DONE) as (awake, _):
+        async with opened(f"{dead},{awake}", timeout=0.2) as ask:
+            began = time.monotonic()
+            assert (await ask("job", 5, LONG))["status"] == "completed"
+            assert time.monotonic() - began < SOON
+
+
+async def test_a_schedule_that_may_have_been_made_is_told_so(opened: Opener) -> None:
+    with listening(None) as (url, _):
+        async with opened(url) as ask:
+            with pytest.raises(ClientError, match="may have been made or not; taskd schedule list tells") as told:
+                await ask("ask", Request("POST", "/schedules", body=b"{}", safe=False))
+    assert "dedupe_key" not in str(told.value)
+
+
+async def test_what_is_around_a_token_is_no_part_of_it(opened: Opener) -> None:
+    with listening(answer("200 OK", {})) as (url, asked):
+        async with opened(url, token=" secret\n") as ask:
+            await ask("get", "/leader")
+    assert b"\r\nauthorization: bearer secret\r\n" in asked[0].lower()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("token", ["two\nlines", "a\0b", "schlüssel", "\udcff"])
+def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
+    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is no token") as told:
+        kind(NOBODY, token=token)
+    assert token not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://foo..bar:8080",
+        "http://.foo",
+        f"http://{'x' * 64}.org",
+        "http://[::1",
+        "http://x/a b",
+        "http://x/ü",
+        "http://x\0y",
+        "http://x#y",
+        "http://u:p@x",
+        "http://:8080",
+    ],
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="is no server address: write it as http://HOST:PORT"):
+        Servers(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),
+        ("https://x/api/", Server("https://x/api", True, "x", 443, "/api")),
+        ("x:8080", Server("http://x:8080", False, "x", 8080, "")),
+        ("http://bücher.example", Server("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, "")),
+    ],
+)
+def test_an_address_is_taken_apart(text: str, server: Server) -> None:
+    assert list(Servers(text)) == [server]

@@ -1,0 +1,29 @@
+"""What `taskd_cluster` finds out without a cluster."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from taskd import App
+from taskd.dev.sandbox import _located
+
+
+def test_a_worker_loads_the_module_with_the_tasks_and_not_the_test_that_imports_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = App()
+
+    def work() -> None: ...
+
+    work.__module__ = "the_shop"
+    found.task(work)
+    for name in ("test_the_shop", "the_shop"):
+        module = ModuleType(name)
+        vars(module)["app"] = found
+        monkeypatch.setitem(sys.modules, name, module)
+    assert _located(found) == ("the_shop:app", found)
+    monkeypatch.delitem(sys.modules, "the_shop")
+    assert _located(found) == ("test_the_shop:app", found)
