@@ -116,6 +116,7 @@ async def test_what_another_version_took_is_shown_without_its_times(http: httpx.
         ({"job": {"payload": 1, "priority": 101}}, "job.priority", "<= 100"),
         ({"job": {"payload": 1, "queue": "a b"}}, "job.queue", "letters"),
         ({"job": {"payload": 1, "dedupe_key": "x"}}, "job.dedupe_key", "is no field"),
+        ({"job": {"payload": 1, "parent_id": 1}}, "job.parent_id", "is no field"),
         ({"job": {"payload": "\0"}}, "job.payload", "NUL"),
         ({"job": {"payload": 1, "metadata": {"fire_at": "x"}}}, "job.metadata", "the schedule sets it"),
     ],
