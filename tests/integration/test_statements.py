@@ -198,3 +198,8 @@ def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) ->
 def test_an_explanation_reaches_history_by_job_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
         assert ways(generic_plan(connection, "explain_job"), "finished_jobs") == {"finished_jobs_pkey"}
+
+
+def test_a_retry_reaches_the_tick_of_its_job_by_that_job_only(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        assert ways(generic_plan(connection, "retry"), "fires") == {"fires_by_job"}
