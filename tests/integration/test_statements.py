@@ -76,6 +76,8 @@ PARAMETERS: dict[str, Any] = {
     "replace": True,
     "decisions": "[]",
     "without": [],
+    "revisions": [],
+    "fire_at": datetime(2026, 1, 31, tzinfo=UTC),
     "key": "queue.a.paused",
     "priority": 5,
     "schedule_at": datetime(2026, 1, 31, tzinfo=UTC),
