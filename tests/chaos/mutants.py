@@ -225,7 +225,7 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql({**dict.fromkeys(("fire_waiting", "forget_fires"), LOCK), "fire": LOCK + PATIENT}),
+        apply=_sql({**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + PATIENT}),
     ),
     "no-tick-row": Mutant(
         title="ticks without a row that decides, nor a fence, nor a look at what was decided before",

@@ -15,13 +15,15 @@ import pytest
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
 from taskd.domain.job import JobFilter
-from taskd.domain.outcome import Outcome
+from taskd.domain.outcome import Failed, Outcome
 from taskd.domain.policy import Backoff
-from taskd.domain.schedule import Decision, Edition, Missed, Overlap, Plan, decide
+from taskd.domain.schedule import START, Decision, Edition, Missed, Overlap, Plan, decide
 from taskd.domain.ticks import Rule
 from taskd.runtime.outage import Outage
+from taskd.scheduler import sweep
 from taskd.scheduler.cron import Cron
 from taskd.seams import Fired
+from taskd.store.statements import statement
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until_async
 
@@ -145,6 +147,7 @@ async def test_an_old_term_fires_nothing(store: Storage) -> None:
         store.ticks.rework(old),
         store.ticks.fire(old, due),
         store.ticks.fire_waiting(old, 10),
+        store.ticks.close(old, START, 10),
         store.ticks.forget(old, 0.0, 10),
     ):
         with pytest.raises(NotLeader):
@@ -319,13 +322,61 @@ async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Sto
     term = await store.lead()
     await behind(store)
     await fire(store, term)
+    assert (await store.ticks.close(term, START, 10)).ticks == 0
     assert await store.ticks.forget(term, -1.0, 10) == 0
     assert await states(store) == ["open"]
     await end_jobs(store, term)
+    assert (await store.ticks.close(term, START, 10)).ticks == 1
     assert await store.ticks.forget(term, 3600.0, 10) == 0
     assert await states(store) == ["closed"]
     assert await store.ticks.forget(term, -1.0, 10) == 1
     assert await states(store) == []
+
+
+async def crowd(store: Storage, term: Term) -> None:
+    """Seven open ticks with live jobs, and behind them one whose job has ended."""
+    await store.schedules.put(
+        plan(Rule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
+    )
+    await behind(store, "a-busy-one", anchor=75, decided=75)
+    await store.schedules.put(plan(), replace=False)
+    await behind(store)
+    assert (await fire(store, term)).jobs == 8
+    await end_jobs(store, term)
+
+
+async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> None:
+    term = await store.lead()
+    await crowd(store, term)
+    mark, pages = START, []
+    for _ in range(3):
+        page = await store.ticks.close(term, mark, 3)
+        mark = page.last
+        pages.append((page.ticks, mark.schedule, page.more))
+    assert pages == [(0, "a-busy-one", True), (0, "a-busy-one", True), (1, NAME, False)]
+    assert await store.ticks.close(term, mark, 3) == (0, mark, False)
+    assert await states(store) == ["closed"]
+
+
+async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAGE", 3)
+    term = await store.lead()
+    await crowd(store, term)
+    running = asyncio.create_task(Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    await wait_until_async(lambda: _are(store, "closed"))
+    running.cancel()
+
+
+async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: Storage) -> None:
+    """The removal does not see a tick that is being decided at that moment."""
+    await store.schedules.put(plan(), replace=False)
+    await store.raw.fetch(
+        "INSERT INTO taskd.fires VALUES (%(gone)s, clock_timestamp(), clock_timestamp(), 'waiting'),"
+        " (%(name)s, clock_timestamp(), clock_timestamp(), 'waiting')",
+        {"gone": "removed", "name": NAME},
+    )
+    assert await store.ticks.forget(await store.lead(), 3600.0, 10) == 1
+    assert await states(store) == ["waiting"]
 
 
 @asynccontextmanager
@@ -376,6 +427,72 @@ async def test_a_waiting_tick_does_not_wait_any_more_once_its_schedule_allows_se
             assert await fire(store, term) == Fired(1, 1, 0)
         assert await store.ticks.fire_waiting(term, 10) == jobs
     assert await states(store) == ["open", "open"]
+
+
+async def failed_tick(store: Storage, term: Term) -> int:
+    """A tick whose job failed for good; the job's id."""
+    await store.schedules.put(plan(job=spec(queue="reports", max_retries=0), overlap=Overlap.SKIP), replace=False)
+    await behind(store, anchor=3604)
+    await fire(store, term)
+    await end_jobs(store, term, Failed("no luck"))
+    return await _job_of(store)
+
+
+async def _job_of(store: Storage) -> int:
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    (tick,) = found.fires[-1:]
+    assert tick.job_id is not None
+    return tick.job_id
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_job_that_was_retried_by_hand_is_live_for_the_overlap(store: Storage, *, closed: bool) -> None:
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    if closed:
+        assert (await store.ticks.close(term, START, 10)).ticks == 1
+    made = await store.retries.retry([old])
+    assert await _job_of(store) == made[old]
+    assert await states(store) == ["open"]
+    await behind(store, anchor=3603)
+    assert await fire(store, term) == Fired(0, 0, 1)
+    await end_jobs(store, term, Failed("no luck"))
+    again = await store.retries.retry([made[old]])
+    assert await _job_of(store) == again[made[old]]
+    await end_jobs(store, term)
+    await behind(store, anchor=3602)
+    assert await fire(store, term) == Fired(1, 0, 0)
+
+
+async def test_a_tick_whose_job_is_retried_while_ticks_are_closed_stays_open(store: Storage) -> None:
+    """The closing has seen that the old job ended, and then finds the tick locked."""
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
+        await stranger.execute(statement("retry").encode(), {"ids": f"{{{old}}}"})
+        assert await store.ticks.close(term, START, 10) == (0, (NAME, (await _ticks(store))[0]), False)
+        assert await store.ticks.forget(term, -1.0, 10) == 0
+        await stranger.commit()
+    assert await states(store) == ["open"]
+    assert await _job_of(store) != old
+
+
+async def test_what_a_client_writes_into_metadata_moves_no_tick(store: Storage) -> None:
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    (tick,) = await _ticks(store)
+    for fire_at in (tick.isoformat(), "never", "2026-99-99T00:00:00Z"):
+        (forged,) = await store.submit(spec(queue="reports", metadata={"schedule": NAME, "fire_at": fire_at}))
+        await store.cancels.cancel([forged.id])
+        assert (await store.retries.retry([forged.id])).keys() == {forged.id}
+        assert await _job_of(store) == old
+
+
+async def _ticks(store: Storage) -> list[datetime]:
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    return [fire.fire_at for fire in found.fires]
 
 
 async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:

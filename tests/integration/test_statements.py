@@ -103,7 +103,7 @@ HOT = {
     "unclaimed": {"jobs_unclaimed"},
     "fire": {"jobs_pkey"},
     "fire_waiting": {"jobs_pkey"},
-    "forget_fires": {"jobs_pkey"},
+    "close_fires": {"jobs_pkey"},
     "explain_job": {"jobs_pkey"},
     "explain_queue": {"jobs_due", "jobs_unclaimed", "jobs_claimed"},
 }

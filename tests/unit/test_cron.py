@@ -12,12 +12,12 @@ import pytest
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
-from taskd.domain.schedule import Decision, Due, Edition, Missed
+from taskd.domain.schedule import START, Decision, Due, Edition, Mark, Missed
 from taskd.domain.ticks import Rule
 from taskd.runtime.outage import Outage
 from taskd.scheduler import cron as module
 from taskd.scheduler.cron import Cron
-from taskd.seams import Fired, Look
+from taskd.seams import Closed, Fired, Look
 
 TERM = Term(1, uuid4())
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -41,6 +41,9 @@ class Locked:
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
         return Fired(0, 0, 0, tuple(one.edition for one in decisions))
+
+    async def close(self, term: Term, after: Mark, limit: int) -> Closed:
+        return Closed(0, START, False)
 
     async def forget(self, term: Term, keep: float, limit: int) -> int:
         return 0

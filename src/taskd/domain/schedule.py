@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -82,6 +82,17 @@ class Edition(NamedTuple):
 
     name: str
     revision: int
+
+
+class Mark(NamedTuple):
+    """How far one has come in the order of all ticks."""
+
+    schedule: str
+    fire_at: datetime
+
+
+#: Before every tick.
+START = Mark("", datetime.min.replace(tzinfo=UTC))
 
 
 class Due(msgspec.Struct, frozen=True):

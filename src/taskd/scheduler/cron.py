@@ -14,6 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
+from taskd.scheduler.sweep import Sweep
 from taskd.seams import Ticks
 
 #: Seconds between looks while nothing is due, and while there is no schedule: a change on another scheduler is seen by then.
@@ -24,10 +25,6 @@ SOON = 0.05
 LOOK, BATCH = 200, 500
 #: Seconds after which what cannot be worked out here is tried again, and what somebody has locked.
 BROKEN, HELD = 30.0, 1.0
-#: Seconds for which ticks are kept, and between clearings.
-KEEP, FORGET_EVERY = 7 * 86_400.0, 30.0
-#: Ticks in one clearing.
-PAGE = 1000
 
 
 class Cron:
@@ -51,7 +48,7 @@ class Cron:
 
     async def run(self, term: Term) -> None:
         """Fire until cancelled. Raises NotLeader when the term is over."""
-        forget_at, begun = 0.0, False
+        sweep, begun = Sweep(self._ticks), False
         while True:
             wait = EVERY
             self._bell.clear()
@@ -62,9 +59,8 @@ class Cron:
                     )  # this process may know newer rules of time zones than the one before it
                     begun = True
                 wait = await self._look(term)
-                if time.monotonic() >= forget_at:
-                    more = await self._ticks.forget(term, KEEP, PAGE) == PAGE
-                    forget_at = time.monotonic() + (EVERY if more else FORGET_EVERY)
+                if await sweep.page(term):
+                    wait = min(wait, SOON)
             except StoreUnavailable as error:
                 self._postgres.down(error)
             await self._wait(wait)

@@ -16,7 +16,7 @@ from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Output, Place, Stored
 from taskd.domain.retry import Verdict
-from taskd.domain.schedule import Decision, Due, Edition, Plan, Schedule
+from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
 from taskd.domain.situation import Queue, Subject
 from taskd.domain.token import Keyring
 
@@ -260,6 +260,14 @@ class Fired(NamedTuple):
     left: tuple[Edition, ...] = ()
 
 
+class Closed(NamedTuple):
+    """How many ticks of a page were closed, the last one that it had, and whether there may be more behind it."""
+
+    ticks: int
+    last: Mark
+    more: bool
+
+
 class Ticks(Protocol):
     """For the leader of shard 0: firing schedules. No write waits for somebody who has a row locked: it leaves that out."""
 
@@ -280,8 +288,13 @@ class Ticks(Protocol):
         """Make the jobs of waiting ticks whose schedule has no live job any more; how many. Raises NotLeader."""
         ...
 
+    async def close(self, term: Term, after: Mark, limit: int) -> Closed:
+        """Close those of a page of open ticks, live jobs or not, whose jobs have ended. Raises NotLeader."""
+        ...
+
     async def forget(self, term: Term, keep: float, limit: int) -> int:
-        """Delete a page of ticks that were decided more than `keep` seconds ago; how many. Raises NotLeader."""
+        """Delete a page of ticks that were decided more than `keep` seconds ago and are over, and those that wait although
+        their schedule is gone; how many. Raises NotLeader."""
         ...
 
 

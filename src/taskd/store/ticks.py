@@ -9,9 +9,9 @@ import msgspec
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
-from taskd.domain.schedule import Decision, Due, Edition, Missed
+from taskd.domain.schedule import Decision, Due, Edition, Mark, Missed
 from taskd.domain.ticks import Rule
-from taskd.seams import Fired, Look
+from taskd.seams import Closed, Fired, Look
 from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
 from taskd.store.terms import fence
@@ -20,6 +20,7 @@ DUE = statement("due_schedules")
 REWORK = statement("rework_schedules")
 FIRE = statement("fire")
 FIRE_WAITING = statement("fire_waiting")
+CLOSE = statement("close_fires")
 FORGET = statement("forget_fires")
 
 
@@ -51,6 +52,12 @@ class PostgresTicks:
         """Make the jobs of waiting ticks whose schedule has no live job any more. Raises NotLeader."""
         (jobs,) = await self._write(FIRE_WAITING, term, {"limit": limit})
         return int(jobs)
+
+    async def close(self, term: Term, after: Mark, limit: int) -> Closed:
+        """Close the ticks of one page whose jobs have ended. Raises NotLeader."""
+        page = {"name": after.schedule, "fire_at": after.fire_at, "limit": limit}
+        closed, seen, *last = await self._write(CLOSE, term, page)
+        return Closed(closed, Mark(*last) if seen else after, seen == limit)
 
     async def forget(self, term: Term, keep: float, limit: int) -> int:
         """Delete a page of ticks that were decided more than `keep` seconds ago. Raises NotLeader."""
