@@ -9,7 +9,7 @@ WITH term AS MATERIALIZED (
     ORDER BY schedule, fire_at LIMIT %(limit)s
 ), over AS MATERIALIZED (
     SELECT p.schedule, p.fire_at, p.job_id FROM page p
-    WHERE NOT EXISTS (SELECT FROM taskd.jobs j WHERE j.id = p.job_id) AND EXISTS (SELECT FROM term)
+    WHERE NOT EXISTS (SELECT FROM taskd.jobs j WHERE j.id = p.job_id OFFSET 0) AND EXISTS (SELECT FROM term)
 ), held AS MATERIALIZED (
     SELECT h.schedule, h.fire_at FROM over o CROSS JOIN LATERAL (
         SELECT f.schedule, f.fire_at FROM taskd.fires f

@@ -19,7 +19,8 @@ WITH term AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT h.name, h.overlap, h.fires,
            h.overlap <> 'allow' AND EXISTS (
-               SELECT FROM taskd.fires f JOIN taskd.jobs j ON j.id = f.job_id WHERE f.schedule = h.name AND f.state = 'open') AS busy,
+               SELECT FROM taskd.fires f CROSS JOIN LATERAL (SELECT FROM taskd.jobs j WHERE j.id = f.job_id OFFSET 0) live
+               WHERE f.schedule = h.name AND f.state = 'open') AS busy,  -- OFFSET 0: from the ticks to their jobs, never the other way
            EXISTS (SELECT FROM taskd.fires f WHERE f.schedule = h.name AND f.state = 'waiting') AS waits
     FROM held h
 ), ticks AS MATERIALIZED (

@@ -6,7 +6,8 @@ WITH term AS MATERIALIZED (
     SELECT s.name, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload, w.fire_at
     FROM taskd.fires w JOIN taskd.schedules s ON s.name = w.schedule
     WHERE w.state = 'waiting' AND s.paused_at IS NULL AND EXISTS (SELECT FROM term) AND (s.overlap = 'allow' OR NOT EXISTS (
-        SELECT FROM taskd.fires f JOIN taskd.jobs j ON j.id = f.job_id WHERE f.schedule = s.name AND f.state = 'open'))
+        SELECT FROM taskd.fires f CROSS JOIN LATERAL (SELECT FROM taskd.jobs j WHERE j.id = f.job_id OFFSET 0) live
+        WHERE f.schedule = s.name AND f.state = 'open'))
     ORDER BY s.name LIMIT %(limit)s
     FOR UPDATE OF s, w SKIP LOCKED
 ), fired AS (
