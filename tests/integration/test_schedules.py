@@ -406,6 +406,17 @@ async def test_a_schedule_that_somebody_has_locked_is_left_and_stops_no_other(st
     assert await fired_at(store) == [anchor + timedelta(hours=1)]
 
 
+async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Storage) -> None:
+    """At the beginning of a term that may be every schedule in a time zone."""
+    for name in ("a-new-one", NAME):
+        await store.schedules.put(plan(name=name), replace=False)
+    await store.raw.fetch(
+        "UPDATE taskd.schedules SET next_at = clock_timestamp() WHERE name = %(name)s", {"name": NAME}
+    )
+    assert [one.name for one in (await store.ticks.due(1, ())).due] == [NAME]
+    assert [one.name for one in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
+
+
 async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store: Storage) -> None:
     await store.schedules.put(plan(Rule(every=15.0), overlap=Overlap.QUEUE), replace=False)
     await behind(store, anchor=35, decided=35)
