@@ -141,6 +141,8 @@ def _no_self_fencing() -> None:
     Guarding.lease = lambda self, until: None  # type: ignore[method-assign]
 
 
+#: So that who fires without a fence waits for his predecessor, and goes on once that one has fired.
+PATIENT = [("FOR UPDATE SKIP LOCKED", "FOR UPDATE")]
 LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
 EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
 OVERWRITE = (
@@ -223,14 +225,21 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql(dict.fromkeys(("fire", "fire_waiting", "forget_fires"), LOCK)),
+        apply=_sql({**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + PATIENT}),
     ),
     "no-tick-row": Mutant(
         title="ticks without a row that decides, nor a fence, nor a look at what was decided before",
         scenario="34b",
         by=("I16",),
         apply=_sql(
-            {"fire": [*LOCK, (" AND s.decided_until = i.decided_until", ""), ("ON CONFLICT DO NOTHING", OVERWRITE)]}
+            {
+                "fire": [
+                    *LOCK,
+                    *PATIENT,
+                    (" AND s.decided_until = i.decided_until", ""),
+                    ("ON CONFLICT DO NOTHING", OVERWRITE),
+                ]
+            }
         ),
     ),
     "no-overlap": Mutant(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from taskd.cli.main import run
@@ -84,6 +85,16 @@ async def test_the_coming_fires_are_shown_in_the_zone(http: httpx.AsyncClient) -
     assert len((await http.get("/schedules/leap/next?count=100")).json()["fires"]) in (2, 3)
 
 
+async def test_what_another_version_took_is_shown_without_its_times(http: httpx.AsyncClient, postgres_dsn: str) -> None:
+    await http.put("/schedules/nightly", json=PLAN)
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute("UPDATE taskd.schedules SET cron = '0 0 31W * *'")
+    shown = await http.get("/schedules/nightly")
+    assert (shown.status_code, shown.json()["next_at"]) == (200, None)
+    coming = await http.get("/schedules/nightly/next")
+    assert (coming.status_code, "'0 0 31W * *' is no cron expression" in coming.json()["detail"]) == (503, True)
+
+
 @pytest.mark.parametrize(
     ("change", "field", "message"),
     [
@@ -105,6 +116,7 @@ async def test_the_coming_fires_are_shown_in_the_zone(http: httpx.AsyncClient) -
         ({"job": {"payload": 1, "priority": 101}}, "job.priority", "<= 100"),
         ({"job": {"payload": 1, "queue": "a b"}}, "job.queue", "letters"),
         ({"job": {"payload": 1, "dedupe_key": "x"}}, "job.dedupe_key", "is no field"),
+        ({"job": {"payload": 1, "parent_id": 1}}, "job.parent_id", "is no field"),
         ({"job": {"payload": "\0"}}, "job.payload", "NUL"),
         ({"job": {"payload": 1, "metadata": {"fire_at": "x"}}}, "job.metadata", "the schedule sets it"),
     ],

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
 from taskd.domain.job import JobFilter
+from taskd.domain.outcome import Failed, Outcome
 from taskd.domain.policy import Backoff
-from taskd.domain.schedule import Decision, Missed, Overlap, Plan, decide
+from taskd.domain.schedule import START, Decision, Edition, Missed, Overlap, Plan, decide
 from taskd.domain.ticks import Rule
 from taskd.runtime.outage import Outage
+from taskd.scheduler import sweep
 from taskd.scheduler.cron import Cron
 from taskd.seams import Fired
-from tests.integration.storage import Storage, spec
+from taskd.store.statements import statement
+from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until_async
 
 NAME = "report"
 HOURLY = Rule(every=3600.0)
+#: What a firing says that decides nothing about the schedule as it was made.
+LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
 
 @pytest.fixture
@@ -121,8 +128,9 @@ async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(sto
     assert (tick.fire_at, tick.state) == (tick_at, "open")
     assert tick.job_id is not None
     made, like = await store.job(tick.job_id), await store.job(submitted.id)
-    about = {"schedule": NAME, "fire_at": tick_at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
-    assert made.metadata == {"team": "a", **about}
+    fire_at = str(made.metadata["fire_at"])
+    assert made.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
+    assert (datetime.fromisoformat(fire_at), fire_at[-1]) == (tick_at, "Z")
     assert made.created_at == made.schedule_at == tick.fired_at
     same = {"id": 0, "metadata": None, "created_at": tick_at, "schedule_at": tick_at}
     assert msgspec.structs.replace(made, **same) == msgspec.structs.replace(like, **same)
@@ -136,7 +144,13 @@ async def test_an_old_term_fires_nothing(store: Storage) -> None:
     old = await store.lead()
     due = await decisions(store)
     await store.lead()
-    for writing in (store.ticks.fire(old, due), store.ticks.fire_waiting(old, 10), store.ticks.forget(old, 0.0, 10)):
+    for writing in (
+        store.ticks.rework(old),
+        store.ticks.fire(old, due),
+        store.ticks.fire_waiting(old, 10),
+        store.ticks.close(old, START, 10),
+        store.ticks.forget(old, 0.0, 10),
+    ):
         with pytest.raises(NotLeader):
             await writing
     assert await fired_at(store) == []
@@ -194,12 +208,12 @@ async def test_missed_ticks_go_by_the_policy(store: Storage, policy: dict[str, A
     assert 1000 < (look.next_in or 0) <= 1800
 
 
-async def end_jobs(store: Storage, term: Term) -> None:
-    """Run what there is to its end."""
+async def end_jobs(store: Storage, term: Term, outcome: Outcome = DONE, jobs: int = 100) -> None:
+    """Run what there is, or so many of them, to its end."""
     session = await store.work(queues=("reports",))
-    claims = await store.claim(session, await store.dispatch(term, queue="reports"))
+    claims = await store.claim(session, await store.dispatch(term, jobs, queue="reports"))
     assert claims
-    await store.settle(claims)
+    await store.settle(claims, outcome)
     await store.sessions.end(session.id)
 
 
@@ -280,7 +294,7 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_where_it_is_resu
     found = await store.schedules.one(NAME)
     assert found is not None
     assert found.paused_by == "ann"
-    assert await store.ticks.fire(term, due) == Fired(0, 0, 0)
+    assert await store.ticks.fire(term, due) == LEFT
     assert await decisions(store) == []
     await store.schedules.resume(NAME)
     assert (await fire(store, term)).jobs == 0
@@ -294,7 +308,7 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     await behind(store)
     due = await decisions(store)
     assert await store.schedules.put(plan(job=spec("2", task="other")), replace=True) is False
-    assert await store.ticks.fire(term, due) == Fired(0, 0, 0)
+    assert await store.ticks.fire(term, due) == LEFT
     assert (await fire(store, term)).jobs == 1  # the tick is as due as before, with the new job
     (job,) = await store.overview.jobs(JobFilter(limit=10))
     assert (job.task, bytes(job.payload)) == ("other", b"2")
@@ -309,13 +323,203 @@ async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Sto
     term = await store.lead()
     await behind(store)
     await fire(store, term)
+    assert (await store.ticks.close(term, START, 10)).ticks == 0
     assert await store.ticks.forget(term, -1.0, 10) == 0
     assert await states(store) == ["open"]
     await end_jobs(store, term)
+    assert (await store.ticks.close(term, START, 10)).ticks == 1
     assert await store.ticks.forget(term, 3600.0, 10) == 0
     assert await states(store) == ["closed"]
     assert await store.ticks.forget(term, -1.0, 10) == 1
     assert await states(store) == []
+
+
+async def crowd(store: Storage, term: Term) -> None:
+    """Seven open ticks with live jobs, and behind them one whose job has ended."""
+    await store.schedules.put(
+        plan(Rule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
+    )
+    await behind(store, "a-busy-one", anchor=75, decided=75)
+    await store.schedules.put(plan(), replace=False)
+    await behind(store)
+    assert (await fire(store, term)).jobs == 8
+    await end_jobs(store, term)
+
+
+async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> None:
+    term = await store.lead()
+    await crowd(store, term)
+    mark, pages = START, []
+    for _ in range(3):
+        page = await store.ticks.close(term, mark, 3)
+        mark = page.last
+        pages.append((page.ticks, mark.schedule, page.more))
+    assert pages == [(0, "a-busy-one", True), (0, "a-busy-one", True), (1, NAME, False)]
+    assert await store.ticks.close(term, mark, 3) == (0, mark, False)
+    assert await states(store) == ["closed"]
+
+
+async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "PAGE", 3)
+    term = await store.lead()
+    await crowd(store, term)
+    running = asyncio.create_task(Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    await wait_until_async(lambda: _are(store, "closed"))
+    running.cancel()
+
+
+async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: Storage) -> None:
+    """The removal does not see a tick that is being decided at that moment."""
+    await store.schedules.put(plan(), replace=False)
+    await store.raw.fetch(
+        "INSERT INTO taskd.fires VALUES (%(gone)s, clock_timestamp(), clock_timestamp(), 'waiting'),"
+        " (%(name)s, clock_timestamp(), clock_timestamp(), 'waiting')",
+        {"gone": "removed", "name": NAME},
+    )
+    assert await store.ticks.forget(await store.lead(), 3600.0, 10) == 1
+    assert await states(store) == ["waiting"]
+
+
+@asynccontextmanager
+async def locked(store: Storage, name: str = NAME) -> AsyncIterator[None]:
+    """Somebody's transaction has a schedule's row."""
+    async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
+        await stranger.execute("UPDATE taskd.schedules SET changed_at = changed_at WHERE name = %s", [name])
+        yield
+        await stranger.rollback()
+
+
+async def test_a_schedule_that_somebody_has_locked_is_left_and_stops_no_other(store: Storage) -> None:
+    await store.schedules.put(plan(), replace=False)
+    await store.schedules.put(plan(name="other"), replace=False)
+    anchor = await behind(store)
+    await behind(store, "other")
+    term = await store.lead()
+    async with locked(store):
+        due = await decisions(store)
+        assert await store.ticks.fire(term, due) == Fired(1, 0, 0, (Edition(NAME, 1),))
+        assert [one.name for one in await decisions(store)] == [NAME]
+        assert (await store.ticks.due(10, LEFT.left)).due == []
+        await store.terms.renew(term, 0)
+        assert await fired_at(store) == []
+    assert await fire(store, term) == Fired(1, 0, 0)
+    assert await store.ticks.fire(term, due) == Fired(0, 0, 0, tuple(one.edition for one in due))
+    assert await fired_at(store) == [anchor + timedelta(hours=1)]
+
+
+async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Storage) -> None:
+    """At the beginning of a term that may be every schedule in a time zone."""
+    for name in ("a-new-one", NAME):
+        await store.schedules.put(plan(name=name), replace=False)
+    await store.raw.fetch(
+        "UPDATE taskd.schedules SET next_at = clock_timestamp() WHERE name = %(name)s", {"name": NAME}
+    )
+    assert [one.name for one in (await store.ticks.due(1, ())).due] == [NAME]
+    assert [one.name for one in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
+
+
+async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store: Storage) -> None:
+    await store.schedules.put(plan(Rule(every=15.0), overlap=Overlap.QUEUE), replace=False)
+    await behind(store, anchor=35, decided=35)
+    term = await store.lead()
+    assert await fire(store, term) == Fired(1, 1, 0)
+    await end_jobs(store, term)
+    async with locked(store):
+        assert await store.ticks.fire_waiting(term, 10) == 0
+        assert await states(store) == ["open", "waiting"]
+    assert await store.ticks.fire_waiting(term, 10) == 1
+
+
+async def test_a_waiting_tick_does_not_wait_any_more_once_its_schedule_allows_several_jobs(store: Storage) -> None:
+    term = await store.lead()
+    for overlap, jobs in ((Overlap.QUEUE, 0), (Overlap.SKIP, 0), (Overlap.ALLOW, 1)):
+        await store.schedules.put(plan(Rule(every=15.0), overlap=overlap), replace=True)
+        if overlap is Overlap.QUEUE:
+            await behind(store, anchor=35, decided=35)
+            assert await fire(store, term) == Fired(1, 1, 0)
+        assert await store.ticks.fire_waiting(term, 10) == jobs
+    assert await states(store) == ["open", "open"]
+
+
+async def failed_tick(store: Storage, term: Term) -> int:
+    """A tick whose job failed for good; the job's id."""
+    await store.schedules.put(plan(job=spec(queue="reports", max_retries=0), overlap=Overlap.SKIP), replace=False)
+    await behind(store, anchor=3604)
+    await fire(store, term)
+    await end_jobs(store, term, Failed("no luck"))
+    return await _job_of(store)
+
+
+async def _job_of(store: Storage) -> int:
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    (tick,) = found.fires[-1:]
+    assert tick.job_id is not None
+    return tick.job_id
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_job_that_was_retried_by_hand_is_live_for_the_overlap(store: Storage, *, closed: bool) -> None:
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    if closed:
+        assert (await store.ticks.close(term, START, 10)).ticks == 1
+    made = await store.retries.retry([old])
+    assert await _job_of(store) == made[old]
+    assert await states(store) == ["open"]
+    await behind(store, anchor=3603)
+    assert await fire(store, term) == Fired(0, 0, 1)
+    await end_jobs(store, term, Failed("no luck"))
+    again = await store.retries.retry([made[old]])
+    assert await _job_of(store) == again[made[old]]
+    await end_jobs(store, term)
+    await behind(store, anchor=3602)
+    assert await fire(store, term) == Fired(1, 0, 0)
+
+
+async def test_a_tick_whose_job_is_retried_while_ticks_are_closed_stays_open(store: Storage) -> None:
+    """The closing has seen that the old job ended, and then finds the tick locked."""
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
+        await stranger.execute(statement("retry").encode(), {"ids": f"{{{old}}}"})
+        assert await store.ticks.close(term, START, 10) == (0, (NAME, (await _ticks(store))[0]), False)
+        assert await store.ticks.forget(term, -1.0, 10) == 0
+        await stranger.commit()
+    assert await states(store) == ["open"]
+    assert await _job_of(store) != old
+
+
+async def test_what_a_client_writes_into_metadata_moves_no_tick(store: Storage) -> None:
+    term = await store.lead()
+    old = await failed_tick(store, term)
+    (tick,) = await _ticks(store)
+    for fire_at in (tick.isoformat(), "never", "2026-99-99T00:00:00Z"):
+        (forged,) = await store.submit(spec(queue="reports", metadata={"schedule": NAME, "fire_at": fire_at}))
+        await store.cancels.cancel([forged.id])
+        assert (await store.retries.retry([forged.id])).keys() == {forged.id}
+        assert await _job_of(store) == old
+
+
+async def _ticks(store: Storage) -> list[datetime]:
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    return [fire.fire_at for fire in found.fires]
+
+
+async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:
+    """As if those had put the next tick into next year."""
+    for name, rule in (("here", Rule(cron="* * * * * *")), (NAME, Rule(cron="* * * * * *", tz="Europe/Berlin"))):
+        await store.schedules.put(plan(rule, name), replace=False)
+    await store.raw.fetch("UPDATE taskd.schedules SET next_at = clock_timestamp() + interval '1 year'")
+    term = await store.lead()
+    async with locked(store):
+        await store.ticks.rework(term)
+    assert await decisions(store) == []
+    running = asyncio.create_task(Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    await wait_until_async(lambda: fired_at(store))
+    running.cancel()
+    assert (await store.raw.fetch("SELECT count(*) FROM taskd.fires WHERE schedule = 'here'")) == [(0,)]
 
 
 async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: Storage) -> None:
@@ -325,7 +529,7 @@ async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: St
     running = asyncio.create_task(cron.run(term))
     await store.schedules.put(plan(Rule(cron="* * * * * *"), overlap=Overlap.QUEUE), replace=False)
     cron.changed()
-    await wait_until_async(lambda: _waits(store))
+    await wait_until_async(lambda: _are(store, "waiting"))
     await end_jobs(store, term)
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired >= 2))
     assert len(rung) == 2
@@ -336,15 +540,24 @@ async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: St
         await running
 
 
-async def _waits(store: Storage) -> bool:
-    return "waiting" in await states(store)
+async def _are(store: Storage, state: str) -> bool:
+    """Whether a tick of the schedule is in that state."""
+    return state in await states(store)
 
 
-async def test_a_schedule_that_cannot_be_worked_out_stops_no_other(store: Storage) -> None:
+@pytest.mark.parametrize(
+    "rule", [Rule(cron="* * * * *", tz="Mars/Olympus"), Rule(cron="* * 31W * *")], ids=["zone", "cron"]
+)
+async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended_by_a_change(
+    store: Storage, rule: Rule
+) -> None:
+    """As one that another version took, or another machine."""
     await store.schedules.put(plan(), replace=False)
-    await store.schedules.put(plan(Rule(cron="* * * * *", tz="Mars/Olympus"), "a-broken-one"), replace=False)
+    await store.schedules.put(plan(rule, "a-broken-one"), replace=False)
     await behind(store)
     cron = Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None)
     running = asyncio.create_task(cron.run(await store.lead()))
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired == 1))
+    await store.schedules.put(plan(Rule(every=1.0), "a-broken-one"), replace=True)
+    await wait_until_async(lambda: asyncio.sleep(0, cron.fired > 1))
     running.cancel()

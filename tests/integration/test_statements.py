@@ -76,6 +76,8 @@ PARAMETERS: dict[str, Any] = {
     "replace": True,
     "decisions": "[]",
     "without": [],
+    "revisions": [],
+    "fire_at": datetime(2026, 1, 31, tzinfo=UTC),
     "key": "queue.a.paused",
     "priority": 5,
     "schedule_at": datetime(2026, 1, 31, tzinfo=UTC),
@@ -101,7 +103,7 @@ HOT = {
     "unclaimed": {"jobs_unclaimed"},
     "fire": {"jobs_pkey"},
     "fire_waiting": {"jobs_pkey"},
-    "forget_fires": {"jobs_pkey"},
+    "close_fires": {"jobs_pkey"},
     "explain_job": {"jobs_pkey"},
     "explain_queue": {"jobs_due", "jobs_unclaimed", "jobs_claimed"},
 }
@@ -198,3 +200,34 @@ def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) ->
 def test_an_explanation_reaches_history_by_job_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
         assert ways(generic_plan(connection, "explain_job"), "finished_jobs") == {"finished_jobs_pkey"}
+
+
+def test_a_retry_reaches_the_tick_of_its_job_by_that_job_only(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        assert ways(generic_plan(connection, "retry"), "fires") == {"fires_by_job"}
+
+
+def scans(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
+    """The parts of a plan that read a table."""
+    found = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
+    return [*found, *(scan for child in plan.get("Plans", []) for scan in scans(child, relation))]
+
+
+@pytest.mark.parametrize("jobs", [0, 50_000])
+def test_what_looks_at_ticks_never_reads_all_jobs(postgres_dsn: str, jobs: int) -> None:
+    """However many ticks there are: it begins with the open ones, and looks their jobs up."""
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
+        connection.execute(
+            "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
+            " SELECT n, 'default', 'default', 0, 3, '{}', now(), now(), 'null' FROM generate_series(1, %s) n",
+            [jobs],
+        )
+        connection.execute(
+            "INSERT INTO taskd.fires SELECT 's' || n % 50, now() - make_interval(secs => n), now(),"
+            " CASE WHEN n % 20 = 0 THEN 'open' ELSE 'closed' END, n FROM generate_series(1, 20000) n"
+        )
+        connection.execute("ANALYZE taskd.fires")
+        for name in ("fire", "fire_waiting", "close_fires"):
+            found = scans(generic_plan(connection, name), "jobs")
+            assert found, name
+            assert all("id =" in scan.get("Index Cond", "") for scan in found), (name, found)

@@ -29,6 +29,10 @@ def test_i16_a_job_that_was_retried_by_hand_is_no_second_one(story: Story) -> No
     story.store(2.1, 4, dedupe_key=None)
     story.limits[4] = {"schedule": "pulse", "fire_at": iso(2.0), "parent_id": 2}
     assert story.broken() == set()
+    story.fires[1] = msgspec.structs.replace(story.fires[1], job_id=4)  # its tick knows it
+    assert story.broken() == set()
+    story.limits[4] |= {"parent_id": 3}
+    assert story.broken() == {("I16", 2), ("I16", 4)}
 
 
 def test_i16_a_tick_that_is_lost(story: Story) -> None:

@@ -181,6 +181,12 @@ def test_what_never_fires_is_refused(text: str, tz: str) -> None:
         check_cron(text, zone(tz))
 
 
+def test_an_expression_that_another_version_took_is_refused_too() -> None:
+    rule = Rule(cron="0 0 31W * *")
+    with pytest.raises(ValueError, match=r"is no cron expression \(bad day-of-month\)"):
+        next(rule.after(ANCHOR, ANCHOR))
+
+
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "\0", "Europe"])
 def test_what_is_no_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is no time zone"):

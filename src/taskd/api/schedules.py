@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -105,15 +105,15 @@ class ScheduleResources:
         """GET /schedules/{name}/next: the coming ticks, in its zone."""
         count = number(call.query("count"), "count", MAX_COUNT) or 5
         found = await self._find(call, _name(call))
+        rule = found.plan.rule
+        wrong: str | None = rule.tz
         try:
-            where = zone(found.plan.rule.tz)
-        except ValueError as error:  # it was made on a machine that knows more of them
-            raise unavailable(f"{found.plan.rule.tz!r} {error}") from None
-        end = found.now + HORIZON
-        coming = [*islice(takewhile(lambda tick: tick < end, found.coming()), count)] or [*islice(found.coming(), 1)]
-        fires = [tick.astimezone(where) for tick in coming]
+            where, wrong = zone(rule.tz), rule.cron
+            fires = [tick.astimezone(where) for tick in _coming(found, count)]
+        except ValueError as error:  # it was made on a machine or by a version that knows more of them
+            raise unavailable(f"{wrong!r} {error}") from None
         paused = found.paused_at is not None
-        return document(NextFires(name=found.plan.name, tz=found.plan.rule.tz, paused=paused, fires=fires))
+        return document(NextFires(name=found.plan.name, tz=rule.tz, paused=paused, fires=fires))
 
     async def _body(self, call: Call) -> bytes:
         call.query()
@@ -151,3 +151,9 @@ def _name(call: Call) -> str:
     if not plans.is_name(name):
         raise not_found(f"there is no such schedule: a name {plans.NAME_RULE}")
     return name
+
+
+def _coming(found: Schedule, count: int) -> list[datetime]:
+    """The ticks to come. Raises ValueError."""
+    end = found.now + HORIZON
+    return [*islice(takewhile(lambda tick: tick < end, found.coming()), count)] or [*islice(found.coming(), 1)]

@@ -48,7 +48,6 @@ class JobFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     retry_backoff: RetryBackoff | None = None
     timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     metadata: Metadata = {}
-    parent_id: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class Submission(JobFields, kw_only=True):
@@ -57,6 +56,7 @@ class Submission(JobFields, kw_only=True):
     dedupe_key: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
     schedule_at: Annotated[datetime, Meta(tz=True)] | None = None
     delay: Seconds | None = None
+    parent_id: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 _decoder = msgspec.json.Decoder(Submission)

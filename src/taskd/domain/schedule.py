@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -77,6 +77,24 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return self.plan.rule.after(max(self.decided_until, self.now), self.anchor)
 
 
+class Edition(NamedTuple):
+    """A schedule as it is until somebody changes it."""
+
+    name: str
+    revision: int
+
+
+class Mark(NamedTuple):
+    """How far one has come in the order of all ticks."""
+
+    schedule: str
+    fire_at: datetime
+
+
+#: Before every tick.
+START = Mark("", datetime.min.replace(tzinfo=UTC))
+
+
 class Due(msgspec.Struct, frozen=True):
     """A schedule whose next tick has come, or that has none yet."""
 
@@ -87,6 +105,11 @@ class Due(msgspec.Struct, frozen=True):
     revision: int
     anchor: datetime
     decided_until: datetime
+
+    @property
+    def edition(self) -> Edition:
+        """What it was worked out from."""
+        return Edition(self.name, self.revision)
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -99,11 +122,16 @@ class Decision(msgspec.Struct, frozen=True):
     until: datetime
     next_at: datetime
 
+    @property
+    def edition(self) -> Edition:
+        """What it was worked out from."""
+        return Edition(self.name, self.revision)
+
 
 def decide(due: Due, now: datetime) -> Decision:
     """Which of the ticks up to `now` fire, by the policy for missed ones. Those within the grace all do.
 
-    Raises ValueError if it cannot be told, because the time zone is not known here, or if there is no next tick.
+    Raises ValueError if it cannot be told, because zone or expression is not known here, or if there is no next tick.
     """
     most = _MOST_ON_TIME + (due.catch_up if due.missed is Missed.ALL else 1)
     ticks = due.rule.latest(due.decided_until, now, due.anchor, most)

@@ -31,7 +31,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     tz: str = "UTC"
 
     def after(self, moment: datetime, anchor: datetime) -> Iterator[datetime]:
-        """The ticks later than `moment`, in UTC; an interval's first tick comes one interval after `anchor`."""
+        """The ticks later than `moment`, in UTC; an interval's first tick comes one interval after `anchor`.
+
+        Raises ValueError, perhaps at the first tick only, if zone or expression is not known here: another version took it.
+        """
         if self.every is not None:
             return _interval(timedelta(seconds=self.every), moment, anchor)
         return _cron(self.cron or "", zone(self.tz), moment)
@@ -70,11 +73,6 @@ def check_cron(text: str, where: tzinfo) -> None:
     """Raise ValueError if `text` is no cron expression, or never fires there."""
     try:
         next(_Cron(text, datetime(2024, 1, 1, tzinfo=where)))
-    except CronSimError as error:
-        raise ValueError(
-            f"is no cron expression ({str(error)[:1].lower()}{str(error)[1:]}): write minute hour day month weekday, as in"
-            " */5 * * * *, with the seconds before them if wanted"
-        ) from None
     except StopIteration:
         raise ValueError("never fires: there is no such time") from None
 
@@ -102,7 +100,14 @@ class _Cron(CronSim):
     hour; and six fields with a fixed hour and minute are treated as five are where clocks change."""
 
     def __init__(self, text: str, moment: datetime, reverse: bool = False) -> None:
-        super().__init__(text, moment, reverse)
+        """Raises ValueError if `text` is no cron expression."""
+        try:
+            super().__init__(text, moment, reverse)
+        except CronSimError as error:
+            raise ValueError(
+                f"is no cron expression ({str(error)[:1].lower()}{str(error)[1:]}): write minute hour day month weekday, as in"
+                " */5 * * * *, with the seconds before them if wanted"
+            ) from None
         fixed = not any(field.startswith("*") for field in self.parts[1:3])
         if fixed and self.dt.tzinfo not in (None, UTC):
             self.fixup_tz, self.dt = self.dt.tzinfo, self.dt.replace(tzinfo=None)

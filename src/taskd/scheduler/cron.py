@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.schedule import Decision, Due, decide
+from taskd.domain.schedule import Decision, Due, Edition, decide
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
+from taskd.scheduler.sweep import Sweep
 from taskd.seams import Ticks
 
 #: Seconds between looks while nothing is due, and while there is no schedule: a change on another scheduler is seen by then.
@@ -22,16 +23,14 @@ EVERY, CALM = 1.0, 5.0
 SOON = 0.05
 #: Schedules in one look; ticks from which on a statement takes no further schedule, since it holds the leader's row.
 LOOK, BATCH = 200, 500
-#: Seconds for which ticks are kept, and between clearings.
-KEEP, FORGET_EVERY = 7 * 86_400.0, 30.0
-#: Ticks in one clearing.
-PAGE = 1000
+#: Seconds after which what cannot be worked out here is tried again, and what somebody has locked.
+BROKEN, HELD = 30.0, 1.0
 
 
 class Cron:
     """1. See what is due, by PostgreSQL's clock. 2. Work out which ticks fire. 3. Fire them, under the term. 4. Wait.
 
-    Nothing is remembered from one look to the next: PostgreSQL has what was decided, so whoever leads goes on from there.
+    Nothing that counts is remembered from one look to the next: PostgreSQL has what was decided, so any leader goes on from it.
     """
 
     def __init__(self, ticks: Ticks, *, postgres: Outage, ring: Callable[[], None]) -> None:
@@ -39,8 +38,8 @@ class Cron:
         self._postgres = postgres
         self._ring = ring
         self._bell = asyncio.Event()
-        #: Schedules that cannot be worked out here; they are tried again now and then.
-        self._broken: set[str] = set()
+        #: Schedules that looks leave out, and until when: else they would be due again at once, in front of all others.
+        self._aside: dict[Edition, float] = {}
         self.fired = 0
 
     def changed(self) -> None:
@@ -49,23 +48,26 @@ class Cron:
 
     async def run(self, term: Term) -> None:
         """Fire until cancelled. Raises NotLeader when the term is over."""
-        forget_at = 0.0
+        sweep, begun = Sweep(self._ticks), False
         while True:
             wait = EVERY
             self._bell.clear()
             try:
+                if not begun:
+                    await self._ticks.rework(
+                        term
+                    )  # this process may know newer rules of time zones than the one before it
+                    begun = True
                 wait = await self._look(term)
-                if time.monotonic() >= forget_at:
-                    self._broken.clear()
-                    more = await self._ticks.forget(term, KEEP, PAGE) == PAGE
-                    forget_at = time.monotonic() + (EVERY if more else FORGET_EVERY)
+                if await sweep.page(term):
+                    wait = min(wait, SOON)
             except StoreUnavailable as error:
                 self._postgres.down(error)
             await self._wait(wait)
 
     async def _look(self, term: Term) -> float:
         """Fire what is due; the seconds until the next look."""
-        look = await self._ticks.due(LOOK, self._broken)
+        look = await self._ticks.due(LOOK, self._left_out())
         if look.waiting:
             self._count(await self._ticks.fire_waiting(term, LOOK))
         batch: list[Decision] = []
@@ -81,20 +83,29 @@ class Cron:
             return 0.0
         if look.due:
             return SOON
-        if look.next_in is None and not look.waiting:
+        if not look.some:
             return CALM
         return min(EVERY, look.next_in if look.next_in is not None else EVERY)
+
+    def _left_out(self) -> Collection[Edition]:
+        now = time.monotonic()
+        self._aside = {edition: until for edition, until in self._aside.items() if until > now}
+        return self._aside
+
+    def _leave(self, editions: Collection[Edition], seconds: float) -> None:
+        self._aside |= dict.fromkeys(editions, time.monotonic() + seconds)
 
     def _decide(self, due: Due, now: datetime) -> list[Decision]:
         try:
             return [decide(due, now)]
         except ValueError as error:
-            self._broken.add(due.name)
+            self._leave([due.edition], BROKEN)
             logger().error("a schedule cannot fire", schedule=due.name, zone=due.rule.tz, error=str(error))
             return []
 
     async def _fire(self, term: Term, batch: Sequence[Decision]) -> None:
         fired = await self._ticks.fire(term, batch)
+        self._leave(fired.left, HELD)
         if fired.jobs:
             await passed("cron.fired")
         self._count(fired.jobs)

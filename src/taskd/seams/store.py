@@ -16,7 +16,7 @@ from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Output, Place, Stored
 from taskd.domain.retry import Verdict
-from taskd.domain.schedule import Decision, Due, Plan, Schedule
+from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
 from taskd.domain.situation import Queue, Subject
 from taskd.domain.token import Keyring
 
@@ -240,28 +240,43 @@ class History(Protocol):
 
 
 class Look(NamedTuple):
-    """The schedules that are due `now`, by PostgreSQL's clock; the seconds until the next one is (None: there is none), and
-    whether a tick waits for an earlier job."""
+    """The schedules that are due `now`, by PostgreSQL's clock; the seconds until the next one is (None: there is none), whether
+    a tick waits for an earlier job, and whether there are schedules at all."""
 
     now: datetime
     due: list[Due]
     next_in: float | None
     waiting: bool
+    some: bool
 
 
 class Fired(NamedTuple):
-    """How many ticks got a job, wait for an earlier one, and were skipped because of one."""
+    """How many ticks got a job, wait for an earlier one, and were skipped because of one. `left`: schedules about which nothing
+    was decided, because somebody changed them or has them locked."""
 
     jobs: int
     waiting: int
     skipped: int
+    left: tuple[Edition, ...] = ()
+
+
+class Closed(NamedTuple):
+    """How many ticks of a page were closed, the last one that it had, and whether there may be more behind it."""
+
+    ticks: int
+    last: Mark
+    more: bool
 
 
 class Ticks(Protocol):
-    """For the leader of shard 0: firing schedules."""
+    """For the leader of shard 0: firing schedules. No write waits for somebody who has a row locked: it leaves that out."""
 
-    async def due(self, limit: int, without: Collection[str]) -> Look:
-        """Schedules whose next tick has come or was not worked out yet, without those of some names. A read."""
+    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+        """Schedules whose next tick has come or was not worked out yet, without some. A read."""
+        ...
+
+    async def rework(self, term: Term) -> None:
+        """Let the next ticks of schedules in time zones be worked out anew, as zones change. Raises NotLeader."""
         ...
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
@@ -273,8 +288,13 @@ class Ticks(Protocol):
         """Make the jobs of waiting ticks whose schedule has no live job any more; how many. Raises NotLeader."""
         ...
 
+    async def close(self, term: Term, after: Mark, limit: int) -> Closed:
+        """Close those of a page of open ticks, live jobs or not, whose jobs have ended. Raises NotLeader."""
+        ...
+
     async def forget(self, term: Term, keep: float, limit: int) -> int:
-        """Delete a page of ticks that were decided more than `keep` seconds ago; how many. Raises NotLeader."""
+        """Delete a page of ticks that were decided more than `keep` seconds ago and are over, and those that wait although
+        their schedule is gone; how many. Raises NotLeader."""
         ...
 
 

@@ -1,11 +1,15 @@
--- Finds the schedules whose next tick has come or was not worked out yet.
--- Also tells this server's time, in how many seconds the next one is due, and whether a tick waits for an earlier job.
+-- Finds the schedules whose next tick has come or was not worked out yet, without those of some names and revisions.
+-- Also tells this server's time, in how many seconds the next one is due, whether a tick waits for an earlier job, and whether there is
+-- any schedule, paused ones too. What has come goes first: at the beginning of a term many are to be worked out anew.
 SELECT now.at,
        (SELECT extract(epoch FROM min(next_at) - now.at)::float8 FROM taskd.schedules WHERE paused_at IS NULL AND next_at > now.at),
        EXISTS (SELECT FROM taskd.fires WHERE state = 'waiting'),
+       EXISTS (SELECT FROM taskd.schedules),
        s.name, s.cron, s.every, s.tz, s.missed, s.catch_up, s.revision, s.anchor, s.decided_until
 FROM (SELECT statement_timestamp() AS at) AS now LEFT JOIN LATERAL (
-    SELECT * FROM taskd.schedules
-    WHERE paused_at IS NULL AND (next_at IS NULL OR next_at <= now.at) AND name <> ALL (%(without)s::text[])
-    ORDER BY next_at NULLS FIRST LIMIT %(limit)s
+    SELECT * FROM taskd.schedules d
+    WHERE paused_at IS NULL AND (next_at IS NULL OR next_at <= now.at) AND NOT EXISTS (
+        SELECT FROM unnest(%(without)s::text[], %(revisions)s::bigint[]) AS w (name, revision)
+        WHERE w.name = d.name AND w.revision = d.revision)
+    ORDER BY next_at LIMIT %(limit)s
 ) s ON true

@@ -1,6 +1,8 @@
 -- Makes the jobs of due ticks, if the term still holds and their schedules are as they were when the ticks were worked out.
 -- The row of each tick decides: who inserts it makes its job. Whether an earlier job of the schedule is live is looked up here, and a
 -- policy other than allow lets at most one tick through, and with queue one more wait. Jobs are made as submit.sql makes them.
+-- A schedule that somebody has locked is left for another look, since to wait for him would hold up the leader's row; so the names of
+-- those that were decided come back.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), input AS MATERIALIZED (
@@ -12,12 +14,13 @@ WITH term AS MATERIALIZED (
         SELECT s.name, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload, s.overlap
         FROM taskd.schedules s
         WHERE s.name = i.name AND s.revision = i.revision AND s.decided_until = i.decided_until AND s.paused_at IS NULL
-        FOR UPDATE) h
+        FOR UPDATE SKIP LOCKED) h
     WHERE EXISTS (SELECT FROM term)
 ), judged AS MATERIALIZED (
     SELECT h.name, h.overlap, h.fires,
            h.overlap <> 'allow' AND EXISTS (
-               SELECT FROM taskd.fires f JOIN taskd.jobs j ON j.id = f.job_id WHERE f.schedule = h.name AND f.state = 'open') AS busy,
+               SELECT FROM taskd.fires f CROSS JOIN LATERAL (SELECT FROM taskd.jobs j WHERE j.id = f.job_id OFFSET 0) live
+               WHERE f.schedule = h.name AND f.state = 'open') AS busy,  -- OFFSET 0: from the ticks to their jobs, never the other way
            EXISTS (SELECT FROM taskd.fires f WHERE f.schedule = h.name AND f.state = 'waiting') AS waits
     FROM held h
 ), ticks AS MATERIALIZED (
@@ -47,5 +50,5 @@ WITH term AS MATERIALIZED (
     UPDATE taskd.schedules s SET decided_until = h.until, next_at = h.next_at FROM held h WHERE s.name = h.name
 )
 SELECT (SELECT count(*) FROM term), count(*) FILTER (WHERE state = 'open'), count(*) FILTER (WHERE state = 'waiting'),
-       count(*) FILTER (WHERE state = 'skipped')
+       count(*) FILTER (WHERE state = 'skipped'), (SELECT coalesce(array_agg(name), '{}') FROM held)
 FROM fired

@@ -1,13 +1,15 @@
--- Makes the jobs of waiting ticks whose schedule has no live job any more, if the term still holds.
+-- Makes the jobs of waiting ticks whose schedule has no live job any more or allows several now, if the term still holds.
+-- What somebody has locked is left for another look, as in fire.sql.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), free AS MATERIALIZED (
     SELECT s.name, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload, w.fire_at
     FROM taskd.fires w JOIN taskd.schedules s ON s.name = w.schedule
-    WHERE w.state = 'waiting' AND s.paused_at IS NULL AND EXISTS (SELECT FROM term) AND NOT EXISTS (
-        SELECT FROM taskd.fires f JOIN taskd.jobs j ON j.id = f.job_id WHERE f.schedule = s.name AND f.state = 'open')
+    WHERE w.state = 'waiting' AND s.paused_at IS NULL AND EXISTS (SELECT FROM term) AND (s.overlap = 'allow' OR NOT EXISTS (
+        SELECT FROM taskd.fires f CROSS JOIN LATERAL (SELECT FROM taskd.jobs j WHERE j.id = f.job_id OFFSET 0) live
+        WHERE f.schedule = s.name AND f.state = 'open'))
     ORDER BY s.name LIMIT %(limit)s
-    FOR UPDATE OF s, w
+    FOR UPDATE OF s, w SKIP LOCKED
 ), fired AS (
     UPDATE taskd.fires w SET state = 'open', job_id = nextval('taskd.job_ids'), fired_at = clock_timestamp()
     FROM free WHERE w.schedule = free.name AND w.fire_at = free.fire_at AND w.state = 'waiting'

@@ -1,20 +1,21 @@
--- Closes fires whose job is no longer live, and deletes those that were decided long ago and are over, if the term still holds.
+-- Deletes ticks that were decided long ago and are over, and waiting ones whose schedule is gone, if the term still holds.
+-- The removal of a schedule does not see a tick that was being decided meanwhile. What somebody has locked is left, as in fire.sql.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
-), over AS MATERIALIZED (
-    SELECT o.schedule, o.fire_at FROM (
-        SELECT schedule, fire_at, job_id FROM taskd.fires WHERE state = 'open' ORDER BY schedule, fire_at LIMIT %(limit)s) o
-    WHERE NOT EXISTS (SELECT FROM taskd.jobs j WHERE j.id = o.job_id)
-), closed AS (
-    UPDATE taskd.fires f SET state = 'closed' FROM over
-    WHERE f.schedule = over.schedule AND f.fire_at = over.fire_at AND EXISTS (SELECT FROM term)
 ), old AS MATERIALIZED (
     SELECT schedule, fire_at FROM taskd.fires
     WHERE fired_at < clock_timestamp() - make_interval(secs => %(keep)s) AND state IN ('closed', 'skipped')
+      AND EXISTS (SELECT FROM term)
     ORDER BY fired_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), orphans AS MATERIALIZED (
+    SELECT w.schedule, w.fire_at FROM taskd.fires w
+    WHERE w.state = 'waiting' AND NOT EXISTS (SELECT FROM taskd.schedules s WHERE s.name = w.schedule) AND EXISTS (SELECT FROM term)
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
 ), gone AS (
-    DELETE FROM taskd.fires f USING old
-    WHERE f.schedule = old.schedule AND f.fire_at = old.fire_at AND EXISTS (SELECT FROM term)
+    DELETE FROM taskd.fires f USING (SELECT * FROM old UNION ALL SELECT * FROM orphans) o
+    WHERE f.schedule = o.schedule AND f.fire_at = o.fire_at
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM term), (SELECT count(*) FROM gone)

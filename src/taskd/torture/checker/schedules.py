@@ -46,7 +46,7 @@ def check(history: History, ledger: Ledger) -> None:
             early = f"the tick {_time(tick)} of {name!r} made a job {tick - row.created_at:.3f} s before its time"
             ledger.demand("I16", row.id, row.created_at >= tick, early)
     fires = _fires(history)
-    _check_rows(made, fires, ledger)
+    _check_rows(history, made, fires, ledger)
     for schedule in history.schedules:
         if schedule.unchanged:
             own = {tick: fire for (name, tick), fire in fires.items() if name == schedule.name}
@@ -73,18 +73,27 @@ def _fires(history: History) -> dict[tuple[str, float], FireRow]:
 
 
 def _check_rows(
-    made: dict[tuple[str, float], list[JobRow]], fires: dict[tuple[str, float], FireRow], ledger: Ledger
+    history: History,
+    made: dict[tuple[str, float], list[JobRow]],
+    fires: dict[tuple[str, float], FireRow],
+    ledger: Ledger,
 ) -> None:
     """What the ticks say of their jobs is what the jobs say of their ticks."""
     for (name, tick), rows in made.items():
         fire = fires.get((name, tick))
         for row in rows:
-            known = fire is not None and fire.job_id == row.id
+            known = fire is not None and fire.job_id is not None and _first(history, fire.job_id) == row.id
             ledger.demand("I16", row.id, known, f"the tick {_time(tick)} of {name!r} does not know this job")
     for (name, tick), fire in fires.items():
         if fire.job_id is not None:
-            there = any(row.id == fire.job_id for row in made.get((name, tick), []))
+            there = any(row.id == _first(history, fire.job_id) for row in made.get((name, tick), []))
             ledger.demand("I16", fire.job_id, there, f"the tick {_time(tick)} of {name!r} says that it made this job")
+
+
+def _first(history: History, job_id: int) -> int:
+    """The job that a job retries: a tick whose job was retried by hand has the last one."""
+    row = history.row_of.get(job_id)
+    return job_id if row is None or row.parent_id is None else _first(history, row.parent_id)
 
 
 # ---------------------------------------------------------------- no tick is lost

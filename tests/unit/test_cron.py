@@ -1,0 +1,87 @@
+"""When the duty that fires schedules looks again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from taskd.domain.claim import Term
+from taskd.domain.errors import NotLeader
+from taskd.domain.schedule import START, Decision, Due, Edition, Mark, Missed
+from taskd.domain.ticks import Rule
+from taskd.runtime.outage import Outage
+from taskd.scheduler import cron as module
+from taskd.scheduler.cron import Cron
+from taskd.seams import Closed, Fired, Look
+
+TERM = Term(1, uuid4())
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+LOCKED = Due("locked", Rule(every=1.0), Missed.SKIP, 1, 7, NOW - timedelta(seconds=5), NOW - timedelta(seconds=2))
+
+
+class Locked:
+    """One schedule that is always due, and whose row somebody has locked. The duty ends with its third look."""
+
+    def __init__(self) -> None:
+        self.without: list[set[Edition]] = []
+
+    async def rework(self, term: Term) -> None:
+        assert self.without == []
+
+    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+        self.without.append(set(without))
+        if len(self.without) == 3:
+            raise NotLeader("that was enough")
+        return Look(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
+
+    async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
+        return Fired(0, 0, 0, tuple(one.edition for one in decisions))
+
+    async def close(self, term: Term, after: Mark, limit: int) -> Closed:
+        return Closed(0, START, False)
+
+    async def forget(self, term: Term, keep: float, limit: int) -> int:
+        return 0
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the duty waited between its looks, on a clock that goes on by that only."""
+    found: list[float] = []
+
+    async def wait(self: Cron, seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr(Cron, "_wait", wait)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(found)))
+    return found
+
+
+async def run(ticks: Locked) -> None:
+    with pytest.raises(NotLeader):
+        await Cron(cast("Any", ticks), postgres=Outage("PostgreSQL"), ring=lambda: None).run(TERM)
+
+
+async def test_what_somebody_has_locked_is_left_out_for_a_while(waits: list[float]) -> None:
+    """Else it would be due again at each look, and one look would follow the other at once."""
+    ticks = Locked()
+    await run(ticks)
+    assert ticks.without == [set(), {LOCKED.edition}, set()]
+    assert waits == [module.SOON, module.EVERY]
+
+
+async def test_while_all_schedules_are_paused_looks_go_on(waits: list[float]) -> None:
+    """Another scheduler may let one go on."""
+
+    class Paused(Locked):
+        async def due(self, limit: int, without: Collection[Edition]) -> Look:
+            await super().due(limit, without)
+            return Look(NOW, [], None, False, some=len(self.without) == 1)
+
+    await run(Paused())
+    assert waits == [module.EVERY, module.CALM]
