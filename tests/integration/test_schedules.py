@@ -128,6 +128,7 @@ async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(sto
     assert (tick.fire_at, tick.state) == (tick_at, "open")
     assert tick.job_id is not None
     made, like = await store.job(tick.job_id), await store.job(submitted.id)
+    assert made.metadata is not None
     fire_at = str(made.metadata["fire_at"])
     assert made.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
     assert (datetime.fromisoformat(fire_at), fire_at[-1]) == (tick_at, "Z")
