@@ -170,6 +170,19 @@ def transfer_sync(ctx: taskd.Context, amount: int, fault: str = "none", at: int 
     return amount
 
 
+@app.task(max_retries=0)
+def sleeps(ctx: taskd.Context) -> None:
+    """A plain function, in a statement that takes longer than anybody waits."""
+    with ctx.transaction_sync() as conn:
+        conn.execute(BOOK, [ctx.job.id, ctx.attempt, 0])
+        conn.execute("SELECT pg_sleep(600)")
+
+
+@app.task
+def process() -> int:
+    return os.getpid()
+
+
 @app.task
 def receipt(of: int) -> int:
     return of

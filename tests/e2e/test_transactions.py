@@ -127,6 +127,21 @@ def test_what_comes_after_the_commit_changes_nothing(make_world: Callable[..., W
     assert "claim is gone" not in output
 
 
+def test_a_plain_task_is_cancelled_in_a_long_statement_and_its_executor_lives_on(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    before = world.run("process", [{}])
+    sleeping = world.client.submit({"task": "sleeps", "payload": {}})["id"]
+    asleep = "SELECT count(*)::int FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    wait_until(lambda: world.ask(asleep) == [(1,)], 60)
+    world.client.cancel(sleeping)
+    after = world.run("process", [{}])
+    assert world.client.job(before[0])["result"] == world.client.job(after[0])["result"]
+    assert world.ask(asleep) == [(0,)]
+    assert world.ask("SELECT count(*)::int FROM ledger") == [(0,)]
+
+
 def test_a_block_that_does_not_commit_leaves_nothing_and_may_be_tried_again(make_world: Callable[..., World]) -> None:
     world = make_world()
     expected = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -17,16 +19,20 @@ import uvloop
 from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import ClaimLost, StoreUnavailable
 from taskd.domain.retry import decide
-from taskd.seams import Settlement
+from taskd.seams import Order, Settlement
 from taskd.store import transactions
 from taskd.store.desk import Desk, SyncTaskConnection, TaskConnection
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
 from taskd.store.transactions import Transaction
+from taskd.worker.frames import End, How
+from taskd.worker.settling import Settling
+from taskd.worker.threads import Seat
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until, wait_until_async
 
 ROWS = "SELECT count(*) FROM rows"
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 class Told:
@@ -557,6 +563,70 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
         await left[0]
     assert await store.raw.fetch(SLEEPING) == [(0,)]
     await work_in_a_thread(desk, claim)
+
+
+class Plain:
+    """A plain task in a thread of its own, which can be stopped."""
+
+    def __init__(self, desk: Desk, claim: Claim, work: Callable[[Settling], None]) -> None:
+        self.over = asyncio.Event()
+        order = Order(
+            claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
+        )
+        self._settling = Settling(order, 1000, lambda: desk)
+        self._work = work
+        self._seat = Seat(asyncio.get_running_loop())
+        self._seat.give(self._run, lambda end: self.over.set())
+
+    def _run(self) -> End:
+        self._work(self._settling)
+        return End(1, 1, How.COMPLETED)
+
+    async def stop(self) -> None:
+        self._seat.interrupt()
+        self._settling.interrupt()
+        await asyncio.wait_for(self.over.wait(), 10)
+        self._seat.dismiss()
+
+
+async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
+    claims = await begun(store, term, session, 2)
+    desk = Desk(store.dsn, size=1, name="taskd:task:w")
+    with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
+        there = threading.Event()
+
+        def wait(settling: Settling) -> None:
+            there.set()
+            with settling.transaction_sync():
+                raise AssertionError("there is no place")
+
+        plain = Plain(desk, claims[1], wait)
+        await asyncio.to_thread(there.wait)
+        await plain.stop()
+    await work_in_a_thread(desk, claims[1])  # the place was not lost
+    assert await store.raw.fetch(ROWS) == [(1,)]
+    await desk.close()
+
+
+async def test_a_plain_task_is_stopped_in_a_long_statement(
+    store: Storage, desk: Desk, term: Term, session: Session
+) -> None:
+    (claim,) = await begun(store, term, session)
+
+    def endless(settling: Settling) -> None:
+        with settling.transaction_sync() as connection:
+            connection.execute("INSERT INTO rows VALUES (1)")
+            connection.execute("SELECT pg_sleep(600)")
+
+    async def asleep() -> bool:
+        return await store.raw.fetch(SLEEPING) == [(1,)]
+
+    plain = Plain(desk, claim, endless)
+    await wait_until_async(asleep)
+    await plain.stop()
+    assert await store.raw.fetch(SLEEPING) == [(0,)]
+    await work_in_a_thread(desk, claim)
+    assert await store.raw.fetch(ROWS) == [(1,)]
 
 
 async def test_completions_do_not_fail_each_other_whatever_the_default_isolation_is(

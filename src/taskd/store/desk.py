@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
@@ -61,10 +63,23 @@ class SyncTaskConnection(psycopg.Connection[Row]):
     """What a plain task gets."""
 
     commit = rollback = _not_yours
+    given_up = False
 
     def __init__(self, kept: Connection, prepare: int | None) -> None:
         super().__init__(kept.pgconn)
         _fit(self, kept, prepare)
+
+    def give_up(self) -> None:
+        """End what runs on it. For any thread, which does not wait for that."""
+        self.given_up = True
+        threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
+
+    def _cancel(self) -> None:
+        """Until the block is over: a cancel that comes before the statement does nothing."""
+        while not self.closed:
+            with contextlib.suppress(psycopg.Error):
+                self.cancel_safe(timeout=FAREWELL)
+            time.sleep(FAREWELL)
 
 
 class Desk:
@@ -118,7 +133,7 @@ class Desk:
                 _undo_sync(kept, lent)
                 raise
             finally:
-                if _usable(kept):
+                if _usable(kept) and not lent.given_up:  # a cancel on its way would meet the next task's statement
                     self._idle_sync.append(kept)
                 else:
                     kept.close()
