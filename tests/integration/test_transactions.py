@@ -650,3 +650,23 @@ async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, 
         told = connection.info.get_parameters()
     assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
     await desk.close()
+
+
+async def test_a_task_does_not_hear_what_its_commit_says(
+    store: Storage, desk: Desk, term: Term, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    (claim,) = await begun(store, term, session)
+    await store.raw.fetch(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'heard'; RETURN NULL; END $$"
+    )
+    await store.raw.fetch(
+        "CREATE CONSTRAINT TRIGGER telling AFTER INSERT ON rows DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION tell()"
+    )
+    notices.clear()
+    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        connection.add_notice_handler(notices.append)
+        await connection.execute("INSERT INTO rows VALUES (1)")
+    assert connection.closed
+    assert notices == []
+    assert "notice" not in caplog.text

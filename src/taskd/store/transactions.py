@@ -216,9 +216,10 @@ def _in_thread(work: Callable[[], None]) -> None:
     thread = threading.Thread(target=run, name="commit", daemon=True)
     thread.start()
     stopped: BaseException | None = None
-    while thread.is_alive():
+    while True:
         try:
             thread.join()
+            break
         except BaseException as error:  # noqa: BLE001 - it is raised again, below
             stopped = error
     if stopped is not None:
