@@ -41,20 +41,19 @@ class Plan:
 plan = Plan()
 
 
-def boundary() -> None:
+def boundary(connection: Any) -> None:
     """Between two statements."""
+    plan.connection = connection
     plan.seen += 1
     if plan.seen == plan.at:
         FAULTS[plan.fault]()
 
 
 def end_backend() -> None:
+    pid = plan.connection.pgconn.backend_pid
     with psycopg.connect(os.environ["POSTGRES_DSN"], autocommit=True) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [plan.connection.name]
-        )
-        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-        while other.execute(left, [plan.connection.name]).fetchone() != (0,):
+        other.execute("SELECT pg_terminate_backend(%s)", [pid])
+        while other.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() != (0,):
             time.sleep(0.01)
 
 
@@ -79,41 +78,55 @@ FAULTS: dict[str, Callable[[], None]] = {
 }
 
 _execute, _execute_sync = TaskConnection.execute, SyncTaskConnection.execute
+_say, _say_sync = transactions.say, transactions.say_sync
 _commit, _commit_sync = transactions.Transaction._commit, transactions.Transaction._commit_sync
 
 
 async def execute(self: Any, *arguments: Any, **options: Any) -> Any:
-    plan.connection = self
-    boundary()
+    boundary(self)
     cursor = await _execute(self, *arguments, **options)
-    boundary()
+    boundary(self)
     return cursor
 
 
 def execute_sync(self: Any, *arguments: Any, **options: Any) -> Any:
-    plan.connection = self
-    boundary()
+    boundary(self)
     cursor = _execute_sync(self, *arguments, **options)
-    boundary()
+    boundary(self)
     return cursor
+
+
+async def say(connection: Any, query: str, named: Any = None) -> Any:
+    boundary(connection)
+    row = await _say(connection, query, named)
+    boundary(connection)
+    return row
+
+
+def say_sync(connection: Any, query: str, named: Any = None) -> Any:
+    if query not in (transactions.BEGIN, transactions.COMMIT):
+        return _say_sync(connection, query, named)  # who looks up what became of a transaction
+    boundary(connection)
+    row = _say_sync(connection, query, named)
+    boundary(connection)
+    return row
 
 
 async def commit(self: Any, *arguments: Any) -> None:
     await _commit(self, *arguments)
-    boundary()
+    boundary(plan.connection)
 
 
 def commit_sync(self: Any, *arguments: Any) -> None:
     _commit_sync(self, *arguments)
-    boundary()
+    boundary(plan.connection)
 
 
 TaskConnection.execute = execute  # type: ignore[method-assign]
 SyncTaskConnection.execute = execute_sync  # type: ignore[method-assign]
 transactions.Transaction._commit = commit  # type: ignore[method-assign,assignment]
 transactions.Transaction._commit_sync = commit_sync  # type: ignore[method-assign,assignment]
-if os.environ.get("APART"):  # every statement is a round trip of its own
-    psycopg.AsyncPipeline.is_supported = psycopg.Pipeline.is_supported = classmethod(lambda *_: False)  # type: ignore[method-assign,assignment]
+transactions.say, transactions.say_sync = say, say_sync
 
 
 def begin(ctx: taskd.Context, fault: str, at: int) -> None:
@@ -155,6 +168,19 @@ def transfer_sync(ctx: taskd.Context, amount: int, fault: str = "none", at: int 
         ctx.complete(amount)
     tell(ctx)
     return amount
+
+
+@app.task(max_retries=0)
+def sleeps(ctx: taskd.Context) -> None:
+    """A plain function, in a statement that takes longer than anybody waits."""
+    with ctx.transaction_sync() as conn:
+        conn.execute(BOOK, [ctx.job.id, ctx.attempt, 0])
+        conn.execute("SELECT pg_sleep(600)")
+
+
+@app.task
+def process() -> int:
+    return os.getpid()
 
 
 @app.task

@@ -87,6 +87,8 @@ PARAMETERS: dict[str, Any] = {
     "job": 1,
     "result": "1",
     "progress": None,
+    "pid": 1,
+    "xid": "1",
 }
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+import psycopg.types.string
 import pytest
+import uvloop
 
 from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import ClaimLost, StoreUnavailable
 from taskd.domain.retry import decide
-from taskd.seams import Settlement
+from taskd.seams import Order, Settlement
 from taskd.store import transactions
 from taskd.store.desk import Desk, SyncTaskConnection, TaskConnection
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
 from taskd.store.transactions import Transaction
+from taskd.worker.frames import End, How
+from taskd.worker.settling import Settling
+from taskd.worker.threads import Seat
 from tests.integration.storage import DONE, Storage, spec
-from tests.servers import wait_until_async
+from tests.servers import wait_until, wait_until_async
 
 ROWS = "SELECT count(*) FROM rows"
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 class Told:
@@ -155,14 +165,6 @@ def cut(connection: Any) -> None:
     same.detach()
 
 
-@pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every statement is a round trip."""
-    for kind in (psycopg.AsyncPipeline, psycopg.Pipeline):
-        monkeypatch.setattr(kind, "is_supported", lambda: False)
-
-
-@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("committed", [True, False])
 @BOTH
 async def test_a_commit_without_an_answer_is_looked_up(
@@ -174,26 +176,24 @@ async def test_a_commit_without_an_answer_is_looked_up(
     committed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    execute, execute_sync = TaskConnection.execute, SyncTaskConnection.execute
+    say, say_sync = transactions.say, transactions.say_sync
 
-    async def lossy(self: Any, query: Any, *arguments: Any) -> Any:
-        if query == "COMMIT":
+    async def lossy(connection: Any, query: str, named: Any = None) -> Any:
+        if query == transactions.COMMIT:
             if committed:
-                await execute(self, query)
-            cut(self)
-            query = "SELECT 1"
-        return await execute(self, query, *arguments)
+                await say(connection, query, named)
+            cut(connection)
+        return await say(connection, query, named)
 
-    def lossy_sync(self: Any, query: Any, *arguments: Any) -> Any:
-        if query == "COMMIT":
+    def lossy_sync(connection: Any, query: str, named: Any = None) -> Any:
+        if query == transactions.COMMIT:
             if committed:
-                execute_sync(self, query)
-            cut(self)
-            query = "SELECT 1"
-        return execute_sync(self, query, *arguments)
+                say_sync(connection, query, named)
+            cut(connection)
+        return say_sync(connection, query, named)
 
-    monkeypatch.setattr(TaskConnection, "execute", lossy)
-    monkeypatch.setattr(SyncTaskConnection, "execute", lossy_sync)
+    monkeypatch.setattr(transactions, "say", lossy)
+    monkeypatch.setattr(transactions, "say_sync", lossy_sync)
     (claim,) = await begun(store, term, session)
     told = Told()
     if committed:
@@ -206,40 +206,133 @@ async def test_a_commit_without_an_answer_is_looked_up(
     assert (await store.job(claim.job_id)).status == ("completed" if committed else "running")
 
 
+class Lost:
+    """A transaction whose process has lost it: it goes on in PostgreSQL, or in what is in between."""
+
+    def __init__(self, store: Storage, claim: Claim, stack: ExitStack) -> None:
+        self.looks = 0
+        self._dsn = store.dsn
+        self.own = Transaction(self._look, claim.job_id, claim.attempt)
+        self.connection = stack.enter_context(psycopg.connect(store.dsn, autocommit=True))
+        self.own.begin_sync(self.connection)
+
+    def commit(self) -> None:
+        transactions.say_sync(self.connection, transactions.COMMIT, self.own._told(Told()))
+
+    def _look(self) -> Any:
+        self.looks += 1
+        return psycopg.connect(self._dsn, autocommit=True)
+
+
+@pytest.fixture
+async def lost(store: Storage, term: Term, session: Session) -> AsyncIterator[Lost]:
+    (claim,) = await begun(store, term, session)
+    with ExitStack() as stack:
+        yield Lost(store, claim, stack)
+
+
+async def test_nothing_is_said_of_a_transaction_that_may_still_commit(
+    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its COMMIT is on its way, and until it comes it has no lock that anybody could wait for."""
+    monkeypatch.setattr(transactions, "LOOK", 0.01)
+    monkeypatch.setattr(transactions, "PATIENCE", 600)
+    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+
+    async def looked() -> bool:
+        return lost.looks > 2 or truth.done()
+
+    await wait_until_async(looked)
+    assert not truth.done()
+    lost.commit()
+    assert await truth == "completed"
+
+
 async def test_a_transaction_that_stands_still_is_ended_to_know(
-    store: Storage, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
+    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "PATIENCE", 0.2)
-    (claim,) = await begun(store, term, session)
-    own = Transaction(lambda: psycopg.connect(store.dsn, autocommit=True), claim.job_id, 1)
-    ending = {"job": claim.job_id, "attempt": 1, "session": session.id, "result": "1", "progress": None}
-    with psycopg.connect(store.dsn, application_name="taskd:task:lost") as lost:
-        lost.execute(statement("complete").encode(), ending)
-        assert await asyncio.to_thread(own._truth, "taskd:task:lost") == "running"
-        with pytest.raises(psycopg.OperationalError):
-            lost.execute("SELECT 1")
-    assert (await store.job(claim.job_id)).status == "running"
+    complete = transactions.COMMIT.removesuffix("COMMIT")
+    transactions.say_sync(lost.connection, complete + "SELECT 1", lost.own._told(Told()))
+    assert await asyncio.to_thread(lost.own._truth) == "running"
+    with pytest.raises(psycopg.OperationalError):
+        lost.connection.execute("SELECT 1")
 
 
-@pytest.mark.usefixtures("apart")
+async def test_who_may_not_end_it_waits_for_its_end(
+    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(transactions, "LOOK", 0.01)
+    monkeypatch.setattr(transactions, "PATIENCE", 0)
+    monkeypatch.setattr(transactions, "REMIND", 2)
+    monkeypatch.setattr(transactions, "TERMINATE", "SET ROLE nobody; SELECT * FROM taskd.jobs")
+    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+
+    async def looked() -> bool:
+        return lost.looks > 3 or truth.done()
+
+    with psycopg.connect(store.dsn, autocommit=True) as other:
+        other.execute("CREATE ROLE nobody")
+        try:
+            await wait_until_async(looked)
+            assert not truth.done()
+            lost.connection.close()
+            assert await truth == "running"
+        finally:
+            other.execute("DROP ROLE nobody")
+    assert "it is still not known what became of a COMMIT" in "".join(capsys.readouterr())
+
+
+async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, lost: Lost) -> None:
+    lost.own._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
+    lost.connection.close()
+    with pytest.raises(StoreUnavailable, match="nobody can tell") as caught:
+        await asyncio.to_thread(lost.own._truth)
+    assert caught.value.outcome_unknown
+
+
+async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
+    store: Storage, desk: Desk, term: Term, session: Session
+) -> None:
+    """What was sent is all that PostgreSQL needs: the loop does not run between the wait for a lock and the commit."""
+    first, claim = await begun(store, term, session, 2)
+    await work(desk, first)  # now there is a counter
+    with psycopg.connect(store.dsn) as other, psycopg.connect(store.dsn, autocommit=True) as watch:
+        other.execute("SELECT FROM taskd.finished_counts FOR UPDATE")
+        task = asyncio.create_task(work(desk, claim))
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'taskd:task:w' AND wait_event_type = 'Lock'"
+        )
+
+        async def waiting() -> bool:
+            return watch.execute(waits).fetchone() == (1,)
+
+        await wait_until_async(waiting)
+        other.rollback()
+        ended = "SELECT count(*) FROM taskd.finished_jobs"
+        wait_until(lambda: watch.execute(ended).fetchone() == (2,))  # the loop stands still
+    await task
+
+
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
     store: Storage, desk: Desk, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, there = TaskConnection.execute, asyncio.Event()
+    say, there, on = transactions.say, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Any, query: Any, *arguments: Any) -> Any:
-        if query == "COMMIT":
+    async def slow(connection: Any, query: str, named: Any = None) -> Any:
+        if query == transactions.COMMIT:
             there.set()
-            await asyncio.sleep(0.2)
-        return await execute(self, query, *arguments)
+            await on.wait()
+        return await say(connection, query, named)
 
-    monkeypatch.setattr(TaskConnection, "execute", slow)
+    monkeypatch.setattr(transactions, "say", slow)
     (claim,) = await begun(store, term, session)
     told = Told()
     task = asyncio.create_task(work(desk, claim, told))
     await there.wait()
     task.cancel()
-    task.cancel()
+    asyncio.get_running_loop().call_soon(task.cancel)
+    asyncio.get_running_loop().call_soon(on.set)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert told.over
@@ -294,3 +387,286 @@ async def test_a_desk_without_postgresql_says_so(desk: Desk, term: Term) -> None
     with pytest.raises(ClaimLost):
         async with desk.transaction(1, 1, Told()):
             pass
+
+
+async def dirty(desk: Desk, claim: Claim) -> None:
+    connection: Any
+    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        connection.row_factory = psycopg.rows.dict_row
+        connection.cursor_factory = psycopg.AsyncRawCursor
+        connection.prepare_threshold = 0
+        connection.adapters.register_loader("int8", psycopg.types.string.TextLoader)
+        connection.add_notice_handler(notices.append)
+        await connection.execute("INSERT INTO rows VALUES ($1)", [claim.job_id])
+        assert await (await connection.execute("SELECT 1::bigint AS one")).fetchone() == {"one": "1"}
+
+
+def dirty_sync(desk: Desk, claim: Claim) -> None:
+    connection: Any
+    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+        connection.row_factory = psycopg.rows.dict_row
+        connection.cursor_factory = psycopg.RawCursor
+        connection.prepare_threshold = 0
+        connection.adapters.register_loader("int8", psycopg.types.string.TextLoader)
+        connection.add_notice_handler(notices.append)
+        connection.execute("INSERT INTO rows VALUES ($1)", [claim.job_id])
+        assert connection.execute("SELECT 1::bigint AS one").fetchone() == {"one": "1"}
+
+
+async def clean(desk: Desk, claim: Claim) -> Any:
+    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
+        assert connection.prepare_threshold == 5
+        for _ in range(2):  # prepared under the same name as before
+            cursor = await connection.execute("SELECT %s::bigint", [1], prepare=True)
+        return connection.info.backend_pid, await cursor.fetchone()
+
+
+def clean_sync(desk: Desk, claim: Claim) -> Any:
+    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+        connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
+        assert connection.prepare_threshold == 5
+        for _ in range(2):
+            cursor = connection.execute("SELECT %s::bigint", [1], prepare=True)
+        return connection.info.backend_pid, cursor.fetchone()
+
+
+notices: list[Any] = []
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_what_a_task_sets_on_its_connection_ends_with_it(
+    store: Storage, desk: Desk, term: Term, session: Session, asynchronous: bool
+) -> None:
+    claims = await begun(store, term, session, 3)
+    notices.clear()
+    if asynchronous:
+        await dirty(desk, claims[0])
+        found = [await clean(desk, claim) for claim in claims[1:]]
+    else:
+        await asyncio.to_thread(dirty_sync, desk, claims[0])
+        found = [await asyncio.to_thread(clean_sync, desk, claim) for claim in claims[1:]]
+    pid, row = found[0]
+    assert row == (1,)
+    assert found[1] == (pid, row)  # one connection to PostgreSQL, kept
+    assert notices == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_what_is_left_of_a_block_cannot_write_any_more(
+    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+) -> None:
+    first, second = await begun(store, term, session, 2)
+    over, errors = asyncio.Event(), []
+
+    async def leftover(connection: TaskConnection) -> None:
+        cursor = connection.cursor()
+        await over.wait()
+        for use in (connection, cursor):
+            try:
+                await use.execute("INSERT INTO rows VALUES (-1)")
+            except psycopg.Error as error:
+                errors.append(error)
+
+    async def block() -> None:
+        async with desk.transaction(first.job_id, first.attempt, Told()) as connection:
+            await connection.execute("INSERT INTO rows VALUES (1)")
+            left.append(asyncio.create_task(leftover(connection)))
+            await asyncio.sleep(0)
+            if fails:
+                raise KeyError("a")
+
+    left: list[asyncio.Task[None]] = []
+    with contextlib.suppress(KeyError):
+        await block()
+    async with desk.transaction(second.job_id, second.attempt, Told()) as connection:
+        await connection.execute("INSERT INTO rows VALUES (2)")
+        over.set()
+        await left[0]
+    assert len(errors) == 2
+    expected = [(2,)] if fails else [(1,), (2,)]
+    assert await store.raw.fetch("SELECT job FROM rows ORDER BY job") == expected
+
+
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+
+def on_uvloop(made: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(made())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
+    store: Storage, term: Term, session: Session, fails: bool, loop: str
+) -> None:
+    """It rolls back, and neither the statement nor who waits for it goes on."""
+    (claim,) = await begun(store, term, session)
+
+    async def sleep(connection: TaskConnection) -> None:
+        await connection.execute("INSERT INTO rows VALUES (1)")
+        await connection.execute("SELECT pg_sleep(600)")
+
+    async def block(desk: Desk, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
+        async def asleep() -> bool:
+            return watch.execute(SLEEPING).fetchone() == (1,)
+
+        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+            left.append(asyncio.create_task(sleep(connection)))
+            await wait_until_async(asleep)
+            if fails:
+                raise KeyError("a")
+
+    async def run() -> None:
+        left: list[asyncio.Task[None]] = []
+        desk = Desk(store.dsn, size=1, name="taskd:task:w")
+        with psycopg.connect(store.dsn, autocommit=True) as watch:
+            with pytest.raises(
+                KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
+            ):
+                await block(desk, watch, left)
+            with pytest.raises(psycopg.Error):
+                await left[0]
+            await wait_until_async(lambda: asyncio.to_thread(lambda: watch.execute(SLEEPING).fetchone() == (0,)))
+        await work(desk, claim)
+        await desk.close()
+
+    await (run() if loop == "asyncio" else asyncio.to_thread(on_uvloop, run))
+    assert await store.raw.fetch("SELECT job FROM rows") == [(claim.job_id,)]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_plain_block_ends_under_a_statement_of_another_thread(
+    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+) -> None:
+    (claim,) = await begun(store, term, session)
+    left: list[asyncio.Task[None]] = []
+
+    def sleep(connection: SyncTaskConnection) -> None:
+        connection.execute("SELECT pg_sleep(600)")
+
+    def block(loop: asyncio.AbstractEventLoop) -> None:
+        with (
+            psycopg.connect(store.dsn, autocommit=True) as watch,
+            desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
+        ):
+            thread = asyncio.to_thread(sleep, connection)
+            loop.call_soon_threadsafe(lambda: left.append(asyncio.create_task(thread)))
+            wait_until(lambda: watch.execute(SLEEPING).fetchone() == (1,))
+            if fails:
+                raise KeyError("a")
+
+    with pytest.raises(KeyError if fails else RuntimeError):
+        await asyncio.to_thread(block, asyncio.get_running_loop())
+    with pytest.raises(psycopg.Error):
+        await left[0]
+    assert await store.raw.fetch(SLEEPING) == [(0,)]
+    await work_in_a_thread(desk, claim)
+
+
+class Plain:
+    """A plain task in a thread of its own, which can be stopped."""
+
+    def __init__(self, desk: Desk, claim: Claim, work: Callable[[Settling], None]) -> None:
+        self.over = asyncio.Event()
+        order = Order(
+            claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
+        )
+        self._settling = Settling(order, 1000, lambda: desk)
+        self._work = work
+        self._seat = Seat(asyncio.get_running_loop())
+        self._seat.give(self._run, lambda end: self.over.set())
+
+    def _run(self) -> End:
+        self._work(self._settling)
+        return End(1, 1, How.COMPLETED)
+
+    async def stop(self) -> None:
+        self._seat.interrupt()
+        self._settling.interrupt()
+        await asyncio.wait_for(self.over.wait(), 10)
+        self._seat.dismiss()
+
+
+async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
+    claims = await begun(store, term, session, 2)
+    desk = Desk(store.dsn, size=1, name="taskd:task:w")
+    with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
+        there = threading.Event()
+
+        def wait(settling: Settling) -> None:
+            there.set()
+            with settling.transaction_sync():
+                raise AssertionError("there is no place")
+
+        plain = Plain(desk, claims[1], wait)
+        await asyncio.to_thread(there.wait)
+        await plain.stop()
+    await work_in_a_thread(desk, claims[1])  # the place was not lost
+    assert await store.raw.fetch(ROWS) == [(1,)]
+    await desk.close()
+
+
+async def test_a_plain_task_is_stopped_in_a_long_statement(
+    store: Storage, desk: Desk, term: Term, session: Session
+) -> None:
+    (claim,) = await begun(store, term, session)
+
+    def endless(settling: Settling) -> None:
+        with settling.transaction_sync() as connection:
+            connection.execute("INSERT INTO rows VALUES (1)")
+            connection.execute("SELECT pg_sleep(600)")
+
+    async def asleep() -> bool:
+        return await store.raw.fetch(SLEEPING) == [(1,)]
+
+    plain = Plain(desk, claim, endless)
+    await wait_until_async(asleep)
+    await plain.stop()
+    assert await store.raw.fetch(SLEEPING) == [(0,)]
+    await work_in_a_thread(desk, claim)
+    assert await store.raw.fetch(ROWS) == [(1,)]
+
+
+async def test_completions_do_not_fail_each_other_whatever_the_default_isolation_is(
+    store: Storage, desk: Desk, term: Term, session: Session
+) -> None:
+    await store.raw.fetch(
+        f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(store.dsn)['dbname']}"
+        " SET default_transaction_isolation = 'repeatable read'"
+    )
+    first, second, third = await begun(store, term, session, 3)
+    await work(desk, first)
+    async with desk.transaction(second.job_id, second.attempt, Told()):
+        await work(desk, third)  # changes the counter that the other one changes later
+    assert await store.raw.fetch("SELECT n FROM taskd.finished_counts") == [(3,)]
+
+
+async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, term: Term, session: Session) -> None:
+    claims = await begun(store, term, session, 1)
+    desk = Desk(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
+    async with desk.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
+        told = connection.info.get_parameters()
+    assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
+    await desk.close()
+
+
+async def test_a_task_does_not_hear_what_its_commit_says(
+    store: Storage, desk: Desk, term: Term, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    (claim,) = await begun(store, term, session)
+    await store.raw.fetch(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'heard'; RETURN NULL; END $$"
+    )
+    await store.raw.fetch(
+        "CREATE CONSTRAINT TRIGGER telling AFTER INSERT ON rows DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION tell()"
+    )
+    notices.clear()
+    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        connection.add_notice_handler(notices.append)
+        await connection.execute("INSERT INTO rows VALUES (1)")
+    assert connection.closed
+    assert notices == []
+    assert "notice" not in caplog.text

@@ -77,7 +77,8 @@ class Desk(Protocol):
     """Where an executor's tasks get connections to PostgreSQL for transactions that complete their jobs.
 
     Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if
-    PostgreSQL cannot be reached, the driver's error for what it refuses.
+    PostgreSQL cannot be reached, the driver's error for what it refuses. A StoreUnavailable with `outcome_unknown` is the
+    exception: it has been committed or not, and the job's fence keeps it from being done twice.
     """
 
     def transaction(self, job_id: int, attempt: int, ending: Ending) -> AbstractAsyncContextManager[Any]:
@@ -85,7 +86,7 @@ class Desk(Protocol):
         ...
 
     def transaction_sync(self, job_id: int, attempt: int, ending: Ending) -> AbstractContextManager[Any]:
-        """For a plain one."""
+        """For a plain one. `give_up` of what it gives ends what runs on it, from another thread."""
         ...
 
 

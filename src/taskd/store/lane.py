@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +21,7 @@ from psycopg.rows import tuple_row
 
 from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
 from taskd.runtime import meters
+from taskd.store.sockets import hung_up, sever
 
 Row = tuple[Any, ...]
 
@@ -97,7 +96,7 @@ class Lane:
         """Close the connection; a call that is under way ends with StoreUnavailable, and so does every later one."""
         self._closed = True
         if self._turn.locked() and self._connection is not None:
-            _sever(self._connection)
+            sever(self._connection)
         await self.rest()
 
     async def rest(self) -> None:
@@ -152,7 +151,7 @@ class Lane:
     async def _ready(self) -> psycopg.AsyncConnection[Row]:
         if self._closed:
             raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down")
-        if self._connection is not None and (self._connection.closed or _hung_up(self._connection)):
+        if self._connection is not None and (self._connection.closed or hung_up(self._connection)):
             await self._discard()
         if self._connection is None:
             self._connection = await self._connect()
@@ -178,7 +177,7 @@ class Lane:
         """End a call that is not waited for any longer: as its connection breaks, or while it waits in line or connects."""
         work.add_done_callback(_forget)
         if self._running is work and self._connection is not None:
-            _sever(self._connection)
+            sever(self._connection)
         else:
             work.cancel()
         await asyncio.wait({work}, timeout=1.0)
@@ -199,31 +198,6 @@ def _forget(work: asyncio.Future[list[Row]]) -> None:
     """Look at the failure of a call that was given up: its caller has heard of one already."""
     if not work.cancelled():
         work.exception()
-
-
-def _sever(connection: psycopg.AsyncConnection[Row]) -> None:
-    """Shut the socket down: who waits for it hears of its end at once.
-
-    Closing it here would be the end of the process: the event loop may have been asked a moment ago to watch it, and libuv
-    calls abort() when it finds such a descriptor closed.
-    """
-    try:
-        same = socket.socket(fileno=connection.pgconn.socket)
-    except (OSError, psycopg.Error):
-        return  # it is closed already
-    try:
-        same.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it is broken already
-    finally:
-        same.detach()
-
-
-def _hung_up(connection: psycopg.AsyncConnection[Row]) -> bool:
-    """True if an idle connection has something to read: the server closed it, or said why it is about to."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _first_line(error: Exception) -> str:

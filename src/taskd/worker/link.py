@@ -142,6 +142,10 @@ class Link:
         for asked in self._waiting.values():
             asked.cancel()
 
+    def interrupt(self) -> None:
+        """The thread of the attempt is being stopped: end what it waits for in PostgreSQL."""
+        self._settling.interrupt()
+
     def close(self) -> None:
         """The attempt's code has ended: what it said last is told now."""
         self._closed = True

@@ -145,7 +145,7 @@ class Runner:
             if running.link is not None and running.link.watched:
                 self._loop.call_later(self._patience, self._interrupt, running)
             else:
-                running.seat.interrupt()
+                self._interrupt(running)
 
     def answer(self, answer: Answer) -> None:
         """What the worker says to something that an attempt has asked."""
@@ -166,6 +166,8 @@ class Runner:
     def _interrupt(running: Running) -> None:
         if running.seat is not None:
             running.seat.interrupt()
+            if running.link is not None:
+                running.link.interrupt()
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order

@@ -30,6 +30,7 @@ class Settling:
         self._limit = limit
         self._desk = desk
         self._stage = Stage.READY
+        self._interrupt: Callable[[], None] | None = None
         self.result = b"null"
         #: What the attempt has told last of its progress, for history.
         self.progress: bytes | None = None
@@ -68,9 +69,17 @@ class Settling:
         self._begin()
         try:
             with self._desk().transaction_sync(self._order.job_id, self._order.attempt, self) as connection:
+                self._interrupt = connection.give_up
                 yield connection
         finally:
+            self._interrupt = None
             self._end()
+
+    def interrupt(self) -> None:
+        """The thread of a plain task is to stop: end the statement that it may wait for, where no exception reaches it."""
+        interrupt = self._interrupt
+        if interrupt is not None:
+            interrupt()
 
     def _begin(self) -> None:
         if self._stage is not Stage.READY:

@@ -1,2 +1,2 @@
--- Ends the connection of this name, whose process has lost it.
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %(name)s AND pid <> pg_backend_pid()
+-- Ends the connection on which a transaction stands still, whose process has lost it.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %(pid)s AND backend_xid = %(xid)s::xid8::xid
