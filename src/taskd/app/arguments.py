@@ -160,6 +160,8 @@ class _Plan:
         self.spread = next((p.name for p in parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self.names = [p.name for p in named]
         self.required = [p.name for p in named if p.default is Parameter.empty]
+        self._taken, self._needed = frozenset(self.names), frozenset(self.required)
+        self._fixed = rest is None and self.spread is None
         self.single = self.names[0] if self.names and len(self.required) <= 1 else None
         if len(self.required) == 1:
             self.single = self.required[0]
@@ -187,6 +189,9 @@ class _Plan:
             raise _Misfit(
                 f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test"
             )
+        if not args and self._fixed and self._needed <= kwargs.keys() <= self._taken:
+            # As bind would say, which takes half of the time of a submit_many.
+            return (), {name: kwargs[name] for name in self.names if name in kwargs}
         fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
         values = fields.pop(self.spread, ()) if self.spread is not None else ()
         if self._rest_name is not None:
