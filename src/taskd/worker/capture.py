@@ -26,6 +26,8 @@ from taskd.worker.tracebacks import describe
 EVERY = 0.25
 #: Bytes of one line; of the lines that are told, and stored, together.
 MAX_LINE, MAX_CHUNK = 4096, 8192
+#: Chunks from which on a message takes no further attempt's.
+MANY = 200
 #: Bytes of the name of a level.
 MAX_LEVEL = 40
 #: What a line costs beside its text, about.
@@ -183,10 +185,15 @@ class Capture:
 
     def flush(self) -> None:
         """Tell everything that was said. In the loop's thread."""
+        chunks: list[Chunk] = []
         for voice in list(self._new):  # a copy, made in one step: any thread may add one meanwhile
             self._new.pop(voice, None)  # before it is asked: what is said meanwhile counts anew
-            if chunks := voice.take():
+            chunks += voice.take()
+            if len(chunks) >= MANY:
                 self._tell(chunks)
+                chunks = []
+        if chunks:
+            self._tell(chunks)
 
     def _begin(self) -> None:
         self._loop.call_later(EVERY, self._tick)
