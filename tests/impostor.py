@@ -10,10 +10,11 @@ from contextlib import ExitStack, contextmanager
 
 
 def answer(status: str, document: object, *headers: str) -> bytes:
-    """A reply with this status line, this JSON and further headers."""
+    """A reply with this status line, this JSON and further headers. It says that the connection ends with it: else a client
+    that is quick may send its next request into one that is about to be closed."""
     body = json.dumps(document).encode()
     more = "".join(f"{header}\r\n" for header in headers)
-    return f"HTTP/1.1 {status}\r\n{more}content-length: {len(body)}\r\n\r\n".encode() + body
+    return f"HTTP/1.1 {status}\r\n{more}connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
 JOB = answer("201 Created", {"id": 1, "status": "pending"})
