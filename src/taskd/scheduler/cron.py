@@ -53,10 +53,8 @@ class Cron:
             wait = EVERY
             self._bell.clear()
             try:
-                if not begun:
-                    await self._ticks.rework(
-                        term
-                    )  # this process may know newer rules of time zones than the one before it
+                if not begun:  # this process may know newer rules of time zones than the one that led before
+                    await self._ticks.rework(term)
                     begun = True
                 wait = await self._look(term)
                 if await sweep.page(term):
