@@ -23,10 +23,13 @@ from rich.table import Table
 from bench.rig import Rig, Role, batch, post, rig, until
 from bench.stages import processes, spent
 
-KEPT, DROPPED = "default", "dropped"
+#: Queues: one for each kind, since a queue pays for what was in it before.
+NOTHING, KEPT, DROPPED = "nothing", "kept", "dropped"
 #: Name, task, queue.
-TURNS = (("nothing", "noop", KEPT), ("a line, not kept", "prints", DROPPED), ("a line, kept", "prints", KEPT))
+TURNS = (("nothing", "noop", NOTHING), ("a line, not kept", "prints", DROPPED), ("a line, kept", "prints", KEPT))
 WARM = 5_000
+#: Microseconds from which on a process is shown.
+LEAST = 0.5
 
 
 @contextmanager
@@ -45,8 +48,11 @@ def _over(cluster: Rig, target: int) -> bool:
     return cluster.finished() >= target
 
 
-def turn(cluster: Rig, scheduler: Role, workers: list[Role], jobs: int, task: str, queue: str) -> tuple[float, float]:
-    """(microseconds of processor time a job, jobs/s)."""
+Spent = dict[str, float]
+
+
+def turn(cluster: Rig, scheduler: Role, workers: list[Role], jobs: int, task: str, queue: str) -> tuple[float, Spent]:
+    """(jobs/s, microseconds of processor time a job by process)."""
     target = cluster.finished() + jobs
     pids = {pid: name for worker in workers for pid, name in processes(cluster, scheduler, worker).items()}
     before, began = spent(pids), time.monotonic()
@@ -54,38 +60,51 @@ def turn(cluster: Rig, scheduler: Role, workers: list[Role], jobs: int, task: st
         for _ in range(jobs // 1000):
             post(client, f"{scheduler.url}/jobs/batch", batch(task, {}, queue=queue))
     until(partial(_over, cluster, target))
+    rate = jobs / (time.monotonic() - began)
     time.sleep(0.5)  # what is told and written a moment later belongs to it
     after = spent(pids)
-    used = sum(after.values()) - sum(before.values())
-    return used / jobs / 1000, jobs / (time.monotonic() - began)
+    return rate, {name: (after[name] - before[name]) / jobs / 1000 for name in after}
 
 
 def main() -> None:
     """Measure and print."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
-    found: dict[str, list[float]] = {name: [] for name, *_ in TURNS}
+    rates: dict[str, list[float]] = {name: [] for name, *_ in TURNS}
+    found: dict[str, list[Spent]] = {name: [] for name, *_ in TURNS}
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
         with rig(folder) as cluster:
             scheduler = cluster.scheduler()
-            workers = [cluster.worker(500)]
+            with settings(queues=f"{NOTHING},{KEPT}"):
+                workers = [cluster.worker(500)]
             with settings(max_log_bytes="0", queues=DROPPED):
                 workers.append(cluster.worker(500))
             for number in range(-1, rounds):
-                for what, task, queue in TURNS:
-                    used, rate = turn(cluster, scheduler, workers, WARM if number < 0 else jobs, task, queue)
+                first = number % len(TURNS)  # a turn pays for what the one before it has left to PostgreSQL
+                for what, task, queue in TURNS[first:] + TURNS[:first]:
+                    rate, used = turn(cluster, scheduler, workers, WARM if number < 0 else jobs, task, queue)
                     if number >= 0:
+                        rates[what].append(rate)
                         found[what].append(used)
-                        Console().print(f"round {number + 1}: {what}: {used:.1f} µs, {rate:,.0f}/s", highlight=False)
-    medians = {what: statistics.median(values) for what, values in found.items()}
-    table = Table("task", "µs a job", "to nothing", title=f"{rounds} rounds of {jobs:,} jobs each, medians")
-    for what, median in medians.items():
-        table.add_row(what, f"{median:.1f}", f"{median / medians['nothing'] - 1:+.1%}")
+                        time_of = sum(used.values())
+                        Console().print(f"round {number + 1}: {what}: {time_of:.1f} µs, {rate:,.0f}/s", highlight=False)
+    table = Table("process, µs a job", *found, title=f"{rounds} rounds of {jobs:,} jobs each, medians")
+    for process in sorted(found["nothing"][0]):
+        medians = [statistics.median(used[process] for used in rounds_of) for rounds_of in found.values()]
+        if max(medians) >= LEAST:
+            table.add_row(process, *(f"{median:.1f}" for median in medians))
+    totals = {what: [sum(used.values()) for used in rounds_of] for what, rounds_of in found.items()}
+    table.add_section()
+    table.add_row("all", *(f"{statistics.median(total):.1f}" for total in totals.values()))
+    table.add_row("jobs/s", *(f"{statistics.median(rate):,.0f}" for rate in rates.values()))
     Console().print(table)
-    kept, dropped = medians["a line, kept"], medians["a line, not kept"]
-    Console().print(f"keeping costs {kept / dropped - 1:+.1%} of a job that prints", highlight=False)
+    for what, figures in (("processor time", totals), ("jobs/s", rates)):
+        kept, dropped = figures["a line, kept"], figures["a line, not kept"]
+        ratios = sorted(one / other - 1 for one, other in zip(kept, dropped, strict=True))
+        text = f"keeping a line, {what}: {statistics.median(ratios):+.1%} ({ratios[0]:+.1%} to {ratios[-1]:+.1%})"
+        Console().print(text, highlight=False)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from taskd.domain.band import BANDS, Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Host, Note, Session, Term
 from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
+from taskd.domain.output import Chunk
 from taskd.domain.retry import decide
 from taskd.seams import Settlement
 from taskd.store.cancels import PostgresCancels
@@ -104,8 +105,11 @@ class Storage:
     async def claim(self, session: Session, dispatches: Sequence[Dispatch]) -> list[Claim]:
         return await self.claims.claim(session, deliveries(dispatches))
 
-    async def settle(self, claims: Sequence[Claim], outcome: Outcome = DONE) -> set[tuple[int, int]]:
-        return await self.claims.settle([Settlement(c, outcome, decide(outcome, c.policy, c.record)) for c in claims])
+    async def settle(
+        self, claims: Sequence[Claim], outcome: Outcome = DONE, said: Chunk | None = None
+    ) -> set[tuple[int, int]]:
+        verdicts = [(claim, decide(outcome, claim.policy, claim.record)) for claim in claims]
+        return await self.claims.settle([Settlement(c, outcome, verdict, said=said) for c, verdict in verdicts])
 
     async def note(self, claim: Claim, progress: bytes | None = None, checkpoint: bytes | None = None) -> bool:
         """Write one note; whether the claim held."""

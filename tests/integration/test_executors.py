@@ -22,7 +22,7 @@ from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, 
 from taskd.domain.output import Chunk, Line
 from taskd.seams import Order
 from taskd.settings import Tasks as TaskSettings
-from taskd.worker.executors import Executors
+from taskd.worker.executors import Ending, Executors
 from taskd.worker.frames import Answer, Said, Speech, Trouble
 from taskd.worker.guard import clock
 from tests.servers import wait_until, wait_until_async
@@ -65,9 +65,11 @@ class Bench:
             tasks=tasks,
         )
 
-    def _ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:
-        for job_id, attempt, outcome in endings:
+    def _ended(self, endings: Sequence[Ending]) -> None:
+        for job_id, attempt, outcome, said in endings:
             assert attempt == 7
+            if said is not None:
+                self.chunks.append(said)
             self.ends[job_id].append(outcome)
             self.heard[job_id] = self.texts(job_id)
 

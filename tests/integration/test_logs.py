@@ -96,6 +96,21 @@ async def test_a_cancelled_attempt_has_its_last_words(store: Storage, term: Term
     assert await texts(store, claim) == ["cleaning up"]
 
 
+async def test_what_comes_with_the_end_is_stored_with_it(store: Storage, term: Term) -> None:
+    claim = await begun(store, term, await store.work())
+    assert await store.settle([claim], Failed("no"), chunk(claim, 1, "a \u2713", "b")) == {(claim.job_id, 1)}
+    assert await texts(store, claim) == ["a \u2713", "b"]
+    assert await store.settle([claim], DONE, chunk(claim, 3, "too late")) == set()
+    assert await texts(store, claim) == ["a \u2713", "b"]
+
+
+async def test_the_end_of_a_job_takes_the_last_words_along(store: Storage, term: Term) -> None:
+    claim = await begun(store, term, await store.work())
+    assert await store.settle([claim], DONE, chunk(claim, 1, "done")) == {(claim.job_id, 1)}
+    assert await texts(store, claim) == ["done"]
+    assert (await store.job(claim.job_id)).status is JobStatus.COMPLETED
+
+
 async def test_the_oldest_of_the_last_part_makes_way(store: Storage, term: Term) -> None:
     claim = await begun(store, term, await store.work())
     tail = [chunk(claim, number, str(number), tail=True) for number in (10, 11, 12)]

@@ -195,7 +195,28 @@ async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_
 async def test_a_line_is_told_soon(world: World) -> None:
     world.voice(1).say("stdout", "", "soon")
     await wait_until_async(lambda: world.told)
-    assert not world.capture.waiting
+    assert world.texts(1) == ["soon"]
+    assert len(world.told) == 1
+
+
+async def test_the_last_words_come_once(world: World) -> None:
+    voice = world.voice(1)
+    voice.say("stdout", "", "told")
+    world.capture.flush()
+    voice.say("stdout", "", "not told")
+    last = world.capture.last(voice)
+    assert last is not None
+    assert (last.line, last.lines) == (2, 1)
+    assert world.capture.last(voice) is None
+    assert world.texts(1) == ["told"]
+
+
+async def test_what_is_more_than_a_chunk_is_told_before_the_end(world: World) -> None:
+    voice = world.voice(1)
+    for number in range(3):
+        voice.say("stdout", "", f"{number}" * module.MAX_LINE)
+    assert world.capture.last(voice) is None
+    assert [text[0] for text in world.texts(1)] == ["0", "1", "2"]
 
 
 async def test_voices_may_begin_while_others_are_told(world: World) -> None:
@@ -225,16 +246,16 @@ async def test_voices_may_begin_while_others_are_told(world: World) -> None:
 def test_a_line_that_is_said_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the garbage collector may bring about, and signal handlers."""
     words = LastWords(lastwords.create())
-    word = Word(1, 1, 1, False, Line(0.0, "stdout", "", "x" * 4000))
+    line = msgspec.json.encode(Line(0.0, "stdout", "", "x" * 4000))
     switch = words._switch
 
     def interrupted() -> None:
-        words.write(word)
+        words.write(1, 1, 1, line, tail=False)
         switch()
 
     def write() -> None:
         for _ in range(100):
-            words.write(word)
+            words.write(1, 1, 1, line, tail=False)
 
     monkeypatch.setattr(words, "_switch", interrupted)
     talk = threading.Thread(target=write, daemon=True)

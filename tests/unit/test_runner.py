@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from taskd import App, Context
+from taskd.domain.output import Chunk
 from taskd.seams import Desk, Order
-from taskd.worker import lastwords
+from taskd.worker import capture, lastwords
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import End
 from taskd.worker.lastwords import LastWords
@@ -32,6 +33,23 @@ def plain() -> None: ...
 
 
 @app.task
+async def prints() -> None:
+    _say("one", "two")
+
+
+@app.task
+async def talks_much() -> None:
+    _say(*("x" * 100 for _ in range(100)))
+
+
+def _say(*lines: str) -> None:
+    voice = capture.speaking()
+    assert voice is not None
+    for line in lines:
+        voice.say("stdout", "", line)
+
+
+@app.task
 async def talks(ctx: Context) -> None:
     await ctx.progress(0.5)
 
@@ -44,22 +62,25 @@ def no_desk() -> Desk:
     raise AssertionError("no transaction here")
 
 
-async def run(task: str, attempts: int, make: type[Capture] = Capture) -> None:
-    """Run so many attempts at once."""
-    over, ended = asyncio.Event(), []
+async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[list[End], list[Chunk]]:
+    """Run so many attempts at once: their ends, and what was told before those."""
+    over = asyncio.Event()
+    ended: list[End] = []
+    told: list[Chunk] = []
 
     def tell(ends: list[End]) -> None:
         ended.extend(ends)
         if len(ended) == attempts:
             over.set()
 
-    capture = make(20_000, LastWords(lastwords.create()), lambda _: None)
-    runner = Runner(app, "app", Results(1000, 1000), tell, lambda _: None, 1.0, no_desk, capture)
+    caught = make(40_000, LastWords(lastwords.create()), told.extend)
+    runner = Runner(app, "app", Results(1000, 1000), tell, lambda _: None, 1.0, no_desk, caught)
     runner.begin([order(number, task) for number in range(attempts)])
     await over.wait()
+    return ended, told
 
 
-@pytest.mark.parametrize("task", ["silent", "plain", "talks"])
+@pytest.mark.parametrize("task", ["silent", "plain", "talks", "prints"])
 async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector(task: str) -> None:
     await run(task, 1)  # what is made once stays
     gc.collect()
@@ -73,12 +94,25 @@ async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector
 
 async def test_an_end_is_told_whatever_becomes_of_the_last_words() -> None:
     class Broken(Capture):
-        waiting = True
-
-        def flush(self) -> None:
+        def last(self, voice: Voice) -> Chunk | None:
             raise RuntimeError("dictionary changed size during iteration")
 
-    await run("silent", 3, Broken)
+    await run("prints", 3, Broken)
+
+
+async def test_an_end_takes_along_what_was_not_told() -> None:
+    ends, told = await run("prints", 3)
+    assert sorted(end.job_id for end in ends) == [0, 1, 2]
+    assert all(
+        end.said is not None and (end.said.job_id, end.said.line, end.said.lines) == (end.job_id, 1, 2) for end in ends
+    )
+    assert told == []
+
+
+async def test_what_is_too_much_for_an_end_is_told_before_it() -> None:
+    ends, told = await run("talks_much", 1)
+    assert [end.said for end in ends] == [None]
+    assert sum(chunk.lines for chunk in told) == 100
 
 
 def test_who_speaks_while_its_voice_is_made_does_not_wait_for_itself() -> None:

@@ -11,7 +11,7 @@ import msgspec
 Source = Literal["log", "stdout", "stderr", "taskd"]
 
 
-class Line(msgspec.Struct, frozen=True, array_like=True):
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line; `at` is Unix seconds by the executor's clock, `level` (of log lines) in small letters."""
 
     at: float
@@ -20,7 +20,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     text: str
 
 
-class Chunk(msgspec.Struct, frozen=True, array_like=True):
+class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Consecutive lines of one attempt, from number `line` on; `body` is a JSON array of them.
 
     The first part of an attempt's output stays. Chunks of the last part (`tail`) make way for newer ones.

@@ -14,7 +14,7 @@ from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Sess
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
-from taskd.domain.output import Output, Place, Stored
+from taskd.domain.output import Chunk, Output, Place, Stored
 from taskd.domain.retry import Verdict
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
 from taskd.domain.situation import Queue, Subject
@@ -417,6 +417,8 @@ class Settlement(msgspec.Struct, frozen=True):
     noted: bool = False
     #: The last progress (JSON) that was heard of; it may not be in the note yet.
     progress: bytes | None = None
+    #: What it has logged and printed, of which nothing is stored yet.
+    said: Chunk | None = None
 
 
 class Notes(Protocol):

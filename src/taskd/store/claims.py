@@ -118,10 +118,13 @@ class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     crashes: int = 0
     noted: bool = False
     progress: msgspec.Raw | None = None
+    line: int | None = None
+    lines: int | None = None
+    said: msgspec.Raw | None = None
 
 
 def _ending(settlement: Settlement) -> _Ending:
-    claim, outcome, verdict = settlement.claim, settlement.outcome, settlement.verdict
+    claim, outcome, verdict, said = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
     again = verdict if isinstance(verdict, Again) else None
     status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
     return _Ending(
@@ -139,6 +142,9 @@ def _ending(settlement: Settlement) -> _Ending:
         crashes=int(verdict.counter is Counter.CRASHES),
         noted=settlement.noted,
         progress=msgspec.Raw(settlement.progress) if settlement.progress is not None else None,
+        line=said.line if said is not None else None,
+        lines=said.lines if said is not None else None,
+        said=msgspec.Raw(said.body) if said is not None else None,
     )
 
 

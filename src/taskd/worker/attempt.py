@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from taskd.domain.claim import Claim, Delivery, Session
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
@@ -21,7 +22,7 @@ from taskd.runtime.pace import Pace
 from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
 from taskd.seams import Logs as LogStore
 from taskd.seams import Notes as NoteStore
-from taskd.worker.executors import Executors
+from taskd.worker.executors import Ending, Executors
 from taskd.worker.frames import Answer, Lock, Said, Speech, Unlock
 from taskd.worker.locks import Locks
 from taskd.worker.logs import Logs
@@ -131,27 +132,36 @@ class Attempts:
             return True
         return any(_key(s.claim) == key for s, _ in self._endings)
 
-    def ended(self, endings: Sequence[tuple[int, int, Outcome]]) -> None:
+    def ended(self, endings: Sequence[Ending]) -> None:
         """The executors' report: these attempts' user code has stopped."""
         now = time.monotonic()
-        for job_id, attempt, outcome in endings:
+        for job_id, attempt, outcome, said in endings:
+            recorded = isinstance(outcome, Completed) and outcome.recorded
+            if said is not None and (recorded or self.logs.speaks((job_id, attempt))):
+                self.logs.hear(said)  # it follows what may not be written yet, or its job is settled already
+                said = None  # noqa: PLW2901
             claim, began = self._running.pop((job_id, attempt), (None, 0.0))
             self._locks.end((job_id, attempt))
             if claim is None:
                 continue
             self.rates.ended[claim.queue] += 1
-            if isinstance(outcome, Completed) and outcome.recorded:
+            if recorded:
                 self._recorded(claim, outcome, now - began)
             else:
-                verdict, outcome = decide(outcome, claim.policy, claim.record), told(outcome, claim.record)  # noqa: PLW2901
-                said, progress = self.notes.end((job_id, attempt))
-                settlement = Settlement(claim, outcome, verdict, said or attempt > 1, progress)
-                if self.logs.end((job_id, attempt)):
-                    self._speaking[job_id, attempt] = settlement, now - began
-                else:
-                    self._endings.append((settlement, now - began))
+                self._end(claim, outcome, said, now - began)
         self._ended.set()
         self._fewer.set()
+
+    def _end(self, claim: Claim, outcome: Outcome, said: Chunk | None, seconds: float) -> None:
+        """An attempt is to be settled: at once, or when its words are written."""
+        key = _key(claim)
+        verdict, outcome = decide(outcome, claim.policy, claim.record), told(outcome, claim.record)
+        noted, progress = self.notes.end(key)
+        settlement = Settlement(claim, outcome, verdict, noted or claim.attempt > 1, progress, said)
+        if self.logs.end(key):
+            self._speaking[key] = settlement, seconds
+        else:
+            self._endings.append((settlement, seconds))
 
     def _recorded(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """The task's own transaction has settled this attempt; its last words may still be on their way."""
@@ -208,6 +218,7 @@ class Attempts:
         settled, unknown = await self._record([settlement for settlement, _ in batch])
         refused = {_key(settlement.claim) for settlement, _ in batch} - settled
         outcomes = await self._outcomes(refused) if refused else {}
+        await self.logs.add([(s.claim, s.said) for s, _ in batch if s.said is not None and _key(s.claim) in outcomes])
         log = logger().bind()  # once: a logger is put together anew at each use
         for settlement, seconds in batch:
             key = _key(settlement.claim)
@@ -256,7 +267,10 @@ class Attempts:
             first, _ = await self._record(settlements[:middle])
             second, _ = await self._record(settlements[middle:])
             return first | second
-        claim = settlements[0].claim
+        claim, said = settlements[0].claim, settlements[0].said
+        if said is not None:  # perhaps that is what it does not accept
+            await self.logs.add([(claim, said)])
+            return (await self._record([replace(settlements[0], said=None)]))[0]
         outcome = Failed(f"PostgreSQL does not accept this result: {error}", permanent=True)
         recorded, _ = await self._record([Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))])
         return recorded

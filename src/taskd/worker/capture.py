@@ -16,9 +16,9 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from taskd.domain.output import Chunk, Line, Source
+from taskd.domain.output import Chunk, Source
 from taskd.seams import Order
-from taskd.worker.lastwords import LastWords, Word
+from taskd.worker.lastwords import LastWords
 from taskd.worker.results import to_text
 from taskd.worker.tracebacks import describe
 
@@ -30,14 +30,13 @@ MAX_LINE, MAX_CHUNK = 4096, 8192
 MANY = 200
 #: Bytes of the name of a level.
 MAX_LEVEL = 40
-#: What a line costs beside its text, about.
-OVERHEAD = 40
 #: Lines of one attempt that wait to be told, apart from its first part.
 MOST = 2000
 #: What every line of taskd's logger has in an executor, and nobody wants to read again in an attempt's own output.
 EVERYWHERE = frozenset({"event", "level", "role", "worker", "timestamp"})
 
-Numbered = tuple[int, Line]
+#: A line's number, and the line in JSON: encoded once, for the worker and for the last words.
+Numbered = tuple[int, bytes]
 
 
 class Voice:
@@ -54,14 +53,18 @@ class Voice:
         self._capture = capture
         self._numbers = itertools.count(1)
         self._head: deque[Numbered] = deque()
-        self._tail: deque[Numbered] = deque(maxlen=MOST)
+        self._tail: deque[Numbered] | None = None
         self._partial: dict[Source, str] = {}
         #: Bytes that the first part may still have.
         self.room = capture.limit // 2
 
     def write(self, source: Source, text: str) -> None:
         """What was written to a stream: lines, and the beginning of one."""
-        text = self._partial.pop(source, "") + text
+        if text == "\n":  # `print` writes it by itself
+            self.say(source, "", self._partial.pop(source, ""))
+            return
+        if source in self._partial:
+            text = self._partial.pop(source) + text
         if "\n" in text:
             *lines, text = text.split("\n")
             for line in lines:
@@ -83,11 +86,13 @@ class Voice:
             text = to_text(text, MAX_LINE).decode()
         if not level.isascii():
             level = to_text(level, MAX_LEVEL).decode()
-        number, line, tail = next(self._numbers), Line(time.time(), source, level, text), self.room <= 0
+        number, line, tail = next(self._numbers), _encode((time.time(), source, level, text)), self.room <= 0
         if tail:
+            if self._tail is None:
+                self._tail = deque(maxlen=MOST)
             self._tail.append((number, line))
         else:
-            self.room -= len(text) + OVERHEAD
+            self.room -= len(line)
             self._head.append((number, line))
         self._capture.spoken(self, number, line, tail=tail)
 
@@ -98,8 +103,10 @@ class Voice:
 
     def take(self) -> list[Chunk]:
         """What was said since the last time, the newest of it if it is too much."""
-        chunks = self._chunks(_drain(self._head), tail=False)
-        last = self._chunks(_drain(self._tail), tail=True)
+        chunks = self._chunks(self._head, tail=False)
+        if not self._tail:
+            return chunks
+        last = self._chunks(self._tail, tail=True)
         size = 0
         for place in range(len(last) - 1, -1, -1):
             size += len(last[place].body)
@@ -107,19 +114,25 @@ class Voice:
                 return chunks + last[place + 1 :]
         return chunks + last
 
-    def _chunks(self, lines: list[Numbered], *, tail: bool) -> list[Chunk]:
+    def _chunks(self, said: deque[Numbered], *, tail: bool) -> list[Chunk]:
         chunks: list[Chunk] = []
-        while lines:
-            size = end = 0
-            for number, line in lines:
-                if end and (number != lines[0][0] + end or size > MAX_CHUNK):
-                    break
-                size += len(line.text) + OVERHEAD
-                end += 1
-            body = _encode([line for _, line in lines[:end]])
-            chunks.append(Chunk(self.order.job_id, self.order.attempt, lines[0][0], end, tail, body))
-            lines = lines[end:]
+        lines: list[bytes] = []
+        first = size = 0
+        while said:
+            number, line = said.popleft()
+            if lines and (number != first + len(lines) or size > MAX_CHUNK):
+                chunks.append(self._chunk(first, lines, tail))
+                lines, size = [], 0
+            if not lines:
+                first = number
+            lines.append(line)
+            size += len(line)
+        if lines:
+            chunks.append(self._chunk(first, lines, tail))
         return chunks
+
+    def _chunk(self, first: int, lines: list[bytes], tail: bool) -> Chunk:
+        return Chunk(self.order.job_id, self.order.attempt, first, len(lines), tail, b"[%b]" % b",".join(lines))
 
 
 _encode = msgspec.json.Encoder().encode
@@ -127,17 +140,10 @@ _encode = msgspec.json.Encoder().encode
 _speaker: contextvars.ContextVar[Callable[[], Voice | None]] = contextvars.ContextVar("speaker")
 
 
-def _drain(said: deque[Numbered]) -> list[Numbered]:
-    found: list[Numbered] = []
-    while said:
-        found.append(said.popleft())
-    return found
-
-
 class Capture:
     """1. Stands in for stdout and stderr, which go on as they did. 2. Hears `logging` and taskd's logger. 3. Tells the worker
-    what was said, about four times a second, and before an attempt's end. 4. Writes each line where the worker finds it, should
-    this process crash before that.
+    what was said, about four times a second; an attempt's end takes the rest along. 4. Writes each line where the worker
+    finds it, should this process crash before that.
     """
 
     def __init__(self, limit: int, last_words: LastWords, tell: Callable[[list[Chunk]], None]) -> None:
@@ -168,20 +174,15 @@ class Capture:
         """For an attempt that says something for the first time."""
         return Voice(order, self) if self._on else None
 
-    def spoken(self, voice: Voice, number: int, line: Line, *, tail: bool) -> None:
+    def spoken(self, voice: Voice, number: int, line: bytes, *, tail: bool) -> None:
         """A line was said. In any thread."""
         if not self._on:
             return
-        self._last_words.write(Word(voice.order.job_id, voice.order.attempt, number, tail, line))
+        self._last_words.write(voice.order.job_id, voice.order.attempt, number, line, tail=tail)
         self._new[voice] = None
         if not self._due:
             self._due = True
             self._loop.call_soon_threadsafe(self._begin)
-
-    @property
-    def waiting(self) -> bool:
-        """True if something was said that is not told yet."""
-        return bool(self._new)
 
     def flush(self) -> None:
         """Tell everything that was said. In the loop's thread."""
@@ -194,6 +195,17 @@ class Capture:
                 chunks = []
         if chunks:
             self._tell(chunks)
+
+    def last(self, voice: Voice) -> Chunk | None:
+        """What an attempt that has ended has said since, for its end to take with it; if that is more than a chunk, it is told
+        here. In the loop's thread."""
+        self._new.pop(voice, None)
+        chunks = voice.take()
+        if len(chunks) == 1:
+            return chunks[0]
+        if chunks:
+            self._tell(chunks)
+        return None
 
     def _begin(self) -> None:
         self._loop.call_later(EVERY, self._tick)
@@ -218,7 +230,7 @@ def listen(speaker: Callable[[], Voice | None]) -> None:
     _speaker.set(speaker)
 
 
-def _voice() -> Voice | None:
+def speaking() -> Voice | None:
     return _speaker.get(_nobody)()
 
 
@@ -233,7 +245,7 @@ class Stream(io.TextIOWrapper):
     def write(self, text: str, /) -> int:
         """As of any stream."""
         written = super().write(text)
-        voice = _voice()
+        voice = _speaker.get(_nobody)()
         if voice is not None:
             voice.write(self._source, text)
         return written
@@ -252,7 +264,7 @@ class Hearing(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """As of any handler."""
-        voice = _voice()
+        voice = speaking()
         if voice is not None:
             try:
                 voice.say("log", record.levelname.lower(), self.format(record))
@@ -262,7 +274,7 @@ class Hearing(logging.Handler):
 
 def tap(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor of structlog's: hears what attempts log by taskd's logger (`ctx.log`), and passes it on."""
-    voice = _voice()
+    voice = speaking()
     if voice is not None:
         order = voice.order
         own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Failed, Outcome, Released, TimedOut
+from taskd.domain.output import Chunk
 from taskd.runtime.log import logger
 from taskd.seams import Order
 from taskd.settings import Log
@@ -30,7 +31,9 @@ UNSENDABLE = (
     "the job cannot be given to an executor: it is larger than 64 MiB, or its metadata has a number of over 64 bits"
 )
 
-OnEnd = Callable[[list[tuple[int, int, Outcome]]], None]
+#: A job, its attempt, how that ended, and the last that it said, if that was not told before.
+Ending = tuple[int, int, Outcome, Chunk | None]
+OnEnd = Callable[[list[Ending]], None]
 #: What an attempt says while it runs, and how to answer it.
 OnWord = Callable[[Speech, Callable[[Answer], None]], None]
 
@@ -84,7 +87,7 @@ class Executors:
         self._live: list[Child] = []
         self._suspects: dict[Attempt, asyncio.Task[None]] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._ended: list[tuple[int, int, Outcome]] = []
+        self._ended: list[Ending] = []
         self._closing = asyncio.Event()
         #: With `patient` starts: set when a place whose code does not load is worth another try.
         self._changed: asyncio.Event | None = None
@@ -380,13 +383,13 @@ class Executors:
         for end in ends:
             attempt = child.attempts.get((end.job_id, end.attempt))
             if attempt is not None:
-                self._end(child, end.job_id, end.attempt, outcome_of(end, attempt.stopping))
+                self._end(child, end.job_id, end.attempt, outcome_of(end, attempt.stopping), end.said)
 
     def _hear_word(self, child: Child, word: Speech) -> None:
         if (word.job_id, word.attempt) in child.attempts:
             self._on_word(word, child.answer)
 
-    def _end(self, child: Child, job_id: int, number: int, outcome: Outcome) -> None:
+    def _end(self, child: Child, job_id: int, number: int, outcome: Outcome, said: Chunk | None = None) -> None:
         attempt = child.attempts.pop((job_id, number))
         if attempt.over is not None:
             attempt.over.set()
@@ -395,10 +398,10 @@ class Executors:
                 timer.cancel()
         if child.retired:
             self._retire(child)
-        self._report(job_id, number, outcome)
+        self._report(job_id, number, outcome, said)
 
-    def _report(self, job_id: int, number: int, outcome: Outcome) -> None:
-        self._ended.append((job_id, number, outcome))
+    def _report(self, job_id: int, number: int, outcome: Outcome, said: Chunk | None = None) -> None:
+        self._ended.append((job_id, number, outcome, said))
         if len(self._ended) == 1:
             self._loop.call_soon(self._flush)
 

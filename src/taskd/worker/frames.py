@@ -97,7 +97,7 @@ class End(msgspec.Struct, frozen=True, array_like=True):
     """One attempt's end: `data` is the result's JSON or the error's text (UTF-8).
 
     `traceback` is where the task was when it failed or was stopped; `again` when it wants to be tried again: a moment, or in
-    seconds from now.
+    seconds from now; `said` what it logged and printed and that was not told before.
     """
 
     job_id: int
@@ -106,6 +106,7 @@ class End(msgspec.Struct, frozen=True, array_like=True):
     data: bytes = b""
     again: datetime | float | None = None
     traceback: bytes = b""
+    said: Chunk | None = None
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -162,7 +163,7 @@ class Unlock(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class Spoken(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """From an executor: what one attempt has logged and printed."""
+    """From an executor: what attempts have logged and printed."""
 
     chunks: list[Chunk]
 

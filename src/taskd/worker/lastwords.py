@@ -16,6 +16,9 @@ from taskd.domain.output import Line
 #: Bytes of each of the two halves.
 HALF = 128 * 1024
 _USED = struct.Struct("=I")
+#: Of a word: the bytes that follow its length, the job, the attempt, the number, and whether it is of the tail. Then the line.
+_HEAD = struct.Struct("=Iqiq?")
+_REST = struct.Struct("=qiq?")
 
 
 class Word(NamedTuple):
@@ -54,33 +57,28 @@ class LastWords:
         self._owner = 0
         self._start = 0
         self._used = 0
-        self._encode = msgspec.msgpack.Encoder().encode
 
-    def write(self, word: Word) -> None:
-        """Keep a line. In any thread; it makes no system call.
+    def write(self, job_id: int, attempt: int, number: int, line: bytes, *, tail: bool) -> None:
+        """Keep a line (JSON). In any thread; it makes no system call.
 
         One that is said while this thread is here already (by what the garbage collector ends, by a signal's handler) is not
         kept, rather than waited for by itself for ever.
         """
-        encoded = self._encode(word)
+        word = _HEAD.pack(_REST.size + len(line), job_id, attempt, number, tail) + line
         me = threading.get_ident()
         if self._owner == me:
             return
         with self._lock:
             self._owner = me
             try:
-                self._keep(encoded)
+                if self._used + len(word) > HALF - _USED.size:
+                    self._switch()
+                place = self._start + _USED.size + self._used
+                self._memory[place : place + len(word)] = word
+                self._used += len(word)
+                _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
             finally:
                 self._owner = 0
-
-    def _keep(self, word: bytes) -> None:
-        size = _USED.size + len(word)
-        if self._used + size > HALF - _USED.size:
-            self._switch()
-        place = self._start + _USED.size + self._used
-        self._memory[place : place + size] = _USED.pack(len(word)) + word
-        self._used += size
-        _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
 
     def turn(self) -> None:
         """What was kept is on its way to the worker: it is needed for one turn more."""
@@ -98,7 +96,7 @@ class LastWords:
 
 def read(fd: int) -> list[Word]:
     """The worker's side: what is kept, of each attempt in the order of its numbers. What makes no sense ends it."""
-    decoder = msgspec.msgpack.Decoder(tuple[int, int, int, bool, Line])
+    decoder = msgspec.json.Decoder(Line)
     words: list[Word] = []
     for start in (0, HALF):
         half = os.pread(fd, HALF, start)
@@ -107,9 +105,11 @@ def read(fd: int) -> list[Word]:
         while place + _USED.size <= end:
             (size,) = _USED.unpack_from(half, place)
             place += _USED.size
+            word = half[place : place + size]
             try:
-                words.append(Word(*decoder.decode(half[place : place + size])))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+                job_id, attempt, number, tail = _REST.unpack_from(word)
+                words.append(Word(job_id, attempt, number, tail, decoder.decode(word[_REST.size :])))
+            except (struct.error, msgspec.MsgspecError, UnicodeDecodeError):
                 break  # the task has written there itself
             place += size
     return sorted(words, key=lambda word: word[:3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -47,9 +47,9 @@ class Said:
 class Logs:
     """Writes what attempts say, of many of them in one statement. Who says nothing costs nothing.
 
-    An attempt that has ended is settled once its words are written (or refused): a job that is final has all of them. Of an
-    attempt at most `limit` bytes are kept: the first half stays, the second is the newest. While PostgreSQL is away no more
-    than that waits, and MAX_WAITING of all of them.
+    An attempt that has ended is settled once its words are written (or refused): a job that is final has all of them. What
+    comes with an end, and follows nothing, is stored with that instead. Of an attempt at most `limit` bytes are kept: the first
+    half stays, the second is the newest. While PostgreSQL is away no more than that waits, and MAX_WAITING of all of them.
     """
 
     def __init__(
@@ -84,6 +84,10 @@ class Logs:
         self._keep(key, said, chunk)
         if chunk.tail:
             self._make_way(said, chunk)
+
+    def speaks(self, key: Key) -> bool:
+        """Whether the attempt has said something before its end."""
+        return key in self._said
 
     def end(self, key: Key) -> bool:
         """The attempt has ended: whether it has said something that is not written yet; if so, `written` will be told."""
@@ -129,6 +133,28 @@ class Logs:
         self._unwritten.pop(key, None)
         if said is not None:
             self._bytes -= sum(len(chunk.body) for chunk in said.waiting)
+
+    async def add(self, late: Sequence[tuple[Claim, Chunk]]) -> None:
+        """Write what was to be stored with ends, and was not, whatever it takes."""
+        outputs = [Output(job_id=c.job_id, attempt=c.attempt, session=c.session, chunks=[chunk]) for c, chunk in late]
+        while outputs:
+            try:
+                await self._store.write(outputs)
+            except StoreUnavailable:
+                await asyncio.sleep(OUTAGE)
+            except Rejected as error:
+                if len(late) > 1:
+                    for one in late:
+                        await self.add([one])
+                else:
+                    self._refused([(c.job_id, c.attempt) for c, _ in late], error)
+                return
+            else:
+                return
+
+    @staticmethod
+    def _refused(keys: Collection[Key], error: Rejected) -> None:
+        logger().error("PostgreSQL does not accept what an attempt has said", attempt=list(keys), error=str(error))
 
     async def write(self) -> None:
         """Write what is heard, until cancelled. While PostgreSQL is away it waits."""
@@ -190,7 +216,7 @@ class Logs:
                     await self._write({key: batch[key]})
                     del batch[key]
                 return
-            logger().error("PostgreSQL does not accept what an attempt has said", attempt=list(batch), error=str(error))
+            self._refused(batch, error)
             kept = set(batch)
         for key, output in batch.items():
             self._bytes -= sum(len(chunk.body) for chunk in output.chunks)

@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from taskd.runtime import tracing
 from taskd.runtime.log import logger
 from taskd.seams import Desk, Invocation, Order, Tasks
@@ -71,7 +73,7 @@ class Running:
         return self.voice
 
     def close(self) -> None:
-        """Its code has stopped: what it said last is told now."""
+        """Its code has stopped: what it said of itself last is told now."""
         self.over = True
         self.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
         if self.link is not None:
@@ -232,16 +234,20 @@ class Runner:
 
     def _finish(self, running: Running, end: End) -> None:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
-        order = running.order
-        if self._running.pop((order.job_id, order.attempt), None) is not None:
-            try:
-                running.close()
-            except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
-                logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
-            if running.link is not None and running.link.settled:
-                self._add(self._recorded(running, end))
-            else:
-                self._add(self._results.stopped(order, end) if running.stopping else end)
+        order, said = running.order, None
+        if self._running.pop((order.job_id, order.attempt), None) is None:
+            return
+        try:
+            running.close()
+            if running.voice is not None and self._capture is not None:
+                said = self._capture.last(running.voice)
+        except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
+            logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
+        if running.link is not None and running.link.settled:
+            end = self._recorded(running, end)
+        elif running.stopping:
+            end = self._results.stopped(order, end)
+        self._add(end if said is None else msgspec.structs.replace(end, said=said))
 
     @staticmethod
     def _recorded(running: Running, end: End) -> End:
@@ -265,9 +271,4 @@ class Runner:
 
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
-        try:
-            if self._capture is not None and self._capture.waiting:
-                self._capture.flush()  # what an attempt has said comes before its end
-        except Exception:  # noqa: BLE001 - an end that is not told would keep its job running for ever
-            logger().error("what attempts have said cannot be told", exc_info=True)
         self._tell(ends)

@@ -1,10 +1,12 @@
 -- Records how attempts ended, for those whose claim (id, attempt, session) still holds; the others change nothing.
 WITH ended AS MATERIALIZED (
     SELECT c.tid, e.id, e.attempt, e.session, e.status, e.outcome, e.error, e.result, e.delay, e.again_at,
-           coalesce(e.failures, 0) AS failures, coalesce(e.crashes, 0) AS crashes, e.noted, e.progress, e.traceback
+           coalesce(e.failures, 0) AS failures, coalesce(e.crashes, 0) AS crashes, e.noted, e.progress, e.traceback,
+           e.line, e.lines, e.said
     FROM json_to_recordset(%(settlements)s::json) AS e (
         id bigint, attempt int, session uuid, status text, outcome text, error text, result json,
-        delay float8, again_at timestamptz, failures int, crashes int, noted boolean, progress json, traceback text)
+        delay float8, again_at timestamptz, failures int, crashes int, noted boolean, progress json, traceback text,
+        line int, lines smallint, said json)
     CROSS JOIN LATERAL (
         SELECT j.ctid AS tid FROM taskd.jobs j
         WHERE j.id = e.id AND j.attempt = e.attempt AND j.session_id = e.session AND j.status || '' = 'running' FOR UPDATE) c
@@ -26,6 +28,9 @@ WITH ended AS MATERIALIZED (
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id AND g.noted
+), said AS (
+    INSERT INTO taskd.logs (job_id, attempt, line, lines, body)
+    SELECT id, attempt, line, lines, said FROM ended WHERE said IS NOT NULL
 ), counted AS (
     INSERT INTO taskd.finished_counts AS f (source, status, n)
     SELECT session, final, count(*) FROM gone GROUP BY session, final ORDER BY session, final

@@ -1,0 +1,119 @@
+"""A worker's attempts: what they said reaches PostgreSQL, whatever becomes of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from taskd.domain.claim import Claim
+from taskd.domain.errors import Rejected
+from taskd.domain.outcome import Completed, Failed
+from taskd.domain.output import Output
+from taskd.seams import Settlement
+from taskd.worker.attempt import Attempts
+from tests.unit.test_logs import chunk, claim
+
+DONE = Completed(msgspec.Raw(b"1"))
+
+
+class Store:
+    """Settles and stores; knows jobs that are over, and refuses some."""
+
+    def __init__(self) -> None:
+        self.settled: dict[int, Settlement] = {}
+        self.written: list[tuple[int, int]] = []
+        self.over: dict[int, str] = {}
+        self.refuses: set[int] = set()
+
+    async def claim(self, session: Any, deliveries: Sequence[int], *, again: bool) -> list[Claim]:
+        return [claim(job_id) for job_id in deliveries]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+        if any(s.claim.job_id in self.refuses and (s.said or s.outcome == DONE) for s in settlements):
+            raise Rejected("no")
+        held = [s for s in settlements if s.claim.job_id not in self.over]
+        self.settled |= {s.claim.job_id: s for s in held}
+        return {(s.claim.job_id, s.claim.attempt) for s in held}
+
+    async def outcomes(self, refused: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        return {key: self.over[key[0]] for key in refused if self.over.get(key[0])}
+
+    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+        self.written += [(output.job_id, one.line) for output in outputs for one in output.chunks]
+        return {(output.job_id, output.attempt) for output in outputs}
+
+
+class NoExecutors:
+    tasks = ("t",)
+
+    def begin(self, orders: object) -> None: ...
+
+
+@asynccontextmanager
+async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
+    server = cast(Any, store)
+    attempts = Attempts(server, server, server, server, server, worker_id="w", slots=10, max_log_bytes=1000)
+    attempts.attach(cast(Any, NoExecutors()))
+    duties = [asyncio.create_task(duty) for duty in (attempts.settle(), attempts.logs.write())]
+    await attempts.accept(server, cast(Any, range(1, jobs + 1)), again=False)
+    try:
+        yield attempts
+    finally:
+        for duty in duties:
+            duty.cancel()
+        await asyncio.wait(duties)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+async def test_words_that_come_with_the_end_cost_no_statement_of_their_own(store: Store) -> None:
+    async with working(store, 2) as attempts:
+        attempts.ended([(1, 1, DONE, chunk(1, 1)), (2, 1, DONE, None)])
+        await asyncio.wait_for(attempts.idle(), 10)
+    assert {job_id: s.said for job_id, s in store.settled.items()} == {1: chunk(1, 1), 2: None}
+    assert store.written == []
+
+
+async def test_words_that_follow_others_are_written_in_order_before_the_end(store: Store) -> None:
+    async with working(store, 1) as attempts:
+        attempts.hear(chunk(1, 1), lambda _: None)
+        attempts.ended([(1, 1, DONE, chunk(1, 2))])
+        await asyncio.wait_for(attempts.idle(), 10)
+    assert store.written == [(1, 1), (1, 2)]
+    assert store.settled[1].said is None
+
+
+async def test_a_cancelled_job_has_the_words_that_came_with_the_refused_end_and_a_lost_one_has_not(
+    store: Store,
+) -> None:
+    store.over = {1: "cancelled", 2: ""}
+    async with working(store, 2) as attempts:
+        attempts.ended([(1, 1, DONE, chunk(1, 1)), (2, 1, DONE, chunk(2, 1))])
+        await asyncio.wait_for(attempts.idle(), 10)
+    assert store.written == [(1, 1)]
+
+
+async def test_words_of_a_job_that_its_own_transaction_completed_are_written(store: Store) -> None:
+    async with working(store, 1) as attempts:
+        attempts.ended([(1, 1, Completed(msgspec.Raw(b"null"), recorded=True), chunk(1, 1))])
+        await asyncio.wait_for(attempts.idle(), 10)
+    assert store.written == [(1, 1)]
+    assert store.settled == {}
+
+
+async def test_an_end_that_postgresql_does_not_take_is_tried_without_its_words_which_stay(store: Store) -> None:
+    store.refuses = {2}
+    async with working(store, 3) as attempts:
+        attempts.ended([(n, 1, DONE, chunk(n, 1)) for n in (1, 2, 3)])
+        await asyncio.wait_for(attempts.idle(), 10)
+    assert store.written == [(2, 1)]
+    assert {n: s.said for n, s in store.settled.items()} == {1: chunk(1, 1), 2: None, 3: chunk(3, 1)}
+    assert isinstance(store.settled[2].outcome, Failed)
