@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 SCRIPTS = HERE / "peers"
 #: Where the Makefile installs the peers, each in a folder with its name.
 HOMES = HERE.parent / ".venv-bench"
+#: Of our worker, whose next batch is claimed while one runs: with 500, which is what one statement settles, it waited for that.
+SLOTS = 1000
 #: Of a drain, the part that is not measured: workers need a while until they run.
 WARM = 0.1
 
@@ -146,11 +148,11 @@ class Other:
 
 
 class Own:
-    """taskd: a scheduler that runs all the time, and a worker with 500 slots."""
+    """taskd: a scheduler that runs all the time, and a worker with SLOTS slots."""
 
     name = "taskd"
     jobs = 60_000
-    note = "1 scheduler, 1 worker with 500 slots in 1 executor process; by HTTP; every job is kept in history"
+    note = f"1 scheduler, 1 worker with {SLOTS:,} slots in 1 executor process; by HTTP; every job is kept in history"
 
     def __init__(self, rig: Rig, scheduler: Role) -> None:
         self._rig = rig
@@ -162,7 +164,7 @@ class Own:
         return submitted((sys.executable, "-m", "bench.client", how, str(jobs)), environment, HERE.parent)
 
     def begin(self) -> None:
-        self._worker = self._rig.worker(500)
+        self._worker = self._rig.worker(SLOTS)
 
     def end(self) -> None:
         if self._worker is not None:

@@ -6,6 +6,7 @@ import asyncio
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable
+from taskd.domain.live import Version
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, LiveStore
 
@@ -22,6 +23,7 @@ class Keeper:
     def __init__(self, store: LiveStore, coordinator: Coordinator) -> None:
         self._store = store
         self._coordinator = coordinator
+        self._seen: Version | None = None
 
     async def run(self, _: Term) -> None:
         """Compare until cancelled. Writes nothing but what PostgreSQL says, so it needs no fence."""
@@ -38,7 +40,7 @@ class Keeper:
 
     async def _compare(self) -> bool:
         latest = await self._store.latest()
-        spread = self._coordinator.configuration
+        spread = self._seen = self._coordinator.configuration
         if not self._coordinator.health.ok or spread == latest or (spread is None and not latest.version):
             return False
         await self._coordinator.publish(latest)
@@ -48,7 +50,8 @@ class Keeper:
     async def _rest(self) -> None:
         try:
             async with asyncio.timeout(EVERY):
-                await self._coordinator.changed()
+                while self._coordinator.configuration == self._seen:  # of all that changes there, this is ours
+                    await self._coordinator.changed()
         except TimeoutError:
             return
-        await asyncio.sleep(AWAY)  # others write there all the time
+        await asyncio.sleep(AWAY)  # somebody may be writing there all the time
