@@ -53,7 +53,7 @@ class Voice:
         self._capture = capture
         self._numbers = itertools.count(1)
         self._head: deque[Numbered] = deque()
-        self._tail: deque[Numbered] | None = None
+        self._tail: deque[Numbered] = deque(maxlen=MOST)
         self._partial: dict[Source, str] = {}
         #: Bytes that the first part may still have.
         self.room = capture.limit // 2
@@ -64,7 +64,7 @@ class Voice:
             self.say(source, "", self._partial.pop(source, ""))
             return
         if source in self._partial:
-            text = self._partial.pop(source) + text
+            text = self._partial.pop(source, "") + text  # another thread of the attempt's may take it meanwhile
         if "\n" in text:
             *lines, text = text.split("\n")
             for line in lines:
@@ -88,8 +88,6 @@ class Voice:
             level = to_text(level, MAX_LEVEL).decode()
         number, line, tail = next(self._numbers), _encode((time.time(), source, level, text)), self.room <= 0
         if tail:
-            if self._tail is None:
-                self._tail = deque(maxlen=MOST)
             self._tail.append((number, line))
         else:
             self.room -= len(line)
