@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from bench.machine import busy, family, proportional
-from bench.peers import PEERS, Peer
+from bench.peers import BACKLOG, PEERS, Peer
 from bench.rig import Rig, Role, until
 
 HERE = Path(__file__).parent
@@ -35,6 +35,7 @@ class Contestant(Protocol):
 
     name: str
     jobs: int
+    backlog: int
     note: str
 
     def submit(self, how: str, jobs: int) -> tuple[float, float]:
@@ -100,7 +101,8 @@ class Other:
     """One of the peers, on the servers of the rig."""
 
     def __init__(self, peer: Peer, rig: Rig, folder: Path) -> None:
-        self.name, self.jobs, self.note = peer.name, peer.jobs, f"{version(peer)}; {peer.note}"
+        self.name, self.note = peer.name, f"{version(peer)}; {peer.note}"
+        self.jobs, self.backlog = peer.jobs, peer.backlog or peer.jobs
         self._peer = peer
         self._folder = folder
         self._home = SCRIPTS / "node" if peer.program == "node" else SCRIPTS
@@ -152,6 +154,7 @@ class Own:
 
     name = "taskd"
     jobs = 60_000
+    backlog = BACKLOG
     note = f"1 scheduler, 1 worker with {SLOTS:,} slots in 1 executor process; by HTTP; every job is kept in history"
 
     def __init__(self, rig: Rig, scheduler: Role) -> None:
@@ -207,11 +210,11 @@ def contestants(
 
 def measure(contestant: Contestant, tallies: Tallies) -> dict[str, float]:
     """One pass of one contestant: everything that `FIGURES` names."""
-    before, jobs = tallies.done, contestant.jobs
+    before, jobs, backlog = tallies.done, contestant.jobs, contestant.backlog
     few = max(200, jobs // 50)
     _, seconds_one = contestant.submit("one", few)
-    _, seconds_bulk = contestant.submit("bulk", jobs)
-    expected = before + few + jobs + 2
+    _, seconds_bulk = contestant.submit("bulk", backlog)
+    expected = before + few + backlog + 2
     contestant.begin()
     drained = _drain(tallies, before, expected)
     used, (began, _) = busy(), contestant.submit("bulk", jobs)
@@ -229,7 +232,7 @@ def measure(contestant: Contestant, tallies: Tallies) -> dict[str, float]:
     contestant.end()
     return {
         "one by one, jobs/s": few / seconds_one,
-        "in bulk, jobs/s": jobs / seconds_bulk,
+        "in bulk, jobs/s": backlog / seconds_bulk,
         "drain, jobs/s": drained,
         "end to end, jobs/s": jobs / whole,
         "CPU, s per 100,000 jobs": used / jobs * 100_000,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """One system. `workers` has the arguments of each worker process, after its program; `jobs` is how many it is given in a
-    pass, about five seconds of its work; `note` has its settings in words."""
+    """One system. `workers` has the arguments of each worker process, after its program; `jobs` is how many it is given end to
+    end, about five seconds of its work, and to drain, unless `backlog` says otherwise; `note` has its settings in words."""
 
     name: str
     program: str
@@ -21,8 +21,11 @@ class Peer(NamedTuple):
     workers: Sequence[Sequence[str]]
     jobs: int
     note: str
+    backlog: int = 0
 
 
+#: What the fast ones drain: a table that grows, and indexes with what was in them, are part of it.
+BACKLOG = 200_000
 CELERY = (
     "-A",
     "celery_peer",
@@ -44,6 +47,7 @@ PEERS = (
         workers=(("pgqueuer_peer.py", "work"),),
         jobs=60_000,
         note="1 process, batches of 500; rows are deleted at the end",
+        backlog=BACKLOG,
     ),
     Peer(
         name="procrastinate",
@@ -100,5 +104,6 @@ PEERS = (
         workers=(("graphile.mjs", "work"), ("graphile.mjs", "work")),
         jobs=60_000,
         note="Node.js, 2 processes, local queue 500, ends told in batches; rows are deleted at the end",
+        backlog=BACKLOG,
     ),
 )
