@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import os
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -168,6 +169,22 @@ async def test_any_text_can_be_stored(world: World, text: str) -> None:
     assert "\0" not in said
 
 
+class Markup(str):
+    """As some libraries have it."""
+
+    __slots__ = ()
+
+    def split(self, *_: object) -> list[str]:
+        return [Markup(part) for part in super().split("\n")]
+
+
+async def test_a_subclass_of_str_is_text_like_any_other(world: World) -> None:
+    voice = world.voice(1)
+    voice.write("stdout", Markup("one\ntwo"))
+    voice.write("stdout", Markup("\n"))
+    assert world.texts(1) == ["one", "two"]
+
+
 async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment_ago(world: World) -> None:
     voice = world.voice(7)
     voice.say("stdout", "", "told")
@@ -189,6 +206,9 @@ async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_
     assert [word.number for word in words] == list(range(words[0].number, 10_001))
     os.pwrite(world.fd, b"\xff" * lastwords.HALF, 0)
     os.pwrite(world.fd, os.urandom(lastwords.HALF), lastwords.HALF)
+    assert all(isinstance(word, Word) for word in lastwords.read(world.fd))
+    deep = b"\0" * lastwords._REST.size + b"[" * 100_000
+    os.pwrite(world.fd, struct.pack("=II", len(deep) + 4, len(deep)) + deep, 0)
     assert all(isinstance(word, Word) for word in lastwords.read(world.fd))
 
 

@@ -23,7 +23,8 @@ class Keeper:
     def __init__(self, store: LiveStore, coordinator: Coordinator) -> None:
         self._store = store
         self._coordinator = coordinator
-        self._seen: Version | None = None
+        #: What etcd had at the last comparison, and whether that was etcd's own word.
+        self._seen: tuple[Version | None, bool] = None, False
 
     async def run(self, _: Term) -> None:
         """Compare until cancelled. Writes nothing but what PostgreSQL says, so it needs no fence."""
@@ -38,10 +39,14 @@ class Keeper:
             else:
                 await self._rest()
 
+    @property
+    def _sight(self) -> tuple[Version | None, bool]:
+        return self._coordinator.configuration, self._coordinator.health.ok
+
     async def _compare(self) -> bool:
         latest = await self._store.latest()
-        spread = self._seen = self._coordinator.configuration
-        if not self._coordinator.health.ok or spread == latest or (spread is None and not latest.version):
+        spread, well = self._seen = self._sight
+        if not well or spread == latest or (spread is None and not latest.version):
             return False
         await self._coordinator.publish(latest)
         logger().info("put the live configuration back into etcd", version=latest.version)
@@ -50,7 +55,7 @@ class Keeper:
     async def _rest(self) -> None:
         try:
             async with asyncio.timeout(EVERY):
-                while self._coordinator.configuration == self._seen:  # of all that changes there, this is ours
+                while self._sight == self._seen:  # of all that changes there, this is ours
                     await self._coordinator.changed()
         except TimeoutError:
             return

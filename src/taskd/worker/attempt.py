@@ -30,10 +30,12 @@ from taskd.worker.notes import Notes
 from taskd.worker.rates import Rates
 from taskd.worker.telling import Telling
 
-#: The most endings, and the most bytes of results, in one settle statement.
+#: The most endings, and the most bytes of results and of what was said, in one settle statement.
 BATCH, BATCH_BYTES = 500, 4 * 1024 * 1024
 #: Seconds between tries while PostgreSQL is away.
 OUTAGE = 0.25
+#: How jobs end whose attempts may say something after that (log.sql).
+LATE = ("cancelled", "completed")
 
 
 class Attempts:
@@ -210,15 +212,17 @@ class Attempts:
         size = 0
         while self._endings and len(taken) < BATCH and size < BATCH_BYTES:
             taken.append(self._endings.popleft())
-            outcome = taken[-1][0].outcome
+            outcome, said = taken[-1][0].outcome, taken[-1][0].said
             size += len(bytes(outcome.result)) if isinstance(outcome, Completed) else 0
+            size += len(said.body) if said is not None else 0
         return taken
 
     async def _settle(self, batch: Sequence[tuple[Settlement, float]]) -> None:
         settled, unknown = await self._record([settlement for settlement, _ in batch])
         refused = {_key(settlement.claim) for settlement, _ in batch} - settled
         outcomes = await self._outcomes(refused) if refused else {}
-        await self.logs.add([(s.claim, s.said) for s, _ in batch if s.said is not None and _key(s.claim) in outcomes])
+        late = {key for key, fate in outcomes.items() if fate in LATE}
+        await self.logs.add([(s.claim, s.said) for s, _ in batch if s.said is not None and _key(s.claim) in late])
         log = logger().bind()  # once: a logger is put together anew at each use
         for settlement, seconds in batch:
             key = _key(settlement.claim)

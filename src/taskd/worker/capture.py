@@ -60,6 +60,8 @@ class Voice:
 
     def write(self, source: Source, text: str) -> None:
         """What was written to a stream: lines, and the beginning of one."""
+        if type(text) is not str:  # a subclass may split in ways of its own, and is no text to who encodes it
+            text = str.__str__(text)
         if text == "\n":  # `print` writes it by itself
             self.say(source, "", self._partial.pop(source, ""))
             return
@@ -84,7 +86,7 @@ class Voice:
             text = text[text.rfind("\r") + 1 :]
         if len(text) > MAX_LINE or not text.isascii() or "\0" in text:
             text = to_text(text, MAX_LINE).decode()
-        if not level.isascii():
+        if not (level.isascii() and level.isprintable()):
             level = to_text(level, MAX_LEVEL).decode()
         number, line, tail = next(self._numbers), _encode((time.time(), source, level, text)), self.room <= 0
         if tail:
@@ -96,8 +98,10 @@ class Voice:
 
     def close(self) -> None:
         """The attempt has ended: lines that were not ended are lines too."""
-        for source, text in list(self._partial.items()):
-            self.say(source, "", text)
+        for source in list(self._partial):
+            text = self._partial.pop(source, None)  # a thread that was left behind may end the line now
+            if text is not None:
+                self.say(source, "", text)
 
     def take(self) -> list[Chunk]:
         """What was said since the last time, the newest of it if it is too much."""

@@ -109,7 +109,7 @@ def read(fd: int) -> list[Word]:
             try:
                 job_id, attempt, number, tail = _REST.unpack_from(word)
                 words.append(Word(job_id, attempt, number, tail, decoder.decode(word[_REST.size :])))
-            except (struct.error, msgspec.MsgspecError, UnicodeDecodeError):
+            except (struct.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 break  # the task has written there itself
             place += size
     return sorted(words, key=lambda word: word[:3])

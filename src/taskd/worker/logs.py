@@ -48,8 +48,10 @@ class Logs:
     """Writes what attempts say, of many of them in one statement. Who says nothing costs nothing.
 
     An attempt that has ended is settled once its words are written (or refused): a job that is final has all of them. What
-    comes with an end, and follows nothing, is stored with that instead. Of an attempt at most `limit` bytes are kept: the first
-    half stays, the second is the newest. While PostgreSQL is away no more than that waits, and MAX_WAITING of all of them.
+    comes with an end, and follows nothing, waits there and is stored with it.
+
+    Of an attempt at most `limit` bytes are kept: the first half stays, the second is the newest. While PostgreSQL is away no
+    more than that waits, and MAX_WAITING of all of them.
     """
 
     def __init__(
