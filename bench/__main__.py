@@ -42,7 +42,7 @@ def measured(*, quick: bool, full: bool, passes: int, console: Console) -> dict[
             own |= figures.measure(cluster, scheduler, own["end to end, jobs/s"], quick=quick, say=say)
             if full:
                 own |= large.measure(cluster, scheduler, say)
-            machine = described(cluster.dsn, cluster.servers.redis.url)
+            machine = described(cluster.dsn, cluster.servers.redis.url, cluster.servers.etcd.address)
     beside = ratios(found.results, own)
     own |= {name: median(values) for name, values in beside.items()}
     return {

@@ -263,7 +263,7 @@ def compete(rig: Rig, scheduler: Role, passes: int, say: Callable[[str], None], 
     field = contestants(rig, scheduler, say, peers=peers)
     found: dict[str, dict[str, list[float]]] = {contestant.name: {} for contestant, _ in field}
     for number in range(passes):
-        for contestant, tallies in field:
+        for contestant, tallies in [each for each in field if each[0].name in found]:
             say(f"pass {number + 1} of {passes}: {contestant.name}")
             try:
                 figures = measure(contestant, tallies)
@@ -271,9 +271,9 @@ def compete(rig: Rig, scheduler: Role, passes: int, say: Callable[[str], None], 
                 contestant.end()
                 if contestant.name == Own.name:
                     raise
-                say(f"{contestant.name} did not get through: {error}")
+                say(f"{contestant.name} did not get through, and is left out: {error}")
+                del found[contestant.name]  # medians and ratios are of passes that all were in
                 continue
             for name, figure in figures.items():
                 found[contestant.name].setdefault(name, []).append(figure)
-    found = {name: figures for name, figures in found.items() if figures}
     return Result(found, {contestant.name: contestant.note for contestant, _ in field if contestant.name in found})

@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import psycopg
 import redis
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def described(dsn: str, redis_url: str) -> dict[str, str]:
+def described(dsn: str, redis_url: str, etcd: str) -> dict[str, str]:
     """The machine, and the versions of what runs on it."""
     with psycopg.connect(dsn) as connection:
         postgres = connection.info.server_version
     with redis.Redis.from_url(redis_url) as client:
         info = client.info("server")
+    node = shutil.which("node")
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     return {
         "at": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -30,6 +34,8 @@ def described(dsn: str, redis_url: str) -> dict[str, str]:
         "taskd": importlib.metadata.version("taskd"),
         "PostgreSQL": f"{postgres // 10000}.{postgres % 10000}",
         str(info.get("server_name", "redis")): str(info.get("valkey_version", info.get("redis_version"))),
+        "etcd": str(httpx.get(f"http://{etcd}/version").json()["etcdserver"]),
+        **({"Node.js": subprocess.check_output([node, "--version"], text=True).strip().lstrip("v")} if node else {}),
     }
 
 

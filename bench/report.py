@@ -72,7 +72,8 @@ def markdown(document: Mapping[str, Any]) -> str:
     machine = document["machine"]
     parts = [
         "# Measured",
-        "`make bench` writes this page. Medians, with the lowest and the highest pass; all that runs shares one machine.",
+        "`make bench` writes this page (bench/out/latest.md). Side by side, and in ratios, are medians, with the lowest and "
+        "the highest pass; taskd's other figures and the servers' are measured once. All that runs shares one machine.",
         ", ".join(f"{key} {value}" for key, value in machine.items()),
     ]
     if len(document["contest"]) > 1:

@@ -46,9 +46,18 @@ class Fetcher:
         self._redis = redis
         self._pace = Pace()
         self._adopt_at = time.monotonic() + settings.claim_idle
+        #: The entries of the batch before are being forgotten.
+        self._deciding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deciding.set_result(None)
 
     async def run(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
         """Fetch until `stop`, while `allowed` (the lease is good). Raises SessionLost."""
+        try:
+            await self._fetch(session, stop, allowed)
+        finally:
+            await self._deciding
+
+    async def _fetch(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
         while not stop.is_set():
             await _either(allowed, stop)
             await self._room(stop)
@@ -121,7 +130,9 @@ class Fetcher:
             except SessionLost:
                 await self._forget(deliveries, decided=False)
                 raise
-        await self._forget(deliveries, decided=decided)
+        # The next batch need not wait for this; the one after it does.
+        await self._deciding
+        self._deciding = asyncio.ensure_future(self._forget(deliveries, decided=decided))
 
     async def _forget(self, deliveries: Sequence[Delivery], *, decided: bool) -> None:
         try:
