@@ -241,7 +241,8 @@ def test_a_task_runs_here_in_the_foreground_and_under_a_debugger(tmp_path: Path)
 
     misfit = here.run("double", '{"n": "four"}', "--app", "mine")
     assert misfit.returncode == 1
-    assert "does not fit the task 'double'" in misfit.stderr
+    assert misfit.stderr.startswith("error: the payload does not fit the task 'double'")
+    assert misfit.stderr.splitlines()[1:] == ["failed for good: a worker would not try it again"]
     unknown = here.run("dubble", "{}", "--app", "mine")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "there is no task 'dubble' in the app mine; it has: double, other" in unknown.stderr

@@ -155,6 +155,15 @@ async def test_ctrl_c_ends_a_wait_with_130_and_no_traceback(postgres_dsn: str) -
             assert await process.wait() == 130
 
 
+async def test_a_schedule_that_is_there_already_says_how_to_change_it(postgres_dsn: str) -> None:
+    async with api_on(postgres_dsn) as address:
+        add = ("schedule", "add", "nightly", "--cron", "0 3 * * *", "--server", f"http://{address}")
+        assert (await taskd(*add))[0] == 0
+        code, out, err = await taskd(*add)
+        assert (code, out, err) == (1, "", "error: there is a schedule 'nightly' already: --replace changes it\n")
+        assert (await taskd(*add, "--replace"))[0] == 0
+
+
 async def test_migrate_says_what_it_applied(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_DSN", postgres_dsn)
     assert await taskd("migrate", "--check", "--json") == (0, '{"pending": []}\n', "")

@@ -134,7 +134,7 @@ async def test_no_jobs_are_no_request() -> None:
 
 
 def test_one_bad_job_of_many_is_named_and_one_key_for_many_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^jobs\[1\]: .*'month'"):
+    with pytest.raises(TypeError, match=r"^jobs\[1\]: .*'moon'; it takes month"):
         report.submit_many_sync([{"month": "m"}, {"moon": "m"}])
     with pytest.raises(ValueError, match="dedupe_key"):
         report.options(dedupe_key="k").submit_many_sync([{"month": "m"}])

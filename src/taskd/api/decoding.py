@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from enum import Enum
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from taskd.api.problems import FieldError, invalid, malformed
 from taskd.api.strictjson import explain, too_deep
-from taskd.domain.job import MAX_NAME
+from taskd.domain.job import MAX_NAME, NAME, NAME_RULE
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-NAME = r"^[A-Za-z0-9_.:/\-]+$(?!\n)"
-NAME_RULE = f"must be 1 to {MAX_NAME} letters, digits or any of _ . : / -"
 #: The name of a queue or a task.
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=NAME)]
 
@@ -30,11 +29,6 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: 
         raise malformed(f"{prefix}{': ' if prefix else ''}{explain(error, bytes(body))}") from None
     except RecursionError:
         raise invalid(too_deep(f"{prefix}payload")) from None
-
-
-def is_name(text: str) -> bool:
-    """True if `text` can name a queue or a task."""
-    return len(text) <= MAX_NAME and re.match(NAME, text) is not None
 
 
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`", re.DOTALL)
@@ -59,11 +53,26 @@ def _field_error(text: str, prefix: str, kind: Any) -> FieldError:
     if missing := _MISSING.match(text):
         return FieldError(f"{prefix}{inner}{missing.group(1)}", "is required")
     message = text[: place.start()] if place else text
+    if message.startswith("Invalid enum value") and (choices := _choices(kind, path)):
+        return FieldError(f"{prefix}{path}", f"must be one of {', '.join(choices)}")
     for part, better in _MESSAGES:
         if part in message:
             return FieldError(f"{prefix}{path}", better)
     field = f"{prefix}{path}" if path else prefix.rstrip(".") or "body"
     return FieldError(field, message.replace("Expected", "expected", 1).replace("Number", "number", 1))
+
+
+def _choices(kind: Any, path: str) -> list[str]:
+    """What the field at `path` may be: the values of an enum, or of a Literal."""
+    struct, _, name = path.rpartition(".")
+    hint = get_type_hints(_struct_at(kind, struct)).get(name)
+    found: list[str] = []
+    for one in (hint, *get_args(hint)):
+        if isinstance(one, type) and issubclass(one, Enum):
+            found += [str(member.value) for member in one]
+        elif get_origin(one) is Literal:
+            found += map(str, get_args(one))
+    return found
 
 
 def _struct_at(kind: Any, path: str) -> Any:

@@ -13,12 +13,11 @@ from msgspec import Meta
 from taskd.api import render
 from taskd.api.answers import Answer
 from taskd.api.call import Call
-from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.problems import FieldError, invalid
 from taskd.api.queues import narrowed
 from taskd.api.reading import within
 from taskd.api.transcripts import lines
-from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
+from taskd.domain.job import MAX_ID, NAME_RULE, Ended, Job, JobStatus, is_name
 from taskd.domain.output import Stored
 from taskd.seams import Overview, Transcripts
 

@@ -15,7 +15,6 @@ from taskd.api.answers import Answer, document
 from taskd.api.batches import parse_batch
 from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call, Disconnected
-from taskd.api.decoding import NAME_RULE, is_name
 from taskd.api.documents import Stored
 from taskd.api.idempotency import key_of, reused, with_key, with_keys
 from taskd.api.problems import FieldError, invalid, not_found, too_late
@@ -26,7 +25,7 @@ from taskd.api.submission import parse
 from taskd.api.tracing import submitting
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.job import MAX_ID, Job, JobFilter, JobSpec, JobStatus, Submitted
+from taskd.domain.job import MAX_ID, NAME_RULE, Job, JobFilter, JobSpec, JobStatus, Submitted, is_name
 from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 

@@ -89,11 +89,13 @@ class App(Within):
 
         It takes no arguments. What it raises keeps the executor from being used; the worker says why, and does not start.
         """
+        _check_call(function, "a function for on_start takes no arguments")
         self._on_start.append(function)
         return function
 
     def on_stop(self, function: H, /) -> H:
         """Run this function in an executor process that ends in good order, within two seconds; not after a crash or a kill."""
+        _check_call(function, "a function for on_stop takes no arguments")
         self._on_stop.append(function)
         return function
 
@@ -105,6 +107,7 @@ class App(Within):
         """
         if not inspect.isgeneratorfunction(function):
             raise TypeError(f"a middleware is a generator function (def, with one yield), not {function!r}")
+        _check_call(function, "a middleware takes one argument, the Context", None)
         self._middleware.append(function)
         return function
 
@@ -302,6 +305,18 @@ def _completed(order: Order, task: Task[Any, Any]) -> Order:
     if order.timeout is not None or task.timeout is None:
         return order
     return msgspec.structs.replace(order, timeout=float(task.timeout))
+
+
+def _check_call(function: Callable[..., Any], rule: str, *args: object) -> None:
+    """Raise TypeError with the rule for a function that cannot be called like this."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some that are written in C have none
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise TypeError(f"{rule}: {_named(function)}{signature} cannot be called like that ({error})") from None
 
 
 async def _run(hook: Hook) -> None:

@@ -192,6 +192,11 @@ class _Plan:
         if not args and self._fixed and self._needed <= kwargs.keys() <= self._taken:
             # As bind would say, which takes half of the time of a submit_many.
             return (), {name: kwargs[name] for name in self.names if name in kwargs}
+        unknown = [name for name in kwargs if name not in self._taken] if self._rest_name is None else []
+        if unknown and not args:  # bind would speak of what is missing first, which is often the same mistake
+            raise _Misfit(
+                f"got an unexpected keyword argument {unknown[0]!r}; it takes {', '.join(self.names) or 'none'}"
+            )
         fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
         values = fields.pop(self.spread, ()) if self.spread is not None else ()
         if self._rest_name is not None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from taskd.app.task import Task
 from taskd.domain.job import MAX_NAME
+from taskd.domain.schedule import MAX_CATCH_UP, Missed, Overlap
 from taskd.domain.ticks import LEAST_EVERY, MOST_EVERY, check_cron, zone
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]*")
@@ -69,5 +70,20 @@ class Declarations:
             )
         if name in self._found:
             raise ValueError(f"there is a schedule named {name!r} already: give this one another name=")
+        _check(name, policies)
         job = json.loads(task.template(**(arguments or {})))
         self._found[name] = {**times, **policies, "job": job}
+
+
+def _check(name: str, policies: Policies) -> None:
+    """Raise ValueError for a policy that there is not."""
+    for policy, found, known in (
+        ("missed", policies.get("missed"), Missed),
+        ("overlap", policies.get("overlap"), Overlap),
+    ):
+        choices = [str(choice) for choice in known]
+        if found is not None and found not in choices:
+            raise ValueError(f"schedule {name!r}: {policy} is one of {', '.join(choices)}, not {found!r}")
+    catch_up = policies.get("catch_up")
+    if catch_up is not None and (type(catch_up) is not int or not 1 <= catch_up <= MAX_CATCH_UP):
+        raise ValueError(f"schedule {name!r}: catch_up is a whole number from 1 to {MAX_CATCH_UP}, not {catch_up!r}")

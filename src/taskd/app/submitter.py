@@ -308,6 +308,8 @@ class Submitter(Generic[F_co]):
 
     def _payloads(self, jobs: Iterable[Mapping[str, Any]]) -> Iterable[bytes]:
         for place, kwargs in enumerate(jobs):
+            if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
+                raise TypeError(f"jobs[{place}]: each job is a mapping of its arguments by name, not {kwargs!r}")
             try:
                 yield self._target.arguments.payload((), kwargs)
             except TypeError as error:

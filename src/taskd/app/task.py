@@ -13,7 +13,7 @@ from taskd.app.connection import Connection
 from taskd.app.dependency import is_dependency
 from taskd.app.results import Results
 from taskd.app.submitter import Submitter, Target
-from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES
+from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
 
 #: Seconds: ten years, as for a job's own time-out.
 MAX_TIMEOUT = 315_360_000
@@ -83,6 +83,8 @@ def _check_name(what: str, value: str) -> None:
 def _check_options(task: Task[Any, Any]) -> None:
     if task.queue is not None:
         _check_name("queue", task.queue)
+        if not is_name(task.queue):
+            raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {task.queue!r}")
     for option, value, most in (
         ("priority", task.priority, MAX_PRIORITY),
         ("max_retries", task.max_retries, MAX_RETRIES),

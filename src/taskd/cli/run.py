@@ -121,13 +121,17 @@ def _run(
     Raises ConfigurationError if the app does not start.
     """
     from taskd.app.testing import Run  # noqa: PLC0415  --help does without
+    from taskd.domain.errors import Fail  # noqa: PLC0415
     from taskd.worker.results import to_json  # noqa: PLC0415
 
     told = Run(hear=_progress)
     with asyncio.Runner() as runner, _started(name, app, runner):
         opened = contextlib.AsyncExitStack()
         try:
-            invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, told)))
+            try:
+                invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, told)))
+            except Fail as misfit:  # of the payload: nothing of the author's has run, so there is nothing to trace
+                return b"null", misfit.with_traceback(None)
             value = runner.run(invocation()) if invocation.asynchronous else invocation()
             return to_json(value, limit), None
         except KeyboardInterrupt:
@@ -182,7 +186,8 @@ def _tell(error: BaseException, *, debug: bool) -> int:
     elif isinstance(error, Unstorable):
         typer.echo(f"failed: {error}", err=True)
     else:
-        typer.echo(output.printable(describe(error)), err=True)
+        bare = isinstance(error, Fail) and error.__traceback__ is None
+        typer.echo(output.printable(f"error: {error}" if bare else describe(error)), err=True)
         if isinstance(error, Fail):
             typer.echo("failed for good: a worker would not try it again", err=True)
         elif isinstance(error, RetryAt):

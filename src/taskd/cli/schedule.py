@@ -16,7 +16,7 @@ from taskd.domain.errors import TaskdError
 if TYPE_CHECKING:
     from taskd.client import Client
 
-NOT_FOUND = 404
+NOT_FOUND, CONFLICT = 404, 409
 
 app = typer.Typer(
     help="Make, look at and change schedules: jobs that come by cron or at an interval.",
@@ -80,10 +80,20 @@ def add(
     }
     plan = _given(fields)
     with options.connect(server) as client:
-        made = (
-            client.schedule("PUT", name, body=plan) if replace else client.schedule("POST", body={"name": name, **plan})
-        )
+        made = client.schedule("PUT", name, body=plan) if replace else _new(client, name, plan)
     _show(made, as_json=as_json)
+
+
+def _new(client: Client, name: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule that was made. Raises TaskdError: also if there is one of this name."""
+    from taskd.client import ClientError  # noqa: PLC0415  --help does without
+
+    try:
+        return client.schedule("POST", body={"name": name, **plan})
+    except ClientError as error:
+        if error.status == CONFLICT:
+            raise TaskdError(f"there is a schedule {name!r} already: --replace changes it") from None
+        raise
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
@@ -12,10 +13,18 @@ from taskd.domain.policy import Backoff
 MAX_PRIORITY = 100
 MAX_RETRIES = 100
 MAX_NAME = 255
+#: The name of a queue or a task.
+NAME = r"^[A-Za-z0-9_.:/\-]+$(?!\n)"
+NAME_RULE = f"must be 1 to {MAX_NAME} letters, digits or any of _ . : / -"
 MAX_ID = 2**63 - 1
 
 #: A payload or result as JSON text, carried through taskd without being decoded.
 Json = msgspec.Raw
+
+
+def is_name(text: str) -> bool:
+    """True if `text` can name a queue or a task."""
+    return len(text) <= MAX_NAME and re.match(NAME, text) is not None
 
 
 class JobStatus(StrEnum):

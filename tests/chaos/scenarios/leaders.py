@@ -161,8 +161,8 @@ SCENARIOS = [
         title="kill between XADD and its reply",
         body=dies_at_its_failpoint,
         shape=Shape(environment={"TASKD_FAILPOINT": "ring.sent:kill@150"}),
-        # What was rung is claimed while nobody leads: there is nothing left over to start late. With shards each scheduler leads
-        # one, and so each dies at its own failpoint, the last one seconds after the first.
+        # What was rung is claimed while nobody leads: there is nothing left over to start late. With shards each scheduler
+        # leads one, and so each dies at its own failpoint, the last one seconds after the first.
         bounds={"gap": 8 if SHARDS == 1 else 13},
         measures=_gap,
     ),
