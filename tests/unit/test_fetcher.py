@@ -121,6 +121,44 @@ async def test_what_comes_when_there_is_no_room_any_more_is_given_back_unclaimed
     running.cancel()
 
 
+class Flowing(Seams):
+    """Delivers again and again; Redis does not answer while it `hangs`."""
+
+    hangs = True
+
+    async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
+        await asyncio.sleep(0)
+        return [ENTRY]
+
+    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
+        self.claims.append(again)
+        if len(self.claims) == 2:
+            self.failed.set()
+
+    async def decided(self, deliveries: Sequence[Delivery]) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        await super().decided(deliveries)
+
+
+async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_leaves_nothing_to_the_next() -> None:
+    seams, allowed = Flowing(), asyncio.Event()
+    allowed.set()
+    each = cast("Any", seams)
+    fetcher = Fetcher(each, each, each, Worker(), live=Live(), redis=Outage("Redis"))
+    first = asyncio.create_task(fetcher.run(SESSION, asyncio.Event(), allowed))
+    await seams.failed.wait()  # the second batch is claimed, while the first one's entries are still being forgotten
+    await turns()
+    assert len(seams.claims) == 2
+    first.cancel()
+    await asyncio.wait([first])
+    seams.hangs = False
+    second = asyncio.create_task(fetcher.run(SESSION, asyncio.Event(), allowed))
+    await asyncio.wait([second, done := asyncio.create_task(seams.done.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert done.done(), "the next session's fetcher ended with what the last one had left"
+    second.cancel()
+
+
 async def orders(version: Version, queues: tuple[str, ...], number: int) -> list[list[str]]:
     """In which order a worker looks through its queues."""
     live = Live()

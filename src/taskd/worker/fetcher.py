@@ -47,15 +47,14 @@ class Fetcher:
         self._pace = Pace()
         self._adopt_at = time.monotonic() + settings.claim_idle
         #: The entries of the batch before are being forgotten.
-        self._deciding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._deciding.set_result(None)
+        self._deciding: asyncio.Task[None] | None = None
 
     async def run(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
         """Fetch until `stop`, while `allowed` (the lease is good). Raises SessionLost."""
         try:
             await self._fetch(session, stop, allowed)
         finally:
-            await self._deciding
+            await self._forgotten()
 
     async def _fetch(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
         while not stop.is_set():
@@ -131,8 +130,14 @@ class Fetcher:
                 await self._forget(deliveries, decided=False)
                 raise
         # The next batch need not wait for this; the one after it does.
-        await self._deciding
-        self._deciding = asyncio.ensure_future(self._forget(deliveries, decided=decided))
+        await self._forgotten()
+        self._deciding = asyncio.create_task(self._forget(deliveries, decided=decided))
+
+    async def _forgotten(self) -> None:
+        """Wait for the entries of the batch before. If this is cancelled so is that, and it is nothing to the next session."""
+        deciding, self._deciding = self._deciding, None
+        if deciding is not None:
+            await deciding
 
     async def _forget(self, deliveries: Sequence[Delivery], *, decided: bool) -> None:
         try:
