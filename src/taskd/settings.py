@@ -74,9 +74,11 @@ class Etcd(Section, frozen=True):
 
     endpoints: Annotated[str, _doc("HOST:PORT or https://HOST:PORT, comma-separated")] = "localhost:2379"
     prefix: Annotated[str, _doc("the prefix of every key of taskd")] = "/taskd"
-    ttl: Annotated[float, Meta(ge=2), _doc("seconds until a dead process's keys vanish; 10 or more in production")] = (
-        10.0
-    )
+    ttl: Annotated[
+        float,
+        Meta(ge=2),
+        _doc("seconds until a dead scheduler's keys vanish, and 1.5 times that a worker's; 10 or more"),
+    ] = 10.0
     ca_file: Annotated[
         str, _doc("PEM file with the authorities to trust in https://; empty: those that gRPC brings")
     ] = ""
@@ -124,7 +126,7 @@ class Worker(Section, frozen=True):
     grace: Annotated[Positive, _doc("seconds that running tasks may take after SIGTERM")] = 30.0
     stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
-    heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 4.0
+    heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 5.0
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("what is kept of an error's text, and of its traceback")] = 16 * 1024
     max_log_bytes: Annotated[

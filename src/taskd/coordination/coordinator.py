@@ -22,15 +22,12 @@ from taskd.coordination.mirror import Mirror
 from taskd.coordination.mutex import Hold, Mutexes
 from taskd.coordination.pulse import Pulse
 from taskd.coordination.registry import Registry
-from taskd.coordination.session import Session
+from taskd.coordination.session import Rhythm, Session
 from taskd.domain.live import Version, decode, encode
 from taskd.domain.situation import Holder
 from taskd.runtime.duty import end, forever
 from taskd.seams import Health, Leader, Member, MemberKind
 from taskd.settings import Etcd
-
-#: Seconds without an answer that count as an outage (at least; half the TTL if that is more): no mere stall of a disk.
-PATIENCE = 3.0
 
 
 class EtcdCoordinator:
@@ -42,18 +39,20 @@ class EtcdCoordinator:
     """
 
     def __init__(self, settings: Etcd, *, worker: str | None = None, shards: int = 1) -> None:
-        self._settings = settings
+        self._prefix = settings.prefix
+        self._rhythm = Rhythm.of(settings.ttl, worker=worker is not None)
         self._shards = shards
         self._worker = worker
         self._reach = reach(settings)
         self._bell = Bell()
         names = [endpoint.address for endpoint in self._reach[0]]
-        self._pulse = Pulse(max(PATIENCE, settings.ttl / 2), names, self._bell)
+        self._pulse = Pulse(self._rhythm.patience, names, self._bell)
         self._parts: _Parts | None = None
 
     async def __aenter__(self) -> EtcdCoordinator:
         client = EtcdClient(*self._reach)
-        self._parts = _Parts(self._settings, client, self._pulse, self._bell, self._worker, self._shards)
+        session = Session(client, self._rhythm, self._pulse, self._bell)
+        self._parts = _Parts(self._prefix, client, session, self._bell, self._worker, self._shards)
         await self._parts.open()
         return self
 
@@ -116,12 +115,12 @@ class _Parts:
     """What exists only inside the event loop."""
 
     def __init__(
-        self, settings: Etcd, client: EtcdClient, pulse: Pulse, bell: Bell, worker: str | None, shards: int
+        self, prefix: str, client: EtcdClient, session: Session, bell: Bell, worker: str | None, shards: int
     ) -> None:
         self._worker = worker
-        self.keys = keys = Keys(settings.prefix)
+        self.keys = keys = Keys(prefix)
         self.client = client
-        self.session = Session(self.client, settings.ttl, pulse, bell)
+        self.session = session
         self.elections = [Election(client, self.session, bell, keys.election(shard)) for shard in range(shards)]
         seen = keys.members if worker is None else keys.member("worker", worker)
         self.registry = Registry(self.client, self.session, bell, keys, seen)

@@ -4,8 +4,8 @@ Guarantees: a `Lease` is alive only while etcd certainly has it. Its deadline co
 moment the renewal was *sent*, so etcd's own count always ends later. A lease that was lost once never lives again, even if
 etcd would still renew it: it is revoked as soon as etcd answers, and a new one begins.
 
-The session renews each ttl/4, gives an attempt at most min(1 s, ttl/5) and tries again 0.1 s later, on the next endpoint:
-with longer waits, the death of etcd's leader costs the lease.
+The session renews after a part of the ttl (`Rhythm`), gives an attempt at most min(1 s, ttl/5) and tries again 0.1 s later, on
+the next endpoint: with longer waits, the death of etcd's leader costs the lease.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from taskd.coordination import keys
 from taskd.coordination.bell import Bell
@@ -29,8 +29,29 @@ T = TypeVar("T")
 ATTEMPT = 1.0
 AGAIN = 0.1
 RETRY = 1.0
+#: Seconds without an answer that may always be a stall.
+PATIENCE = 3.0
 #: How long leaving waits for etcd: once for a key, once for the lease.
 PARTING = 0.5
+
+
+class Rhythm(NamedTuple):
+    """How long a lease is and when it is renewed, both in seconds."""
+
+    ttl: float
+    renewal: float
+
+    @classmethod
+    def of(cls, ttl: float, *, worker: bool) -> Rhythm:
+        """A scheduler's lease holds the election, so it is as short as `ttl` says, and renewed four times in it. A worker's is
+        half as long again, and renewed two and a half times: there are thousands of them, each renewal is etcd's work, and
+        both leave more than half of the lease for trying again."""
+        return cls(math.ceil(1.5 * ttl), 0.6 * ttl) if worker else cls(math.ceil(ttl), ttl / 4)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without an answer that count as an outage: no mere stall of a disk, and never just a renewal not yet due."""
+        return max(PATIENCE, self.renewal + self.ttl / 4)
 
 
 class Lease:
@@ -50,9 +71,9 @@ class Lease:
 class Session:
     """Runs between `open` and `close`; rings the bell at each new lease and each loss."""
 
-    def __init__(self, client: EtcdClient, ttl: float, pulse: Pulse, bell: Bell) -> None:
+    def __init__(self, client: EtcdClient, rhythm: Rhythm, pulse: Pulse, bell: Bell) -> None:
         self._client = client
-        self._ttl = math.ceil(ttl)
+        self._rhythm = rhythm
         self._pulse = pulse
         self._bell = bell
         self._lease: Lease | None = None
@@ -172,7 +193,7 @@ class Session:
                     await self._revoke(self._stale[0])
                     del self._stale[0]
                 sent = time.monotonic()
-                lease_id, ttl = await self._client.grant(self._ttl, ATTEMPT)
+                lease_id, ttl = await self._client.grant(int(self._rhythm.ttl), ATTEMPT)
             except CoordinatorUnavailable as error:
                 self._pulse.unanswered(str(error))
                 await asyncio.sleep(max(AGAIN, began + RETRY - time.monotonic()))
@@ -187,8 +208,8 @@ class Session:
 
     async def _keep(self, lease: Lease) -> None:
         """Renew until the lease is lost."""
-        attempt = min(ATTEMPT, self._ttl / 5)
-        pause = self._ttl / 4
+        attempt = min(ATTEMPT, self._rhythm.ttl / 5)
+        pause = self._rhythm.renewal
         while not await _happens(lease.lost, pause):
             sent = time.monotonic()
             try:
@@ -201,7 +222,7 @@ class Session:
             if ttl <= 0 or not lease.alive:
                 return
             lease.deadline = sent + ttl
-            pause = max(AGAIN, sent + self._ttl / 4 - time.monotonic())
+            pause = max(AGAIN, sent + self._rhythm.renewal - time.monotonic())
 
     def _guard(self, lease: Lease) -> None:
         """A timer of its own, so that a renewal that hangs cannot hide the end of the lease."""

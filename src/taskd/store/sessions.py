@@ -17,6 +17,7 @@ from taskd.store.statements import statement
 OPEN = statement("open_session")
 HOLDER = statement("session_holder")
 HEARTBEAT = statement("heartbeat")
+IDLE = statement("heartbeat_idle")
 END = statement("end_session")
 
 
@@ -50,15 +51,12 @@ class PostgresSessions:
 
         Those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost.
         """
-        parameters = {
-            "session": session.id,
-            "ttl": ttl,
-            "slots": slots,
-            "ids": int_array(job_id for job_id, _ in claims),
-            "attempts": int_array(attempt for _, attempt in claims),
-        }
-        rows = await self._lane.fetch(HEARTBEAT, parameters)
-        if not rows[0][0]:
+        parameters: dict[str, Any] = {"session": session.id, "ttl": ttl, "slots": slots}
+        if claims:
+            parameters["ids"] = int_array(job_id for job_id, _ in claims)
+            parameters["attempts"] = int_array(attempt for _, attempt in claims)
+        rows = await self._lane.fetch(HEARTBEAT if claims else IDLE, parameters)
+        if not rows or not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
         return {Gone(*row[1:]) for row in rows if row[1] is not None}
 
