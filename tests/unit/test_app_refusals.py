@@ -45,6 +45,8 @@ def test_hooks_and_middlewares_that_cannot_be_called() -> None:
     [
         ({"overlap": "no"}, "schedule '_nothing': overlap is one of allow, skip, queue, not 'no'"),
         ({"missed": "none"}, "schedule '_nothing': missed is one of skip, once, all, not 'none'"),
+        ({"catch_up": 3}, "schedule '_nothing': catch_up goes with missed='all': give both, or neither"),
+        ({"catch_up": 3, "missed": "once"}, "schedule '_nothing': catch_up goes with missed='all'"),
         ({"catch_up": 0}, "schedule '_nothing': catch_up is a whole number from 1 to "),
     ],
 )

@@ -12,6 +12,7 @@ from taskd.cli.config import who
 from taskd.cli.durations import seconds
 from taskd.cli.submit import metadata_of, read_payload
 from taskd.domain.errors import TaskdError
+from taskd.domain.schedule import Missed
 
 if TYPE_CHECKING:
     from taskd.client import Client
@@ -60,6 +61,8 @@ def add(
 
     Example: taskd schedule add nightly '{"month": "last"}' --cron "30 2 * * *" --tz Europe/Berlin --task report --overlap skip
     """
+    if catch_up is not None and missed != Missed.ALL:
+        raise typer.BadParameter("--catch-up goes with --missed all: give both, or neither")
     job = {
         "payload": None if payload is None else read_payload(payload),
         "task": task,
