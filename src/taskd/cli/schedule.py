@@ -184,7 +184,7 @@ def rm(
     Example: taskd schedule rm nightly
     """
     with options.connect(server) as client:
-        found = client.schedule("DELETE", name)
+        found = client.remove_schedule(name)
     _tell(f"{name} is removed", found, as_json=as_json)
 
 
@@ -229,11 +229,11 @@ def apply(
 
 
 def _remove(client: Client, name: str) -> None:
-    """See that there is no such schedule. One that is gone was removed by us, and the answer got lost, or by somebody else."""
+    """See that there is no such schedule. Somebody else may have removed it meanwhile."""
     from taskd.client import ClientError  # noqa: PLC0415  keeps --help quick
 
     try:
-        client.schedule("DELETE", name)
+        client.remove_schedule(name)
     except ClientError as error:
         if error.status != NOT_FOUND:
             raise
