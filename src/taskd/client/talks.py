@@ -154,16 +154,19 @@ def remove_schedule(name: str) -> Talk[Document]:
     """What was removed, also if the answer that said so was lost."""
     removal = ask_for.removal(name)
     try:
-        return (yield from ask(removal))
+        found: Document = yield from ask(removal)
     except ClientError as error:
         if not error.unknown:
             raise
+    else:
+        return found
     try:
-        return (yield from ask(removal._replace(safe=True)))
+        found = yield from ask(removal._replace(safe=True))
     except ClientError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
-        return {"name": name, "removed": True}
+        found = {"name": name, "removed": True}
+    return found
 
 
 def health() -> Talk[Document]:
