@@ -17,6 +17,7 @@ from taskd.dev.process import descendants, identity
 from tests.servers import wait_until
 
 UP = "taskd is up"
+ROOT = Path(__file__).parents[2]
 
 
 class Supervisor:
@@ -158,3 +159,20 @@ def test_a_taken_port_and_a_folder_in_use_are_one_line_each(dev: Callable[..., S
 
 def _gone(processes: dict[int, str | None]) -> bool:
     return all(was is None or identity(pid) != was for pid, was in processes.items())
+
+
+def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    # As `make demo ARGS=--exit`, with the environment that these tests have instead of one that make would set up first.
+    venv = Path(sys.prefix)
+    told = subprocess.run(
+        ["make", "demo", f"ARGS=--exit --port {free_port()}", f"VENV={venv}", "--old-file", f"{venv}/ready-to-run"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "jobs ended as expected" in told.stdout
+    assert list(tmp_path.iterdir()) == []
