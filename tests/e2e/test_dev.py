@@ -33,6 +33,7 @@ class Supervisor:
             "TASKD_REDIS__URL": "nowhere:1",
             "ETCD_ENDPOINTS": "nowhere:2",
             "PGSSLMODE": "require",
+            "TASKD_SERVER": "http://127.0.0.1:3",
         }
         with self.output.open("wb") as output:
             self.popen = subprocess.Popen(
@@ -90,13 +91,17 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     dev: Callable[..., Supervisor], private_folder: Path
 ) -> None:
     (private_folder / "shop.py").write_text(
-        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n", "utf-8"
+        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
+        "@app.task\nasync def lend(ctx, n: int) -> int:\n    return (await ctx.submit(double, n)).id\n",
+        "utf-8",
     )
     first = dev("--app", "shop").await_up()
     done = first.call("submit", '{"n": 21}', "--task", "double", "--wait", "20", "--json")
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)
     assert job["result"] == 42
+    lent = first.call("submit", '{"n": 21}', "--task", "lend", "--wait", "20")
+    assert lent.returncode == 0, lent.stdout + lent.stderr  # what a task submits comes to this cluster
     assert "submit --task double --queue default" in first.said  # an app of one's own has no task `echo` to try
 
     # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
