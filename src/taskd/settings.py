@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from taskd.domain import words
 from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -300,8 +301,9 @@ def _merge(settings: Settings, raw: Raw, source: str, *, strict: bool) -> Settin
 
 def _explain(error: msgspec.ValidationError) -> str:
     message, _, path = str(error).partition(" - at `$.")
-    section, _, key = path.rstrip("`").partition(".")
-    return f"section [{section}], key {key!r}: {message}" if key else message
+    section, _, key = path.rstrip("`").replace("[...]", "").partition(".")
+    # The value is not told: it may be a secret.
+    return f"section [{section}], key {key!r}: {words.rule(Settings, f'{section}.{key}')}" if key else message
 
 
 def as_toml() -> str:

@@ -76,6 +76,10 @@ def test_a_failed_job_tells_its_story(fleet: Fleet, scheduler: Process) -> None:
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
     document = json.loads(fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "2", "--json").stdout)
     assert texts(document) == one
+    for follow in ([], ["--follow"]):
+        missing = fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "9", *follow)
+        assert missing.returncode == 1
+        assert missing.stderr == f"error: job {handle.id} has 2 attempts, and no attempt 9\n"
     exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
     assert texts({"lines": json.loads(exported)["logs"]}) == one * 2
 

@@ -17,6 +17,7 @@ from taskd.dev.process import descendants, identity
 from tests.servers import wait_until
 
 UP = "taskd is up"
+ROOT = Path(__file__).parents[2]
 
 
 class Supervisor:
@@ -32,6 +33,7 @@ class Supervisor:
             "TASKD_REDIS__URL": "nowhere:1",
             "ETCD_ENDPOINTS": "nowhere:2",
             "PGSSLMODE": "require",
+            "TASKD_SERVER": "http://127.0.0.1:3",
         }
         with self.output.open("wb") as output:
             self.popen = subprocess.Popen(
@@ -89,13 +91,17 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     dev: Callable[..., Supervisor], private_folder: Path
 ) -> None:
     (private_folder / "shop.py").write_text(
-        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n", "utf-8"
+        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
+        "@app.task\nasync def lend(ctx, n: int) -> int:\n    return (await ctx.submit(double, n)).id\n",
+        "utf-8",
     )
     first = dev("--app", "shop").await_up()
     done = first.call("submit", '{"n": 21}', "--task", "double", "--wait", "20", "--json")
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)
     assert job["result"] == 42
+    lent = first.call("submit", '{"n": 21}', "--task", "lend", "--wait", "20")
+    assert lent.returncode == 0, lent.stdout + lent.stderr  # what a task submits comes to this cluster
     assert "submit --task double --queue default" in first.said  # an app of one's own has no task `echo` to try
 
     # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
@@ -158,3 +164,20 @@ def test_a_taken_port_and_a_folder_in_use_are_one_line_each(dev: Callable[..., S
 
 def _gone(processes: dict[int, str | None]) -> bool:
     return all(was is None or identity(pid) != was for pid, was in processes.items())
+
+
+def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    # As `make demo ARGS=--exit`, with the environment that these tests have instead of one that make would set up first.
+    venv = Path(sys.prefix)
+    told = subprocess.run(
+        ["make", "demo", f"ARGS=--exit --port {free_port()}", f"VENV={venv}", "--old-file", f"{venv}/ready-to-run"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "jobs ended as expected" in told.stdout
+    assert list(tmp_path.iterdir()) == []

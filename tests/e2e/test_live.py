@@ -51,7 +51,9 @@ def test_a_bad_value_is_one_line_that_says_what_the_key_takes(fleet: Fleet) -> N
     scheduler = fleet.start_scheduler("s1")
     told = fleet.taskd(scheduler, "config", "set", "worker.concurrency", "0")
     assert told.returncode == 1
-    assert told.stderr.strip().splitlines() == ["error: value: worker.concurrency: expected `int` >= 1"]
+    assert told.stderr.strip().splitlines() == [
+        "error: value: worker.concurrency: must be a whole number from 1 to 10000, not 0"
+    ]
     told = fleet.taskd(scheduler, "config", "set", "queue.paused", "true")
     assert "there are queue.NAME.paused" in told.stderr
     told = fleet.taskd(scheduler, "config", "get", "worker.concurrency")

@@ -52,7 +52,8 @@ def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
 
 def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.environment["PYTHONPATH"] = str(ROOT / "src")
-    # What make does takes minutes, and other tests do it: here it is only whether there is such a thing to make.
+    # What make does takes minutes: here it is only whether there is such a thing to make. `make test` is what runs these tests,
+    # and a test of test_dev.py runs the demo.
     reader.instead = {**reader.instead, "^make ": f"make -n -C {ROOT} "}
     for block in blocks(README):
         if not block.text.startswith(OWN_SERVERS):

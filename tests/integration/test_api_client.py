@@ -115,7 +115,7 @@ async def test_the_executable_submits_and_shows_jobs_and_the_cluster(postgres_ds
         assert "\x1b" not in out
         assert (await taskd("submit", "1", "--wait", "0.1", *server))[0] == 3
         code, out, err = await taskd("submit", "1", "--priority", "1000", *server)
-        assert (code, out, err) == (1, "", "error: priority: expected `int` <= 100\n")
+        assert (code, out, err) == (1, "", "error: priority: must be a whole number from 0 to 100, not 1000\n")
         code, out, err = await taskd("status", "424242", *server)
         assert (code, out, err) == (1, "", "error: there is no job 424242\n")
 

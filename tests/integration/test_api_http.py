@@ -206,7 +206,7 @@ async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn
             assert client.wait(job["id"], 0.1)["status"] == "pending"
             assert client.health()["status"] == "healthy"
             assert len(client.submit_batch([{"payload": 1}, {"payload": 2}])) == 2
-            with pytest.raises(ClientError, match="priority: expected `int` <= 100"):
+            with pytest.raises(ClientError, match="priority: must be a whole number from 0 to 100, not "):
                 client.submit({"payload": 1, "priority": 101})
             with pytest.raises(ClientError, match="no job 999999") as missing:
                 client.job(999_999)

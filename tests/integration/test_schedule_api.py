@@ -39,7 +39,7 @@ async def test_a_schedule_from_its_making_to_its_end(http: httpx.AsyncClient) ->
     shown = made.json()
     backoff = {"initial": 1.0, "factor": 2.0, "max": 3600.0, "jitter": True}
     assert shown["job"] == {**JOB, "priority": 0, "max_retries": 3, "retry_backoff": backoff}
-    assert (shown["missed"], shown["catch_up"], shown["overlap"], shown["fires"]) == ("once", 10, "allow", [])
+    assert (shown["missed"], "catch_up" in shown, shown["overlap"], shown["fires"]) == ("once", False, "allow", [])
     assert datetime.fromisoformat(shown["next_at"]).minute == 30
     assert (await http.get("/schedules/nightly")).json() == shown
     again = await http.post("/schedules", json={"name": "nightly", **PLAN})
@@ -49,6 +49,8 @@ async def test_a_schedule_from_its_making_to_its_end(http: httpx.AsyncClient) ->
     )
     same = await http.put("/schedules/nightly", json=PLAN)
     assert (same.status_code, same.json()) == (200, shown)
+    catching_up = {**PLAN, "missed": "all"}
+    assert (await http.put("/schedules/nightly", json=catching_up)).json()["catch_up"] == 10
     changed = (await http.put("/schedules/nightly", json={"every": 90, "job": JOB, "overlap": "skip"})).json()
     assert (changed["every"], changed["overlap"], "cron" in changed) == (90, "skip", False)
     assert (await http.put("/schedules/other", json=PLAN)).status_code == 201
@@ -104,16 +106,18 @@ async def test_what_another_version_took_is_shown_without_its_times(http: httpx.
         ({"cron": "0 0 31 2 *"}, "cron", "is no cron expression"),
         ({"tz": "Mars/Olympus"}, "tz", "is no time zone"),
         ({"cron": None, "every": 5}, "tz", "goes with cron"),
-        ({"cron": None, "every": 0.5}, "every", ">= 1"),
+        ({"cron": None, "every": 0.5}, "every", "must be a number from 1 to 315360000, not 0.5"),
         ({"missed": "never"}, "missed", "one of skip, once, all"),
-        ({"catch_up": 0}, "catch_up", ">= 1"),
+        ({"catch_up": 0}, "catch_up", "must be a whole number from 1 to 1000, not 0"),
+        ({"catch_up": 3}, "catch_up", "goes with missed = all, not with once"),
+        ({"catch_up": 3, "missed": "skip"}, "catch_up", "goes with missed = all, not with skip"),
         ({"overlap": "some"}, "overlap", "one of allow, skip, queue"),
         ({"name": "a/b"}, "name", "letters"),
         ({"name": "-"}, "name", "letters"),
         ({"wen": 1}, "wen", "is no field"),
         ({"app": "a\0"}, "app", "NUL"),
         ({"job": {}}, "job.payload", "is required"),
-        ({"job": {"payload": 1, "priority": 101}}, "job.priority", "<= 100"),
+        ({"job": {"payload": 1, "priority": 101}}, "job.priority", "must be a whole number from 0 to 100, not 101"),
         ({"job": {"payload": 1, "queue": "a b"}}, "job.queue", "letters"),
         ({"job": {"payload": 1, "dedupe_key": "x"}}, "job.dedupe_key", "is no field"),
         ({"job": {"payload": 1, "parent_id": 1}}, "job.parent_id", "is no field"),
@@ -206,6 +210,8 @@ async def test_the_command_line_does_what_the_api_does(taskd: Any) -> None:
     assert (plan["missed"], plan["catch_up"]) == ("all", 3)
     status, _, err = await taskd("add", "nightly", "--every", "10m")
     assert (status, "there is a schedule 'nightly'" in err) == (1, True)
+    status, _, err = await taskd("add", "other", "--every", "10m", "--catch-up", "3")
+    assert (status, "--catch-up goes with --missed all: give both, or neither" in err) == (2, True)
     assert "600" in (await taskd("add", "nightly", "--every", "10m", "--replace"))[1]
     assert "every 600 s" in (await taskd("list"))[1]
     assert "is paused by" in (await taskd("pause", "nightly"))[1]

@@ -93,11 +93,6 @@ def timed(ctx: Context) -> Return:
     return (ctx.job.timeout,)
 
 
-@app.task
-def unknown_annotation(x: Missing) -> Return:  # type: ignore[name-defined]  # noqa: F821 - as after a bad import
-    return (x,)
-
-
 def no_link() -> Link:
     raise AssertionError("nothing here has anything to say")
 
@@ -171,8 +166,40 @@ def test_a_payload_that_does_not_fit_is_refused_naming_the_field(task: Any, payl
     assert all(word in message for word in words), message
 
 
-def test_an_annotation_that_cannot_be_read_leaves_the_argument_unchecked() -> None:
-    assert call("unknown_annotation", '{"x": [1]}') == ([1],)
+def unknown(x: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821 - as after a bad import
+
+
+def misspelt(x: datetime.Zone) -> None: ...  # type: ignore[name-defined]
+
+
+def promising() -> Missing: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(("function", "words"), [(unknown, "'x'"), (misspelt, "'x'"), (promising, "'return'")])
+async def test_an_annotation_that_cannot_be_read_keeps_the_app_from_starting(function: Any, words: str) -> None:
+    careless = App()
+    careless.on_start(lambda: pytest.fail("nothing is opened before"))
+    careless.task(function)
+    with pytest.raises(TypeError, match=rf"task '{function.__name__}': the annotation of {words} cannot be read .*Any"):
+        await careless.start()
+
+
+def test_an_annotation_that_cannot_be_read_keeps_the_task_from_being_submitted() -> None:
+    with pytest.raises(TypeError, match="the annotation of 'x' cannot be read"):
+        App().task(unknown).submit_sync(x=1)
+
+
+def context_by_name(ctx: Missing, x: int) -> int:  # type: ignore[name-defined]  # noqa: F821 - as under TYPE_CHECKING
+    assert isinstance(ctx, Context)
+    return x
+
+
+async def test_the_context_is_known_by_its_name_whatever_its_annotation() -> None:
+    linted = App()
+    linted.task(context_by_name)
+    await linted.start()
+    order = Order(5, 7, "context_by_name", "default", 0, b'{"x": 2}', NOW, NOW, None, {}, 3, 0, "w")
+    assert linted.prepare(order, no_link)() == 2
 
 
 def test_an_unknown_task_is_a_lookup_error() -> None:

@@ -45,6 +45,8 @@ def test_hooks_and_middlewares_that_cannot_be_called() -> None:
     [
         ({"overlap": "no"}, "schedule '_nothing': overlap is one of allow, skip, queue, not 'no'"),
         ({"missed": "none"}, "schedule '_nothing': missed is one of skip, once, all, not 'none'"),
+        ({"catch_up": 3}, "schedule '_nothing': catch_up goes with missed='all': give both, or neither"),
+        ({"catch_up": 3, "missed": "once"}, "schedule '_nothing': catch_up goes with missed='all'"),
         ({"catch_up": 0}, "schedule '_nothing': catch_up is a whole number from 1 to "),
     ],
 )
@@ -67,7 +69,7 @@ def test_an_argument_that_there_is_not_is_named_before_one_that_is_missing() -> 
 def test_a_choice_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(Problem) as raised:
         decode(msgspec.json.Decoder(SchedulePlan), b'{"job":{"payload":1},"cron":"* * * * *","missed":"never"}')
-    assert str(raised.value) == "missed: must be one of skip, once, all"
+    assert str(raised.value) == 'missed: must be one of skip, once, all, not "never"'
 
 
 def _nothing() -> None: ...

@@ -14,7 +14,7 @@ from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
 from taskd.client.request import Request
 from taskd.client.servers import Server, Servers
-from tests.impostor import AWAY, answer, deaf, listening, silent
+from tests.impostor import AWAY, UNSURE, answer, deaf, listening, silent
 
 NOBODY = "http://127.0.0.1:1"
 RUNNING = answer("200 OK", {"id": 5, "status": "running"})
@@ -72,6 +72,30 @@ async def test_a_wait_ends_in_time_although_asking_again_might_help(opened: Open
         async with opened(url, patience=LONG) as ask:
             await given_up(ask, 0.1, "PostgreSQL is away")
         assert len(asked) > 1
+
+
+GONE = answer("404 Not Found", {"detail": "there is no schedule 'nightly'"})
+REMOVED = answer("200 OK", {"name": "nightly", "removed": True})
+
+
+@pytest.mark.parametrize("lost", [None, UNSURE])
+@pytest.mark.parametrize("then", [GONE, REMOVED])
+async def test_a_schedule_whose_removal_lost_its_answer_is_removed(
+    opened: Opener, lost: bytes | None, then: bytes
+) -> None:
+    with listening(lost, AWAY, then) as (url, asked):
+        async with opened(url) as ask:
+            assert await ask("remove_schedule", "nightly") == {"name": "nightly", "removed": True}
+        assert {request.split(b" HTTP")[0] for request in asked} == {b"DELETE /schedules/nightly"}
+
+
+@pytest.mark.parametrize("before", [[], [AWAY]])
+async def test_a_schedule_that_there_was_not_is_not_removed(opened: Opener, before: list[bytes]) -> None:
+    with listening(*before, GONE) as (url, _):
+        async with opened(url) as ask:
+            with pytest.raises(ClientError, match="there is no schedule") as told:
+                await ask("remove_schedule", "nightly")
+    assert told.value.status == 404
 
 
 async def test_whom_there_was_no_time_for_is_asked_first_the_next_time(opened: Opener) -> None:

@@ -29,8 +29,8 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
     [
         ("[wroker]\n", ["[wroker]", "worker"]),
         ("[worker]\nconcurency = 3\n", ["[worker]", "'concurency'", "concurrency"]),
-        ('[worker]\nconcurrency = "3"\n', ["[worker]", "'concurrency'", "int"]),
-        ("[worker]\nconcurrency = 0\n", ["[worker]", "'concurrency'", ">= 1"]),
+        ('[worker]\nconcurrency = "3"\n', ["[worker]", "'concurrency'", "must be a whole number"]),
+        ("[worker]\nconcurrency = 0\n", ["[worker]", "'concurrency'", "of at least 1"]),
         ("worker = 3\n", ["worker", "section"]),
         ("[worker\n", ["no TOML"]),
     ],

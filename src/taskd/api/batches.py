@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large
-from taskd.api.strictjson import explain, too_deep
+from taskd.api.decoding import decode
+from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.submission import Submission, accepted, parse
 from taskd.domain.job import JobSpec
 from taskd.settings import Http
@@ -84,11 +84,4 @@ def _lines(body: bytes) -> Sequence[bytes]:
 
 
 def _elements(body: bytes) -> Sequence[msgspec.Raw]:
-    try:
-        return _decoder.decode(body).jobs
-    except msgspec.ValidationError as error:
-        raise invalid(FieldError("jobs", f'send {{"jobs": [...]}} with one object a job ({error})')) from None
-    except msgspec.DecodeError as error:
-        raise malformed(explain(error, body)) from None
-    except RecursionError:
-        raise invalid(too_deep("jobs")) from None
+    return decode(_decoder, body).jobs

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from taskd.api.problems import FieldError, invalid, malformed
 from taskd.api.strictjson import explain, too_deep
-from taskd.domain.job import MAX_NAME, NAME, NAME_RULE
+from taskd.domain import words
+from taskd.domain.job import MAX_NAME, NAME
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -24,7 +24,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: 
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise invalid(_field_error(str(error), prefix, decoder.type)) from None
+        raise invalid(_field_error(str(error), prefix, decoder.type, bytes(body))) from None
     except msgspec.DecodeError as error:
         raise malformed(f"{prefix}{': ' if prefix else ''}{explain(error, bytes(body))}") from None
     except RecursionError:
@@ -34,50 +34,38 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: 
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `|$)", re.DOTALL)
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
-_MESSAGES = (
-    ("matching regex", NAME_RULE),
-    ("timezone component", "needs an offset, as in 2026-01-31T12:00:00Z or …+01:00: without one it names no instant"),
-    ("Invalid RFC3339", "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"),
-    ("datetime", "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"),
-)
+_NO_OFFSET = "needs an offset, as in 2026-01-31T12:00:00Z or …+01:00: without one it names no instant"
+#: What types say too briefly, by the last part of the field's path.
+_RULES = {
+    "metadata": "must be an object of at most 64 texts, numbers, true, false and null, by keys of 1 to 255 characters"
+}
+_MAX_QUOTED = 40
 
 
-def _field_error(text: str, prefix: str, kind: Any) -> FieldError:
+def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
     """The decoder's message, taken apart into the field and what it must be."""
     place = _PLACE.search(text)
     path = place.group(1).replace("[...]", "") if place else ""
     inner = f"{path}." if path else ""
     if unknown := _UNKNOWN.match(text):
-        known = ", ".join(f.name for f in msgspec.structs.fields(_struct_at(kind, path)))
-        return FieldError(f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {known}")
+        return FieldError(
+            f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {words.fields(kind, path)}"
+        )
     if missing := _MISSING.match(text):
         return FieldError(f"{prefix}{inner}{missing.group(1)}", "is required")
-    message = text[: place.start()] if place else text
-    if message.startswith("Invalid enum value") and (choices := _choices(kind, path)):
-        return FieldError(f"{prefix}{path}", f"must be one of {', '.join(choices)}")
-    for part, better in _MESSAGES:
-        if part in message:
-            return FieldError(f"{prefix}{path}", better)
     field = f"{prefix}{path}" if path else prefix.rstrip(".") or "body"
-    return FieldError(field, message.replace("Expected", "expected", 1).replace("Number", "number", 1))
+    if "timezone component" in text:
+        return FieldError(field, _NO_OFFSET)
+    rule = _RULES.get(path.rpartition(".")[2]) or words.rule(kind, path)
+    return FieldError(field, f"{rule}{_quoted(body, path)}")
 
 
-def _choices(kind: Any, path: str) -> list[str]:
-    """What the field at `path` may be: the values of an enum, or of a Literal."""
-    struct, _, name = path.rpartition(".")
-    hint = get_type_hints(_struct_at(kind, struct)).get(name)
-    found: list[str] = []
-    for one in (hint, *get_args(hint)):
-        if isinstance(one, type) and issubclass(one, Enum):
-            found += [str(member.value) for member in one]
-        elif get_origin(one) is Literal:
-            found += map(str, get_args(one))
-    return found
-
-
-def _struct_at(kind: Any, path: str) -> Any:
-    """The struct that is at `path` (dots between fields) of the struct `kind`."""
-    for name in filter(None, path.split(".")):
-        hint = get_type_hints(kind).get(name)
-        kind = next((a for a in (hint, *get_args(hint)) if isinstance(a, type) and issubclass(a, msgspec.Struct)), kind)
-    return kind
+def _quoted(body: bytes, path: str) -> str:
+    """What was sent instead, if it is short."""
+    try:
+        for name in filter(None, path.split(".")):
+            body = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name])
+    except (msgspec.MsgspecError, KeyError, RecursionError):
+        return ""
+    text = body.strip().decode()
+    return f", not {text}" if len(text) <= _MAX_QUOTED else ""

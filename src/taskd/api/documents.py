@@ -187,7 +187,7 @@ class ScheduleView(msgspec.Struct, kw_only=True):
     tz: str
     job: JobPlanView
     missed: Missed
-    catch_up: int
+    catch_up: int | UnsetType = UNSET
     overlap: Overlap
     app: str | UnsetType = UNSET
     next_at: datetime | None

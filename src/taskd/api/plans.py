@@ -16,7 +16,7 @@ from taskd.api.render import utc
 from taskd.api.strictjson import has_nul
 from taskd.api.submission import JobFields, Submission, accepted
 from taskd.domain.job import MAX_NAME, JobSpec
-from taskd.domain.schedule import MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
+from taskd.domain.schedule import CATCH_UP, MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
 from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, Rule, check_cron, zone
 
 #: No slash, since a name is a part of a path.
@@ -35,7 +35,7 @@ class SchedulePlan(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     every: Annotated[float, Meta(ge=LEAST_EVERY, le=MOST_EVERY)] | None = None
     tz: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] = "UTC"
     missed: Missed = Missed.ONCE
-    catch_up: Annotated[int, Meta(ge=1, le=MAX_CATCH_UP)] = 10
+    catch_up: Annotated[int, Meta(ge=1, le=MAX_CATCH_UP)] | None = None
     overlap: Overlap = Overlap.ALLOW
     app: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)] | None = None
 
@@ -77,7 +77,7 @@ def _accepted(name: str, given: SchedulePlan, max_payload: int, *, nul: bool) ->
         rule=rule,
         job=_job(given.job, max_payload, nul=nul),
         missed=given.missed,
-        catch_up=given.catch_up,
+        catch_up=_catch_up(given),
         overlap=given.overlap,
         app=given.app,
     )
@@ -96,6 +96,18 @@ def _rule(given: SchedulePlan) -> Rule:
     if given.every is not None and given.tz != "UTC":
         raise invalid(FieldError("tz", "goes with cron: an interval is the same everywhere"))
     return Rule(cron=given.cron, every=given.every, tz=given.tz)
+
+
+def _catch_up(given: SchedulePlan) -> int:
+    if given.catch_up is None:
+        return CATCH_UP
+    if given.missed is not Missed.ALL:
+        raise invalid(
+            FieldError(
+                "catch_up", f"goes with missed = all, not with {given.missed}: set missed to all, or leave it out"
+            )
+        )
+    return given.catch_up
 
 
 def _job(given: JobFields, max_payload: int, *, nul: bool) -> JobSpec:
@@ -125,7 +137,7 @@ def view(found: Schedule, *, fires: bool = False) -> ScheduleView:
             metadata=job.metadata or UNSET,
         ),
         missed=plan.missed,
-        catch_up=plan.catch_up,
+        catch_up=plan.catch_up if plan.missed is Missed.ALL else UNSET,
         overlap=plan.overlap,
         app=plan.app if plan.app is not None else UNSET,
         next_at=_next(found),

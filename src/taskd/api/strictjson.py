@@ -59,8 +59,8 @@ def check_value(value: msgspec.Raw, field: str) -> None:
         raise invalid(too_deep(field))
     try:
         _anything.decode(text)
-    except msgspec.ValidationError as error:
-        raise invalid(FieldError(field, f"has a number that is out of range ({error})")) from None
+    except msgspec.ValidationError:
+        raise invalid(FieldError(field, "has a number that is out of range: the largest is about 1.8e308")) from None
     except msgspec.DecodeError as error:
         raise malformed(f"{field}: {explain(error, text)}") from None
 

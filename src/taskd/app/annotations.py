@@ -11,18 +11,22 @@ import msgspec
 
 from taskd.app.context import Context
 from taskd.app.models import is_model
-from taskd.runtime.log import logger
 
 
 def annotation(task: str, function: Callable[..., Any], name: str, found: Any) -> Any:
-    """The type that `found` stands for, as msgspec can check it; Any where it cannot. `name`: what has this annotation."""
+    """The type that `found` stands for, as msgspec can check it; Any where it cannot. `name`: what has this annotation.
+
+    Raises TypeError for a text that stands for no type: unchecked, a date would arrive as a text one day.
+    """
     if found is inspect.Signature.empty:
         return Any
     try:
         found = resolved(function, found)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        logger().warning("argument is passed unchecked", task=task, argument=name, reason=str(error))
-        return Any
+        raise TypeError(
+            f"task {task!r}: the annotation of {name!r} cannot be read ({error}): what it names must be there at run time,"
+            " at the top level of the module and not under `if TYPE_CHECKING`; or annotate with Any"
+        ) from None
     if found is Context or Context in typing.get_args(found):
         return Context
     return found if _checkable(found) else Any

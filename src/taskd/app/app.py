@@ -238,7 +238,12 @@ class App(Within):
         return self._bind(task, order.payload, lambda: Context(_completed(order, task), link), self._stock)
 
     async def start(self) -> None:
-        """Run what `on_start` was given, in that order, then open what tasks depend on. Raises what one of them raises."""
+        """Run what `on_start` was given, in that order, then open what tasks depend on. Raises what one of them raises.
+
+        Before that, TypeError for a task whose annotations cannot be read.
+        """
+        for task in self._tasks.values():
+            task.prepare()
         stock = Stock({task.name: self._providers.needs(task) for task in self._tasks.values() if task.dependent})
         for hook in self._on_start:
             await _run(hook)

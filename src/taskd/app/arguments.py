@@ -31,7 +31,8 @@ class Arguments:
     """How one task's payload becomes the arguments of its function.
 
     A JSON object gives the keyword arguments; any other value is the single argument. A function with both `*args` and
-    `**kwargs` takes any payload. Annotations are read at the first use, when everything they name has been defined.
+    `**kwargs` takes any payload. Annotations are read by `prepare` or at the first use, when
+    everything they name has been defined.
     """
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
@@ -41,9 +42,14 @@ class Arguments:
         self._plan: _Plan | None = None
         _check_signature(task, inspect.signature(function))
 
+    def prepare(self) -> _Plan:
+        """Read the annotations. Raises TypeError for one that cannot be read."""
+        self._plan = _Plan(self._task, self._function)
+        return self._plan
+
     def bind(self, payload: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments for this payload (JSON). Raises Fail, naming the field, for a payload that does not fit."""
-        plan = self._plan or self._prepare()
+        plan = self._plan or self.prepare()
         try:
             args, kwargs = _read(plan, payload)
         except _Misfit as why:
@@ -60,7 +66,7 @@ class Arguments:
 
         Raises TypeError, naming the argument, for one that the function does not take or that would arrive as another value.
         """
-        plan = self._plan or self._prepare()
+        plan = self._plan or self.prepare()
         try:
             sent = plan.given(args, kwargs)
             text = _written(*sent)
@@ -69,10 +75,6 @@ class Arguments:
         except (_Misfit, TypeError) as why:
             raise TypeError(f"task {self._task!r} cannot be submitted like this: {why}") from None
         return text
-
-    def _prepare(self) -> _Plan:
-        self._plan = _Plan(self._task, self._function)
-        return self._plan
 
 
 class _Misfit(Exception):
@@ -146,7 +148,11 @@ class _Plan:
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())
         filled = {p.name for p in parameters if is_dependency(p)}
-        types = {p.name: annotation(task, function, p.name, p.annotation) for p in parameters if p.name not in filled}
+        types = {
+            p.name: annotation(task, function, p.name, p.annotation)
+            for p in parameters
+            if p.name not in filled and not _is_ctx(p)
+        }
         self.context = next((p.name for p in parameters if _wants_context(p, types.get(p.name))), None)
         self.context_first = bool(parameters) and parameters[0].name == self.context
         self.context_first = self.context_first and parameters[0].kind is not Parameter.KEYWORD_ONLY
@@ -237,8 +243,11 @@ def _check_signature(task: str, signature: inspect.Signature) -> None:
 
 
 def _wants_context(parameter: Parameter, kind: Any) -> bool:
-    if kind is Context:
-        return True
+    return kind is Context or _is_ctx(parameter)
+
+
+def _is_ctx(parameter: inspect.Parameter) -> bool:
+    """Its name is enough: linters want the annotation's import under `if TYPE_CHECKING`."""
     return parameter.name == "ctx" and parameter.kind in _NAMED
 
 

@@ -14,7 +14,7 @@ from taskd.app.models import decoded
 
 
 class Results:
-    """How one task's results are read. The annotation is read at the first use, as with arguments."""
+    """How one task's results are read. The annotation is read as those of arguments are."""
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
         self._task = task
@@ -26,6 +26,10 @@ class Results:
             return msgspec.convert(value, self._type, str_keys=True, dec_hook=decoded)
         except msgspec.ValidationError as error:
             raise TypeError(f"the result does not fit the annotation of the task {self._task!r}: {error}") from None
+
+    def prepare(self) -> None:
+        """Read the annotation. Raises TypeError if it cannot be read."""
+        self._type  # noqa: B018 - it is cached
 
     @functools.cached_property
     def _type(self) -> Any:

@@ -87,3 +87,5 @@ def _check(name: str, policies: Policies) -> None:
     catch_up = policies.get("catch_up")
     if catch_up is not None and (type(catch_up) is not int or not 1 <= catch_up <= MAX_CATCH_UP):
         raise ValueError(f"schedule {name!r}: catch_up is a whole number from 1 to {MAX_CATCH_UP}, not {catch_up!r}")
+    if catch_up is not None and policies.get("missed") != "all":
+        raise ValueError(f"schedule {name!r}: catch_up goes with missed='all': give both, or neither")

@@ -58,6 +58,11 @@ class Task(Submitter[Callable[P, R]], Generic[P, R]):
         super().__init__(target, {name: value for name in named if (value := getattr(self, name)) is not None})
         functools.update_wrapper(self, function)
 
+    def prepare(self) -> None:
+        """Read the annotations, now that everything they name is defined. Raises TypeError for one that cannot be read."""
+        self.arguments.prepare()
+        self.results.prepare()
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskd.cli import options, output
+from taskd.domain.errors import TaskdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ def logs(
 
 
 def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Page after page, until there is no more. Raises ClientError."""
+    """Page after page, until there is no more. Raises ClientError, and TaskdError if the job ends without this attempt."""
     cursor: str | None = None
     over, followed = not follow, False
     while True:
@@ -55,14 +56,20 @@ def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) ->
         if page["more"]:
             continue
         if over:
-            return
+            break
         # `status` was read before the lines: of a final job they are all there, unless a cancel or its own transaction came
         # before them. So with an attempt that another one follows.
         over = page["status"] in FINAL or (attempt is not None and page["attempts"] > attempt)
         if over and not followed:
-            return
+            break
         followed = True
         time.sleep(LAST if over else EVERY)
+    if attempt is not None and attempt > page["attempts"]:
+        raise TaskdError(f"job {job_id} has {_count(page['attempts'])}, and no attempt {attempt}")
+
+
+def _count(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts or 'no'} attempts"
 
 
 def _print(pages: Iterator[dict[str, Any]]) -> int:

@@ -12,6 +12,7 @@ from taskd.cli.config import who
 from taskd.cli.durations import seconds
 from taskd.cli.submit import metadata_of, read_payload
 from taskd.domain.errors import TaskdError
+from taskd.domain.schedule import Missed
 
 if TYPE_CHECKING:
     from taskd.client import Client
@@ -60,6 +61,8 @@ def add(
 
     Example: taskd schedule add nightly '{"month": "last"}' --cron "30 2 * * *" --tz Europe/Berlin --task report --overlap skip
     """
+    if catch_up is not None and missed != Missed.ALL:
+        raise typer.BadParameter("--catch-up goes with --missed all: give both, or neither")
     job = {
         "payload": None if payload is None else read_payload(payload),
         "task": task,
@@ -181,7 +184,7 @@ def rm(
     Example: taskd schedule rm nightly
     """
     with options.connect(server) as client:
-        found = client.schedule("DELETE", name)
+        found = client.remove_schedule(name)
     _tell(f"{name} is removed", found, as_json=as_json)
 
 
@@ -226,11 +229,11 @@ def apply(
 
 
 def _remove(client: Client, name: str) -> None:
-    """See that there is no such schedule. One that is gone was removed by us, and the answer got lost, or by somebody else."""
+    """See that there is no such schedule. Somebody else may have removed it meanwhile."""
     from taskd.client import ClientError  # noqa: PLC0415  keeps --help quick
 
     try:
-        client.schedule("DELETE", name)
+        client.remove_schedule(name)
     except ClientError as error:
         if error.status != NOT_FOUND:
             raise

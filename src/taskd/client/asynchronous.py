@@ -152,6 +152,10 @@ class AsyncClient:
         answer: dict[str, Any] = await self.ask(ask_for.schedules(method, *parts, query=query, body=body))
         return answer
 
+    async def remove_schedule(self, name: str) -> dict[str, Any]:
+        """Remove one schedule. `status` 404 of the error: there is none, and this call has not removed it."""
+        return await self._hold(talks.remove_schedule(name))
+
     async def schedules(self) -> list[dict[str, Any]]:
         """Every schedule, by name."""
         return await self._hold(talks.schedules())

@@ -155,6 +155,10 @@ class Client:
         answer: dict[str, Any] = self.ask(ask_for.schedules(method, *parts, query=query, body=body))
         return answer
 
+    def remove_schedule(self, name: str) -> dict[str, Any]:
+        """Remove one schedule. `status` 404 of the error: there is none, and this call has not removed it."""
+        return self._hold(talks.remove_schedule(name))
+
     def schedules(self) -> list[dict[str, Any]]:
         """Every schedule, by name."""
         return self._hold(talks.schedules())

@@ -16,12 +16,20 @@ class ClientError(TaskdError):
     """A request to the schedulers that failed, also after it was tried again for some seconds.
 
     `status` is the HTTP status, or None if there was no answer; `problem` is the answer's problem document, a dict, empty
-    without one.
+    without one. `unknown`: what was asked may have been done.
     """
 
-    def __init__(self, message: str, status: int | None = None, problem: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        problem: Mapping[str, Any] | None = None,
+        *,
+        unknown: bool = False,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.unknown = unknown
         self.problem = dict(problem or {})
 
 
@@ -52,7 +60,7 @@ def unanswered(url: str, request: Request, error: BaseException) -> ClientError:
     message = f"{url} did not answer {request.method} {request.path} ({reason(error)})"
     if request.safe:
         return Retryable(message)
-    return ClientError(f"{message}: {_unknown(request)}")
+    return ClientError(f"{message}: {_unknown(request)}", unknown=True)
 
 
 def given_up(request: Request, failure: Retryable) -> Exception:
@@ -75,7 +83,7 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
     if status == http.client.SERVICE_UNAVAILABLE:
         if request.safe or not problem.get("outcome_unknown", False):
             return Retryable(message, status)
-        message += f": {_unknown(request)}"
+        return ClientError(f"{message}: {_unknown(request)}", status, problem, unknown=True)
     if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
         return Retryable(message, status)
     return ClientError(message, status, problem)

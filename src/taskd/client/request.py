@@ -102,6 +102,11 @@ def schedules(
     return Request(method, path, query or {}, document(body) if body is not None else None, safe=safe)
 
 
+def removal(name: str) -> Request:
+    """Remove a schedule. It is not repeated: there would be none any more."""
+    return schedules("DELETE", name)._replace(safe=False)
+
+
 def _path(job_id: int | str) -> str:
     return f"/jobs/{quote(str(job_id), safe='')}"
 

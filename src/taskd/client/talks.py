@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Generator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote
 
@@ -146,6 +147,25 @@ def schedules() -> Talk[list[Document]]:
         reply = yield ask_for.schedules("GET", query=query)
         found += reply.document
         query = reply.following
+    return found
+
+
+def remove_schedule(name: str) -> Talk[Document]:
+    """What was removed, also if the answer that said so was lost."""
+    removal = ask_for.removal(name)
+    try:
+        found: Document = yield from ask(removal)
+    except ClientError as error:
+        if not error.unknown:
+            raise
+    else:
+        return found
+    try:
+        found = yield from ask(removal._replace(safe=True))
+    except ClientError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        found = {"name": name, "removed": True}
     return found
 
 

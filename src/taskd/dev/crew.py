@@ -52,6 +52,9 @@ class Crew:
 
     def start(self, servers: Mapping[Place, str], options: tuple[str, ...], environment: Mapping[str, str]) -> None:
         """Start all, against `servers`, with these global options. Raises TaskdError, StopAsked."""
+        # What tasks submit stays here, wherever else the user's own variable leads.
+        servers_of_tasks = ",".join(f"http://{LOOPBACK}:{port}" for port in self.scheduler_ports)
+        environment = {"TASKD_SERVER": servers_of_tasks, **environment} if servers_of_tasks else environment
         for part in (*self._schedulers, *self._workers):
             log = self._folder.logs / f"{part.name}.log"
             child = Child(part.name, log, self._folder.run / f"{part.name}.pid")

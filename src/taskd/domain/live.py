@@ -5,6 +5,7 @@ What is not set follows each process's own settings. A version is a whole set of
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from taskd.domain import words
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_NAME, JobStatus
 
@@ -24,11 +26,13 @@ Slots = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class Rule(NamedTuple):
-    """One kind of key: its pattern, where a name in capitals stands for any, the type of its value, and what it does."""
+    """One kind of key: its pattern, where a name in capitals stands for any, the type of its value, what it does, and what a
+    value must be, where its type does not say it well."""
 
     key: str
     kind: Any
     meaning: str
+    wanted: str = ""
 
     def matches(self, key: str) -> bool:
         """Whether `key` is of this kind."""
@@ -54,7 +58,12 @@ RULES = (
     Rule("worker.concurrency", Slots, "the slots of every worker"),
     Rule("worker.ID.concurrency", Slots, "the slots of this worker"),
     Rule("worker.ID.quiet", bool, "true: this worker takes nothing new; what runs goes on"),
-    Rule("worker.ID.drain", Incarnation, "the incarnation of this worker that is to drain and end"),
+    Rule(
+        "worker.ID.drain",
+        Incarnation,
+        "the incarnation of this worker that is to drain and end",
+        "an incarnation, as GET /workers shows it",
+    ),
     Rule("history.keep_completed", Keep, "seconds for which completed jobs are kept"),
     Rule("history.keep_failed", Keep, "seconds for which failed jobs are kept"),
     Rule("history.keep_cancelled", Keep, "seconds for which cancelled jobs are kept"),
@@ -78,8 +87,9 @@ def check(key: str, value: object) -> Any:
     rule = known(key)
     try:
         return msgspec.convert(value, rule.kind)
-    except msgspec.ValidationError as error:
-        raise InvalidLiveValue(f"{key}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    except msgspec.ValidationError:
+        must = f"must be {rule.wanted}" if rule.wanted else words.rule(rule.kind)
+        raise InvalidLiveValue(f"{key}: {must}, not {json.dumps(value)}") from None
 
 
 def operates(key: str) -> bool:

@@ -16,6 +16,8 @@ from taskd.domain.ticks import Rule
 GRACE = timedelta(seconds=60)
 #: The most ticks of the past that a schedule may catch up with.
 MAX_CATCH_UP = 1000
+#: With how many of them it catches up if nobody says.
+CATCH_UP = 10
 #: The most ticks within the grace: one a second, and both ends.
 _MOST_ON_TIME = int(GRACE.total_seconds()) + 1
 
@@ -44,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rule: Rule
     job: JobSpec
     missed: Missed = Missed.ONCE
-    catch_up: int = 10
+    catch_up: int = CATCH_UP
     overlap: Overlap = Overlap.ALLOW
     app: str | None = None
 
