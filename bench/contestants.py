@@ -111,8 +111,9 @@ class Client(NamedTuple):
         try:
             yield ask
         finally:
+            popen.kill()
+            popen.wait()
             pipe.close()
-            popen.wait(timeout=30)
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:

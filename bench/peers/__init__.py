@@ -48,7 +48,7 @@ PEERS = (
         script="pgqueuer_peer.py",
         workers=(("pgqueuer_peer.py", "work"),),
         jobs=60_000,
-        note="1 process, batches of 500; rows are deleted at the end",
+        note="1 process, batches of 500; rows are deleted at the end, up to 100 ms after it",
         unfinished="SELECT count(*) FROM pgqueuer",
         backlog=BACKLOG,
     ),
