@@ -7,8 +7,8 @@
 #   make docs              the documentation as a site, in site/: open site/index.html
 #   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 SHARDS=3 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
-#   make bench             taskd and its peers side by side on this machine (QUICK=1: taskd alone, under 3 minutes;
-#                          LARGE=1: also with ten million finished jobs)
+#   make bench             taskd and its peers side by side on this machine, and with ten million finished jobs: 24 minutes
+#                          and 4 GB of disk (QUICK=1: one pass of taskd alone, under 3 minutes; LARGE=0: not those jobs)
 #   make soak              a cluster under half of its maximum load, with worker restarts: does anything grow? 30 minutes,
 #                          or MINUTES=10; SEED=7 chooses the same restarts again
 #   make clean             removes the virtual environment and the caches; the data of `taskd dev` in .taskd stay

@@ -9,8 +9,8 @@ from statistics import median
 import httpx
 import psycopg
 
-from bench.figures import Figures, share
 from bench.machine import resident
+from bench.moments import Figures, share
 from bench.rig import Rig, Role, until
 from bench.submits import submit_batches
 

@@ -15,44 +15,61 @@ import psycopg
 import redis
 from starlette.types import Receive, Scope, Send
 
-from bench.http_load import submit_one_by_one
+from bench.ceilings import ADD, BARE, COMMITS, HTTP, INSERT, LIFE, LIFE_CPU, STEADY
+from bench.http_load import submit_one_by_one, submit_steadily
+from bench.machine import busy, peak
 from bench.rig import Rig, until
 from taskd.dev.ports import free_port
 
 ROWS = 1000
 TABLE = "CREATE TABLE bench_raw (id bigserial PRIMARY KEY, status smallint NOT NULL DEFAULT 0, payload json NOT NULL)"
-INSERT = (
+INSERT_ROWS = (
     "INSERT INTO bench_raw (payload) SELECT payload FROM json_to_recordset(%s::json) AS j (payload json) RETURNING id"
 )
 MOVE = "UPDATE bench_raw SET status = %s WHERE id = ANY(%s::bigint[])"
-ADD = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'd', ARGV[i]) end"
+XADD = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'd', ARGV[i]) end"
 
 
-def measure(rig: Rig, seconds: float, say: Callable[[str], None]) -> dict[str, float]:
+def measure(rig: Rig, seconds: float) -> dict[str, float]:
     """Each limit, measured for about so many seconds."""
-    say("what the servers reach by themselves")
+    return _postgres(rig, seconds) | _redis(rig, seconds) | _http(seconds)
+
+
+def _postgres(rig: Rig, seconds: float) -> dict[str, float]:
     with psycopg.connect(rig.dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS bench_raw")
         connection.execute(TABLE)
-        found = {
-            "PostgreSQL, rows inserted by the thousand, rows/s": _often(lambda: _insert(connection), seconds, ROWS),
-            "PostgreSQL, insert and three updates by the thousand, rows/s": _often(
-                lambda: _live(connection), seconds, ROWS
-            ),
-            "PostgreSQL, single commits, commits/s": _often(lambda: _commit(connection), seconds),
-        }
+        inserts = _often(lambda: _insert(connection), seconds, ROWS)
+        used, began = busy(), time.perf_counter()
+        lives = _often(lambda: _live(connection), seconds, ROWS)
+        each = (busy() - used) / (time.perf_counter() - began) / lives
+        commits = _often(lambda: _commit(connection), seconds)
         connection.execute("DROP TABLE bench_raw")
+    return {INSERT: inserts, LIFE: lives, LIFE_CPU: each * 100_000, COMMITS: commits}
+
+
+def _redis(rig: Rig, seconds: float) -> dict[str, float]:
     with redis.Redis.from_url(rig.servers.redis.url) as client:
-        add = client.register_script(ADD)
+        script = client.register_script(XADD)
         entries = [f"1:{number}:1" for number in range(ROWS)]
-        found["Redis, entries added by the thousand, entries/s"] = _often(
-            lambda: add(keys=["bench-raw"], args=entries), seconds, ROWS
-        )
+        rate = _often(lambda: script(keys=["bench-raw"], args=entries), seconds, ROWS)
         client.delete("bench-raw")
-    with _bare_http() as url:
-        rate, _, _ = submit_one_by_one(url, 100, seconds)
-        found["HTTP, bare answers on 100 connections, requests/s"] = rate
-    return found
+    return {ADD: rate}
+
+
+def _http(seconds: float) -> dict[str, float]:
+    with _bare_http() as (url, pid):
+        rate, p50, p99 = submit_one_by_one(url, 100, seconds)
+        _, steady50, steady99 = submit_steadily(url, 100, 5000, seconds)
+        megabytes = peak(pid)
+    return {
+        f"{HTTP}, requests/s": rate,
+        f"{HTTP}, p50, ms": p50,
+        f"{HTTP}, p99, ms": p99,
+        f"{STEADY}, p50, ms": steady50,
+        f"{STEADY}, p99, ms": steady99,
+        BARE: megabytes,
+    }
 
 
 def _often(step: Callable[[], object], seconds: float, each: int = 1) -> float:
@@ -66,7 +83,7 @@ def _often(step: Callable[[], object], seconds: float, each: int = 1) -> float:
 
 def _insert(connection: psycopg.Connection) -> list[int]:
     document = json.dumps([{"payload": {}}] * ROWS)
-    return [row[0] for row in connection.execute(INSERT, [document], prepare=True).fetchall()]
+    return [row[0] for row in connection.execute(INSERT_ROWS, [document], prepare=True).fetchall()]
 
 
 def _live(connection: psycopg.Connection) -> None:
@@ -80,8 +97,8 @@ def _commit(connection: psycopg.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _bare_http() -> Iterator[str]:
-    """The HTTP server that taskd has, with an application that only answers."""
+def _bare_http() -> Iterator[tuple[str, int]]:
+    """The HTTP server that taskd has, with an application that only answers: its URL and its process id."""
     port = free_port()
     command = (
         *(sys.executable, "-m", "uvicorn", "bench.limits:bare", "--port", str(port)),
@@ -90,7 +107,7 @@ def _bare_http() -> Iterator[str]:
     server = subprocess.Popen(command, env=os.environ, stdin=subprocess.DEVNULL)
     try:
         until(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server.pid
     finally:
         server.terminate()
         server.wait()

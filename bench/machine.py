@@ -76,8 +76,17 @@ def family(pid: int) -> list[int]:
 
 def resident(pid: int) -> float:
     """Megabytes that a process has in memory."""
+    return _memory(pid, "VmRSS")
+
+
+def peak(pid: int) -> float:
+    """Megabytes that a process has had in memory at most, since it began."""
+    return _memory(pid, "VmHWM")
+
+
+def _memory(pid: int, what: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(what))) / 1024
 
 
 def proportional(pids: Iterable[int]) -> float:

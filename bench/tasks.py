@@ -17,8 +17,9 @@ async def noop(sent: int = 0) -> None:
 
 
 @app.task
-def plain() -> None:
-    """Nothing, in a thread."""
+def plain(sent: int = 0) -> None:
+    """What noop does, in a thread."""
+    ran(sent)
 
 
 @app.task

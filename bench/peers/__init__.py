@@ -1,7 +1,7 @@
 """The systems that taskd is measured beside: how each is installed, and how its workers are started with its best settings.
 
 Each has a script of its own here, which runs in an environment of its own (`.venv-bench/NAME`, `bench/peers/node`), for their
-dependencies do not agree. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT paced N`
+dependencies do not agree. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT asked 0`
 or `SCRIPT work` (see common.py).
 """
 
@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 class Peer(NamedTuple):
     """One system. `workers` has the arguments of each worker process, after its program; `jobs` is how many it is given end to
-    end, about five seconds of its work, and to drain, unless `backlog` says otherwise; `note` has its settings in words."""
+    end, about five seconds of its work, and to drain, unless `backlog` says otherwise; `note` has its settings in words.
+    `unfinished` asks its store, in SQL or in Lua, how many jobs there are that it does not know the end of."""
 
     name: str
     program: str
@@ -21,6 +22,7 @@ class Peer(NamedTuple):
     workers: Sequence[Sequence[str]]
     jobs: int
     note: str
+    unfinished: str
     backlog: int = 0
 
 
@@ -46,7 +48,8 @@ PEERS = (
         script="pgqueuer_peer.py",
         workers=(("pgqueuer_peer.py", "work"),),
         jobs=60_000,
-        note="1 process, batches of 500; rows are deleted at the end",
+        note="1 process, batches of 500; rows are deleted at the end, up to 100 ms after it",
+        unfinished="SELECT count(*) FROM pgqueuer",
         backlog=BACKLOG,
     ),
     Peer(
@@ -56,6 +59,7 @@ PEERS = (
         workers=(("procrastinate_peer.py", "work"),),
         jobs=3_000,
         note="1 process, 20 at once",
+        unfinished="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
     ),
     Peer(
         name="celery",
@@ -63,7 +67,8 @@ PEERS = (
         script="celery_peer.py",
         workers=((*CELERY, "-n", "w1@%h"), (*CELERY, "-n", "w2@%h")),
         jobs=10_000,
-        note="2 solo workers, prefetch 128, no results",
+        note="2 solo workers, prefetch 128, no results; acknowledges a job before it runs, so done is when it starts",
+        unfinished="return redis.call('LLEN', 'celery') + redis.call('HLEN', 'unacked')",
     ),
     Peer(
         name="dramatiq",
@@ -72,6 +77,7 @@ PEERS = (
         workers=(("dramatiq_peer", "-p", "2", "-t", "4"),),
         jobs=30_000,
         note="2 processes of 4 threads, retries and no other middleware",
+        unfinished="return redis.call('HLEN', 'dramatiq:default.msgs')",
     ),
     Peer(
         name="taskiq",
@@ -80,6 +86,7 @@ PEERS = (
         workers=(TASKIQ,),
         jobs=20_000,
         note="Redis Streams, 2 processes, no results",
+        unfinished="return redis.call('XPENDING', 'taskiq', 'taskiq')[1]",
     ),
     Peer(
         name="arq",
@@ -88,6 +95,7 @@ PEERS = (
         workers=(("arq_peer.WorkerSettings",), ("arq_peer.WorkerSettings",)),
         jobs=10_000,
         note="2 processes, 500 at once, polled every 5 ms, no results",
+        unfinished="return redis.call('ZCARD', 'arq:queue')",
     ),
     Peer(
         name="BullMQ",
@@ -96,6 +104,7 @@ PEERS = (
         workers=(("bullmq.mjs", "work"),),
         jobs=40_000,
         note="Node.js, 1 process, 100 at once; jobs are removed at the end",
+        unfinished="return redis.call('LLEN', 'bull:bench:wait') + redis.call('LLEN', 'bull:bench:active')",
     ),
     Peer(
         name="graphile-worker",
@@ -104,6 +113,7 @@ PEERS = (
         workers=(("graphile.mjs", "work"), ("graphile.mjs", "work")),
         jobs=60_000,
         note="Node.js, 2 processes, local queue 500, ends told in batches; rows are deleted at the end",
+        unfinished="SELECT count(*) FROM graphile_worker._private_jobs",
         backlog=BACKLOG,
     ),
 )

@@ -1,8 +1,9 @@
 """What every peer's script shares: the job that is measured, and the command line. Standard library only.
 
 In the environment: BENCH_DSN, BENCH_REDIS, and BENCH_FOLDER, where this machine's clock and counters leave what is measured.
-`one` submits N jobs one after another, `bulk` a thousand at a time, `paced` one every 20 ms. Each submits one job more before,
-so that connecting is not measured, and prints when it began (seconds of the monotonic clock) and how many seconds it took.
+`one` submits N jobs one after another, `bulk` a thousand at a time, `asked` one for every line that comes in. Each submits one
+job more before, so that connecting is not measured, and prints when it began (seconds of the monotonic clock) and how many
+seconds it took.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any
 FOLDER = Path(os.environ["BENCH_FOLDER"])
 DSN = os.environ.get("BENCH_DSN", "")
 REDIS = os.environ.get("BENCH_REDIS", "")
-#: Jobs in one bulk submit, and the pause of `paced` in seconds.
-BULK, PAUSE = 1000, 0.02
+#: Jobs in one bulk submit.
+BULK = 1000
 
 
 class Tally:
@@ -50,10 +51,10 @@ _tally = Tally()
 
 
 def ran(sent: int) -> None:
-    """What each measured job does: count, and for one that was paced, say how many nanoseconds after its submit it began."""
+    """What each measured job does: count, and for one that was asked for, say when it was submitted and when it began."""
     if sent:
         with (FOLDER / f"{os.getpid()}.starts").open("a") as file:
-            file.write(f"{time.monotonic_ns() - sent}\n")
+            file.write(f"{sent} {time.monotonic_ns()}\n")
     _tally.hit()
 
 
@@ -84,10 +85,9 @@ async def _submit(what: str, jobs: int, one: Callable[[int], Any], bulk: Callabl
         case "bulk":
             for _ in range(jobs // BULK):
                 await _maybe(bulk(BULK))
-        case "paced":
-            for _ in range(jobs):
+        case "asked":
+            for _ in sys.stdin:
                 await _maybe(one(time.monotonic_ns()))
-                await asyncio.sleep(PAUSE)
     print(began, time.monotonic() - began)
 
 

@@ -1,16 +1,16 @@
 // What both peers share, as common.py does for the Python ones: the measured job, and the command line.
 import { appendFileSync, openSync, writeSync } from "node:fs";
+import { createInterface } from "node:readline";
 
 export const { BENCH_DSN: DSN, BENCH_REDIS: REDIS, BENCH_FOLDER: FOLDER } = process.env;
 const BULK = 1000;
-const PAUSE = 20; // milliseconds
 
 const tally = Buffer.alloc(8);
 let file, count = 0n, due = false;
 
 // The clock is the same as Python's monotonic_ns.
 export function ran(sent) {
-  if (sent) appendFileSync(`${FOLDER}/${process.pid}.starts`, `${process.hrtime.bigint() - BigInt(sent)}\n`);
+  if (sent) appendFileSync(`${FOLDER}/${process.pid}.starts`, `${sent} ${process.hrtime.bigint()}\n`);
   count += 1n;
   if (due) return;
   due = true;
@@ -33,11 +33,8 @@ export async function command(one, bulk, work, prepare = () => {}) {
   const began = process.hrtime.bigint();
   if (what === "one") for (let n = 0; n < jobs; n++) await one(0);
   if (what === "bulk") for (let n = 0; n < jobs / BULK; n++) await bulk(BULK);
-  if (what === "paced")
-    for (let n = 0; n < jobs; n++) {
-      await one(String(process.hrtime.bigint()));
-      await new Promise((done) => setTimeout(done, PAUSE));
-    }
+  if (what === "asked")
+    for await (const _ of createInterface({ input: process.stdin })) await one(String(process.hrtime.bigint()));
   console.log(Number(began) / 1e9, Number(process.hrtime.bigint() - began) / 1e9);
   process.exit(0);
 }

@@ -1,0 +1,80 @@
+"""The latency of an idle system: one job at a time, each a while after the last was done."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+
+import psycopg
+import redis
+
+from bench.contestants import Contestant, Tallies
+from bench.moments import share
+from bench.rig import Rig, until
+
+#: Seconds from one job to the next, between two looks at whether it began, and until it is given up.
+PAUSE, LOOK, PATIENCE = 0.02, 0.0002, 30.0
+
+
+def idle(contestant: Contestant, tallies: Tallies, rig: Rig, jobs: int) -> dict[str, float]:
+    """Milliseconds from submit to start, and until the system has recorded the end.
+
+    The system is at rest: what the jobs before have left in PostgreSQL's tables is vacuumed, as it is by itself in a while.
+    """
+    with psycopg.connect(rig.dsn, autocommit=True) as connection:
+        connection.execute("VACUUM")
+    wanted = tallies.done + 1
+    with unfinished(contestant.unfinished, rig) as left, contestant.client.asked() as ask:
+        until(lambda: tallies.done >= wanted)
+        found = []
+        for _ in range(jobs):
+            time.sleep(PAUSE)
+            found.append(_probe(ask, tallies, left))
+    starts, ends = sorted(start for start, _ in found), sorted(end for _, end in found)
+    return {
+        "idle, submit to start p50, ms": median(starts),
+        "idle, submit to start p99, ms": share(starts, 99),
+        "idle, submit to done p50, ms": median(ends),
+        "idle, submit to done p99, ms": share(ends, 99),
+    }
+
+
+def _probe(ask: Callable[[], None], tallies: Tallies, left: Callable[[], int]) -> tuple[float, float]:
+    """Milliseconds until one job began, and until the system knew that it was over. Raises TimeoutError."""
+    tallies.forget()
+    before = left()  # workers that were killed may have left some behind
+    ask()
+    deadline = time.monotonic() + PATIENCE
+    while not (started := tallies.started()):
+        _patient(deadline)
+        time.sleep(LOOK)
+    while left() > before:
+        _patient(deadline)
+    over = time.monotonic_ns()
+    sent, began = started[0]
+    return (began - sent) / 1e6, (over - sent) / 1e6
+
+
+def _patient(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError("a job of an idle system did not get done")
+
+
+@contextlib.contextmanager
+def unfinished(question: str, rig: Rig) -> Iterator[Callable[[], int]]:
+    """Asks PostgreSQL, in SQL, or else Redis, in Lua, how many jobs there are that it does not know the end of."""
+    if question.startswith("SELECT"):
+        with psycopg.connect(rig.dsn, autocommit=True) as connection:
+
+            def rows() -> int:
+                row = connection.execute(question.encode(), prepare=True).fetchone()
+                assert row is not None
+                return int(row[0])
+
+            yield rows
+    else:
+        with redis.Redis.from_url(rig.servers.redis.url) as client:
+            script = client.register_script(question)
+            yield lambda: int(script())

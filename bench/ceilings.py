@@ -1,0 +1,100 @@
+"""The limit beside each figure: what this machine's servers or its network reach at the same thing by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+Limits = Mapping[str, float]
+
+INSERT = "PostgreSQL, rows inserted by the thousand, rows/s"
+LIFE = "PostgreSQL, insert and three updates by the thousand, rows/s"
+LIFE_CPU = "PostgreSQL, insert and three updates by the thousand, CPU, s per 100,000 rows"
+COMMITS = "PostgreSQL, single commits, commits/s"
+ADD = "Redis, entries added by the thousand, entries/s"
+HTTP = "HTTP, bare answers on 100 connections"
+STEADY = "HTTP, bare answers to 5,000 requests a second"
+BARE = "HTTP, server of bare answers, memory, MB"
+
+
+class Ceiling(NamedTuple):
+    """`value` finds the limit, in the unit of the figure, among those that were measured; KeyError if it was not."""
+
+    name: str
+    value: Callable[[Limits], float]
+
+
+def _of(name: str, limit: str) -> Ceiling:
+    return Ceiling(name, lambda limits: limits[limit])
+
+
+def _commits(name: str, times: int) -> Ceiling:
+    return Ceiling(name, lambda limits: times * 1000 / limits[COMMITS])
+
+
+_inserts = _of("inserts by the thousand", INSERT)
+_life = _of("insert and three updates", LIFE)
+#: A drain begins with rows that are there already.
+_updates = Ceiling("three updates", lambda limits: 1 / (1 / limits[LIFE] - 1 / limits[INSERT]))
+_http = _of("bare HTTP", f"{HTTP}, requests/s")
+#: What must be durable before a job starts, and before it has ended: its submit; and its claim and its end, too.
+_start, _end = _commits("one commit", 1), _commits("three commits", 3)
+
+CEILINGS = {
+    "one by one, jobs/s": _of("single commits", COMMITS),
+    "in bulk, jobs/s": _inserts,
+    "drain, jobs/s": _updates,
+    "drain, plain, jobs/s": _updates,
+    "end to end, jobs/s": _life,
+    "CPU, s per 100,000 jobs": _of("insert and three updates", LIFE_CPU),
+    "idle, submit to start p50, ms": _start,
+    "idle, submit to start p99, ms": _start,
+    "idle, submit to done p50, ms": _end,
+    "idle, submit to done p99, ms": _end,
+    "idle, submit to seen completed p50, ms": _end,
+    "idle, submit to seen completed p99, ms": _end,
+    "half load, submit to start p50, ms": _start,
+    "half load, submit to start p99, ms": _start,
+    "half load, one by one, submit to start p50, ms": _start,
+    "half load, one by one, submit to start p99, ms": _start,
+    "POST /jobs, 100 connections, jobs/s": _http,
+    "POST /jobs, 100 connections, p50, ms": _of("bare HTTP", f"{HTTP}, p50, ms"),
+    "POST /jobs, 100 connections, p99, ms": _of("bare HTTP", f"{HTTP}, p99, ms"),
+    "POST /jobs, 5,000 a second, jobs/s": Ceiling("what is sent", lambda _: 5000.0),
+    "POST /jobs, 5,000 a second, p50, ms": _of("bare HTTP", f"{STEADY}, p50, ms"),
+    "POST /jobs, 5,000 a second, p99, ms": _of("bare HTTP", f"{STEADY}, p99, ms"),
+    "POST /jobs/batch of 1,000 on 1 connection, jobs/s": _inserts,
+    "POST /jobs/batch of 1,000 on 4 connections, jobs/s": _inserts,
+    "submit_many of 1,000 from Python, jobs/s": _inserts,
+    "taskd.submit_many of 1,000 in SQL, jobs/s": _inserts,
+    "one by one, end to end, jobs/s": _http,
+    "memory, scheduler, MB": _of("bare HTTP", BARE),
+}
+
+
+class Beside(NamedTuple):
+    """What stands beside a figure: its limit, and which share of that it reaches."""
+
+    name: str
+    limit: float
+    share: float
+
+
+def beside(name: str, figure: float, limits: Limits) -> Beside | None:
+    """The limit of a figure; None if it has none, or if that was not measured.
+
+    Of a rate, the share is that of the limit; of a time or a cost, the limit's of the figure: 1 is as good as it can get.
+    """
+    ceiling = CEILINGS.get(name)
+    try:
+        limit = ceiling.value(limits) if ceiling else 0.0
+    except KeyError:
+        return None
+    if ceiling is None or not figure:
+        return None
+    return Beside(ceiling.name, limit, figure / limit if rises(name) else limit / figure)
+
+
+def rises(name: str) -> bool:
+    """Whether more of a figure is better: of rates, and of those that are a multiple of another."""
+    return name.endswith("jobs/s") or ", of " in name

@@ -1,0 +1,128 @@
+"""How long taskd's jobs wait: of an idle cluster, of a busy one, and of one that has too much to do."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+
+import httpx
+import psycopg
+
+from bench.http_load import submit_one_by_one, submit_steadily
+from bench.moments import Figures, between, last_id, settled, share
+from bench.rig import Rig, Role, batch, post
+from bench.submits import submit_batches
+
+#: Of urgent jobs: milliseconds until they started, and how many less urgent ones started in that time.
+URGENT = """
+SELECT extract(epoch FROM u.started_at - u.created_at)::float8 * 1000,
+       (SELECT count(*) FROM taskd.finished_jobs o
+        WHERE o.priority < u.priority AND o.started_at BETWEEN u.created_at AND u.started_at)
+FROM taskd.finished_jobs u WHERE u.id = ANY(%s)
+"""
+
+
+def idle(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+    """Latencies of an idle cluster: one job after another."""
+    after, seen = last_id(cluster), []
+    with httpx.Client(timeout=60) as client:
+        for _ in range(jobs):
+            began = time.perf_counter()
+            job = client.post(f"{scheduler.url}/jobs", json={"task": "noop", "payload": {}}).json()
+            client.get(f"{scheduler.url}/jobs/{job['id']}?wait=10").raise_for_status()
+            seen.append((time.perf_counter() - began) * 1e3)
+    starts, seen = between(cluster, after, "created_at", "started_at"), sorted(seen)
+    return {
+        f"idle, submit to {what} p{percent}, ms": share(found, percent)
+        for what, found in (("start", starts), ("seen completed", seen))
+        for percent in (50, 99)
+    }
+
+
+def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+    """How late jobs are dispatched that wait for a time of their own."""
+    after = last_id(cluster)
+    with httpx.Client(timeout=60) as client:
+        for number in range(jobs):
+            body = {"task": "noop", "payload": {}, "delay": 1 + 2 * number / jobs}
+            client.post(f"{scheduler.url}/jobs", json=body).raise_for_status()
+    settled(cluster)
+    lags = between(cluster, after, "schedule_at", "queued_at")
+    return {f"dispatch lag of a delayed job p{percent}, ms": share(lags, percent) for percent in (50, 99)}
+
+
+def busy(cluster: Rig, scheduler: Role, whole: float, seconds: float) -> Figures:
+    """Submit to start at half of what gets through, for jobs that come a hundred at a time (`whole` is the rate end to end,
+    in jobs/s) and for jobs that come one at a time, of which fewer get through: that is measured first."""
+    submit_batches(scheduler, 2000, "noop")  # the worker was just started: now it works
+    settled(cluster)
+    singles = _sustained(cluster, scheduler, seconds)
+    found = {"one by one, end to end, jobs/s": singles}
+    for name, rate, jobs in (("half load", whole / 2, 100), ("half load, one by one", singles / 2, 1)):
+        after = last_id(cluster)
+        submit_steadily(scheduler.url, 100, rate, seconds, jobs)
+        settled(cluster)
+        starts = between(cluster, after, "created_at", "started_at")
+        found |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+    return found
+
+
+def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
+    """Jobs/s that are submitted one by one, and run, before the last of them is over."""
+    before, began = cluster.finished(), time.perf_counter()
+    submit_one_by_one(scheduler.url, 100, seconds)
+    settled(cluster)
+    return (cluster.finished() - before) / (time.perf_counter() - began)
+
+
+#: The histogram knows that it is at most that.
+DISPATCH = "under 200 clients, dispatch p99, upper bound of its bucket, ms"
+
+
+def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
+    """How long dispatches take while 200 clients submit as fast as they can, and whether the leader kept its term."""
+    before, epoch = _dispatches(scheduler), _epoch(scheduler)
+    submit_one_by_one(scheduler.url, 200, seconds)
+    counts = {bound: count - before.get(bound, 0.0) for bound, count in _dispatches(scheduler).items()}
+    kept = _epoch(scheduler) == epoch
+    settled(cluster)
+    enough = 0.99 * max(counts.values())
+    p99 = min(bound for bound, count in counts.items() if count >= enough)
+    return {DISPATCH: p99 * 1e3, "under 200 clients, terms lost": float(not kept)}
+
+
+def _dispatches(scheduler: Role) -> dict[float, float]:
+    """How many dispatches took at most so many seconds."""
+    text = httpx.get(f"{scheduler.url}/metrics", headers={"accept": "text/plain"}).text
+    found = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in found}
+
+
+def _epoch(scheduler: Role) -> int:
+    return int(httpx.get(f"{scheduler.url}/leader").json()["epoch"])
+
+
+def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
+    """Until an urgent job starts while 8 slots work through a backlog of 50 ms jobs."""
+    worker = cluster.worker(8)
+    with httpx.Client(timeout=60) as client:
+        for _ in range(backlog // 1000):
+            post(client, f"{scheduler.url}/jobs/batch", batch("nap", {"seconds": 0.05}, priority=1))
+        ids = []
+        for _ in range(probes):
+            body = {"task": "noop", "payload": {}, "priority": 90}
+            ids.append(client.post(f"{scheduler.url}/jobs", json=body).json()["id"])
+            client.get(f"{scheduler.url}/jobs/{ids[-1]}?wait=30").raise_for_status()
+    worker.popen.kill()
+    worker.popen.wait()
+    with psycopg.connect(cluster.dsn) as connection:
+        rows = connection.execute(URGENT, [ids]).fetchall()
+    cluster.empty()  # the rest of the backlog would take minutes
+    found, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
+    name = "urgent job behind a backlog"
+    return {
+        f"{name}, start, ms (median)": statistics.median(found),
+        f"{name}, start, ms (max)": found[-1],
+        f"{name}, overtaken by (max)": float(overtaken),
+    }
