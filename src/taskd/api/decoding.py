@@ -67,5 +67,5 @@ def _quoted(body: bytes, path: str) -> str:
             body = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name])
     except (msgspec.MsgspecError, KeyError, RecursionError):
         return ""
-    text = body.strip().decode()
+    text = body.strip().decode(errors="replace")
     return f", not {text}" if len(text) <= _MAX_QUOTED else ""
