@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import taskd.store
+from taskd.store.intake import PATIENCE
 from taskd.store.lane import ONE_PLAN, flags
 from taskd.store.statements import FOLDER, names, statement
 
@@ -233,3 +234,95 @@ def test_what_looks_at_ticks_never_reads_all_jobs(postgres_dsn: str, jobs: int) 
             found = scans(generic_plan(connection, name), "jobs")
             assert found, name
             assert all("id =" in scan.get("Index Cond", "") for scan in found), (name, found)
+
+
+def fill(connection: psycopg.Connection[Any], live: int, finished: int) -> None:
+    """So many live jobs, and so many finished ones of which each thousandth failed."""
+    connection.execute(
+        "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload,"
+        " dedupe_key) SELECT n, 'default', 'default', n %% 100, 3, '{}', now(), now(), 'null', 'key ' || n"
+        " FROM generate_series(1, %s) n",
+        [live],
+    )
+    connection.execute("INSERT INTO taskd.dedupe_keys SELECT dedupe_key, id FROM taskd.jobs")
+    connection.execute(
+        "INSERT INTO taskd.finished_jobs (id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses,"
+        " max_retries, backoff, created_at, schedule_at, completed_at, payload)"
+        " SELECT 1000000 + n, CASE WHEN n %% 1000 = 0 THEN 'failed' ELSE 'completed' END, 'default', 'default', 0, 1, 'w',"
+        " 0, 0, 0, 3, '{}', now(), now(), now(), 'null' FROM generate_series(1, %s) n",
+        [finished],
+    )
+
+
+def tables_read(plan: dict[str, Any]) -> set[str]:
+    """The tables that a plan reads."""
+    found = {plan["Relation Name"]} if "Relation Name" in plan and plan["Node Type"] != "ModifyTable" else set()
+    return found.union(*(tables_read(child) for child in plan.get("Plans", [])))
+
+
+def plan_for(connection: psycopg.Connection[Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The plan for these very values."""
+    cursor = psycopg.ClientCursor(connection)
+    (row,) = cursor.execute(f"EXPLAIN (FORMAT JSON) {statement(name)}".encode(), given).fetchall()
+    plan: dict[str, Any] = row[0][0]["Plan"]
+    return plan
+
+
+SIZES = [(0, 0), (100, 100), (50_000, 200_000)]
+PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit": 50}
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
+@pytest.mark.parametrize(("live", "finished"), SIZES)
+def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
+    postgres_dsn: str, live: int, finished: int, analyzed: bool
+) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(PATIENCE)) as connection:
+        fill(connection, live, finished)
+        if analyzed:
+            connection.execute("ANALYZE")
+        plan = generic_plan(connection, "submit")
+        assert tables_read(plan) == set()
+        assert "dedupe_keys_pkey" in json.dumps(plan)  # a key that is taken is met there
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
+def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
+    postgres_dsn: str, analyzed: bool
+) -> None:
+    """For these values and for any: PostgreSQL may choose either kind of plan.
+
+    How many jobs a filter lets through is known after an ANALYZE only; until then PostgreSQL may read the whole table.
+    """
+    by_id, by_status = {"finished_jobs_pkey"}, {"finished_jobs_unsuccessful"}
+    with psycopg.connect(postgres_dsn, autocommit=True, options="-c jit=off") as connection:
+        fill(connection, *SIZES[-1])
+        if analyzed:
+            connection.execute("ANALYZE")
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        for plan in (plan_for(connection, "job", {"id": 5}), generic_plan(connection, "job")):
+            assert (ways(plan), ways(plan, "finished_jobs")) == ({"jobs_pkey"}, by_id)
+        filters = {"queue": "default", "task": "default", "status": None} if analyzed else {"status": None}
+        for own in ({key: value} for key, value in filters.items()):
+            assert ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
+            assert ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
+        if analyzed:
+            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {"jobs_claimed"}
+            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "queued"})) == {"jobs_unclaimed"}
+            for name in ("finished_jobs", "retriable"):
+                assert ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs") == by_status, name
+            assert ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
+            assert ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
+@pytest.mark.parametrize(("live", "finished"), SIZES)
+def test_what_is_counted_for_metrics_and_stats_is_never_history(
+    postgres_dsn: str, live: int, finished: int, analyzed: bool
+) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True, options="-c jit=off") as connection:
+        fill(connection, live, finished)
+        if analyzed:
+            connection.execute("ANALYZE")
+        assert tables_read(plan_for(connection, "counts", {})) == {"jobs", "finished_counts", "leader"}
+        assert tables_read(plan_for(connection, "depths", {})) == {"jobs"}
