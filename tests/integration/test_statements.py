@@ -14,7 +14,7 @@ import pytest
 
 import taskd.store
 from taskd.store.intake import PATIENCE
-from taskd.store.lane import ONE_PLAN, flags
+from taskd.store.lane import ONE_PLAN, Lane, flags
 from taskd.store.statements import FOLDER, names, statement
 
 MODULES = list(Path(taskd.store.__file__).parent.glob("*.py"))
@@ -101,6 +101,7 @@ HOT = {
     "log": {"jobs_pkey"},
     "reoffer": {"Tid Scan", "jobs_pkey"},
     "heartbeat": {"jobs_pkey"},
+    "heartbeat_idle": set(),
     "dispatch": {"Tid Scan", "jobs_due"},
     "free_jobs": {"Tid Scan", "jobs_claimed", "jobs_pkey"},
     "unclaimed": {"jobs_unclaimed"},
@@ -313,6 +314,34 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
                 assert ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs") == by_status, name
             assert ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
             assert ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
+
+
+async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_all_when_there_are_many(
+    postgres_dsn: str,
+) -> None:
+    """PostgreSQL would keep the plan that it made for the small tables."""
+    scans = b"SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'jobs'"
+    lane = Lane(postgres_dsn, name="taskd:test", deadline=30.0)
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        fill(connection, 3, 3)
+        connection.execute("ANALYZE taskd.jobs, taskd.finished_jobs")
+        for _ in range(20):
+            await lane.fetch(statement("job"), {"id": 1})
+        fill_more = (
+            "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
+        )
+        connection.execute(
+            f"{fill_more} SELECT 10 + n, 'x', 'x', 0, 3, '{{}}', now(), now(), 'null' FROM generate_series(1, 20000) n".encode()
+        )
+        await lane.fetch("SELECT pg_stat_force_next_flush()")
+        await lane.fetch("SELECT 1")
+        before = connection.execute(scans).fetchone()
+        (row,) = await lane.fetch(statement("job"), {"id": 1})
+        await lane.fetch("SELECT pg_stat_force_next_flush()")
+        await lane.fetch("SELECT 1")
+        assert row[0] == 1
+        assert connection.execute(scans).fetchone() == before
+    await lane.close()
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
