@@ -49,7 +49,7 @@ def measure(rig: Rig, seconds: float, say: Callable[[str], None]) -> dict[str, f
             lambda: add(keys=["bench-raw"], args=entries), seconds, ROWS
         )
         client.delete("bench-raw")
-    with _bare_http() as url:
+    with bare_http() as (url, _):
         rate, _, _ = submit_one_by_one(url, 100, seconds)
         found["HTTP, bare answers on 100 connections, requests/s"] = rate
     return found
@@ -80,17 +80,17 @@ def _commit(connection: psycopg.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _bare_http() -> Iterator[str]:
-    """The HTTP server that taskd has, with an application that only answers."""
+def bare_http(application: str = "bench.limits:bare") -> Iterator[tuple[str, int]]:
+    """The HTTP server that taskd has, with an application that only answers: its URL and its process id."""
     port = free_port()
     command = (
-        *(sys.executable, "-m", "uvicorn", "bench.limits:bare", "--port", str(port)),
+        *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
         *("--log-level", "error", "--no-access-log", "--lifespan", "off"),
     )
     server = subprocess.Popen(command, env=os.environ, stdin=subprocess.DEVNULL)
     try:
         until(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server.pid
     finally:
         server.terminate()
         server.wait()
