@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -140,7 +141,7 @@ def _deliver(meter: Meter, client: redis.Redis, pid: int, ids: list[int]) -> Non
     with meter.timed("scheduler", "Redis", pid):
         client.eval(ADD, 1, STREAM, *values)
     with meter.timed("worker", "Redis", pid):
-        found = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
+        found: Any = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
         entries = [entry for _, of_stream in found for entry, _ in of_stream]
         client.xack(STREAM, GROUP, *entries)
         client.xdel(STREAM, *entries)
@@ -183,7 +184,9 @@ def _executor(cluster: Rig) -> Iterator[tuple[socket.socket, int]]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            process = subprocess.Popen([sys.executable, "-m", "bench.beneath"], stdin=theirs, env=cluster.environment)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bench.beneath"], stdin=theirs.fileno(), env=cluster.environment
+            )
         yield ours, process.pid
     process.wait()
 
