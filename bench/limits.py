@@ -58,7 +58,7 @@ def _redis(rig: Rig, seconds: float) -> dict[str, float]:
 
 
 def _http(seconds: float) -> dict[str, float]:
-    with _bare_http() as (url, pid):
+    with bare_http() as (url, pid):
         rate, p50, p99 = submit_one_by_one(url, 100, seconds)
         _, steady50, steady99 = submit_steadily(url, 100, 5000, seconds)
         megabytes = peak(pid)
@@ -97,11 +97,11 @@ def _commit(connection: psycopg.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _bare_http() -> Iterator[tuple[str, int]]:
+def bare_http(application: str = "bench.limits:bare") -> Iterator[tuple[str, int]]:
     """The HTTP server that taskd has, with an application that only answers: its URL and its process id."""
     port = free_port()
     command = (
-        *(sys.executable, "-m", "uvicorn", "bench.limits:bare", "--port", str(port)),
+        *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
         *("--log-level", "error", "--no-access-log", "--lifespan", "off"),
     )
     server = subprocess.Popen(command, env=os.environ, stdin=subprocess.DEVNULL)

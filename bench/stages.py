@@ -1,11 +1,13 @@
 """Where the processor time of one job goes, process by process: `python -m bench.stages [JOBS] [TASK]`.
 
 Each duty has a connection to PostgreSQL of its own, so the time of the server process behind it is the time of one stage.
+Beside it is what lies beneath that stage by itself (`bench.beneath`), in the same run; passes of the two take turns.
 """
 
 from __future__ import annotations
 
 import re
+import statistics
 import sys
 import tempfile
 from functools import partial
@@ -15,11 +17,14 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from bench import beneath
 from bench.machine import family, nanoseconds
 from bench.rig import Rig, Role, rig, until
 from bench.submits import submit_batches
 
-WARM = 20_000
+WARM, PASSES = 20_000, 3
+#: µs a job: what uses less is not shown.
+LEAST = 0.05
 BACKENDS = "SELECT pid, application_name, backend_type FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
@@ -52,32 +57,49 @@ def over(cluster: Rig, target: int) -> bool:
     return cluster.finished() >= target
 
 
+def measure(cluster: Rig, scheduler: Role, worker: Role, jobs: int, task: str) -> dict[str, float]:
+    """µs of processor time a job, by name, while they are submitted and run."""
+    target = cluster.finished() + jobs
+    pids = processes(cluster, scheduler, worker)
+    before = spent(pids)
+    submit_batches(scheduler, jobs, task)
+    until(partial(over, cluster, target))
+    after = spent(pids)
+    return {name: (after[name] - before[name]) / jobs / 1000 for name in after}
+
+
+def medians(passes: list[dict[str, float]]) -> dict[str, float]:
+    """Of each name."""
+    return {name: statistics.median(found.get(name, 0.0) for found in passes) for name in passes[0]}
+
+
 def main() -> None:
     """Measure and print."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
     task = sys.argv[2] if len(sys.argv) > 2 else "noop"
+    used, limits = [], []
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
         with rig(folder) as cluster:
             scheduler, worker = cluster.scheduler(), cluster.worker(500)
-            for count in (WARM, jobs):
-                target = cluster.finished() + count
-                pids = processes(cluster, scheduler, worker)
-                before = spent(pids)
-                rate = submit_batches(scheduler, count, task)
-                until(partial(over, cluster, target))
-                after = spent(pids)
-    table = Table(
-        "process",
-        "µs of processor time a job",
-        title=f"{jobs:,} jobs of {task}, submitted at {rate:,.0f}/s while they ran",
+            measure(cluster, scheduler, worker, WARM, task)
+            for _ in range(PASSES):
+                used.append(measure(cluster, scheduler, worker, jobs, task))
+                limits.append(beneath.measure(cluster, WARM))
+    show(
+        f"{jobs:,} jobs of {task}, submitted while they ran; medians of {PASSES} passes", medians(used), medians(limits)
     )
-    used = {name: (after[name] - before[name]) / jobs / 1000 for name in after}
+
+
+def show(title: str, used: dict[str, float], limits: dict[str, float]) -> None:
+    """Print what each process used, beside what lies beneath it."""
+    table = Table("process", "µs of processor time a job", "what lies beneath, by itself", title=title)
     for name, micros in sorted(used.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{micros:.1f}")
+        if micros >= LEAST:
+            table.add_row(name, f"{micros:.1f}", f"{limits[name]:.1f}" if name in limits else "")
     table.add_section()
-    table.add_row("all", f"{sum(used.values()):.1f}")
+    table.add_row("all", f"{sum(used.values()):.1f}", f"{sum(limits.get(name, 0.0) for name in used):.1f}")
     Console().print(table)
 
 

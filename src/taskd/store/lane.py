@@ -25,8 +25,8 @@ from taskd.store.sockets import hung_up, sever
 
 Row = tuple[Any, ...]
 
-#: A plan is made for each execution, so for these values and for tables as large as they are now: one that was made while they were
-#: small is kept until PostgreSQL looks at them again, and reads them whole meanwhile (docs/adr/0005-plans.md).
+#: A plan is made for each execution, so for these values and for tables as large as they are now: one that was made while they
+#: were small is kept until PostgreSQL looks at them again, and reads them whole meanwhile (docs/adr/0005-plans.md).
 PLANNING = {"plan_cache_mode": "force_custom_plan"}
 #: A plan is made once and not for each execution, which takes half of a small statement's time.
 ONE_PLANNING = {"plan_cache_mode": "force_generic_plan"}
