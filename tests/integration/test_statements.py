@@ -344,6 +344,21 @@ async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_a
     await lane.close()
 
 
+async def test_what_counts_many_jobs_does_so_on_one_core(postgres_dsn: str) -> None:
+    """Settings of this database have PostgreSQL do with few jobs what it does with a million."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        fill(connection, 10_000, 0)
+        connection.execute("ANALYZE taskd.jobs")
+        for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+            connection.execute(f"ALTER DATABASE {connection.info.dbname} SET {setting} = 0".encode())
+    explain = f"EXPLAIN {statement('counts')}"
+    lane = Lane(postgres_dsn, name="taskd:test", deadline=30.0)
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        assert "Gather" in str(connection.execute(explain.encode()).fetchall())
+        assert "Gather" not in str(await lane.fetch(explain))
+    await lane.close()
+
+
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
 @pytest.mark.parametrize(("live", "finished"), SIZES)
 def test_what_is_counted_for_metrics_and_stats_is_never_history(

@@ -28,6 +28,8 @@ Row = tuple[Any, ...]
 #: A plan is made for each execution, so for these values and for tables as large as they are now: one that was made while they
 #: were small is kept until PostgreSQL looks at them again, and reads them whole meanwhile (docs/adr/0005-plans.md).
 PLANNING = {"plan_cache_mode": "force_custom_plan"}
+#: Who counts a million jobs for /metrics leaves the other cores to those who wait for one job.
+ALONE = {"max_parallel_workers_per_gather": "0"}
 #: A plan is made once and not for each execution, which takes half of a small statement's time.
 ONE_PLANNING = {"plan_cache_mode": "force_generic_plan"}
 #: Also leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
@@ -66,7 +68,7 @@ class Lane:
         """`options` are settings of PostgreSQL's. `pooled`: what answers is a pooler that keeps nothing of a session."""
         self._dsn = dsn
         self._name = name
-        self._options = {"timezone": "UTC", "jit": "off", **PLANNING, **(options or {})}
+        self._options = {"timezone": "UTC", "jit": "off", **ALONE, **PLANNING, **(options or {})}
         self._pooled = pooled
         self._deadline = deadline
         self._connection: psycopg.AsyncConnection[Row] | None = None
