@@ -1,8 +1,8 @@
-"""Many workers that have nothing to do, in one process: `python -m bench.crowd FIRST COUNT`, until SIGTERM.
+"""Many workers that have nothing to do, in one process: `python -m bench.crowd FIRST COUNT [SLOTS QUEUE...]`, until SIGTERM.
 
 Each is a session in PostgreSQL with its heartbeats, a lease and a registered key in etcd with its renewals and watches, and a
 follower of the live configuration: the code of real workers, without their executors. They share a few connections to
-PostgreSQL, as behind a pooler.
+PostgreSQL, as behind a pooler. Each has 8 slots and serves the queue "default" if nothing else is said. They take no job.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import random
 import sys
 import time
+from collections.abc import Sequence
 from uuid import uuid4
 
 import uvloop
@@ -30,10 +31,10 @@ from taskd.store.sessions import PostgresSessions
 LANES = 8
 
 
-async def idle_worker(name: str, settings: Settings, lane: Lane) -> None:
+async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, queues: Sequence[str]) -> None:
     """Live as an idle worker does, forever."""
     own, host = settings.worker, this_process()
-    session = Session(id=uuid4(), worker_id=name, host=host, queues=("default",), slots=8)
+    session = Session(id=uuid4(), worker_id=name, host=host, queues=tuple(queues), slots=slots)
     sessions = PostgresSessions(lane)
     member = Member(
         kind="worker",
@@ -43,10 +44,10 @@ async def idle_worker(name: str, settings: Settings, lane: Lane) -> None:
         host=host.name,
         pid=host.pid,
         started_at=time.time(),
-        queues=["default"],
-        slots=8,
+        queues=list(queues),
+        slots=slots,
         tasks=["noop"],
-        stats={"running": 0.0, "free": 8.0},
+        stats={"running": 0.0, "free": float(slots)},
     )
     await asyncio.sleep(random.uniform(0, own.heartbeat))  # as workers that were not all started at once
     assert await sessions.open(session, own.session_ttl)
@@ -55,12 +56,12 @@ async def idle_worker(name: str, settings: Settings, lane: Lane) -> None:
         try:
             while True:
                 await asyncio.sleep(own.heartbeat)
-                await sessions.heartbeat(session, own.session_ttl, [], 8)
+                await sessions.heartbeat(session, own.session_ttl, [], slots)
         finally:
             following.cancel()
 
 
-async def crowd(first: int, count: int) -> None:
+async def crowd(first: int, count: int, slots: int, queues: Sequence[str]) -> None:
     """So many of them."""
     settings = load()
     lanes = itertools.cycle(
@@ -68,8 +69,10 @@ async def crowd(first: int, count: int) -> None:
     )
     async with asyncio.TaskGroup() as group:
         for number in range(first, first + count):
-            group.create_task(idle_worker(f"crowd-{number}", settings, next(lanes)))
+            group.create_task(idle_worker(f"crowd-{number}", settings, next(lanes), slots, queues))
 
 
 if __name__ == "__main__":
-    uvloop.run(crowd(int(sys.argv[1]), int(sys.argv[2])))
+    _first, _count, *_rest = sys.argv[1:]
+    _slots, *_queues = _rest or ["8"]
+    uvloop.run(crowd(int(_first), int(_count), int(_slots), _queues or ["default"]))
