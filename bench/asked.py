@@ -21,10 +21,9 @@ PAUSE, LOOK, PATIENCE = 0.02, 0.0002, 30.0
 def idle(contestant: Contestant, tallies: Tallies, rig: Rig, jobs: int) -> dict[str, float]:
     """Milliseconds from submit to start, and until the system has recorded the end.
 
-    The system is at rest: what the jobs before have left in PostgreSQL's tables is vacuumed, as it is by itself in a while.
+    The system is at rest: what the jobs before have left to PostgreSQL is done, as it is by itself in a while.
     """
-    with psycopg.connect(rig.dsn, autocommit=True) as connection:
-        connection.execute("VACUUM")
+    rig.rest()
     wanted = tallies.done + 1
     with unfinished(contestant.unfinished, rig) as left, contestant.client.asked() as ask:
         until(lambda: tallies.done >= wanted)

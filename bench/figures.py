@@ -63,6 +63,7 @@ def drained(cluster: Rig, scheduler: Role, task: str) -> float:
 def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], None]) -> Figures:
     """What is measured in every pass; `whole` is the rate end to end, in jobs/s."""
     worker = cluster.worker(500)
+    cluster.rest()
     say("latency of an idle cluster")
     found = latency.idle(cluster, scheduler, JOBS)
     say("delayed jobs")
@@ -74,6 +75,7 @@ def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], N
     say("draining jobs that run in threads")
     found["drain, plain, jobs/s"] = drained(cluster, scheduler, "plain")
     worker = cluster.worker(500)
+    cluster.rest()
     say("half load")
     found |= latency.busy(cluster, scheduler, whole, HALF)
     say("200 clients")

@@ -131,6 +131,12 @@ class Rig:
         with psycopg.connect(self.dsn) as connection:
             connection.execute("TRUNCATE taskd.jobs")
 
+    def rest(self) -> None:
+        """Have PostgreSQL do now what it has to do after all that went before: it is no part of what follows."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute("VACUUM")
+            connection.execute("CHECKPOINT")
+
     @contextmanager
     def without_autovacuum(self) -> Iterator[None]:
         """PostgreSQL does what it is asked to, and nothing besides."""
