@@ -12,7 +12,7 @@ from typing import Any
 
 from taskd.cli.main import run
 from taskd.client import Client
-from taskd.dev.servers import RedisServer
+from taskd.dev.servers import EtcdServer, RedisServer
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import wait_until
 
@@ -32,12 +32,16 @@ class Puzzle:
 
     fleet: Fleet
     redis: RedisServer
+    etcd: EtcdServer
     schedulers: dict[str, Process] = field(default_factory=dict)
     workers: dict[str, Process] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Two schedulers; w1 serves `work` and `still`, w2 `busy`; w3, of `slow`, never claims what it is given second."""
+        """Two schedulers; w1 serves `work` and `still`, w2 `busy`; w3, of `slow`, never claims what it is given second.
+
+        w4, of `idle`, waits for nobody when it stops; nothing ever ends on it, which it tells after half a minute.
+        """
         fleet = self.fleet
         self.schedulers["s1"] = fleet.start_scheduler("s1")
         fleet.leader([self.schedulers["s1"]])
@@ -51,6 +55,8 @@ class Puzzle:
         self.workers["w3"] = fleet.start_worker(
             "w3", "--queues", "slow", "--concurrency", "3", "--processes", "1", **failpoint
         )
+        one = ("--concurrency", "1", "--processes", "1")
+        self.workers["w4"] = fleet.start_worker("w4", "--queues", "idle", *one, TASKD_WORKER__GRACE="0.01")
 
     @cached_property
     def client(self) -> Client:

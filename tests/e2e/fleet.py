@@ -134,10 +134,10 @@ class Fleet:
         wait_until(lambda: _ok(f"{url}/health"), STARTING)
         return process
 
-    def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
+    def spawn_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
+        """A worker that may not work yet."""
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        process = self.spawn(
+        return self.spawn(
             "worker",
             "--id",
             worker_id,
@@ -146,10 +146,13 @@ class Fleet:
             "--http-addr",
             f"127.0.0.1:{port}",
             *options,
-            url=url,
+            url=f"http://127.0.0.1:{port}",
             **environment,
         )
-        wait_until(lambda: _ok(f"{url}/health") or process.popen.poll() is not None, STARTING)
+
+    def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
+        process = self.spawn_worker(worker_id, *options, app=app, **environment)
+        wait_until(lambda: _ok(f"{process.url}/health") or process.popen.poll() is not None, STARTING)
         # A job may have killed it already.
         assert process.popen.poll() in (None, -signal.SIGKILL), process.output[-3000:]
         return process

@@ -138,6 +138,14 @@ async def doze(seconds: float) -> None:
 
 
 @app.task
+def break_off(file: str) -> None:
+    """Fail as soon as there is a file."""
+    while not os.path.exists(file):
+        time.sleep(0.01)
+    raise RuntimeError("this is far enough")
+
+
+@app.task
 async def give_up() -> None:
     """Fail for good."""
     raise Fail("no such customer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -12,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from taskd.dev.binaries import Binaries
-from taskd.dev.servers import RedisServer
+from taskd.dev.servers import EtcdServer, RedisServer
 from tests.e2e.conftest import BUGS
 from tests.e2e.explained import Puzzle
 from tests.e2e.fleet import Fleet
@@ -26,13 +27,15 @@ HOUR = {"initial": 3600, "jitter": False}
 def puzzle(
     servers: SharedServers, server_binaries: Binaries, session_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Puzzle]:
-    """One cluster for all reasons, with a Redis of its own."""
+    """One cluster for all reasons, with a Redis and an etcd of its own."""
     folder = session_folder / f"explain-{uuid4().hex[:8]}"
     folder.mkdir(mode=0o711)
     redis = RedisServer(server_binaries.redis, folder / "redis", log=folder / "redis.log", durable=False)
+    etcd = EtcdServer(server_binaries.etcd, folder / "etcd", log=folder / "etcd.log")
     redis.start()
+    etcd.start()
     dsn = servers.clone_database()
-    told = {"dsn": dsn, "redis_url": redis.url, "stream": "jobs", "etcd_endpoint": servers.etcd.endpoint}
+    told = {"dsn": dsn, "redis_url": redis.url, "stream": "jobs", "etcd_endpoint": etcd.endpoint}
     fleet = Fleet(tmp_path_factory.mktemp("explain"), told | {"etcd_prefix": f"/test-{uuid4().hex}"})
     # A frozen leader is told as silent after four seconds, as none after eight, and replaced after fourteen.
     fleet.more = {
@@ -40,13 +43,14 @@ def puzzle(
         "TASKD_SCHEDULER__LEADER_RENEW": "1",
         "TASKD_ETCD__TTL": "14",
     }
-    made = Puzzle(fleet, redis)
+    made = Puzzle(fleet, redis, etcd)
     try:
         made.start()
         yield made
     finally:
         fleet.stop()
         redis.kill()
+        etcd.kill()
         servers.drop_database(dsn)
     for process in fleet.processes:
         assert not any(sign in process.output for sign in BUGS), process.output[-3000:]
@@ -102,15 +106,28 @@ def test_a_job_that_snoozes(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_of_a_paused_queue(puzzle: Puzzle) -> None:
+def test_jobs_of_a_paused_queue(puzzle: Puzzle, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    soon = {"initial": 0.01, "jitter": False}
+    puzzle.submit("broken", "break_off", {"file": str(go)}, queue="still", retry_backoff=soon)
+    puzzle.wait_for("broken", "running")
     puzzle.configure("config", "set", "queue.still.paused", "true")
-    puzzle.submit("paused", "rest", {"seconds": 0}, queue="still")
+    puzzle.submit("paused", "rest", {"seconds": 0}, queue="still", priority=9)
+    told = puzzle.told("paused")
+    go.touch()
+    puzzle.wait_for("broken", "queue_paused", beside="failed_before")
     expect(
-        puzzle.told("paused"),
+        told + "\n" + puzzle.told("broken"),
         """
         job #paused pending (queue_paused)
           Queue still has been paused since TIME by WHO.
           to do  Let it go on: taskd config unset queue.still.paused
+          seen   by s1 at TIME
+        job #broken pending (queue_paused)
+          Queue still has been paused since TIME by WHO.
+          to do  Let it go on: taskd config unset queue.still.paused
+          also   1 job is ahead of it in queue still.
+          also   Attempt 1 failed: RuntimeError: this is far enough
           seen   by s1 at TIME
         """,
     )
@@ -224,14 +241,21 @@ def test_jobs_that_wait_for_slots_and_for_each_other(puzzle: Puzzle) -> None:
 
 def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(puzzle: Puzzle) -> None:
     puzzle.client.cancel(puzzle.ids["late"])
+    told = puzzle.told("late")
+    puzzle.ids["again"] = int(puzzle.client.retry(puzzle.ids["late"])["id"])
     puzzle.client.cancel(puzzle.ids["busy2"])
     puzzle.wait_for("busy2", "stopping")  # it does not listen, and gets a minute to do so
     expect(
-        puzzle.told("late") + "\n" + puzzle.told("busy2"),
+        "\n".join((told, puzzle.told("late"), puzzle.told("busy2"))),
         """
         job #late cancelled (cancelled)
           It was cancelled at TIME, before it ever ran.
           to do  If that was a mistake: taskd retry #late
+          seen   by s1 at TIME
+        job #late cancelled (cancelled)
+          It was cancelled at TIME, before it ever ran.
+          to do  If that was a mistake: taskd retry #late
+          also   It was retried as job #again.
           seen   by s1 at TIME
         job #busy2 cancelled (stopping)
           It was cancelled at TIME, and w2 is still stopping its task.
@@ -309,6 +333,16 @@ def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
         """,
     )
     puzzle.wait_for("offered", "jobs_ahead", beside="rung_again")  # with the stream went the entry of the job before it
+    expect(
+        re.sub(r"(once|twice|\d+ times) in vain", "SO OFTEN in vain", puzzle.told("offered")),
+        """
+        job #offered queued (jobs_ahead)
+          1 job is ahead of it in queue slow.
+          to do  More slots end the backlog sooner: start workers, or taskd config set worker.concurrency N. A higher priority goes first.
+          also   It has been dispatched SO OFTEN in vain: its entry in Redis was lost.
+          seen   by s1 at TIME
+        """,  # noqa: E501
+    )
 
 
 def test_a_job_whose_worker_is_silent_and_then_gone(puzzle: Puzzle) -> None:
@@ -330,6 +364,34 @@ def test_a_job_whose_worker_is_silent_and_then_gone(puzzle: Puzzle) -> None:
           to do  Start one: taskd worker --queues slow --app MODULE
           also   2 jobs are ahead of it in queue slow.
           also   Attempt 1 ended when its worker w3 disappeared.
+          seen   by s1 at TIME
+        """,
+    )
+
+
+def test_jobs_of_a_worker_on_which_nothing_ends_and_which_then_stops(puzzle: Puzzle) -> None:
+    """So late that the worker has run for its half minute."""
+    puzzle.submit("endless", "rest", {"seconds": 600}, queue="idle")
+    puzzle.wait_for("endless", "running")
+    puzzle.submit("behind", "rest", {"seconds": 0}, queue="idle")
+    puzzle.wait_for("behind", "slots_busy", beside="nothing_ends")
+    told = puzzle.told("behind")
+    puzzle.client.cancel(puzzle.ids["behind"])
+    assert puzzle.workers["w4"].terminate() == 0
+    puzzle.wait_for("endless", "no_worker", beside="released")
+    expect(
+        told + "\n" + puzzle.told("endless"),
+        """
+        job #behind queued (slots_busy)
+          All 1 slots of the workers that serve queue idle are busy.
+          to do  Start workers, or taskd config set worker.concurrency N; taskd cancel ID frees the slot of a job that hangs.
+          also   No attempt of this queue has ended in the last SPAN.
+          busy   job #endless (rest, queue idle) on w4 for SPAN
+          seen   by s1 at TIME
+        job #endless pending (no_worker)
+          No live worker serves queue idle; w4 did until TIME.
+          to do  Start one: taskd worker --queues idle --app MODULE
+          also   Attempt 1 was given back by w4 at no cost, as happens when a worker stops.
           seen   by s1 at TIME
         """,
     )
@@ -408,3 +470,20 @@ def test_the_document_and_what_there_is_not(puzzle: Puzzle) -> None:
     assert found["detail"] | {"task": "rest", "queue": "busy", "worker_id": "w2", "attempt": 1} == found["detail"]
     told = puzzle.fleet.taskd(puzzle.schedulers["s1"], "explain", "999999")
     assert (told.returncode, told.stdout, told.stderr) == (1, "", "error: there is no job 999999\n")
+
+
+def test_a_job_while_etcd_is_away(puzzle: Puzzle) -> None:
+    """The last test: what has no etcd for long does not lead."""
+    puzzle.etcd.kill()
+    with puzzle.only("s1"):
+        puzzle.wait_for("busy1", "running", beside="etcd_away")
+    expect(
+        puzzle.told("busy1"),
+        """
+        job #busy1 running (running)
+          It has been running on w2 for SPAN, as attempt 1.
+          to do  Nothing has to be done. taskd cancel #busy1 stops it.
+          also   etcd has been away since TIME: what workers know, and how fast they work, is not seen.
+          seen   by s1 at TIME
+        """,
+    )
