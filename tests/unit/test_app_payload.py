@@ -199,12 +199,12 @@ def test_structs_dataclasses_and_models_arrive_as_themselves() -> None:
     ("task", "given", "words"),
     [
         (pair, call(), ["'x'", "missing"]),
-        (pair, call(1, widht=2), ["'widht'", "unexpected"]),
+        (pair, call(1, widht=2), ["'widht'", "unexpected", "it takes x, y"]),
         (pair, call(1, "a", 3), ["too many"]),
-        (pair, call("1"), ["`$.x`", "`int`", "`str`"]),
-        (pair, call(True), ["`$.x`", "`bool`"]),
+        (pair, call("1"), ['argument x: must be a whole number, not "1"']),
+        (pair, call(True), ["argument x: must be a whole number, not true"]),
         (described, call(ctx=1, x=1), ["'ctx'", "unexpected"]),
-        (rest, call(ctx=1), ["`ctx`"]),
+        (rest, call(ctx=1), ["argument ctx: is not taken"]),
         (rest, call(a="b"), ["`a`", "`int`"]),
         (nothing, call(1), ["too many"]),
         (anything, call(1, 2), ["no place"]),
@@ -217,11 +217,11 @@ def test_structs_dataclasses_and_models_arrive_as_themselves() -> None:
         (untyped, call(IMAGE), ["'value'", "annotation"]),
         (untyped, call(object()), ["'value'", "type object"]),
         (untyped, call("\ud800"), ["'value'", "surrogates"]),
-        (typed, call(ratio=NAN), ["`$.ratio`", "`float`"]),
+        (typed, call(ratio=NAN), ["argument ratio: must be a number, not null"]),
         (typed, call(ratio=2**60 + 1), ["'ratio'", "would arrive"]),
-        (models, call({"url": 5, "taken": "2026-01-31"}), ["`url`", "`$.image`"]),
-        (models, call(5), ["`$.image`"]),
-        (box, call(Point(1)), ["`at`"]),
+        (models, call({"url": 5, "taken": "2026-01-31"}), ["argument image: `url`: "]),
+        (models, call(5), ["argument image: "]),
+        (box, call(Point(1)), ["argument box.at: is required; it takes at, width"]),
         (secret, call(Login(password=pydantic.SecretStr("x"))), ["'login'", "would arrive"]),
     ],
 )
@@ -239,11 +239,11 @@ def test_a_call_that_cannot_arrive_is_a_type_error_that_names_the_argument(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"image": {"url": "u"}}', ["`taken`: Field required", "`$.image`"]),
+        ('{"image": {"url": "u"}}', ["argument image: `taken`: Field required"]),
         ('{"image": {"url": 5, "taken": "x"}}', ["`url`", "`taken`"]),
-        ('{"image": {"url": "u", "taken": "2026-01-31"}, "more": [{}]}', ["`url`", "`$.more[0]`"]),
-        ('{"image": 5}', ["`$.image`", "object"]),
-        ("5", ["`image`"]),
+        ('{"image": {"url": "u", "taken": "2026-01-31"}, "more": [{}]}', ["argument more[0]: `url`: "]),
+        ('{"image": 5}', ["argument image: ", "object"]),
+        ("5", ["argument image: "]),
     ],
 )
 def test_a_payload_that_fits_no_model_fails_for_good_naming_the_field(text: str, words: list[str]) -> None:
@@ -253,12 +253,12 @@ def test_a_payload_that_fits_no_model_fails_for_good_naming_the_field(text: str,
 
 
 def test_a_payload_with_the_models_own_fields_is_told_the_name_of_the_argument() -> None:
-    with pytest.raises(Fail, match="unknown field `width`; it takes a JSON object with the fields `image`"):
+    with pytest.raises(Fail, match="argument width: is not taken; it takes a JSON object with the fields `image`"):
         arrives(models, b'{"width": 5}')
 
 
 def test_a_field_named_as_the_context_is_refused() -> None:
-    with pytest.raises(Fail, match="unknown field `ctx`"):
+    with pytest.raises(Fail, match="argument ctx: is not taken"):
         arrives(rest, b'{"ctx": 1}')
 
 

@@ -13,6 +13,7 @@ from taskd.app.alike import alike
 from taskd.app.annotations import annotation
 from taskd.app.context import Context
 from taskd.app.dependency import is_dependency
+from taskd.app.misfits import misfit
 from taskd.app.models import decoded, encoded
 from taskd.domain.errors import Fail
 
@@ -89,11 +90,7 @@ def _read(plan: _Plan, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
             return [], plan.fields(payload)
         return _single(plan, payload, stripped)
     except msgspec.MsgspecError as error:
-        # Of the payload itself (not of a value within it) it helps to know what the arguments are.
-        wanted = (
-            f"; it takes {plan.wanted()}" if str(error).startswith("Object ") and " - at " not in str(error) else ""
-        )
-        raise _Misfit(f"{error}{wanted}") from None
+        raise _Misfit(misfit(error, plan.struct, payload, plan.wanted())) from None
     except RecursionError:
         raise _Misfit("it is nested too deeply") from None
 
@@ -106,7 +103,10 @@ def _single(plan: _Plan, payload: bytes, stripped: bytes) -> tuple[list[Any], di
     try:
         value = msgspec.json.decode(payload, type=plan.single_type, dec_hook=decoded)
     except msgspec.ValidationError as error:
-        raise _Misfit(f"{error} (field `{plan.single or plan.spread}`)") from None
+        if plan.single is None:
+            raise
+        named = b"{%b:%b}" % (msgspec.json.encode(plan.single), payload)
+        raise _Misfit(misfit(error, plan.struct, named, plan.wanted(), plan.single)) from None
     return ([value], {}) if plan.single is None else ([], {plan.single: value})
 
 
@@ -173,7 +173,8 @@ class _Plan:
             self.single = self.required[0]
         taker = self.single or self.spread
         self.single_type = types[taker] if taker is not None else Any
-        self._decoder = msgspec.json.Decoder(_struct(task, named, types, strict=rest is None), dec_hook=decoded)
+        self.struct = _struct(task, named, types, strict=rest is None)
+        self._decoder = msgspec.json.Decoder(self.struct, dec_hook=decoded)
         self._rest = msgspec.json.Decoder(dict[str, Any]) if rest is not None else None
         self._rest_type = types[rest] if rest is not None else Any
 
@@ -199,7 +200,9 @@ class _Plan:
             # As bind would say, which takes half of the time of a submit_many.
             return (), {name: kwargs[name] for name in self.names if name in kwargs}
         unknown = [name for name in kwargs if name not in self._taken] if self._rest_name is None else []
-        if unknown and not args:  # bind would speak of what is missing first, which is often the same mistake
+        if (
+            unknown
+        ):  # bind would speak of what is missing first, which is often the same mistake, and not of what there is
             raise _Misfit(
                 f"got an unexpected keyword argument {unknown[0]!r}; it takes {', '.join(self.names) or 'none'}"
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from msgspec import inspect
@@ -15,28 +16,64 @@ INSTANT = "an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"
 
 @functools.cache
 def rule(kind: Any, path: str = "") -> str:
-    """What must be at `path` (dots between fields) of a value of this type, as in "must be a whole number from 0 to 100"."""
+    """What must be at `path` of a value of this type, as in "must be a whole number from 0 to 100".
+
+    A path is as in `jobs[0].retry_backoff.max`; `[...]` is any value of a mapping. Raises LookupError for a place that the
+    type does not have.
+    """
     return f"must be {_words(_at(inspect.type_info(kind), path))}"
 
 
 def fields(kind: Any, path: str = "") -> str:
     """The names of the fields of the struct that is at `path`."""
-    return _names(_struct(_at(inspect.type_info(kind), path)))
+    return next(
+        _names(found) for found in _kinds(_at(inspect.type_info(kind), path)) if isinstance(found, _WITH_FIELDS)
+    )
+
+
+def steps(path: str) -> Iterator[str | int]:
+    """The parts of a path: names of fields, numbers of elements, and `...`."""
+    for name, place in _STEP.findall(path):
+        yield name or (int(place) if place.isdigit() else place)
+
+
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_WITH_FIELDS = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)
 
 
 def _at(found: inspect.Type, path: str) -> inspect.Type:
-    for name in filter(None, path.split(".")):
-        found = next(field.type for field in _struct(found).fields if field.name == name)
+    for step in steps(path):
+        inner = next((inner for kind in _kinds(found) if (inner := _inside(kind, step)) is not None), None)
+        if inner is None:
+            raise LookupError(f"there is no {path}")
+        found = inner
     return found
 
 
-def _struct(found: inspect.Type) -> inspect.StructType:
-    kinds = found.types if isinstance(found, inspect.UnionType) else (found,)
-    return next(kind for kind in kinds if isinstance(kind, inspect.StructType))
+def _kinds(found: inspect.Type) -> tuple[inspect.Type, ...]:
+    if isinstance(found, inspect.Metadata):
+        return _kinds(found.type)
+    return found.types if isinstance(found, inspect.UnionType) else (found,)
 
 
-def _names(found: inspect.StructType) -> str:
-    return ", ".join(field.name for field in found.fields)
+def _inside(found: inspect.Type, step: str | int) -> inspect.Type | None:
+    """The type of one field or element."""
+    match found:
+        case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType():
+            return next((field.type for field in found.fields if field.encode_name == step), None)
+        case inspect.NamedTupleType():
+            return found.fields[step].type if type(step) is int and step < len(found.fields) else None
+        case inspect.TupleType():
+            return found.item_types[step] if type(step) is int and step < len(found.item_types) else None
+        case inspect.CollectionType():
+            return found.item_type if type(step) is int else None
+        case inspect.DictType():
+            return found.value_type if step == "..." else None
+    return None
+
+
+def _names(found: inspect.StructType | inspect.DataclassType | inspect.TypedDictType) -> str:
+    return ", ".join(field.encode_name for field in found.fields)
 
 
 def _words(found: inspect.Type) -> str:
@@ -90,12 +127,23 @@ _TABLE: dict[type[inspect.Type], Callable[[Any], str]] = {
     inspect.FloatType: lambda found: f"a number{_range(found)}",
     inspect.BoolType: lambda _: "true or false",
     inspect.StrType: _text,
-    inspect.DateTimeType: lambda _: INSTANT,
+    inspect.DateTimeType: lambda found: INSTANT if found.tz else "a time, as in 2026-01-31T12:00:00Z",
+    inspect.DateType: lambda _: "a date, as in 2026-01-31",
+    inspect.TimeType: lambda _: "a time of day, as in 12:00:00",
+    inspect.TimeDeltaType: lambda _: "an ISO 8601 duration, as in PT5M",
+    inspect.DecimalType: lambda _: 'a decimal number, as in "1.10"',
+    inspect.UUIDType: lambda _: "a UUID",
+    inspect.BytesType: lambda _: "a text in Base64",
+    inspect.ByteArrayType: lambda _: "a text in Base64",
     inspect.EnumType: lambda found: _one_of(member.value for member in found.cls),
     inspect.LiteralType: lambda found: _one_of(found.values),
-    inspect.StructType: lambda found: f"an object with the fields {_names(found)}",
+    **dict.fromkeys(_WITH_FIELDS, lambda found: f"an object with the fields {_names(found)}"),
+    inspect.NamedTupleType: lambda found: f"an array of {len(found.fields)} values",
+    inspect.TupleType: lambda found: f"an array of {len(found.item_types)} values",
     inspect.DictType: lambda _: "an object",
     inspect.CollectionType: lambda _: "an array",
     inspect.UnionType: _either,
+    inspect.NoneType: lambda _: "null",
+    inspect.CustomType: lambda found: f"a {found.cls.__name__}",
     inspect.Metadata: lambda found: _words(found.type),
 }
