@@ -200,9 +200,8 @@ class _Plan:
             # As bind would say, which takes half of the time of a submit_many.
             return (), {name: kwargs[name] for name in self.names if name in kwargs}
         unknown = [name for name in kwargs if name not in self._taken] if self._rest_name is None else []
-        if (
-            unknown
-        ):  # bind would speak of what is missing first, which is often the same mistake, and not of what there is
+        if unknown:
+            # bind would speak of what is missing first, which is often the same mistake, and not of what there is
             raise _Misfit(
                 f"got an unexpected keyword argument {unknown[0]!r}; it takes {', '.join(self.names) or 'none'}"
             )
