@@ -70,7 +70,7 @@ async def test_a_wait_ends_in_time_although_nobody_can_connect(opened: Opener) -
 async def test_a_wait_ends_in_time_although_asking_again_might_help(opened: Opener) -> None:
     with listening(*[AWAY] * 100) as (url, asked):
         async with opened(url, patience=LONG) as ask:
-            await given_up(ask, 0.1, "PostgreSQL is away")
+            await given_up(ask, 1.0, "PostgreSQL is away")
         assert len(asked) > 1
 
 
