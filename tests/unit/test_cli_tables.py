@@ -59,7 +59,7 @@ def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixtur
 
 
 def test_a_schedule_that_is_paused_shows_no_next_tick() -> None:
-    found = {
+    found: dict[str, Any] = {
         "name": "nightly",
         "next_at": None,
         "paused_by": "ada",
