@@ -103,6 +103,18 @@ def world() -> Cluster:
     return Cluster()
 
 
+async def test_a_job_that_is_claimed_while_its_entry_is_looked_for_has_lost_nothing(
+    world: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claimed(dispatch: Dispatch) -> Place:
+        world.job_is(JobStatus.RUNNING)
+        return Place(gone=True)
+
+    world.job_is(JobStatus.QUEUED, queued_at=NOW - timedelta(minutes=1), dispatch_seq=1)
+    monkeypatch.setattr(world, "locate", claimed)
+    assert await reason(world) == "running"
+
+
 async def test_the_document(world: Cluster) -> None:
     world.job_is(JobStatus.PENDING)
     status, found = await explained(world)

@@ -56,3 +56,18 @@ def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines if line[:1] in ("a", "b")] == [["a", "long", "enough"], ["b", "short"]]
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_schedule_that_is_paused_shows_no_next_tick() -> None:
+    found: dict[str, Any] = {
+        "name": "nightly",
+        "next_at": None,
+        "paused_by": "ada",
+        "job": {"task": "report", "payload": None},
+        "fires": [],
+    }
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(tables.schedule(found))
+    lines = [line.split() for line in capture.get().splitlines()]
+    assert lines == [["schedule", "nightly"], ["paused_by", "ada"], ["task", "report"], ["payload", "null"]]

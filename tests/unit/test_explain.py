@@ -263,6 +263,12 @@ def test_a_queued_job_waits_for_what_redis_shows(more: dict[str, Any], told: lis
     assert codes(explain(situation(QUEUED, **more))) == told
 
 
+def test_an_entry_that_was_dispatched_just_now_is_on_its_way_and_not_lost() -> None:
+    fresh = job(JobStatus.QUEUED, queued_at=ago(0.5), dispatch_seq=1)
+    assert codes(explain(situation(fresh, place=Place(gone=True)))) == ["offered"]
+    assert codes(explain(situation(fresh, place=Place(gone=True), **UNLED))) == ["offered"]
+
+
 def test_lost_doorbells_are_counted_as_dispatches_without_a_claim() -> None:
     found = explain(situation(job(dispatch_seq=3, attempt=1)))
     assert found.beside[0].summary == "It has been dispatched twice in vain: its entry in Redis was lost."

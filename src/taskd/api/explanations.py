@@ -66,6 +66,8 @@ class Explanations:
         if job is None or not call.caller.sees(job.queue):  # others' jobs are nobody's business
             raise not_found(f"there is no job {job_id}")
         situation = await self._situation(job)
+        if situation.place is not None and situation.place.gone:  # lost, or claimed since it was read
+            situation = await self._situation(await self._explained.subject(job_id) or job)
         if call.caller.queues is not None:
             situation = await self._discreet(call, situation)
         found = explain(situation)

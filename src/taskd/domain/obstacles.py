@@ -14,6 +14,8 @@ from taskd.domain.situation import Server, Situation
 
 #: The most workers that a sentence names, and that the document shows.
 NAMED, SHOWN = 3, 20
+#: Seconds that an entry may take from the commit of its dispatch to Redis, before it counts as lost.
+ON_ITS_WAY = 1.0
 
 
 def paused(situation: Situation) -> Finding | None:
@@ -183,17 +185,22 @@ def delivered(situation: Situation) -> Finding | None:
 
 def stranded(situation: Situation) -> Finding | None:
     """Its entry is gone, and there is no leader to find that out."""
-    return unled(situation) if situation.place is not None and situation.place.gone else None
+    return unled(situation) if _gone(situation) else None
 
 
 def doorbell_lost(situation: Situation) -> Finding | None:
     """Its entry is gone, which the leader finds out after a while."""
-    if situation.place is None or not situation.place.gone or situation.led_by is None:
+    if not _gone(situation) or situation.led_by is None:
         return None
     at = situation.job.now + timedelta(seconds=max(1.0, situation.timings.reoffer_after * 1.5 - _queued_for(situation)))
     words = {"leader": situation.led_by, "at": moment(at)}
     detail = {"queued_at": situation.job.queued_at, "leader": situation.led_by}
     return Finding(why.DOORBELL_LOST, words, detail)
+
+
+def _gone(situation: Situation) -> bool:
+    """Its entry is not in Redis, though it should be by now: it goes there when the dispatch is committed."""
+    return situation.place is not None and situation.place.gone and _queued_for(situation) >= ON_ITS_WAY
 
 
 def _queued_for(situation: Situation) -> float:
