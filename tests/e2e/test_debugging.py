@@ -283,7 +283,10 @@ def test_an_app_whose_start_takes_long_is_stopped_by_ctrl_c(tmp_path: Path) -> N
         assert running.stdout is not None
         assert running.stdout.readline() == "opened\n"
         running.send_signal(signal.SIGINT)
-        assert running.communicate(timeout=100) == ("closed\n", "")
+        try:
+            assert running.communicate(timeout=100) == ("closed\n", "")
+        finally:
+            running.kill()  # if it goes on, nobody waits for it
     assert running.returncode == 130
 
 
