@@ -39,7 +39,6 @@ _NO_OFFSET = "needs an offset, as in 2026-01-31T12:00:00Z or …+01:00: without 
 _RULES = {
     "metadata": "must be an object of at most 64 texts, numbers, true, false and null, by keys of 1 to 255 characters"
 }
-_MAX_QUOTED = 40
 
 
 def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
@@ -57,15 +56,4 @@ def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
     if "timezone component" in text:
         return FieldError(field, _NO_OFFSET)
     rule = _RULES.get(path.rpartition(".")[2]) or words.rule(kind, path)
-    return FieldError(field, f"{rule}{_quoted(body, path)}")
-
-
-def _quoted(body: bytes, path: str) -> str:
-    """What was sent instead, if it is short."""
-    try:
-        for name in filter(None, path.split(".")):
-            body = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[name])
-    except (msgspec.MsgspecError, KeyError, RecursionError):
-        return ""
-    text = body.strip().decode(errors="replace")
-    return f", not {text}" if len(text) <= _MAX_QUOTED else ""
+    return FieldError(field, f"{rule}{words.instead(body, path)}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from taskd.domain import words
 
 _PLACE = re.compile(r" - at `\$([^`]*)`$")
@@ -14,7 +12,6 @@ _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 #: It has another type, or a text stands for none of this type. Of limits the decoder says more than `words` know.
 _TYPE = re.compile(r"Expected `[^`]*`, got `[^`]*`|Invalid .*", re.DOTALL)
-_MAX_QUOTED = 40
 
 
 def misfit(error: Exception, kind: Any, payload: bytes, wanted: str, single: str = "") -> str:
@@ -32,7 +29,7 @@ def misfit(error: Exception, kind: Any, payload: bytes, wanted: str, single: str
         return f"{argument}: {why}; it takes {wanted if not path else words.fields(kind, path)}"
     if not path:
         return text
-    return f"argument {path}: {_rule(text, kind, path)}{_quoted(payload, path)}"
+    return f"argument {path}: {_rule(text, kind, path)}{words.instead(payload, path)}"
 
 
 def _rule(text: str, kind: Any, path: str) -> str:
@@ -40,18 +37,3 @@ def _rule(text: str, kind: Any, path: str) -> str:
         return words.rule(kind, path) if _TYPE.fullmatch(text) else text
     except LookupError:  # in a mapping of anything, or beneath Pydantic's
         return text
-
-
-def _quoted(payload: bytes, path: str) -> str:
-    """What came instead, if it is short."""
-    try:
-        value = msgspec.json.decode(payload, type=msgspec.Raw)
-        for step in words.steps(path):
-            held: Any = msgspec.json.decode(
-                value, type=list[msgspec.Raw] if type(step) is int else dict[str, msgspec.Raw]
-            )
-            value = held[step]
-    except (msgspec.MsgspecError, LookupError, TypeError, RecursionError):
-        return ""
-    text = bytes(value).strip().decode(errors="replace")
-    return f", not {text}" if len(text) <= _MAX_QUOTED else ""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 from msgspec import inspect
 
 from taskd.domain.job import NAME, NAME_RULE
@@ -37,6 +38,21 @@ def steps(path: str) -> Iterator[str | int]:
         yield name or (int(place) if place.isdigit() else place)
 
 
+def instead(document: bytes, path: str) -> str:
+    """What stands at `path` of this JSON, as in ", not 101"; nothing if it is long, or not to be found."""
+    try:
+        value = msgspec.json.decode(document, type=msgspec.Raw)
+        for step in steps(path):
+            held: Any = list[msgspec.Raw] if type(step) is int else dict[str, msgspec.Raw]
+            value = msgspec.json.decode(value, type=held)[step]
+    except (msgspec.MsgspecError, LookupError, TypeError, UnicodeDecodeError, RecursionError):
+        return ""
+    text = bytes(value).strip().decode(errors="replace")
+    return f", not {text}" if len(text) <= _MAX_QUOTED else ""
+
+
+#: In characters.
+_MAX_QUOTED = 40
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _WITH_FIELDS = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)
 
