@@ -80,10 +80,8 @@ def schedules(found: list[dict[str, Any]]) -> Table:
 def schedule(found: dict[str, Any]) -> Group:
     """One schedule, field by field, then its last ticks."""
     grid = Table.grid(padding=(0, 2))
-    own = {
-        k: v for k, v in found.items() if k not in ("name", "job", "fires") and v is not None
-    }  # none is next if it is paused
-    shown = {**own, **found["job"]}
+    apart = ("name", "job", "fires", *(() if found["next_at"] else ("next_at",)))  # none is next if it is paused
+    shown = {**{k: v for k, v in found.items() if k not in apart}, **found["job"]}
     for name, value in shown.items():
         grid.add_row(f"  {name}", escape(brief(value) if isinstance(value, dict) or name == "payload" else str(value)))
     table = table_of("tick", "decided", "state", "job")
