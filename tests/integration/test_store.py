@@ -188,8 +188,9 @@ async def test_a_dead_session_claims_nothing_and_never_revives(store: Storage, t
     assert await store.sessions.end(session.id)
     with pytest.raises(SessionLost):
         await store.claim(session, dispatches)
-    with pytest.raises(SessionLost):
-        await store.sessions.heartbeat(session, 30.0, [])
+    for claims in ([], [(dispatches[0].job_id, 1)]):  # two statements
+        with pytest.raises(SessionLost):
+            await store.sessions.heartbeat(session, 30.0, claims)
     assert not await store.sessions.end(session.id)
 
 
