@@ -52,7 +52,11 @@ PARAMETERS: dict[str, Any] = {
     "task": None,
     "ageing": 60.0,
     "again": True,
-    "loss_limit": 20,
+    "alone": True,
+    "suspect_after": 2,
+    "lone_loss_limit": 3,
+    "seq": 1,
+    "delay": 1.0,
     "error": "x",
     "instance_id": "s",
     "revision": 1,
@@ -94,7 +98,10 @@ PARAMETERS: dict[str, Any] = {
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
 HOT = {
-    "claim": {"Tid Scan", "jobs_pkey"},
+    # Along jobs_claimed only for a job that has lost workers.
+    "claim": {"Tid Scan", "jobs_pkey", "jobs_claimed"},
+    "suspects": {"jobs_pkey"},
+    "put_off": {"Tid Scan", "jobs_pkey"},
     "cancel": {"jobs_pkey"},
     "settle": {"Tid Scan", "jobs_pkey"},
     "note": {"jobs_pkey"},

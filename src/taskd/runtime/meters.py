@@ -66,6 +66,9 @@ CLAIM = _histogram("claim", "One claim statement")
 SETTLE = _histogram("settle", "One settle statement")
 CLAIMED = _counter("claimed_jobs", "Claims that this worker won")
 REFUSED = _counter("refused_claims", "Deliveries that were not current any more")
+ALONE = _counter(
+    "lone_attempts", "Attempts that had this worker for themselves, of jobs under which workers disappeared"
+)
 RUN = _histogram("run", "One attempt, from claim to end", "task", buckets=LONG)
 ATTEMPTS = _counter("attempts", "Attempts that ended", "task", "outcome")
 RETRIES = _counter("retries", "Attempts after which the job is tried again")

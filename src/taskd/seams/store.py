@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Term
+from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Suspect, Term
 from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
@@ -183,7 +183,7 @@ class DueJobs(Protocol):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers."""
+    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers alone."""
 
     restarted: int
     failed: int
@@ -200,8 +200,11 @@ class Upkeep(Protocol):
         """
         ...
 
-    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
-        """Free the running jobs of ended sessions. Raises NotLeader."""
+    async def free_jobs(self, term: Term, lone_loss_limit: int) -> Reaped:
+        """Free the running jobs of ended sessions; those that lost so many workers while they ran alone fail.
+
+        Raises NotLeader.
+        """
         ...
 
     async def forget_sessions(self, term: Term) -> None:
@@ -388,11 +391,22 @@ class Tokens(Protocol):
 class Claims(Protocol):
     """For workers: the right to run, and its end."""
 
-    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+    async def claim(
+        self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False, alone: bool = False
+    ) -> list[Claim]:
         """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
 
-        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
+        claimed only `alone`: then nothing else may be claimed for the session until they have ended.
         """
+        ...
+
+    async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
+        """Those of `deliveries` that are current and whose jobs only run alone."""
+        ...
+
+    async def put_off(self, session: Session, suspect: Suspect, delay: float) -> bool:
+        """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:

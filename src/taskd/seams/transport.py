@@ -81,6 +81,10 @@ class Transport(Protocol):
         """The claims of these were decided (won or refused): forget their entries."""
         ...
 
+    async def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """These are still about to be decided here: no other worker is to adopt them yet."""
+        ...
+
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Announce these again, for somebody else to take."""
         ...

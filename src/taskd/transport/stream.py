@@ -192,6 +192,13 @@ class RedisTransport:
             counted = [part for of_stream in entries.values() for part in (len(of_stream), *of_stream)]
             await self._run("decide", list(entries), [self._group, *counted])
 
+    async def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """These are still about to be decided here: no other worker is to adopt them yet."""
+        async with translated("hold"), self._client.pipeline(transaction=False) as pipe:
+            for delivery in deliveries:
+                pipe.xclaim(delivery.stream, self._group, self._consumer, 0, [delivery.entry], justid=True)
+            await pipe.execute()
+
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Announce these again, for somebody else to take."""
         streams = _numbered(d.stream for d in deliveries)
