@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import psycopg
 import pytest
 
 from taskd.domain.claim import Claim, Session, Suspect, Term
@@ -11,6 +12,8 @@ from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed, Released
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
 from taskd.store import claims as claims_module
+from taskd.store.lane import ONE_PLAN, flags
+from taskd.store.statements import statement
 from tests.integration.storage import Storage, deliveries, spec
 
 
@@ -79,6 +82,25 @@ async def test_a_job_that_lost_too_many_workers_is_claimed_alone_only(
     assert (claim.job_id, claim.record.losses) == (suspect, SUSPECT_AFTER)
     assert await store.claims.suspects([left.delivery]) == []
     assert await store.settle([claim]) == {(suspect, claim.attempt)}
+
+
+async def test_a_plain_job_costs_no_look_for_company(
+    store: Storage, term: Term, session: Session, postgres_dsn: str
+) -> None:
+    await store.submit(spec())
+    (dispatch,) = await store.dispatch(term)
+    parameters = {
+        "session": session.id,
+        "ids": [dispatch.job_id],
+        "seqs": [dispatch.seq],
+        "again": False,
+        "alone": True,
+    }
+    with psycopg.connect(postgres_dsn, options=flags(ONE_PLAN)) as connection:
+        explain = f"EXPLAIN (ANALYZE, COSTS off) {statement('claim')}".encode()
+        rows = connection.execute(explain, parameters | {"suspect_after": SUSPECT_AFTER}).fetchall()
+    (look,) = [line for (line,) in rows if "jobs_claimed" in line]
+    assert "never executed" in look
 
 
 async def test_a_lone_claim_whose_answer_was_lost_comes_back(store: Storage, term: Term, session: Session) -> None:

@@ -197,7 +197,7 @@ class RedisTransport:
         async with translated("hold"), self._client.pipeline(transaction=False) as pipe:
             for delivery in deliveries:
                 pipe.xclaim(delivery.stream, self._group, self._consumer, 0, [delivery.entry], justid=True)
-            await pipe.execute()
+            await pipe.execute(raise_on_error=False)  # an entry that Redis has lost needs no holding
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Announce these again, for somebody else to take."""

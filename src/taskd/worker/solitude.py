@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from random import uniform
@@ -143,6 +144,8 @@ class Solitude:
             await self._give_back(suspect)
         else:
             await self._decided(suspect)
+            with contextlib.suppress(TransportUnavailable):  # the leader's slow poll finds it
+                await self._transport.wake()
 
     async def _hold(self, suspect: Suspect) -> None:
         try:
