@@ -139,39 +139,17 @@ async def test_changes_that_own_pages_and_other_clients_ask_for_are_made(headers
 @pytest.mark.parametrize(
     ("origin", "host", "scheme", "own"),
     [
-        "https://taskd.example.com",
-        "taskd.example.com",
-        "http",
-        "https://taskd.example.com",
-        "backend:8080",
-        "http",
-        "https://taskd.example.com:444",
-        "backend:8080",
-        "http",
-        "https://proxy:8443",
-        "backend:8080",
-        "http",
-        "https://proxy",
-        "backend:8080",
-        "http",
-        "https://elsewhere:8443",
-        "elsewhere:8443",
-        "https",
-        "http://elsewhere:8443",
-        "elsewhere:8443",
-        "https",
-        "http://elsewhere",
-        "elsewhere:80",
-        "http",
-        "https://elsewhere",
-        "elsewhere:80",
-        "http",
-        "http://[::1]:8080",
-        "[0::1]:8080",
-        "http",
-        "http://elsewhere",
-        "",
-        "http",
+        ("https://taskd.example.com", "taskd.example.com", "http", True),  # a proxy ends TLS
+        ("https://taskd.example.com", "backend:8080", "http", True),  # and names its backend
+        ("https://taskd.example.com:444", "backend:8080", "http", False),
+        ("https://proxy:8443", "backend:8080", "http", True),
+        ("https://proxy", "backend:8080", "http", False),
+        ("https://elsewhere:8443", "elsewhere:8443", "https", True),
+        ("http://elsewhere:8443", "elsewhere:8443", "https", False),
+        ("http://elsewhere", "elsewhere:80", "http", True),
+        ("https://elsewhere", "elsewhere:80", "http", False),
+        ("http://[::1]:8080", "[0::1]:8080", "http", True),
+        ("http://elsewhere", "", "http", False),
     ],
 )
 def test_an_origin_is_compared_by_host_and_port(origin: str, host: str, scheme: str, own: bool) -> None:
@@ -222,4 +200,5 @@ def _closed(world: Recorder) -> dict[str, str]:
 
 
 def _refused(reason: str) -> float:
-    return meters.TURNED_AWAY.labels(reason)._value.get()
+    value: float = meters.TURNED_AWAY.labels(reason)._value.get()
+    return value
