@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from taskd.runtime import meters
 
@@ -10,6 +11,8 @@ from taskd.runtime import meters
 UNTAKEN_LIMIT = 128 * 1024 * 1024
 #: Seconds in which a client must take so many bytes of an answer that waits for it.
 TAKE_DEADLINE, TAKE_LEAST = 60.0, 64 * 1024
+#: Seconds of a stall before its pace says anything.
+YOUNG = 0.5
 
 
 class Stall:
@@ -23,6 +26,7 @@ class Stall:
         self._others = others
         self._timer: asyncio.TimerHandle | None = None
         self._seen = 0
+        self._began = self._at_first = 0.0
 
     @property
     def untaken(self) -> int:
@@ -30,15 +34,17 @@ class Stall:
         return self._transport.get_write_buffer_size()
 
     def begin(self) -> None:
-        """Watch what waits from now on, and cut those that have stalled for longest if it is too much in all."""
+        """Watch what waits from now on. If it is too much in all, cut the others, those that read slowest first."""
+        self._began, self._at_first = asyncio.get_running_loop().time(), self.untaken
+        total = self.untaken + sum(stall.untaken for stall in self._others)
+        if total > UNTAKEN_LIMIT:
+            for stall in sorted(self._others, key=Stall._pace):
+                total -= stall.untaken
+                stall.cut()
+                if total <= UNTAKEN_LIMIT:
+                    break
         self._others[self] = None
         self._watch()
-        total = sum(stall.untaken for stall in self._others)
-        for stall in list(self._others)[:-1]:  # the last one stays, however large its answer is
-            if total <= UNTAKEN_LIMIT:
-                return
-            total -= stall.untaken
-            stall.cut()
 
     def end(self) -> None:
         """Stop to watch: it was taken, or the connection is gone. May be called again."""
@@ -52,6 +58,11 @@ class Stall:
         self.end()
         meters.TURNED_AWAY.labels("slow").inc()
         self._transport.abort()
+
+    def _pace(self) -> float:
+        """Bytes a second that the client took."""
+        age = asyncio.get_running_loop().time() - self._began
+        return (self._at_first - self.untaken) / age if age >= YOUNG else math.inf
 
     def _watch(self) -> None:
         self._seen = self.untaken
