@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -138,44 +138,58 @@ async def test_answers_that_wait_for_clients_are_bounded_in_all(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many clients that do not read, earlier ones are cut; the last one may still get its answer."""
-    monkeypatch.setattr(stall, "UNTAKEN_LIMIT", 3 * PAGE)
-    clients = []
-    for _ in range(12):
-        clients.append(client := socket.create_connection(address[:2]))
-        client.setblocking(False)
-        await asyncio.get_running_loop().sock_sendall(client, HEAD.replace(b"/ ", b"/page ") + b"\r\n")
-        await wait_until_async(lambda: _untaken() <= 3 * PAGE)
-    await wait_until_async(lambda: _connections(address.port) <= 4)
-    reader, writer = await asyncio.open_connection(sock=clients.pop())
-    assert len(await reader.readexactly(PAGE)) == PAGE
-    writer.close()
-    for client in clients:
-        client.close()
+    async with asking_for_pages(address) as ask:
+        await ask()
+        most = _untaken() * 7 // 2
+        monkeypatch.setattr(stall, "UNTAKEN_LIMIT", most)
+        for _ in range(11):
+            last = await ask()
+            assert _untaken() <= most
+        await wait_until_async(lambda: _connections(address.port) <= 4)
+        await _read(last, PAGE)
 
 
 async def test_clients_that_read_are_cut_after_those_that_do_not(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stall, "UNTAKEN_LIMIT", 2 * PAGE)
     monkeypatch.setattr(stall, "YOUNG", 0.0)
     before = meters.TURNED_AWAY.labels("slow")._value.get()
-    loop = asyncio.get_running_loop()
-    clients: list[socket.socket] = []
+    async with asking_for_pages(address) as ask:
+        reads = await ask()
+        whole, taken = _untaken(), 0
+        while _untaken() == whole:  # it reads, but not to the end
+            taken += await _read(reads, 65536)
+        await ask()
+        monkeypatch.setattr(stall, "UNTAKEN_LIMIT", _untaken() + 1)
+        await ask()
+        assert meters.TURNED_AWAY.labels("slow")._value.get() == before + 1
+        await _read(reads, PAGE - taken)
+
+
+@contextlib.asynccontextmanager
+async def asking_for_pages(address: Address) -> AsyncIterator[Callable[[], Awaitable[socket.socket]]]:
+    """A function that connects and asks for a page, and returns once it waits to be taken."""
+    with contextlib.ExitStack() as stack:
+
+        async def ask() -> socket.socket:
+            client = stack.enter_context(socket.create_connection(address[:2]))
+            client.setblocking(False)
+            made = len(MADE)
+            await asyncio.get_running_loop().sock_sendall(client, HEAD.replace(b"/ ", b"/page ") + b"\r\n")
+            await wait_until_async(lambda: len(MADE) > made and _untaken())
+            return client
+
+        yield ask
+
+
+async def _read(client: socket.socket, size: int) -> int:
+    """Read so many bytes at least."""
     taken = 0
-    for _ in range(3):
-        clients.append(client := socket.create_connection(address[:2]))
-        client.setblocking(False)
-        await loop.sock_sendall(client, HEAD.replace(b"/ ", b"/page ") + b"\r\n")
-        await wait_until_async(lambda: len(MADE) == len(clients))
-        while len(clients) == 1 and _untaken() > PAGE // 4:  # the first reads, but not to the end
-            taken += len(await loop.sock_recv(client, 65536))
-    assert meters.TURNED_AWAY.labels("slow")._value.get() == before + 1
-    while taken < PAGE:
-        chunk = await loop.sock_recv(clients[0], 65536)
-        assert chunk, taken
+    while taken < size:
+        chunk = await asyncio.get_running_loop().sock_recv(client, 65536)
+        assert chunk, (taken, size)
         taken += len(chunk)
-    for client in clients:
-        client.close()
+    return taken
 
 
 async def test_a_client_that_does_not_read_gets_one_answer_made_at_a_time(address: Address) -> None:

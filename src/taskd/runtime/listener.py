@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import resource
 import socket
 import ssl
@@ -21,6 +22,7 @@ RESERVE = 128
 AT_ONCE = 64
 #: Seconds until a listener that had no descriptor tries again, and between two lines about it.
 PAUSE, SAY_EVERY = 0.25, 60.0
+SCARCE = "new connections must wait: raise the limit on open files (ulimit -n, LimitNOFILE= of a systemd unit)"
 #: Seconds in which a TLS handshake must be complete.
 HANDSHAKE = 30.0
 
@@ -72,14 +74,15 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
             if len(self._connections) + len(self._opening) >= room():
-                self._wait("as many as the limit allows are open")
+                self._wait(SCARCE, "as many as the limit allows are open")
                 return
             try:
                 connection, _address = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # mostly EMFILE, ENFILE, ENOBUFS
-                self._wait(error.strerror or str(error))
+            except OSError as error:
+                scarce = error.errno in (errno.EMFILE, errno.ENFILE)
+                self._wait(SCARCE if scarce else "new connections cannot be accepted", str(error))
                 return
             task = self._loop.create_task(self._open(connection))
             self._opening.add(task)
@@ -97,7 +100,7 @@ class Listener:
             with contextlib.suppress(OSError):
                 connection.close()
 
-    def _wait(self, reason: str) -> None:
+    def _wait(self, line: str, reason: str) -> None:
         """Leave clients waiting in the kernel's queue for a moment; say so, but not each time."""
         self._loop.remove_reader(self._sock)
         self._resuming = self._loop.call_later(PAUSE, self._resume)
@@ -106,7 +109,7 @@ class Listener:
         if now >= self._say_after:
             self._say_after = now + SAY_EVERY
             logger().warning(
-                "new connections must wait: raise the limit on open files (ulimit -n, LimitNOFILE= of a systemd unit)",
+                line,
                 reason=reason,
                 limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                 connections=len(self._connections),
