@@ -228,5 +228,5 @@ async def asking(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
     transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client

@@ -165,7 +165,7 @@ async def test_nobody_waits_beyond_a_shutdown() -> None:
     world.found[17] = a_job(17)
     api = world.api()
     transport = httpx.ASGITransport(app=cast(Any, api))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client, asyncio.timeout(5):
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client, asyncio.timeout(5):
         wait = asyncio.create_task(client.get("/jobs/17?wait=60"))
         await world.asked.wait()
         api.close()

@@ -16,6 +16,7 @@ from taskd.api.cluster import Cluster
 from taskd.api.door import Door, audit
 from taskd.api.explanations import Explanations
 from taskd.api.history import History
+from taskd.api.hosts import Hosts
 from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
@@ -134,6 +135,7 @@ class Api:
         explanations: Explanations,
     ) -> None:
         submit, read, operate, admin = Scope
+        self._door = door
         self._jobs = jobs
         self._router = Router(
             [
@@ -190,6 +192,11 @@ class Api:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
+        try:
+            await self._door.keep_pages_out(scope)
+        except (Problem, Unavailable, SchemaMismatch) as error:
+            await _failed(Call(scope, receive), error).send(send)
+            return
         await self._fixed.get(scope["path"], self._router)(scope, receive, send)
 
     def _resources(self) -> Iterator[tuple[str, Resource]]:
@@ -232,7 +239,7 @@ def build(
 ) -> Api:
     """The API of one scheduler. `anybody`: whether everybody may do everything while there are no tokens."""
     return Api(
-        Door(tokens, anybody=anybody, rate=settings.rate_limit),
+        Door(tokens, anybody=anybody, rate=settings.rate_limit, hosts=Hosts(settings)),
         Jobs(intake, cancels, retries, overview, settings),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, timings.leader_stale),

@@ -83,6 +83,7 @@ SESSION_AGE = _gauge("session_age_seconds", "How long this worker's session has 
 UP = _gauge("up", "1 if the server answers this process", "server")
 LANE_WAIT = _histogram("lane_wait", "Waiting for a connection to PostgreSQL that is in use", "duty")
 LOOP_LAG = _histogram("event_loop_lag", "How late the event loop wakes who asked for a moment")
+ACCEPT_PAUSES = _counter("accept_pauses", "Times that new connections had to wait for a file descriptor")
 LOOP_TASKS = _gauge("event_loop_tasks", "asyncio tasks of this process")
 
 #: Seconds between measurements of the event loop.
