@@ -146,13 +146,16 @@ class App(Within):
         cancelled: bool = False,
         provide: Mapping[Any, Any] | None = None,
         connection: Any = None,
+        results: Mapping[Any, Any] | None = None,
     ) -> Bench:
         """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
 
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
         `cancelled`, that they are to stop. `provide` has values to be used instead of what providers make, each by the
         provider's type, name or function; what it does not have is opened for each run and closed after it. `connection` is
-        what their `ctx.transaction()` gives them.
+        what their `ctx.transaction()` gives them. `results` says what the jobs that they submit come to, each by the task or
+        its name: a value, an exception, or a function of the job's arguments. Other jobs stay pending, and to wait for one
+        raises TimeoutError at once.
         """
         given = {self._providers.find(key): value for key, value in (provide or {}).items()}
         return Bench(
@@ -161,6 +164,7 @@ class App(Within):
             checkpoint=checkpoint,
             cancelled=cancelled,
             connection=connection,
+            results=results,
         )
 
     def cron(

@@ -43,11 +43,11 @@ class Target(NamedTuple):
 
     def handle(self, job_id: int) -> Handle[Any]:
         """The handle of one of its jobs."""
-        return Handle(job_id, self.results, self.connection)
+        return Handle(job_id, self.results, self.connection.here)
 
     def handle_sync(self, job_id: int) -> SyncHandle[Any]:
         """The same for code without an event loop."""
-        return SyncHandle(job_id, self.results, self.connection)
+        return SyncHandle(job_id, self.results, self.connection.here)
 
 
 class Submitter(Generic[F_co]):

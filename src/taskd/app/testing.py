@@ -11,12 +11,13 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
+from taskd.app.recorded import BenchConnection, Child, RecordedJobs, by_name
 from taskd.app.rehearsal import Rehearsal
 from taskd.app.submitter import Submitter
 from taskd.app.task import Task
@@ -26,14 +27,6 @@ from taskd.seams import Invocation, Order
 Bind = Callable[[bytes, Callable[[], Context]], Invocation]
 #: A task's Bind, while what it depends on is open.
 Opened = Callable[[Task[Any, Any]], AbstractAsyncContextManager[Bind]]
-
-
-class Child(NamedTuple):
-    """A job that a task has submitted: not run, only written down. `options` are fields of POST /jobs, such as `queue`."""
-
-    task: str
-    payload: Any
-    options: Mapping[str, Any]
 
 
 @dataclass
@@ -65,10 +58,11 @@ class Bench:
     """Runs single attempts of tasks in this process: `(await bench.run(resize, url)).result`, or `run_sync`.
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
-    Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
-    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. What
-    providers make is opened for each run, unless the test gave another value, or has awaited `app.start()`. A transaction is a
-    block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes no job.
+    Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits are only written down, and their
+    handles answer from the bench: no scheduler is asked, whatever TASKD_SERVER says. A lock excludes only what this bench runs;
+    functions given to on_start run if the test awaits `app.start()`. What providers make is opened for each run unless the test
+    gave another value, or has awaited `app.start()`. A transaction is a block on the `connection` that the test has given
+    (psycopg's, asynchronous for async tasks), and completes no job.
     """
 
     def __init__(
@@ -79,13 +73,14 @@ class Bench:
         checkpoint: Any = None,
         cancelled: bool = False,
         connection: Any = None,
+        results: Mapping[Any, Any] | None = None,
     ) -> None:
         self._opened = opened
         self._attempt = attempt
         self._checkpoint = checkpoint
         self._cancelled = cancelled
         self._connection = connection
-        self._ids = itertools.count(1)
+        self._jobs = RecordedJobs(by_name(results or {}, lambda task: task.name))
         self._locks = Locks()
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
@@ -117,7 +112,7 @@ class Bench:
     def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind, rehearsal: Rehearsal) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
-            job_id=next(self._ids),
+            job_id=self._jobs.next_id(),
             attempt=self._attempt,
             task=task.name,
             queue=task.queue or "default",
@@ -135,28 +130,48 @@ class Bench:
         link = BenchLink(run, self._locks, rehearsal)
         if self._cancelled:
             link.cancelled.set()
-        return bind(payload, lambda: BenchContext(order, link, run, self._ids))
+        connection = BenchConnection(self._jobs, run.children)
+        return BenchInvocation(bind(payload, lambda: BenchContext(order, link, connection)), connection)
+
+
+class BenchInvocation:
+    """An attempt whose code meets the bench's jobs wherever it submits or asks."""
+
+    def __init__(self, invocation: Invocation, connection: BenchConnection) -> None:
+        self.asynchronous = invocation.asynchronous
+        self._invocation = invocation
+        self._connection = connection
+
+    def __call__(self) -> Any:
+        return self._awaited() if self.asynchronous else self._called()
+
+    def _called(self) -> Any:
+        with self._connection.standing_in():
+            return self._invocation()
+
+    async def _awaited(self) -> Any:
+        with self._connection.standing_in():
+            return await self._invocation()
 
 
 class BenchContext(Context):
-    """A Context whose child jobs are only written down."""
+    """A Context whose child jobs are only written down, also from threads that the task has started by itself."""
 
-    __slots__ = ("_ids", "_run")
+    __slots__ = ("_connection",)
 
-    def __init__(self, order: Order, link: BenchLink, run: Run, ids: itertools.count[int]) -> None:
+    def __init__(self, order: Order, link: BenchLink, connection: BenchConnection) -> None:
         super().__init__(order, lambda: link)
-        self._run = run
-        self._ids = ids
+        self._connection = connection
 
     async def submit(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Write the job down; the handle of a job that no scheduler knows."""
-        self._write_down(task, args, kwargs)
-        return task.handle(next(self._ids))
+        """Write the job down; its handle answers from the bench."""
+        with self._connection.standing_in():
+            return await super().submit(task, *args, **kwargs)
 
     def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`."""
-        self._write_down(task, args, kwargs)
-        return task.handle_sync(next(self._ids))
+        with self._connection.standing_in():
+            return super().submit_sync(task, *args, **kwargs)
 
     async def submit_in(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """As `submit`: nothing is stored on the connection."""
@@ -165,11 +180,6 @@ class BenchContext(Context):
     def submit_in_sync(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit_in`."""
         return self.submit_sync(task, *args, **kwargs)
-
-    def _write_down(self, task: Submitter[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        document = task.document(args, kwargs)
-        options = {name: value for name, value in document.items() if name not in ("task", "payload")}
-        self._run.children.append(Child(document["task"], document["payload"], options))
 
 
 class Locks:
