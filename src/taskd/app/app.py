@@ -19,6 +19,7 @@ from taskd.app.submitting import Within
 from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
 from taskd.app.testing import Bench, Bind
+from taskd.app.values import plain
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -228,6 +229,14 @@ class App(Within):
     def schedules(self) -> Mapping[str, Mapping[str, Any]]:
         """The schedules that are declared, by name, each as PUT /schedules/{name} takes it."""
         return self._declarations.all
+
+    def encoder(self, task: str) -> Callable[[Any], bytes] | None:
+        """Return what makes JSON of this task's results; None if Python's own encoder does."""
+        return self._tasks[task].results.encoder
+
+    def plain(self, value: Any) -> Any:
+        """Return an object as JSON's own types: for checkpoints. Raises TypeError for one that is no JSON."""
+        return plain(value)
 
     @property
     def timeouts(self) -> Mapping[str, float]:

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
 from taskd.app.recorded import BenchConnection, Child, RecordedJobs, by_name
 from taskd.app.rehearsal import Rehearsal
 from taskd.app.submitter import Submitter
 from taskd.app.task import Task
-from taskd.domain.errors import Snooze
+from taskd.app.values import plain
+from taskd.domain.errors import Snooze, Unstorable
 from taskd.seams import Invocation, Order
 
 Bind = Callable[[bytes, Callable[[], Context]], Invocation]
@@ -85,15 +84,16 @@ class Bench:
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
-        run, payload, rehearsal = Run(), task.arguments.payload(args, kwargs), Rehearsal(self._connection)
+        run, payload = Run(), task.arguments.payload(args, kwargs)
+        rehearsal = Rehearsal(self._connection, task.results)
         try:
             async with self.prepared(task, payload, run, rehearsal) as invocation:
                 value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
-            run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
+            run.value = task.results.travelled(value)
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
             run.error = error
         if rehearsal.completed:  # nothing that comes after counts
-            run.error, run.value = None, task.results.read(rehearsal.result)
+            run.error, run.value = None, rehearsal.result
         return run
 
     def run_sync(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
@@ -107,7 +107,7 @@ class Bench:
         """An attempt with this payload (JSON), for who runs it himself, while what it depends on is open; `run` gets what its
         Context is told."""
         async with self._opened(task) as bind:
-            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection))
+            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection, task.results))
 
     def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind, rehearsal: Rehearsal) -> Invocation:
         now = datetime.now(UTC)
@@ -125,13 +125,17 @@ class Bench:
             max_retries=task.max_retries if task.max_retries is not None else 3,
             failures=self._attempt - 1,
             worker_id="testing",
-            checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
+            checkpoint=_stored(self._checkpoint),
         )
         link = BenchLink(run, self._locks, rehearsal)
         if self._cancelled:
             link.cancelled.set()
         connection = BenchConnection(self._jobs, run.children)
         return BenchInvocation(bind(payload, lambda: BenchContext(order, link, connection)), connection)
+
+
+def _stored(checkpoint: Any) -> bytes | None:
+    return None if checkpoint is None else json.dumps(checkpoint, allow_nan=False, default=plain).encode()
 
 
 class BenchInvocation:
@@ -201,19 +205,19 @@ class BenchLink:
         self._locks = locks
 
     def progress(self, fraction: float, message: str) -> None:
-        """Write it down. Raises ValueError as in a worker."""
+        """Write it down. Raises Unstorable as in a worker."""
         if not 0 <= fraction <= 1:
-            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+            raise Unstorable(f"progress is a number from 0 to 1, not {fraction!r}")
         self._run.progress.append((fraction, message))
         if self._run.hear is not None:
             self._run.hear(fraction, message)
 
     def checkpoint(self, value: Any) -> Future[int]:
-        """Keep it, as it comes back from JSON. Raises ValueError for what is none."""
+        """Keep it, as it comes back from JSON. Raises Unstorable for what is none."""
         try:
-            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False))
-        except TypeError as error:
-            raise ValueError(f"the checkpoint is not JSON: {error}") from None
+            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False, default=plain))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unstorable(f"the checkpoint is not JSON: {error}") from None
         stored = Future[int]()
         stored.set_result(0)
         return stored

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskd.client.request import Request
-from taskd.domain.errors import TaskdError
+from taskd.domain.errors import InvalidJob, TaskdError
 
 
 class ClientError(TaskdError):
@@ -31,6 +31,10 @@ class ClientError(TaskdError):
         self.status = status
         self.unknown = unknown
         self.problem = dict(problem or {})
+
+
+class RefusedJob(ClientError, InvalidJob):
+    """A job that the schedulers refuse: the message names the field. Nothing was stored."""
 
 
 class Retryable(ClientError):
@@ -86,7 +90,12 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
         return ClientError(f"{message}: {_unknown(request)}", status, problem, unknown=True)
     if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
         return Retryable(message, status)
-    return ClientError(message, status, problem)
+    refused = request.path in ("/jobs", "/jobs/batch") and status in _REFUSED
+    return (RefusedJob if refused else ClientError)(message, status, problem)
+
+
+#: Of a submit: malformed, too large, not a job.
+_REFUSED = (400, 413, 422)
 
 
 def decode(url: str, content: bytes) -> Any:
