@@ -179,10 +179,12 @@ async def test_a_payload_that_does_not_fit_fails_for_good_naming_the_field(
         ("large", "100000"),
     ],
 )
-async def test_a_result_that_cannot_be_stored_fails_and_says_why(bench: Bench, task: str, word: str) -> None:
+async def test_a_result_that_cannot_be_stored_fails_the_job_for_good_and_says_why(
+    bench: Bench, task: str, word: str
+) -> None:
     outcome = await bench.run(task)
     assert isinstance(outcome, Failed)
-    assert not outcome.permanent
+    assert outcome.permanent
     assert word in outcome.error
 
 

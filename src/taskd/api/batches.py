@@ -9,8 +9,9 @@ import msgspec
 
 from taskd.api.decoding import decode
 from taskd.api.problems import FieldError, Problem, invalid, too_large
-from taskd.api.submission import Submission, accepted, parse
+from taskd.api.submission import accepted, parse
 from taskd.domain.job import JobSpec
+from taskd.domain.submission import Submission
 from taskd.settings import Http
 
 #: Jobs parsed before other requests get a turn.

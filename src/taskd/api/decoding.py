@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from taskd.api.problems import FieldError, invalid, malformed
 from taskd.api.strictjson import explain, too_deep
 from taskd.domain import words
-from taskd.domain.job import MAX_NAME, NAME
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-#: The name of a queue or a task.
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=NAME)]
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: str = "") -> T:

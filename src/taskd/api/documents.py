@@ -217,6 +217,7 @@ class Removed(msgspec.Struct, kw_only=True):
 class ProblemView(msgspec.Struct, kw_only=True):
     """What went wrong (RFC 9457)."""
 
+    type: str | UnsetType = UNSET
     title: str
     status: int
     detail: str

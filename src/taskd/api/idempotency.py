@@ -14,9 +14,9 @@ import msgspec
 from taskd.api.call import Call
 from taskd.api.problems import FieldError, Problem, invalid
 from taskd.domain.job import Job, JobSpec
+from taskd.domain.submission import RESERVED_PREFIX as PREFIX
 
 HEADER = "Idempotency-Key"
-PREFIX = "idempotency-key:"
 MAX_KEY = 200
 _KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % MAX_KEY)
 #: What two requests with one key must agree on; times may differ from one try to the next.

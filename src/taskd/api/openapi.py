@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Meta
 
 from taskd.api.bulk import MAX_PAGE, CancelSelection, RetrySelection, Selected
-from taskd.api.decoding import Name
 from taskd.api.documents import (
     AliveView,
     HealthView,
@@ -33,12 +32,12 @@ from taskd.api.jobs import MAX_WAIT
 from taskd.api.live import LiveView, Rollback, Setting, Who
 from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
-from taskd.api.submission import Submission
 from taskd.api.transcripts import MAX_NUMBER
 from taskd.domain.explanation import Explanation
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
 from taskd.domain.scope import Scope
+from taskd.domain.submission import Name, Submission
 from taskd.domain.timeline import Stage
 from taskd.settings import Http
 

@@ -14,9 +14,10 @@ from taskd.api.documents import JobPlanView, ScheduleView
 from taskd.api.problems import FieldError, invalid
 from taskd.api.render import utc
 from taskd.api.strictjson import has_nul
-from taskd.api.submission import JobFields, Submission, accepted
+from taskd.api.submission import accepted
 from taskd.domain.job import MAX_NAME, JobSpec
 from taskd.domain.schedule import CATCH_UP, MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
+from taskd.domain.submission import JobFields, Submission
 from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, Rule, check_cron, zone
 
 #: No slash, since a name is a part of a path.

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from taskd.api.idempotency import PREFIX
 from taskd.domain.job import Attempt, Job, JobSpec, JobStatus, Submitted
+from taskd.domain.submission import RESERVED_PREFIX as PREFIX
 from taskd.domain.timeline import timeline
 
 _encoder = msgspec.json.Encoder()

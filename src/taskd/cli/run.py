@@ -133,7 +133,8 @@ def _run(
             except Fail as misfit:  # of the payload: nothing of the author's has run, so there is nothing to trace
                 return b"null", misfit.with_traceback(None)
             value = runner.run(invocation()) if invocation.asynchronous else invocation()
-            return to_json(value, limit), None
+            encode = app.encoder(task.name)
+            return to_json(value, limit, encode=encode, strict_keys=encode is None), None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  whatever it raises is told as its failure
@@ -177,14 +178,13 @@ def _children(told: Run) -> None:
 
 
 def _tell(error: BaseException, *, debug: bool) -> int:
-    from taskd.domain.errors import Fail, RetryAt, Snooze  # noqa: PLC0415  --help does without
-    from taskd.worker.results import Unstorable  # noqa: PLC0415
+    from taskd.domain.errors import Fail, RetryAt, Snooze, Unstorable  # noqa: PLC0415  --help does without
     from taskd.worker.tracebacks import describe  # noqa: PLC0415
 
     if isinstance(error, Snooze):
         typer.echo(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
     elif isinstance(error, Unstorable):
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(output.printable(f"failed for good: {error}"), err=True)
     else:
         bare = isinstance(error, Fail) and error.__traceback__ is None
         typer.echo(output.printable(f"error: {error}" if bare else describe(error)), err=True)

@@ -188,30 +188,32 @@ class AsyncClient:
             return found
 
     async def _exchange(self, request: Request) -> Reply:
+        tried: list[Retryable] = []
         try:
-            return await self._ask_each(request)
+            return await self._ask_each(request, tried)
         except Retryable as failure:
             if request.left <= 0 or self._patience <= 0 or not self._servers.worth_waiting(failure):
-                raise given_up(request, failure) from None
-        return await self._persist(request)
+                raise given_up(request, [*tried, failure]) from None
+        return await self._persist(request, tried)
 
-    async def _persist(self, request: Request) -> Reply:
+    async def _persist(self, request: Request, tried: list[Retryable]) -> Reply:
         from tenacity import AsyncRetrying  # noqa: PLC0415 - as in patiently
 
         try:
-            reply: Reply = await AsyncRetrying(**patiently(self._patience, request))(self._ask_each, request)
+            reply: Reply = await AsyncRetrying(**patiently(self._patience, request))(self._ask_each, request, tried)
         except Retryable as failure:
-            raise given_up(request, failure) from None
+            raise given_up(request, [*tried, failure]) from None
         return reply
 
-    async def _ask_each(self, request: Request) -> Reply:
-        """The first answer; the server that gave it is asked first from then on."""
+    async def _ask_each(self, request: Request, tried: list[Retryable]) -> Reply:
+        """Return the first answer; the server that gave it is asked first from then on. `tried` gets every failure."""
         failures: list[Retryable] = []
         for server in self._servers:
             try:
                 answer = await self._ask(server, request)
             except Retryable as failure:
                 failures.append(failure)
+                tried.append(failure)
                 if request.left <= 0:
                     self._servers.unheard(server)
                     break

@@ -110,6 +110,13 @@ class Fail(Exception):
     """Raised by a task: the job fails for good, with this message, whatever retries are left."""
 
 
+class Unstorable(Fail, ValueError):
+    """A value that cannot be stored: no JSON, or too large. The message says what is wrong with it.
+
+    Left alone in a task it fails the job for good: another attempt would do the work again and come to the same.
+    """
+
+
 class Snooze(Exception):
     """Raised by a task: put the job back for so many `seconds`, at most ten years. It is no failure and costs no retry.
 
@@ -124,7 +131,10 @@ class Snooze(Exception):
 
 
 class InvalidJob(TaskdError, ValueError):
-    """PostgreSQL was given a job that cannot be: the message names the field. Nothing of it was stored."""
+    """A job that cannot be: the message names the field. Nothing was stored.
+
+    It is raised where options are given, by submits (as a ClientError too), and by submits in a transaction.
+    """
 
 
 class ClaimLost(TaskdError):

@@ -81,7 +81,7 @@ class PostgresIntake:
     def _look(self) -> None:
         """Answer those who have waited too long, and come back for the next."""
         loop = asyncio.get_running_loop()
-        text = f"PostgreSQL did not store the job within {self._deadline:g} s"
+        text = f"PostgreSQL did not answer within {self._deadline:g} s, so the job may have been stored or not"
         while self._open and (self._open[0].answer.done() or self._open[0].due <= loop.time()):
             _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True))
         self._watch = loop.call_at(self._open[0].due, self._look) if self._open else None

@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
                 return
             (end,) = ends
             text = f"the result of {len(end.data)} bytes is too long to be told"
-            self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode(), said=end.said)])
+            self._tell([End(end.job_id, end.attempt, How.FAILED_FOR_GOOD, text.encode(), said=end.said)])
 
     def _tell_spoken(self, chunks: list[Chunk]) -> None:
         self._send(encode(Spoken(chunks)))

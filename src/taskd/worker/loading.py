@@ -78,6 +78,14 @@ class Both:
         """The time-outs (seconds) of both."""
         return {**self._second.timeouts, **self._first.timeouts}
 
+    def encoder(self, task: str) -> Callable[[Any], bytes] | None:
+        """Return what makes JSON of this task's results, from the app that runs it."""
+        return (self._first if task in self._first.names else self._second).encoder(task)
+
+    def plain(self, value: Any) -> Any:
+        """Return an object as JSON's own types."""
+        return self._first.plain(value)
+
     async def start(self) -> None:
         """Start both."""
         await self._first.start()
@@ -119,7 +127,9 @@ def look_here_too() -> None:
 
 
 def _fits(value: Any) -> bool:
-    return not isinstance(value, type) and all(hasattr(value, part) for part in ("names", "timeouts", "prepare"))
+    return not isinstance(value, type) and all(
+        hasattr(value, part) for part in ("names", "timeouts", "encoder", "prepare")
+    )
 
 
 def _explain(name: str, module: str, error: BaseException) -> str:

@@ -16,7 +16,7 @@ from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import Answer, End, How, Word
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
-from taskd.worker.results import Results
+from taskd.worker.results import Results, plainly
 from taskd.worker.threads import Seat, Seats
 
 
@@ -156,7 +156,9 @@ class Runner:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> Link:
-        return Link(order, self._results.max_result, self._loop, self._tell_word, self._desk)
+        encode = self._tasks.encoder(order.task)
+        limit = self._results.max_result
+        return Link(order, limit, self._loop, self._tell_word, self._desk, encode, plainly(self._tasks.plain))
 
     @staticmethod
     def _mark(running: Running) -> None:
@@ -192,7 +194,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
             end = self._results.raised(running.order, error)
         else:
-            end = self._results.returned(running.order, value)
+            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
         family.over = True
         if family.tasks:
             await self._clear(running.order, family)
@@ -221,7 +223,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - as in _run
             end = self._results.raised(running.order, error)
         else:
-            end = self._results.returned(running.order, value)
+            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
         running.finished = not running.stopping
         return end
 
