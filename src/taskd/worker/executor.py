@@ -21,6 +21,7 @@ import msgspec
 import uvloop
 
 from taskd.domain.output import Chunk
+from taskd.runtime import forks
 from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
@@ -173,7 +174,8 @@ def _settle_in(parent: int) -> None:
         os._exit(1)
     # Handlers, not SIG_IGN: programs that tasks start would inherit that, and could not be ended by SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, forks.no_reaction)
+    forks.watch()
     faulthandler.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
@@ -181,6 +183,8 @@ def _settle_in(parent: int) -> None:
 
 async def _serve(fd: int, last_words: int) -> None:
     os.set_inheritable(fd, False)
+    # The worker's end must see this process's end, and hear nothing that a fork says.
+    forks.in_child(lambda: forks.sever(fd))
     loop = asyncio.get_running_loop()
     os.set_inheritable(last_words, False)
     _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
@@ -195,6 +199,7 @@ def main(arguments: list[str]) -> None:
     loading.look_here_too()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
+        forks.at_home(loop)
         serving = loop.create_task(_serve(fd, last_words))
         while not serving.done():
             try:

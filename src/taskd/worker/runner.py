@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from taskd.runtime import tracing
+from taskd.runtime import forks, tracing
 from taskd.runtime.log import logger
 from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
@@ -51,7 +51,8 @@ class Running:
         self.stopping = False
 
     def open(self) -> Link:
-        """Its link to the worker, made at the first use."""
+        """Its link to the worker, made at the first use. Raises RuntimeError in a fork."""
+        forks.refuse()
         if self.link is None:
             link = self._make(self.order)
             with _opening:
@@ -119,6 +120,7 @@ class Runner:
         self._seats = Seats(self._loop)
         self._running: dict[tuple[int, int], Running] = {}
         self._ends: list[End] = []
+        forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
@@ -158,6 +160,11 @@ class Runner:
     def _link(self, order: Order) -> Link:
         return Link(order, self._results.max_result, self._loop, self._tell_word, self._desk)
 
+    def _silence(self) -> None:
+        """In a fork: what it prints and logs is not the attempt's."""
+        for running in list(self._running.values()):
+            running.over = True
+
     @staticmethod
     def _mark(running: Running) -> None:
         running.stopping = True
@@ -190,8 +197,10 @@ class Runner:
             with tracing.adopted(running.order.metadata):
                 value = await invocation()
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
+            forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
+            forks.leave()
             end = self._results.returned(running.order, value)
         family.over = True
         if family.tasks:
@@ -219,8 +228,10 @@ class Runner:
             with tracing.adopted(running.order.metadata):
                 value = invocation()
         except BaseException as error:  # noqa: BLE001 - as in _run
+            forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
+            forks.leave()
             end = self._results.returned(running.order, value)
         running.finished = not running.stopping
         return end
