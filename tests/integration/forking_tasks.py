@@ -205,5 +205,3 @@ def ends_its_executor_leaving_a_fork(path: str) -> None:
     with open(path, "w") as file:
         file.write(str(child))
     os._exit(4)
-
-

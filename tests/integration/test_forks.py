@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskd.domain.outcome import Completed, Crashed
-from tests.integration.test_executors import Bench
+from tests.integration.test_executors import Bench, redirected
 from tests.servers import wait_until, wait_until_async
 
 APP = "tests.integration.forking_tasks"
@@ -28,9 +28,16 @@ WAYS = {
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+def stderr(tmp_path: Path) -> Path:
+    """What the executor writes to its stderr."""
+    return tmp_path / "stderr"
+
+
+@pytest.fixture
+async def bench(stderr: Path) -> AsyncIterator[Bench]:
     made = Bench(app=APP, max_log_bytes=100_000)
-    await made.executors.start()
+    with redirected(stderr):
+        await made.executors.start()
     yield made
     await made.executors.close()
     assert all(len(outcomes) == 1 for outcomes in made.ends.values())
@@ -51,19 +58,19 @@ async def test_a_child_ends_with_its_code_and_its_parent_goes_on(bench: Bench, t
 
 @pytest.mark.parametrize("task", ["forks_async", "forks_in_a_task_of_its_own"])
 async def test_a_child_that_awaits_on_its_parents_loop_ends_with_an_error(
-    bench: Bench, task: str, capfd: pytest.CaptureFixture[str]
+    bench: Bench, task: str, stderr: Path
 ) -> None:
     neighbour = bench.order("forks_async", '{"how": "return"}')
     await bench.begin(neighbour)
     assert await result(bench, task, how="await") == 1
-    assert "a fork of an async task cannot await" in capfd.readouterr().err
+    assert "a fork of an async task cannot await" in stderr.read_text()
     assert isinstance((await bench.ended(neighbour))[0], Completed)
 
 
-async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stderr: Path) -> None:
     assert await result(bench, "forks_with_a_session", how="exit") == [3]
     assert await result(bench, "tells_what_was_left") == ["open", "closed"]
-    assert capfd.readouterr().err.count("session closed") == 1
+    assert stderr.read_text().count("session closed") == 1
 
 
 async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
@@ -71,11 +78,9 @@ async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
     assert bench.said == []
 
 
-async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(
-    bench: Bench, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(bench: Bench, stderr: Path) -> None:
     assert await result(bench, "forks_and_prints") == 0
-    assert "half a line of the child\n" in capfd.readouterr().err
+    assert "half a line of the child\n" in stderr.read_text()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

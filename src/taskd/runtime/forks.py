@@ -212,7 +212,9 @@ def _end_at_home() -> None:
             sys.settrace(None)
             last = dis.opname[frame.f_code.co_code[frame.f_lasti]]
             if last.startswith("YIELD"):
-                leave(RuntimeError("a fork of an async task cannot await: the event loop is its parent's (asyncio.run())"))
+                leave(
+                    RuntimeError("a fork of an async task cannot await: the event loop is its parent's (asyncio.run())")
+                )
             leave(None if last.startswith("RETURN") else raised)
         return look
 

@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Literal, NoReturn, cast
 
 import msgspec
-import uvloop
 
 from taskd.domain.output import Chunk
 from taskd.runtime import forks
@@ -26,7 +25,7 @@ from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
-from taskd.worker import capture, loading
+from taskd.worker import capture, loading, offspring, processes
 from taskd.worker.capture import Capture
 from taskd.worker.frames import (
     Answer,
@@ -48,6 +47,7 @@ from taskd.worker.frames import (
     encode,
 )
 from taskd.worker.lastwords import LastWords
+from taskd.worker.loop import Loop
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
@@ -124,9 +124,10 @@ class Connection(asyncio.Protocol):
         self._tasks = tasks
         learn_from(setup.transactions.dsn)
         desk = loading.desk(setup.transactions, setup.worker_id)
-        self._runner = Runner(
-            tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk, self._capture
-        )
+        told = self._tell, self._tell_word, setup.patience, desk, self._capture
+        loop = asyncio.get_running_loop()
+        helpers = loop.helpers if isinstance(loop, Loop) else None
+        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_worn)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -145,6 +146,10 @@ class Connection(asyncio.Protocol):
             (end,) = ends
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode(), said=end.said)])
+
+    def _tell_worn(self, abandoned: int) -> None:
+        """Ask for a successor. What runs here goes on."""
+        self._send(encode(Unusable(f"{abandoned} threads are occupied by attempts that have ended")))
 
     def _tell_spoken(self, chunks: list[Chunk]) -> None:
         self._send(encode(Spoken(chunks)))
@@ -197,7 +202,8 @@ def main(arguments: list[str]) -> None:
     fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    processes.follow(offspring.started, offspring.moved)
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         forks.at_home(loop)
         serving = loop.create_task(_serve(fd, last_words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,16 @@ from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import Answer, End, How, Word
 from taskd.worker.link import Link
+from taskd.worker.helpers import Helpers
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
 from taskd.worker.threads import Seat, Seats
+
+
+#: Seconds that processes of a stopped attempt get to end by themselves, at most.
+GRACE = 1.0
+#: Threads occupied by ended attempts from which on another executor is to take this one's place.
+WORN = 50
 
 
 class Running:
@@ -26,7 +34,9 @@ class Running:
     __slots__ = (
         "_capture",
         "_make",
+        "asked",
         "entered",
+        "family",
         "finished",
         "link",
         "order",
@@ -43,6 +53,10 @@ class Running:
         self._capture = capture
         self.voice: Voice | None = None
         self.over = False
+        #: What its code has started; known from its beginning.
+        self.family: Offspring | None = None
+        #: When it was asked to stop, on the loop's clock.
+        self.asked = 0.0
         self.link: Link | None = None
         self.task: asyncio.Task[None] | None = None
         self.seat: Seat | None = None
@@ -93,7 +107,8 @@ class Runner:
 
     An end is told when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
     Those are cancelled when the coroutine is over; while one of them does not end, neither does the attempt, so that its
-    time-out and the worker's patience go on counting. Threads that it has started are beyond reach (see Offspring).
+    time-out and the worker's patience go on counting. Of an attempt that was stopped, processes are ended too. Threads that it
+    has started are beyond reach (see Offspring).
     """
 
     def __init__(
@@ -106,7 +121,12 @@ class Runner:
         patience: float,
         desk: Callable[[], Desk],
         capture: Capture | None = None,
+        helpers: Helpers | None = None,
+        wear_out: Callable[[int], None] = lambda abandoned: None,
     ) -> None:
+        self._helpers = helpers
+        self._wear_out = wear_out
+        self._worn = False
         self._desk = desk
         self._capture = capture
         self._tasks = tasks
@@ -120,6 +140,8 @@ class Runner:
         self._seats = Seats(self._loop)
         self._running: dict[tuple[int, int], Running] = {}
         self._ends: list[End] = []
+        self._endings: set[asyncio.Task[None]] = set()
+        self._home = os.getcwd()
         forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
@@ -165,9 +187,8 @@ class Runner:
         for running in list(self._running.values()):
             running.over = True
 
-    @staticmethod
-    def _mark(running: Running) -> None:
-        running.stopping = True
+    def _mark(self, running: Running) -> None:
+        running.stopping, running.asked = True, self._loop.time()
         if running.link is not None:
             running.link.stop()
 
@@ -181,6 +202,7 @@ class Runner:
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
         self._running[order.job_id, order.attempt] = running
+        running.family = Offspring(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
             # Not by the factory: this one is nobody's offspring.
             running.task = asyncio.Task(self._run(running, invocation), loop=self._loop)
@@ -190,7 +212,8 @@ class Runner:
 
     async def _run(self, running: Running, invocation: Invocation) -> None:
         running.entered = True
-        family = Offspring()
+        family = running.family
+        assert family is not None
         family.adopt()
         capture.listen(running.speak)
         try:
@@ -205,6 +228,8 @@ class Runner:
         family.over = True
         if family.tasks:
             await self._clear(running.order, family)
+        if family.processes and running.stopping:
+            await self._reap(running, family)
         self._finish(running, end)
 
     @staticmethod
@@ -222,7 +247,24 @@ class Runner:
             except asyncio.CancelledError:
                 family.cancel()
 
+    async def _reap(self, running: Running, family: Offspring) -> None:
+        """End the processes of a stopped attempt, before the worker's own patience is over."""
+        left = running.asked + 1.5 * self._patience - self._loop.time()
+        pids = await family.end_processes(min(GRACE, max(0.0, left)))
+        if pids:
+            order = running.order
+            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+            log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
+
+    async def _end_plain(self, running: Running, family: Offspring, end: End) -> None:
+        try:
+            await self._reap(running, family)
+        finally:
+            self._finish(running, end)
+
     def _call(self, running: Running, invocation: Invocation) -> End:
+        assert running.family is not None
+        running.family.adopt()
         capture.listen(running.speak)
         try:
             with tracing.adopted(running.order.metadata):
@@ -241,7 +283,12 @@ class Runner:
         if seat is not None:
             running.seat = None
             self._seats.give_back(seat)
-            self._finish(running, end or self._results.stopped(running.order))
+            end, family = end or self._results.stopped(running.order), running.family
+            if running.stopping and family is not None and family.processes:
+                self._endings.add(ending := asyncio.Task(self._end_plain(running, family, end), loop=self._loop))
+                ending.add_done_callback(self._endings.discard)
+            else:
+                self._finish(running, end)
 
     def _finish(self, running: Running, end: End) -> None:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
@@ -254,11 +301,29 @@ class Runner:
                 said = self._capture.last(running.voice)
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
             logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
+        self._leave_behind(running)
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)
         elif running.stopping:
             end = self._results.stopped(order, end)
         self._add(end if said is None else msgspec.structs.replace(end, said=said))
+
+    def _leave_behind(self, running: Running) -> None:
+        """See to what the attempt has left to others: threads that it occupies, and the current folder."""
+        family, helpers = running.family, self._helpers
+        if family is None or (family.share is None and not family.moved):
+            return
+        order = running.order
+        log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+        threads = family.close(helpers, stopped=running.stopping)
+        if threads:
+            log.warning("the attempt ended before functions that it had given to threads: they run on", threads=threads)
+        if helpers is not None and helpers.abandoned >= WORN and not self._worn:
+            self._worn = True
+            self._wear_out(helpers.abandoned)
+        if family.moved and (left := _folder()) != self._home:
+            log.warning("the task changed the current folder of its executor: changed back", folder=left)
+            os.chdir(self._home)
 
     @staticmethod
     def _recorded(running: Running, end: End) -> End:
@@ -283,3 +348,11 @@ class Runner:
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
         self._tell(ends)
+
+
+def _folder() -> str:
+    """The current folder; empty if it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
