@@ -9,19 +9,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import taskd
 
 app = taskd.App()
+
+
+def _context(method: str) -> Any:
+    return multiprocessing.get_context(method)
+
+
 DEADLINE = 20.0
 #: How often the code around a task was entered and left in this process.
 around: list[str] = []
 
 
 @app.provide(per="attempt")
-def session() -> object:
+def session() -> Iterator[object]:
     around.append("open")
     yield object()
     around.append("closed")
@@ -137,8 +144,8 @@ def square(number: int) -> int:
 
 @app.task
 def terminates_a_pool(method: str) -> list[int]:
-    pool = multiprocessing.get_context(method).Pool(2)
-    found = pool.map(square, range(3))
+    pool = _context(method).Pool(2)
+    found: list[int] = pool.map(square, range(3))
     pool.terminate()
     pool.join()
     return found
@@ -146,13 +153,13 @@ def terminates_a_pool(method: str) -> list[int]:
 
 @app.task
 async def leaves_a_pool(method: str) -> list[int]:
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        return pool.map(square, range(3))
+    with _context(method).Pool(2) as pool:
+        return list(pool.map(square, range(3)))
 
 
 @app.task
 def maps_in_processes(method: str) -> list[int]:
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(2, mp_context=_context(method)) as pool:
         return list(pool.map(square, range(3)))
 
 
@@ -161,16 +168,16 @@ def _exit_with(code: int) -> None:
 
 
 @app.task
-def starts_a_process(method: str) -> int | None:
-    process = multiprocessing.get_context(method).Process(target=_exit_with, args=(5,))
+def starts_a_process(method: str) -> int:
+    process = _context(method).Process(target=_exit_with, args=(5,))
     process.start()
     process.join(DEADLINE)
-    return process.exitcode
+    return int(process.exitcode)
 
 
 @app.task
 def has_a_preexec() -> str:
-    return subprocess.run(["echo", "hi"], preexec_fn=os.setsid, capture_output=True, text=True, check=True).stdout  # noqa: PLW1509
+    return subprocess.run(["echo", "hi"], preexec_fn=os.setsid, capture_output=True, text=True, check=True).stdout
 
 
 @app.task

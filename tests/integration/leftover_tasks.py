@@ -10,10 +10,17 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import taskd
 
 app = taskd.App()
+
+
+def _context(method: str) -> Any:
+    return multiprocessing.get_context(method)
+
+
 LONG = 600.0
 gate = threading.Event()
 
@@ -121,18 +128,18 @@ def _start(how: str) -> int:
         if child == 0:
             time.sleep(LONG)
         return child
-    process = multiprocessing.get_context(how.removeprefix("multiprocessing ")).Process(target=time.sleep, args=(LONG,))
+    process = _context(how.removeprefix("multiprocessing ")).Process(target=time.sleep, args=(LONG,))
     process.start()
     assert process.pid is not None
-    return process.pid
+    return int(process.pid)
 
 
 @app.task
-def uses_processes() -> int | None:
-    process = multiprocessing.get_context("spawn").Process(target=sys.exit, args=(5,))
+def uses_processes() -> int:
+    process = _context("spawn").Process(target=sys.exit, args=(5,))
     process.start()
     process.join(20)
-    return process.exitcode
+    return int(process.exitcode)
 
 
 @app.task

@@ -33,6 +33,10 @@ def stderr(tmp_path: Path) -> Path:
     return tmp_path / "stderr"
 
 
+def text(path: Path) -> str:
+    return path.read_text()
+
+
 @pytest.fixture
 async def bench(stderr: Path) -> AsyncIterator[Bench]:
     made = Bench(app=APP, max_log_bytes=100_000)
@@ -63,14 +67,14 @@ async def test_a_child_that_awaits_on_its_parents_loop_ends_with_an_error(
     neighbour = bench.order("forks_async", '{"how": "return"}')
     await bench.begin(neighbour)
     assert await result(bench, task, how="await") == 1
-    assert "a fork of an async task cannot await" in stderr.read_text()
+    assert "a fork of an async task cannot await" in text(stderr)
     assert isinstance((await bench.ended(neighbour))[0], Completed)
 
 
 async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stderr: Path) -> None:
     assert await result(bench, "forks_with_a_session", how="exit") == [3]
     assert await result(bench, "tells_what_was_left") == ["open", "closed"]
-    assert stderr.read_text().count("session closed") == 1
+    assert text(stderr).count("session closed") == 1
 
 
 async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
@@ -80,7 +84,7 @@ async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
 
 async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(bench: Bench, stderr: Path) -> None:
     assert await result(bench, "forks_and_prints") == 0
-    assert "half a line of the child\n" in stderr.read_text()
+    assert "half a line of the child\n" in text(stderr)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

@@ -23,6 +23,10 @@ def stderr(tmp_path: Path) -> Path:
     return tmp_path / "stderr"
 
 
+def text(path: Path) -> str:
+    return path.read_text()
+
+
 @pytest.fixture
 async def bench(stderr: Path) -> AsyncIterator[Bench]:
     made = Bench(app=APP, slots=40, stop_grace=2.0)
@@ -45,7 +49,7 @@ async def test_threads_of_ended_attempts_take_none_from_innocent_ones(bench: Ben
     assert all(isinstance(outcome, TimedOut) for outcome in await bench.ended(*stuck))
     assert await result(bench, "uses_a_thread", number=7) == 50
     assert bench.executors.restarts == 0
-    assert "functions that it had given to threads: they run on" in stderr.read_text()
+    assert "functions that it had given to threads: they run on" in text(stderr)
 
 
 async def test_an_executor_whose_threads_are_occupied_by_ended_attempts_is_replaced_without_a_loss(

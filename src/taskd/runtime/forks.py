@@ -48,7 +48,7 @@ def watch() -> None:
 
 def at_home(loop: asyncio.AbstractEventLoop) -> None:
     """Name the frame that calls this as the one that runs `loop`: a fork never comes back to it."""
-    _state.home, _state.loop = sys._getframe(1), loop  # noqa: SLF001 - the documented way to it
+    _state.home, _state.loop = sys._getframe(1), loop
 
 
 def in_child(cut: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ def _begin() -> None:
         _reset_signals()
         _reopen("stdout")
         _reopen("stderr")
-    asyncio._set_running_loop(None)  # noqa: SLF001 - Python does it by itself from 3.12 on
+    asyncio._set_running_loop(None)
     for cut in _state.cuts:
         cut()
     if first and _state.loop is not None:
@@ -195,7 +195,7 @@ def _detach(loop: asyncio.AbstractEventLoop) -> None:
 
 def _end_at_home() -> None:
     """End this process when its code returns to the event loop, which is its parent's: by its end, or by an await."""
-    base, frame = sys._getframe(), sys._getframe().f_back  # noqa: SLF001 - as above
+    base, frame = sys._getframe(), sys._getframe().f_back
     while frame is not None and frame is not _state.home:
         if str(frame.f_globals.get("__name__")).endswith(".popen_fork"):  # multiprocessing's forks never return
             return

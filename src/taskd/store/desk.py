@@ -175,10 +175,10 @@ class Desk:
             await kept.close()
         try:
             kept = await psycopg.AsyncConnection.connect(self._dsn, **self._options())
-            self._open.add(kept)
-            return kept
         except psycopg.Error as error:
             raise away(error) from error
+        self._open.add(kept)
+        return kept
 
     def _take_sync(self) -> Connection:
         while self._idle_sync:

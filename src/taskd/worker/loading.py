@@ -101,7 +101,7 @@ def _app(name: str) -> Tasks:
     attribute = attribute or "app"
     try:
         module = importlib.import_module(module_name)
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported, SystemExit too
+    except BaseException as error:
         forks.leave(error)
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise  # by Ctrl-C, which is no failure of the module's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 import uvloop
@@ -24,13 +24,15 @@ class Loop(uvloop.Loop):
         self.helpers = Helpers()
         self._chosen = False
 
-    def set_default_executor(self, executor: ThreadPoolExecutor | None) -> None:
+    def set_default_executor(self, executor: Executor | None) -> None:
         """Use this one for all attempts."""
         super().set_default_executor(executor)
         self._chosen = executor is not None
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Run a function in a thread."""
+    def run_in_executor(  # type: ignore[override]  # uvloop's stub and typeshed disagree about what it returns
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run a function in a thread; its future."""
         if executor is not None or self._chosen:
             return super().run_in_executor(executor, func, *args)
         work = functools.partial(func, *args) if args else func
@@ -38,12 +40,12 @@ class Loop(uvloop.Loop):
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
         """Start a program."""
-        transport, protocol = await super().subprocess_exec(*args, **kwargs)
-        offspring.started(transport.get_pid())
-        return transport, protocol
+        pair: Any = await super().subprocess_exec(*args, **kwargs)
+        offspring.started(pair[0].get_pid())
+        return pair
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
         """Start a program by a shell."""
-        transport, protocol = await super().subprocess_shell(*args, **kwargs)
-        offspring.started(transport.get_pid())
-        return transport, protocol
+        pair: Any = await super().subprocess_shell(*args, **kwargs)
+        offspring.started(pair[0].get_pid())
+        return pair

@@ -29,7 +29,7 @@ Started = Mapping[int, int]
 
 
 def follow(started: Callable[[int], None], moved: Callable[[], None]) -> None:
-    """Call `started` with the id of each new process, and `moved` when the current folder changes; in the thread that did it."""
+    """Call `started` with the id of each new process, `moved` when the current folder changes; in the thread that did that."""
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp"):
         _wrap(os, name, lambda found, _: started(found[0] if isinstance(found, tuple) else found))
     for name in ("chdir", "fchdir"):
@@ -71,7 +71,7 @@ async def end(started: Started, grace: float) -> list[int]:
     family = _with_start(roots) | _with_start(descendants(roots))
     _signal(roots, signal.SIGTERM)
     deadline = asyncio.get_running_loop().time() + grace
-    while alive(family) and asyncio.get_running_loop().time() < deadline:
+    while alive(family) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(LOOK)
     family |= _with_start(descendants(alive(family)))
     _signal(alive(family), signal.SIGKILL)
@@ -108,9 +108,8 @@ def _runs(pid: int) -> bool:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] not in b"ZX"
     except (FileNotFoundError, ProcessLookupError):
-        pass
-    if sys.platform.startswith("linux"):
-        return False
+        if Path("/proc/self/stat").exists():
+            return False
     try:
         os.kill(pid, 0)
     except OSError:

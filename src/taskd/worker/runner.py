@@ -15,12 +15,11 @@ from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import Answer, End, How, Word
-from taskd.worker.link import Link
 from taskd.worker.helpers import Helpers
+from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
 from taskd.worker.threads import Seat, Seats
-
 
 #: Seconds that processes of a stopped attempt get to end by themselves, at most.
 GRACE = 1.0
