@@ -25,7 +25,7 @@ from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
-from taskd.worker import capture, loading, offspring, processes
+from taskd.worker import capture, loading, offspring, spawning
 from taskd.worker.capture import Capture
 from taskd.worker.frames import (
     Answer,
@@ -202,7 +202,7 @@ def main(arguments: list[str]) -> None:
     fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
-    processes.follow(offspring.started, offspring.moved)
+    spawning.follow(offspring.started, offspring.moved)
     with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         forks.at_home(loop)

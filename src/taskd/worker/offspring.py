@@ -6,8 +6,7 @@ import asyncio
 import contextvars
 from typing import Any
 
-from taskd.worker import processes
-from taskd.worker.guard import start_time
+from taskd.runtime import host, processes
 from taskd.worker.helpers import Helpers, Share
 
 #: Seconds that cancelled tasks may take before the log tells of them.
@@ -112,8 +111,8 @@ def started(pid: int) -> None:
     elif len(offspring.processes) % MANY == 0:
         for one in set(offspring.processes).difference(processes.alive(dict(offspring.processes))):
             offspring.processes.pop(one, None)
-    began = start_time(pid)
-    if began is not None:
+    began = host.started(pid)
+    if began >= 0:
         offspring.processes[pid] = began
 
 
