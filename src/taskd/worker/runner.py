@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,92 +12,19 @@ from taskd.runtime import forks, tracing
 from taskd.runtime.log import logger
 from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
-from taskd.worker.capture import Capture, Voice
+from taskd.worker.capture import Capture
 from taskd.worker.frames import Answer, End, How, Word
 from taskd.worker.helpers import Helpers
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
-from taskd.worker.threads import Seat, Seats
+from taskd.worker.running import Running
+from taskd.worker.threads import Seats
 
 #: Seconds that processes of a stopped attempt get to end by themselves, at most.
 GRACE = 1.0
 #: Threads occupied by ended attempts from which on another executor is to take this one's place.
 WORN = 50
-
-
-class Running:
-    """One attempt that has begun."""
-
-    __slots__ = (
-        "_capture",
-        "_make",
-        "asked",
-        "entered",
-        "family",
-        "finished",
-        "link",
-        "order",
-        "over",
-        "seat",
-        "stopping",
-        "task",
-        "voice",
-    )
-
-    def __init__(self, order: Order, make: Callable[[Order], Link], capture: Capture | None) -> None:
-        self.order = order
-        self._make = make
-        self._capture = capture
-        self.voice: Voice | None = None
-        self.over = False
-        #: What its code has started; known from its beginning.
-        self.family: Offspring | None = None
-        #: When it was asked to stop, on the loop's clock.
-        self.asked = 0.0
-        self.link: Link | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.seat: Seat | None = None
-        self.entered = False
-        self.finished = False
-        self.stopping = False
-
-    def open(self) -> Link:
-        """Its link to the worker, made at the first use. Raises RuntimeError in a fork."""
-        forks.refuse()
-        if self.link is None:
-            link = self._make(self.order)
-            with _opening:
-                if self.link is None:
-                    self.link = link
-        if self.stopping:  # who stops sets this first and looks for a link then
-            self.link.mark()
-        return self.link
-
-    def speak(self) -> Voice | None:
-        """Its voice, made at the first use; None once it has ended."""
-        if self.over or self._capture is None:
-            return None
-        if self.voice is None:
-            voice = self._capture.voice(self.order)
-            with _opening:
-                if self.voice is None:
-                    self.voice = voice
-        return self.voice
-
-    def close(self) -> None:
-        """Its code has stopped: what it said of itself last is told now."""
-        self.over = True
-        self.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
-        if self.link is not None:
-            self.link.close()
-        if self.voice is not None:
-            self.voice.close()
-
-
-#: Threads of a task may all be the first to use its link, or its voice. Nothing is made and nothing called while this is held:
-#: that may start the garbage collector, and what that ends may want to speak as well.
-_opening = threading.Lock()
 
 
 class Runner:
@@ -226,15 +152,15 @@ class Runner:
             end = self._results.returned(running.order, value)
         family.over = True
         if family.tasks:
-            await self._clear(running.order, family)
+            await self._clear(running, family)
         if family.processes and running.stopping:
             await self._reap(running, family)
         self._finish(running, end)
 
     @staticmethod
-    async def _clear(order: Order, family: Offspring) -> None:
+    async def _clear(running: Running, family: Offspring) -> None:
         """Wait until what the attempt has left behind has ended. Being stopped meanwhile is passed on to that."""
-        log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+        log = running.log
         if left := family.cancel():
             log.warning("the task ended before asyncio tasks that it had started; they are cancelled", coroutines=left)
         told = False
@@ -251,9 +177,7 @@ class Runner:
         left = running.asked + 1.5 * self._patience - self._loop.time()
         pids = await family.end_processes(min(GRACE, max(0.0, left)))
         if pids:
-            order = running.order
-            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
-            log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
+            running.log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
 
     async def _end_plain(self, running: Running, family: Offspring, end: End) -> None:
         try:
@@ -312,16 +236,16 @@ class Runner:
         family, helpers = running.family, self._helpers
         if family is None or (family.share is None and not family.moved):
             return
-        order = running.order
-        log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
         threads = family.close(helpers, stopped=running.stopping)
         if threads:
-            log.warning("the attempt ended before functions that it had given to threads: they run on", threads=threads)
+            running.log.warning(
+                "the attempt ended before functions that it had given to threads: they run on", threads=threads
+            )
         if helpers is not None and helpers.abandoned >= WORN and not self._worn:
             self._worn = True
             self._wear_out(helpers.abandoned)
         if family.moved and (left := _folder()) != self._home:
-            log.warning("the task changed the current folder of its executor: changed back", folder=left)
+            running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
             os.chdir(self._home)
 
     @staticmethod
@@ -329,8 +253,7 @@ class Runner:
         """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
         order = running.order
         if end.how is not How.COMPLETED and not running.stopping:
-            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
-            log.warning(
+            running.log.warning(
                 "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
             )
         return End(order.job_id, order.attempt, How.RECORDED)
