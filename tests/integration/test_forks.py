@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -119,3 +121,65 @@ def _ended(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True
+
+
+@pytest.mark.parametrize("task", ["forks", "forks_async"])
+@pytest.mark.parametrize("how", ["return", "exit", "raise", "nested"])
+def test_taskd_run_prints_one_result_of_a_task_that_forks(task: str, how: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "taskd", "run", task, json.dumps({"how": how}), "--app", APP],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (ran.returncode, ran.stdout) == (0, f"{WAYS[how]}\n"), ran.stderr
+
+
+IN_TRANSACTION = """
+import asyncio, os, sys
+from taskd.runtime import forks
+from taskd.store.desk import Desk
+
+forks.watch()
+desk = Desk(sys.argv[1], size=2, name="test")
+
+
+def fork(connection):
+    child = os.fork()
+    if child == 0:
+        try:
+            connection.pgconn.exec_(b"SELECT 1")
+            connection.pgconn.finish()
+        finally:
+            forks.leave()
+    os.waitpid(child, 0)
+
+
+async def main():
+    kept = await desk._take()
+    fork(kept)
+    return await (await kept.execute("SELECT 'async'")).fetchone()
+
+
+kept = desk._take_sync()
+fork(kept)
+print(kept.execute("SELECT 'plain'").fetchone(), asyncio.run(main()))
+"""
+
+
+def test_a_fork_cannot_reach_the_connections_of_its_parents_transactions(postgres_dsn: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IN_TRANSACTION, postgres_dsn], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout == "('plain',) ('async',)\n", ran.stderr
+
+
+async def test_a_fork_of_an_app_that_starts_is_not_an_executor(stderr: Path) -> None:
+    made = Bench(app="tests.integration.forking_app")
+    with redirected(stderr):
+        await made.executors.start()
+    assert await result(made, "tells") == [0, 6, 0]
+    await made.executors.close()
+    assert text(stderr).count("the last hook runs") == 1

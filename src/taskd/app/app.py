@@ -19,6 +19,7 @@ from taskd.app.submitting import Within
 from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
 from taskd.app.testing import Bench, Bind
+from taskd.runtime import forks
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -325,9 +326,14 @@ def _check_call(function: Callable[..., Any], rule: str, *args: object) -> None:
 
 
 async def _run(hook: Hook) -> None:
-    found = hook()
-    if inspect.isawaitable(found):
-        await found
+    try:
+        found = hook()
+        if inspect.isawaitable(found):
+            await found
+    except BaseException as error:
+        forks.leave(error)
+        raise
+    forks.leave()
 
 
 def _named(hook: Hook) -> str:

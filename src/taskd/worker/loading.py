@@ -106,6 +106,7 @@ def _app(name: str) -> Tasks:
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise  # by Ctrl-C, which is no failure of the module's
         raise NotLoadable(_explain(name, module_name, error)) from None
+    forks.leave()
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
