@@ -175,7 +175,11 @@ class Runner:
     async def _reap(self, running: Running, family: Offspring) -> None:
         """End the processes of a stopped attempt, before the worker's own patience is over."""
         left = running.asked + 1.5 * self._patience - self._loop.time()
-        pids = await family.end_processes(min(GRACE, max(0.0, left)))
+        try:
+            pids = await family.end_processes(min(GRACE, max(0.0, left)))
+        except Exception:
+            running.log.error("processes of a stopped attempt may run on", exc_info=True)
+            return
         if pids:
             running.log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
 
