@@ -42,7 +42,8 @@ async def aside(function: Callable[..., Any], *args: Any) -> Any:
     future: Future[Any] = Future()
 
     def call() -> None:
-        future.set_running_or_notify_cancel()  # from here on a cancel of who waits leaves it alone
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             future.set_result(function(*args))
         except BaseException as error:  # noqa: BLE001 - the future's to raise

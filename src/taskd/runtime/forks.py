@@ -31,9 +31,9 @@ class _State:
     forked = False
     watched = False
     #: The frame that runs the event loop, and that loop.
-    home: FrameType | None = None
+    loop_frame: FrameType | None = None
     loop: asyncio.AbstractEventLoop | None = None
-    cuts: tuple[Callable[[], None], ...] = ()
+    callbacks: tuple[Callable[[], None], ...] = ()
 
 
 _state = _State()
@@ -43,26 +43,21 @@ def watch() -> None:
     """Make forks of this process, from now on, programs of their own."""
     if not _state.watched:
         _state.watched = True
-        os.register_at_fork(before=_flush, after_in_child=_begin)
+        os.register_at_fork(before=_flush, after_in_child=_become_own)
 
 
-def at_home(loop: asyncio.AbstractEventLoop) -> None:
+def loop_runs_here(loop: asyncio.AbstractEventLoop) -> None:
     """Name the frame that calls this as the one that runs `loop`: a fork never comes back to it."""
-    _state.home, _state.loop = sys._getframe(1), loop
+    _state.loop_frame, _state.loop = sys._getframe(1), loop
 
 
-def in_child(cut: Callable[[], None]) -> None:
+def in_child(callback: Callable[[], None]) -> None:
     """Call this in each fork: it gives up what belongs to the parent."""
-    _state.cuts += (cut,)
+    _state.callbacks += (callback,)
 
 
 def no_reaction(*_: Any) -> None:
     """Handle a signal that this process ignores. Forks and programs that tasks start do not ignore it."""
-
-
-def forked() -> bool:
-    """Whether this process is a fork."""
-    return _state.forked
 
 
 def refuse() -> None:
@@ -71,7 +66,7 @@ def refuse() -> None:
         raise RuntimeError("this process was forked by a task: only the task's own process can speak for its attempt")
 
 
-def sever(*descriptors: int) -> None:
+def replace_sockets(*descriptors: int) -> None:
     """Put closed sockets in the place of these descriptors. The parent's own stay as they are."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -149,7 +144,7 @@ def _flush() -> None:
             stream.flush()
 
 
-def _begin() -> None:
+def _become_own() -> None:
     """Become a program of the task's own."""
     first, _state.forked = not _state.forked, True
     if first:
@@ -157,11 +152,11 @@ def _begin() -> None:
         _reopen("stdout")
         _reopen("stderr")
     asyncio._set_running_loop(None)
-    for cut in _state.cuts:
-        cut()
+    for callback in _state.callbacks:
+        callback()
     if first and _state.loop is not None:
         _detach(_state.loop)
-        _end_at_home()
+        _end_at_loop()
 
 
 def _reset_signals() -> None:
@@ -193,10 +188,10 @@ def _detach(loop: asyncio.AbstractEventLoop) -> None:
             os.dup2(empty.fileno(), backend(), inheritable=False)
 
 
-def _end_at_home() -> None:
+def _end_at_loop() -> None:
     """End this process when its code returns to the event loop, which is its parent's: by its end, or by an await."""
     base, frame = sys._getframe(), sys._getframe().f_back
-    while frame is not None and frame is not _state.home:
+    while frame is not None and frame is not _state.loop_frame:
         if str(frame.f_globals.get("__name__")).endswith(".popen_fork"):  # multiprocessing's forks never return
             return
         base, frame = frame, frame.f_back

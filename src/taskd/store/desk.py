@@ -151,7 +151,7 @@ class Desk:
 
     def _forget(self) -> None:
         """In a fork: what it does to the connections that it inherited, even to close them, must not reach PostgreSQL."""
-        forks.sever(*(one.pgconn.socket for one in self._open if not one.closed))
+        forks.replace_sockets(*(one.pgconn.socket for one in self._open if not one.closed))
         self._idle, self._idle_sync = [], []
 
     @contextmanager

@@ -69,7 +69,7 @@ class Child(asyncio.Protocol):
         slots: int,
         on_ends: Callable[[Child, list[End]], None],
         on_word: Callable[[Child, Speech], None],
-        on_worn: Callable[[Child, str], None] = lambda child, reason: None,
+        on_exhausted: Callable[[Child, str], None] = lambda child, reason: None,
     ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
@@ -84,7 +84,7 @@ class Child(asyncio.Protocol):
         self.unheard = False
         self._on_ends = on_ends
         self._on_word = on_word
-        self._on_worn = on_worn
+        self._on_exhausted = on_exhausted
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToWorker)
         self._last_words = -1
@@ -234,7 +234,7 @@ class Child(asyncio.Protocol):
         elif not self._answer.done():
             self._answer.set_result(message)
         elif isinstance(message, Unusable):  # it was ready before
-            self._on_worn(self, message.reason)
+            self._on_exhausted(self, message.reason)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.hung_up = True

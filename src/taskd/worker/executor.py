@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         told = self._tell, self._tell_word, setup.patience, desk, self._capture
         loop = asyncio.get_running_loop()
         helpers = loop.helpers if isinstance(loop, Loop) else None
-        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_worn)
+        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode(), said=end.said)])
 
-    def _tell_worn(self, abandoned: int) -> None:
+    def _tell_exhausted(self, abandoned: int) -> None:
         """Ask for a successor. What runs here goes on."""
         self._send(encode(Unusable(f"{abandoned} threads are occupied by attempts that have ended")))
 
@@ -189,7 +189,7 @@ def _settle_in(parent: int) -> None:
 async def _serve(fd: int, last_words: int) -> None:
     os.set_inheritable(fd, False)
     # The worker's end must see this process's end, and hear nothing that a fork says.
-    forks.in_child(lambda: forks.sever(fd))
+    forks.in_child(lambda: forks.replace_sockets(fd))
     loop = asyncio.get_running_loop()
     os.set_inheritable(last_words, False)
     _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
@@ -205,7 +205,7 @@ def main(arguments: list[str]) -> None:
     spawning.follow(offspring.started, offspring.moved)
     with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
-        forks.at_home(loop)
+        forks.loop_runs_here(loop)
         serving = loop.create_task(_serve(fd, last_words))
         while not serving.done():
             try:

@@ -159,19 +159,25 @@ class Executors:
         return None
 
     def _new(self, place: int) -> Child:
-        return Child(self._shares[place], self._hear, self._hear_word, self._worn)
+        return Child(self._shares[place], self._hear, self._hear_word, self._exhausted)
 
-    def _worn(self, child: Child, reason: str) -> None:
+    def _exhausted(self, child: Child, reason: str) -> None:
         """An executor asks for a successor. It keeps its place until that one is ready, and ends when its attempts have."""
         if child in self._places and not child.retired and not self._closing.is_set():
-            logger().warning("an executor is worn out: starting another in its place", pid=child.pid, reason=reason)
+            logger().warning(
+                "ended attempts occupy an executor's threads: starting another in its place",
+                pid=child.pid,
+                reason=reason,
+            )
             self._burials.add(renewal := asyncio.create_task(self._renew(child)))
             renewal.add_done_callback(self._burials.discard)
 
     async def _renew(self, child: Child) -> None:
         problem = await self._replace(self._places.index(child), child)
         if problem is not None and not self._closing.is_set():
-            logger().error("a worn-out executor keeps its place: its successor does not start", reason=problem)
+            logger().error(
+                "an executor whose threads are occupied keeps its place: its successor does not start", reason=problem
+            )
 
     def _succeed(self, place: int, child: Child) -> None:
         """`child` has this place from now on. Whoever had it ends when its attempts have."""

@@ -80,8 +80,17 @@ class Helpers:
         if inbox is not None:
             inbox.put(work)
         else:
-            threading.Thread(target=self._serve, args=(work,), name="helper", daemon=True).start()
+            self._start(work)
         return work.future
+
+    def _start(self, work: Work) -> None:
+        try:
+            threading.Thread(target=self._serve, args=(work,), name="helper", daemon=True).start()
+        except RuntimeError:  # the system has no more
+            with self._lock:
+                work.share.busy -= 1
+                self.abandoned -= work.share.over
+            raise
 
     def close(self, share: Share, *, stopped: bool) -> int:
         """The attempt has ended: the number of its functions that still run. Of a stopped one, what waits never begins."""

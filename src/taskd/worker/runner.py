@@ -24,7 +24,7 @@ from taskd.worker.threads import Seats
 #: Seconds that processes of a stopped attempt get to end by themselves, at most.
 GRACE = 1.0
 #: Threads occupied by ended attempts from which on another executor is to take this one's place.
-WORN = 50
+EXHAUSTED = 50
 
 
 class Runner:
@@ -47,11 +47,11 @@ class Runner:
         desk: Callable[[], Desk],
         capture: Capture | None = None,
         helpers: Helpers | None = None,
-        wear_out: Callable[[int], None] = lambda abandoned: None,
+        tell_exhausted: Callable[[int], None] = lambda abandoned: None,
     ) -> None:
         self._helpers = helpers
-        self._wear_out = wear_out
-        self._worn = False
+        self._tell_exhausted = tell_exhausted
+        self._exhausted = False
         self._desk = desk
         self._capture = capture
         self._tasks = tasks
@@ -245,9 +245,9 @@ class Runner:
             running.log.warning(
                 "the attempt ended before functions that it had given to threads: they run on", threads=threads
             )
-        if helpers is not None and helpers.abandoned >= WORN and not self._worn:
-            self._worn = True
-            self._wear_out(helpers.abandoned)
+        if helpers is not None and helpers.abandoned >= EXHAUSTED and not self._exhausted:
+            self._exhausted = True
+            self._tell_exhausted(helpers.abandoned)
         if family.moved and (left := _folder()) != self._home:
             running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
             os.chdir(self._home)
