@@ -150,3 +150,14 @@ def changes_its_folder(path: str) -> None:
 @app.task
 def tells_its_folder() -> str:
     return os.getcwd()
+
+
+@app.task
+def removes_its_folder(path: str) -> None:
+    """Leaves its executor in a folder that is gone, and takes away the one to go back to."""
+    os.chdir(path)
+    os.rmdir(path)
+    os.rmdir(HOME)
+
+
+HOME = os.getcwd()

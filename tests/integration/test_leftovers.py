@@ -134,6 +134,19 @@ async def test_the_current_folder_is_changed_back(bench: Bench, tmp_path: Path) 
     assert await result(bench, "tells_its_folder") == before
 
 
+async def test_a_folder_that_is_gone_costs_no_attempt_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    for folder in (home, other):
+        folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(home)
+    made = Bench(app=APP)
+    await made.executors.start()
+    await result(made, "removes_its_folder", path=str(other))
+    assert await result(made, "uses_a_thread", number=7) == 50
+    await made.executors.close()
+
+
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

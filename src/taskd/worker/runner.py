@@ -66,7 +66,7 @@ class Runner:
         self._running: dict[tuple[int, int], Running] = {}
         self._ends: list[End] = []
         self._endings: set[asyncio.Task[None]] = set()
-        self._home = os.getcwd()
+        self._home = _folder()
         forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
@@ -228,7 +228,10 @@ class Runner:
                 said = self._capture.last(running.voice)
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
             logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
-        self._leave_behind(running)
+        try:
+            self._leave_behind(running)
+        except Exception:  # noqa: BLE001 - as above
+            logger().error("what an attempt left behind is not seen to", job=order.job_id, exc_info=True)
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)
         elif running.stopping:
@@ -248,7 +251,7 @@ class Runner:
         if helpers is not None and helpers.abandoned >= EXHAUSTED and not self._exhausted:
             self._exhausted = True
             self._tell_exhausted(helpers.abandoned)
-        if family.moved and (left := _folder()) != self._home:
+        if family.moved and self._home and (left := _folder()) != self._home:
             running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
             os.chdir(self._home)
 
