@@ -7,7 +7,10 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from taskd.cli.main import run  # noqa: PLC0415  executor processes import this module by name, and need none of it
+    from taskd.runtime import init  # noqa: PLC0415  executor processes import this module by name, and need none of it
+
+    init.split()  # before anything is loaded or a thread is started
+    from taskd.cli.main import run  # noqa: PLC0415
 
     sys.exit(run())
 

@@ -17,7 +17,8 @@ from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import End
 from taskd.worker.lastwords import LastWords
 from taskd.worker.results import Results
-from taskd.worker.runner import Runner, Running
+from taskd.worker.runner import Runner
+from taskd.worker.running import Running
 
 NOW = datetime.now(UTC)
 app = App()

@@ -20,6 +20,7 @@ from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
 from taskd.app.testing import Bench, Bind
 from taskd.app.values import plain
+from taskd.runtime import forks
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -76,7 +77,8 @@ class App(Within):
         An async function runs on the executor's event loop, a plain one in a thread. The asyncio tasks that an async function
         starts are cancelled when it is over, and are awaited before its end is told; a task started with
         `context=contextvars.Context()` is not its own and stays. A thread cannot be stopped: what asyncio.to_thread runs may
-        outlive the attempt, so it should look at a flag, or be short.
+        outlive the attempt, so it should look at a flag, or be short. Processes that an attempt starts end with it if it is
+        stopped. A fork ends with the function's code, and only its parent ends the attempt.
 
         Raises TypeError or ValueError when the function or an option cannot work, or the name is taken.
         """
@@ -338,9 +340,14 @@ def _check_call(function: Callable[..., Any], rule: str, *args: object) -> None:
 
 
 async def _run(hook: Hook) -> None:
-    found = hook()
-    if inspect.isawaitable(found):
-        await found
+    try:
+        found = hook()
+        if inspect.isawaitable(found):
+            await found
+    except BaseException as error:
+        forks.leave(error)
+        raise
+    forks.leave()
 
 
 def _named(hook: Hook) -> str:

@@ -65,7 +65,11 @@ class Child(asyncio.Protocol):
     """One executor process, from exec to its certain end."""
 
     def __init__(
-        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_word: Callable[[Child, Speech], None]
+        self,
+        slots: int,
+        on_ends: Callable[[Child, list[End]], None],
+        on_word: Callable[[Child, Speech], None],
+        on_exhausted: Callable[[Child, str], None] = lambda child, reason: None,
     ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
@@ -80,6 +84,7 @@ class Child(asyncio.Protocol):
         self.unheard = False
         self._on_ends = on_ends
         self._on_word = on_word
+        self._on_exhausted = on_exhausted
         self._frames = Frames()
         self._decoder = msgspec.msgpack.Decoder(ToWorker)
         self._last_words = -1
@@ -228,6 +233,8 @@ class Child(asyncio.Protocol):
             self._pass_on(message.chunks)
         elif not self._answer.done():
             self._answer.set_result(message)
+        elif isinstance(message, Unusable):  # it was ready before
+            self._on_exhausted(self, message.reason)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.hung_up = True

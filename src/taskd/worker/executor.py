@@ -18,14 +18,14 @@ from contextlib import suppress
 from typing import Literal, NoReturn, cast
 
 import msgspec
-import uvloop
 
 from taskd.domain.output import Chunk
+from taskd.runtime import forks
 from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
-from taskd.worker import capture, loading
+from taskd.worker import capture, loading, offspring, spawning
 from taskd.worker.capture import Capture
 from taskd.worker.frames import (
     Answer,
@@ -47,6 +47,7 @@ from taskd.worker.frames import (
     encode,
 )
 from taskd.worker.lastwords import LastWords
+from taskd.worker.loop import Loop
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
@@ -123,9 +124,10 @@ class Connection(asyncio.Protocol):
         self._tasks = tasks
         learn_from(setup.transactions.dsn)
         desk = loading.desk(setup.transactions, setup.worker_id)
-        self._runner = Runner(
-            tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk, self._capture
-        )
+        told = self._tell, self._tell_word, setup.patience, desk, self._capture
+        loop = asyncio.get_running_loop()
+        helpers = loop.helpers if isinstance(loop, Loop) else None
+        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -144,6 +146,10 @@ class Connection(asyncio.Protocol):
             (end,) = ends
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED_FOR_GOOD, text.encode(), said=end.said)])
+
+    def _tell_exhausted(self, abandoned: int) -> None:
+        """Ask for a successor. What runs here goes on."""
+        self._send(encode(Unusable(f"{abandoned} threads are occupied by attempts that have ended")))
 
     def _tell_spoken(self, chunks: list[Chunk]) -> None:
         self._send(encode(Spoken(chunks)))
@@ -173,7 +179,8 @@ def _settle_in(parent: int) -> None:
         os._exit(1)
     # Handlers, not SIG_IGN: programs that tasks start would inherit that, and could not be ended by SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, forks.no_reaction)
+    forks.watch()
     faulthandler.enable()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
@@ -181,6 +188,8 @@ def _settle_in(parent: int) -> None:
 
 async def _serve(fd: int, last_words: int) -> None:
     os.set_inheritable(fd, False)
+    # The worker's end must see this process's end, and hear nothing that a fork says.
+    forks.in_child(lambda: forks.replace_sockets(fd))
     loop = asyncio.get_running_loop()
     os.set_inheritable(last_words, False)
     _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
@@ -193,8 +202,10 @@ def main(arguments: list[str]) -> None:
     fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    spawning.follow(offspring.started, offspring.moved)
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
+        forks.loop_runs_here(loop)
         serving = loop.create_task(_serve(fd, last_words))
         while not serving.done():
             try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
+from taskd.runtime import forks
 from taskd.seams import Desk, Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
 from taskd.worker.frames import Transactions
@@ -58,6 +60,7 @@ async def start(name: str, tasks: Tasks) -> None:
     try:
         await tasks.start()
     except BaseException as error:  # noqa: BLE001 - as while it is imported
+        forks.leave(error)
         raise NotLoadable(_explain(name, "", error)) from None
 
 
@@ -106,8 +109,12 @@ def _app(name: str) -> Tasks:
     attribute = attribute or "app"
     try:
         module = importlib.import_module(module_name)
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported, SystemExit too
+    except BaseException as error:
+        forks.leave(error)
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise  # by Ctrl-C, which is no failure of the module's
         raise NotLoadable(_explain(name, module_name, error)) from None
+    forks.leave()
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
