@@ -21,7 +21,7 @@ from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.queues import allowed, narrowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
-from taskd.api.submission import parse
+from taskd.api.submission import ENVELOPE, parse
 from taskd.api.tracing import submitting
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
@@ -30,8 +30,6 @@ from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 
 MAX_WAIT = 60.0
-#: What a body may have beyond its payload: the other fields.
-ENVELOPE = 128 * 1024
 
 
 class Jobs:
@@ -51,7 +49,7 @@ class Jobs:
         limit = self._settings.max_job_bytes
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
-        spec = with_key(parse(body, limit), key_of(call))
+        spec = with_key(await parse(body, limit), key_of(call))
         allowed(call, spec.queue)
         with submitting([spec], call) as (spec,):
             stored = await self._intake.submit(spec)

@@ -15,12 +15,13 @@ from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call
 from taskd.api.documents import NextFires, Removed
 from taskd.api.door import forbidden
-from taskd.api.jobs import ENVELOPE, number
+from taskd.api.jobs import number
 from taskd.api.live import changed_by
 from taskd.api.problems import FieldError, already, invalid, not_found, unavailable
 from taskd.api.queues import allowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
+from taskd.api.submission import ENVELOPE
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_NAME
 from taskd.domain.schedule import Plan, Schedule
@@ -59,7 +60,7 @@ class ScheduleResources:
 
     async def create(self, call: Call) -> Answer:
         """POST /schedules: 201 with the schedule; 409 if there is one of that name."""
-        plan = self._allowed(call, plans.parse_new(await self._body(call), self._limit))
+        plan = self._allowed(call, await plans.parse_new(await self._body(call), self._limit))
         if not await self._schedules.put(plan, replace=False):
             raise already(f"there is a schedule {plan.name!r}: PUT /schedules/{plan.name} replaces it")
         return await self._changed(call, plan.name, made=True)
@@ -67,7 +68,7 @@ class ScheduleResources:
     async def put(self, call: Call) -> Answer:
         """PUT /schedules/{name}: 201 if it is new, 200 with what it is now if not."""
         name = _name(call)
-        plan = self._allowed(call, plans.parse(name, await self._body(call), self._limit))
+        plan = self._allowed(call, await plans.parse(name, await self._body(call), self._limit))
         before = await within(self._schedules.one(name))
         if before is not None:
             allowed(call, before.plan.job.queue)
