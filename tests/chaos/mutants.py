@@ -152,7 +152,8 @@ OVERWRITE = (
 UNFENCED = "SELECT CASE WHEN taskd.session_of(%(job)s::bigint, %(attempt)s::int) IS NOT NULL THEN taskd.complete("
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
-    "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
+    "    SELECT DISTINCT ON (key) key, id FROM timed\n"
+    "    WHERE key IS NOT NULL AND place NOT IN (SELECT place FROM former) ORDER BY key, place\n"
     "    ON CONFLICT (key) DO UPDATE SET key = k.key\n"
     "    RETURNING k.key, k.job_id"
 )
@@ -218,7 +219,7 @@ MUTANTS: dict[str, Mutant] = {
         scenario="29",
         by=("I1", "I10"),
         apply=_sql(
-            {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
+            {"submit": [(KEYS, "    SELECT key, id AS job_id FROM timed WHERE key IS NOT NULL")]}
         ),
     ),
     "no-fire-fence": Mutant(

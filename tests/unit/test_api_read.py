@@ -188,7 +188,7 @@ async def test_health_says_degraded_while_etcd_is_away(client: httpx.AsyncClient
         "components": {
             "postgres": {"ok": True, "since": 1.0, "detail": ""},
             "redis": {"ok": True, "since": 1.0, "detail": ""},
-            "etcd": {"ok": False, "since": 2.0, "detail": "connection refused"},
+            "etcd": {"ok": False, "since": 2.0, "detail": "etcd is away"},
         },
     }
 

@@ -106,11 +106,13 @@ def _failed(call: Call, error: Exception) -> Answer:
         case Problem():
             problem = error
         case Unavailable():
-            problem = unavailable(str(error), outcome_unknown=error.outcome_unknown)
+            problem = unavailable(error.public, outcome_unknown=error.outcome_unknown)
         case SchemaMismatch():
-            problem = unavailable(str(error))
+            logger().warning("the database's schema does not fit", error=str(error))
+            problem = unavailable("the database's schema does not fit this taskd: run `taskd migrate`")
         case Rejected():
-            problem = invalid(FieldError("body", str(error)))
+            logger().warning("PostgreSQL refused what a request has", request=call.line, error=str(error))
+            problem = invalid(FieldError("body", "has something that PostgreSQL cannot store"))
         case _:
             logger().error("a request failed", request=call.line, exc_info=error)
             problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in taskd; its log says more")

@@ -27,6 +27,7 @@ from taskd.api.queues import everything
 from taskd.api.reading import Recent
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.health import public
 from taskd.domain.job import QueueDepth
 from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
@@ -63,7 +64,7 @@ class Cluster:
             is_leader=bool(self._standing.terms),
             coordinator_health="healthy" if components["etcd"].ok else "unhealthy",
             timestamp=int(time.time()),
-            components=components,
+            components=public(components),
         )
         return document(view, 200 if able else 503)
 

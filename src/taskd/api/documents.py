@@ -198,6 +198,17 @@ class ScheduleView(msgspec.Struct, kw_only=True):
     fires: list[Fire] | UnsetType = UNSET
 
 
+class ScheduleSummary(msgspec.Struct, kw_only=True):
+    """A schedule for a caller that may change it and not read its job."""
+
+    name: str
+    next_at: datetime | None
+    paused_at: datetime | UnsetType = UNSET
+    paused_by: str | UnsetType = UNSET
+    created_at: datetime
+    changed_at: datetime
+
+
 class NextFires(msgspec.Struct, kw_only=True):
     """The coming ticks of a schedule, with the offset of its zone; those that there would be, if it is paused."""
 

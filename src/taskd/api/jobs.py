@@ -26,6 +26,7 @@ from taskd.api.tracing import submitting
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_ID, NAME_RULE, Job, JobFilter, JobSpec, JobStatus, Submitted, is_name
+from taskd.domain.scope import Scope
 from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 
@@ -49,7 +50,7 @@ class Jobs:
         limit = self._settings.max_job_bytes
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
-        spec = with_key(await parse(body, limit), key_of(call))
+        spec = with_key(await parse(body, limit), key_of(call), call.caller)
         allowed(call, spec.queue)
         with submitting([spec], call) as (spec,):
             stored = await self._intake.submit(spec)
@@ -67,7 +68,7 @@ class Jobs:
         allowed(call, first.queue)
         if problem := reused(spec, first):
             raise problem
-        return Answer(200, render.duplicate(render.job(first)), (location,))
+        return Answer(200, render.duplicate(_answer(call, first)), (location,))
 
     async def submit_batch(self, call: Call) -> Answer:
         """POST /jobs/batch: all or nothing; the ids in the order of the jobs."""
@@ -75,7 +76,7 @@ class Jobs:
         limit = self._settings.max_batch_bytes
         body = await call.body(limit, "send it in several batches")
         check_text(body)
-        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
+        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body, call.caller)
         for queue in {spec.queue for spec in specs}:
             allowed(call, queue)
         with submitting(specs, call) as traced:
@@ -108,12 +109,11 @@ class Jobs:
         try:
             found = await self._find(call, job_id)
         except StoreUnavailable as error:
-            raise StoreUnavailable(
-                str(error), outcome_unknown=True
-            ) from None  # it was cancelled, but we cannot show it
+            error.outcome_unknown = True  # it was cancelled, but cannot be shown
+            raise
         if job_id not in cancelled:  # it ended in between
             raise too_late(job_id, found.status, "it is too late to cancel it")
-        return Answer(200, render.job(found))
+        return Answer(200, _answer(call, found))
 
     async def retry(self, call: Call) -> Answer:
         """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
@@ -123,19 +123,20 @@ class Jobs:
             await self._find(call, job_id)
         made = await self._retries.retry([job_id])
         if job_id in made:
-            return await self._retried(made[job_id], duplicate=False)
+            return await self._retried(call, made[job_id], duplicate=False)
         found = await self._find(call, job_id)
         if found.retried_as is None:
             raise too_late(job_id, found.status, "only a job that failed or was cancelled can be retried")
-        return await self._retried(found.retried_as, duplicate=True)
+        return await self._retried(call, found.retried_as, duplicate=True)
 
-    async def _retried(self, job_id: int, *, duplicate: bool) -> Answer:
+    async def _retried(self, call: Call, job_id: int, *, duplicate: bool) -> Answer:
         try:
             found = await within(self._overview.job(job_id))
         except StoreUnavailable as error:
-            raise StoreUnavailable(str(error), outcome_unknown=True) from None  # it is stored, but we cannot show it
+            error.outcome_unknown = True  # it is stored, but cannot be shown
+            raise
         # It may have been kept for less time than the job that it was made of; its id is still the answer.
-        text = render.job(found) if found is not None else msgspec.json.encode({"id": job_id})
+        text = _answer(call, found) if found is not None else msgspec.json.encode({"id": job_id})
         location = (b"location", f"/jobs/{job_id}".encode())
         return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
 
@@ -157,6 +158,11 @@ class Jobs:
             return Answer(200, render.jobs(shown))
         following = urlencode({**query, "cursor": str(shown[-1].id)})
         return Answer(200, render.jobs(shown), ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+
+
+def _answer(call: Call, found: Job) -> bytes:
+    """The job after a change, as much of it as the caller may read."""
+    return render.job(found) if call.caller.allows(Scope.READ) else render.summary(found)
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ class LiveConfiguration:
         given = decode(_setting, await _body(call))
         key = _changeable(call)
         try:
-            return document(await self._editor.set(key, given.value, changed_by(call, given.who)))
+            return _made(call, await self._editor.set(key, given.value, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("value", error) from None
 
@@ -93,7 +93,7 @@ class LiveConfiguration:
             raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
         key = _changeable(call)
         try:
-            return document(await self._editor.unset(key, changed_by(call, who)))
+            return _made(call, await self._editor.unset(key, changed_by(call, who)))
         except InvalidLiveValue as error:
             raise _invalid("key", error) from None
 
@@ -105,6 +105,11 @@ class LiveConfiguration:
             return document(await self._editor.rollback(given.version, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("version", error) from None
+
+
+def _made(call: Call, version: Version) -> Answer:
+    """The version after a change; without the values, if the caller may not read them."""
+    return document(version if call.caller.allows(Scope.READ) else msgspec.structs.replace(version, values={}))
 
 
 def _changeable(call: Call) -> str:

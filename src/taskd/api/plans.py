@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from taskd.api.decoding import decode
-from taskd.api.documents import JobPlanView, ScheduleView
+from taskd.api.documents import JobPlanView, ScheduleSummary, ScheduleView
 from taskd.api.problems import FieldError, invalid
 from taskd.api.render import utc
 from taskd.api.strictjson import has_nul
@@ -147,6 +147,12 @@ def view(found: Schedule, *, fires: bool = False) -> ScheduleView:
         changed_at=utc(found.changed_at),
         fires=[_fire(fire) for fire in found.fires] if fires else UNSET,
     )
+
+
+def summary(found: Schedule) -> ScheduleSummary:
+    """The schedule as clients see it that may not read its job."""
+    whole = view(found)
+    return ScheduleSummary(**{name: getattr(whole, name) for name in ScheduleSummary.__struct_fields__})
 
 
 def _next(found: Schedule) -> datetime | None:

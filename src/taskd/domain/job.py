@@ -56,6 +56,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = "default"
     priority: int = 0
     dedupe_key: str | None = None
+    #: The key that must be unique, where that is not `dedupe_key` itself.
+    own_key: str | None = None
+    #: A key that is looked up too: a job of this queue that has it is the one that is asked for.
+    former_key: str | None = None
     schedule_at: datetime | None = None
     delay: float = 0.0
     max_retries: int = 3

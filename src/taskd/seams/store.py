@@ -299,7 +299,7 @@ class Ticks(Protocol):
 
 
 class Schedules(Protocol):
-    """For the API: looks at schedules, and changes them."""
+    """For the API: looks at schedules, and changes them: those of the given `queues` only (None: of all)."""
 
     async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
         """The schedules of these queues (None: of all) with names later than `after`, by name."""
@@ -309,22 +309,22 @@ class Schedules(Protocol):
         """One schedule with its last ticks; None if there is none."""
         ...
 
-    async def put(self, plan: Plan, *, replace: bool) -> bool | None:
+    async def put(self, plan: Plan, *, replace: bool, queues: Collection[str] | None = None) -> bool | None:
         """Store a schedule; True if it is new, False if it replaced another one of its name.
 
-        None if nothing was done: there is one, which may not be replaced, or is the same.
+        None if nothing was done: there is one, which may not be replaced, is of another queue, or is the same.
         """
         ...
 
-    async def remove(self, name: str) -> bool:
+    async def remove(self, name: str, queues: Collection[str] | None = None) -> bool:
         """Remove one; False if there is none."""
         ...
 
-    async def pause(self, name: str, who: str) -> None:
+    async def pause(self, name: str, who: str, queues: Collection[str] | None = None) -> None:
         """Stop one, unless it is stopped."""
         ...
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, queues: Collection[str] | None = None) -> None:
         """Let one go on from now, if it is stopped."""
         ...
 

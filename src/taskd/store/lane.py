@@ -94,7 +94,7 @@ class Lane:
             raise
         if not done:
             await self._abandon(work)
-            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True)
+            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True, shown=True)
         return work.result()
 
     async def close(self) -> None:
@@ -155,7 +155,7 @@ class Lane:
 
     async def _ready(self) -> psycopg.AsyncConnection[Row]:
         if self._closed:
-            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down")
+            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down", shown=True)
         if self._connection is not None and (self._connection.closed or hung_up(self._connection)):
             await self._discard()
         if self._connection is None:
@@ -228,7 +228,7 @@ class Lanes:
                 with meters.timed(self._wait):
                     lane = await self._idle.get()
         except TimeoutError:
-            raise StoreUnavailable("every connection to PostgreSQL is busy") from None
+            raise StoreUnavailable("every connection to PostgreSQL is busy", shown=True) from None
         try:
             return await lane.fetch(statement, parameters)
         finally:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from taskd.domain.health import public
 from taskd.runtime import meters
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def build(role: WorkerRole) -> Starlette:
             "worker_id": role.worker_id,
             "coordinator_health": "healthy" if components["etcd"].ok else "unhealthy",
             "timestamp": int(time.time()),
-            "components": components,
+            "components": public(components),
         }
         return _json(body, 503 if status == "unhealthy" else 200)
 
