@@ -218,9 +218,7 @@ MUTANTS: dict[str, Mutant] = {
         title="the dedupe index dropped",
         scenario="29",
         by=("I1", "I10"),
-        apply=_sql(
-            {"submit": [(KEYS, "    SELECT key, id AS job_id FROM timed WHERE key IS NOT NULL")]}
-        ),
+        apply=_sql({"submit": [(KEYS, "    SELECT key, id AS job_id FROM timed WHERE key IS NOT NULL")]}),
     ),
     "no-fire-fence": Mutant(
         title="a firing without the row lock of the leader's fence",

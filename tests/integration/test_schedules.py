@@ -102,9 +102,9 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
     found = await store.schedules.one(NAME)
     assert found is not None
     assert found.plan == wanted
-    assert (await store.schedules.page("", None, 10))[0].plan == wanted
-    assert await store.schedules.page(NAME, None, 10) == []
-    assert await store.schedules.page("", {"default"}, 10) == []
+    assert (await store.schedules.page("", None, 10))[0][0].plan == wanted
+    assert await store.schedules.page(NAME, None, 10) == ([], False)
+    assert await store.schedules.page("", {"default"}, 10) == ([], False)
 
 
 async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(store: Storage) -> None:
@@ -311,7 +311,7 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     assert await store.schedules.put(plan(job=spec("2", task="other")), replace=True) is False
     assert await store.ticks.fire(term, due) == LEFT
     assert (await fire(store, term)).jobs == 1  # the tick is as due as before, with the new job
-    (job,) = await store.overview.jobs(JobFilter(limit=10))
+    (job,) = (await store.overview.jobs(JobFilter(limit=10))).jobs
     assert (job.task, bytes(job.payload)) == ("other", b"2")
     await behind(store, anchor=3603)
     assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is False

@@ -321,7 +321,7 @@ async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
         keys = ["", *(f"k{n}" for n in range(20)), "held", *([""] * 20)]
         # One at a time comes first, so that the others share the INSERT with the one that is held.
         answers = await asyncio.gather(
-            *(store.intake.submit(await parse(document(key), 1000)) for key in keys), return_exceptions=True
+            *[store.intake.submit(await parse(document(key), 1000)) for key in keys], return_exceptions=True
         )
         failed = {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
         assert list(failed) == ["held"]
@@ -330,13 +330,13 @@ async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
         with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once: it was tried a moment ago
             await store.intake.submit(await parse(document("held"), 1000))
         with pytest.raises(StoreUnavailable):
-            await store.intake.submit_many([parse(document("held"), 1000)])
+            await store.intake.submit_many([await parse(document("held"), 1000)])
         slow.commit()
 
     with psycopg.connect(postgres_dsn) as slow:
         slow.execute("LOCK TABLE taskd.jobs")
         told = await asyncio.gather(
-            *(store.intake.submit(await parse(document(key), 1000)) for key in ("", "", "x")), return_exceptions=True
+            *[store.intake.submit(await parse(document(key), 1000)) for key in ("", "", "x")], return_exceptions=True
         )
         assert [type(one).__name__ for one in told] == ["RowHeld", "RowHeld", "StoreUnavailable"]
 

@@ -46,6 +46,7 @@ PARAMETERS: dict[str, Any] = {
     "slots": 1,
     "ttl": 15.0,
     "limit": 10,
+    "budget": 8_000_000,
     "before": 10,
     "status": None,
     "queue": None,
@@ -270,7 +271,7 @@ def plan_for(connection: psycopg.Connection[Any], name: str, given: dict[str, An
 
 
 SIZES = [(0, 0), (100, 100), (50_000, 200_000)]
-PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit": 50}
+PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit": 50, "budget": 8_000_000}
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
@@ -372,4 +373,4 @@ def test_what_is_counted_for_metrics_and_stats_is_never_history(
         if analyzed:
             connection.execute("ANALYZE")
         assert tables_read(plan_for(connection, "counts", {})) == {"jobs", "finished_counts", "leader"}
-        assert tables_read(plan_for(connection, "depths", {})) == {"jobs"}
+        assert tables_read(plan_for(connection, "depths", {"queues": None, "limit": 500})) == {"jobs"}

@@ -20,6 +20,7 @@ from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
+from taskd.api.reading import Gate
 from taskd.api.schedules import ScheduleResources
 from taskd.api.transcripts import JobLogs
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
@@ -233,15 +234,16 @@ def build(
     anybody: bool,
 ) -> Api:
     """The API of one scheduler. `anybody`: whether everybody may do everything while there are no tokens."""
+    gate = Gate()
     return Api(
         Door(tokens, anybody=anybody, rate=settings.rate_limit),
-        Jobs(intake, cancels, retries, overview, settings),
+        Jobs(intake, cancels, retries, overview, settings, gate),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, timings.leader_stale),
         LiveConfiguration(editor),
         Manual(settings),
-        History(overview, transcripts),
-        ScheduleResources(schedules, settings),
+        History(overview, transcripts, gate),
+        ScheduleResources(schedules, settings, gate),
         JobLogs(overview, transcripts),
         Explanations(explained, terms, editor, coordinator, transport, standing, timings),
     )

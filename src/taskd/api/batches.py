@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -32,13 +32,18 @@ Given = msgspec.Raw | bytes | Submission
 
 async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec]:
     """The jobs of a batch. Raises a Problem that names up to MAX_ERRORS bad ones; 413 for too many jobs."""
-    lines, turns = media == b"application/x-ndjson", Turns()
-    documents = await _lines(body, settings.max_batch_jobs, turns) if lines else decode(_decoder, body).jobs
-    if len(documents) > settings.max_batch_jobs:
-        raise _too_many(settings.max_batch_jobs, f"{len(documents)}")
+    turns = Turns()
+    jobs: Iterable[Given]
+    if media == b"application/x-ndjson":
+        jobs = await _lines(body, settings.max_batch_jobs, turns)
+    else:
+        documents = decode(_decoder, body).jobs
+        if len(documents) > settings.max_batch_jobs:
+            raise _too_many(settings.max_batch_jobs, f"{len(documents)}")
+        jobs = _decoded(documents, settings)
     specs: list[JobSpec] = []
     errors: list[FieldError] = []
-    for index, given in enumerate(documents if lines else _decoded(documents, settings)):
+    for index, given in enumerate(jobs):
         await turns.turn()
         try:
             specs.append(await _spec(given, settings.max_job_bytes, f"jobs[{index}]."))

@@ -24,11 +24,11 @@ from taskd.api.documents import (
     WorkerView,
 )
 from taskd.api.queues import everything
-from taskd.api.reading import Recent
+from taskd.api.reading import Recent, within
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.health import public
-from taskd.domain.job import QueueDepth
+from taskd.domain.job import Counts, Depths, QueueDepth
 from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
 
@@ -45,7 +45,9 @@ class Cluster:
         self._standing = standing
         self._leader_stale = leader_stale
         self._counts = Recent(overview.counts, repeat=True)
-        self._depths = Recent(overview.depths, repeat=True)
+        self._overview = overview
+        self._depths = Recent(lambda: overview.depths(None, meters.MOST_QUEUES), repeat=True)
+        self._scraping = asyncio.Lock()
         self._sessions = Recent(overview.sessions)
         self._leaderships = Recent(terms.current, age=0.5)
 
@@ -97,25 +99,31 @@ class Cluster:
         try:
             counts, depths = await self._counts.get(), await self._depths.get()
         except StoreUnavailable:
-            counts, depths = None, []
-        else:
-            # A queue that somebody serves and that has no job is at zero, not away.
-            empty = self._served().keys() - {depth.queue for depth in depths}
-            depths = [*depths, *(QueueDepth(queue=queue) for queue in empty)]
-        # No await from here on: two scrapes at once would empty each other's gauges.
-        meters.show_servers(self._standing.components())
-        meters.LEADING.set(len(self._standing.terms))
+            counts, depths = None, Depths(queues=[])
+        async with self._scraping:  # two scrapes at once would empty each other's gauges
+            meters.show_servers(self._standing.components())
+            meters.LEADING.set(len(self._standing.terms))
+            self._measure(counts, depths)
+            text, content_type = await asyncio.to_thread(meters.exposition, accept)
+        return Answer(200, text, content_type=content_type.encode())
+
+    def _measure(self, counts: Counts | None, depths: Depths) -> None:
+        """Set the gauges of the whole cluster; without counts there are none."""
         for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
             gauge.clear()
-        for depth in depths:
+        meters.QUEUES_LEFT_OUT.set(depths.left_out)
+        if counts is None:
+            return
+        # A queue that a worker serves and that has no job is at zero, not away.
+        empty = sorted(self._served().keys() - {depth.queue for depth in depths.queues})
+        for depth in [*depths.queues, *(QueueDepth(queue=queue) for queue in empty)][: meters.MOST_QUEUES]:
             for status in ("pending", "queued", "running"):
                 meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
             meters.OLDEST.labels(depth.queue).set(depth.oldest or 0.0)
-        if counts is not None:
-            for status in ("completed", "failed", "cancelled"):
-                meters.FINISHED.labels(status).set(getattr(counts, status))
-        text, content_type = meters.exposition(accept)
-        return Answer(200, text, content_type=content_type.encode())
+        for status in ("pending", "queued", "running") if depths.left_out else ():
+            meters.JOBS.labels(meters.OTHERS, status).set(getattr(depths, status))
+        for status in ("completed", "failed", "cancelled"):
+            meters.FINISHED.labels(status).set(getattr(counts, status))
 
     async def leader(self, call: Call) -> Answer:
         """GET /leader: who may dispatch, by PostgreSQL; by etcd while PostgreSQL is away."""
@@ -176,10 +184,13 @@ class Cluster:
     async def queues(self, call: Call) -> Answer:
         """GET /queues: live jobs, and the workers and slots that serve them."""
         call.query()
-        depths, served = {d.queue: d for d in await self._depths.get()}, self._served()
-        names = sorted(name for name in depths.keys() | served.keys() if call.caller.sees(name))
+        own = call.caller.queues
+        found = await (self._depths.get() if own is None else within(self._overview.depths(own, meters.MOST_QUEUES)))
+        depths, served = {d.queue: d for d in found.queues}, self._served()
+        empty = sorted(name for name in served.keys() - depths.keys() if call.caller.sees(name))
+        names = sorted([*depths, *empty[: max(0, meters.MOST_QUEUES - len(depths))]])
         views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
-        return document(QueuesView(queues=views))
+        return document(QueuesView(queues=views, left_out=found.left_out or UNSET))
 
     def _served(self) -> dict[str, list[int]]:
         """The slots of each worker that serves a queue, by queue."""

@@ -127,9 +127,10 @@ class QueueView(msgspec.Struct, kw_only=True):
 
 
 class QueuesView(msgspec.Struct, kw_only=True):
-    """Every queue that has live jobs or workers."""
+    """The queues that have live jobs or workers; `left_out`: how many more have jobs, fewer than each of these."""
 
     queues: list[QueueView]
+    left_out: int | UnsetType = UNSET
 
 
 class Stored(msgspec.Struct, kw_only=True):

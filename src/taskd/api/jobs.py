@@ -15,11 +15,12 @@ from taskd.api.answers import Answer, document
 from taskd.api.batches import parse_batch
 from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call, Disconnected
+from taskd.api.decoding import number
 from taskd.api.documents import Stored
 from taskd.api.idempotency import key_of, reused, with_key, with_keys
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.queues import allowed, narrowed
-from taskd.api.reading import within
+from taskd.api.reading import Gate, within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import ENVELOPE, parse
 from taskd.api.tracing import submitting
@@ -36,12 +37,15 @@ MAX_WAIT = 60.0
 class Jobs:
     """Submits, reads, lists, cancels and retries jobs."""
 
-    def __init__(self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: Http) -> None:
+    def __init__(
+        self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: Http, gate: Gate
+    ) -> None:
         self._intake = intake
         self._cancels = cancels
         self._retries = retries
         self._overview = overview
         self._settings = settings
+        self._gate = gate
         self.waiter = FinalWaiter(overview)
 
     async def submit(self, call: Call) -> Answer:
@@ -151,13 +155,13 @@ class Jobs:
         query = call.query("status", "queue", "task", "limit", "cursor")
         wanted = _filter(query)
         wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
-        # One more than asked for tells whether there is a next page.
-        page = await within(self._overview.jobs(msgspec.structs.replace(wanted, limit=wanted.limit + 1)))
-        shown = page[: wanted.limit]
-        if len(page) <= wanted.limit:
-            return Answer(200, render.jobs(shown))
-        following = urlencode({**query, "cursor": str(shown[-1].id)})
-        return Answer(200, render.jobs(shown), ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+        async with self._gate:
+            page = await within(self._overview.jobs(wanted))
+            body = render.jobs(page.jobs)
+        if not page.more:
+            return Answer(200, body)
+        following = urlencode({**query, "cursor": str(page.jobs[-1].id)})
+        return Answer(200, body, ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
 
 
 def _answer(call: Call, found: Job) -> bytes:
@@ -219,13 +223,3 @@ def _status(text: str | None) -> JobStatus | None:
         return JobStatus(text)
     except ValueError:
         raise invalid(FieldError("status", f"must be one of {', '.join(JobStatus)}")) from None
-
-
-def number(query: dict[str, str], field: str, most: int) -> int | None:
-    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
-    text = query.get(field)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
-    return int(text)

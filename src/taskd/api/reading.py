@@ -44,6 +44,23 @@ def _forget(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+class Gate:
+    """Lets so many large pages be read and rendered at once; others wait, and no longer than for a read."""
+
+    def __init__(self, size: int = 3) -> None:
+        self._places = asyncio.Semaphore(size)
+
+    async def __aenter__(self) -> None:
+        try:
+            async with asyncio.timeout(READ_DEADLINE):
+                await self._places.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("too many pages are read at once: try again", shown=True) from None
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.release()
+
+
 class Recent(Generic[T]):
     """A value that is at most `age` seconds old: a storm of callers costs one read.
 

@@ -13,13 +13,13 @@ from taskd.api import plans
 from taskd.api.answers import Answer, document
 from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call
+from taskd.api.decoding import number
 from taskd.api.documents import NextFires, Removed
 from taskd.api.door import forbidden
-from taskd.api.jobs import number
 from taskd.api.live import changed_by
 from taskd.api.problems import FieldError, already, invalid, not_found, unavailable
 from taskd.api.queues import allowed
-from taskd.api.reading import within
+from taskd.api.reading import Gate, within
 from taskd.api.strictjson import check_text
 from taskd.api.submission import ENVELOPE
 from taskd.domain.errors import StoreUnavailable
@@ -40,7 +40,8 @@ Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 class ScheduleResources:
     """Makes, shows, changes, pauses and removes schedules."""
 
-    def __init__(self, schedules: Schedules, settings: Http) -> None:
+    def __init__(self, schedules: Schedules, settings: Http, gate: Gate) -> None:
+        self._gate = gate
         self._schedules = schedules
         self._limit = settings.max_job_bytes
 
@@ -51,11 +52,12 @@ class ScheduleResources:
         after = query.get("cursor", "")
         if "\0" in after:
             raise invalid(FieldError("cursor", "must be taken from Link"))
-        page = await within(self._schedules.page(after, call.caller.queues, limit + 1))
-        answer = document([plans.view(one) for one in page[:limit]])
-        if len(page) <= limit:
+        async with self._gate:
+            page, more = await within(self._schedules.page(after, call.caller.queues, limit))
+            answer = document([plans.view(one) for one in page])
+        if not more:
             return answer
-        following = urlencode({**query, "cursor": page[limit - 1].plan.name})
+        following = urlencode({**query, "cursor": page[-1].plan.name})
         return Answer(200, answer.body, ((b"link", f'</schedules?{following}>; rel="next"'.encode()),))
 
     async def create(self, call: Call) -> Answer:

@@ -11,7 +11,7 @@ import msgspec
 
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Term
-from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
+from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, JobStatus, Page, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk, Output, Place, Stored
@@ -77,7 +77,7 @@ class Overview(Protocol):
         """One job, live or finished, with its attempts; None if there is none."""
         ...
 
-    async def jobs(self, wanted: JobFilter) -> list[Job]:
+    async def jobs(self, wanted: JobFilter) -> Page:
         """A page of jobs, newest first, without their attempts."""
         ...
 
@@ -101,8 +101,8 @@ class Overview(Protocol):
         """The cluster's counters."""
         ...
 
-    async def depths(self) -> list[QueueDepth]:
-        """The live jobs of each queue."""
+    async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
+        """The live jobs of each of these queues (None: of all), for the `limit` with most of them."""
         ...
 
     async def sessions(self) -> list[Session]:
@@ -301,8 +301,8 @@ class Ticks(Protocol):
 class Schedules(Protocol):
     """For the API: looks at schedules, and changes them: those of the given `queues` only (None: of all)."""
 
-    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
-        """The schedules of these queues (None: of all) with names later than `after`, by name."""
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
+        """The schedules of these queues (None: of all) with names later than `after`, by name, and whether there are more."""
         ...
 
     async def one(self, name: str) -> Schedule | None:
@@ -451,7 +451,7 @@ class Transcripts(Protocol):
         ...
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        """All chunks of these jobs, by job."""
+        """All chunks of these jobs, by job; of the first ones only, if those are large."""
         ...
 
 

@@ -37,6 +37,8 @@ ONE_PLAN = {**ONE_PLANNING, **{f"enable_{way}": "off" for way in ("hashjoin", "m
 #: The same for writes that nobody is told of and whose loss in a crash is harmless: their commits do not wait for the disk
 #: (docs/adr/0019-what-does-not-wait-for-the-disk.md).
 RELAXED = {**ONE_PLAN, "synchronous_commit": "off"}
+#: Bytes after which a page of rows ends, with the row that reaches them.
+PAGE_BYTES = 8 * 1024 * 1024
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 

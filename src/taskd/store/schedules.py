@@ -12,7 +12,7 @@ from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import Fire, Missed, Overlap, Plan, Schedule
 from taskd.domain.ticks import Rule
-from taskd.store.lane import Lane, Row
+from taskd.store.lane import PAGE_BYTES, Lane, Row
 from taskd.store.statements import statement
 
 PAGE = statement("schedules")
@@ -36,10 +36,12 @@ class PostgresSchedules:
         self._lane = lane
         self._changed = changed
 
-    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
-        """The schedules of these queues (None: of all) with names later than `after`, by name."""
-        rows = await self._lane.fetch(PAGE, {"after": after, "queues": _queues(queues), "limit": limit})
-        return [_schedule(row) for row in rows]
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
+        """A page of the schedules of these queues (None: of all) with names later than `after`, by name."""
+        rows = await self._lane.fetch(
+            PAGE, {"after": after, "queues": _queues(queues), "limit": limit, "budget": PAGE_BYTES}
+        )
+        return [_schedule(row[:-1]) for row in rows], bool(rows and rows[0][-1])
 
     async def one(self, name: str) -> Schedule | None:
         """One schedule with its last ticks; None if there is none."""

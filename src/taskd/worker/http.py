@@ -44,7 +44,7 @@ def build(role: WorkerRole) -> Starlette:
         if meters.wants_text(accept):
             meters.show_servers(role.components())
             role.measure()
-            text, content_type = meters.exposition(accept)
+            text, content_type = await asyncio.to_thread(meters.exposition, accept)
             return Response(text, headers={"content-type": content_type})
         process = {"event_loop_tasks": len(asyncio.all_tasks())}
         return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats() | process, 200)
