@@ -212,6 +212,11 @@ def test_a_retry_reaches_the_tick_of_its_job_by_that_job_only(postgres_dsn: str)
         assert ways(generic_plan(connection, "retry"), "fires") == {"fires_by_job"}
 
 
+def page_ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
+    """How a plan finds a page, and then its rows by their ids, whose number PostgreSQL does not know."""
+    return ways(plan, relation) - {"Bitmap Heap Scan"}
+
+
 def scans(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
     """The parts of a plan that read a table."""
     found = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
@@ -309,15 +314,22 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
             assert (ways(plan), ways(plan, "finished_jobs")) == ({"jobs_pkey"}, by_id)
         filters = {"queue": "default", "task": "default", "status": None} if analyzed else {"status": None}
         for own in ({key: value} for key, value in filters.items()):
-            assert ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
-            assert ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
+            assert page_ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
         if analyzed:
-            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {"jobs_claimed"}
-            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "queued"})) == {"jobs_unclaimed"}
-            for name in ("finished_jobs", "retriable"):
-                assert ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs") == by_status, name
-            assert ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
-            assert ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {
+                "jobs_claimed",
+                "jobs_pkey",
+            }
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "queued"})) == {
+                "jobs_unclaimed",
+                "jobs_pkey",
+            }
+            for name, lookups in (("finished_jobs", by_id), ("retriable", set())):
+                found = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
+                assert found == by_status | lookups, name
+            assert page_ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
+            assert page_ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
 
 
 async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_all_when_there_are_many(
