@@ -113,8 +113,7 @@ class Jobs:
         try:
             found = await self._find(call, job_id)
         except StoreUnavailable as error:
-            error.outcome_unknown = True  # it was cancelled, but cannot be shown
-            raise
+            raise error.with_outcome(unknown=True) from error  # it was cancelled, but cannot be shown
         if job_id not in cancelled:  # it ended in between
             raise too_late(job_id, found.status, "it is too late to cancel it")
         return Answer(200, _answer(call, found))
@@ -137,8 +136,7 @@ class Jobs:
         try:
             found = await within(self._overview.job(job_id))
         except StoreUnavailable as error:
-            error.outcome_unknown = True  # it is stored, but cannot be shown
-            raise
+            raise error.with_outcome(unknown=True) from error  # it is stored, but cannot be shown
         # It may have been kept for less time than the job that it was made of; its id is still the answer.
         text = _answer(call, found) if found is not None else msgspec.json.encode({"id": job_id})
         location = (b"location", f"/jobs/{job_id}".encode())

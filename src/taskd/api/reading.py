@@ -29,8 +29,9 @@ async def within(read: Coroutine[Any, Any, T], deadline: float = READ_DEADLINE) 
         if task.done():
             return task.result()
     except Unavailable as error:
-        error.outcome_unknown = False
-        raise
+        if not error.outcome_unknown:
+            raise
+        raise error.with_outcome(unknown=False) from error
     finally:
         if not task.done():
             task.add_done_callback(_forget)

@@ -139,8 +139,7 @@ class ScheduleResources:
         try:
             found = await self._find(call, name)
         except StoreUnavailable as error:
-            error.outcome_unknown = written  # it is changed, but cannot be shown
-            raise
+            raise error.with_outcome(unknown=written) from error  # it is changed, but cannot be shown
         view = plans.view(found, fires=True) if call.caller.allows(Scope.READ) else plans.summary(found)
         answer = document(view, 201 if made else 200)
         location = (b"location", f"/schedules/{quote(name)}".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 #: Seconds: ten years.
 LONGEST_SNOOZE = 315_360_000
@@ -38,6 +38,10 @@ class Unavailable(TaskdError):
         super().__init__(message)
         self.outcome_unknown = outcome_unknown
         self.shown = shown
+
+    def with_outcome(self, *, unknown: bool) -> Self:
+        """The same error with another `outcome_unknown`."""
+        return type(self)(str(self), outcome_unknown=unknown, shown=self.shown)
 
     @property
     def public(self) -> str:

@@ -26,6 +26,8 @@ from taskd.store.statements import statement
 SUBMIT = statement("submit")
 #: The most jobs and the most bytes of payload in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
+#: Jobs and bytes of payload that are encoded at once.
+PIECE, PIECE_BYTES = 500, 1024 * 1024
 #: Options of the lanes: a key that somebody's transaction holds is not waited for as long as a deadline.
 #: Keys and jobs are looked up by primary key, whatever their tables held when the plan was made.
 PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms", "enable_seqscan": "off", "enable_bitmapscan": "off"}
@@ -207,8 +209,25 @@ def _row(spec: JobSpec) -> _Row:
     )
 
 
+async def _document(specs: Sequence[JobSpec]) -> str:
+    """The jobs as submit.sql reads them. The event loop gets a turn after each PIECE jobs or PIECE_BYTES of payload."""
+    pieces: list[bytes] = []
+    rows: list[_Row] = []
+    size = 0
+    for spec in specs:
+        rows.append(_row(spec))
+        size += len(bytes(spec.payload))
+        if len(rows) >= PIECE or size >= PIECE_BYTES:
+            pieces.append(msgspec.json.encode(rows)[1:-1])
+            rows, size = [], 0
+            await asyncio.sleep(0)
+    if rows:
+        pieces.append(msgspec.json.encode(rows)[1:-1])
+    return (b"[%b]" % b",".join(pieces)).decode()
+
+
 async def _insert(lane: Lane, specs: Sequence[JobSpec], deadline: float | None = None) -> list[Submitted]:
-    document = msgspec.json.encode([_row(spec) for spec in specs]).decode()
+    document = await _document(specs)
     with meters.timed(meters.SUBMIT):
         rows = await lane.fetch(SUBMIT, {"jobs": document}, deadline=deadline)
     await passed("submit.stored")
