@@ -562,3 +562,23 @@ async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended
     await store.schedules.put(plan(Rule(every=1.0), "a-broken-one"), replace=True)
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired > 1))
     running.cancel()
+
+
+async def test_a_schedule_of_another_queue_is_left_alone_whatever_was_read_before(store: Storage) -> None:
+    """The statement decides, and no look before it: the schedule may have come to another queue since."""
+    mine = plan(job=spec(queue="reports"))
+    assert await store.schedules.put(mine, replace=True, queues={"reports"}) is True
+    theirs = plan(job=spec(queue="images"))
+    assert await store.schedules.put(theirs, replace=True, queues={"images"}) is None
+    await store.schedules.pause(NAME, "other", {"images"})
+    assert await store.schedules.remove(NAME, {"images"}) is False
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert (found.plan, found.paused_at, found.revision) == (mine, None, 1)
+    await store.schedules.pause(NAME, "me", {"reports", "images"})
+    await store.schedules.resume(NAME, {"images"})
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert found.paused_by == "me"
+    assert await store.schedules.put(theirs, replace=True, queues={"reports", "images"}) is False
+    assert await store.schedules.remove(NAME, {"images"}) is True
