@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec import UNSET
 
@@ -24,7 +25,7 @@ from taskd.api.documents import (
     WorkerView,
 )
 from taskd.api.queues import everything
-from taskd.api.reading import Recent, within
+from taskd.api.reading import Recent
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.health import public
@@ -46,7 +47,8 @@ class Cluster:
         self._leader_stale = leader_stale
         self._counts = Recent(overview.counts, repeat=True)
         self._overview = overview
-        self._depths = Recent(lambda: overview.depths(None, meters.MOST_QUEUES), repeat=True)
+        #: By the queues that a token is for (None: all). Operators make the tokens, so there are few.
+        self._depths: dict[frozenset[str] | None, Recent[Depths]] = {}
         self._scraping = asyncio.Lock()
         self._sessions = Recent(overview.sessions)
         self._leaderships = Recent(terms.current, age=0.5)
@@ -97,7 +99,7 @@ class Cluster:
     async def _exposition(self, accept: str) -> Answer:
         """The figures as text. Without PostgreSQL those of the whole cluster are left out, and `taskd_up` says why."""
         try:
-            counts, depths = await self._counts.get(), await self._depths.get()
+            counts, depths = await self._counts.get(), await self._depths_of(None).get()
         except StoreUnavailable:
             counts, depths = None, Depths(queues=[])
         async with self._scraping:  # two scrapes at once would empty each other's gauges
@@ -184,13 +186,19 @@ class Cluster:
     async def queues(self, call: Call) -> Answer:
         """GET /queues: live jobs, and the workers and slots that serve them."""
         call.query()
-        own = call.caller.queues
-        found = await (self._depths.get() if own is None else within(self._overview.depths(own, meters.MOST_QUEUES)))
+        found = await self._depths_of(call.caller.queues).get()
         depths, served = {d.queue: d for d in found.queues}, self._served()
         empty = sorted(name for name in served.keys() - depths.keys() if call.caller.sees(name))
         names = sorted([*depths, *empty[: max(0, meters.MOST_QUEUES - len(depths))]])
         views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
         return document(QueuesView(queues=views, left_out=found.left_out or UNSET))
+
+    def _depths_of(self, queues: frozenset[str] | None) -> Recent[Depths]:
+        found = self._depths.get(queues)
+        if found is None:
+            read = partial(self._overview.depths, queues, meters.MOST_QUEUES)
+            found = self._depths[queues] = Recent(read, repeat=True)
+        return found
 
     def _served(self) -> dict[str, list[int]]:
         """The slots of each worker that serves a queue, by queue."""
