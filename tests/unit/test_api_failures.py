@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
+from taskd.domain.health import AWAY
 from taskd.seams import Health
 from tests.unit.api_world import Recorder, a_job, asking
 
@@ -82,5 +83,5 @@ async def test_health_names_servers_and_not_where_they_are(client: httpx.AsyncCl
     }
     answer = await client.get("/health")
     details = {name: part["detail"] for name, part in answer.json()["components"].items()}
-    assert details == {"postgres": "PostgreSQL is away", "redis": "Redis is away", "etcd": "etcd is away"}
+    assert details == dict.fromkeys(("postgres", "redis", "etcd"), AWAY)
     assert not [word for word in (*HIDDEN, "secret") if word in answer.text]

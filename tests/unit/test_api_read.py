@@ -16,6 +16,7 @@ from taskd.api import reading
 from taskd.api.reading import Recent, within
 from taskd.domain.claim import Leadership, Term
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.health import AWAY as DETAIL
 from taskd.domain.job import Attempt, JobFilter, JobStatus
 from taskd.seams import Leader
 from tests.servers import wait_until_async
@@ -188,7 +189,7 @@ async def test_health_says_degraded_while_etcd_is_away(client: httpx.AsyncClient
         "components": {
             "postgres": {"ok": True, "since": 1.0, "detail": ""},
             "redis": {"ok": True, "since": 1.0, "detail": ""},
-            "etcd": {"ok": False, "since": 2.0, "detail": "etcd is away"},
+            "etcd": {"ok": False, "since": 2.0, "detail": DETAIL},
         },
     }
 

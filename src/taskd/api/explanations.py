@@ -17,7 +17,7 @@ from taskd.domain.claim import Dispatch
 from taskd.domain.errors import CoordinatorUnavailable, TransportUnavailable
 from taskd.domain.explain import explain
 from taskd.domain.explanation import Explanation
-from taskd.domain.health import Health, public
+from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
 from taskd.domain.live import Version
 from taskd.domain.obstacles import NAMED
@@ -126,8 +126,8 @@ class Explanations:
             return redis, await _soon(
                 self._transport.locate(Dispatch(job.id, job.dispatch_seq, job.queue, job.priority))
             )
-        except TransportUnavailable as error:
-            said = error.public
+        except TransportUnavailable:
+            said = AWAY
         except TimeoutError:
             said = f"it did not answer within {PATIENCE:g} s"
         return Health(ok=False, since=job.now.timestamp(), detail=said), None

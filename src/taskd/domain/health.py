@@ -15,13 +15,13 @@ class Health(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-#: The names of the components, as sentences have them.
-NAMES = {"postgres": "PostgreSQL", "redis": "Redis", "etcd": "etcd"}
+#: What is said of a component in the place of its details.
+AWAY = "it does not answer as it should: the log says more"
 
 
 def public(components: Mapping[str, Health]) -> dict[str, Health]:
     """The same without the details, which may have hosts, roles and paths: for answers that need no token."""
     return {
-        name: health if health.ok else Health(ok=False, since=health.since, detail=f"{NAMES.get(name, name)} is away")
+        name: health if health.ok else Health(ok=False, since=health.since, detail=AWAY)
         for name, health in components.items()
     }
