@@ -61,7 +61,7 @@ async def test_the_latest_progress_is_shown_and_goes_to_history(store: Storage, 
     assert await store.note(claim, progress=b'{"fraction":0.1}')
     assert await store.note(claim, progress=HALF)
     assert (await store.job(claim.job_id)).progress == Raw(HALF)
-    (listed,) = await store.overview.jobs(JobFilter())
+    (listed,) = (await store.overview.jobs(JobFilter())).jobs
     assert listed.progress == Raw(HALF)
     assert await end(store, claim, DONE)
     assert (await store.job(claim.job_id)).progress == Raw(HALF)

@@ -266,7 +266,7 @@ async def test_a_failure_without_retries_left_is_final(store: Storage, term: Ter
 
 async def test_a_release_keeps_the_jobs_place_and_costs_no_retry(store: Storage, term: Term, session: Session) -> None:
     await store.submit(spec(max_retries=0))
-    before = (await store.overview.jobs(JobFilter()))[0].schedule_at
+    before = (await store.overview.jobs(JobFilter())).jobs[0].schedule_at
     claims = await store.claim(session, await store.dispatch(term))
     await store.settle(claims, Released("shutdown"))
     assert (await store.job(claims[0].job_id)).schedule_at == before
@@ -394,11 +394,11 @@ async def test_listing_shows_live_and_finished_jobs_newest_first(store: Storage,
     one, two, three = await store.submit(spec(task="a"), spec(task="b"), spec(task="a", queue="q"))
     claims = await store.claim(session, await store.dispatch(term))
     await store.settle([c for c in claims if c.job_id == one.id])
-    assert [j.id for j in await store.overview.jobs(JobFilter())] == [three.id, two.id, one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(limit=1, before=three.id))] == [two.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(status=JobStatus.COMPLETED))] == [one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(task="a"))] == [three.id, one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(queue="q"))] == [three.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter())).jobs] == [three.id, two.id, one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(limit=1, before=three.id))).jobs] == [two.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(status=JobStatus.COMPLETED))).jobs] == [one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(task="a"))).jobs] == [three.id, one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(queue="q"))).jobs] == [three.id]
     assert await store.overview.final([one.id, two.id, 10**6]) == {one.id, 10**6}
     assert await store.overview.job(10**6) is None
     assert await store.overview.job(2**70) is None

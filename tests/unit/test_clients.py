@@ -171,6 +171,31 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "http://ada:hunter2@host:8080",
+        "ada:hunter2@host",
+        "https://:hunter2@host",
+        "http://ada:x/hunter2@host",
+        "http://ada/hunter2@host",
+        "http://ada:x,hunter2@host",
+        "http://ada:x@hunter2@host",
+        "http://ada:x#hunter2@host",
+        "http://ada:x?hunter2@host",
+        "http://fine,http://ada:hunter2@host",
+        "http://host:8080?token=hunter2",
+        "http://host:8080#hunter2",
+        "ftp://ada:hunter2@host",
+    ],
+)
+def test_a_password_in_an_address_is_never_shown(url: str) -> None:
+    with pytest.raises(ClientError, match="is no server address") as refused:
+        Servers(url)
+    assert "hunter2" not in str(refused.value)
+    assert "host" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("text", "server"),
     [
         ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),

@@ -52,3 +52,13 @@ def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
         return FieldError(field, _NO_OFFSET)
     rule = _RULES.get(path.rpartition(".")[2]) or words.rule(kind, path)
     return FieldError(field, f"{rule}{words.instead(body, path)}")
+
+
+def number(query: dict[str, str], field: str, most: int) -> int | None:
+    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
+    text = query.get(field)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
+    return int(text)

@@ -127,9 +127,10 @@ class QueueView(msgspec.Struct, kw_only=True):
 
 
 class QueuesView(msgspec.Struct, kw_only=True):
-    """Every queue that has live jobs or workers."""
+    """The queues that have live jobs or workers; `left_out`: how many more have jobs, fewer than each of these."""
 
     queues: list[QueueView]
+    left_out: int | UnsetType = UNSET
 
 
 class Stored(msgspec.Struct, kw_only=True):
@@ -196,6 +197,17 @@ class ScheduleView(msgspec.Struct, kw_only=True):
     created_at: datetime
     changed_at: datetime
     fires: list[Fire] | UnsetType = UNSET
+
+
+class ScheduleSummary(msgspec.Struct, kw_only=True):
+    """A schedule for a caller that may change it and not read its job."""
+
+    name: str
+    next_at: datetime | None
+    paused_at: datetime | UnsetType = UNSET
+    paused_by: str | UnsetType = UNSET
+    created_at: datetime
+    changed_at: datetime
 
 
 class NextFires(msgspec.Struct, kw_only=True):

@@ -22,6 +22,11 @@ def job(found: Job) -> bytes:
     return text if found.attempts else text[:-1] + b',"attempts":[]}'
 
 
+def summary(found: Job) -> bytes:
+    """One job for a caller that may change it and not read it."""
+    return _encoder.encode({"id": found.id, "status": found.status})
+
+
 def shown(found: Job, now: datetime) -> bytes:
     """One job with its attempts, and how long it stood where up to `now`."""
     return job(found)[:-1] + b',"timeline":' + _encoder.encode(timeline(_shown(found), utc(now))) + b"}"

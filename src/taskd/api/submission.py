@@ -11,20 +11,25 @@ from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
 from taskd.domain.submission import RetryBackoff, Submission, contradiction
 
+#: Bytes that a job may have beyond its payload: the other fields.
+ENVELOPE = 128 * 1024
+
 _decoder = msgspec.json.Decoder(Submission)
 _NO_METADATA: dict[str, Scalar] = {}
 _DEFAULT_BACKOFF = Backoff()
 
 
-def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobSpec:
+async def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobSpec:
     """The job that `body` (UTF-8) asks for; `prefix` stands before field names. Raises 400, 413 and 422 Problems."""
+    if len(bytes(body)) > max_payload + ENVELOPE:
+        raise _payload_too_large(max_payload, prefix)
     given = decode(_decoder, body, prefix)
-    return accepted(given, max_payload, prefix, nul=has_nul(bytes(body)))
+    return await accepted(given, max_payload, prefix, nul=has_nul(bytes(body)))
 
 
-def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul: bool) -> JobSpec:
+async def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul: bool) -> JobSpec:
     """The job that was given, decoded already; `nul`: whether its document has a NUL character in a string. Raises Problems."""
-    _check(given, max_payload, prefix, nul=nul)
+    await _check(given, max_payload, prefix, nul=nul)
     return JobSpec(
         payload=given.payload.copy(),
         task=given.task,
@@ -45,11 +50,11 @@ def _backoff(given: RetryBackoff | None) -> Backoff:
     return Backoff(given.initial, given.factor, given.max, given.jitter) if given else _DEFAULT_BACKOFF
 
 
-def _check(given: Submission, max_payload: int, prefix: str, *, nul: bool) -> None:
+async def _check(given: Submission, max_payload: int, prefix: str, *, nul: bool) -> None:
     """What the types cannot say."""
     if len(bytes(given.payload)) > max_payload:
         raise _payload_too_large(max_payload, prefix)
-    check_value(given.payload, f"{prefix}payload")
+    await check_value(given.payload, f"{prefix}payload")
     if nul:
         raise invalid(FieldError(f"{prefix}{_with_nul(given)}", "must not contain the NUL character (\\u0000)"))
     if (wrong := contradiction(given)) is not None:

@@ -133,6 +133,10 @@ class AsyncClient:
         """Unset one key of the live configuration; the new version."""
         return await self._hold(talks.unconfigure(key, who))
 
+    async def config_history(self) -> list[dict[str, Any]]:
+        """The newest versions of the live configuration, newest first."""
+        return await self._hold(talks.config_history())
+
     async def roll_back(self, version: int, who: str) -> dict[str, Any]:
         """Bring the values of an old version of the live configuration back; the new version."""
         return await self._hold(talks.roll_back(version, who))

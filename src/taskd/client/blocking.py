@@ -136,6 +136,10 @@ class Client:
         """Unset one key of the live configuration; the new version."""
         return self._hold(talks.unconfigure(key, who))
 
+    def config_history(self) -> list[dict[str, Any]]:
+        """The newest versions of the live configuration, newest first."""
+        return self._hold(talks.config_history())
+
     def roll_back(self, version: int, who: str) -> dict[str, Any]:
         """Bring the values of an old version of the live configuration back; the new version."""
         return self._hold(talks.roll_back(version, who))

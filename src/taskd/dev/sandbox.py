@@ -16,6 +16,7 @@ import psycopg
 
 from taskd.app import App
 from taskd.client import Client
+from taskd.client.servers import shown
 from taskd.dev import binaries, role
 from taskd.dev.child import Child
 from taskd.dev.crew import SCHEDULER_GRACE, answer
@@ -151,7 +152,8 @@ class Sandbox:
         name, found = _located(app)
         if found.server is not None and found.server != self.url:
             raise TaskdError(
-                f"{name} has server={found.server!r}, and its tasks would be submitted there: leave that out, set TASKD_SERVER"
+                f"{name} has server={shown(found.server)!r}, and its tasks would be submitted there: leave that out, "
+                "set TASKD_SERVER"
             )
         found.close()  # it may know another address from before
         wanted = Wanted(name, queues or _queues(found), concurrency, tuple(sorted((environment or {}).items())))

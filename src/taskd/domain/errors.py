@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 #: Seconds: ten years.
 LONGEST_SNOOZE = 315_360_000
@@ -27,23 +27,44 @@ class AccessDenied(ConfigurationError):
 
 
 class Unavailable(TaskdError):
-    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same."""
+    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same.
 
-    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+    The message may quote a driver, with hosts, roles and statements: it is for logs. `shown` says that it quotes none.
+    """
+
+    instead = "a server is away"
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False, shown: bool = False) -> None:
         super().__init__(message)
         self.outcome_unknown = outcome_unknown
+        self.shown = shown
+
+    def with_outcome(self, *, unknown: bool) -> Self:
+        """The same error with another `outcome_unknown`."""
+        return type(self)(str(self), outcome_unknown=unknown, shown=self.shown)
+
+    @property
+    def public(self) -> str:
+        """The message for clients of the API, without hosts, roles and statements."""
+        return str(self) if self.shown else self.instead
 
 
 class StoreUnavailable(Unavailable):
     """PostgreSQL did not answer in time."""
 
+    instead = "PostgreSQL is away"
+
 
 class RowHeld(StoreUnavailable):
     """A transaction that has not ended holds a row that was waited for. Nothing was written."""
 
+    instead = "a transaction that has not ended holds a row that this needs"
+
 
 class TransportUnavailable(Unavailable):
     """Redis did not answer in time."""
+
+    instead = "Redis is away"
 
 
 class TransportAccessDenied(TransportUnavailable):
@@ -52,6 +73,8 @@ class TransportAccessDenied(TransportUnavailable):
 
 class CoordinatorUnavailable(Unavailable):
     """etcd did not answer in time: raised in a task by `ctx.lock`. Left alone, it fails the attempt, which is tried again."""
+
+    instead = "etcd is away"
 
 
 class Rejected(TaskdError):

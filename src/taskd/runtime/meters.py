@@ -58,6 +58,7 @@ EPOCH = _gauge("epoch", "The epoch of this scheduler's latest term of a shard", 
 
 JOBS = _gauge("jobs", "Live jobs, cluster-wide", "queue", "status")
 OLDEST = _gauge("oldest_pending_seconds", "How long the oldest due job has waited, cluster-wide", "queue")
+QUEUES_LEFT_OUT = _gauge("queues_left_out", "Queues whose jobs are counted under the queue …others, cluster-wide")
 FINISHED = _gauge("finished_jobs", "Jobs that ended so since the cluster was made, cluster-wide", "status")
 
 # ---------------------------------------------------------------- workers
@@ -117,6 +118,10 @@ def show_servers(components: Mapping[str, Health]) -> None:
 def wants_text(accept: str) -> bool:
     """Whether whoever sent this Accept header is Prometheus, or something like it, and no reader of JSON (some take both)."""
     return "application/json" not in accept and ("application/openmetrics-text" in accept or "text/plain" in accept)
+
+
+#: The most queues that have series of their own, and the name under which the others are counted.
+MOST_QUEUES, OTHERS = 500, "…others"
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

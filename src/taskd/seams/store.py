@@ -11,7 +11,7 @@ import msgspec
 
 from taskd.domain.band import Credit
 from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Suspect, Term
-from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
+from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, JobStatus, Page, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk, Output, Place, Stored
@@ -77,7 +77,7 @@ class Overview(Protocol):
         """One job, live or finished, with its attempts; None if there is none."""
         ...
 
-    async def jobs(self, wanted: JobFilter) -> list[Job]:
+    async def jobs(self, wanted: JobFilter) -> Page:
         """A page of jobs, newest first, without their attempts."""
         ...
 
@@ -101,8 +101,8 @@ class Overview(Protocol):
         """The cluster's counters."""
         ...
 
-    async def depths(self) -> list[QueueDepth]:
-        """The live jobs of each queue."""
+    async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
+        """The live jobs of each of these queues (None: of all), for the `limit` with most of them."""
         ...
 
     async def sessions(self) -> list[Session]:
@@ -302,32 +302,32 @@ class Ticks(Protocol):
 
 
 class Schedules(Protocol):
-    """For the API: looks at schedules, and changes them."""
+    """For the API: looks at schedules, and changes them: those of the given `queues` only (None: of all)."""
 
-    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
-        """The schedules of these queues (None: of all) with names later than `after`, by name."""
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
+        """The schedules of these queues (None: of all) with names later than `after`, by name, and whether there are more."""
         ...
 
     async def one(self, name: str) -> Schedule | None:
         """One schedule with its last ticks; None if there is none."""
         ...
 
-    async def put(self, plan: Plan, *, replace: bool) -> bool | None:
+    async def put(self, plan: Plan, *, replace: bool, queues: Collection[str] | None = None) -> bool | None:
         """Store a schedule; True if it is new, False if it replaced another one of its name.
 
-        None if nothing was done: there is one, which may not be replaced, or is the same.
+        None if nothing was done: there is one, which may not be replaced, is of another queue, or is the same.
         """
         ...
 
-    async def remove(self, name: str) -> bool:
+    async def remove(self, name: str, queues: Collection[str] | None = None) -> bool:
         """Remove one; False if there is none."""
         ...
 
-    async def pause(self, name: str, who: str) -> None:
+    async def pause(self, name: str, who: str, queues: Collection[str] | None = None) -> None:
         """Stop one, unless it is stopped."""
         ...
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, queues: Collection[str] | None = None) -> None:
         """Let one go on from now, if it is stopped."""
         ...
 
@@ -465,7 +465,7 @@ class Transcripts(Protocol):
         ...
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        """All chunks of these jobs, by job."""
+        """All chunks of these jobs, by job; of the first ones only, if those are large."""
         ...
 
 

@@ -37,6 +37,8 @@ ONE_PLAN = {**ONE_PLANNING, **{f"enable_{way}": "off" for way in ("hashjoin", "m
 #: The same for writes that nobody is told of and whose loss in a crash is harmless: their commits do not wait for the disk
 #: (docs/adr/0019-what-does-not-wait-for-the-disk.md).
 RELAXED = {**ONE_PLAN, "synchronous_commit": "off"}
+#: Bytes after which a page of rows ends, with the row that reaches them.
+PAGE_BYTES = 8 * 1024 * 1024
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
@@ -94,7 +96,7 @@ class Lane:
             raise
         if not done:
             await self._abandon(work)
-            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True)
+            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True, shown=True)
         return work.result()
 
     async def close(self) -> None:
@@ -155,7 +157,7 @@ class Lane:
 
     async def _ready(self) -> psycopg.AsyncConnection[Row]:
         if self._closed:
-            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down")
+            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down", shown=True)
         if self._connection is not None and (self._connection.closed or hung_up(self._connection)):
             await self._discard()
         if self._connection is None:
@@ -228,7 +230,7 @@ class Lanes:
                 with meters.timed(self._wait):
                     lane = await self._idle.get()
         except TimeoutError:
-            raise StoreUnavailable("every connection to PostgreSQL is busy") from None
+            raise StoreUnavailable("every connection to PostgreSQL is busy", shown=True) from None
         try:
             return await lane.fetch(statement, parameters)
         finally:
