@@ -506,7 +506,7 @@ async def _check_schema(settings: Postgres, migrate: bool) -> None:
         raise ConfigurationError(POOLED)
     if migrate:
         await asyncio.to_thread(apply_migrations, dsn)
-    missing = await asyncio.to_thread(pending_migrations, dsn)
+    missing = await asyncio.to_thread(pending_migrations, dsn, pooled=settings.pooled)
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
 

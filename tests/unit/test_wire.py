@@ -12,6 +12,7 @@ from taskd.transport.wire import (
     MAX_ID,
     MAX_MESSAGE,
     MAX_SEQ,
+    Ids,
     decode,
     decode_found,
     decode_ids,
@@ -71,10 +72,10 @@ def test_any_entry_is_read_within_bounds_or_not_at_all(value: object) -> None:
 
 def test_a_message_names_jobs_and_what_is_no_id_is_passed_over() -> None:
     (message,) = encode_ids([17, 18])
-    assert decode_ids(message) == ({17, 18}, 0)
-    assert decode_ids("") == (frozenset(), 0)
-    assert decode_ids("17,x,,-3,٣,18.5," + "9" * 5000) == ({17}, 6)
-    assert decode_ids("9" * (MAX_MESSAGE + 1)) == (frozenset(), 1)
+    assert decode_ids(message) == Ids(frozenset({17, 18}), 0)
+    assert decode_ids("") == Ids(frozenset(), 0)
+    assert decode_ids("17,x,,-3,٣,18.5," + "9" * 5000) == Ids(frozenset({17}), 6)
+    assert decode_ids("9" * (MAX_MESSAGE + 1)) == Ids(frozenset(), 1)
 
 
 @given(st.lists(st.integers(1, MAX_ID), max_size=20) | st.just(list(range(2**62, 2**62 + 7001))))
