@@ -162,7 +162,7 @@ class EtcdClient:
 
     async def create(self, key: str, value: bytes, lease: int = 0) -> KeyValue:
         """Put a key that must not exist yet, or see what is there. Repeating it is harmless. Raises LeaseGone."""
-        name = key.encode()
+        name = raw(key)
         request = rpc.TxnRequest(
             compare=[_created(name, 0)],
             success=[rpc.RequestOp(request_put=rpc.PutRequest(key=name, value=value, lease=lease))],
@@ -175,20 +175,29 @@ class EtcdClient:
 
     async def update(self, key: str, value: bytes, lease: int, create_revision: int) -> bool:
         """Change a key's value if it is still the key that was created at that revision. Raises LeaseGone."""
-        name = key.encode()
+        name = raw(key)
         put = rpc.PutRequest(key=name, value=value, lease=lease)
         request = rpc.TxnRequest(
             compare=[_created(name, create_revision)], success=[rpc.RequestOp(request_put=put)], failure=[]
         )
         return bool((await self._call("kv.Txn", request)).succeeded)
 
+    async def replace(self, standing: KeyValue, value: bytes) -> None:
+        """Change the value of a key unless the key was changed since `standing` was read."""
+        name = raw(standing.key)
+        unchanged = rpc.Compare(
+            key=name, target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, mod_revision=standing.mod_revision
+        )
+        put = rpc.RequestOp(request_put=rpc.PutRequest(key=name, value=value))
+        await self._call("kv.Txn", rpc.TxnRequest(compare=[unchanged], success=[put], failure=[]))
+
     async def put(self, key: str, value: bytes) -> None:
         """Put a key that outlives us, whatever is there."""
-        await self._call("kv.Put", rpc.PutRequest(key=key.encode(), value=value))
+        await self._call("kv.Put", rpc.PutRequest(key=raw(key), value=value))
 
     async def delete(self, key: str) -> None:
         """Delete a key, if it is there. Nothing is compared: keys are never used twice (see keys.py)."""
-        await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=key.encode()))
+        await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=raw(key)))
 
     async def listing(self, prefix: str, revision: int = 0) -> Listing:
         """The keys under a prefix: now, or at an earlier revision. Raises HistoryGone if etcd has not that revision."""
@@ -217,7 +226,7 @@ class EtcdClient:
             limit=1,
         )
         request = rpc.TxnRequest(
-            compare=[_created(own.key.encode(), own.create_revision)],
+            compare=[_created(raw(own.key), own.create_revision)],
             success=[rpc.RequestOp(request_range=older)],
             failure=[],
         )
@@ -245,7 +254,7 @@ class EtcdClient:
         The first item is empty: it says that the watch stands. Resume after the last event's mod_revision, never after a
         part of a response. Raises HistoryGone if `start` was compacted.
         """
-        first, last = _span(key) if prefix else (key.encode(), b"")
+        first, last = _span(key) if prefix else (raw(key), b"")
         server = self._servers[self._current]
         call = server.watch.Watch(metadata=HAS_LEADER)
         self._streams[call] = server
@@ -326,6 +335,11 @@ class _Server:
         self.maintenance = rpc.MaintenanceStub(self.channel)
 
 
+def raw(key: str) -> bytes:
+    """Return a key as etcd has it: `KeyValue` decodes any bytes so that they come back."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def _created(key: bytes, revision: int) -> Any:
     """The condition that a key was created at `revision`; 0: that it does not exist."""
     return rpc.Compare(key=key, target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, create_revision=revision)
@@ -333,12 +347,12 @@ def _created(key: bytes, revision: int) -> Any:
 
 def _span(prefix: str) -> tuple[bytes, bytes]:
     """First and last of the keys that start with `prefix` (which ends with a slash, so its last byte can go up)."""
-    start = prefix.encode()
+    start = raw(prefix)
     return start, start[:-1] + bytes([start[-1] + 1])
 
 
 def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(kv.key.decode("utf-8", "replace"), kv.value, kv.create_revision, kv.mod_revision)
+    return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.create_revision, kv.mod_revision)
 
 
 def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
