@@ -83,7 +83,7 @@ def test_a_member_out_of_bounds_is_none(changes: dict[str, object]) -> None:
     assert values.member(encoded(**changes)) is None
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"", b"[" * 100_000, b'{"who":"\xff"}', encoded()[:-1], b"x" * 3_000_000])
+@pytest.mark.parametrize("data", [b"\xff", b"", b"[" * 100_000, encoded()[:-1], b"x" * 3_000_000])
 def test_what_is_no_json_is_none(data: bytes) -> None:
     for read in (values.member, values.candidate, values.holder, values.version, values.fence):
         assert read(data) is None
