@@ -292,7 +292,7 @@ class EtcdClient:
             try:
                 return await invoke(server)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
-                failure = _translate(error, server.endpoint)
+                failure = _translate(error, server)
                 if error.code() not in _UNREACHABLE:
                     break
                 self._rotate(server)
@@ -309,7 +309,7 @@ class EtcdClient:
             return CoordinatorUnavailable(f"etcd at {server.endpoint}: the stream ended")
         if error.code() in _UNREACHABLE:
             self._rotate(server)
-        return _translate(error, server.endpoint)
+        return _translate(error, server)
 
     def _rotate(self, failed: _Server) -> None:
         """Leave an endpoint, and take along the watches on it. Several calls that fail at once move us once."""
@@ -325,6 +325,7 @@ class _Server:
 
     def __init__(self, endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> None:
         self.endpoint = endpoint.address
+        self.secure = endpoint.secure
         if endpoint.secure:
             self.channel = grpc.aio.secure_channel(endpoint.address, credentials, options=OPTIONS)
         else:
@@ -355,7 +356,8 @@ def _key_value(kv: Any) -> KeyValue:
     return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.create_revision, kv.mod_revision)
 
 
-def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
+def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:
+    endpoint = server.endpoint
     code, details = error.code(), error.details() or ""
     if code == _Code.NOT_FOUND and "lease not found" in details:
         return LeaseGone(details)
@@ -364,19 +366,28 @@ def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
     if code == _Code.DEADLINE_EXCEEDED:
         return CoordinatorUnavailable(f"etcd at {endpoint} did not answer in time", outcome_unknown=True)
     if code in _UNREACHABLE:
-        return CoordinatorUnavailable(f"etcd at {endpoint} {_why(details)}", outcome_unknown=True)
+        return CoordinatorUnavailable(f"etcd at {endpoint} {why(details, secure=server.secure)}", outcome_unknown=True)
     return Refused(f"etcd at {endpoint} refuses: {details}")
 
 
-def _why(details: str) -> str:
-    """What gRPC's words for an endpoint that cannot be used mean."""
+def why(details: str, *, secure: bool) -> str:
+    """Return what gRPC's words for an endpoint that cannot be used mean, in one line.
+
+    A server that refuses a client certificate says so within the handshake in TLS 1.2. In TLS 1.3 (etcd 3.4 and later, as newer
+    compilers build them) it says so after the handshake, as the connection's first record or by closing it.
+    """
     if "CERTIFICATE_VERIFY_FAILED" in details:
-        why = details.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
-        return f"has a certificate that is not accepted: {why} (see ca_file in section [etcd])"
+        reason = details.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
+        return f"has a certificate that is not accepted: {reason} (see ca_file in section [etcd])"
     if "Hostname Verification" in details:
         return "has a certificate for another name"
-    if "ALERT" in details:
+    if secure and ("WRONG_VERSION_NUMBER" in details or "Handshake read failed" in details):
+        return "does not speak TLS: write it without https:// in section [etcd], or give etcd a certificate"
+    if "ALERT" in details or "TSI_DATA_CORRUPTED" in details or "Unwrap failed" in details:
         return "does not accept our certificate: see cert_file in section [etcd]"
+    if "Socket closed" in details or "Connection reset" in details:
+        hint = "it may not accept our certificate (see cert_file" if secure else "it may speak TLS only (write https://"
+        return f"closed the connection: {hint} in section [etcd])"
     if "connect" in details:
         return f"cannot be reached: {details.rpartition(': ')[2]}"
     return f"is unavailable: {details}"
