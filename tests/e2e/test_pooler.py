@@ -21,6 +21,7 @@ from taskd.dev.server import Server, environment
 from taskd.domain.claim import Claim
 from taskd.domain.errors import ClaimLost
 from taskd.store.desk import Desk
+from taskd.store.examine import examine
 from taskd.store.lane import Lane
 from tests.e2e.fleet import Fleet, batch
 from tests.integration.storage import Storage, spec
@@ -171,3 +172,9 @@ async def test_what_a_role_has_set_changes_nothing_behind_a_pooler(postgres_dsn:
         )
         assert (horse, zone, timeout) == ("🐎", "UTC", "0")
     await lane.close()
+
+
+@needs_pgbouncer
+def test_doctor_looks_through_a_pooler(pooler: PgBouncer) -> None:
+    findings = examine(pooler.dsn, 10.0, pooled=True)
+    assert {finding.subject: finding.level for finding in findings}["schema"] == "ok"
