@@ -44,6 +44,8 @@ from taskd.worker.received import Limits, received, storable
 
 #: Seconds to wait for the socket's end after the process's: something that it forked may still hold the socket.
 LINGER = 1.0
+#: Bytes of the longest error text that is an executor's own, whatever the setting allows to tasks.
+OWN_TEXTS = 1000
 
 
 class Attempt:
@@ -131,7 +133,7 @@ class Child(asyncio.Protocol):
 
     async def load(self, setup: Setup) -> Ready | Unusable | None:
         """Let it load the app; None if it died of that."""
-        self._limits = Limits(setup.max_result_bytes, setup.max_error_bytes)
+        self._limits = Limits(setup.max_result_bytes, max(OWN_TEXTS, setup.max_error_bytes))
         self._send(encode(setup))
         await asyncio.wait((self._answer, self._lost), return_when=asyncio.FIRST_COMPLETED)
         return self._answer.result() if self._answer.done() else None

@@ -74,9 +74,8 @@ class Guard:
         if self._buffer[:1] == b"D":
             return 1 + DEADLINE.size
         if self._buffer[:1] not in (b"", b"D", b"E"):
-            raise SystemExit(
-                "a record of an unknown kind"
-            )  # the worker starts another guard, and tells that one everything
+            # The worker starts another guard, and tells that one everything.
+            raise SystemExit("a record of an unknown kind")
         if self._buffer[:1] == b"E" and len(self._buffer) >= 1 + COUNT.size:
             return 1 + COUNT.size + PROCESS.size * int(COUNT.unpack_from(self._buffer, 1)[0])
         return 0
