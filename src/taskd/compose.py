@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -509,7 +510,7 @@ async def _check_schema(settings: Postgres, migrate: bool) -> None:
         raise ConfigurationError(POOLED)
     if migrate:
         await aside(apply_migrations, dsn)
-    missing = await aside(pending_migrations, dsn)
+    missing = await aside(functools.partial(pending_migrations, dsn, pooled=settings.pooled))
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
 

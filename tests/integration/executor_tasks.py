@@ -367,3 +367,17 @@ async def talks_for_ever() -> None:
         print("line", number)
         if number % 100 == 0:
             await asyncio.sleep(0.01)
+
+
+@app.task
+def forge(frame: str) -> None:
+    """Write bytes (in hexadecimal) to the worker behind the executor's back, and go on."""
+    os.write(int(sys.argv[1]), bytes.fromhex(frame))
+    time.sleep(60)
+
+
+@app.task
+async def rests(seconds: float) -> float:
+    """Take a while, and end well."""
+    await asyncio.sleep(seconds)
+    return seconds

@@ -12,7 +12,8 @@ from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed, Released
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
 from taskd.store import claims as claims_module
-from taskd.store.lane import ONE_PLAN, flags
+from taskd.store.lane import ONE_PLAN
+from taskd.store.pinned import flags
 from taskd.store.statements import statement
 from tests.integration.storage import Storage, deliveries, spec
 

@@ -14,7 +14,8 @@ import pytest
 
 import taskd.store
 from taskd.store.intake import PATIENCE
-from taskd.store.lane import ONE_PLAN, Lane, flags
+from taskd.store.lane import ONE_PLAN, Lane
+from taskd.store.pinned import flags
 from taskd.store.statements import FOLDER, names, statement
 
 MODULES = list(Path(taskd.store.__file__).parent.glob("*.py"))

@@ -170,6 +170,14 @@ async def test_a_doubled_or_late_delivery_claims_nothing(store: Storage, term: T
     assert await store.claim(session, second) == []
 
 
+async def test_an_entry_that_is_there_twice_is_claimed_once(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec())
+    twice = [*deliveries(dispatches := await store.dispatch(term)), *deliveries(dispatches)]
+    (claim,) = await store.claims.claim(session, twice)
+    (same,) = await store.claims.claim(session, twice, again=True)
+    assert (same.job_id, same.attempt) == (claim.job_id, claim.attempt)
+
+
 async def test_a_claim_whose_answer_was_lost_comes_back_when_asked_again(
     store: Storage, term: Term, session: Session
 ) -> None:

@@ -332,3 +332,15 @@ def test_text_of_sqlalchemy_is_not_disturbed(postgres_dsn: str) -> None:
         mail.submit_in_sync(own.connection, "a:b %s %(c)s :d {e}")
         own.connection.execute(text("SELECT 1"))
     assert [row[4]["to"] for row in jobs(postgres_dsn)] == ["a:b %s %(c)s :d {e}"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
+async def test_any_text_is_submitted_in_any_encoding(postgres_dsn: str, encoding: str) -> None:
+    name = "ž🐎\\"
+    with psycopg.connect(postgres_dsn, client_encoding=encoding) as connection:
+        mail.submit_in_sync(connection, name)
+    async with await psycopg.AsyncConnection.connect(postgres_dsn, client_encoding=encoding) as asynchronous:
+        await mail.submit_in(asynchronous, name)
+    with psycopg.connect(postgres_dsn) as connection:
+        stored = connection.execute("SELECT payload->>'to' FROM taskd.jobs").fetchall()
+    assert stored == [(name,), (name,)]

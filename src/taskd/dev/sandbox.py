@@ -28,6 +28,7 @@ from taskd.dev.servers import Servers
 from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.store.migrations import migrate
+from taskd.store.pinned import startup
 
 PREFIX = "taskd-pytest-"
 READY_DEADLINE = 120.0
@@ -185,7 +186,7 @@ class Sandbox:
     def wait(self, timeout: float = 30.0) -> None:
         """Return when no job is pending, queued or running. Raises TimeoutError, naming some, after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(self.dsn, autocommit=True, **startup()) as connection:
             while live := connection.execute(_LIVE_JOBS).fetchall():
                 if time.monotonic() > deadline:
                     told = "; ".join(_told(*row) for row in live)
@@ -195,7 +196,7 @@ class Sandbox:
     def empty(self) -> None:
         """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
         self._asked.clear()
-        with psycopg.connect(self.dsn) as connection:
+        with psycopg.connect(self.dsn, **startup()) as connection:
             for statement in _SCHEDULES:
                 connection.execute(statement.encode())
             left = connection.execute(_JOBS).fetchall()

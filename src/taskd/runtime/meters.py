@@ -81,6 +81,7 @@ SESSION_AGE = _gauge("session_age_seconds", "How long this worker's session has 
 
 # ---------------------------------------------------------------- both
 
+DISCARDED = _counter("discarded_values", "Values in Redis or etcd that taskd could not use", "source", "kind")
 UP = _gauge("up", "1 if the server answers this process", "server")
 LANE_WAIT = _histogram("lane_wait", "Waiting for a connection to PostgreSQL that is in use", "duty")
 LOOP_LAG = _histogram("event_loop_lag", "How late the event loop wakes who asked for a moment")

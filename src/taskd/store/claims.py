@@ -43,11 +43,12 @@ class PostgresClaims:
         `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
         claimed only `alone`: then nothing else may be claimed for the session until they have ended.
         """
-        ordered = sorted(deliveries, key=lambda d: d.job_id)
+        # Each once: Redis may hold an entry twice, and a claim that was made comes back for each that names it.
+        ordered = sorted({(d.job_id, d.seq) for d in deliveries})
         parameters = {
             "session": session.id,
-            "ids": int_array(d.job_id for d in ordered),
-            "seqs": int_array(d.seq for d in ordered),
+            "ids": int_array(job_id for job_id, _ in ordered),
+            "seqs": int_array(seq for _, seq in ordered),
             "again": again,
             "alone": alone,
             "suspect_after": SUSPECT_AFTER,

@@ -19,6 +19,7 @@ from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 
 from taskd.runtime import forks
 from taskd.seams import Ending
+from taskd.store.pinned import ENCODING
 from taskd.store.sockets import hung_up, sever
 from taskd.store.transactions import AsyncConnection, Connection, Row, Transaction, away, outlast, say, say_sync
 
@@ -200,6 +201,7 @@ class Desk:
         """How to connect; the DSN's own word about dead lines counts. PostgreSQL cuts names off after 63 bytes."""
         given = conninfo_to_dict(self._dsn)
         return {name: value for name, value in ALIVE.items() if name not in given} | {
+            **ENCODING,
             "autocommit": True,
             "application_name": f"{self._name[:50]}:{uuid4().hex[:12]}",
             "connect_timeout": 5,

@@ -15,6 +15,8 @@ from taskd.settings import Tasks as TaskSettings
 
 #: Bytes of the longest frame: far more than one batch of attempts or ends needs, far less than garbage may announce.
 MAX_FRAME = 64 * 2**20
+#: Characters of the longest name of a lock.
+MAX_LOCK_NAME = 1000
 _LENGTH = struct.Struct(">I")
 
 

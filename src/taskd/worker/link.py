@@ -15,7 +15,7 @@ import msgspec
 
 from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Unstorable
 from taskd.seams import Desk, Order
-from taskd.worker.frames import Answer, Lock, Said, TooLong, Trouble, Unlock, Word
+from taskd.worker.frames import MAX_LOCK_NAME, Answer, Lock, Said, TooLong, Trouble, Unlock, Word
 from taskd.worker.results import Encode, to_json, to_text
 from taskd.worker.settling import Settling
 
@@ -23,6 +23,8 @@ from taskd.worker.settling import Settling
 EVERY = 1.0
 #: Bytes of a progress's message.
 MAX_MESSAGE = 500
+#: Seconds: a longer wait for a lock has no end.
+LONGEST_WAIT = 1e9
 #: What a task is told by.
 ERRORS: dict[Trouble, type[Exception]] = {
     Trouble.FENCED: ClaimLost,
@@ -94,8 +96,13 @@ class Link:
 
     def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
         """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name."""
-        if not name or "\0" in name or (wait is not None and not wait >= 0):
-            raise ValueError(f"a lock has a name, and a wait in seconds, not {name!r} and {wait!r}")
+        if not name or "\0" in name or len(name) > MAX_LOCK_NAME or (wait is not None and not wait >= 0):
+            shown = name[:MAX_LOCK_NAME]
+            raise ValueError(
+                f"a lock has a name of at most {MAX_LOCK_NAME} characters, and a wait in seconds, not {shown!r} and {wait!r}"
+            )
+        if wait is not None and wait > LONGEST_WAIT:
+            wait = None
         number, granted = next(self._numbers), Future[int]()
         wanted = Lock(self._order.job_id, self._order.attempt, number, name, wait)
         self._loop.call_soon_threadsafe(self._ask, wanted, granted)

@@ -112,7 +112,8 @@ def to_text(text: str, limit: int) -> bytes:
     head = clean[: room // 3].decode("utf-8", "ignore")
     tail = clean[len(clean) - (room - room // 3) :].decode("utf-8", "ignore")
     left_out = len(clean) - len(head.encode()) - len(tail.encode())
-    return (head + _CUT.format(left_out) + tail).encode()[: max(limit, 0)]
+    cut = (head + _CUT.format(left_out) + tail).encode()[: max(limit, 0)]
+    return cut.decode("utf-8", "ignore").encode()  # the number may have one digit more than was reckoned with
 
 
 _HINT = " (a return annotation that names its type lets more than JSON's own types be stored)"
