@@ -14,6 +14,7 @@ from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import Answer, End, How, Word
+from taskd.worker.hearing import Streams
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
 from taskd.worker.results import Results
@@ -105,8 +106,10 @@ class Runner:
         patience: float,
         desk: Callable[[], Desk],
         capture: Capture | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self._desk = desk
+        self._streams = streams
         self._capture = capture
         self._tasks = tasks
         self._app = app
@@ -173,6 +176,8 @@ class Runner:
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
+        if self._streams is not None:
+            self._streams.look(alone=not self._running)
         self._running[order.job_id, order.attempt] = running
         if invocation.asynchronous:
             # Not by the factory: this one is nobody's offspring.
