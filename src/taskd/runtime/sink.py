@@ -165,8 +165,7 @@ class Sink:
         """A way to write that does not wait for a reader, whatever the file is."""
         mode = os.fstat(self.spare).st_mode
         if stat.S_ISSOCK(mode):
-            line = socket.socket(fileno=os.dup(self.spare))
-            return lambda data: line.send(data, socket.MSG_DONTWAIT)
+            return self._sending
         if not (stat.S_ISFIFO(mode) or os.isatty(self.spare)):
             return lambda data: os.write(self.fd, data)
         # O_NONBLOCK belongs to the open file, which other processes share. So this one opens it for itself.
@@ -176,6 +175,13 @@ class Sink:
             return self._looking
         self.fd = own
         return lambda data: os.write(own, data)
+
+    def _sending(self, data: bytes) -> int:
+        line = socket.socket(fileno=self.fd)
+        try:
+            return line.send(data, socket.MSG_DONTWAIT)
+        finally:
+            line.detach()  # it only borrows the descriptor
 
     def _looking(self, data: bytes) -> int:
         """Write as much as there is room for. It waits only if another process takes that room first."""
