@@ -215,7 +215,8 @@ null = os.stat(os.devnull)
 print("into", file=sys.stderr)
 print("into", file=sys.stdout)
 sys.stdin.read()
-open({str(seen)!r}, "w").write(repr((code, [os.path.samestat(os.fstat(n), null) for n in range(3)])))
+with open({str(seen)!r}, "w") as file:
+    file.write(repr((code, [os.path.samestat(os.fstat(n), null) for n in range(3)])))
 """
     ended = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program],

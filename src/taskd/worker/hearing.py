@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from taskd.domain.output import Source
 from taskd.runtime.stdio import Steady
 
-#: Seconds between looks at the descriptors that a task may have closed, while several run.
+#: Seconds between looks at the descriptors that a task may have closed: each costs two system calls.
 LOOK_EVERY = 1.0
 _STREAMS = ("stdout", "stderr")
 
@@ -85,7 +85,7 @@ class Streams:
         if (sys.stdout, sys.stderr) != self._usual or self._foreign:
             self._put_back(alone)
         now = time.monotonic()
-        if alone or now >= self._due:
+        if now >= self._due:
             self._due = now + LOOK_EVERY
             for number, own in enumerate(self._own, 1):
                 own.sink.mend(number)
