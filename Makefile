@@ -45,6 +45,9 @@ test: $(VENV)/ready-to-test
 	@# Files in the order of their names: those that take longest come first.
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+OLDEST := $(addprefix tests/,unit/test_api_submit.py unit/test_cli_parsing.py unit/test_clients.py unit/test_log.py unit/test_monitoring.py \
+	unit/test_settings.py unit/test_sink.py unit/test_tracing.py integration/test_api_http.py integration/test_coordination_registry.py \
+	integration/test_store.py integration/test_submit_in.py integration/test_transport.py e2e/test_broken_logs.py)
 # Lower bounds that nobody tries are wrong sooner or later. Warnings are errors here, too.
 oldest: .venv-oldest/ready
 	@.venv-oldest/bin/python -m pytest -p no:cacheprovider $(or $(ARGS),$(OLDEST))

@@ -125,6 +125,7 @@ def test_who_has_patience_waits_for_a_slow_reader_and_no_longer_for_one_that_sta
         )
         for _ in range(5 * MOST // len(LINE)):
             one.sink.write(LINE)
+        one.sink.write(LINE * (3 * MOST // len(LINE)))  # at once
         assert one.sink.lost == 0
         reader.send_signal(signal.SIGSTOP)
         began = time.monotonic()

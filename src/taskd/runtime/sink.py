@@ -62,8 +62,11 @@ class Sink:
 
     def write(self, data: bytes) -> None:
         """Write this, or keep it for later, or lose it."""
-        if self._patience and not self._stalled and len(self._backlog) + len(data) > MOST:
-            self._room.clear()
+        if len(data) > PART:  # room is made for one part after the other
+            for start in range(0, len(data), PART):
+                self.write(data[start : start + PART])
+            return
+        if self._patience and not self._stalled and self._is_full(len(data)):
             self._stalled = not self._room.wait(self._patience)
         with self._lock:
             if self._backlog:
@@ -91,30 +94,38 @@ class Sink:
         self._backlog.clear()
         self.fd, self._patience, self._put = self.number, None, self._waiting
 
+    def _is_full(self, more: int) -> bool:
+        """Whether so many bytes have no room now. Then the thread tells when there is some."""
+        if len(self._backlog) + more <= MOST:
+            return False
+        with self._lock:
+            full = len(self._backlog) + more > MOST
+            if full:
+                self._room.clear()
+        return full
+
     def _write(self, data: bytes) -> None:
         """Write now, after the notice of what was lost before. With the lock."""
         head = b""
         if self._untold:
             head = (b"\n" if self._torn else b"") + self.notice(self._untold)
         whole = left = head + data if head else data
+        keep = False
         try:
             while left:
                 left = left[self._put(left) :]
         except BlockingIOError:
-            if len(left) <= len(data):
-                self._untold = 0
-                self._keep(left)
-            else:
-                self._lose(data)
+            keep = True
         except OSError:
-            written = len(whole) - len(left)
-            if written >= len(head):
-                self._untold = 0
-            if written:
-                self._torn = whole[written - 1 : written] != b"\n"
-            self._lose(left if len(left) < len(data) else data)
-        else:
-            self._untold, self._torn = 0, False
+            pass
+        if written := len(whole) - len(left):
+            self._torn = whole[written - 1 : written] != b"\n"
+        if len(left) <= len(data):
+            self._untold = 0  # the notice is written
+        if left and keep and len(left) <= len(data):
+            self._keep(left)
+        elif left:
+            self._lose(left[-len(data) :] if data else b"")
 
     def _keep(self, data: bytes) -> None:
         if len(self._backlog) + len(data) > MOST:

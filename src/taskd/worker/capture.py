@@ -229,17 +229,22 @@ def tap(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str,
     """A processor of structlog's: hears what attempts log by taskd's logger (`ctx.log`), and passes it on."""
     voice = speaker.get()()
     if voice is not None:
-        order = voice.order
-        own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}
-        raised = event.get("exc_info")
-        fields = [
-            f"{name}={value if isinstance(value, str) and ' ' not in value else repr(value)}"
-            for name, value in event.items()
-            if name not in EVERYWHERE and name != "exc_info" and own.get(name) != value
-        ]
-        text = " ".join([str(event.get("event", "")), *fields])
-        error = raised if isinstance(raised, BaseException) else sys.exception() if raised else None
-        if error is not None:
-            text += "\n" + describe(error)
+        try:
+            text = _line(voice.order, event)
+        except Exception as error:  # noqa: BLE001  a value's own code may raise anything, and logging is no reason to fail
+            text = f"a line that cannot be shown ({type(error).__name__})"
         voice.say("log", str(event.get("level", "")), text)
     return event
+
+
+def _line(order: Order, event: MutableMapping[str, Any]) -> str:
+    own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}
+    raised = event.get("exc_info")
+    fields = [
+        f"{name}={value if isinstance(value, str) and ' ' not in value else repr(value)}"
+        for name, value in event.items()
+        if name not in EVERYWHERE and name != "exc_info" and own.get(name) != value
+    ]
+    text = " ".join([str(event.get("event", "")), *fields])
+    error = raised if isinstance(raised, BaseException) else sys.exception() if raised else None
+    return text if error is None else f"{text}\n{describe(error)}"
