@@ -17,6 +17,8 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from taskd import App, Context, Fail, RetryAt, Snooze
 
 app = App()
@@ -465,3 +467,18 @@ def set_up(how: str) -> None:
         logging.disable(logging.CRITICAL)
     elif how == "level":
         logging.getLogger().setLevel(logging.CRITICAL)
+
+
+@app.task
+def logs_by_ctx(ctx: Context) -> None:
+    """Take structlog's configuration away, and log a value that cannot be shown, too."""
+    structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
+    ctx.log.info("still heard", width=3)
+    ctx.log.info("shy", value=Shy())
+
+
+class Shy:
+    """A value that nobody may look at."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")

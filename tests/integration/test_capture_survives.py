@@ -101,3 +101,11 @@ async def test_an_app_that_sets_up_at_its_import_is_heard(start: Callable[..., B
     expected(bench.heard[order.job_id])
     assert isinstance(await bench.finish(spoken), Completed)
     assert bench.heard[spoken.job_id] == ["out", "original", "err"]
+
+
+async def test_what_an_app_makes_of_structlog_does_not_reach_the_log_of_its_tasks(start: Callable[..., Bench]) -> None:
+    bench = start()
+    await bench.executors.start()
+    order = bench.order("logs_by_ctx")
+    assert isinstance(await bench.finish(order), Completed)
+    assert bench.heard[order.job_id] == ["still heard width=3", "a line that cannot be shown (RuntimeError)"]

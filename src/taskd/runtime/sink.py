@@ -16,6 +16,7 @@ import stat
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 #: Bytes that wait in memory, and bytes of one write of them.
 MOST, PART = 2**20, 2**16
@@ -178,14 +179,14 @@ class Sink:
         if stat.S_ISSOCK(mode):
             return self._sending
         if not (stat.S_ISFIFO(mode) or os.isatty(self.spare)):
-            return lambda data: os.write(self.fd, data)
+            return partial(os.write, self.fd)
         # O_NONBLOCK belongs to the open file, which other processes share. So this one opens it for itself.
         try:
             own = os.open(f"/proc/self/fd/{self.spare}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:  # no /proc, or the file belongs to another user, or the reader is gone
             return self._looking
         self.fd = own
-        return lambda data: os.write(own, data)
+        return partial(os.write, own)
 
     def _sending(self, data: bytes) -> int:
         line = socket.socket(fileno=self.fd)
