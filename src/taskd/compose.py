@@ -492,7 +492,7 @@ async def _check_servers(
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=2.0),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
         sleep=lambda seconds: _sleep_unless(stop, seconds),
         reraise=True,
