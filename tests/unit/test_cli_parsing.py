@@ -110,6 +110,23 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["cancel"], "ID"),
         (["--log-level", "LOUD", "migrate"], "LOUD"),
         (["worker", "--concurrency", "0"], "--concurrency"),
+        (["submit", "1", "--priority", "101"], "--priority"),
+        (["submit", "1", "--max-retries", "-1"], "--max-retries"),
+        (["submit", "1", "--schedule-at", "2026-01-01T00:00:00"], "offset"),
+        (["submit", "1", "--schedule-at", "tomorrow"], "offset"),
+        (["submit", "1", "--timeout", "9" * 400], "too long"),
+        (["schedule", "add", "n", "--every", "1m", "--priority", "101"], "--priority"),
+        (["schedule", "add", "n", "--every", "1m", "--overlap", "never"], "--overlap"),
+        (["list", "--status", "lost"], "--status"),
+        (["history", "export", "--since", "2026-99-99"], "--since"),
+        (["cancel", "--status", "failed"], "--status"),
+        (["retry", "--status", "running"], "--status"),
+        (["status", "1", "--server", "ftp://x"], "no server address"),
+        (["status", "1", "--server", "http://x:99999"], "no server address"),
+        (["status", "--server", " , "], "TASKD_SERVER"),
+        (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
+        (["--config", "/does/not/exist", "status"], "/does/not/exist"),
+        (["--config", "/", "status"], "cannot be read"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
@@ -125,11 +142,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
         (["status", "--server", NOBODY], "taskd dev"),
         (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
         (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
-        (["status", "1", "--server", "ftp://x"], "no server address"),
         (["cancel", "1", "--server", NOBODY], "taskd dev"),
-        (["status", "1", "--server", "http://x:99999"], "no server address"),
-        (["status", "--server", " , "], "TASKD_SERVER"),
-        (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
     ],
 )
 def test_any_other_failure_is_one_line_and_exit_code_1(
@@ -371,7 +384,7 @@ def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
     assert capsys.readouterr().out == "job 18 not cancelled: job 18 is completed: too late\njob 17 cancelled\n"
 
 
-def test_an_interrupted_wait_ends_quietly_with_130(
+def test_an_interrupted_wait_says_that_the_job_goes_on(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -379,7 +392,7 @@ def test_an_interrupted_wait_ends_quietly_with_130(
 
     monkeypatch.setattr(asked, "wait", interrupted)
     assert run(["submit", "1", "--wait", "--json"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "job 17 goes on: taskd status 17\n")
 
 
 def test_a_bug_is_one_line_too(

@@ -5,25 +5,28 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from taskd.dev.cluster import Cluster
 from taskd.dev.crew import answer
+from taskd.runtime.console import SafeConsole
+from taskd.runtime.terminal import clean_line
 
 DEFAULT_PORT = 8080
 
 
 def console() -> Console:
     """Standard output; without colours and line breaks of its own when that is no terminal."""
-    return Console(highlight=False, soft_wrap=True)
+    return SafeConsole(soft_wrap=True)
 
 
 def say(out: Console, name: str, line: str) -> None:
     """One line about one process."""
-    out.print(f"[bold]{escape(name):>12}[/]  {escape(line)}")
+    out.print(Text.assemble((f"{clean_line(name):>12}", "bold"), "  ", clean_line(line)))
 
 
 def summary(out: Console, cluster: Cluster) -> None:
@@ -38,24 +41,27 @@ def summary(out: Console, cluster: Cluster) -> None:
     table.add_row("Redis", servers.redis.url, "")
     table.add_row("etcd", servers.etcd.endpoint, "")
     table.add_row("Logs", _short(cluster.folder.logs), "")
-    out.print(f"\n[bold green]taskd is up[/] after {cluster.start_seconds:.1f} s")
+    out.print(Text.assemble("\n", ("taskd is up", "bold green"), f" after {cluster.start_seconds:.1f} s"))
     out.print(table)
     out.print("\nTry, in another terminal:")
     if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
         out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
     program = _program()
-    out.print(f"  {program} submit {_job(cluster)} --wait 10", markup=False)
-    out.print(f"  {program} status", markup=False)
+    if "app" not in cluster.plan.worker:
+        out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10')
+    out.print(f"  {program} status")
+    for worker in _workers(cluster):
+        out.print(f"\n{program} submit sends a job to one of your tasks:")
+        out.print(f"  {', '.join(worker['tasks'])} (queues: {', '.join(worker['queues'])})")
     out.print("\nCtrl-C ends all of it.\n")
 
 
-def _job(cluster: Cluster) -> str:
-    """A job that the workers know: one of the built-in tasks, or one of the user's, whose arguments we do not know."""
+def _workers(cluster: Cluster) -> list[dict[str, Any]]:
+    """The first worker of a user's app. What its tasks take is not known here, so no submit is shown that would fail."""
     if "app" not in cluster.plan.worker:
-        return '--task echo \'{"hello": "world"}\''
-    workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or [{}]
-    task, queue = (next(iter(workers[0].get(what, ())), "NAME") for what in ("tasks", "queues"))
-    return f'--task {task} --queue {queue} \'{{"ARGUMENT": "VALUE"}}\''
+        return []
+    workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or []
+    return [worker for worker in workers if worker.get("tasks")][:1]
 
 
 def _program() -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, TextIO
 
 import structlog
 
 from taskd.runtime.secrets import mask_line
+from taskd.runtime.terminal import clean, clean_line
 from taskd.settings import Log
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -21,7 +24,7 @@ def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
     # A plain traceback: the pretty one shows local variables, in which secrets and payloads are.
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)
         if text
         else structlog.processors.JSONRenderer()
     )
@@ -31,7 +34,7 @@ def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
             structlog.processors.add_log_level,
             *([tap] if tap is not None else []),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if text else [structlog.processors.format_exc_info]),
+            *([_clean] if text else [structlog.processors.format_exc_info]),
             renderer,
             mask_line,
         ],
@@ -43,6 +46,23 @@ def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**context)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def _clean(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what would steer a terminal. Names and values may come from tasks and clients."""
+    plain = {
+        clean_line(name): value if name == "exc_info" else clean(value if isinstance(value, str) else repr(value))
+        for name, value in entry.items()
+    }
+    entry.clear()
+    entry.update(plain)
+    return entry
+
+
+def _traceback(out: TextIO, error: Any) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(clean(text.getvalue()))
 
 
 def set_level(level: str) -> None:
