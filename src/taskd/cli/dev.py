@@ -48,7 +48,8 @@ def dev(
 ) -> None:
     """Run a whole real cluster on this machine, without Docker.
 
-    PostgreSQL, Redis, etcd, schedulers and workers are processes of their own. What dies is started again. Ctrl-C ends everything and keeps the data for the next run.
+    PostgreSQL, Redis, etcd, schedulers and workers are processes of their own. What dies is started again. Ctrl-C
+    ends everything and keeps the data for the next run.
 
     Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
     """

@@ -208,7 +208,8 @@ def apply(
 ) -> None:
     """Make the schedules what an app declares.
 
-    It does so with @app.cron and @app.every; run this with each deployment. Those that the app declared before and does not any more are removed. What was made by hand or by another app stays.
+    It does so with @app.cron and @app.every; run this with each deployment. Those that the app declared before and
+    does not any more are removed. What was made by hand or by another app stays.
 
     Example: taskd schedule apply --app shop.tasks
     """

@@ -37,7 +37,7 @@ def jobs(page: list[dict[str, Any]]) -> Sheet:
         Column("prio", 3),
         Column("try", 2),
         Column("created", least=20),
-        Column("error", least=16),
+        Column("error", least=20),
     )
     for one in page:
         said = str(one.get("error", "")).strip().splitlines()

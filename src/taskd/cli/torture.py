@@ -34,7 +34,8 @@ def torture(
 ) -> int:
     """Prove that no job is lost or done twice, whatever dies.
 
-    It kills and freezes schedulers, workers and servers under load, then looks at every job. Ctrl-C ends the faults early, and still judges. Exit status 1 if a promise was broken.
+    It kills and freezes schedulers, workers and servers under load, then looks at every job. Ctrl-C ends the faults
+    early, and still judges. Exit status 1 if a promise was broken.
 
     Example: taskd torture --minutes 5
     """

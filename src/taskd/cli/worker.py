@@ -38,7 +38,8 @@ def worker(
 ) -> int | None:
     """Run a worker, or tell running ones what to do.
 
-    A worker takes jobs from its queues and runs their tasks in executor processes. The commands below tell running workers, wherever they are, what to do.
+    A worker takes jobs from its queues and runs their tasks in executor processes. The commands below tell running
+    workers, wherever they are, what to do.
 
     Example: taskd worker --id worker-1 --app shop.tasks --queues default,images --concurrency 16
     """

@@ -82,7 +82,8 @@ def _decoded(argument: str) -> str:
     try:
         return os.fsencode(argument).decode("utf-8") if _has_surrogate(argument) else argument
     except UnicodeError:
-        raise NotText(f"the argument {clean_line(argument)} is not UTF-8 text") from None
+        shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+        raise NotText(f"the argument {clean_line(shown)} is not UTF-8 text") from None
 
 
 def _has_surrogate(text: str) -> bool:
