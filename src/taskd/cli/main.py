@@ -164,6 +164,8 @@ def _unexpected(error: Exception) -> str:
         return (
             "libpq, PostgreSQL's client library, is missing: install it (Debian: libpq5), or psycopg[binary] with pip"
         )
+    if isinstance(error, UnicodeEncodeError):
+        return "there is a text with half a character (a lone surrogate) in it, which cannot be sent"
     return f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)"
 
 

@@ -32,11 +32,11 @@ def jobs(page: list[dict[str, Any]]) -> Sheet:
     sheet = Sheet(
         Column("id", least=20),
         Column("status", least=9),
-        Column("task", least=12),
-        Column("queue", 1, least=10),
-        Column("prio", 3),
-        Column("try", 2),
-        Column("created", least=20),
+        Column("task", 1, least=12),
+        Column("queue", 3, least=10),
+        Column("prio", 5),
+        Column("try", 4),
+        Column("created", 2, least=20),
         Column("error", least=20),
     )
     for one in page:
