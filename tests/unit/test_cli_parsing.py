@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from taskd.cli import jobview, output, submit
 from taskd.cli.durations import seconds
 from taskd.cli.main import run
 from taskd.client import Client, ClientError
-from tests.impostor import answer, listening
+from tests.impostor import JOB, answer, listening
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -150,6 +152,121 @@ def test_any_other_failure_is_one_line_and_exit_code_1(
 ) -> None:
     assert run(arguments) == 1
     assert says in one_error(capsys)
+
+
+def test_what_a_scheduler_calls_unfit_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(answer("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
+        assert run(["submit", "1e400", "--server", url]) == 2
+    assert "out of range" in one_error(capsys)
+
+
+def test_a_missing_libpq_is_no_bug(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("no pq wrapper available.\nAttempts made:\n- couldn't import psycopg 'c' implementation")
+
+    monkeypatch.setattr(asked, "submit", missing)
+    assert run(["submit", "1"]) == 1
+    assert one_error(capsys).startswith("error: libpq, PostgreSQL's client library, is missing: install it")
+
+
+@pytest.mark.parametrize("group", ["", "config", "history", "schedule", "token", "worker"])
+def test_no_summary_of_a_command_is_cut_at_80_columns(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group.split(), "--help"]) == 0
+    summaries = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert summaries
+    assert [line for line in summaries if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("list --status ", ["pending", "queued", "running", "completed", "failed", "cancelled"]),
+        ("cancel --status ", ["pending", "queued", "running"]),
+        ("retry --status ", ["failed", "cancelled"]),
+        ("history export --status ", ["completed", "failed", "cancelled"]),
+        ("schedule add x --missed ", ["skip", "once", "all"]),
+        ("schedule add x --overlap ", ["allow", "skip", "queue"]),
+        ("--log-level ", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    ],
+)
+def test_a_shell_completes_values(line: str, values: list[str]) -> None:
+    words = f"taskd {line}"
+    environment = {**os.environ, "_TASKD_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split()))
+    done = subprocess.run([sys.executable, "-m", "taskd"], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == values
+
+
+@pytest.mark.parametrize("text", ["12345678901234567890123.5", '{"a": 1.50, "a": [1e5, -0.0]}', '"\\u0000"', "1E400"])
+@pytest.mark.parametrize("source", ["argument", "file", "stdin"])
+def test_a_payload_is_sent_as_it_is_written(
+    text: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = f"\ufeff{text}\n".encode()
+    (tmp_path / "payload").write_bytes(marked)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(marked)))
+    argument = {"argument": text, "file": "@payload", "stdin": "-"}[source]
+    with listening(JOB) as (url, asked):
+        assert run(["submit", argument, "--server", url]) == 0
+    assert asked[0].endswith(f'{{"payload": {text}}}'.encode())
+
+
+def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:
+    number = "12345678901234567890123.50"
+    (tmp_path / "jobs").write_bytes(f'\ufeff{{"payload": {number}, "dedupe_key": "k"}}\n'.encode())
+    done = answer("200 OK", {"ids": [1], "duplicates": [], "version": 1, "what": "x", "next_at": None, "name": "n"})
+    plan = answer("200 OK", {"name": "n", "next_at": None, "job": {}, "fires": []})
+    with listening(done, done, plan) as (url, asked):
+        assert run(["submit", "--bulk", "jobs", "--server", url]) == 0
+        assert run(["config", "set", "queue.q.weight", number, "--server", url]) == 0
+        assert run(["schedule", "add", "n", number, "--every", "1m", "--server", url]) == 0
+    assert f'"payload": {number}'.encode() in asked[0]
+    assert f'"value": {number}'.encode() in asked[1]
+    assert f'"payload": {number}'.encode() in asked[2]
+
+
+def test_lines_that_differ_in_a_far_digit_are_two_jobs(tmp_path: Path) -> None:
+    digits = "0.1000000000000000055511151231257827"
+    (tmp_path / "jobs").write_text(f'{{"payload": {digits}1}}\n{{"payload": {digits}2}}\n')
+    with listening(answer("200 OK", {"ids": [1, 2], "duplicates": []})) as (url, asked):
+        assert run(["submit", "--bulk", "jobs", "--server", url]) == 0
+    keys = [job["dedupe_key"] for job in json.loads(asked[0].partition(b"\r\n\r\n")[2])["jobs"]]
+    assert all(key.endswith("-1") for key in keys)
+    assert len(set(keys)) == 2
+
+
+def test_numbers_are_shown_as_the_scheduler_sent_them(capsys: pytest.CaptureFixture[str]) -> None:
+    number = "12345678901234567890123.50"
+    body = f'{{"id": 1, "status": "completed", "payload": [{number}], "result": {number}, "attempts": []}}'.encode()
+    reply = f"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    with listening(reply, reply) as (url, _):
+        assert run(["status", "1", "--json", "--server", url]) == 0
+        assert run(["status", "1", "--server", url]) == 0
+    out = capsys.readouterr().out
+    assert out.count(f"[{number}]") == 2
+    assert out.count(number) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["--task", "flaky", "--wait", "5"], "no PAYLOAD was given (5 is the SECONDS of --wait): null is sent\n"),
+        (["--task", "flaky"], "no PAYLOAD was given: null is sent\n"),
+        (["--task", "flaky", "--wait"], "no PAYLOAD was given: null is sent\n"),
+        (["--task", "flaky", "null"], ""),
+        (["--task", "flaky", "5", "--wait", "5"], ""),
+    ],
+)
+def test_a_missing_payload_is_told(
+    asked: Asked, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "--json", *arguments]) == 0
+    assert capsys.readouterr().err == note
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
