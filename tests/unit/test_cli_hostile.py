@@ -51,11 +51,28 @@ class Scheduler:
         job = {"id": t, "status": t, "task": t, "queue": t, "priority": t, "attempt": t, "created_at": t, "error": t}
         stage = {"since": t, "state": t, "seconds": 1.5, "why": t, "attempt": t}
         attempt = {"attempt": t, "worker_id": t, "outcome": t, "error": t, "traceback": t}
-        whole = {**job, t: t, "worker_id": t, "payload": {t: t}, "result": t, "metadata": {t: t}, "queued_at": t}
+        whole: dict[str, Any] = {
+            **job,
+            t: t,
+            "worker_id": t,
+            "payload": {t: t},
+            "result": t,
+            "metadata": {t: t},
+            "queued_at": t,
+        }
         whole |= {"progress": {"fraction": 0.5, "message": t, "attempt": t}, "timeline": [stage], "attempts": [attempt]}
         version = {"version": t, "at": t, "who": t, "what": t}
         fire = {"fire_at": t, "fired_at": t, "state": t, "job_id": t}
-        schedule = {"name": t, "cron": t, "tz": t, "next_at": t, "missed": t, "overlap": t, "app": t, "paused_by": t}
+        schedule: dict[str, Any] = {
+            "name": t,
+            "cron": t,
+            "tz": t,
+            "next_at": t,
+            "missed": t,
+            "overlap": t,
+            "app": t,
+            "paused_by": t,
+        }
         schedule |= {"job": {"task": t, "queue": t, "payload": t, t: t}, "fires": [fire], "changed_at": t}
         member = {
             "id": t,
@@ -361,6 +378,21 @@ def test_a_pipe_gets_every_column_and_no_cut(
     assert "America/Argentina/Buenos_Aires" in text
     assert "shop.tasks" in text
     assert "…" not in text
+
+
+def test_json_in_another_encoding_has_the_same_value(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler.text, scheduler.refuses = "é ž … 😀 ─", False
+    monkeypatch.setattr(Terminal, "encoding", "latin-1")
+    out, _ = look(scheduler, ["status", "1", "--json"], monkeypatch)
+    assert out.isascii()
+    assert json.loads(out) == scheduler.document("GET", "/jobs/1")
+
+
+def test_a_table_in_another_encoding_keeps_its_width(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Terminal, "encoding", "ascii")
+    lines = _lines(lambda: tables.jobs([JOB]), monkeypatch)
+    assert all(line.isascii() and len(line) <= 80 for line in lines)
+    assert lines[2].endswith("~")
 
 
 def test_times_are_local_or_utc(monkeypatch: pytest.MonkeyPatch, scheduler: Scheduler) -> None:

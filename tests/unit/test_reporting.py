@@ -11,8 +11,8 @@ import structlog
 
 from taskd.domain.claim import Claim
 from taskd.domain.outcome import Failed, Outcome, TimedOut
-from taskd.domain.policy import Policy
-from taskd.domain.retry import Counter, Final, Record
+from taskd.domain.policy import Policy, Record
+from taskd.domain.retry import Counter, Final
 from taskd.seams import Settlement
 from taskd.worker.telling import Telling
 

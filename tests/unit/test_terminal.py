@@ -86,6 +86,21 @@ def test_what_an_encoding_lacks_is_written_otherwise(
     assert written.getvalue().decode(encoding) == ("é─日…\n" if shown is None else f"{shown}-\\u65e5...\n")
 
 
+@given(ANYTHING)
+def test_json_is_ascii_where_the_output_is_not_utf_8(text: str) -> None:
+    shown = clean_json(json.dumps([text], ensure_ascii=False), ascii_only=True)
+    assert shown.isascii()
+    assert json.loads(shown) == [text]
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_a_closed_output_stops_no_command(closed: str) -> None:
+    command = f'"{sys.executable}" -m taskd run echo 1 {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
 def test_an_argument_of_a_c_locale_is_utf_8() -> None:
     assert decoded([os.fsdecode("ž".encode()), "ž", "a"]) == ["ž", "ž", "a"]
     with pytest.raises(NotText, match=r"\\xff"):

@@ -5,6 +5,7 @@ What is written comes from outside in parts, so all of it is cleaned here: see `
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -34,8 +35,9 @@ def print_json(document: Any) -> None:
 
 
 def write_json(text: str) -> None:
-    """Write JSON, or lines of it; what would steer a terminal becomes escapes of the same value."""
-    sys.stdout.write(clean_json(text))
+    """Write JSON, or lines of it, which is UTF-8 or ASCII; what would steer a terminal becomes escapes of the same value."""
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(clean_json(text, ascii_only=ascii_only))
 
 
 def console(*, err: bool = False) -> Console:

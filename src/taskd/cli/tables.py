@@ -15,6 +15,7 @@ from taskd.cli.output import brief
 from taskd.cli.sheet import Column, Sheet
 from taskd.domain.finding import Finding
 from taskd.runtime.console import styled
+from taskd.runtime.terminal import clean_line
 
 COLOURS = {
     "completed": "green",
@@ -239,4 +240,4 @@ def table_of(*columns: str) -> Table:
 
 def coloured(status: str) -> Text:
     """A status in its colour."""
-    return styled(status, COLOURS.get(status, ""))
+    return styled(clean_line(str(status)), COLOURS.get(status, ""))

@@ -31,6 +31,7 @@ _MARKS = (
 MOST_MARKS = 8
 UNSAFE = re.compile(f"[{_UNSAFE}]|(?<={_MARKS}{{{MOST_MARKS}}}){_MARKS}")
 _UNSAFE_LINE = re.compile(f"[\t\n{_UNSAFE}]|(?<={_MARKS}{{{MOST_MARKS}}}){_MARKS}")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _SHORT = {"\t": r"\t", "\n": r"\n"}
 
 #: What stands for characters that an encoding lacks and this program itself writes.
@@ -52,14 +53,18 @@ def clean_line(text: str) -> str:
     return _UNSAFE_LINE.sub(_escape, text)
 
 
-def clean_json(text: str) -> str:
+def clean_json(text: str, *, ascii_only: bool = False) -> str:
     """JSON of the same value that is harmless on a terminal. Outside of strings JSON has none of these but \\r."""
-    return UNSAFE.sub(_json_escape, text.replace("\r", ""))
+    text = UNSAFE.sub(_json_escape, text.replace("\r", ""))
+    return _NOT_ASCII.sub(_json_escape, text) if ascii_only else text
 
 
 def prepare_streams() -> None:
-    """Let standard output and error write any text, whatever their encoding lacks."""
+    """Let standard output and error write any text, whatever their encoding lacks. Closed ones become /dev/null."""
     codecs.register_error(ERRORS, _replace)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):  # a closed one
