@@ -70,12 +70,17 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _require_file(file: Path) -> None:
-    """Raise BadParameter unless it can be read, also for commands that need no settings."""
+def _require_toml(file: Path) -> None:
+    """Raise BadParameter unless the file can be read, also for commands that need no settings."""
+    import tomllib  # noqa: PLC0415  for --config alone
+
     try:
-        Path(path(str(file))).open("rb").close()
+        with Path(path(str(file))).open("rb") as stream:
+            tomllib.load(stream)
     except OSError as error:
         raise typer.BadParameter(f"--config: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # also of what is no UTF-8
+        raise typer.BadParameter(f"--config: {file} is no TOML: {error}") from None
 
 
 @app.callback()
@@ -93,11 +98,11 @@ def _global(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
+    if config_file is not None:
+        _require_toml(config_file)
     if context.invoked_subcommand is None:
         output.tell(context.get_help())
         raise typer.Exit
-    if config_file is not None:
-        _require_file(config_file)
     context.obj = options.Global(
         config_file, log_level.value if log_level else None, log_format.value if log_format else None
     )
