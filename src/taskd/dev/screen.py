@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,13 @@ from rich.text import Text
 
 from taskd.dev.cluster import Cluster
 from taskd.dev.crew import answer
+from taskd.domain import exact
 from taskd.runtime.console import SafeConsole
 from taskd.runtime.terminal import clean_line
 
 DEFAULT_PORT = 8080
+#: What the example of a submit may take; an app that loads for longer has none.
+EXAMPLE_SECONDS = 10.0
 
 
 def console() -> Console:
@@ -50,18 +57,37 @@ def summary(out: Console, cluster: Cluster) -> None:
     if "app" not in cluster.plan.worker:
         out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10')
     out.print(f"  {program} status")
-    for worker in _workers(cluster):
-        out.print(f"\n{program} submit sends a job to one of your tasks:")
-        out.print(f"  {', '.join(worker['tasks'])} (queues: {', '.join(worker['queues'])})")
+    for line in _of_ones_own(cluster, program):
+        out.print(line)
     out.print("\nCtrl-C ends all of it.\n")
 
 
-def _workers(cluster: Cluster) -> list[dict[str, Any]]:
-    """The first worker of a user's app. What its tasks take is not known here, so no submit is shown that would fail."""
+def _of_ones_own(cluster: Cluster, program: str) -> Iterator[str]:
+    """A submit to one of the user's tasks, or which tasks there are, where no payload can be made up."""
     if "app" not in cluster.plan.worker:
-        return []
-    workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or []
-    return [worker for worker in workers if worker.get("tasks")][:1]
+        return
+    workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or [{}]
+    tasks, queues = (workers[0].get(what) or [] for what in ("tasks", "queues"))
+    if not tasks or not queues:
+        return
+    found = _example(cluster.plan.worker["app"])
+    if found is not None:
+        payload = shlex.quote(exact.dumps(found["payload"]))
+        yield f"  {program} submit --task {found['task']} --queue {queues[0]} {payload}"
+    yield f"\nYour tasks: {', '.join(tasks)} (queues: {', '.join(queues)})"
+
+
+def _example(app: str) -> dict[str, Any] | None:
+    """A task with a payload that it takes: the app is loaded in a process of its own, as in the workers."""
+    command = [sys.executable, "-m", "taskd.dev.example", app]
+    try:
+        done = subprocess.run(  # noqa: S603  our own module, with the app that the workers load
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=EXAMPLE_SECONDS, check=False
+        )
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError):
+        return None
+    return found or None
 
 
 def _program() -> str:

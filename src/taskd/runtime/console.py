@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from taskd.runtime.terminal import UNSAFE, clean
+from taskd.runtime.terminal import clean
 
 #: One character each, as lines are laid out already.
 _ASCII = str.maketrans({"…": "~", "─": "-", "━": "-", "╸": "-", "╺": "-"})
@@ -33,8 +33,7 @@ class SafeConsole(Console):
             if control:
                 yield segment
                 continue
-            if UNSAFE.search(text):
-                text = clean(text)
+            text = clean(text)
             yield Segment(text.translate(_ASCII) if plain and not text.isascii() else text, style)
 
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 
 #: Controls but tab and newline, DEL, C1; format characters (bidirectional, zero-width, tags); line and paragraph
@@ -29,9 +29,10 @@ _MARKS = (
     "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u302a-\u302f\u3099\u309a\ufe0e\ufe0f\ufe20-\ufe2f]"
 )
 MOST_MARKS = 8
-UNSAFE = re.compile(f"[{_UNSAFE}]|(?<={_MARKS}{{{MOST_MARKS}}}){_MARKS}")
-_UNSAFE_LINE = re.compile(f"[\t\n{_UNSAFE}]|(?<={_MARKS}{{{MOST_MARKS}}}){_MARKS}")
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_CHARACTER = re.compile(f"[{_UNSAFE}]")
+_CHARACTER_OR_BREAK = re.compile(f"[\t\n{_UNSAFE}]")
+_FLOOD = re.compile(f"({_MARKS}{{{MOST_MARKS}}})({_MARKS}+)")
+_NOT_ASCII = re.compile(r"[^\t\n\x20-\x7e]")
 _SHORT = {"\t": r"\t", "\n": r"\n"}
 
 #: What stands for characters that an encoding lacks and this program itself writes.
@@ -45,18 +46,23 @@ class NotText(Exception):
 
 def clean(text: str) -> str:
     """The text with every character escaped that steers a terminal or deceives its reader; tabs and newlines stay."""
-    return UNSAFE.sub(_escape, text)
+    return _escaped(text, _CHARACTER, _escape)
 
 
 def clean_line(text: str) -> str:
     """The text as `clean` gives it, on one line: tabs and newlines are escaped, too."""
-    return _UNSAFE_LINE.sub(_escape, text)
+    return _escaped(text, _CHARACTER_OR_BREAK, _escape)
 
 
 def clean_json(text: str, *, ascii_only: bool = False) -> str:
     """JSON of the same value that is harmless on a terminal. Outside of strings JSON has none of these but \\r."""
-    text = UNSAFE.sub(_json_escape, text.replace("\r", ""))
-    return _NOT_ASCII.sub(_json_escape, text) if ascii_only else text
+    text = text.replace("\r", "")
+    return _escaped(text, _NOT_ASCII if ascii_only and not text.isascii() else _CHARACTER, _json_escape)
+
+
+def _escaped(text: str, unsafe: re.Pattern[str], escape: Callable[[str], str]) -> str:
+    text = unsafe.sub(lambda found: escape(found[0]), text)
+    return text if text.isascii() else _FLOOD.sub(lambda found: found[1] + "".join(map(escape, found[2])), text)
 
 
 def prepare_streams() -> None:
@@ -95,15 +101,15 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if found[0] in _SHORT:
-        return _SHORT[found[0]]
+def _escape(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass")
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
