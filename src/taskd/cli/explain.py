@@ -33,7 +33,7 @@ def explain(
     Example: taskd explain 123
     """
     with options.connect(server) as client:
-        found = client.explain(id)
+        found = client.explain(options.job_id(id))
     if as_json:
         output.print_json(found)
         return

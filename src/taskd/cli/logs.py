@@ -41,7 +41,7 @@ def logs(
     if follow and as_json:
         raise typer.BadParameter("--json prints one document, so it does not go with --follow")
     with options.connect(server) as client:
-        pages = _pages(client, id, attempt, follow=follow)
+        pages = _pages(client, options.job_id(id), attempt, follow=follow)
         if as_json:
             found = list(pages)
             output.print_json({"id": found[-1]["id"], "lines": [line for page in found for line in page["lines"]]})

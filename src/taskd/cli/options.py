@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from taskd.domain import exact
-from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES
+from taskd.domain.job import MAX_ID, MAX_PRIORITY, MAX_RETRIES
 from taskd.runtime.terminal import path
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class Global(NamedTuple):
     config: Path | None = None
     log_level: str | None = None
     log_format: str | None = None
+
+
+def job_id(text: str) -> str:
+    """The id of a job. Raises BadParameter for what cannot be one."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) <= MAX_ID):
+        raise typer.BadParameter(f"ID takes a job's id, a positive whole number, not {text!r}")
+    return text
 
 
 def instant(text: str, option: str) -> str:

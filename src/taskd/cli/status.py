@@ -31,6 +31,8 @@ def status(
     """
     if watch and as_json:
         raise typer.BadParameter("--json prints one document, so it does not go with --watch")
+    if id is not None:
+        options.job_id(id)
     with options.connect(server) as client:
         if watch:
             from taskd.cli import watching  # noqa: PLC0415  loads rich
