@@ -118,9 +118,9 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: 
         if limit is None:
             _show(answer, as_json=as_json)
             return 0
-        if not as_json:
-            output.tell(f"job {answer['id']} submitted, waiting for its end", err=True)
         try:
+            if not as_json:
+                output.tell(f"job {answer['id']} submitted, waiting for its end", err=True)
             final = _awaited(client, answer, limit)
         except KeyboardInterrupt:
             output.tell(f"job {answer['id']} goes on: taskd status {answer['id']}", err=True)
