@@ -154,13 +154,13 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             )
 
         async with coordinator.register(member, REPORT_EVERY):
-            log.logger().info("serving", address=str(address))
             supervisor.ready()
             # Served already, so that /health tells what is missing while we wait for it.
             if not await unless(stop, _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)):
                 return 0
             if not private and not settings.http.insecure:
                 await _check_door(tokens, address)
+            log.logger().info("serving", address=str(address))
             async with _following(settings, live, coordinator, store):
                 await role.run(stop)
     return 0

@@ -47,9 +47,10 @@ def dev(
         int | None, typer.Option(min=0, help="Executor processes of each worker; 0: by cores.")
     ] = None,
 ) -> None:
-    """Run a whole real cluster on this machine, no Docker: PostgreSQL, Redis, etcd, schedulers and workers.
+    """Run a whole real cluster on this machine, without Docker.
 
-    What dies is started again. Ctrl-C ends everything and keeps the data for the next run.
+    PostgreSQL, Redis, etcd, schedulers and workers are processes of their own. What dies is started again. Ctrl-C
+    ends everything and keeps the data for the next run.
 
     Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
     """

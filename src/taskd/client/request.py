@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import uuid4
+
+from taskd.domain import exact
 
 #: What is left at the very end, in seconds: a socket takes no zero.
 _BLINK = 0.05
@@ -62,7 +63,7 @@ class Request(NamedTuple):
 
 def document(value: Any) -> bytes:
     """The value as strict JSON. Raises TypeError or ValueError."""
-    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    return exact.dumps(value).encode()
 
 
 def submission(body: bytes, *, deduped: bool) -> Request:

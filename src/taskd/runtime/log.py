@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from taskd.runtime.secrets import mask_line
 from taskd.runtime.stdio import Steady
+from taskd.runtime.terminal import clean, clean_line
 from taskd.settings import Log
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
@@ -59,7 +61,8 @@ def _renderer(*, text: bool) -> Any:
         return structlog.processors.JSONRenderer()
     # A plain traceback: the pretty one shows local variables, in which secrets and payloads are.
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    show = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)
+    return lambda logger, name, event: show(logger, name, _clean(event))
 
 
 def _unfailing(render: Any) -> Any:
@@ -80,6 +83,20 @@ def _notice(render: Any, context: dict[str, Any], lines: int) -> bytes:
     event = {"event": "lines of the log were lost before this one", "lines": lines, **context, "level": "warning"}
     stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "warning", event)
     return f"{render(None, 'warning', stamped)}\n".encode(errors="backslashreplace")
+
+
+def _clean(entry: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Escape what would steer a terminal. Names and values may come from tasks and clients."""
+    return {
+        clean_line(name): value if name == "exc_info" else clean(value if isinstance(value, str) else repr(value))
+        for name, value in entry.items()
+    }
+
+
+def _traceback(out: TextIO, error: Any) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(clean(text.getvalue()))
 
 
 def set_level(level: str) -> None:
