@@ -256,7 +256,7 @@ class Asked(Client):
         self.listed: list[dict[str, Any]] = []
         self.found: list[dict[str, Any]] = []
 
-    def submit(self, job: Any) -> dict[str, Any]:
+    def submit(self, job: Any, key: str | None = None) -> dict[str, Any]:
         self.jobs.append(dict(job))
         return {"id": 17, "status": "pending"}
 

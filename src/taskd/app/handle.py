@@ -17,10 +17,11 @@ R = TypeVar("R")
 class _Known(Generic[R]):
     """What both kinds of handles are: an id, and how to read what the schedulers say of its job."""
 
-    __slots__ = ("_connection", "_results", "id")
+    __slots__ = ("_connection", "_results", "duplicate", "id")
 
-    def __init__(self, job_id: int, results: Results, connection: Reach) -> None:
+    def __init__(self, job_id: int, results: Results, connection: Reach, *, duplicate: bool = False) -> None:
         self.id = job_id
+        self.duplicate = duplicate
         self._results = results
         self._connection = connection
 
@@ -45,6 +46,8 @@ class _Known(Generic[R]):
 
 class Handle(_Known[R]):
     """A submitted job: `id` is its number. The methods are awaited.
+
+    `duplicate` is True where the submit made no job, because an older one has its dedupe_key: that may have ended long ago.
 
     Each may raise `taskd.ClientError`; its `status` is 404 once the job is pruned, and None if no scheduler answers. `result`
     raises TypeError for a result that does not fit the annotation of the task.

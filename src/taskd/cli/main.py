@@ -31,7 +31,7 @@ from taskd.cli.torture import torture
 from taskd.domain.errors import TaskdError
 from taskd.runtime.terminal import NotText, clean, decoded, path, prepare_streams
 
-FAILED, WRONG = 1, 2
+FAILED, WRONG, UNKNOWN = 1, 2, 4
 INTERRUPTED = 130
 #: The HTTP status of a request whose fields are not what they must be: they came from the command line.
 UNFIT = 422
@@ -157,7 +157,7 @@ def _run(arguments: list[str]) -> int:
     except NotText as error:
         return _tell(str(error), WRONG)
     except TaskdError as error:
-        return _fail(error, str(error), arguments, WRONG if getattr(error, "status", None) == UNFIT else FAILED)
+        return _fail(error, str(error), arguments, _code(error))
     except BrokenPipeError:
         _close_stdout()
         return FAILED
@@ -167,6 +167,12 @@ def _run(arguments: list[str]) -> int:
         error = _first_of(error)
         return _fail(error, _unexpected(error), arguments)
     return result if isinstance(result, int) else 0
+
+
+def _code(error: TaskdError) -> int:
+    if getattr(error, "unknown", False):
+        return UNKNOWN
+    return WRONG if getattr(error, "status", None) == UNFIT else FAILED
 
 
 def _first_of(error: Exception) -> Exception:

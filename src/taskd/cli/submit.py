@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from taskd.cli import options, output
+from taskd.cli import moments, options, output
 from taskd.cli.durations import seconds
 from taskd.domain.exact import BOM, JsonText
 from taskd.runtime.terminal import path
@@ -72,6 +72,10 @@ def submit(
     again: Annotated[
         bool, typer.Option("--again", help="With --bulk: new jobs, also of lines submitted before.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="Repeat a submit whose outcome is unknown (exit 4)."),
+    ] = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
@@ -94,7 +98,7 @@ def submit(
         raise typer.BadParameter("give either --schedule-at or --delay, not both")
     given = {name: value for name, value in fields.items() if value is not None}
     if bulk is not None:
-        if payload is not None or dedupe_key is not None or wait is not None:
+        if payload is not None or dedupe_key is not None or wait is not None or key is not None:
             raise typer.BadParameter("--bulk takes the payloads and keys from its file, and cannot wait for many jobs")
         return _deliver_many(server, bulk, given, again=again, as_json=as_json)
     if again:
@@ -103,7 +107,7 @@ def submit(
     if payload is None:
         _note_no_payload(wait)
     job = {"payload": None if payload is None else read_payload(payload), **given}
-    return _deliver(server, job, limit, as_json=as_json)
+    return _deliver(server, job, limit, key, as_json=as_json)
 
 
 def _note_no_payload(wait: str | None) -> None:
@@ -111,16 +115,16 @@ def _note_no_payload(wait: str | None) -> None:
     output.tell(f"no PAYLOAD was given{taken}: null is sent", err=True)
 
 
-def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: bool) -> int:
+def _deliver(server: str, job: dict[str, Any], limit: float | None, key: str | None, *, as_json: bool) -> int:
     """Submit, wait if asked to, show; the exit code."""
     with options.connect(server) as client:
-        answer = _submitted(client, job)
+        answer = _submitted(client, job, key)
         if limit is None:
             _show(answer, as_json=as_json)
             return 0
         try:
             if not as_json:
-                output.tell(f"job {answer['id']} submitted, waiting for its end", err=True)
+                output.tell(f"job {answer['id']} {_found(answer)}, waiting for its end", err=True)
             final = _awaited(client, answer, limit)
         except KeyboardInterrupt:
             output.tell(f"job {answer['id']} goes on: taskd status {answer['id']}", err=True)
@@ -129,9 +133,16 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: 
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
 
 
-def _submitted(client: Client, job: dict[str, Any]) -> dict[str, Any]:
+def _found(job: dict[str, Any]) -> str:
+    """What became of a submit that is waited for: an older job with the dedupe key may have ended long ago."""
+    if not (job.get("duplicate") and "dedupe_key" in job):
+        return "submitted"
+    return f"has this dedupe key since {moments.moment(job['created_at'])} and is {job['status']}: no new job was made"
+
+
+def _submitted(client: Client, job: dict[str, Any], key: str | None) -> dict[str, Any]:
     try:
-        return client.submit(job)
+        return client.submit(job, key)
     except KeyboardInterrupt:
         output.tell("interrupted before an answer came: the job may have been submitted (taskd list)", err=True)
         raise

@@ -65,9 +65,12 @@ class Client:
         """Close the connections that nobody uses; the next request opens new ones."""
         _close(self._idle)
 
-    def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method."""
-        return self._hold(talks.submit(job))
+    def submit(self, job: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method.
+
+        `key` is an Idempotency-Key: the same job with the same key makes no second job. Without one, one is made up.
+        """
+        return self._hold(talks.submit(job, key))
 
     def submit_batch(self, jobs: Sequence[Mapping[str, Any]]) -> list[int]:
         """Submit all of `jobs`, or none; their ids in order."""

@@ -66,10 +66,11 @@ def document(value: Any) -> bytes:
     return exact.dumps(value).encode()
 
 
-def submission(body: bytes, *, deduped: bool) -> Request:
-    """Submit one job; `deduped`: it has a dedupe_key."""
+def submission(body: bytes, *, deduped: bool, key: str | None = None) -> Request:
+    """Submit one job; `deduped`: it has a dedupe_key. `key`: the Idempotency-Key of the caller."""
     # A key of our own makes it safe to send it again; it is not worth one where the job has one.
-    return Request("POST", "/jobs", body=body, headers={} if deduped else _made_up_key())
+    headers = {"Idempotency-Key": key} if key is not None else {} if deduped else _made_up_key()
+    return Request("POST", "/jobs", body=body, headers=headers)
 
 
 def keyed_batch(body: bytes) -> Request:

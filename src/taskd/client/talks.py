@@ -60,9 +60,9 @@ def ask(request: Request) -> Talk[Any]:
     return (yield request).document
 
 
-def submit(job: Mapping[str, Any]) -> Talk[Document]:
+def submit(job: Mapping[str, Any], key: str | None = None) -> Talk[Document]:
     """The stored job."""
-    return ask(ask_for.submission(document(job), deduped=job.get("dedupe_key") is not None))
+    return ask(ask_for.submission(document(job), deduped=job.get("dedupe_key") is not None, key=key))
 
 
 def send_batch(jobs: Sequence[Mapping[str, Any]]) -> Talk[Document]:
