@@ -108,7 +108,7 @@ def _switched_on(settings: Settings) -> App:
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
     try:
-        return build(settings.tasks)
+        return build(settings.tasks, settings.worker.max_result_bytes)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
                 tell = self._tell_spoken
                 self._capture = Capture(setup.max_log_bytes, LastWords(self._last_words), tell)
                 self._capture.install(level)
-            tasks = loading.load(setup.app, setup.tasks)
+            tasks = loading.load(setup.app, setup.tasks, setup.max_result_bytes)
             await loading.start(setup.app, tasks)
             gc.freeze()  # what the app consists of stays: the collector would look through it again and again
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
