@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -177,6 +177,14 @@ class Log(Section, frozen=True):
     format: Annotated[Literal["JSON", "TEXT", ""], _doc("JSON or TEXT; empty: TEXT on a terminal, else JSON")] = ""
 
 
+class Client(Section, frozen=True):
+    """The command line's way to the schedulers, and that of what tasks submit in a worker."""
+
+    server: Annotated[str, _doc("the schedulers' URLs, comma-separated, tried in turn")] = "http://localhost:8080"
+    token: Annotated[str, _doc("the API token to show; empty: none")] = ""
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in https://; empty: the system's")] = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a process."""
 
@@ -190,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tasks: Tasks = Tasks()
     trace: Trace = Trace()
     log: Log = Log()
+    client: Client = Client()
 
 
 #: The short environment names; any other key is TASKD_<SECTION>__<KEY>.
@@ -205,9 +214,10 @@ ENVIRONMENT = {
     "WORKER_HTTP_ADDR": ("worker", "http_addr"),
     "LOG_LEVEL": ("log", "level"),
     "LOG_FORMAT": ("log", "format"),
+    "TASKD_SERVER": ("client", "server"),
+    "TASKD_TOKEN": ("client", "token"),
+    "TASKD_CA_FILE": ("client", "ca_file"),
 }
-#: Environment names with the TASKD_ prefix that are no settings: the client's own.
-CLIENT_ENVIRONMENT = frozenset({"TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE"})
 
 DEFAULT_FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
 
@@ -225,15 +235,34 @@ def load(
     Raises ConfigurationError with the source, section and key of the first thing that is wrong.
     """
     settings = Settings()
+    for source, raw in _sources(file, environ, flags or {}):
+        settings = _merge(settings, raw, source, strict=isinstance(source, Path))
+    return settings
+
+
+def given(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[tuple[str, str], object] | None = None,
+) -> frozenset[tuple[str, str]]:
+    """The settings (section, key) that something other than a default gives. Raises ConfigurationError."""
+    sources = _sources(file, environ, flags or {})
+    return frozenset((section, key) for _, raw in sources for section, values in raw.items() for key in values)
+
+
+def _sources(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[tuple[str, str], object]
+) -> Iterator[tuple[str | Path, Raw]]:
+    """What gives settings, the weakest first, with what it gives."""
     path = file if file is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
     if path is not None:
-        settings = _merge(settings, _read(path), str(path), strict=True)
+        yield path, _read(path)
     for name, raw in _from_environment(environ):
-        settings = _merge(settings, raw, f"environment variable {name}", strict=False)
-    for (section, key), value in (flags or {}).items():
+        yield f"environment variable {name}", raw
+    for (section, key), value in flags.items():
         if value is not None:
-            settings = _merge(settings, {section: {key: value}}, f"flag --{key.replace('_', '-')}", strict=False)
-    return settings
+            yield f"flag --{key.replace('_', '-')}", {section: {key: value}}
 
 
 def _read(path: Path) -> Raw:
@@ -281,7 +310,7 @@ def _secret(name: str, path: str) -> str:
         raise ConfigurationError(f"{name}: {path} cannot be read: {error}") from None
 
 
-def _merge(settings: Settings, raw: Raw, source: str, *, strict: bool) -> Settings:
+def _merge(settings: Settings, raw: Raw, source: str | Path, *, strict: bool) -> Settings:
     merged = msgspec.to_builtins(settings)
     for section, values in raw.items():
         if section not in merged:

@@ -48,7 +48,7 @@ def run(
 
     Example: taskd run resize '{"url": "https://example.org/a.png", "width": 200}' --app shop.tasks --pdb
     """
-    settings = options.settings(context, {("worker", "app"): app})
+    settings = options.settings(context, {("worker", "app"): app}, beside_dev=False)
     _log(settings)
     name, found = _find(settings, task)
     bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
