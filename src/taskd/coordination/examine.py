@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from taskd.coordination.client import EndpointStatus, EtcdClient
 from taskd.coordination.endpoints import reach
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
-from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.settings import Etcd
 
 NAME = "etcd"
@@ -41,8 +41,8 @@ def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterat
     dead = sum(isinstance(one, CoordinatorUnavailable) for one in found)
     for one in found:
         if isinstance(one, CoordinatorUnavailable):
-            finding = wrong if dead == len(found) else note
-            yield finding(NAME, str(one), "start it, or check ETCD_ENDPOINTS")
+            finding = unreached(NAME, one, "ETCD_ENDPOINTS")
+            yield finding if dead == len(found) else note(NAME, finding.text, finding.mend)
         elif tuple(int(part) for part in one.version.split(".")[:2]) < OLDEST:
             yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
         else:

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from redis.asyncio import Redis as Client
+
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
-from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.settings import Redis
 from taskd.transport.connection import connect, translated
+from taskd.transport.keys import Keys
 
 NAME = "Redis"
 OLDEST = (6, 2)
@@ -24,15 +27,27 @@ async def examine(settings: Redis) -> list[Finding]:
     except ConfigurationError as error:
         return [wrong(NAME, str(error), "check REDIS_URL")]
     try:
-        async with translated("look"):
+        async with translated("doctor"):
+            # What taskd writes itself: an ACL that is enough for taskd is enough for this.
             began = time.monotonic()
-            facts = await client.info()
+            await client.set(Keys(settings.stream).probe, "", px=1000)
             took = time.monotonic() - began
-            await client.set("taskd:doctor", "", px=1000)
-    except (TransportUnavailable, TransportAccessDenied) as error:
-        return [wrong(NAME, str(error), "start it, or check REDIS_URL")]
+        return await _look(client, took)
+    except TransportAccessDenied as error:
+        return [wrong(NAME, error.what, error.advice)]
+    except TransportUnavailable as error:
+        return [unreached(NAME, error, "REDIS_URL")]
     finally:
         await client.aclose()
+
+
+async def _look(client: Client, took: float) -> list[Finding]:
+    """What the server tells of itself, if this user may ask for it."""
+    try:
+        async with translated("doctor"):
+            facts = await client.info()
+    except TransportAccessDenied:
+        return [ok(NAME, "takes writes; its user may not ask for its version and memory (INFO)")]
     return [*_server(facts, took), *_memory(facts)]
 
 
