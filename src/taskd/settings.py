@@ -246,16 +246,22 @@ def given(
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, str], object] | None = None,
 ) -> frozenset[tuple[str, str]]:
-    """The settings (section, key) that something other than a default gives. Raises ConfigurationError."""
-    sources = _sources(file, environ, flags or {})
-    return frozenset((section, key) for _, raw in sources for section, values in raw.items() for key in values)
+    """The settings (section, key) that something other than a default gives. No value is looked at, no secret read.
+
+    Raises ConfigurationError for a file that is no TOML.
+    """
+    path = _file(file)
+    raw = _read(path) if path is not None else {}
+    in_file = {(section, key) for section, values in raw.items() if isinstance(values, dict) for key in values}
+    in_environment = {place for name in environ if (place := _place(name)) is not None}
+    return frozenset(in_file | in_environment | {place for place, value in (flags or {}).items() if value is not None})
 
 
 def _sources(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[tuple[str, str], object]
 ) -> Iterator[tuple[str | Path, Raw]]:
     """What gives settings, the weakest first, with what it gives."""
-    path = file if file is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
+    path = _file(file)
     if path is not None:
         yield path, _read(path)
     for name, raw in _from_environment(environ):
@@ -263,6 +269,22 @@ def _sources(
     for (section, key), value in flags.items():
         if value is not None:
             yield f"flag --{key.replace('_', '-')}", {section: {key: value}}
+
+
+def _file(named: Path | None) -> Path | None:
+    """The file to read; None if none is named and none is at the usual places."""
+    return named if named is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
+
+
+def _place(name: str) -> tuple[str, str] | None:
+    """The setting that a variable of the environment gives."""
+    for known in (name, name.removesuffix("_FILE")):
+        if known in ENVIRONMENT:
+            return ENVIRONMENT[known]
+    if not name.startswith("TASKD_") or "__" not in name:
+        return None
+    section, _, key = name.removeprefix("TASKD_").lower().partition("__")
+    return section, key.removesuffix("_file") if not _is_key(section, key) else key
 
 
 def _read(path: Path) -> Raw:

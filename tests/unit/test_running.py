@@ -130,6 +130,23 @@ def test_any_configured_server_switches_it_off(
     assert capsys.readouterr().err == ""
 
 
+def test_variables_of_other_parts_do_not_keep_a_client_from_asking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_DSN_FILE", "/nowhere")
+    monkeypatch.setenv("TASKD_WORKER__CONCURRENCY", "many")
+    (folder / "token").write_text("taskd_from_a_file\n")
+    monkeypatch.setenv("TASKD_TOKEN_FILE", str(folder / "token"))
+    assert beside.server("http://localhost:1", None, chosen=False) == "http://localhost:1"
+    assert beside.credentials() == ("taskd_from_a_file", None)
+
+
+def test_an_empty_variable_is_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKD_SERVER", "")
+    assert beside.servers(None, "") == HERE.settings
+    assert beside.server("http://localhost:1", None, chosen=False) == "http://localhost:8080"
+
+
 def test_a_configuration_file_switches_it_off_and_names_the_clients_settings(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taskd.dev.running import Running
 
 SERVERS = frozenset({("postgres", "dsn"), ("redis", "url"), ("etcd", "endpoints")})
-CLIENT = frozenset({("client", "server"), ("client", "token"), ("client", "ca_file")})
+OWN_VARIABLES = ("TASKD_CLIENT__", "TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE")
 
 _client: Client | None = None
 
@@ -28,9 +28,10 @@ def server(value: str, config: Path | None, *, chosen: bool) -> str:
     """
     global _client  # noqa: PLW0603  the settings of this command, for `credentials`
     named = given(file=config)
-    # Wrong settings of other parts do not keep a client from asking, unless they are in a file.
+    # Variables of other parts do not keep a client from asking, be they wrong or secrets that it may not read.
+    environ = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
     files = config is not None or any(file.exists() for file in DEFAULT_FILES)
-    _client = load(file=config).client if files or named & CLIENT else None
+    _client = load(file=config, environ=environ).client if files or environ else None
     if chosen:
         return value
     if _client is not None and ("client", "server") in named and _client.server:
@@ -57,11 +58,16 @@ def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
     named = given(file=config)
     if SERVERS & named:
         return {}
-    urls = None if ("client", "server") not in named else {url.strip().rstrip("/") for url in asked.split(",")}
+    urls = (
+        None
+        if not asked or ("client", "server") not in named
+        else {url.strip().rstrip("/") for url in asked.split(",")}
+    )
     found = _running(urls)
     if found is None:
         return {}
-    os.environ.setdefault("TASKD_SERVER", ",".join(found.urls))
+    if not os.environ.get("TASKD_SERVER"):
+        os.environ["TASKD_SERVER"] = ",".join(found.urls)
     return dict(found.settings)
 
 
