@@ -250,8 +250,7 @@ def given(
 
     Raises ConfigurationError for a file that is no TOML.
     """
-    path = _file(file)
-    raw = _read(path) if path is not None else {}
+    raw = _read(path) if (path := _file(file)) is not None else {}
     in_file = {(section, key) for section, values in raw.items() if isinstance(values, dict) for key in values}
     in_environment = {place for name in environ if (place := _place(name)) is not None}
     return frozenset(in_file | in_environment | {place for place, value in (flags or {}).items() if value is not None})
@@ -261,8 +260,7 @@ def _sources(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[tuple[str, str], object]
 ) -> Iterator[tuple[str | Path, Raw]]:
     """What gives settings, the weakest first, with what it gives."""
-    path = _file(file)
-    if path is not None:
+    if (path := _file(file)) is not None:
         yield path, _read(path)
     for name, raw in _from_environment(environ):
         yield f"environment variable {name}", raw

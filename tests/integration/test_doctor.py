@@ -11,14 +11,16 @@ import psycopg
 import pytest
 
 from taskd.cli.main import run
+from taskd.coordination import examine as etcd
 from taskd.dev.ports import free_port
-from taskd.dev.servers import PostgresServer, RedisServer
+from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from taskd.domain.claim import Dispatch
 from taskd.domain.finding import Finding
-from taskd.settings import Redis
+from taskd.settings import Etcd, Redis
 from taskd.store import examine as postgres
 from taskd.transport import examine as redis
 from taskd.transport.stream import RedisTransport
+from tests import web
 from tests.integration.storage import Storage
 from tests.servers import SharedServers, wait_until
 
@@ -162,6 +164,21 @@ def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: 
     for dsn, mend in expected.items():
         (found,) = postgres.examine(dsn, 10.0)
         assert (found.level, found.mend[: len(mend)]) == ("wrong", mend), (dsn, found)
+
+
+async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
+    assert "etcd rights" not in levels(await etcd.examine(Etcd(endpoints=private_etcd.endpoint)))
+    for path, body in (
+        ("user/add", {"name": "root", "password": "s3cret"}),
+        ("user/grant", {"user": "root", "role": "root"}),
+        ("enable", {}),
+    ):
+        web.post(f"http://{private_etcd.endpoint}/v3/auth/{path}", json=body).raise_for_status()
+    (found,) = [
+        one for one in await etcd.examine(Etcd(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
+    ]
+    assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
+    assert found.mend.startswith("give a client certificate")
 
 
 def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:

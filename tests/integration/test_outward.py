@@ -447,7 +447,15 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
             f"http:127.0.0.1:{port}/api/x",
         ):
             error(await own.run("http", json.dumps({"url": other})), permanent=True)
-        for headers in ({"Host": "x"}, {"Transfer-Encoding": "chunked"}, {"x": "a\r\nb: c"}, {"x y": "é"}):
+        for headers in (
+            {"Host": "x"},
+            {"Transfer-Encoding": "chunked"},
+            {"x": "a\r\nb: c"},
+            {"x y": "a"},
+            {"x": "é"},
+            {"x": " a"},
+            {"": "a"},
+        ):
             error(await own.run("http", json.dumps({"url": f"{url}/api/x", "headers": headers})), permanent=True)
         assert called == []
         ordinary = (

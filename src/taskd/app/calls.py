@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 24 * 3600.0
 #: What a caller may not set: it would say something else than what is sent.
 OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+#: A header's name (RFC 9110), in lower case.
+_TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Calls:
@@ -112,8 +115,10 @@ def _request(ctx: Context, target: Place, headers: Mapping[str, str], body: Any)
     if forbidden := sorted(OURS & given.keys()):
         raise Fail(f"the header {forbidden[0]!r} cannot be set")
     for name, value in given.items():
-        if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
-            raise Fail(f"the header {name!r} must be printable ASCII")
+        if not _TOKEN.fullmatch(name) or not (value.isascii() and value.isprintable() and value == value.strip()):
+            raise Fail(
+                f"the header {name!r} must have a plain name, and a value of printable ASCII without spaces around it"
+            )
     content = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
     # The same for every attempt, so that a careful server does the work of a repeated attempt once.

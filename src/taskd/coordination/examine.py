@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from taskd.coordination.client import EndpointStatus, EtcdClient
+from taskd.coordination.client import EndpointStatus, EtcdClient, Refused
 from taskd.coordination.endpoints import reach
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
 from taskd.domain.finding import Finding, note, ok, unreached, wrong
@@ -25,7 +25,21 @@ async def examine(settings: Etcd) -> list[Finding]:
         return [wrong(NAME, str(error), "check ETCD_ENDPOINTS")]
     found = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
     reached = [status for status in found if isinstance(status, EndpointStatus)]
-    return [*_reached(found), *_quorum(reached), *_alarms(reached)]
+    rights = await _rights(EtcdClient(endpoints, pems), settings.prefix) if reached else []
+    return [*_reached(found), *rights, *_quorum(reached), *_alarms(reached)]
+
+
+async def _rights(client: EtcdClient, prefix: str) -> list[Finding]:
+    """Read a key below our prefix: members tell their state to everybody, and their keys to those with rights."""
+    try:
+        await client.listing(f"{prefix}/doctor/")
+    except Refused as error:
+        return [wrong("etcd rights", str(error), "give a client certificate of a user with rights (etcd.cert_file)")]
+    except CoordinatorUnavailable:
+        return []  # the other findings have it
+    finally:
+        await client.close()
+    return []
 
 
 async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -66,7 +67,8 @@ class FixedPorts:
     def _lock(self, port: int) -> bool:
         """Keep a port; False if another cluster of this user's has it."""
         folder = Path(tempfile.gettempdir()) / f"taskd-dev-{os.geteuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             return True  # not our folder: then without locks
