@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taskd import settings
 from taskd.cli import beside
 from taskd.dev import running
 from taskd.dev.fixed import DEFAULTS, FixedPorts
@@ -139,6 +140,11 @@ def test_variables_of_other_parts_do_not_keep_a_client_from_asking(
     monkeypatch.setenv("TASKD_TOKEN_FILE", str(folder / "token"))
     assert beside.server("http://localhost:1", None, chosen=False) == "http://localhost:1"
     assert beside.credentials() == ("taskd_from_a_file", None)
+
+
+def test_the_usual_files_are_those_of_the_settings() -> None:
+    assert beside.FILES == settings.DEFAULT_FILES
+    assert {settings.ENVIRONMENT[name][0] for name in beside.SIMPLE_VARIABLES} == {"client"}
 
 
 def test_an_empty_variable_is_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taskd.settings import DEFAULT_FILES, Client, given, load
-
 if TYPE_CHECKING:
     from taskd.dev.running import Running
+    from taskd.settings import Client
 
 SERVERS = frozenset({("postgres", "dsn"), ("redis", "url"), ("etcd", "endpoints")})
+#: As in `taskd.settings`, which most client commands do without: it takes a seventh of their time to load.
+FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
+SIMPLE_VARIABLES = frozenset({"TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE"})
 OWN_VARIABLES = ("TASKD_CLIENT__", "TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE")
 
 _client: Client | None = None
@@ -27,13 +29,19 @@ def server(value: str, config: Path | None, *, chosen: bool) -> str:
     Raises ConfigurationError.
     """
     global _client  # noqa: PLW0603  the settings of this command, for `credentials`
-    named = given(file=config)
+    _client = None
     # Variables of other parts do not keep a client from asking, be they wrong or secrets that it may not read.
-    environ = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
-    files = config is not None or any(file.exists() for file in DEFAULT_FILES)
-    _client = load(file=config, environ=environ).client if files or environ else None
-    if chosen:
+    environ = {name: text for name, text in os.environ.items() if name.startswith(OWN_VARIABLES)}
+    files = config is not None or any(file.exists() for file in FILES)
+    if files or environ.keys() - SIMPLE_VARIABLES:
+        from taskd.settings import load  # noqa: PLC0415  only with a configuration
+
+        _client = load(file=config, environ=environ).client
+    if chosen or not (files or environ.keys() - SIMPLE_VARIABLES or Path(".taskd").exists()):
         return value
+    from taskd.settings import given  # noqa: PLC0415  as above
+
+    named = given(file=config)
     if _client is not None and ("client", "server") in named and _client.server:
         return _client.server
     found = None if SERVERS & named else _running()
@@ -55,6 +63,8 @@ def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
 
     `asked`: the schedulers that this process would ask. Others than the cluster's are configuration.
     """
+    from taskd.settings import given  # noqa: PLC0415  as above
+
     named = given(file=config)
     if SERVERS & named:
         return {}
@@ -73,7 +83,7 @@ def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
 
 def hand_on(client: Client) -> None:
     """Let executors have the schedulers and the token of a configuration file: they read the environment only."""
-    default = Client()
+    default = type(client)()
     for key in ("server", "token", "ca_file"):
         value, name = getattr(client, key), f"TASKD_{key.upper()}"
         if value != getattr(default, key) and not os.environ.get(name):
