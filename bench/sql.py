@@ -13,7 +13,8 @@ import time
 
 import psycopg
 
-from taskd.store.lane import ONE_PLANNING, flags
+from taskd.store.lane import ONE_PLANNING
+from taskd.store.pinned import flags
 from taskd.store.statements import statement
 
 JOBS, ROUNDS, CLIENTS, SECONDS = 1000, 30, 8, 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,8 +12,12 @@ import pytest
 from taskd.dev import binaries
 from taskd.dev.binaries import Binaries
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import migrate
 from tests.servers import SharedServers, temporary_folder
+
+# Of the processes that tests start, too: a warning is an error.
+os.environ["PYTHONWARNINGS"] = "error"
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +27,29 @@ def session_folder() -> Iterator[Path]:
         yield folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run choose its servers: those of the wheels by default, so that every machine tests the same ones."""
+    choices = ("embedded", "system", "auto")
+    parser.addoption("--servers", choices=choices, default="embedded", help="the servers to run on, as in `taskd dev`")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the servers of this run."""
+    try:
+        found = _binaries(config)
+    except ConfigurationError as error:
+        return [f"servers: {error}"]
+    return [f"servers: {name} {binaries.version_of(program)} ({program})" for name, program in found.programs()]
+
+
+def _binaries(config: pytest.Config) -> Binaries:
+    return binaries.find(binaries.Search(source=config.getoption("--servers")))
+
+
 @pytest.fixture(scope="session")
-def server_binaries() -> Binaries:
+def server_binaries(pytestconfig: pytest.Config) -> Binaries:
     """Where the programs are."""
-    return binaries.find()
+    return _binaries(pytestconfig)
 
 
 @pytest.fixture(scope="session")

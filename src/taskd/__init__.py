@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from taskd.app import App, Context, Depends, Handle, SyncHandle, Task
-    from taskd.client import ClientError
+    from taskd.client import ClientError, OutcomeUnknown
     from taskd.domain.errors import (
         ClaimLost,
         CoordinatorUnavailable,
@@ -37,6 +37,7 @@ __all__ = [
     "InvalidJob",
     "JobCancelled",
     "JobFailed",
+    "OutcomeUnknown",
     "RetryAt",
     "Snooze",
     "SyncHandle",
@@ -53,6 +54,7 @@ _LAZY = {
     "SyncHandle": "taskd.app",
     "Task": "taskd.app",
     "ClientError": "taskd.client",
+    "OutcomeUnknown": "taskd.client",
     "ClaimLost": "taskd.domain.errors",
     "CoordinatorUnavailable": "taskd.domain.errors",
     "Fail": "taskd.domain.errors",

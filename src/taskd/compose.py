@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from taskd.domain.errors import (
 from taskd.domain.situation import Timings
 from taskd.live import Editor, Keeper, follow
 from taskd.runtime import failpoints, log, meters, tracing
-from taskd.runtime.duty import end, forever
+from taskd.runtime.duty import aside, end, forever, unless
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
 from taskd.runtime.live import Live
@@ -156,7 +157,8 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             log.logger().info("serving", address=str(address))
             supervisor.ready()
             # Served already, so that /health tells what is missing while we wait for it.
-            await _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)
+            if not await unless(stop, _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)):
+                return 0
             if not private and not settings.http.insecure:
                 await _check_door(tokens, address)
             async with _following(settings, live, coordinator, store):
@@ -303,12 +305,14 @@ async def _worker(settings: Settings) -> int:
             role.address = address.url
         attempts.attach(executors)
         watcher = Watcher(folders()) if settings.worker.reload else None  # before the code is read for the first time
-        await executors.start(patient=watcher is not None)
+        if not await unless(stop, executors.start(patient=watcher is not None)):
+            return 0  # asked to stop while the app was being imported
         stack.push_async_callback(executors.close)
         if watcher is not None:
             await stack.enter_async_context(reloading(executors, watcher))
         supervisor.ready()
-        await _check_servers(settings, transport, stop, postgres, redis, migrate=False)
+        if not await unless(stop, _check_servers(settings, transport, stop, postgres, redis, migrate=False)):
+            return 0
         live.listen(role.configure)
         async with _following(settings, live, coordinator, store):
             await role.run(stop)
@@ -488,7 +492,7 @@ async def _check_servers(
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=2.0),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
         sleep=lambda seconds: _sleep_unless(stop, seconds),
         reraise=True,
@@ -505,8 +509,8 @@ async def _check_schema(settings: Postgres, migrate: bool) -> None:
     if migrate and settings.pooled:
         raise ConfigurationError(POOLED)
     if migrate:
-        await asyncio.to_thread(apply_migrations, dsn)
-    missing = await asyncio.to_thread(pending_migrations, dsn)
+        await aside(apply_migrations, dsn)
+    missing = await aside(functools.partial(pending_migrations, dsn, pooled=settings.pooled))
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
 

@@ -43,6 +43,7 @@ def taskd_cluster(_taskd_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> I
     """
     monkeypatch.setenv("TASKD_SERVER", _taskd_sandbox.url)
     monkeypatch.delenv("TASKD_TOKEN", raising=False)
+    _taskd_sandbox.begin()
     _taskd_sandbox.said()
     yield _taskd_sandbox
     print(_taskd_sandbox.said(), end="")  # noqa: T201  pytest shows it with a failed test, and only then

@@ -45,6 +45,9 @@ class Http(Section, frozen=True):
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
     rate_limit: Annotated[float, Meta(ge=0), _doc("requests a second that an API token may make; 0: any number")] = 0.0
     insecure: Annotated[bool, _doc("listen on a network although there are no API tokens")] = False
+    hosts: Annotated[
+        str, _doc("names of this scheduler in URLs, comma-separated HOST or HOST:PORT (docs/security.md, Browsers)")
+    ] = ""
     cert_file: Annotated[str, _doc("PEM file with the certificate chain to show; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import resource
@@ -47,6 +48,21 @@ async def eat() -> int:
         return len(bytearray(1024 * 1024 * 1024))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@app.task
+async def slay() -> None:
+    """Kill the worker under which this runs, and so all that runs beside it."""
+    await asyncio.sleep(0.5)
+    os.kill(os.getppid(), signal.SIGKILL)
+    await asyncio.sleep(600)
+
+
+@app.task
+async def toil(seconds: float) -> float:
+    """Do no harm."""
+    await asyncio.sleep(seconds)
+    return seconds
 
 
 @app.task

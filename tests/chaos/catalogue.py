@@ -22,7 +22,7 @@ from tests.chaos.scenarios import (
 )
 
 #: What `make test` runs of it. Leaders and workers are killed by its run of `taskd torture` too.
-QUICK = ("3b", "10b", "35a")
+QUICK = ("3b", "10b", "35a", "38")
 
 
 def every(minutes: float) -> list[Scenario]:

@@ -150,9 +150,15 @@ OVERWRITE = (
     " fired_at = excluded.fired_at, state = excluded.state, job_id = excluded.job_id"
 )
 UNFENCED = "SELECT CASE WHEN taskd.session_of(%(job)s::bigint, %(attempt)s::int) IS NOT NULL THEN taskd.complete("
+ALONE = """(j.losses < %(suspect_after)s OR (%(alone)s AND NOT EXISTS (
+                  SELECT FROM taskd.jobs c WHERE c.session_id = %(session)s AND c.status = 'running')))"""
+NO_COMPANY = """NOT EXISTS (
+                   SELECT FROM taskd.jobs c
+                   WHERE c.session_id = u.session AND c.status = 'running' AND c.id <> u.id)"""
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
-    "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
+    "    SELECT DISTINCT ON (key) key, id FROM timed\n"
+    "    WHERE key IS NOT NULL AND place NOT IN (SELECT place FROM former) ORDER BY key, place\n"
     "    ON CONFLICT (key) DO UPDATE SET key = k.key\n"
     "    RETURNING k.key, k.job_id"
 )
@@ -213,13 +219,17 @@ MUTANTS: dict[str, Mutant] = {
         by=("I4",),
         apply=_sql({"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}),
     ),
+    "losses-in-company": Mutant(
+        title="jobs that lost workers run beside others, whose losses count against them",
+        scenario="38",
+        by=("I12",),
+        apply=_sql({"claim": [(ALONE, "true")], "free_jobs": [(NO_COMPANY, "true")]}),
+    ),
     "no-dedupe": Mutant(
         title="the dedupe index dropped",
         scenario="29",
         by=("I1", "I10"),
-        apply=_sql(
-            {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
-        ),
+        apply=_sql({"submit": [(KEYS, "    SELECT key, id AS job_id FROM timed WHERE key IS NOT NULL")]}),
     ),
     "no-fire-fence": Mutant(
         title="a firing without the row lock of the leader's fence",

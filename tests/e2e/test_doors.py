@@ -22,6 +22,13 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
 
     insecure = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure")
     assert web.get(f"{url_of(insecure)}/jobs").status_code == 200
+    foreign = {"host": "rebound.example"}
+    answer = web.post(f"{url_of(insecure)}/jobs", headers=foreign, json={"payload": 1})
+    assert (answer.status_code, "http.hosts" in answer.text) == (421, True)
+    assert web.get(f"{url_of(insecure)}/health", headers=foreign).status_code == 200
+    insecure.kill()
+    listed = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure", TASKD_HTTP__HOSTS="rebound.example")
+    assert web.post(f"{url_of(listed)}/jobs", headers=foreign, json={"payload": 1}).status_code == 201
 
     made = subprocess.run(
         [sys.executable, "-m", "taskd", "token", "create", "x", "--scope", "read"],
@@ -35,6 +42,7 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
     assert web.get(f"{url}/jobs").status_code == 401
     token = {"authorization": f"Bearer {made.stdout.strip()}"}
     assert web.get(f"{url}/jobs", headers=token).status_code == 200
+    assert web.get(f"{url}/jobs", headers=token | foreign).status_code == 200
     assert made.stdout.strip() not in guarded.output
 
 

@@ -10,10 +10,12 @@ from textwrap import dedent
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from taskd.dev.binaries import Binaries
 from taskd.dev.servers import EtcdServer, RedisServer
+from tests import web
 from tests.e2e.conftest import BUGS
 from tests.e2e.explained import Puzzle
 from tests.e2e.fleet import Fleet
@@ -263,6 +265,39 @@ def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(puzzle: Puzzle
           seen   by s1 at TIME
         """,
     )
+
+
+def test_a_job_that_only_runs_alone_waits_for_its_neighbour_and_then_runs(puzzle: Puzzle) -> None:
+    worker = puzzle.fleet.start_worker("w5", "--queues", "lone", "--concurrency", "2", "--processes", "1")
+    puzzle.submit("neighbour", "rest", {"seconds": 600}, queue="lone")
+    puzzle.wait_for("neighbour", "running")
+    puzzle.submit("suspect", "rest", {"seconds": 600}, queue="lone", delay=3600)
+    with psycopg.connect(puzzle.fleet.dsn) as connection:
+        connection.execute(
+            "UPDATE taskd.jobs SET losses = 2, schedule_at = now() WHERE id = %s", [puzzle.ids["suspect"]]
+        )
+    puzzle.client.cancel(puzzle.submit("other", "rest", {"seconds": 0}, queue="lone"))  # the leader looks at once
+    told = wait_until(lambda: text if "lets its other" in (text := puzzle.told("suspect")) else "", 60)
+    puzzle.client.cancel(puzzle.ids["neighbour"])
+    puzzle.wait_for("suspect", "running", beside="alone")
+    expect(
+        told + "\n" + puzzle.told("suspect"),
+        """
+        job #suspect queued (needs_worker)
+          It waits for a worker of its own, since 2 workers disappeared under it: w5 lets its other jobs end first.
+          to do  Nothing has to be done: a worker lets what it runs end first. More workers make it sooner.
+          seen   by s1 at TIME
+        job #suspect running (running)
+          It has been running on w5 for SPAN, as attempt 1.
+          to do  Nothing has to be done. taskd cancel #suspect stops it.
+          also   It runs alone on its worker, since 2 workers disappeared under it.
+          seen   by s1 at TIME
+        """,
+    )
+    metrics = web.get(f"{worker.url}/metrics", headers={"Accept": "text/plain"}).text
+    assert "taskd_lone_attempts_total 1.0" in metrics
+    puzzle.client.cancel(puzzle.ids["suspect"])
+    assert worker.terminate() == 0
 
 
 def test_a_job_that_completed(puzzle: Puzzle) -> None:

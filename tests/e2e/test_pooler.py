@@ -21,6 +21,8 @@ from taskd.dev.server import Server, environment
 from taskd.domain.claim import Claim
 from taskd.domain.errors import ClaimLost
 from taskd.store.desk import Desk
+from taskd.store.examine import examine
+from taskd.store.lane import Lane
 from tests.e2e.fleet import Fleet, batch
 from tests.integration.storage import Storage, spec
 from tests.servers import wait_until
@@ -151,3 +153,28 @@ def test_migrations_ask_for_postgresql_itself(make_fleet: Callable[..., Fleet], 
         process = fleet.spawn(*arguments, **pooled)
         wait_until(lambda one=process: one.popen.poll() == 1)  # type: ignore[misc]
         assert "error: migrations need PostgreSQL itself" in process.output
+
+
+@needs_pgbouncer
+async def test_what_a_role_has_set_changes_nothing_behind_a_pooler(postgres_dsn: str, pooler: PgBouncer) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        database = admin.info.dbname
+        for name, value in (
+            ("client_encoding", "LATIN1"),
+            ("timezone", "Pacific/Chatham"),
+            ("statement_timeout", "500"),
+        ):
+            admin.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'".encode())
+    lane = Lane(pooler.dsn, name="test", deadline=5.0, pooled=True)
+    for _ in range(2 * POOL):
+        ((horse, zone, timeout),) = await lane.fetch(
+            "SELECT %(horse)s::text, current_setting('timezone'), current_setting('statement_timeout')", {"horse": "🐎"}
+        )
+        assert (horse, zone, timeout) == ("🐎", "UTC", "0")
+    await lane.close()
+
+
+@needs_pgbouncer
+def test_doctor_looks_through_a_pooler(pooler: PgBouncer) -> None:
+    findings = examine(pooler.dsn, 10.0, pooled=True)
+    assert {finding.subject: finding.level for finding in findings}["schema"] == "ok"

@@ -124,7 +124,9 @@ def project(folder: Path, tests: str = TESTS) -> Path:
     (folder / "broken.py").write_text(BROKEN)
     (folder / "elsewhere.py").write_text("import taskd\napp = taskd.App(server='http://production')\n")
     (folder / "test_tasks.py").write_text(tests)
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\npythonpath = .\n"
+    )
     return folder
 
 
@@ -172,6 +174,68 @@ def test_nothing_is_left_of_a_killed_session(tmp_path: Path) -> None:
     told, _ = again.communicate(timeout=PATIENCE)
     assert "1 passed" in told, told
     assert not made.exists()
+
+
+DEATHS = """
+import os, signal, time
+import pytest
+from taskd.dev.process import descendants
+from tasks import app, add, forever, process
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_a_worker_is_replaced_at_once(taskd_cluster, number):
+    taskd_cluster.worker(app)
+    before = taskd_cluster.worker_pids
+    for pid in before:
+        os.kill(pid, number)
+    taskd_cluster.worker(app)
+    after = taskd_cluster.worker_pids
+    assert set(after) - set(before)
+    assert add.submit_sync(1, 2).result(timeout=60) == 3
+    (serving,) = taskd_cluster._workers.values()
+    assert serving.child.pid not in before
+
+def test_again_and_again(taskd_cluster):
+    for _ in range(3):
+        taskd_cluster.worker(app)
+        (pid,) = taskd_cluster.worker_pids
+        os.kill(pid, signal.SIGKILL)
+    taskd_cluster.worker(app)
+    assert pid not in taskd_cluster.worker_pids
+    assert add.submit_sync(1, 2).result(timeout=60) == 3
+
+def test_its_job_does_not_wait_for_the_lease(taskd_cluster):
+    taskd_cluster.worker(app)
+    job = forever.submit_sync()
+    while taskd_cluster.jobs(status="running") == []:
+        time.sleep(0.01)
+    killed = time.monotonic()
+    for pid in taskd_cluster.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    taskd_cluster.worker(app)
+    while (now := taskd_cluster.client.job(job.id))["attempt"] < 2:
+        time.sleep(0.01)
+    assert now["attempts"][0]["outcome"] == "lost"
+    assert time.monotonic() - killed < 12  # a lease is 15 seconds
+
+def test_one_that_lives_is_kept(taskd_cluster):
+    taskd_cluster.worker(app)
+    before = taskd_cluster.worker_pids
+    taskd_cluster.worker(app)
+    assert taskd_cluster.worker_pids == before
+
+def test_that_kills_the_scheduler(taskd_cluster):
+    os.kill(taskd_cluster._scheduler.child.pid, signal.SIGKILL)
+
+def test_after_that_one(taskd_cluster):
+    taskd_cluster.worker(app)
+    assert add.submit_sync(1, 2).result(timeout=60) == 3
+"""
+
+
+def test_processes_that_a_test_kills_are_replaced(tmp_path: Path) -> None:
+    told, _ = start(project(tmp_path, DEATHS)).communicate(timeout=PATIENCE)
+    assert "8 passed" in told, told
 
 
 def test_the_programs_of_the_page_run(tmp_path: Path) -> None:

@@ -151,7 +151,11 @@ def test_the_programs_about_running_tasks_run(fleet: Fleet, scheduler: Process, 
 def test_the_programs_about_transactions_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:
     path = write_programs(TRANSACTIONS, tmp_path) | {"POSTGRES_DSN": fleet.dsn}
     fleet.start_worker("w1", "--queues", "shop", app="shop", **path)
-    assert output_of(tmp_path / "buy.py", path) == ["30", "(1,)", "priority: must be a whole number from 0 to 100"]
+    assert output_of(tmp_path / "buy.py", path) == [
+        "30",
+        "(1,)",
+        "priority: must be a whole number from 0 to 100, not 101",
+    ]
     assert output_of(tmp_path / "views.py", path) == ["5"]
     with psycopg.connect(fleet.dsn, autocommit=True) as connection:
         for block in re.findall(r"```sql\n(SELECT id, .*?)```", TRANSACTIONS.read_text("utf-8"), re.DOTALL):

@@ -102,8 +102,8 @@ class Storage:
         credits_ = [Credit(queue, band, jobs) for band in BANDS]
         return (await self.due.dispatch(term, credits_, ageing)).dispatches
 
-    async def claim(self, session: Session, dispatches: Sequence[Dispatch]) -> list[Claim]:
-        return await self.claims.claim(session, deliveries(dispatches))
+    async def claim(self, session: Session, dispatches: Sequence[Dispatch], *, alone: bool = False) -> list[Claim]:
+        return await self.claims.claim(session, deliveries(dispatches), alone=alone)
 
     async def settle(
         self, claims: Sequence[Claim], outcome: Outcome = DONE, said: Chunk | None = None

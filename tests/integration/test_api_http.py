@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from taskd.client import Client, ClientError
-from taskd.domain.errors import ConfigurationError
+from taskd.domain.errors import ConfigurationError, InvalidJob
 from taskd.runtime.serve import Address, serving
 from tests.integration.api_stack import api_on
 
@@ -206,7 +206,7 @@ async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn
             assert client.wait(job["id"], 0.1)["status"] == "pending"
             assert client.health()["status"] == "healthy"
             assert len(client.submit_batch([{"payload": 1}, {"payload": 2}])) == 2
-            with pytest.raises(ClientError, match="priority: must be a whole number from 0 to 100, not "):
+            with pytest.raises(InvalidJob, match="priority: must be a whole number from 0 to 100, not "):
                 client.submit({"payload": 1, "priority": 101})
             with pytest.raises(ClientError, match="no job 999999") as missing:
                 client.job(999_999)

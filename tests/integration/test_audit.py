@@ -165,7 +165,7 @@ async def test_a_reaped_job_tells_whom_it_lost(store: Storage, term: Term) -> No
         await start(store, term, session)
         connection.execute("UPDATE taskd.sessions SET expires_at = clock_timestamp() - interval '1 hour'")
     assert await store.expire(term) == ["worker-1"]
-    await store.upkeep.free_jobs(term, loss_limit=20)
+    await store.upkeep.free_jobs(term, lone_loss_limit=3)
     assert moves(store, job.id) == [*RUN, Move(4, "running", "pending", 1)]
     reap = events(store, job.id)[3]
     assert (reap.session_id, reap.worker_id, reap.losses) == (session.id, "worker-1", 1)
@@ -180,12 +180,18 @@ async def test_hopeless_and_hopeful_jobs_of_one_reap_are_told_apart(store: Stora
     (doomed,) = await store.submit(spec())
     for name in ("one", "two"):
         session = await store.work(name)
-        fresh = [] if name == "one" else await store.submit(spec())
         await start(store, term, session)
         assert await store.sessions.end(session.id)
-        await store.upkeep.free_jobs(term, loss_limit=2)
-    assert moves(store, doomed.id)[-1] == Move(7, "running", "failed", 2)
-    assert events(store, doomed.id)[-1].losses == 2
+        await store.upkeep.free_jobs(term, lone_loss_limit=1)
+    sessions = [await store.work(name) for name in ("three", "four")]
+    assert len(await store.claim(sessions[0], await store.dispatch(term), alone=True)) == 1
+    fresh = await store.submit(spec())
+    await start(store, term, sessions[1])
+    for session in sessions:
+        assert await store.sessions.end(session.id)
+    await store.upkeep.free_jobs(term, lone_loss_limit=1)
+    assert moves(store, doomed.id)[-1] == Move(10, "running", "failed", 3)
+    assert events(store, doomed.id)[-1].losses == 3
     assert moves(store, fresh[0].id)[-1] == Move(4, "running", "pending", 1)
     ends = rows(store, "SELECT * FROM taskd.session_events WHERE what = 'end'")
     assert {e.by for e in ends} == {"taskd:test"}

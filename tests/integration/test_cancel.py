@@ -109,6 +109,12 @@ async def orphaned(world: World) -> None:
     await world.store.sessions.end(world.session.id)
 
 
+async def suspected(world: World) -> None:
+    """It ran alone, and the next loss is the last."""
+    await orphaned(world)
+    await world.store.raw.fetch("UPDATE taskd.jobs SET losses = 2 RETURNING id")
+
+
 # ---------------------------------------------------------------- how it moves on: True if it did
 
 
@@ -157,7 +163,7 @@ MOVES = [
     Move(running, complete, JobStatus.COMPLETED, "worker-1", ["completed"]),
     Move(running, retry, CANCELLED, None, ["failed"]),
     Move(orphaned, restart, CANCELLED, None, ["lost"]),
-    Move(orphaned, give_up, JobStatus.FAILED, "worker-1", ["lost"]),
+    Move(suspected, give_up, JobStatus.FAILED, "worker-1", ["lost"]),
 ]
 every_move = pytest.mark.parametrize("move", MOVES, ids=[m.move.__name__ for m in MOVES])
 

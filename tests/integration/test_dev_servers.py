@@ -110,7 +110,7 @@ import sys, time
 from pathlib import Path
 from taskd.dev import binaries
 from taskd.dev.servers import Servers
-servers = Servers(binaries.find(), Path(sys.argv[1]))
+servers = Servers(binaries.find(binaries.Search(source="embedded")), Path(sys.argv[1]))
 servers.start()
 if sys.argv[2] == "suspended":
     for server in servers.all:

@@ -239,3 +239,19 @@ def test_who_may_come_in_and_who_may_listen_is_told() -> None:
     assert [one.level for one in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
     assert [one.level for one in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
     assert [*postgres._link("127.0.0.1", encrypted=False), *postgres._link("", encrypted=False)] == []
+
+
+async def test_a_key_that_is_no_stream_is_wrong_and_named(
+    redis_url: str, stream_name: str, servers: SharedServers
+) -> None:
+    settings = Redis(url=redis_url, stream=f"{stream_name}[*]")
+    with servers.redis.connect() as client:
+        client.xadd(f"{settings.stream}:{{good}}:0", {"d": "1:1:1"})
+        assert "Redis keys" not in levels(await redis.examine(settings))
+        client.set(f"{settings.stream}:{{q1}}:50", "x")
+        client.set(f"{settings.stream}:{{\x1b}}:0", b"\xff")
+    (finding,) = [one for one in await redis.examine(settings) if one.subject == "Redis keys"]
+    assert finding.level == "wrong"
+    assert f"{stream_name}[*]:{{q1}}:50" in finding.text
+    assert finding.text.isprintable()
+    assert "DEL" in finding.mend

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Bench:
         max_result_bytes: int = 100_000,
         max_log_bytes: int = 0,
         tasks: TaskSettings | None = None,
+        stop_grace: float = 0.5,
     ) -> None:
         self.said: list[Said] = []
         self.chunks: list[Chunk] = []
@@ -56,7 +58,7 @@ class Bench:
             processes=processes,
             slots=slots,
             worker_id="w",
-            stop_grace=0.5,
+            stop_grace=stop_grace,
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             max_log_bytes=max_log_bytes,
@@ -106,6 +108,19 @@ class Bench:
         await self.begin(order)
         (outcome,) = await self.ended(order)
         return outcome
+
+
+@contextlib.contextmanager
+def redirected(path: Path) -> Iterator[None]:
+    """Processes that are started meanwhile have this file as their stderr."""
+    before = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def plain(outcome: Outcome) -> Outcome:
@@ -179,10 +194,12 @@ async def test_a_payload_that_does_not_fit_fails_for_good_naming_the_field(
         ("large", "100000"),
     ],
 )
-async def test_a_result_that_cannot_be_stored_fails_and_says_why(bench: Bench, task: str, word: str) -> None:
+async def test_a_result_that_cannot_be_stored_fails_the_job_for_good_and_says_why(
+    bench: Bench, task: str, word: str
+) -> None:
     outcome = await bench.run(task)
     assert isinstance(outcome, Failed)
-    assert not outcome.permanent
+    assert outcome.permanent
     assert word in outcome.error
 
 

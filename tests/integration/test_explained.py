@@ -11,6 +11,7 @@ import pytest
 from taskd.domain.claim import Dispatch
 from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed, Snoozed
+from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
 from taskd.domain.situation import Busy, Place, Subject
 from taskd.settings import Redis
 from taskd.store import explained
@@ -78,6 +79,21 @@ async def test_what_is_dispatched_goes_first_unless_its_band_is_read_later(
     low, high = [one.id for one in await store.submit(spec(), spec(priority=60))]
     assert (await reads.queue(await subject(reads, low), AGEING)).rung == 3
     assert (await reads.queue(await subject(reads, high), AGEING)).rung == 1
+
+
+async def test_a_job_that_runs_alone_has_all_slots_of_its_worker(store: Storage, reads: PostgresExplained) -> None:
+    term = await store.lead()
+    await store.submit(spec())
+    for number in range(SUSPECT_AFTER):
+        gone = await store.work(f"gone-{number}")
+        await store.claim(gone, await store.dispatch(term))
+        await store.sessions.end(gone.id)
+        await store.upkeep.free_jobs(term, LONE_LOSS_LIMIT)
+    (alone,) = await store.claim(await store.work(), await store.dispatch(term), alone=True)
+    assert (await subject(reads, alone.job_id)).runs_alone
+    waiting = (await store.submit(spec()))[0].id
+    (server,) = (await reads.queue(await subject(reads, waiting), AGEING)).servers
+    assert (server.slots, server.busy) == (8, 8)
 
 
 async def test_who_serves_a_queue_and_what_takes_their_slots_longest(store: Storage, reads: PostgresExplained) -> None:

@@ -66,7 +66,7 @@ async def test_what_is_said_is_read_in_order_while_it_runs_and_in_history(store:
 async def test_an_attempt_that_lost_its_claim_says_nothing_more(store: Storage, term: Term) -> None:
     claim = await begun(store, term, await store.work("worker-1", ttl=0.0001))
     assert await store.expire(term) == ["worker-1"]
-    await store.upkeep.free_jobs(term, 20)
+    await store.upkeep.free_jobs(term, 3)
     assert await store.logs.write([output(claim, chunk(claim, 1, "too late"))]) == set()
     (second,) = await store.claim(await store.work("worker-2"), await store.dispatch(term))
     assert second.attempt == 2

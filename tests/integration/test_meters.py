@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from taskd.runtime import meters
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
@@ -66,3 +69,31 @@ async def test_what_this_scheduler_did_is_counted(client: httpx.AsyncClient) -> 
     assert rise("taskd_duplicate_submits_total") == 1
     assert rise("taskd_submit_seconds_count") == 2
     assert after["taskd_up", ("postgres",)] == 1
+
+
+async def test_many_queues_have_few_series_and_the_others_are_counted_together(
+    client: httpx.AsyncClient, postgres_dsn: str
+) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute(
+            "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
+            " SELECT n, 'default', 'q' || n % 20000, 0, 3, '{}', now(), now(), 'null' FROM generate_series(1, 20003) n"
+        )
+    found = await figures(client)
+    queues = {labels[0] for name, labels in found if name == "taskd_jobs"}
+    assert len(queues) == 501
+    assert {"q1", "q2", "q3", meters.OTHERS} <= queues
+    assert found["taskd_jobs", ("q1", "pending")] == 2
+    assert found["taskd_jobs", (meters.OTHERS, "pending")] == 20_003 - 3 * 2 - 497
+    assert found["taskd_queues_left_out", ()] == 19_500
+    shown = (await client.get("/queues")).json()
+    assert (len(shown["queues"]), shown["left_out"]) == (500, 19_500)
+    assert len((await client.get("/metrics", headers=PLAIN)).content) < 300_000
+
+
+async def test_scrapes_at_once_do_not_empty_each_others_figures(client: httpx.AsyncClient, postgres_dsn: str) -> None:
+    store = Storage(postgres_dsn)
+    await store.submit(*[spec(queue=f"q{n}") for n in range(100)])
+    await store.close()
+    for found in await asyncio.gather(*[figures(client) for _ in range(8)]):
+        assert sum(value for (name, _), value in found.items() if name == "taskd_jobs") == 100

@@ -90,9 +90,9 @@ async def test_a_program_does_not_see_what_the_worker_knows(monkeypatch: pytest.
     names = {line.partition("=")[0] for line in ran["stdout"].splitlines()}
     assert CANARY not in ran["stdout"]
     assert (
-        {"TASKD_JOB", "TASKD_ATTEMPT"}
+        {"TASKD_JOB", "TASKD_ATTEMPT", "TASKD_RUN"}
         <= names
-        <= {"TASKD_JOB", "TASKD_ATTEMPT", "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+        <= {"TASKD_JOB", "TASKD_ATTEMPT", "TASKD_RUN", "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"}
     )
 
 
@@ -164,6 +164,40 @@ async def test_what_a_program_wrote_is_cut_where_its_result_would_be_too_large()
     assert 99_990 < len(bytes(outcome.result)) <= 100_000
     assert ran["cut"] is True
     assert len(ran["stderr"]) == pytest.approx(len(ran["stdout"]), rel=0.01)
+
+
+#: Grandchildren that have left the program's tree: in sessions of their own, and their parents have ended.
+STRAYS = {
+    "a session of its own": "setsid sleep 1000 & echo $$ $$ > {file}; sleep 1000",
+    "an orphan": "(setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000 & echo $!; wait' > {file} &); sleep 1000",
+    "started while it ends": (
+        'trap "setsid sh -c \'setsid sh -c \\"sleep 1000\\" & echo \\$!\' >> {file}; exit 0" TERM;'
+        " printf '%s ' $$ > {file}; while :; do sleep 0.05; done"
+    ),
+}
+
+
+@pytest.mark.parametrize("script", STRAYS.values(), ids=list(STRAYS))
+async def test_grandchildren_that_left_their_program_end_with_its_attempt(script: str, tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+    async with bench(command_allow="/bin/sh") as own:
+        own.executors._grace = 20.0
+        before = _sleepers()
+        payload = json.dumps({"argv": ["/bin/sh", "-c", script.format(file=file)]})
+        outcome = await own.run("command", payload, timeout=1.0)
+        assert isinstance(outcome, TimedOut)
+        assert _sleepers() <= before
+        assert not any(map(alive, await pids_in(file)))
+
+
+def _sleepers() -> set[str]:
+    """The processes of this test, by their command line."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes() == b"sleep\01000\0":
+                found.add(folder.name)
+    return found
 
 
 # ------------------------------------------------------------ http

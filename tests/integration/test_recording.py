@@ -52,7 +52,7 @@ async def live(store: Storage) -> None:
         await store.sessions.heartbeat(session, 30.0, [])
     await store.claim(session, await store.dispatch(term, jobs=3))
     await store.sessions.end(session.id)
-    await store.upkeep.free_jobs(term, loss_limit=20)
+    await store.upkeep.free_jobs(term, lone_loss_limit=3)
     await store.terms.resign(term)
     await lane.close()
 

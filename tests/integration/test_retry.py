@@ -71,7 +71,7 @@ async def test_only_what_failed_or_was_cancelled_is_retried_and_once(store: Stor
     assert store.rung == rung + 1
     assert await store.retries.retry([dead, live, doomed, 999_999]) == {}
     assert store.rung == rung + 1
-    assert len(await store.overview.jobs(JobFilter(status=JobStatus.PENDING))) == 3
+    assert len((await store.overview.jobs(JobFilter(status=JobStatus.PENDING))).jobs) == 3
 
 
 async def test_a_completed_job_is_not_retried(store: Storage) -> None:

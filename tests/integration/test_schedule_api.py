@@ -160,7 +160,14 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
         assert await status("PUT", "/schedules/nightly", other, json=PLAN) == 403
         assert await status("PUT", "/schedules/nightly", own, json=PLAN) == 201
         elsewhere = {**PLAN, "job": {**JOB, "queue": "images"}}
-        assert await status("PUT", "/schedules/nightly", other, json=elsewhere) == 403
+        refused = await http.put("/schedules/nightly", headers=other, json=elsewhere)
+        assert (refused.status_code, "reports" in refused.text) == (404, False)
+        assert (await http.get("/schedules/nightly", headers=own)).json()["job"] == {
+            **JOB,
+            "priority": 0,
+            "max_retries": 3,
+            "retry_backoff": {"initial": 1.0, "factor": 2.0, "max": 3600.0, "jitter": True},
+        }
         assert await status("GET", "/schedules/nightly", other) == 404
         assert await status("POST", "/schedules/nightly/pause", other) == 404
         assert (await http.get("/schedules", headers=other)).json() == []

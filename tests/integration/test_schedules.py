@@ -102,9 +102,9 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
     found = await store.schedules.one(NAME)
     assert found is not None
     assert found.plan == wanted
-    assert (await store.schedules.page("", None, 10))[0].plan == wanted
-    assert await store.schedules.page(NAME, None, 10) == []
-    assert await store.schedules.page("", {"default"}, 10) == []
+    assert (await store.schedules.page("", None, 10))[0][0].plan == wanted
+    assert await store.schedules.page(NAME, None, 10) == ([], False)
+    assert await store.schedules.page("", {"default"}, 10) == ([], False)
 
 
 async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(store: Storage) -> None:
@@ -311,7 +311,7 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     assert await store.schedules.put(plan(job=spec("2", task="other")), replace=True) is False
     assert await store.ticks.fire(term, due) == LEFT
     assert (await fire(store, term)).jobs == 1  # the tick is as due as before, with the new job
-    (job,) = await store.overview.jobs(JobFilter(limit=10))
+    (job,) = (await store.overview.jobs(JobFilter(limit=10))).jobs
     assert (job.task, bytes(job.payload)) == ("other", b"2")
     await behind(store, anchor=3603)
     assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is False
@@ -562,3 +562,23 @@ async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended
     await store.schedules.put(plan(Rule(every=1.0), "a-broken-one"), replace=True)
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired > 1))
     running.cancel()
+
+
+async def test_a_schedule_of_another_queue_is_left_alone_whatever_was_read_before(store: Storage) -> None:
+    """The statement decides, and no look before it: the schedule may have come to another queue since."""
+    mine = plan(job=spec(queue="reports"))
+    assert await store.schedules.put(mine, replace=True, queues={"reports"}) is True
+    theirs = plan(job=spec(queue="images"))
+    assert await store.schedules.put(theirs, replace=True, queues={"images"}) is None
+    await store.schedules.pause(NAME, "other", {"images"})
+    assert await store.schedules.remove(NAME, {"images"}) is False
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert (found.plan, found.paused_at, found.revision) == (mine, None, 1)
+    await store.schedules.pause(NAME, "me", {"reports", "images"})
+    await store.schedules.resume(NAME, {"images"})
+    found = await store.schedules.one(NAME)
+    assert found is not None
+    assert found.paused_by == "me"
+    assert await store.schedules.put(theirs, replace=True, queues={"reports", "images"}) is False
+    assert await store.schedules.remove(NAME, {"images"}) is True

@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from taskd.runtime import embedded, serve
+from taskd.runtime import embedded, meters, serve, stall
 from taskd.runtime.serve import Address, serving
+from taskd.runtime.stall import Stall
 from tests.servers import wait_until_async
 
 BRIEF = 0.3
 HEAD = b"GET / HTTP/1.1\r\nhost: taskd\r\n"
 #: More than the buffers between two sockets of one machine hold.
 MUCH = 64 * 1024 * 1024
+#: A page that a client does not take at once.
+PAGE = 8 * 1024 * 1024
+#: The sizes of the answers that were made, and the stalls of the server.
+MADE: list[int] = []
+STALLS: list[dict[Stall, None]] = []
 
 
 async def _answer(scope: Any, receive: Any, send: Any) -> None:
-    body = b"x" * (MUCH if scope["path"] == "/much" else 2)
+    body = b"x" * {"/much": MUCH, "/page": PAGE}.get(scope["path"], 2)
+    MADE.append(len(body))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
@@ -31,6 +38,9 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Address]:
     monkeypatch.setattr(embedded, "HEAD_DEADLINE", BRIEF)
     monkeypatch.setattr(embedded, "BODY_DEADLINE", BRIEF)
     monkeypatch.setattr(serve, "READ_DEADLINE", 2.0)
+    MADE.clear()
+    STALLS.clear()
+    monkeypatch.setattr(embedded, "Stall", _recorded)
     async with serving(_answer, "127.0.0.1:0", "--http-addr", grace=1.0) as address:
         yield address
 
@@ -88,3 +98,117 @@ def _connections(port: int) -> int:
     """How many established connections the server's side has."""
     with open("/proc/net/tcp", encoding="ascii") as table:
         return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in table)
+
+
+async def test_answers_that_are_taken_at_a_crawl_are_given_up(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that takes a little now and then keeps the kernel content, and the memory taken."""
+    monkeypatch.setattr(serve, "READ_DEADLINE", 60.0)
+    monkeypatch.setattr(stall, "TAKE_DEADLINE", BRIEF)
+    before = meters.TURNED_AWAY.labels("slow")._value.get()
+    with socket.create_connection(address[:2]) as client:
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, HEAD.replace(b"/ ", b"/much ") + b"\r\n")
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                while meters.TURNED_AWAY.labels("slow")._value.get() == before:
+                    await loop.sock_recv(client, 100)
+                    await asyncio.sleep(0.01)
+        assert meters.TURNED_AWAY.labels("slow")._value.get() == before + 1
+        assert _untaken() == 0
+
+
+async def test_who_takes_an_answer_slowly_but_takes_it_gets_it_whole(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall, "TAKE_DEADLINE", BRIEF)
+    reader, writer = await asyncio.open_connection(*address[:2], limit=1024)
+    writer.write(HEAD.replace(b"/ ", b"/page ") + b"connection: close\r\n\r\n")
+    taken = 0
+    while chunk := await reader.read(256 * 1024):
+        taken += len(chunk)
+        await asyncio.sleep(0.01)
+    writer.close()
+    assert taken > PAGE
+
+
+async def test_answers_that_wait_for_clients_are_bounded_in_all(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many clients that do not read, earlier ones are cut; the last one may still get its answer."""
+    async with asking_for_pages(address) as ask:
+        await ask()
+        most = _untaken() * 7 // 2
+        monkeypatch.setattr(stall, "UNTAKEN_LIMIT", most)
+        for _ in range(11):
+            last = await ask()
+            assert _untaken() <= most
+        await wait_until_async(lambda: _connections(address.port) <= 4)
+        await _read(last, PAGE)
+
+
+async def test_clients_that_read_are_cut_after_those_that_do_not(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall, "YOUNG", 0.0)
+    before = meters.TURNED_AWAY.labels("slow")._value.get()
+    async with asking_for_pages(address) as ask:
+        reads = await ask()
+        whole, taken = _untaken(), 0
+        while _untaken() == whole:  # it reads, but not to the end
+            taken += await _read(reads, 65536)
+        await ask()
+        monkeypatch.setattr(stall, "UNTAKEN_LIMIT", _untaken() + 1)
+        await ask()
+        assert meters.TURNED_AWAY.labels("slow")._value.get() == before + 1
+        await _read(reads, PAGE - taken)
+
+
+@contextlib.asynccontextmanager
+async def asking_for_pages(address: Address) -> AsyncIterator[Callable[[], Awaitable[socket.socket]]]:
+    """A function that connects and asks for a page, and returns once it waits to be taken."""
+    with contextlib.ExitStack() as stack:
+
+        async def ask() -> socket.socket:
+            client = stack.enter_context(socket.create_connection(address[:2]))
+            client.setblocking(False)
+            made = len(MADE)
+            await asyncio.get_running_loop().sock_sendall(client, HEAD.replace(b"/ ", b"/page ") + b"\r\n")
+            await wait_until_async(lambda: len(MADE) > made and _untaken())
+            return client
+
+        yield ask
+
+
+async def _read(client: socket.socket, size: int) -> int:
+    """Read so many bytes at least."""
+    taken = 0
+    while taken < size:
+        chunk = await asyncio.get_running_loop().sock_recv(client, 65536)
+        assert chunk, (taken, size)
+        taken += len(chunk)
+    return taken
+
+
+async def test_a_client_that_does_not_read_gets_one_answer_made_at_a_time(address: Address) -> None:
+    """However many requests it sends, one after the other or all at once."""
+    with socket.create_connection(address[:2]) as client:
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        for _ in range(5):
+            await loop.sock_sendall(client, (HEAD.replace(b"/ ", b"/page ") + b"\r\n") * 20)
+            await asyncio.sleep(0.02)
+        await wait_until_async(lambda: _untaken() > 0)
+        assert _untaken() <= PAGE + 1000
+        assert MADE == [PAGE]
+
+
+def _untaken() -> int:
+    return sum(stalled.untaken for stalls in STALLS[-1:] for stalled in stalls)
+
+
+def _recorded(transport: asyncio.Transport, others: dict[Stall, None]) -> Stall:
+    STALLS.append(others)
+    return Stall(transport, others)

@@ -54,7 +54,7 @@ async def test_a_good_job_is_the_same_row_as_by_http(
 ) -> None:
     job_id, duplicate = one(connection, document)
     assert not duplicate
-    (by_http,) = await store.submit(parse(document.encode(), 1_000_000))
+    (by_http,) = await store.submit(await parse(document.encode(), 1_000_000))
     if by_http.duplicate:  # one key, one job: it is that of SQL
         assert by_http.id == job_id
         return
@@ -194,7 +194,7 @@ def test_two_hundred_submitters_of_one_key_by_both_ways_make_one_job(postgres_ds
 
     async def by_http() -> None:
         for _ in range(50):
-            done = await store.intake.submit(parse(document, 1000))
+            done = await store.intake.submit(await parse(document, 1000))
             found.append((done.id, done.duplicate))
 
     threads = [threading.Thread(target=submit) for _ in range(15)]
@@ -321,28 +321,28 @@ async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
         keys = ["", *(f"k{n}" for n in range(20)), "held", *([""] * 20)]
         # One at a time comes first, so that the others share the INSERT with the one that is held.
         answers = await asyncio.gather(
-            *(store.intake.submit(parse(document(key), 1000)) for key in keys), return_exceptions=True
+            *[store.intake.submit(await parse(document(key), 1000)) for key in keys], return_exceptions=True
         )
         failed = {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
         assert list(failed) == ["held"]
         assert isinstance(failed["held"], StoreUnavailable)
         assert not failed["held"].outcome_unknown
         with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once: it was tried a moment ago
-            await store.intake.submit(parse(document("held"), 1000))
+            await store.intake.submit(await parse(document("held"), 1000))
         with pytest.raises(StoreUnavailable):
-            await store.intake.submit_many([parse(document("held"), 1000)])
+            await store.intake.submit_many([await parse(document("held"), 1000)])
         slow.commit()
 
     with psycopg.connect(postgres_dsn) as slow:
         slow.execute("LOCK TABLE taskd.jobs")
         told = await asyncio.gather(
-            *(store.intake.submit(parse(document(key), 1000)) for key in ("", "", "x")), return_exceptions=True
+            *[store.intake.submit(await parse(document(key), 1000)) for key in ("", "", "x")], return_exceptions=True
         )
         assert [type(one).__name__ for one in told] == ["RowHeld", "RowHeld", "StoreUnavailable"]
 
     async def taken() -> bool:
         try:
-            done = await store.intake.submit(parse(document("held"), 1000))
+            done = await store.intake.submit(await parse(document("held"), 1000))
         except StoreUnavailable:
             return False
         assert (done.id, done.duplicate) == (job_id, True)

@@ -14,7 +14,8 @@ import pytest
 
 import taskd.store
 from taskd.store.intake import PATIENCE
-from taskd.store.lane import ONE_PLAN, Lane, flags
+from taskd.store.lane import ONE_PLAN, Lane
+from taskd.store.pinned import flags
 from taskd.store.statements import FOLDER, names, statement
 
 MODULES = list(Path(taskd.store.__file__).parent.glob("*.py"))
@@ -46,13 +47,18 @@ PARAMETERS: dict[str, Any] = {
     "slots": 1,
     "ttl": 15.0,
     "limit": 10,
+    "budget": 8_000_000,
     "before": 10,
     "status": None,
     "queue": None,
     "task": None,
     "ageing": 60.0,
     "again": True,
-    "loss_limit": 20,
+    "alone": True,
+    "suspect_after": 2,
+    "lone_loss_limit": 3,
+    "seq": 1,
+    "delay": 1.0,
     "error": "x",
     "instance_id": "s",
     "revision": 1,
@@ -94,7 +100,10 @@ PARAMETERS: dict[str, Any] = {
 
 #: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
 HOT = {
-    "claim": {"Tid Scan", "jobs_pkey"},
+    # Along jobs_claimed only for a job that has lost workers.
+    "claim": {"Tid Scan", "jobs_pkey", "jobs_claimed"},
+    "suspects": {"jobs_pkey"},
+    "put_off": {"Tid Scan", "jobs_pkey"},
     "cancel": {"jobs_pkey"},
     "settle": {"Tid Scan", "jobs_pkey"},
     "note": {"jobs_pkey"},
@@ -211,6 +220,11 @@ def test_a_retry_reaches_the_tick_of_its_job_by_that_job_only(postgres_dsn: str)
         assert ways(generic_plan(connection, "retry"), "fires") == {"fires_by_job"}
 
 
+def page_ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
+    """How a plan finds a page, and then its rows by their ids, whose number PostgreSQL does not know."""
+    return ways(plan, relation) - {"Bitmap Heap Scan"}
+
+
 def scans(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
     """The parts of a plan that read a table."""
     found = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
@@ -270,7 +284,7 @@ def plan_for(connection: psycopg.Connection[Any], name: str, given: dict[str, An
 
 
 SIZES = [(0, 0), (100, 100), (50_000, 200_000)]
-PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit": 50}
+PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit": 50, "budget": 8_000_000}
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
@@ -283,7 +297,10 @@ def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
         if analyzed:
             connection.execute("ANALYZE")
         plan = generic_plan(connection, "submit")
-        assert tables_read(plan) == set()
+        # A key of before is looked up, and the job that has it, by primary key; without one nothing is.
+        assert ways(plan) <= {"jobs_pkey"}
+        assert ways(plan, "finished_jobs") <= {"finished_jobs_pkey"}
+        assert ways(plan, "dedupe_keys") <= {"dedupe_keys_pkey"}
         assert "dedupe_keys_pkey" in json.dumps(plan)  # a key that is taken is met there
 
 
@@ -305,15 +322,22 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
             assert (ways(plan), ways(plan, "finished_jobs")) == ({"jobs_pkey"}, by_id)
         filters = {"queue": "default", "task": "default", "status": None} if analyzed else {"status": None}
         for own in ({key: value} for key, value in filters.items()):
-            assert ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
-            assert ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
+            assert page_ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
         if analyzed:
-            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {"jobs_claimed"}
-            assert ways(plan_for(connection, "live_jobs", PAGE | {"status": "queued"})) == {"jobs_unclaimed"}
-            for name in ("finished_jobs", "retriable"):
-                assert ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs") == by_status, name
-            assert ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
-            assert ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {
+                "jobs_claimed",
+                "jobs_pkey",
+            }
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "queued"})) == {
+                "jobs_unclaimed",
+                "jobs_pkey",
+            }
+            for name, lookups in (("finished_jobs", by_id), ("retriable", set())):
+                found = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
+                assert found == by_status | lookups, name
+            assert page_ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
+            assert page_ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
 
 
 async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_all_when_there_are_many(
@@ -369,4 +393,4 @@ def test_what_is_counted_for_metrics_and_stats_is_never_history(
         if analyzed:
             connection.execute("ANALYZE")
         assert tables_read(plan_for(connection, "counts", {})) == {"jobs", "finished_counts", "leader"}
-        assert tables_read(plan_for(connection, "depths", {})) == {"jobs"}
+        assert tables_read(plan_for(connection, "depths", {"queues": None, "limit": 500})) == {"jobs"}

@@ -16,7 +16,7 @@ from taskd.domain.claim import Dispatch, Session, Term
 from taskd.domain.errors import ConfigurationError, NotLeader, Rejected, SessionLost
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
-from taskd.domain.policy import Backoff
+from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER, Backoff
 from taskd.seams import Gone
 from taskd.store.migrations import migrate, pending
 from taskd.store.terms import leader_name
@@ -148,7 +148,7 @@ async def test_an_old_term_dispatches_reoffers_and_reaps_nothing(store: Storage,
     with pytest.raises(NotLeader):
         await store.upkeep.end_expired(term, None)
     with pytest.raises(NotLeader):
-        await store.upkeep.free_jobs(term, 20)
+        await store.upkeep.free_jobs(term, 3)
     with pytest.raises(NotLeader):
         await store.terms.renew(term, 0)
     assert (await store.overview.counts()).pending == 1
@@ -168,6 +168,14 @@ async def test_a_doubled_or_late_delivery_claims_nothing(store: Storage, term: T
     (claim,) = await store.claim(session, second)
     assert claim.attempt == 1
     assert await store.claim(session, second) == []
+
+
+async def test_an_entry_that_is_there_twice_is_claimed_once(store: Storage, term: Term, session: Session) -> None:
+    await store.submit(spec())
+    twice = [*deliveries(dispatches := await store.dispatch(term)), *deliveries(dispatches)]
+    (claim,) = await store.claims.claim(session, twice)
+    (same,) = await store.claims.claim(session, twice, again=True)
+    assert (same.job_id, same.attempt) == (claim.job_id, claim.attempt)
 
 
 async def test_a_claim_whose_answer_was_lost_comes_back_when_asked_again(
@@ -266,7 +274,7 @@ async def test_a_failure_without_retries_left_is_final(store: Storage, term: Ter
 
 async def test_a_release_keeps_the_jobs_place_and_costs_no_retry(store: Storage, term: Term, session: Session) -> None:
     await store.submit(spec(max_retries=0))
-    before = (await store.overview.jobs(JobFilter()))[0].schedule_at
+    before = (await store.overview.jobs(JobFilter())).jobs[0].schedule_at
     claims = await store.claim(session, await store.dispatch(term))
     await store.settle(claims, Released("shutdown"))
     assert (await store.job(claims[0].job_id)).schedule_at == before
@@ -307,7 +315,7 @@ async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session:
     await store.submit(spec())
     await store.claim(session, await store.dispatch(term))
     assert await store.expire(term) == []
-    assert (await store.upkeep.free_jobs(term, 20)).restarted == 0
+    assert (await store.upkeep.free_jobs(term, 3)).restarted == 0
     assert (await store.overview.counts()).running == 1
 
 
@@ -320,7 +328,7 @@ async def test_a_reaped_attempt_cannot_settle(store: Storage, term: Term) -> Non
     claims = await store.claim(session, dispatches)
     await store.sessions.heartbeat(session, 0.0, [])
     assert await store.expire(term) == ["worker-1"]
-    assert (await store.upkeep.free_jobs(term, 20)).restarted == 1
+    assert (await store.upkeep.free_jobs(term, 3)).restarted == 1
     assert await store.settle(claims) == set()
     (again,) = await store.claim(live, await store.dispatch(term))
     assert (again.attempt, again.record.losses, again.record.failures) == (2, 1, 0)
@@ -346,15 +354,15 @@ async def test_a_reap_that_was_on_its_way_during_a_standstill_takes_nobody(store
 
 async def test_a_job_that_keeps_losing_its_workers_fails(store: Storage, term: Term) -> None:
     await store.submit(spec())
-    for n in range(3):
+    for n in range(SUSPECT_AFTER + LONE_LOSS_LIMIT):
         session = await store.work(f"worker-{n}")
-        (claim,) = await store.claim(session, await store.dispatch(term))
+        (claim,) = await store.claim(session, await store.dispatch(term), alone=n >= SUSPECT_AFTER)
         await store.sessions.end(session.id)
-        freed = await store.upkeep.free_jobs(term, loss_limit=3)
+        freed = await store.upkeep.free_jobs(term, LONE_LOSS_LIMIT)
     assert (freed.restarted, freed.failed) == (0, 1)
     job = await store.job(claim.job_id)
     assert job.status is JobStatus.FAILED
-    assert "3 workers" in (job.error or "")
+    assert job.error == "3 workers disappeared under this job while it ran alone: it seems to end them"
 
 
 # ---------------------------------------------------------------- leadership
@@ -394,11 +402,11 @@ async def test_listing_shows_live_and_finished_jobs_newest_first(store: Storage,
     one, two, three = await store.submit(spec(task="a"), spec(task="b"), spec(task="a", queue="q"))
     claims = await store.claim(session, await store.dispatch(term))
     await store.settle([c for c in claims if c.job_id == one.id])
-    assert [j.id for j in await store.overview.jobs(JobFilter())] == [three.id, two.id, one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(limit=1, before=three.id))] == [two.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(status=JobStatus.COMPLETED))] == [one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(task="a"))] == [three.id, one.id]
-    assert [j.id for j in await store.overview.jobs(JobFilter(queue="q"))] == [three.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter())).jobs] == [three.id, two.id, one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(limit=1, before=three.id))).jobs] == [two.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(status=JobStatus.COMPLETED))).jobs] == [one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(task="a"))).jobs] == [three.id, one.id]
+    assert [j.id for j in (await store.overview.jobs(JobFilter(queue="q"))).jobs] == [three.id]
     assert await store.overview.final([one.id, two.id, 10**6]) == {one.id, 10**6}
     assert await store.overview.job(10**6) is None
     assert await store.overview.job(2**70) is None

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
 from taskd.client.request import Request
-from taskd.coordination.client import EtcdClient
+from taskd.coordination.client import EtcdClient, why
 from taskd.coordination.endpoints import reach
 from taskd.dev.binaries import Binaries
 from taskd.dev.ports import LOOPBACK
@@ -143,9 +143,62 @@ async def test_etcd_with_a_wrong_one(kind: str, etcd: str, ours: Authority) -> N
         await ask_etcd(settings)
 
 
+REFUSED = "does not accept our certificate|may not accept our certificate"
+
+
 async def test_etcd_refuses_who_shows_none(etcd: str, ours: Authority) -> None:
-    with pytest.raises(CoordinatorUnavailable, match="does not accept our certificate"):
+    with pytest.raises(CoordinatorUnavailable, match=REFUSED):
         await ask_etcd(Etcd(endpoints=etcd, ca_file=ours.file))
+
+
+@pytest.mark.parametrize("kind", ["a stranger's", "an old one"])
+async def test_etcd_refuses_who_shows_a_wrong_one(kind: str, etcd: str, ours: Authority, private_folder: Path) -> None:
+    (folder := private_folder / "stranger").mkdir()
+    me = shown(kind, ours, folder)
+    with pytest.raises(CoordinatorUnavailable, match=REFUSED):
+        await ask_etcd(Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file))
+
+
+async def test_an_etcd_with_tls_that_is_asked_without(etcd: str) -> None:
+    with pytest.raises(CoordinatorUnavailable, match="may speak TLS only"):
+        await ask_etcd(Etcd(endpoints=etcd.removeprefix("https://")))
+
+
+async def test_an_etcd_without_tls_that_is_asked_with_it(servers: SharedServers, ours: Authority) -> None:
+    with pytest.raises(CoordinatorUnavailable, match="does not speak TLS"):
+        await ask_etcd(Etcd(endpoints=f"https://{servers.etcd.endpoint}", ca_file=ours.file))
+
+
+#: What gRPC says of servers that refuse, by TLS 1.2 and 1.3, and what is told of it.
+SAID = [
+    (
+        "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:10000412:SSL routines:OPENSSL_internal:"
+        "SSLV3_ALERT_BAD_CERTIFICATE: OK",
+        "does not accept our certificate",
+    ),
+    (
+        "Tls handshake failed: error:1000045c:SSL routines:OPENSSL_internal:TLSV1_ALERT_CERTIFICATE_REQUIRED",
+        "does not accept our certificate",
+    ),
+    ("Unwrap failed (TSI_DATA_CORRUPTED)", "does not accept our certificate"),
+    ("Socket closed", "may not accept our certificate"),
+    ("recvmsg:Connection reset by peer", "may not accept our certificate"),
+    ("Handshake read failed (Socket closed)", "does not speak TLS"),
+    ("Tls handshake failed: OPENSSL_internal:WRONG_VERSION_NUMBER", "does not speak TLS"),
+    ("Hostname Verification Check failed.", "a certificate for another name"),
+    (
+        "OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired: OK",
+        "not accepted: certificate has expired",
+    ),
+    ("Failed to connect to remote host: Connection refused", "cannot be reached: Connection refused"),
+]
+
+
+@pytest.mark.parametrize(("said", "told"), SAID)
+def test_each_refusal_is_told_in_one_line(said: str, told: str) -> None:
+    line = why(f"failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: {said}", secure=True)
+    assert told in line
+    assert "TSI" not in line
 
 
 # ------------------------------------------------------------ our own HTTP

@@ -104,6 +104,24 @@ async def test_what_a_dead_worker_left_undecided_is_adopted(connect: Connect) ->
     assert ids(await heir.adopt(QUEUES, 8, 0.0)) == [2, 1]
 
 
+async def test_what_a_worker_holds_on_to_is_not_adopted(connect: Connect) -> None:
+    leader, holder, heir = connect(), connect("w1"), connect("w2")
+    await leader.ring(dispatches(0, 0))
+    first, second = await holder.fetch(QUEUES, 8, 0)
+
+    async def idle() -> bool:
+        pending = await leader._client.xpending_range(first.stream, "workers", "-", "+", 10)
+        return all(int(entry["time_since_delivered"]) > 300 for entry in pending)
+
+    await wait_until_async(idle)
+    await holder.hold([first])
+    assert ids(await heir.adopt(QUEUES, 8, 0.3)) == [second.job_id]
+    await holder.decided([first])
+    await holder.hold([first])  # it is gone, which is no error
+    await leader._client.delete(second.stream)
+    await holder.hold([second])  # so is the whole stream
+
+
 async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

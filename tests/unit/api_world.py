@@ -15,7 +15,19 @@ import msgspec
 
 from taskd.api import Api, build
 from taskd.domain.claim import Host, Leadership, Session, Term
-from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
+from taskd.domain.job import (
+    Counts,
+    Depths,
+    Ended,
+    Job,
+    JobFilter,
+    JobSpec,
+    JobStatus,
+    Page,
+    QueueDepth,
+    Stretch,
+    Submitted,
+)
 from taskd.domain.live import Version
 from taskd.domain.output import Line, Place, Stored
 from taskd.domain.situation import Timings
@@ -76,9 +88,9 @@ class Recorder:
         self._fail()
         return self.found.get(job_id)
 
-    async def jobs(self, wanted: JobFilter) -> list[Job]:
+    async def jobs(self, wanted: JobFilter) -> Page:
         self.wanted.append(wanted)
-        return self.page[: wanted.limit]
+        return Page(self.page[: wanted.limit], more=len(self.page) > wanted.limit)
 
     async def final(self, job_ids: Collection[int]) -> set[int]:
         return {i for i in job_ids if i not in self.found or self.found[i].status.final}
@@ -139,8 +151,9 @@ class Recorder:
             pending=1, queued=2, running=3, completed=4, failed=5, cancelled=6, dispatched=7, last_dispatch=NOW
         )
 
-    async def depths(self) -> list[QueueDepth]:
-        return [QueueDepth(queue="default", pending=2)]
+    async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
+        found = [QueueDepth(queue="default", pending=2)]
+        return Depths(queues=[depth for depth in found if queues is None or depth.queue in queues])
 
     async def sessions(self) -> list[Session]:
         host = Host("box", "boot", 17, 1)
@@ -228,5 +241,5 @@ async def asking(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
     transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client

@@ -149,3 +149,22 @@ def test_a_function_that_no_payload_fits_is_refused(function: Any, words: str) -
 def test_a_callable_without_a_name_needs_one() -> None:
     with pytest.raises(TypeError, match="name="):
         App().task(functools.partial(nothing))
+
+
+def größe() -> None:  # noqa: PLC2401 - that is the point
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (größe, {}),
+        (lambda: None, {}),
+        (nothing, {"name": "send mail"}),
+        (nothing, {"name": ""}),
+        (nothing, {"name": 5}),
+    ],
+)
+def test_a_name_that_no_submit_could_use_is_refused_with_what_to_do(function: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"a task's name must be 1 to 255 letters.*@app\.task\(name=\.\.\.\)"):
+        App().task(**options)(function)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from taskd import App, Context, JobCancelled, JobFailed, SyncHandle
+from taskd import App, Context, InvalidJob, JobCancelled, JobFailed, SyncHandle
 from taskd.app.connection import Connection
 from taskd.app.submitter import Submitter
 from tests.impostor import JOB, answer, idempotency_key, listening, silent
@@ -73,7 +74,6 @@ def test_every_option_is_a_field_of_the_job() -> None:
     every = report.options(
         queue="q",
         priority=0,
-        delay=0.0,
         schedule_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
         dedupe_key="k",
         max_retries=0,
@@ -86,7 +86,6 @@ def test_every_option_is_a_field_of_the_job() -> None:
         "task": "report",
         "queue": "q",
         "priority": 0,
-        "delay": 0.0,
         "schedule_at": "2026-01-31T12:00:00+00:00",
         "dedupe_key": "k",
         "max_retries": 0,
@@ -100,11 +99,49 @@ def test_options_that_are_none_or_no_json_are_refused() -> None:
     unknown: Any = {"prio": 5}
     with pytest.raises(TypeError, match="prio"):
         report.options(**unknown)
-    with pytest.raises(ValueError, match="not JSON"):
-        sent(report.options(delay=float("nan")), month="m")
-    odd: Any = object()
-    with pytest.raises(TypeError, match="type object"):
-        sent(report.options(metadata={"a": odd}), month="m")
+
+
+ODD: Any = object()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"priority": 300}, "priority: must be a whole number from 0 to 100, not 300"),
+        ({"priority": True}, "priority: must be a whole number"),
+        ({"delay": float("nan")}, "delay: must be a number from 0 to 315360000, not nan"),
+        ({"delay": float("inf")}, "delay: must be a number from 0 to 315360000"),
+        ({"delay": -1}, "delay: must be a number from 0 to 315360000, not -1"),
+        ({"timeout": 0}, "timeout: must be a number above 0"),
+        ({"timeout": float("nan")}, "timeout: must be a number above 0"),
+        ({"dedupe_key": "\ud800"}, "dedupe_key: must not contain lone surrogates"),
+        ({"dedupe_key": "a\0"}, "dedupe_key: must not contain the NUL character"),
+        ({"dedupe_key": ""}, "dedupe_key: must be a text of 1 to 255 characters"),
+        ({"dedupe_key": "idempotency-key:x"}, "dedupe_key: must not begin with idempotency-key:"),
+        ({"queue": "two words"}, "queue: must be 1 to 255 letters"),
+        ({"schedule_at": datetime(2026, 1, 31)}, "schedule_at: must be a datetime with a time zone"),
+        ({"schedule_at": datetime(9999, 6, 1, tzinfo=UTC)}, "schedule_at: must be between"),
+        ({"schedule_at": datetime(2026, 1, 1, tzinfo=UTC), "delay": 1}, "delay: cannot be given together"),
+        ({"max_retries": 101}, "max_retries: must be a whole number from 0 to 100"),
+        ({"retry_backoff": {"factor": 0}}, "retry_backoff.factor: must be a number from 1 to 1000"),
+        ({"retry_backoff": {"speed": 1}}, "retry_backoff"),
+        ({"metadata": {"a": ODD}}, "metadata: must be an object of at most 64"),
+        ({"metadata": {"a": "\ud800"}}, "metadata: must not contain lone surrogates"),
+        ({"metadata": {"a": [1]}}, "metadata: must be an object of at most 64"),
+        ({"metadata": {"a": float("nan")}}, "metadata: must be a finite number"),
+        ({"metadata": {str(n): 1 for n in range(65)}}, "metadata: must be an object of at most 64"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_an_option_that_cannot_be_is_refused_where_it_is_given(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidJob, match=f"^{re.escape(words)}"):
+        report.options(**options)
+
+
+def test_a_time_replaces_the_other_kind_of_time() -> None:
+    later = report.options(delay=5).options(schedule_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert "delay" not in sent(later, month="m")
+    assert "schedule_at" not in sent(later.options(delay=1), month="m")
 
 
 async def test_a_lost_answer_is_asked_for_again_with_the_same_key(make_app: Callable[..., App]) -> None:

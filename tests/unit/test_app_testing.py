@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Generator
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from taskd import App, Context, Fail, Snooze
+from taskd import App, ClientError, Context, Fail, JobCancelled, Snooze
 
 seen: list[tuple[str, Any]] = []
 app = App()
@@ -146,3 +148,128 @@ def test_what_is_no_json_fails_as_in_a_worker() -> None:
     assert isinstance(plain.testing().run_sync(nonsense).error, ValueError)
     with pytest.raises(TypeError, match="pages"):
         app.testing().run_sync(walk, date(2026, 5, 1), pages="x")
+
+
+@plain.task
+def doubled(n: int) -> int:
+    return n * 2
+
+
+@plain.task
+async def asks(ctx: Context, how: str) -> list[Any]:
+    child = await (doubled.submit(n=4) if how == "direct" else ctx.submit(doubled, n=4))
+    many = await doubled.submit_many([{"n": 1}, {"n": 2}])
+    cancelled = await child.cancel()
+    return [
+        await child.status(),
+        cancelled,
+        (await child.job())["payload"],
+        len(many),
+        doubled.handle_sync(child.id).status(),
+    ]
+
+
+@plain.task
+async def waits(ctx: Context) -> int:
+    return await (await ctx.submit(doubled, n=4)).result(timeout=60)
+
+
+@plain.task
+def waits_sync(ctx: Context) -> list[Any]:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(ctx.submit_sync(doubled, n=5)))
+    thread.start()
+    thread.join()
+    return [found[0].result(), found[0].cancel()]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Generator[list[str]]:
+    """Everything that reaches the scheduler that TASKD_SERVER names: nothing may."""
+    requests: list[str] = []
+
+    class Real(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.append(self.requestline)
+            self.send_error(500)
+
+        do_GET = do_POST
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Real) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("TASKD_SERVER", f"http://127.0.0.1:{server.server_port}")
+        yield requests
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("how", ["context", "direct"])
+async def test_handles_of_a_bench_never_reach_a_scheduler(how: str, asked: list[str]) -> None:
+    run = await plain.testing().run(asks, how)
+    assert run.result == ["cancelled", True, {"n": 4}, 2, "cancelled"]
+    assert [child.payload for child in run.children] == [{"n": 4}, {"n": 1}, {"n": 2}]
+    assert asked == []
+
+
+async def test_a_handle_that_outlives_its_run_still_answers_from_the_bench(asked: list[str]) -> None:
+    kept: list[Any] = []
+    inner = App()
+
+    @inner.task
+    async def keeps(ctx: Context) -> None:
+        kept.append(await ctx.submit(doubled, n=1))
+
+    await inner.testing().run(keeps)
+    assert await kept[0].cancel()
+    assert await kept[0].status() == "cancelled"
+    with pytest.raises(JobCancelled):
+        await kept[0].result()
+    assert asked == []
+
+
+def test_waiting_for_a_child_without_a_result_fails_at_once_and_says_how_to_give_one() -> None:
+    error = plain.testing().run_sync(waits).error
+    assert isinstance(error, TimeoutError)
+    assert "app.testing(results=" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [(8, 8), (lambda n: n * 3, 12), (ValueError("no"), "JobFailed"), ("x", "TypeError")],
+)
+def test_a_test_says_what_child_jobs_come_to(result: Any, outcome: Any) -> None:
+    run = plain.testing(results={doubled: result}).run_sync(waits)
+    assert (run.value if run.error is None else type(run.error).__name__) == outcome
+
+
+def test_children_that_threads_of_a_task_submit_are_written_down_too(asked: list[str]) -> None:
+    run = plain.testing(results={"doubled": lambda n: n * 2}).run_sync(waits_sync)
+    assert (run.result, len(run.children), asked) == ([10, False], 1, [])
+
+
+def test_one_dedupe_key_is_one_child() -> None:
+    inner = App()
+
+    @inner.task
+    async def twice_over(ctx: Context) -> bool:
+        keyed = doubled.options(dedupe_key="k")
+        return (await ctx.submit(keyed, n=1)).id == (await ctx.submit(keyed, n=1)).id
+
+    run = inner.testing().run_sync(twice_over)
+    assert (run.result, len(run.children)) == (True, 1)
+
+
+def test_a_job_that_the_bench_does_not_know_is_unknown(asked: list[str]) -> None:
+    inner = App()
+
+    @inner.task
+    def strange() -> None:
+        doubled.handle_sync(77).status()
+
+    error = inner.testing().run_sync(strange).error
+    assert isinstance(error, ClientError)
+    assert (error.status, asked) == (404, [])

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from taskd.domain.claim import Claim
+from taskd.domain.claim import Claim, Delivery
 from taskd.domain.errors import Rejected
 from taskd.domain.outcome import Completed, Failed
 from taskd.domain.output import Output
@@ -30,8 +30,8 @@ class Store:
         self.over: dict[int, str] = {}
         self.refuses: set[int] = set()
 
-    async def claim(self, session: Any, deliveries: Sequence[int], *, again: bool) -> list[Claim]:
-        return [claim(job_id) for job_id in deliveries]
+    async def claim(self, session: Any, deliveries: Sequence[Any], *, again: bool, alone: bool) -> list[Claim]:
+        return [claim(delivery.job_id) for delivery in deliveries]
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         if any(s.claim.job_id in self.refuses and (s.said or s.outcome == DONE) for s in settlements):
@@ -60,7 +60,7 @@ async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
     attempts = Attempts(server, server, server, server, server, worker_id="w", slots=10, max_log_bytes=1000)
     attempts.attach(cast(Any, NoExecutors()))
     duties = [asyncio.create_task(duty) for duty in (attempts.settle(), attempts.logs.write())]
-    await attempts.accept(server, cast(Any, range(1, jobs + 1)), again=False)
+    await attempts.accept(server, [Delivery(n, 1, "", "") for n in range(1, jobs + 1)], again=False)
     try:
         yield attempts
     finally:

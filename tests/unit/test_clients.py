@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from taskd.client import Client, ClientError
+from taskd.client import Client, ClientError, OutcomeUnknown
 from taskd.client.asynchronous import AsyncClient
 from taskd.client.request import Request
 from taskd.client.servers import Server, Servers
+from taskd.domain.errors import InvalidJob
 from tests.impostor import AWAY, UNSURE, answer, deaf, listening, silent
 
 NOBODY = "http://127.0.0.1:1"
@@ -170,6 +171,31 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "http://ada:hunter2@host:8080",
+        "ada:hunter2@host",
+        "https://:hunter2@host",
+        "http://ada:x/hunter2@host",
+        "http://ada/hunter2@host",
+        "http://ada:x,hunter2@host",
+        "http://ada:x@hunter2@host",
+        "http://ada:x#hunter2@host",
+        "http://ada:x?hunter2@host",
+        "http://fine,http://ada:hunter2@host",
+        "http://host:8080?token=hunter2",
+        "http://host:8080#hunter2",
+        "ftp://ada:hunter2@host",
+    ],
+)
+def test_a_password_in_an_address_is_never_shown(url: str) -> None:
+    with pytest.raises(ClientError, match="is no server address") as refused:
+        Servers(url)
+    assert "hunter2" not in str(refused.value)
+    assert "host" in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("text", "server"),
     [
         ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),
@@ -180,3 +206,57 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 )
 def test_an_address_is_taken_apart(text: str, server: Server) -> None:
     assert list(Servers(text)) == [server]
+
+
+REFUSED = answer("503 Service Unavailable", {"detail": "the schema does not fit"})
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [UNSURE] * 50,  # PostgreSQL hangs
+        [None] * 50,  # hung up after it was asked
+        [UNSURE, *[REFUSED] * 50],  # what comes later does not undo it
+    ],
+    ids=["unsure", "hung up", "unsure, then refused"],
+)
+async def test_an_outcome_that_stays_unknown_is_said_to_be_so(opened: Opener, replies: list[bytes | None]) -> None:
+    with listening(*replies) as (url, asked):
+        async with opened(url, patience=0.5) as ask:
+            with pytest.raises(OutcomeUnknown, match="it is unknown whether it was stored") as raised:
+                await ask("submit", {"payload": 1})
+        keys = {found.lower().partition(b"idempotency-key: ")[2].partition(b"\r\n")[0].decode() for found in asked}
+    assert len(asked) > 1
+    assert keys == {raised.value.key}
+    assert raised.value.unknown
+
+
+async def test_an_outcome_that_becomes_known_is_an_ordinary_answer(opened: Opener) -> None:
+    with listening(UNSURE, None, UNSURE, answer("200 OK", {"id": 1, "status": "completed", "duplicate": True})) as (
+        url,
+        _,
+    ):
+        async with opened(url, patience=LONG) as ask:
+            assert (await ask("submit", {"payload": 1}))["id"] == 1
+
+
+@pytest.mark.parametrize(("method", "arguments"), [("submit", [{"payload": 1}]), ("job", [1])])
+async def test_what_was_never_sent_or_changes_nothing_is_not_unknown(
+    opened: Opener, method: str, arguments: list[Any]
+) -> None:
+    replies = [REFUSED] * 50 if method == "submit" else [UNSURE] * 50
+    with listening(*replies) as (url, _):
+        async with opened(url, patience=0.3) as ask:
+            with pytest.raises(ClientError) as raised:
+                await ask(method, *arguments)
+    assert not raised.value.unknown
+
+
+async def test_a_job_that_is_refused_is_invalid(opened: Opener) -> None:
+    errors = [{"field": "payload", "message": "is nested too deeply"}]
+    with listening(answer("422 Unprocessable Entity", {"detail": "x", "errors": errors})) as (url, _):
+        async with opened(url) as ask:
+            with pytest.raises(InvalidJob, match="payload: is nested too deeply") as raised:
+                await ask("submit", {"payload": 1})
+    assert isinstance(raised.value, ClientError)
+    assert raised.value.status == 422

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from taskd.worker.results import MAX_DEPTH, Unstorable, to_json
+from taskd.domain.errors import Unstorable
+from taskd.worker.results import MAX_DEPTH, to_json
 
 
 class Colour(StrEnum):

@@ -11,7 +11,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from taskd.domain.claim import Delivery, Host, Session
+from taskd.domain.claim import Delivery, Host, Session, Suspect
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.live import Version
 from taskd.runtime.live import Live
@@ -47,11 +47,12 @@ class Seams:
     async def caught_up(self) -> None:
         return
 
-    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
+    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> list[Suspect]:
         self.claims.append(again)
         if not again:
             self.failed.set()
             raise StoreUnavailable("away", outcome_unknown=True)
+        return []
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
         self.decisions += deliveries
@@ -130,10 +131,11 @@ class Flowing(Seams):
         await asyncio.sleep(0)
         return [ENTRY]
 
-    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
+    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> list[Suspect]:
         self.claims.append(again)
         if len(self.claims) == 2:
             self.failed.set()
+        return []
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
         if self.hangs:

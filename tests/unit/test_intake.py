@@ -45,7 +45,7 @@ async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_n
 
     async def submit(name: str) -> float:
         began = asyncio.get_running_loop().time()
-        with pytest.raises(StoreUnavailable, match="did not store the job within") as refused:
+        with pytest.raises(StoreUnavailable, match="did not answer within") as refused:
             await intake.submit(SPEC)
         assert refused.value.outcome_unknown
         order.append(name)

@@ -32,7 +32,7 @@ class Upkeep:
         self.asked.append(before)
         return [], NOON + self.jump + len(self.asked) * timedelta(microseconds=1)
 
-    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+    async def free_jobs(self, term: Term, lone_loss_limit: int) -> Reaped:
         self.looks += 1
         return Reaped(0, 0)
 

@@ -12,12 +12,13 @@ import pytest
 from taskd import App, Context
 from taskd.domain.output import Chunk
 from taskd.seams import Desk, Order
-from taskd.worker import capture, lastwords
+from taskd.worker import hearing, lastwords
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import End
 from taskd.worker.lastwords import LastWords
 from taskd.worker.results import Results
-from taskd.worker.runner import Runner, Running
+from taskd.worker.runner import Runner
+from taskd.worker.running import Running
 
 NOW = datetime.now(UTC)
 app = App()
@@ -43,7 +44,7 @@ async def talks_much() -> None:
 
 
 def _say(*lines: str) -> None:
-    voice = capture.speaking()
+    voice = hearing.speaking()
     assert voice is not None
     for line in lines:
         voice.say("stdout", "", line)

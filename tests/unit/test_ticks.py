@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import islice, takewhile
-from zoneinfo import ZoneInfo
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from cronsim import CronSim
 
+from taskd.domain.cron import change
 from taskd.domain.ticks import Rule, check_cron, zone
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,6 +103,84 @@ def test_ticks_where_clocks_change(cron: str, tz: str, since: str, until: str, e
     assert utc(Rule(cron=cron, tz=tz), since, until) == expected
 
 
+#: Of each change of clocks that differs from others: Chatham, Lord Howe and Troll change off the hour or by odd amounts.
+FIXED = [
+    "30 2 * * *",
+    "0,15,45 2,3 * * *",
+    "0 0 * * *",
+    "30 30 2 * * *",
+    "59 59 23 * * *",
+    "5-55/10 1-3 * * *",
+    "45 3 * * *",
+]
+WILD = ["*/5 3 * * *", "* 2 * * *", "*/15 * * * *", "30 * * * *", "0 */3 * * *", "10 */15 2,3 * * *", "* 0,23 * * SUN"]
+
+
+@functools.cache
+def changes() -> list[tuple[str, datetime]]:
+    """Zone and instant of each kind of change within ten years: by offsets, and by what the clock shows then."""
+    found: dict[tuple[Any, ...], tuple[str, datetime]] = {}
+    days = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=5 * n) for n in range(731)]
+    for name in sorted(available_timezones()):
+        where = ZoneInfo(name)
+        offsets = [day.astimezone(where).utcoffset() for day in days]
+        for place in range(1, len(days)):
+            if offsets[place] != offsets[place - 1]:
+                moment = change(where, days[place - 1], days[place])
+                assert moment is not None
+                kind = (offsets[place - 1], offsets[place], (moment - timedelta(seconds=1)).astimezone(where).time())
+                found.setdefault(kind, (name, moment))
+    return list(found.values())
+
+
+def oracle(cron: str, where: ZoneInfo, begin: datetime, seconds: int, step: int) -> list[datetime]:
+    """Look at every instant: does the clock show it, and, for a fixed time, for the first time; else is it a gap's end?"""
+    first = datetime.combine((begin - timedelta(days=2)).date(), time())
+    naive = set(takewhile(lambda tick: tick < first + timedelta(days=5), CronSim(cron, first)))
+    fixed = not any(part.startswith("*") for part in cron.split()[-5:-3])
+    ticks = []
+    for n in range(0, seconds, step):
+        instant = begin + timedelta(seconds=n)
+        wall = instant.astimezone(where)
+        shown = wall.replace(tzinfo=None, fold=0)
+        before = (instant - timedelta(seconds=1)).astimezone(where).replace(tzinfo=None) + timedelta(seconds=1)
+        skipped = fixed and before < shown and any(before <= time < shown for time in naive)
+        if (shown in naive and not (fixed and wall.fold)) or skipped:
+            ticks.append(instant)
+    return ticks
+
+
+@pytest.mark.parametrize("cron", FIXED + WILD)
+def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
+    """Around every kind of change of clocks that any zone has in ten years."""
+    assert len(changes()) > 20
+    step, hours = (1, 2) if len(cron.split()) == 6 else (60, 10)
+    for name, moment in changes():
+        begin, seconds = moment - timedelta(hours=hours / 2), hours * 3600
+        ticks = []
+        for tick in Rule(cron=cron, tz=name).after(begin - timedelta(seconds=1), ANCHOR):
+            if tick >= begin + timedelta(seconds=seconds):
+                break
+            ticks.append(tick)
+        assert ticks == oracle(cron, ZoneInfo(name), begin, seconds, step), (name, moment)
+
+
+def test_what_newcomers_wrote() -> None:
+    chatham = [f"{tick}" for tick in local(Rule(cron="*/5 3 * * *", tz="Pacific/Chatham"), "2027-09-25T12:00Z", 4)]
+    assert chatham == ["26 03:45", "26 03:50", "26 03:55", "27 03:00"]
+    rule = Rule(cron="* 2 * * *", tz="Pacific/Chatham")
+    ticks = takewhile(lambda tick: tick < at("2027-04-04T00:00Z"), rule.after(at("2027-04-03T12:00Z"), ANCHOR))
+    assert len(list(ticks)) == 60 + 15
+    assert local(Rule(cron="30 2-2/2 * * *"), "2026-01-01T00:00Z", 2) == ["01 02:30", "02 02:30"]
+    assert utc(Rule(cron="30 30 2 * * *", tz="Europe/Berlin"), "2026-03-29T00:00Z", "2026-03-29T12:00Z") == ["29 01:00"]
+
+
+def test_the_latest_ticks_reach_over_a_change_that_left_many_out() -> None:
+    rule = Rule(cron="* 2 * * *", tz="Europe/Berlin")
+    latest = rule.latest(at("2026-01-01T00:00Z"), at("2026-03-29T12:00Z"), ANCHOR, 61)
+    assert [f"{latest[0]:%d %H:%M}", f"{latest[-1]:%d %H:%M}"] == ["27 01:59", "28 01:59"]
+
+
 #: Days in whose middle a clock changes.
 DAYS = [
     ("Europe/Berlin", "2026-03-28T00:00Z"),
@@ -162,7 +244,21 @@ def test_an_interval_counts_from_its_anchor_and_does_not_drift() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "* * * *", "61 * * * *", "* * * * FOO", "*/0 * * * *", "0 0 31 2 *", "@daily", "\0"]
+    "text",
+    [
+        "",
+        "* * * *",
+        "61 * * * *",
+        "* * * * FOO",
+        "*/0 * * * *",
+        "*/61 * * * *",
+        "0 0-5/25 * * *",
+        "0 0 99 2 *",
+        "0 0 * 13 *",
+        "* * * * * */9",
+        "@daily",
+        "\0",
+    ],
 )
 def test_what_is_no_cron_expression_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no cron expression"):
@@ -172,6 +268,9 @@ def test_what_is_no_cron_expression_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "tz"),
     [
+        ("0 0 31 2 *", "UTC"),
+        ("0 0 31 FEB,APR,JUN *", "Europe/Berlin"),
+        ("0 0 0 30 2 *", "UTC"),
         ("0 0 */31 * SUN#2", "UTC"),  # the second Sunday is never the first
         ("*/30 2 * 3 0L", "Europe/Berlin"),  # the hour that each spring leaves out
     ],

@@ -16,10 +16,12 @@ from taskd.api.cluster import Cluster
 from taskd.api.door import Door, audit
 from taskd.api.explanations import Explanations
 from taskd.api.history import History
+from taskd.api.hosts import Hosts
 from taskd.api.jobs import Jobs
 from taskd.api.live import LiveConfiguration
 from taskd.api.manual import Manual
 from taskd.api.problems import FieldError, Problem, invalid, not_found, unavailable
+from taskd.api.reading import Gate
 from taskd.api.schedules import ScheduleResources
 from taskd.api.transcripts import JobLogs
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
@@ -106,11 +108,13 @@ def _failed(call: Call, error: Exception) -> Answer:
         case Problem():
             problem = error
         case Unavailable():
-            problem = unavailable(str(error), outcome_unknown=error.outcome_unknown)
+            problem = unavailable(error.public, outcome_unknown=error.outcome_unknown)
         case SchemaMismatch():
-            problem = unavailable(str(error))
+            logger().warning("the database's schema does not fit", error=str(error))
+            problem = unavailable("the database's schema does not fit this taskd: run `taskd migrate`")
         case Rejected():
-            problem = invalid(FieldError("body", str(error)))
+            logger().warning("PostgreSQL refused what a request has", request=call.line, error=str(error))
+            problem = invalid(FieldError("body", "has something that PostgreSQL cannot store"))
         case _:
             logger().error("a request failed", request=call.line, exc_info=error)
             problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in taskd; its log says more")
@@ -134,6 +138,7 @@ class Api:
         explanations: Explanations,
     ) -> None:
         submit, read, operate, admin = Scope
+        self._door = door
         self._jobs = jobs
         self._router = Router(
             [
@@ -190,6 +195,11 @@ class Api:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
+        try:
+            await self._door.keep_pages_out(scope)
+        except (Problem, Unavailable, SchemaMismatch) as error:
+            await _failed(Call(scope, receive), error).send(send)
+            return
         await self._fixed.get(scope["path"], self._router)(scope, receive, send)
 
     def _resources(self) -> Iterator[tuple[str, Resource]]:
@@ -231,15 +241,16 @@ def build(
     anybody: bool,
 ) -> Api:
     """The API of one scheduler. `anybody`: whether everybody may do everything while there are no tokens."""
+    gate = Gate()
     return Api(
-        Door(tokens, anybody=anybody, rate=settings.rate_limit),
-        Jobs(intake, cancels, retries, overview, settings),
+        Door(tokens, anybody=anybody, rate=settings.rate_limit, hosts=Hosts(settings)),
+        Jobs(intake, cancels, retries, overview, settings, gate),
         Bulk(cancels, retries, overview),
         Cluster(overview, terms, coordinator, standing, timings.leader_stale),
         LiveConfiguration(editor),
         Manual(settings),
-        History(overview, transcripts),
-        ScheduleResources(schedules, settings),
+        History(overview, transcripts, gate),
+        ScheduleResources(schedules, settings, gate),
         JobLogs(overview, transcripts),
         Explanations(explained, terms, editor, coordinator, transport, standing, timings),
     )

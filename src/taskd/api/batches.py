@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from taskd.api.decoding import decode
 from taskd.api.problems import FieldError, Problem, invalid, too_large
-from taskd.api.submission import Submission, accepted, parse
+from taskd.api.submission import ENVELOPE, accepted, parse
+from taskd.api.turns import Turns
 from taskd.domain.job import JobSpec
+from taskd.domain.submission import Submission
 from taskd.settings import Http
 
-#: Jobs parsed before other requests get a turn.
-TURN = 200
+#: Jobs and bytes that are decoded at once.
+GROUP, GROUP_BYTES = 200, 64 * 1024
 #: After so many bad jobs the rest of the batch is not looked at.
 MAX_ERRORS = 20
 
@@ -23,12 +24,8 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     jobs: list[msgspec.Raw]
 
 
-class _GoodBatch(msgspec.Struct, forbid_unknown_fields=True):
-    jobs: list[Submission]
-
-
 _decoder = msgspec.json.Decoder(_Batch)
-_good_decoder = msgspec.json.Decoder(_GoodBatch)
+_group_decoder = msgspec.json.Decoder(list[Submission])
 
 #: A job as its document, or decoded already.
 Given = msgspec.Raw | bytes | Submission
@@ -36,16 +33,21 @@ Given = msgspec.Raw | bytes | Submission
 
 async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec]:
     """The jobs of a batch. Raises a Problem that names up to MAX_ERRORS bad ones; 413 for too many jobs."""
-    documents = _documents(body, media)
-    if len(documents) > settings.max_batch_jobs:
-        raise too_large(f"a batch may have {settings.max_batch_jobs} jobs, this one has {len(documents)}")
+    turns = Turns()
+    jobs: Iterable[Given]
+    if media == b"application/x-ndjson":
+        jobs = await _lines(body, settings.max_batch_jobs, turns)
+    else:
+        documents = decode(_decoder, body).jobs
+        if len(documents) > settings.max_batch_jobs:
+            raise _too_many(settings.max_batch_jobs, f"{len(documents)}")
+        jobs = _decoded(documents, settings)
     specs: list[JobSpec] = []
     errors: list[FieldError] = []
-    for index, document in enumerate(documents):
-        if index % TURN == TURN - 1:
-            await asyncio.sleep(0)
+    for index, given in enumerate(jobs):
+        await turns.turn()
         try:
-            specs.append(_spec(document, settings.max_job_bytes, f"jobs[{index}]."))
+            specs.append(await _spec(given, settings.max_job_bytes, f"jobs[{index}]."))
         except Problem as problem:
             if not problem.errors or problem.status != 422:
                 raise
@@ -57,31 +59,49 @@ async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec
     return specs
 
 
-def _documents(body: bytes, media: bytes) -> Sequence[Given]:
-    if media == b"application/x-ndjson":
-        return _lines(body)
-    return _good(body) or _elements(body)
+async def _lines(body: bytes, most: int, turns: Turns) -> list[bytes]:
+    """The lines that are not empty. Raises a 413 Problem for more than `most`."""
+    found: list[bytes] = []
+    begin = 0
+    while begin < len(body):
+        end = body.find(b"\n", begin + GROUP_BYTES)
+        end = len(body) if end < 0 else end
+        found += [line for line in body[begin:end].split(b"\n") if line.strip()]
+        if len(found) > most:
+            raise _too_many(most, "more")
+        begin = end + 1
+        await turns.turn()
+    return found
 
 
-def _spec(given: Given, max_payload: int, prefix: str) -> JobSpec:
+def _too_many(most: int, count: str) -> Problem:
+    return too_large(f"a batch may have {most} jobs, this one has {count}")
+
+
+def _decoded(documents: Sequence[msgspec.Raw], settings: Http) -> Iterator[Given]:
+    """The jobs, a group decoded at once, which costs half of one after another; of a group with a fault, the documents."""
+    most = settings.max_job_bytes + ENVELOPE
+    for group in _groups(documents):
+        text = b"[%b]" % b",".join(group)
+        faulty = rb"\u0000" in text or any(len(bytes(document)) > most for document in group)
+        try:
+            yield from group if faulty else _group_decoder.decode(text)
+        except (msgspec.MsgspecError, RecursionError):
+            yield from group
+
+
+def _groups(documents: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:
+    begin = size = 0
+    for end, document in enumerate(documents):
+        size += len(bytes(document))
+        if end + 1 - begin >= GROUP or size >= GROUP_BYTES:
+            yield documents[begin : end + 1]
+            begin, size = end + 1, 0
+    if begin < len(documents):
+        yield documents[begin:]
+
+
+async def _spec(given: Given, max_payload: int, prefix: str) -> JobSpec:
     if isinstance(given, Submission):
-        return accepted(given, max_payload, prefix, nul=False)
-    return parse(given, max_payload, prefix)
-
-
-def _good(body: bytes) -> Sequence[Submission]:
-    """All jobs at once, which costs half of one after another; none if there is anything to say about one of them."""
-    if rb"\u0000" in body:
-        return []
-    try:
-        return _good_decoder.decode(body).jobs
-    except (msgspec.MsgspecError, RecursionError):
-        return []
-
-
-def _lines(body: bytes) -> Sequence[bytes]:
-    return [line for line in body.split(b"\n") if line.strip()]
-
-
-def _elements(body: bytes) -> Sequence[msgspec.Raw]:
-    return decode(_decoder, body).jobs
+        return await accepted(given, max_payload, prefix, nul=False)
+    return await parse(given, max_payload, prefix)

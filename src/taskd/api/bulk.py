@@ -13,11 +13,12 @@ from msgspec import Meta
 
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
-from taskd.api.decoding import Name, decode
+from taskd.api.decoding import decode
 from taskd.api.queues import narrowed
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.domain.job import MAX_ID, JobFilter, JobStatus
+from taskd.domain.submission import Name
 from taskd.seams import Cancels, Overview, Retries
 
 MAX_BODY = 16 * 1024

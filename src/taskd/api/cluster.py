@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec import UNSET
 
@@ -27,7 +28,8 @@ from taskd.api.queues import everything
 from taskd.api.reading import Recent
 from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.job import QueueDepth
+from taskd.domain.health import public
+from taskd.domain.job import Counts, Depths, QueueDepth
 from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
 
@@ -44,7 +46,10 @@ class Cluster:
         self._standing = standing
         self._leader_stale = leader_stale
         self._counts = Recent(overview.counts, repeat=True)
-        self._depths = Recent(overview.depths, repeat=True)
+        self._overview = overview
+        #: By the queues that a token is for (None: all). Operators make the tokens, so there are few.
+        self._depths: dict[frozenset[str] | None, Recent[Depths]] = {}
+        self._scraping = asyncio.Lock()
         self._sessions = Recent(overview.sessions)
         self._leaderships = Recent(terms.current, age=0.5)
 
@@ -63,7 +68,7 @@ class Cluster:
             is_leader=bool(self._standing.terms),
             coordinator_health=components["etcd"].ok,
             timestamp=int(time.time()),
-            components=components,
+            components=public(components),
         )
         return document(view, 200 if able else 503)
 
@@ -94,27 +99,33 @@ class Cluster:
     async def _exposition(self, accept: str) -> Answer:
         """The figures as text. Without PostgreSQL those of the whole cluster are left out, and `taskd_up` says why."""
         try:
-            counts, depths = await self._counts.get(), await self._depths.get()
+            counts, depths = await self._counts.get(), await self._depths_of(None).get()
         except StoreUnavailable:
-            counts, depths = None, []
-        else:
-            # A queue that somebody serves and that has no job is at zero, not away.
-            empty = self._served().keys() - {depth.queue for depth in depths}
-            depths = [*depths, *(QueueDepth(queue=queue) for queue in empty)]
-        # No await from here on: two scrapes at once would empty each other's gauges.
-        meters.show_servers(self._standing.components())
-        meters.LEADING.set(len(self._standing.terms))
+            counts, depths = None, Depths(queues=[])
+        async with self._scraping:  # two scrapes at once would empty each other's gauges
+            meters.show_servers(self._standing.components())
+            meters.LEADING.set(len(self._standing.terms))
+            self._measure(counts, depths)
+            text, content_type = await asyncio.to_thread(meters.exposition, accept)
+        return Answer(200, text, content_type=content_type.encode())
+
+    def _measure(self, counts: Counts | None, depths: Depths) -> None:
+        """Set the gauges of the whole cluster; without counts there are none."""
         for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
             gauge.clear()
-        for depth in depths:
+        meters.QUEUES_LEFT_OUT.set(depths.left_out)
+        if counts is None:
+            return
+        # A queue that a worker serves and that has no job is at zero, not away.
+        empty = sorted(self._served().keys() - {depth.queue for depth in depths.queues})
+        for depth in [*depths.queues, *(QueueDepth(queue=queue) for queue in empty)][: meters.MOST_QUEUES]:
             for status in ("pending", "queued", "running"):
                 meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
             meters.OLDEST.labels(depth.queue).set(depth.oldest or 0.0)
-        if counts is not None:
-            for status in ("completed", "failed", "cancelled"):
-                meters.FINISHED.labels(status).set(getattr(counts, status))
-        text, content_type = meters.exposition(accept)
-        return Answer(200, text, content_type=content_type.encode())
+        for status in ("pending", "queued", "running") if depths.left_out else ():
+            meters.JOBS.labels(meters.OTHERS, status).set(getattr(depths, status))
+        for status in ("completed", "failed", "cancelled"):
+            meters.FINISHED.labels(status).set(getattr(counts, status))
 
     async def leader(self, call: Call) -> Answer:
         """GET /leader: who may dispatch, by PostgreSQL; by etcd while PostgreSQL is away."""
@@ -175,10 +186,19 @@ class Cluster:
     async def queues(self, call: Call) -> Answer:
         """GET /queues: live jobs, and the workers and slots that serve them."""
         call.query()
-        depths, served = {d.queue: d for d in await self._depths.get()}, self._served()
-        names = sorted(name for name in depths.keys() | served.keys() if call.caller.sees(name))
+        found = await self._depths_of(call.caller.queues).get()
+        depths, served = {d.queue: d for d in found.queues}, self._served()
+        empty = sorted(name for name in served.keys() - depths.keys() if call.caller.sees(name))
+        names = sorted([*depths, *empty[: max(0, meters.MOST_QUEUES - len(depths))]])
         views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
-        return document(QueuesView(queues=views))
+        return document(QueuesView(queues=views, left_out=found.left_out or UNSET))
+
+    def _depths_of(self, queues: frozenset[str] | None) -> Recent[Depths]:
+        found = self._depths.get(queues)
+        if found is None:
+            read = partial(self._overview.depths, queues, meters.MOST_QUEUES)
+            found = self._depths[queues] = Recent(read, repeat=True)
+        return found
 
     def _served(self) -> dict[str, list[int]]:
         """The slots of each worker that serves a queue, by queue."""

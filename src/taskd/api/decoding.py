@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from taskd.api.problems import FieldError, invalid, malformed
 from taskd.api.strictjson import explain, too_deep
 from taskd.domain import words
-from taskd.domain.job import MAX_NAME, NAME
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-#: The name of a queue or a task.
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=NAME)]
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: str = "") -> T:
@@ -57,3 +52,13 @@ def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
         return FieldError(field, _NO_OFFSET)
     rule = _RULES.get(path.rpartition(".")[2]) or words.rule(kind, path)
     return FieldError(field, f"{rule}{words.instead(body, path)}")
+
+
+def number(query: dict[str, str], field: str, most: int) -> int | None:
+    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
+    text = query.get(field)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
+    return int(text)

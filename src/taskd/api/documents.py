@@ -130,9 +130,10 @@ class QueueView(msgspec.Struct, kw_only=True):
 
 
 class QueuesView(msgspec.Struct, kw_only=True):
-    """Every queue that has live jobs or workers."""
+    """The queues that have live jobs or workers; `left_out`: how many more have jobs, fewer than each of these."""
 
     queues: list[QueueView]
+    left_out: int | UnsetType = UNSET
 
 
 class Stored(msgspec.Struct, kw_only=True):
@@ -201,6 +202,17 @@ class ScheduleView(msgspec.Struct, kw_only=True):
     fires: list[Fire] | UnsetType = UNSET
 
 
+class ScheduleSummary(msgspec.Struct, kw_only=True):
+    """A schedule for a caller that may change it and not read its job."""
+
+    name: str
+    next_at: datetime | None
+    paused_at: datetime | UnsetType = UNSET
+    paused_by: str | UnsetType = UNSET
+    created_at: datetime
+    changed_at: datetime
+
+
 class NextFires(msgspec.Struct, kw_only=True):
     """The coming ticks of a schedule, with the offset of its zone; those that there would be, if it is paused."""
 
@@ -220,6 +232,7 @@ class Removed(msgspec.Struct, kw_only=True):
 class ProblemView(msgspec.Struct, kw_only=True):
     """What went wrong (RFC 9457)."""
 
+    type: str | UnsetType = UNSET
     title: str
     status: int
     detail: str

@@ -11,8 +11,11 @@ import math
 import time
 from http import HTTPStatus
 
+from starlette.types import Scope as Connection
+
 from taskd.api.answers import Header
 from taskd.api.call import NOBODY, Call
+from taskd.api.hosts import SAFE, Hosts
 from taskd.api.problems import Problem, unavailable
 from taskd.api.reading import within
 from taskd.domain.errors import SchemaMismatch, StoreUnavailable
@@ -28,14 +31,17 @@ FRESH, PATIENCE = 1.0, 0.5
 #: Who asks where there are no tokens.
 ANYBODY = Token(id="", name="", digest=b"", scopes=frozenset(Scope))
 CHALLENGE: Header = (b"www-authenticate", b"Bearer")
+#: Paths for probes, which ask at whatever address they know: they show no job.
+PROBES = frozenset({"/alive", "/health"})
 
 
 class Door:
     """Lets callers in. `anybody`: whether everybody may do everything while there are no tokens; `rate`: the requests a second
-    that a token has unless it says so itself, 0 for any number."""
+    that a token has unless it says so itself, 0 for any number; `hosts`: the names that are answered to."""
 
-    def __init__(self, tokens: Tokens, *, anybody: bool, rate: float) -> None:
+    def __init__(self, tokens: Tokens, *, anybody: bool, rate: float, hosts: Hosts) -> None:
         self._tokens = tokens
+        self._hosts = hosts
         self._anybody = anybody
         self._rate = rate
         self._known: Keyring | None = None
@@ -57,6 +63,21 @@ class Door:
             await asyncio.shield(self._ask())
         else:
             await asyncio.wait({self._ask()}, timeout=PATIENCE)
+
+    async def keep_pages_out(self, request: Connection) -> None:
+        """Refuse what a web page of another site asks for, whatever the path.
+
+        Raises a 403 or 421 Problem, and as `refresh` does where it matters whether there are tokens.
+        """
+        host = next((value for name, value in request["headers"] if name == b"host"), None)
+        if request["method"] not in SAFE:
+            self._hosts.check_page(request["headers"], host, request["scheme"])
+        if self._hosts.known(host) or request["path"] in PROBES:
+            return
+        if self.stale:
+            await self.refresh()
+        if self._known is None or not self._known.closed:
+            self._hosts.check(host)
 
     def let_in(self, call: Call, scope: Scope) -> None:
         """Say who calls, in `call.caller`. Raises a 401, 403, 429 or 503 Problem."""

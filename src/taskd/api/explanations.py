@@ -17,7 +17,7 @@ from taskd.domain.claim import Dispatch
 from taskd.domain.errors import CoordinatorUnavailable, TransportUnavailable
 from taskd.domain.explain import explain
 from taskd.domain.explanation import Explanation
-from taskd.domain.health import Health
+from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
 from taskd.domain.live import Version
 from taskd.domain.obstacles import NAMED
@@ -75,7 +75,7 @@ class Explanations:
 
     async def _situation(self, job: Subject) -> Situation:
         """Whatever may be a reason for a job of this status."""
-        parts = self._standing.components()
+        parts = public(self._standing.components())
         shards = self._standing.shards
         # Silent workers are the business of shard 0.
         shard = shard_of(job.queue, shards) if job.waits else 0
@@ -126,9 +126,11 @@ class Explanations:
             return redis, await _soon(
                 self._transport.locate(Dispatch(job.id, job.dispatch_seq, job.queue, job.priority))
             )
-        except (TransportUnavailable, TimeoutError) as error:
-            said = str(error) or f"it did not answer within {PATIENCE:g} s"
-            return Health(ok=False, since=job.now.timestamp(), detail=said), None
+        except TransportUnavailable:
+            said = AWAY
+        except TimeoutError:
+            said = f"it did not answer within {PATIENCE:g} s"
+        return Health(ok=False, since=job.now.timestamp(), detail=said), None
 
     async def _running(self, situation: Situation) -> Situation:
         job = situation.job

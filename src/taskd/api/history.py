@@ -15,8 +15,9 @@ from taskd.api.answers import Answer
 from taskd.api.call import Call
 from taskd.api.problems import FieldError, invalid
 from taskd.api.queues import narrowed
-from taskd.api.reading import within
+from taskd.api.reading import Gate, within
 from taskd.api.transcripts import lines
+from taskd.api.turns import Turns
 from taskd.domain.job import MAX_ID, NAME_RULE, Ended, Job, JobStatus, is_name
 from taskd.domain.output import Stored
 from taskd.seams import Overview, Transcripts
@@ -31,7 +32,8 @@ Final = Literal["completed", "failed", "cancelled"]
 class History:
     """Exports finished jobs."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts) -> None:
+    def __init__(self, overview: Overview, transcripts: Transcripts, gate: Gate) -> None:
+        self._gate = gate
         self._overview = overview
         self._transcripts = transcripts
 
@@ -43,16 +45,29 @@ class History:
         query = call.query("since", "until", "status", "queue", "task", "cursor", "logs")
         wanted = _wanted(query)
         wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
-        stretch = await within(self._overview.ended(wanted))
-        said: dict[int, list[Stored]] | None = None
-        if _logs(query):
-            said = await within(self._transcripts.of([found.id for found in stretch.jobs]))
-        body = b"".join(_line(found, said) for found in stretch.jobs)
+        async with self._gate:
+            body, cursor = await self._page(wanted, logs=_logs(query))
         links: tuple[tuple[bytes, bytes], ...] = ()
-        if stretch.next is not None:
-            following = urlencode({**query, "cursor": str(stretch.next)})
+        if cursor is not None:
+            following = urlencode({**query, "cursor": str(cursor)})
             links = ((b"link", f'</history?{following}>; rel="next"'.encode()),)
         return Answer(200, body, links, content_type=b"application/x-ndjson")
+
+    async def _page(self, wanted: Ended, *, logs: bool) -> tuple[bytes, int | None]:
+        """The lines of a stretch, and where the next one begins."""
+        stretch, turns = await within(self._overview.ended(wanted)), Turns()
+        jobs, cursor = stretch.jobs, stretch.next
+        said: dict[int, list[Stored]] | None = None
+        if logs and jobs:
+            said = await within(self._transcripts.of([job.id for job in jobs]))
+            if len(said) < len(jobs):
+                jobs = jobs[: len(said)]
+                cursor = jobs[-1].id
+        lines = []
+        for job in jobs:
+            lines.append(_line(job, said))
+            await turns.turn()
+        return b"".join(lines), cursor
 
 
 def _line(found: Job, said: Mapping[int, list[Stored]] | None) -> bytes:

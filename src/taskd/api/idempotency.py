@@ -1,6 +1,8 @@
 """The header Idempotency-Key: the same request again makes no second job (draft-ietf-httpapi-idempotency-key-header).
 
-It is kept as a dedupe_key under a prefix of its own, so that one mechanism and one table see to both.
+It is kept as a dedupe_key under a prefix of its own, so that one mechanism and one table see to both. A token's keys are its
+own: behind the prefix stand a space, which no key has, and the token's id. The dedupe keys of tokens for some queues are kept
+apart by queue in the same way, so that none of them can take, or learn of, a key of another queue.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import msgspec
 from taskd.api.call import Call
 from taskd.api.problems import FieldError, Problem, invalid
 from taskd.domain.job import Job, JobSpec
+from taskd.domain.submission import RESERVED_PREFIX as PREFIX
+from taskd.domain.token import Token
 
 HEADER = "Idempotency-Key"
-PREFIX = "idempotency-key:"
 MAX_KEY = 200
 _KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % MAX_KEY)
 #: What two requests with one key must agree on; times may differ from one try to the next.
@@ -34,24 +37,37 @@ def key_of(call: Call) -> str | None:
     return bare.decode()
 
 
-def with_key(spec: JobSpec, key: str | None) -> JobSpec:
-    """The job with a dedupe_key made of its request's `key`, unless it has one of its own."""
-    return spec if key is None or spec.dedupe_key is not None else _keyed(spec, key)
+def with_key(spec: JobSpec, key: str | None, caller: Token) -> JobSpec:
+    """The job with a dedupe_key made of its request's `key`, unless it has one of its own, which may be its queue's only."""
+    if spec.dedupe_key is not None:
+        return _scoped(spec, caller)
+    return spec if key is None else _keyed(spec, key, caller)
 
 
-def with_keys(specs: Sequence[JobSpec], key: str | None, body: bytes) -> list[JobSpec]:
+def with_keys(specs: Sequence[JobSpec], key: str | None, body: bytes, caller: Token) -> list[JobSpec]:
     """The same for a batch: each job's key has its place, and a fingerprint of the whole `body`.
 
     So the key of one batch never finds the jobs of another one, which would be lost by that. (A key has no spaces.)
     """
     if key is None:
-        return list(specs)
+        return [with_key(spec, None, caller) for spec in specs]
     prefix = f"{key} {hashlib.sha256(body).hexdigest()[:16]}"
-    return [s if s.dedupe_key is not None else _keyed(s, f"{prefix} {place}") for place, s in enumerate(specs)]
+    return [with_key(spec, f"{prefix} {place}", caller) for place, spec in enumerate(specs)]
 
 
-def _keyed(spec: JobSpec, key: str) -> JobSpec:
-    return msgspec.structs.replace(spec, dedupe_key=f"{PREFIX}{key}")
+def _keyed(spec: JobSpec, key: str, caller: Token) -> JobSpec:
+    if not caller.id:
+        return msgspec.structs.replace(spec, dedupe_key=f"{PREFIX}{key}")
+    own = f"{PREFIX} @{caller.id} {key}"
+    return msgspec.structs.replace(spec, dedupe_key=own, former_key=f"{PREFIX}{key}")
+
+
+def _scoped(spec: JobSpec, caller: Token) -> JobSpec:
+    if caller.queues is None:
+        return spec
+    # A queue's name begins with no @.
+    own = f"{PREFIX} {spec.queue} {spec.dedupe_key}"
+    return msgspec.structs.replace(spec, own_key=own, former_key=spec.dedupe_key)
 
 
 def reused(spec: JobSpec, first: Job) -> Problem | None:

@@ -15,34 +15,37 @@ from taskd.api.answers import Answer, document
 from taskd.api.batches import parse_batch
 from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call, Disconnected
+from taskd.api.decoding import number
 from taskd.api.documents import Stored
 from taskd.api.idempotency import key_of, reused, with_key, with_keys
 from taskd.api.problems import FieldError, invalid, not_found, too_late
 from taskd.api.queues import allowed, narrowed
-from taskd.api.reading import within
+from taskd.api.reading import Gate, within
 from taskd.api.strictjson import check_text
-from taskd.api.submission import parse
+from taskd.api.submission import ENVELOPE, parse
 from taskd.api.tracing import submitting
 from taskd.api.waiting import FinalWaiter
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_ID, NAME_RULE, Job, JobFilter, JobSpec, JobStatus, Submitted, is_name
+from taskd.domain.scope import Scope
 from taskd.seams import Cancels, Intake, Overview, Retries
 from taskd.settings import Http
 
 MAX_WAIT = 60.0
-#: What a body may have beyond its payload: the other fields.
-ENVELOPE = 128 * 1024
 
 
 class Jobs:
     """Submits, reads, lists, cancels and retries jobs."""
 
-    def __init__(self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: Http) -> None:
+    def __init__(
+        self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: Http, gate: Gate
+    ) -> None:
         self._intake = intake
         self._cancels = cancels
         self._retries = retries
         self._overview = overview
         self._settings = settings
+        self._gate = gate
         self.waiter = FinalWaiter(overview)
 
     async def submit(self, call: Call) -> Answer:
@@ -51,7 +54,7 @@ class Jobs:
         limit = self._settings.max_job_bytes
         body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
         check_text(body)
-        spec = with_key(parse(body, limit), key_of(call))
+        spec = with_key(await parse(body, limit), key_of(call), call.caller)
         allowed(call, spec.queue)
         with submitting([spec], call) as (spec,):
             stored = await self._intake.submit(spec)
@@ -69,7 +72,7 @@ class Jobs:
         allowed(call, first.queue)
         if problem := reused(spec, first):
             raise problem
-        return Answer(200, render.duplicate(render.job(first)), (location,))
+        return Answer(200, render.duplicate(_answer(call, first)), (location,))
 
     async def submit_batch(self, call: Call) -> Answer:
         """POST /jobs/batch: all or nothing; the ids in the order of the jobs."""
@@ -77,7 +80,7 @@ class Jobs:
         limit = self._settings.max_batch_bytes
         body = await call.body(limit, "send it in several batches")
         check_text(body)
-        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body)
+        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body, call.caller)
         for queue in {spec.queue for spec in specs}:
             allowed(call, queue)
         with submitting(specs, call) as traced:
@@ -110,12 +113,10 @@ class Jobs:
         try:
             found = await self._find(call, job_id)
         except StoreUnavailable as error:
-            raise StoreUnavailable(
-                str(error), outcome_unknown=True
-            ) from None  # it was cancelled, but we cannot show it
+            raise error.with_outcome(unknown=True) from error  # it was cancelled, but cannot be shown
         if job_id not in cancelled:  # it ended in between
             raise too_late(job_id, found.status, "it is too late to cancel it")
-        return Answer(200, render.job(found))
+        return Answer(200, _answer(call, found))
 
     async def retry(self, call: Call) -> Answer:
         """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
@@ -125,19 +126,19 @@ class Jobs:
             await self._find(call, job_id)
         made = await self._retries.retry([job_id])
         if job_id in made:
-            return await self._retried(made[job_id], duplicate=False)
+            return await self._retried(call, made[job_id], duplicate=False)
         found = await self._find(call, job_id)
         if found.retried_as is None:
             raise too_late(job_id, found.status, "only a job that failed or was cancelled can be retried")
-        return await self._retried(found.retried_as, duplicate=True)
+        return await self._retried(call, found.retried_as, duplicate=True)
 
-    async def _retried(self, job_id: int, *, duplicate: bool) -> Answer:
+    async def _retried(self, call: Call, job_id: int, *, duplicate: bool) -> Answer:
         try:
             found = await within(self._overview.job(job_id))
         except StoreUnavailable as error:
-            raise StoreUnavailable(str(error), outcome_unknown=True) from None  # it is stored, but we cannot show it
+            raise error.with_outcome(unknown=True) from error  # it is stored, but cannot be shown
         # It may have been kept for less time than the job that it was made of; its id is still the answer.
-        text = render.job(found) if found is not None else msgspec.json.encode({"id": job_id})
+        text = _answer(call, found) if found is not None else msgspec.json.encode({"id": job_id})
         location = (b"location", f"/jobs/{job_id}".encode())
         return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
 
@@ -152,13 +153,18 @@ class Jobs:
         query = call.query("status", "queue", "task", "limit", "cursor")
         wanted = _filter(query)
         wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
-        # One more than asked for tells whether there is a next page.
-        page = await within(self._overview.jobs(msgspec.structs.replace(wanted, limit=wanted.limit + 1)))
-        shown = page[: wanted.limit]
-        if len(page) <= wanted.limit:
-            return Answer(200, render.jobs(shown))
-        following = urlencode({**query, "cursor": str(shown[-1].id)})
-        return Answer(200, render.jobs(shown), ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+        async with self._gate:
+            page = await within(self._overview.jobs(wanted))
+            body = render.jobs(page.jobs)
+        if not page.more:
+            return Answer(200, body)
+        following = urlencode({**query, "cursor": str(page.jobs[-1].id)})
+        return Answer(200, body, ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+
+
+def _answer(call: Call, found: Job) -> bytes:
+    """The job after a change, as much of it as the caller may read."""
+    return render.job(found) if call.caller.allows(Scope.READ) else render.summary(found)
 
 
 @asynccontextmanager
@@ -215,13 +221,3 @@ def _status(text: str | None) -> JobStatus | None:
         return JobStatus(text)
     except ValueError:
         raise invalid(FieldError("status", f"must be one of {', '.join(JobStatus)}")) from None
-
-
-def number(query: dict[str, str], field: str, most: int) -> int | None:
-    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
-    text = query.get(field)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
-    return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
@@ -10,7 +11,7 @@ from msgspec import Meta
 from taskd.api.answers import Answer, document
 from taskd.api.bulk import MAX_ABOUT
 from taskd.api.call import Call
-from taskd.api.decoding import decode
+from taskd.api.decoding import decode, number
 from taskd.api.door import forbidden
 from taskd.api.problems import FieldError, Problem, invalid
 from taskd.api.queues import everything
@@ -73,16 +74,22 @@ class LiveConfiguration:
         return document(LiveView(**_fields(found), keys=KEYS))
 
     async def history(self, call: Call) -> Answer:
-        """GET /config/history: the newest versions."""
-        call.query()
-        return document(await within(self._editor.history(MAX_ID, PAGE)))
+        """GET /config/history: a page of versions, newest first, and in `Link` where the next one is."""
+        query = call.query("limit", "cursor")
+        before, limit = number(query, "cursor", MAX_ID) or MAX_ID, number(query, "limit", PAGE) or PAGE
+        page = await within(self._editor.history(before, limit))
+        answer = document(page)
+        if not page or page[-1].version <= 1:  # the first version there ever was
+            return answer
+        following = urlencode({**query, "cursor": str(page[-1].version)})
+        return Answer(200, answer.body, ((b"link", f'</config/history?{following}>; rel="next"'.encode()),))
 
     async def set(self, call: Call) -> Answer:
         """PUT /config/{key}: the version that has it."""
         given = decode(_setting, await _body(call))
         key = _changeable(call)
         try:
-            return document(await self._editor.set(key, given.value, changed_by(call, given.who)))
+            return _made(call, await self._editor.set(key, given.value, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("value", error) from None
 
@@ -93,7 +100,7 @@ class LiveConfiguration:
             raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
         key = _changeable(call)
         try:
-            return document(await self._editor.unset(key, changed_by(call, who)))
+            return _made(call, await self._editor.unset(key, changed_by(call, who)))
         except InvalidLiveValue as error:
             raise _invalid("key", error) from None
 
@@ -105,6 +112,11 @@ class LiveConfiguration:
             return document(await self._editor.rollback(given.version, changed_by(call, given.who)))
         except InvalidLiveValue as error:
             raise _invalid("version", error) from None
+
+
+def _made(call: Call, version: Version) -> Answer:
+    """The version after a change; without the values, if the caller may not read them."""
+    return document(version if call.caller.allows(Scope.READ) else msgspec.structs.replace(version, values={}))
 
 
 def _changeable(call: Call) -> str:

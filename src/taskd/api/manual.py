@@ -38,9 +38,16 @@ PAGE = b"""<!doctype html>
 </body>
 </html>
 """
+#: What a browser may do with the page: load what belongs to it from here, and show it in no other page.
 POLICY = (
-    b"content-security-policy",
-    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'",
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self';"
+        b" base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 #: The files change only with the installed version.
 KEEP = (b"cache-control", b"max-age=3600")
@@ -55,20 +62,20 @@ class Manual:
     async def description(self, call: Call) -> Answer:
         """GET /openapi.json."""
         call.query()
-        return Answer(200, self._description)
+        return Answer(200, self._description, POLICY)
 
     async def page(self, _: Call) -> Answer:
         """GET /docs."""
-        return Answer(200, PAGE, (POLICY,), content_type=b"text/html; charset=utf-8")
+        return Answer(200, PAGE, POLICY, content_type=b"text/html; charset=utf-8")
 
     async def asset(self, call: Call) -> Answer:
         """GET /docs/{name}: a file of the page."""
         name = call.segment("name")
         if name == "start.js":
-            return Answer(200, START, (KEEP,), content_type=b"text/javascript; charset=utf-8")
+            return Answer(200, START, (KEEP, *POLICY), content_type=b"text/javascript; charset=utf-8")
         if name not in ASSETS:
             raise not_found(f"there is nothing at {call.path}; the API's page is at /docs")
-        return Answer(200, await asyncio.to_thread(_file, name), (KEEP,), content_type=ASSETS[name])
+        return Answer(200, await asyncio.to_thread(_file, name), (KEEP, *POLICY), content_type=ASSETS[name])
 
 
 @cache

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Meta
 
 from taskd.api.bulk import MAX_PAGE, CancelSelection, RetrySelection, Selected
-from taskd.api.decoding import Name
 from taskd.api.documents import (
     AliveView,
     HealthView,
@@ -30,15 +29,15 @@ from taskd.api.documents import (
 from taskd.api.history import Final, Instant
 from taskd.api.idempotency import HEADER, MAX_KEY
 from taskd.api.jobs import MAX_WAIT
-from taskd.api.live import LiveView, Rollback, Setting, Who
+from taskd.api.live import PAGE, LiveView, Rollback, Setting, Who
 from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
-from taskd.api.submission import Submission
 from taskd.api.transcripts import MAX_NUMBER
 from taskd.domain.explanation import Explanation
 from taskd.domain.job import MAX_ID, Job, JobStatus
 from taskd.domain.live import Version
 from taskd.domain.scope import Scope
+from taskd.domain.submission import Name, Submission
 from taskd.domain.timeline import Stage
 from taskd.settings import Http
 
@@ -48,6 +47,7 @@ REF = "#/components/schemas/{name}"
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+Versions = Annotated[int, Meta(ge=1, le=PAGE)]
 AttemptNumber = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 LogCursor = Annotated[str, Meta(pattern=r"^[0-9]{1,10}\.[0-9]{1,10}$")]
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
@@ -129,6 +129,10 @@ IDEMPOTENT = Parameter(HEADER, "header", Key, "The same request again with the s
 TRACE = Parameter("traceparent", "header", str, "The trace that the job belongs to (W3C Trace Context)")
 NAME = Parameter("name", "path", ScheduleName, "The schedule's name")
 KEY = Parameter("key", "path", str, "The key, as in queue.images.paused")
+#: What an answer has for a token that may not read.
+LITTLE = "; without the scope `read` only its id and status"
+TIMES = "; without the scope `read` only its name and times"
+NEXT_PAGE = {"Link": 'Where the next page is (rel="next"), if there is one'}
 TEXTS = ("text/plain", "application/openmetrics-text")
 LOCATION = {"Location": "The job's path"}
 PLACE = {"Location": "The schedule's path"}
@@ -141,7 +145,7 @@ OPERATIONS = (
         "Submit a job",
         {
             201: Reply(Job, "The job is stored", LOCATION),
-            200: Reply(Repeated, "The job that its dedupe_key or Idempotency-Key made before", LOCATION),
+            200: Reply(Repeated, f"The job that its dedupe_key or Idempotency-Key made before{LITTLE}", LOCATION),
         },
         SUBMIT,
         (IDEMPOTENT, TRACE),
@@ -153,7 +157,7 @@ OPERATIONS = (
         "/jobs",
         "listJobs",
         "List jobs, newest first, without their attempts",
-        {200: Reply(list[Job], "A page of jobs", {"Link": 'Where the next page is (rel="next"), if there is one'})},
+        {200: Reply(list[Job], "A page of jobs", NEXT_PAGE)},
         READ,
         (
             Parameter("status", "query", JobStatus, "Only jobs of this status"),
@@ -230,7 +234,7 @@ OPERATIONS = (
         "/jobs/{id}/cancel",
         "cancelJob",
         "Cancel a job that is not final",
-        {200: Reply(Job, "The job, cancelled")},
+        {200: Reply(Job, f"The job, cancelled{LITTLE}")},
         (400, *CHANGE),
         (JOB_ID,),
         scope=Scope.OPERATE,
@@ -241,8 +245,8 @@ OPERATIONS = (
         "retryJob",
         "Make a new job of one that failed or was cancelled",
         {
-            201: Reply(Job, "The new job", LOCATION),
-            200: Reply(Repeated, "The new job, which an earlier retry made", LOCATION),
+            201: Reply(Job, f"The new job{LITTLE}", LOCATION),
+            200: Reply(Repeated, f"The new job, which an earlier retry made{LITTLE}", LOCATION),
         },
         (400, *CHANGE),
         (JOB_ID,),
@@ -295,7 +299,7 @@ OPERATIONS = (
         "/schedules",
         "listSchedules",
         "List schedules, by name",
-        {200: Reply(list[ScheduleView], "A page", {"Link": 'Where the next page is (rel="next"), if there is one'})},
+        {200: Reply(list[ScheduleView], "A page", NEXT_PAGE)},
         READ,
         (
             Parameter("limit", "query", Limit, "How many; default 100"),
@@ -307,7 +311,7 @@ OPERATIONS = (
         "/schedules",
         "createSchedule",
         "Make a schedule (needs the scope `submit` too)",
-        {201: Reply(ScheduleView, "It is stored", PLACE)},
+        {201: Reply(ScheduleView, f"It is stored{TIMES}", PLACE)},
         (409, *SUBMIT),
         bodies={JSON: NewSchedule},
         scope=Scope.OPERATE,
@@ -326,7 +330,7 @@ OPERATIONS = (
         "/schedules/{name}",
         "putSchedule",
         "Make or replace a schedule (needs the scope `submit` too)",
-        {200: Reply(ScheduleView, "It is so now"), 201: Reply(ScheduleView, "It is stored", PLACE)},
+        {200: Reply(ScheduleView, f"It is so now{TIMES}"), 201: Reply(ScheduleView, f"It is stored{TIMES}", PLACE)},
         (404, *SUBMIT),
         (NAME,),
         {JSON: SchedulePlan},
@@ -356,7 +360,7 @@ OPERATIONS = (
         "/schedules/{name}/pause",
         "pauseSchedule",
         "Stop a schedule",
-        {200: Reply(ScheduleView, "It stands still")},
+        {200: Reply(ScheduleView, f"It stands still{TIMES}")},
         (404, *READ),
         (NAME, Parameter("who", "query", Who, "Who wants it")),
         scope=Scope.OPERATE,
@@ -366,14 +370,23 @@ OPERATIONS = (
         "/schedules/{name}/resume",
         "resumeSchedule",
         "Let a schedule go on from now",
-        {200: Reply(ScheduleView, "It goes on")},
+        {200: Reply(ScheduleView, f"It goes on{TIMES}")},
         (404, *READ),
         (NAME,),
         scope=Scope.OPERATE,
     ),
     Operation("get", "/config", "showConfig", "The live configuration", {200: Reply(LiveView, "It")}, READ),
     Operation(
-        "get", "/config/history", "configHistory", "Its versions", {200: Reply(list[Version], "Newest first")}, READ
+        "get",
+        "/config/history",
+        "configHistory",
+        "Its versions",
+        {200: Reply(list[Version], "A page, newest first", NEXT_PAGE)},
+        READ,
+        (
+            Parameter("limit", "query", Versions, "How many; default 100"),
+            Parameter("cursor", "query", Id, "Only older versions; taken from Link"),
+        ),
     ),
     Operation(
         "put",

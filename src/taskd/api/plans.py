@@ -10,13 +10,14 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from taskd.api.decoding import decode
-from taskd.api.documents import JobPlanView, ScheduleView
+from taskd.api.documents import JobPlanView, ScheduleSummary, ScheduleView
 from taskd.api.problems import FieldError, invalid
 from taskd.api.render import utc
 from taskd.api.strictjson import has_nul
-from taskd.api.submission import JobFields, Submission, accepted
+from taskd.api.submission import accepted
 from taskd.domain.job import MAX_NAME, JobSpec
 from taskd.domain.schedule import CATCH_UP, MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
+from taskd.domain.submission import JobFields, Submission
 from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, Rule, check_cron, zone
 
 #: No slash, since a name is a part of a path.
@@ -55,27 +56,27 @@ def is_name(text: str) -> bool:
     return len(text) <= MAX_NAME and re.fullmatch(NAME, text) is not None and not text.endswith("\n")
 
 
-def parse_new(body: bytes, max_payload: int) -> Plan:
+async def parse_new(body: bytes, max_payload: int) -> Plan:
     """The schedule that the body of POST /schedules asks for. Raises 400, 413 and 422 Problems."""
     given = decode(_new, body)
     if not is_name(given.name):
         raise invalid(FieldError("name", NAME_RULE))
-    return _accepted(given.name, given, max_payload, nul=has_nul(body))
+    return await _accepted(given.name, given, max_payload, nul=has_nul(body))
 
 
-def parse(name: str, body: bytes, max_payload: int) -> Plan:
+async def parse(name: str, body: bytes, max_payload: int) -> Plan:
     """The schedule that the body of PUT /schedules/{name} asks for. Raises 400, 413 and 422 Problems."""
-    return _accepted(name, decode(_plan, body), max_payload, nul=has_nul(body))
+    return await _accepted(name, decode(_plan, body), max_payload, nul=has_nul(body))
 
 
-def _accepted(name: str, given: SchedulePlan, max_payload: int, *, nul: bool) -> Plan:
+async def _accepted(name: str, given: SchedulePlan, max_payload: int, *, nul: bool) -> Plan:
     if given.app is not None and "\0" in given.app:
         raise invalid(FieldError("app", "must not contain the NUL character (\\u0000)"))
     rule = _rule(given)
     return Plan(
         name=name,
         rule=rule,
-        job=_job(given.job, max_payload, nul=nul),
+        job=await _job(given.job, max_payload, nul=nul),
         missed=given.missed,
         catch_up=_catch_up(given),
         overlap=given.overlap,
@@ -110,9 +111,9 @@ def _catch_up(given: SchedulePlan) -> int:
     return given.catch_up
 
 
-def _job(given: JobFields, max_payload: int, *, nul: bool) -> JobSpec:
+async def _job(given: JobFields, max_payload: int, *, nul: bool) -> JobSpec:
     submission = Submission(**{field: getattr(given, field) for field in JobFields.__struct_fields__})
-    job = accepted(submission, max_payload, "job.", nul=nul)
+    job = await accepted(submission, max_payload, "job.", nul=nul)
     if taken := [key for key in OURS if key in job.metadata]:
         raise invalid(FieldError("job.metadata", f"must not have the key {taken[0]}: the schedule sets it"))
     return job
@@ -147,6 +148,12 @@ def view(found: Schedule, *, fires: bool = False) -> ScheduleView:
         changed_at=utc(found.changed_at),
         fires=[_fire(fire) for fire in found.fires] if fires else UNSET,
     )
+
+
+def summary(found: Schedule) -> ScheduleSummary:
+    """The schedule as clients see it that may not read its job."""
+    whole = view(found)
+    return ScheduleSummary(**{name: getattr(whole, name) for name in ScheduleSummary.__struct_fields__})
 
 
 def _next(found: Schedule) -> datetime | None:

@@ -13,6 +13,8 @@ from taskd.domain.job import JobStatus
 #: A message that quotes what the client sent is cut here, so that an answer never grows with its request.
 MAX_MESSAGE = 300
 RETRY_AFTER = 1
+#: The type of a problem after which the same request, with its Idempotency-Key, is to be repeated.
+OUTCOME_UNKNOWN = "urn:taskd:problem:outcome-unknown"
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ class Problem(Exception):
         if self.errors:
             document["errors"] = [FieldError(_printable(e.field), _printable(e.message)) for e in self.errors]
         if self.outcome_unknown:
-            document["outcome_unknown"] = True
+            document = {"type": OUTCOME_UNKNOWN, **document, "outcome_unknown": True}
         document |= self.more
         body = msgspec.json.encode(document)
         return Answer(self.status.value, body, tuple(self.headers), content_type=b"application/problem+json")

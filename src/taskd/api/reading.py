@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from taskd.domain.errors import StoreUnavailable, TaskdError
+from taskd.domain.errors import StoreUnavailable, TaskdError, Unavailable
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ SLOW, INTEREST, PAUSE = 0.005, 60.0, 20.0
 
 
 async def within(read: Coroutine[Any, Any, T], deadline: float = READ_DEADLINE) -> T:
-    """The result of `read`. Raises StoreUnavailable after `deadline` seconds.
+    """The result of `read`. Raises StoreUnavailable after `deadline` seconds; its outcome is known, for a read changes nothing.
 
     A read of a server that hangs may take long to cancel, so it is cancelled and left to itself, never awaited.
     """
@@ -28,17 +28,38 @@ async def within(read: Coroutine[Any, Any, T], deadline: float = READ_DEADLINE) 
         await asyncio.wait({task}, timeout=deadline)
         if task.done():
             return task.result()
+    except Unavailable as error:
+        if not error.outcome_unknown:
+            raise
+        raise error.with_outcome(unknown=False) from error
     finally:
         if not task.done():
             task.add_done_callback(_forget)
             task.cancel()
-    raise StoreUnavailable(f"PostgreSQL did not answer within {deadline:g} seconds")
+    raise StoreUnavailable(f"PostgreSQL did not answer within {deadline:g} seconds", shown=True)
 
 
 def _forget(task: asyncio.Future[Any]) -> None:
     """Look at an abandoned read's exception: its caller has heard of the failure already."""
     if not task.cancelled():
         task.exception()
+
+
+class Gate:
+    """Lets so many large pages be read and rendered at once; others wait, and no longer than for a read."""
+
+    def __init__(self, size: int = 3) -> None:
+        self._places = asyncio.Semaphore(size)
+
+    async def __aenter__(self) -> None:
+        try:
+            async with asyncio.timeout(READ_DEADLINE):
+                await self._places.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("too many pages are read at once: try again", shown=True) from None
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.release()
 
 
 class Recent(Generic[T]):

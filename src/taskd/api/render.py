@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from taskd.api.idempotency import PREFIX
 from taskd.domain.job import Attempt, Job, JobSpec, JobStatus, Submitted
+from taskd.domain.submission import RESERVED_PREFIX as PREFIX
 from taskd.domain.timeline import timeline
 
 _encoder = msgspec.json.Encoder()
@@ -20,6 +20,11 @@ def job(found: Job) -> bytes:
     """One job, always with its attempts."""
     text = _encoder.encode(_shown(found))
     return text if found.attempts else text[:-1] + b',"attempts":[]}'
+
+
+def summary(found: Job) -> bytes:
+    """One job for a caller that may change it and not read it."""
+    return _encoder.encode({"id": found.id, "status": found.status})
 
 
 def shown(found: Job, now: datetime) -> bytes:

@@ -13,14 +13,15 @@ from taskd.api import plans
 from taskd.api.answers import Answer, document
 from taskd.api.bulk import MAX_PAGE
 from taskd.api.call import Call
+from taskd.api.decoding import number
 from taskd.api.documents import NextFires, Removed
 from taskd.api.door import forbidden
-from taskd.api.jobs import ENVELOPE, number
 from taskd.api.live import changed_by
 from taskd.api.problems import FieldError, already, invalid, not_found, unavailable
 from taskd.api.queues import allowed
-from taskd.api.reading import within
+from taskd.api.reading import Gate, within
 from taskd.api.strictjson import check_text
+from taskd.api.submission import ENVELOPE
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_NAME
 from taskd.domain.schedule import Plan, Schedule
@@ -39,7 +40,8 @@ Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 class ScheduleResources:
     """Makes, shows, changes, pauses and removes schedules."""
 
-    def __init__(self, schedules: Schedules, settings: Http) -> None:
+    def __init__(self, schedules: Schedules, settings: Http, gate: Gate) -> None:
+        self._gate = gate
         self._schedules = schedules
         self._limit = settings.max_job_bytes
 
@@ -50,28 +52,30 @@ class ScheduleResources:
         after = query.get("cursor", "")
         if "\0" in after:
             raise invalid(FieldError("cursor", "must be taken from Link"))
-        page = await within(self._schedules.page(after, call.caller.queues, limit + 1))
-        answer = document([plans.view(one) for one in page[:limit]])
-        if len(page) <= limit:
+        async with self._gate:
+            page, more = await within(self._schedules.page(after, call.caller.queues, limit))
+            answer = document([plans.view(one) for one in page])
+        if not more:
             return answer
-        following = urlencode({**query, "cursor": page[limit - 1].plan.name})
+        following = urlencode({**query, "cursor": page[-1].plan.name})
         return Answer(200, answer.body, ((b"link", f'</schedules?{following}>; rel="next"'.encode()),))
 
     async def create(self, call: Call) -> Answer:
         """POST /schedules: 201 with the schedule; 409 if there is one of that name."""
-        plan = self._allowed(call, plans.parse_new(await self._body(call), self._limit))
+        plan = self._allowed(call, await plans.parse_new(await self._body(call), self._limit))
         if not await self._schedules.put(plan, replace=False):
+            if call.caller.queues is not None:  # it may be one of another queue, which is not told
+                raise already(f"the name {plan.name!r} is taken")
             raise already(f"there is a schedule {plan.name!r}: PUT /schedules/{plan.name} replaces it")
         return await self._changed(call, plan.name, made=True)
 
     async def put(self, call: Call) -> Answer:
         """PUT /schedules/{name}: 201 if it is new, 200 with what it is now if not."""
         name = _name(call)
-        plan = self._allowed(call, plans.parse(name, await self._body(call), self._limit))
-        before = await within(self._schedules.one(name))
-        if before is not None:
-            allowed(call, before.plan.job.queue)
-        return await self._changed(call, name, made=bool(await self._schedules.put(plan, replace=True)))
+        plan = self._allowed(call, await plans.parse(name, await self._body(call), self._limit))
+        made = await self._schedules.put(plan, replace=True, queues=call.caller.queues)
+        # Nothing was done if it is one of another queue: then it is not found either.
+        return await self._changed(call, name, made=bool(made), written=made is not None)
 
     async def show(self, call: Call) -> Answer:
         """GET /schedules/{name}, with its last ticks."""
@@ -82,7 +86,8 @@ class ScheduleResources:
         """DELETE /schedules/{name}: the jobs that it made stay."""
         call.query()
         name = (await self._find(call, _name(call))).plan.name
-        await self._schedules.remove(name)
+        if not await self._schedules.remove(name, call.caller.queues):
+            raise not_found(f"there is no schedule {name!r}")
         return document(Removed(name=name))
 
     async def pause(self, call: Call) -> Answer:
@@ -91,14 +96,14 @@ class ScheduleResources:
         if len(given) > MAX_NAME or "\0" in given:
             raise invalid(FieldError("who", f"must be at most {MAX_NAME} characters without NUL"))
         name = (await self._find(call, _name(call))).plan.name
-        await self._schedules.pause(name, changed_by(call, given) or "somebody")
+        await self._schedules.pause(name, changed_by(call, given) or "somebody", call.caller.queues)
         return await self._changed(call, name)
 
     async def resume(self, call: Call) -> Answer:
         """POST /schedules/{name}/resume: it goes on from now."""
         call.query()
         name = (await self._find(call, _name(call))).plan.name
-        await self._schedules.resume(name)
+        await self._schedules.resume(name, call.caller.queues)
         return await self._changed(call, name)
 
     async def next(self, call: Call) -> Answer:
@@ -129,13 +134,14 @@ class ScheduleResources:
         allowed(call, plan.job.queue)
         return plan
 
-    async def _changed(self, call: Call, name: str, *, made: bool = False) -> Answer:
-        """The schedule as it is after a change."""
+    async def _changed(self, call: Call, name: str, *, made: bool = False, written: bool = True) -> Answer:
+        """The schedule as it is after a change, as much of it as the caller may read."""
         try:
             found = await self._find(call, name)
         except StoreUnavailable as error:
-            raise StoreUnavailable(str(error), outcome_unknown=True) from None  # it is changed, but we cannot show it
-        answer = document(plans.view(found, fires=True), 201 if made else 200)
+            raise error.with_outcome(unknown=written) from error  # it is changed, but cannot be shown
+        view = plans.view(found, fires=True) if call.caller.allows(Scope.READ) else plans.summary(found)
+        answer = document(view, 201 if made else 200)
         location = (b"location", f"/schedules/{quote(name)}".encode())
         return Answer(201, answer.body, (location,)) if made else answer
 

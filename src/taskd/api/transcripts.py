@@ -10,8 +10,9 @@ from msgspec import UNSET
 
 from taskd.api.answers import Answer, document
 from taskd.api.call import Call
+from taskd.api.decoding import number
 from taskd.api.documents import LineView, LogsView
-from taskd.api.jobs import job_id_of, number
+from taskd.api.jobs import job_id_of
 from taskd.api.problems import FieldError, invalid, not_found
 from taskd.api.reading import within
 from taskd.domain.output import Place, Stored

@@ -1,22 +1,84 @@
-"""Whether a value that travelled is still the one that was sent."""
+"""Comparison of a value that was sent with the one that arrived."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from taskd.app.models import is_model
 
 
 def alike(sent: Any, arrived: Any) -> bool:
-    """True for equal values, and for objects of one class where equality cannot tell: what is in them was checked already."""
-    if sent == arrived:
+    """Return True for equal values, and for objects of one class where equality cannot tell: what is in them is compared.
+
+    Datetimes with a zone are alike if they are the same instant: in the hour that clocks repeat or skip, Python calls no two
+    of different zones equal (PEP 495).
+    """
+    return _same(sent, arrived) or (type(sent) is type(arrived) and _inside(sent, arrived, alike))
+
+
+def faithful(returned: Any, read: Any) -> bool:
+    """Return True if what is read of a result, by its annotation, is what the task has returned.
+
+    An annotation may say more than the value's own type does: then a dict is read as a model, a tuple as a list, a text as a
+    date. What has no place in the annotation, such as a date where it says Any, is read as another value.
+    """
+    if alike(returned, read):
         return True
-    if type(sent) is not type(arrived):
+    if isinstance(returned, str | int | float):
+        return read is not None  # NaN is null in JSON
+    if isinstance(returned, Mapping):
+        if not isinstance(read, Mapping):
+            return read is not None
+        return returned.keys() == read.keys() and all(faithful(value, read[key]) for key, value in returned.items())
+    if _listed(returned) and _listed(read):
+        return len(returned) == len(read) and all(map(faithful, returned, read))
+    fields, others = _fields(returned), _fields(read)
+    if fields is None or others is None:
         return False
-    if isinstance(sent, list | tuple):
-        return len(sent) == len(arrived) and all(map(alike, sent, arrived))
-    if isinstance(sent, dict):
-        return sent.keys() == arrived.keys() and all(alike(value, arrived[key]) for key, value in sent.items())
+    return all(name in fields and faithful(fields[name], value) for name, value in others.items())
+
+
+def _same(sent: Any, arrived: Any) -> bool:
+    if isinstance(sent, datetime) and isinstance(arrived, datetime) and sent.tzinfo is not None:
+        return arrived.tzinfo is not None and sent.astimezone(UTC) == arrived.astimezone(UTC)
+    return bool(sent == arrived)
+
+
+def _inside(sent: Any, arrived: Any, same: Callable[[Any, Any], bool]) -> bool:
+    """Compare what two objects of one class consist of."""
+    if isinstance(sent, Mapping):
+        return sent.keys() == arrived.keys() and all(same(value, arrived[key]) for key, value in sent.items())
+    if isinstance(sent, Set):
+        return {_instant(one) for one in sent} == {_instant(one) for one in arrived}
+    if _listed(sent):
+        return len(sent) == len(arrived) and all(map(same, sent, arrived))
     if is_model(type(sent)):  # its private attributes count for equality, and are not meant to travel
-        return bool(sent.model_dump() == arrived.model_dump())
+        return same(sent.model_dump(), arrived.model_dump())
+    fields = _fields(sent)
+    if fields is not None:
+        others = _fields(arrived) or {}
+        return all(same(value, others[name]) for name, value in fields.items())
     return sent.__eq__(arrived) is NotImplemented  # its class does not say when its objects are equal
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    if is_model(type(value)):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name, None) for one in dataclasses.fields(value) if one.compare}
+    return None
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, Sequence | Collection) and not isinstance(value, str | bytes | bytearray | Mapping)
+
+
+def _instant(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo is not None else value

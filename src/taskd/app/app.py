@@ -19,6 +19,8 @@ from taskd.app.submitting import Within
 from taskd.app.supply import Stock, Supply
 from taskd.app.task import Task
 from taskd.app.testing import Bench, Bind
+from taskd.app.values import plain
+from taskd.runtime import forks
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -75,7 +77,8 @@ class App(Within):
         An async function runs on the executor's event loop, a plain one in a thread. The asyncio tasks that an async function
         starts are cancelled when it is over, and are awaited before its end is told; a task started with
         `context=contextvars.Context()` is not its own and stays. A thread cannot be stopped: what asyncio.to_thread runs may
-        outlive the attempt, so it should look at a flag, or be short.
+        outlive the attempt, so it should look at a flag, or be short. Processes that an attempt starts end with it if it is
+        stopped. A fork ends with the function's code, and only its parent ends the attempt.
 
         Raises TypeError or ValueError when the function or an option cannot work, or the name is taken.
         """
@@ -146,13 +149,16 @@ class App(Within):
         cancelled: bool = False,
         provide: Mapping[Any, Any] | None = None,
         connection: Any = None,
+        results: Mapping[Any, Any] | None = None,
     ) -> Bench:
         """A bench that runs single attempts inside a test, without servers; its docstring says what it does not do.
 
         They are told that this is the `attempt` with this number, that an earlier one has left this `checkpoint`, and, if
         `cancelled`, that they are to stop. `provide` has values to be used instead of what providers make, each by the
         provider's type, name or function; what it does not have is opened for each run and closed after it. `connection` is
-        what their `ctx.transaction()` gives them.
+        what their `ctx.transaction()` gives them. `results` says what the jobs that they submit come to, each by the task or
+        its name: a value, an exception, or a function of the job's arguments. Other jobs stay pending, and to wait for one
+        raises TimeoutError at once.
         """
         given = {self._providers.find(key): value for key, value in (provide or {}).items()}
         return Bench(
@@ -161,6 +167,7 @@ class App(Within):
             checkpoint=checkpoint,
             cancelled=cancelled,
             connection=connection,
+            results=results,
         )
 
     def cron(
@@ -225,6 +232,14 @@ class App(Within):
     def schedules(self) -> Mapping[str, Mapping[str, Any]]:
         """The schedules that are declared, by name, each as PUT /schedules/{name} takes it."""
         return self._declarations.all
+
+    def encoder(self, task: str) -> Callable[[Any], bytes] | None:
+        """Return what makes JSON of this task's results; None if Python's own encoder does."""
+        return self._tasks[task].results.encoder
+
+    def plain(self, value: Any) -> Any:
+        """Return an object as JSON's own types: for checkpoints. Raises TypeError for one that is no JSON."""
+        return plain(value)
 
     @property
     def timeouts(self) -> Mapping[str, float]:
@@ -326,9 +341,14 @@ def _check_call(function: Callable[..., Any], rule: str, *args: object) -> None:
 
 
 async def _run(hook: Hook) -> None:
-    found = hook()
-    if inspect.isawaitable(found):
-        await found
+    try:
+        found = hook()
+        if inspect.isawaitable(found):
+            await found
+    except BaseException as error:
+        forks.leave(error)
+        raise
+    forks.leave()
 
 
 def _named(hook: Hook) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,11 @@ from typing import Any
 import msgspec
 
 from taskd.app.alike import alike
-from taskd.app.annotations import annotation
+from taskd.app.annotations import Unreadable, annotation
 from taskd.app.context import Context
 from taskd.app.dependency import is_dependency
 from taskd.app.misfits import misfit
-from taskd.app.models import decoded, encoded
+from taskd.app.values import decoded, encoded
 from taskd.domain.errors import Fail
 
 Parameter = inspect.Parameter
@@ -37,11 +38,13 @@ class Arguments:
     """
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
-        """Raises TypeError for a signature that no payload can be passed to."""
+        """Raises TypeError for a signature that no payload can be passed to, and for types that cannot travel as JSON."""
         self._task = task
         self._function = function
         self._plan: _Plan | None = None
         _check_signature(task, inspect.signature(function))
+        with contextlib.suppress(Unreadable):  # it may name what is defined later: an app that starts prepares again
+            self.prepare()
 
     def prepare(self) -> _Plan:
         """Read the annotations. Raises TypeError for one that cannot be read."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from taskd.app.task import Task
+from taskd.runtime import forks
 
 
 class Around(Protocol):
@@ -38,7 +39,9 @@ class Call:
     def __call__(self) -> Any:
         if not self._around:
             return self._function(*self._args, **self._kwargs)
-        run: Callable[..., Any] = functools.partial(self._function, *self._args, **self._kwargs)
+        # A fork's code ends with the function: what is around it is its parent's to close.
+        ending = forks.ending_async if self.asynchronous else forks.ending
+        run: Callable[..., Any] = functools.partial(ending(self._function), *self._args, **self._kwargs)
         for one in self._around:
             run = functools.partial(one.await_ if self.asynchronous else one.call, run)
         return run()

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from taskd.app.recorded import stand_in
 from taskd.client import Client
 from taskd.client.servers import DEFAULT_SERVER
 
 if TYPE_CHECKING:
+    from taskd.app.recorded import AsyncAnswers, BlockingAnswers
     from taskd.client.asynchronous import AsyncClient
+
+
+class Reach(Protocol):
+    """Where handles ask: an App's Connection, or that of a bench."""
+
+    @property
+    def blocking(self) -> Client | BlockingAnswers:
+        """The client of threads."""
+        ...
+
+    @property
+    def asynchronous(self) -> AsyncClient | AsyncAnswers:
+        """The client of the running event loop."""
+        ...
 
 
 class Connection:
     """The clients of one App: one for all threads, and one for each event loop, because connections belong to their loop.
 
-    A process that was forked gets clients of its own. Nothing is opened, and no variable is read, before the first use.
+    A process that was forked gets clients of its own. Nothing is opened, and no variable is read, before the first use. Where
+    `app.testing()` runs a task, the bench's recorded jobs answer instead.
     """
 
     def __init__(self, server: str | None, token: str | None) -> None:
@@ -27,14 +44,25 @@ class Connection:
         self._asynchronous: dict[tuple[int, asyncio.AbstractEventLoop], AsyncClient] = {}
 
     @property
-    def blocking(self) -> Client:
+    def here(self) -> Reach:
+        """The bench's connection where a bench runs a task, else this one: what a handle keeps."""
+        return stand_in() or self
+
+    @property
+    def blocking(self) -> Client | BlockingAnswers:
         """The client of this process's threads. Raises ClientError for an address that is none."""
+        bench = stand_in()
+        if bench is not None:
+            return bench.blocking
         found = self._blocking.get(os.getpid())
         return found or self._blocking.setdefault(os.getpid(), Client(**self._where()))
 
     @property
-    def asynchronous(self) -> AsyncClient:
+    def asynchronous(self) -> AsyncClient | AsyncAnswers:
         """The client of the running event loop. Raises ClientError for an address that is none."""
+        bench = stand_in()
+        if bench is not None:
+            return bench.asynchronous
         key = (os.getpid(), asyncio.get_running_loop())
         found = self._asynchronous.get(key)
         if found is None:

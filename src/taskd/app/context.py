@@ -13,6 +13,7 @@ import msgspec
 
 from taskd.app.lock import HeldLock, lock, lock_sync
 from taskd.app.submitting import Within
+from taskd.app.values import decoded, obstacle
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -120,13 +121,28 @@ class Context(Within):
         text = self._order.checkpoint
         return msgspec.json.decode(text) if text is not None else None
 
+    def checkpoint_as(self, kind: type[T]) -> T | None:
+        """Return `checkpoint_value` as this type: a dataclass, `list[date]`, whatever an argument's annotation may be.
+
+        Raises TypeError for a type that JSON cannot be read as, and for a checkpoint that does not fit.
+        """
+        if (reason := obstacle(kind)) is not None:
+            raise TypeError(f"a checkpoint cannot be read as this type: {reason}")
+        text = self._order.checkpoint
+        try:
+            return msgspec.json.decode(text, type=kind, dec_hook=decoded) if text is not None else None
+        except msgspec.ValidationError as error:
+            raise TypeError(f"the checkpoint does not fit: {error}") from None
+
     async def checkpoint(self, value: Any) -> None:
-        """Store `value` (JSON) for the next attempt, in case there is one; it is durable when this returns.
+        """Store `value` for the next attempt, in case there is one; it is durable when this returns.
+
+        It is JSON, or what an argument may be, such as a dataclass or a date: `checkpoint_as` gives that back as its type.
 
         At most `worker.max_result_bytes` (1 MiB by default); the last one counts, and it goes when the job ends.
 
-        Raises ValueError for what is no JSON or too large, ClaimLost if the job is not this attempt's any more. While
-        PostgreSQL is away it waits.
+        Raises ValueError for what is no JSON or too large (which fails the job for good if the task lets it pass), ClaimLost if
+        the job is not this attempt's any more. While PostgreSQL is away it waits.
         """
         await asyncio.wrap_future(self._link().checkpoint(value))
 
@@ -161,7 +177,7 @@ class Context(Within):
     def complete(self, result: Any) -> None:
         """In a block of `transaction`: what the job's result is to be (JSON; without this it is null). The last one counts.
 
-        Raises ValueError for what is no JSON or too large.
+        Raises ValueError for what is no JSON or too large, which fails the job for good if the task lets it pass.
         """
         self._link().complete(result)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from taskd.app.connection import Connection
+from taskd.app.connection import Reach
 from taskd.app.results import Results
 from taskd.client import ClientError
 from taskd.client.documents import JobDocument
@@ -20,7 +20,7 @@ class _Known(Generic[R]):
 
     __slots__ = ("_connection", "_results", "id")
 
-    def __init__(self, job_id: int, results: Results, connection: Connection) -> None:
+    def __init__(self, job_id: int, results: Results, connection: Reach) -> None:
         self.id = job_id
         self._results = results
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Pydantic models as arguments. taskd does not need Pydantic: where a model is, somebody else has imported it."""
+"""Pydantic models as values. taskd does not need Pydantic: where a model is, the user's code has imported it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,54 @@ import msgspec
 
 
 def is_model(kind: Any) -> bool:
-    """Whether this is a class of Pydantic models."""
+    """Return True for a class of Pydantic models."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
-def encoded(value: Any) -> Any:
-    """For msgspec, which knows no models: what stands for this value. Raises TypeError for what is no model either."""
-    if not is_model(type(value)):
-        raise TypeError(f"an object of type {type(value).__name__} is no JSON")
-    return msgspec.Raw(value.model_dump_json(by_alias=True).encode())
+class _EveryInstance(type):
+    """Metaclass of a stand-in for a type: msgspec asks it whether a decoded value is its instance."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return True
 
 
-def decoded(kind: type, value: Any) -> Any:
-    """For msgspec: the model for this value. Raises ValueError, naming the fields, for a value that does not fit."""
-    if not is_model(kind):
-        return value  # msgspec refuses it: it is no `kind`
-    pydantic = sys.modules["pydantic"]
+class Adapted(metaclass=_EveryInstance):
+    """Stand-in, as a subclass for each, for a type that only Pydantic can tell apart: a union with models."""
+
+    adapter: Any
+
+
+def adapted(kind: Any) -> _EveryInstance | None:
+    """Return a stand-in for a type that msgspec refuses; None where Pydantic is not in use, or refuses it too."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None:
+        return None
     try:
-        # As JSON, because a strict model takes a date's text from JSON only.
-        return kind.model_validate_json(msgspec.json.encode(value))  # type: ignore[attr-defined]  # a model has it
+        adapter = pydantic.TypeAdapter(kind)
+    except pydantic.errors.PydanticUserError:
+        return None
+    return _EveryInstance(str(kind), (Adapted,), {"adapter": adapter})
+
+
+def is_adapted(kind: Any) -> bool:
+    """Return True for a stand-in."""
+    return isinstance(kind, _EveryInstance)
+
+
+def model_text(value: Any) -> bytes:
+    """Return the JSON of a model."""
+    text: str = value.model_dump_json(by_alias=True)
+    return text.encode()
+
+
+def model_from(kind: Any, value: Any) -> Any:
+    """Return the model for decoded JSON. Raises ValueError, naming the fields, for a value that does not fit."""
+    pydantic = sys.modules["pydantic"]
+    # As JSON, because a strict model takes a date's text from JSON only.
+    text = msgspec.json.encode(value)
+    try:
+        return kind.adapter.validate_json(text) if is_adapted(kind) else kind.model_validate_json(text)
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise ValueError("; ".join(_line(one["loc"], one["msg"]) for one in found)) from None

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-from collections.abc import Collection
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from taskd.app.context import Context
 from taskd.app.replies import shortened, size, text
 from taskd.domain.errors import Fail
+from taskd.runtime import processes
 from taskd.settings import Tasks
 
 #: Variables that a program may have from the worker.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 #: Seconds between asking a program to end, because its job was cancelled or ran too long, and killing it.
 GRACE = 1.0
+#: The variable by which a run's processes are found, wherever they are.
+MARK = "TASKD_RUN"
 CHUNK = 64 * 1024
 
 
@@ -61,13 +62,14 @@ class Programs:
         """Run `argv`; what it wrote. Any other exit status than 0 fails the attempt."""
         if not argv or argv[0] not in self._allowed:
             raise Fail(f"{argv[0] if argv else ''!r} is no program that this worker may run (tasks.command_allow)")
+        run = uuid4().hex
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=_environment(ctx),
+                env=_environment(ctx, run),
             )
         except OSError as error:
             raise RuntimeError(f"{argv[0]} cannot be started: {error.strerror}") from None
@@ -78,7 +80,7 @@ class Programs:
             # What it has started may hold its output open for ever.
             await asyncio.wait({talk}, timeout=GRACE)
         except BaseException:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(_end(process, run))
             raise
         finally:
             talk.cancel()
@@ -112,9 +114,9 @@ def _result(out: Kept, err: Kept, limit: int) -> dict[str, Any]:
     return made
 
 
-def _environment(ctx: Context) -> dict[str, str]:
+def _environment(ctx: Context, run: str) -> dict[str, str]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, "TASKD_JOB": str(ctx.job.id), "TASKD_ATTEMPT": str(ctx.attempt)}
+    return {**inherited, "TASKD_JOB": str(ctx.job.id), "TASKD_ATTEMPT": str(ctx.attempt), MARK: run}
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
@@ -133,34 +135,13 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
     process.stdin.close()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a program and whatever it has started: first by asking."""
-    family = _descendants(process.pid)
-    _signal([process.pid], signal.SIGTERM)
-    try:
-        async with asyncio.timeout(GRACE):
-            await process.wait()
-    except TimeoutError:
-        family |= _descendants(process.pid)
-        _signal([process.pid], signal.SIGKILL)
-        await process.wait()
-    _signal(family, signal.SIGKILL)
+async def _end(process: asyncio.subprocess.Process, run: str) -> None:
+    """End a program and whatever it has started: first by asking.
 
-
-def _descendants(pid: int) -> set[int]:
-    """The processes below this one, where the system tells (Linux)."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        for file in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in map(int, file.read_text("ascii").split()):
-                found |= {child} | _descendants(child)
-    return found
-
-
-def _signal(pids: Collection[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+    What has left the program's tree (a session of its own, a parent that has ended) still has the run's mark.
+    """
+    await processes.end(processes.noted([process.pid]), GRACE, f"{MARK}={run}".encode())
+    await process.wait()
 
 
 def _fate(status: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+
+from taskd.app.results import Results
 
 _NO_CONNECTION = (
     "app.testing() has no PostgreSQL: give it a psycopg connection of the test's own, app.testing(connection=conn), "
@@ -17,20 +18,18 @@ class Rehearsal:
     """The rules of `ctx.transaction`, with a block of the given connection instead of a transaction: what the test makes of
     that decides whether anything stays."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, results: Results) -> None:
         self._connection = connection
+        self._results = results
         self._open = False
         self.completed = False
         self.result: Any = None
 
     def complete(self, value: Any) -> None:
-        """Keep it, as it comes back from JSON."""
+        """Keep it, as a handle would read it. Raises Unstorable for what a worker would not store."""
         if not self._open:
             raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
-        try:
-            self.result = json.loads(json.dumps(value, allow_nan=False))
-        except TypeError as error:
-            raise ValueError(f"the result is not JSON: {error}") from None
+        self.result = self._results.travelled(value)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

@@ -1,35 +1,75 @@
-"""From the JSON of a job's result to the value that its task's annotation promises."""
+"""A task's result: to JSON in the worker, and back to the value that the task's annotation promises."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import json
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from taskd.app.annotations import annotation
-from taskd.app.models import decoded
+from taskd.app.alike import faithful
+from taskd.app.annotations import Unreadable, annotation
+from taskd.app.values import decoded, encoded, native
+from taskd.domain.errors import Unstorable
+
+Encoder = Callable[[Any], bytes]
 
 
 class Results:
-    """How one task's results are read. The annotation is read as those of arguments are."""
+    """Writes and reads one task's results. The annotation is read as those of arguments are."""
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
+        """Raises TypeError for an annotation whose values cannot travel as JSON."""
         self._task = task
         self._function = function
+        with contextlib.suppress(Unreadable):  # it may name what is defined later: an app that starts prepares again
+            self.prepare()
 
     def read(self, value: Any) -> Any:
-        """The result for its decoded JSON. Raises TypeError, naming the place, where the annotation says something else."""
+        """Return the result for its decoded JSON. Raises TypeError, naming the place, where the annotation disagrees."""
         try:
             return msgspec.convert(value, self._type, str_keys=True, dec_hook=decoded)
         except msgspec.ValidationError as error:
             raise TypeError(f"the result does not fit the annotation of the task {self._task!r}: {error}") from None
 
+    def travelled(self, value: Any) -> Any:
+        """Return the result as a handle would read it. Raises Unstorable for one that a worker would not store."""
+        try:
+            text = json.dumps(value, allow_nan=False).encode() if self.encoder is None else self.encoder(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unstorable(f"the result is not JSON: {error}") from None
+        return self.read(json.loads(text))
+
     def prepare(self) -> None:
         """Read the annotation. Raises TypeError if it cannot be read."""
         self._type  # noqa: B018 - it is cached
+
+    @functools.cached_property
+    def encoder(self) -> Encoder | None:
+        """What makes JSON of a result; None where the annotation has nothing but JSON's own types, which need no help."""
+        return None if native(self._type) else self._write
+
+    def _write(self, value: Any) -> bytes:
+        """Return the result as JSON that is read back as what it is. Raises TypeError or ValueError, with the reason."""
+        text = msgspec.json.encode(value, enc_hook=encoded)
+        try:
+            read = self._decoder.decode(text)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"it does not fit the annotation of the task: {error}") from None
+        if not faithful(value, read):
+            raise TypeError(
+                f"{reprlib.repr(value)} would be read as {reprlib.repr(read)}; an annotation with its type may help"
+            )
+        return text
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(self._type, dec_hook=decoded)
 
     @functools.cached_property
     def _type(self) -> Any:

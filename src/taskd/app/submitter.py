@@ -14,7 +14,9 @@ from taskd.app.handle import Handle, SyncHandle
 from taskd.app.results import Results
 from taskd.app.within import store, store_sync
 from taskd.client.request import Request, keyed_batch, submission
+from taskd.domain.errors import InvalidJob
 from taskd.domain.job import Scalar
+from taskd.domain.submission import refusal
 
 S = ParamSpec("S")
 T = TypeVar("T")
@@ -43,20 +45,20 @@ class Target(NamedTuple):
 
     def handle(self, job_id: int) -> Handle[Any]:
         """The handle of one of its jobs."""
-        return Handle(job_id, self.results, self.connection)
+        return Handle(job_id, self.results, self.connection.here)
 
     def handle_sync(self, job_id: int) -> SyncHandle[Any]:
         """The same for code without an event loop."""
-        return SyncHandle(job_id, self.results, self.connection)
+        return SyncHandle(job_id, self.results, self.connection.here)
 
 
 class Submitter(Generic[F_co]):
     """Submits jobs. Its methods take what the task's function takes, without the Context.
 
-    Arguments are checked before anything is sent: TypeError names the one that does not fit. What is not answered is asked
-    again for a few seconds, with a key, so that it makes no second job; then `taskd.ClientError` says why. Its `status` is None
-    if nobody answered, and 422 if an option was refused, which the message names. The methods with `_sync` block; threads may
-    share them.
+    Arguments are checked before anything is sent: TypeError names the one that does not fit. A job that the schedulers refuse
+    all the same is `taskd.InvalidJob`, with the field in its message. What is not answered is asked again for a few seconds,
+    with a key, so that it makes no second job; then `taskd.ClientError` says why. Its `status` is None if nobody answered. The
+    methods with `_sync` block; threads may share them.
     """
 
     def __init__(self, target: Target, options: dict[str, Any]) -> None:
@@ -83,7 +85,7 @@ class Submitter(Generic[F_co]):
         job: a second submit gives the handle of the first. `metadata` is a flat mapping to texts, numbers and booleans, which
         is kept and shown.
 
-        What cannot be is refused by the submit, with ClientError.
+        Raises InvalidJob (a ValueError), naming the field, for what cannot be.
         """
         given = {
             "queue": queue,
@@ -96,7 +98,12 @@ class Submitter(Generic[F_co]):
             "timeout": timeout,
             "metadata": metadata,
         }
-        return Submitter(self._target, self._options | {k: v for k, v in given.items() if v is not None})
+        new = {name: value for name, value in given.items() if value is not None}
+        earlier = {name: value for name, value in self._options.items() if not (name in _TIMES and _TIMES & new.keys())}
+        options = earlier | new
+        if (wrong := refusal(options)) is not None:
+            raise InvalidJob(str(wrong))
+        return Submitter(self._target, options)
 
     def child_of(self, job_id: int) -> Submitter[F_co]:
         """A submitter whose jobs name this one as their `parent_id`: what `ctx.submit` uses."""
@@ -127,7 +134,7 @@ class Submitter(Generic[F_co]):
     async def submit(self, /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Submit one job with these arguments; its handle once PostgreSQL has it on the disk.
 
-        Raises TypeError for arguments that do not fit, ClientError if no scheduler answers or an option is refused.
+        Raises TypeError for arguments that do not fit, InvalidJob for a job that is refused, ClientError without an answer.
         """
         answer = await self._target.connection.asynchronous.ask(self._one(args, kwargs))
         return self._target.handle(answer["id"])
@@ -166,7 +173,7 @@ class Submitter(Generic[F_co]):
 
         At most 10,000 jobs and 16 MiB, unless the schedulers are set up otherwise.
 
-        Raises ValueError with a dedupe_key, TypeError for arguments that do not fit, ClientError as `submit` does.
+        Raises ValueError with a dedupe_key, otherwise as `submit` does.
         """
         request = self._many(jobs)
         answer = await self._target.connection.asynchronous.ask(request) if request else _NOTHING
@@ -319,6 +326,8 @@ class Submitter(Generic[F_co]):
         return {"task": self._target.task, **self._options}
 
 
+#: Each replaces the other.
+_TIMES = {"delay", "schedule_at"}
 _NOTHING: dict[str, list[int]] = {"ids": []}
 
 

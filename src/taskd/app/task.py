@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -13,11 +12,10 @@ from taskd.app.connection import Connection
 from taskd.app.dependency import is_dependency
 from taskd.app.results import Results
 from taskd.app.submitter import Submitter, Target
-from taskd.domain.job import MAX_NAME, MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
+from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
 
 #: Seconds: ten years, as for a job's own time-out.
 MAX_TIMEOUT = 315_360_000
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +45,8 @@ class Task(Submitter[Callable[P, R]], Generic[P, R]):
         self.priority = priority
         self.max_retries = max_retries
         self.timeout = timeout
-        _check_name("name", self.name)
+        if not isinstance(self.name, str) or not is_name(self.name):
+            raise ValueError(f"a task's name {NAME_RULE}, not {self.name!r}: give it another by @app.task(name=...)")
         _check_options(self)
         self.asynchronous = _asynchronous(self.name, function)
         self.arguments = Arguments(self.name, function)
@@ -77,19 +76,9 @@ def _default_name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _check_name(what: str, value: str) -> None:
-    if isinstance(value, str) and 0 < len(value) <= MAX_NAME and not _UNSTORABLE.search(value):
-        return
-    raise ValueError(
-        f"a task's {what} is a text of 1 to {MAX_NAME} characters, without NUL and surrogates, not {value!r}"
-    )
-
-
 def _check_options(task: Task[Any, Any]) -> None:
-    if task.queue is not None:
-        _check_name("queue", task.queue)
-        if not is_name(task.queue):
-            raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {task.queue!r}")
+    if task.queue is not None and not (isinstance(task.queue, str) and is_name(task.queue)):
+        raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {task.queue!r}")
     for option, value, most in (
         ("priority", task.priority, MAX_PRIORITY),
         ("max_retries", task.max_retries, MAX_RETRIES),

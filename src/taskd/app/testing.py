@@ -11,29 +11,21 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
+from taskd.app.recorded import BenchConnection, Child, RecordedJobs, by_name
 from taskd.app.rehearsal import Rehearsal
 from taskd.app.submitter import Submitter
 from taskd.app.task import Task
-from taskd.domain.errors import Snooze
+from taskd.app.values import plain
+from taskd.domain.errors import Snooze, Unstorable
 from taskd.seams import Invocation, Order
 
 Bind = Callable[[bytes, Callable[[], Context]], Invocation]
 #: A task's Bind, while what it depends on is open.
 Opened = Callable[[Task[Any, Any]], AbstractAsyncContextManager[Bind]]
-
-
-class Child(NamedTuple):
-    """A job that a task has submitted: not run, only written down. `options` are fields of POST /jobs, such as `queue`."""
-
-    task: str
-    payload: Any
-    options: Mapping[str, Any]
 
 
 @dataclass
@@ -65,10 +57,11 @@ class Bench:
     """Runs single attempts of tasks in this process: `(await bench.run(resize, url)).result`, or `run_sync`.
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
-    Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits by its Context are only written
-    down; a lock excludes only what this bench runs; functions given to on_start run if the test awaits `app.start()`. What
-    providers make is opened for each run, unless the test gave another value, or has awaited `app.start()`. A transaction is a
-    block on the `connection` that the test has given (psycopg's, asynchronous for async tasks), and completes no job.
+    Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits are only written down, and their
+    handles answer from the bench: no scheduler is asked, whatever TASKD_SERVER says. A lock excludes only what this bench runs;
+    functions given to on_start run if the test awaits `app.start()`. What providers make is opened for each run unless the test
+    gave another value, or has awaited `app.start()`. A transaction is a block on the `connection` that the test has given
+    (psycopg's, asynchronous for async tasks), and completes no job.
     """
 
     def __init__(
@@ -79,26 +72,28 @@ class Bench:
         checkpoint: Any = None,
         cancelled: bool = False,
         connection: Any = None,
+        results: Mapping[Any, Any] | None = None,
     ) -> None:
         self._opened = opened
         self._attempt = attempt
         self._checkpoint = checkpoint
         self._cancelled = cancelled
         self._connection = connection
-        self._ids = itertools.count(1)
+        self._jobs = RecordedJobs(by_name(results or {}, lambda task: task.name))
         self._locks = Locks()
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
         """Run one attempt with these arguments. Raises TypeError for those that a submit refuses."""
-        run, payload, rehearsal = Run(), task.arguments.payload(args, kwargs), Rehearsal(self._connection)
+        run, payload = Run(), task.arguments.payload(args, kwargs)
+        rehearsal = Rehearsal(self._connection, task.results)
         try:
             async with self.prepared(task, payload, run, rehearsal) as invocation:
                 value = await (invocation() if invocation.asynchronous else asyncio.to_thread(invocation))
-            run.value = task.results.read(json.loads(json.dumps(value, allow_nan=False)))
+            run.value = task.results.travelled(value)
         except Exception as error:  # noqa: BLE001 - whatever the task raises is what came of it
             run.error = error
         if rehearsal.completed:  # nothing that comes after counts
-            run.error, run.value = None, task.results.read(rehearsal.result)
+            run.error, run.value = None, rehearsal.result
         return run
 
     def run_sync(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
@@ -112,12 +107,12 @@ class Bench:
         """An attempt with this payload (JSON), for who runs it himself, while what it depends on is open; `run` gets what its
         Context is told."""
         async with self._opened(task) as bind:
-            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection))
+            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection, task.results))
 
     def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind, rehearsal: Rehearsal) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
-            job_id=next(self._ids),
+            job_id=self._jobs.next_id(),
             attempt=self._attempt,
             task=task.name,
             queue=task.queue or "default",
@@ -130,33 +125,57 @@ class Bench:
             max_retries=task.max_retries if task.max_retries is not None else 3,
             failures=self._attempt - 1,
             worker_id="testing",
-            checkpoint=msgspec.json.encode(self._checkpoint) if self._checkpoint is not None else None,
+            checkpoint=_stored(self._checkpoint),
         )
         link = BenchLink(run, self._locks, rehearsal)
         if self._cancelled:
             link.cancelled.set()
-        return bind(payload, lambda: BenchContext(order, link, run, self._ids))
+        connection = BenchConnection(self._jobs, run.children)
+        return BenchInvocation(bind(payload, lambda: BenchContext(order, link, connection)), connection)
+
+
+def _stored(checkpoint: Any) -> bytes | None:
+    return None if checkpoint is None else json.dumps(checkpoint, allow_nan=False, default=plain).encode()
+
+
+class BenchInvocation:
+    """An attempt whose code meets the bench's jobs wherever it submits or asks."""
+
+    def __init__(self, invocation: Invocation, connection: BenchConnection) -> None:
+        self.asynchronous = invocation.asynchronous
+        self._invocation = invocation
+        self._connection = connection
+
+    def __call__(self) -> Any:
+        return self._awaited() if self.asynchronous else self._called()
+
+    def _called(self) -> Any:
+        with self._connection.standing_in():
+            return self._invocation()
+
+    async def _awaited(self) -> Any:
+        with self._connection.standing_in():
+            return await self._invocation()
 
 
 class BenchContext(Context):
-    """A Context whose child jobs are only written down."""
+    """A Context whose child jobs are only written down, also from threads that the task has started by itself."""
 
-    __slots__ = ("_ids", "_run")
+    __slots__ = ("_connection",)
 
-    def __init__(self, order: Order, link: BenchLink, run: Run, ids: itertools.count[int]) -> None:
+    def __init__(self, order: Order, link: BenchLink, connection: BenchConnection) -> None:
         super().__init__(order, lambda: link)
-        self._run = run
-        self._ids = ids
+        self._connection = connection
 
     async def submit(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
-        """Write the job down; the handle of a job that no scheduler knows."""
-        self._write_down(task, args, kwargs)
-        return task.handle(next(self._ids))
+        """Write the job down; its handle answers from the bench."""
+        with self._connection.standing_in():
+            return await super().submit(task, *args, **kwargs)
 
     def submit_sync(self, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`."""
-        self._write_down(task, args, kwargs)
-        return task.handle_sync(next(self._ids))
+        with self._connection.standing_in():
+            return super().submit_sync(task, *args, **kwargs)
 
     async def submit_in(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """As `submit`: nothing is stored on the connection."""
@@ -165,11 +184,6 @@ class BenchContext(Context):
     def submit_in_sync(self, connection: Any, task: Submitter[Any], /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit_in`."""
         return self.submit_sync(task, *args, **kwargs)
-
-    def _write_down(self, task: Submitter[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        document = task.document(args, kwargs)
-        options = {name: value for name, value in document.items() if name not in ("task", "payload")}
-        self._run.children.append(Child(document["task"], document["payload"], options))
 
 
 class Locks:
@@ -191,19 +205,19 @@ class BenchLink:
         self._locks = locks
 
     def progress(self, fraction: float, message: str) -> None:
-        """Write it down. Raises ValueError as in a worker."""
+        """Write it down. Raises Unstorable as in a worker."""
         if not 0 <= fraction <= 1:
-            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+            raise Unstorable(f"progress is a number from 0 to 1, not {fraction!r}")
         self._run.progress.append((fraction, message))
         if self._run.hear is not None:
             self._run.hear(fraction, message)
 
     def checkpoint(self, value: Any) -> Future[int]:
-        """Keep it, as it comes back from JSON. Raises ValueError for what is none."""
+        """Keep it, as it comes back from JSON. Raises Unstorable for what is none."""
         try:
-            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False))
-        except TypeError as error:
-            raise ValueError(f"the checkpoint is not JSON: {error}") from None
+            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False, default=plain))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Unstorable(f"the checkpoint is not JSON: {error}") from None
         stored = Future[int]()
         stored.set_result(0)
         return stored

@@ -5,6 +5,8 @@ Connections are known by the names of their classes, so that nothing is imported
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple, NoReturn
@@ -92,7 +94,7 @@ async def _psycopg(connection: Any, document: str) -> list[Any]:
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
     async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
-        await cursor.execute(STATEMENT.format("%s").encode(), [document])
+        await cursor.execute(STATEMENT.format("%s").encode(), [_fitting(connection, document)])
         return await cursor.fetchall()
 
 
@@ -101,7 +103,14 @@ def _psycopg_sync(connection: Any, document: str) -> list[Any]:
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
     with Cursor(connection, row_factory=tuple_row) as cursor:
-        return cursor.execute(STATEMENT.format("%s").encode(), [document]).fetchall()
+        return cursor.execute(STATEMENT.format("%s").encode(), [_fitting(connection, document)]).fetchall()
+
+
+def _fitting(connection: Any, document: str) -> str:
+    """Return the JSON in characters that the connection's encoding has; outside of UTF-8 only ASCII is certain."""
+    if connection.info.encoding == "utf-8":
+        return document
+    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def _django(connection: Any, document: str) -> list[Any]:

@@ -89,7 +89,7 @@ def history(server: options.ServerOption = "http://localhost:8080", as_json: opt
     Example: taskd config history
     """
     with options.connect(server) as client:
-        versions = client.get("/config/history")
+        versions = client.config_history()
     if as_json:
         output.print_json(versions)
         return

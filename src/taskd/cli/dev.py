@@ -10,6 +10,7 @@ import typer
 
 from taskd.cli import options
 from taskd.dev.plan import Plan
+from taskd.runtime import stdio
 
 
 class ServerSource(StrEnum):
@@ -81,6 +82,7 @@ def dev(
     )
     from taskd.dev import foreground  # noqa: PLC0415  only this command needs the servers' clients: half a second
 
+    stdio.steady()  # the cluster outlives the reader of these lines
     foreground.run(plan)
 
 

@@ -45,7 +45,9 @@ async def _examine(settings: Settings) -> list[Finding]:
     from taskd.transport import examine as redis  # noqa: PLC0415  loads the Redis client
 
     found = await asyncio.gather(
-        asyncio.to_thread(postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale),
+        asyncio.to_thread(
+            postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale, pooled=settings.postgres.pooled
+        ),
         redis.examine(settings.redis),
         etcd.examine(settings.etcd),
     )

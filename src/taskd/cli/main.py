@@ -111,8 +111,20 @@ app.command()(torture)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG.
+
+    Output that cannot be written is a failure too, and its line the only one: the interpreter writes no more at its end.
+    """
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _close_stdout()
+        return code or FAILED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="taskd", standalone_mode=False)
         sys.stdout.flush()
@@ -180,6 +192,6 @@ def _os_error(error: OSError) -> str:
 
 
 def _close_stdout() -> None:
-    """Whoever read our output has gone: keep the interpreter's last flush from complaining."""
+    """Let what is left go nowhere: the interpreter would try to write it once more at its end, and fail as well."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

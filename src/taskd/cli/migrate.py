@@ -31,7 +31,7 @@ def migrate(
     if check and audit:
         raise typer.BadParameter("--check changes nothing and --audit does: choose one")
     if check:
-        names = migrations.pending(dsn)
+        names = migrations.pending(dsn, pooled=postgres.pooled)
         _show({"pending": names}, names, "pending", "the schema is up to date", as_json=as_json)
         return 1 if names else 0
     names = migrations.migrate(dsn)

@@ -48,8 +48,11 @@ def run(
 
     Example: taskd run resize '{"url": "https://example.org/a.png", "width": 200}' --app shop.tasks --pdb
     """
+    from taskd.runtime import forks  # noqa: PLC0415  --help does without
+
     settings = options.settings(context, {("worker", "app"): app}, beside_dev=False)
     _log(settings)
+    forks.watch()
     name, found = _find(settings, task)
     bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
     document = json.dumps(read_payload(payload), allow_nan=False).encode()
@@ -122,6 +125,7 @@ def _run(
     """
     from taskd.app.testing import Run  # noqa: PLC0415  --help does without
     from taskd.domain.errors import Fail  # noqa: PLC0415
+    from taskd.runtime import forks  # noqa: PLC0415
     from taskd.worker.results import to_json  # noqa: PLC0415
 
     told = Run(hear=_progress)
@@ -133,10 +137,14 @@ def _run(
             except Fail as misfit:  # of the payload: nothing of the author's has run, so there is nothing to trace
                 return b"null", misfit.with_traceback(None)
             value = runner.run(invocation()) if invocation.asynchronous else invocation()
-            return to_json(value, limit), None
-        except KeyboardInterrupt:
+            forks.leave()
+            encode = app.encoder(task.name)
+            return to_json(value, limit, encode=encode, strict_keys=encode is None), None
+        except KeyboardInterrupt as error:
+            forks.leave(error)
             raise
         except BaseException as error:  # noqa: BLE001  whatever it raises is told as its failure
+            forks.leave(error)
             return b"null", error
         finally:
             _children(told)
@@ -177,14 +185,13 @@ def _children(told: Run) -> None:
 
 
 def _tell(error: BaseException, *, debug: bool) -> int:
-    from taskd.domain.errors import Fail, RetryAt, Snooze  # noqa: PLC0415  --help does without
-    from taskd.worker.results import Unstorable  # noqa: PLC0415
+    from taskd.domain.errors import Fail, RetryAt, Snooze, Unstorable  # noqa: PLC0415  --help does without
     from taskd.worker.tracebacks import describe  # noqa: PLC0415
 
     if isinstance(error, Snooze):
         typer.echo(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
     elif isinstance(error, Unstorable):
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(output.printable(f"failed for good: {error}"), err=True)
     else:
         bare = isinstance(error, Fail) and error.__traceback__ is None
         typer.echo(output.printable(f"error: {error}" if bare else describe(error)), err=True)

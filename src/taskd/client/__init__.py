@@ -9,6 +9,6 @@ feel instant. So `AsyncClient`, which needs one, is imported from `taskd.client.
 """
 
 from taskd.client.blocking import Client
-from taskd.client.failures import ClientError
+from taskd.client.failures import ClientError, OutcomeUnknown
 
-__all__ = ["Client", "ClientError"]
+__all__ = ["Client", "ClientError", "OutcomeUnknown"]

@@ -133,6 +133,10 @@ class AsyncClient:
         """Unset one key of the live configuration; the new version."""
         return await self._hold(talks.unconfigure(key, who))
 
+    async def config_history(self) -> list[dict[str, Any]]:
+        """The newest versions of the live configuration, newest first."""
+        return await self._hold(talks.config_history())
+
     async def roll_back(self, version: int, who: str) -> dict[str, Any]:
         """Bring the values of an old version of the live configuration back; the new version."""
         return await self._hold(talks.roll_back(version, who))
@@ -188,30 +192,32 @@ class AsyncClient:
             return found
 
     async def _exchange(self, request: Request) -> Reply:
+        tried: list[Retryable] = []
         try:
-            return await self._ask_each(request)
+            return await self._ask_each(request, tried)
         except Retryable as failure:
             if request.left <= 0 or self._patience <= 0 or not self._servers.worth_waiting(failure):
-                raise given_up(request, failure) from None
-        return await self._persist(request)
+                raise given_up(request, [*tried, failure]) from None
+        return await self._persist(request, tried)
 
-    async def _persist(self, request: Request) -> Reply:
+    async def _persist(self, request: Request, tried: list[Retryable]) -> Reply:
         from tenacity import AsyncRetrying  # noqa: PLC0415 - as in patiently
 
         try:
-            reply: Reply = await AsyncRetrying(**patiently(self._patience, request))(self._ask_each, request)
+            reply: Reply = await AsyncRetrying(**patiently(self._patience, request))(self._ask_each, request, tried)
         except Retryable as failure:
-            raise given_up(request, failure) from None
+            raise given_up(request, [*tried, failure]) from None
         return reply
 
-    async def _ask_each(self, request: Request) -> Reply:
-        """The first answer; the server that gave it is asked first from then on."""
+    async def _ask_each(self, request: Request, tried: list[Retryable]) -> Reply:
+        """Return the first answer; the server that gave it is asked first from then on. `tried` gets every failure."""
         failures: list[Retryable] = []
         for server in self._servers:
             try:
                 answer = await self._ask(server, request)
             except Retryable as failure:
                 failures.append(failure)
+                tried.append(failure)
                 if request.left <= 0:
                     self._servers.unheard(server)
                     break

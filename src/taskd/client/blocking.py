@@ -136,6 +136,10 @@ class Client:
         """Unset one key of the live configuration; the new version."""
         return self._hold(talks.unconfigure(key, who))
 
+    def config_history(self) -> list[dict[str, Any]]:
+        """The newest versions of the live configuration, newest first."""
+        return self._hold(talks.config_history())
+
     def roll_back(self, version: int, who: str) -> dict[str, Any]:
         """Bring the values of an old version of the live configuration back; the new version."""
         return self._hold(talks.roll_back(version, who))
@@ -191,30 +195,32 @@ class Client:
             return found
 
     def _exchange(self, request: Request) -> Reply:
+        tried: list[Retryable] = []
         try:
-            return self._ask_each(request)
+            return self._ask_each(request, tried)
         except Retryable as failure:
             if request.left <= 0 or self._patience <= 0 or not self._servers.worth_waiting(failure):
-                raise given_up(request, failure) from None
-        return self._persist(request)
+                raise given_up(request, [*tried, failure]) from None
+        return self._persist(request, tried)
 
-    def _persist(self, request: Request) -> Reply:
+    def _persist(self, request: Request, tried: list[Retryable]) -> Reply:
         from tenacity import Retrying  # noqa: PLC0415 - as in patiently
 
         try:
-            reply: Reply = Retrying(**patiently(self._patience, request))(self._ask_each, request)
+            reply: Reply = Retrying(**patiently(self._patience, request))(self._ask_each, request, tried)
         except Retryable as failure:
-            raise given_up(request, failure) from None
+            raise given_up(request, [*tried, failure]) from None
         return reply
 
-    def _ask_each(self, request: Request) -> Reply:
-        """The first answer; the server that gave it is asked first from then on."""
+    def _ask_each(self, request: Request, tried: list[Retryable]) -> Reply:
+        """Return the first answer; the server that gave it is asked first from then on. `tried` gets every failure."""
         failures: list[Retryable] = []
         for server in self._servers:
             try:
                 answer = self._ask(server, request)
             except Retryable as failure:
                 failures.append(failure)
+                tried.append(failure)
                 if request.left <= 0:
                     self._servers.unheard(server)
                     break

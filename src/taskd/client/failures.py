@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskd.client.request import Request
-from taskd.domain.errors import TaskdError
+from taskd.domain.errors import InvalidJob, TaskdError
 
 
 class ClientError(TaskdError):
@@ -33,14 +33,32 @@ class ClientError(TaskdError):
         self.problem = dict(problem or {})
 
 
+class OutcomeUnknown(ClientError):
+    """A change that was asked for and may have been made or not: no answer said, also after some seconds of asking again.
+
+    `key` is the Idempotency-Key that the request had: the same request with that key makes no second job. It is None for a
+    request without one, which is safe to repeat if each of its jobs has a dedupe_key.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, problem: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> None:
+        super().__init__(message, status, problem, unknown=True)
+        self.key = key
+
+
+class RefusedJob(ClientError, InvalidJob):
+    """A job that the schedulers refuse: the message names the field. Nothing was stored."""
+
+
 class Retryable(ClientError):
     """No answer, or 503, and nothing was changed by asking: somebody else may be asked, or the same one later.
 
     `silent` means that nothing listens there.
     """
 
-    def __init__(self, message: str, status: int | None = None, *, silent: bool = False) -> None:
-        super().__init__(message, status)
+    def __init__(self, message: str, status: int | None = None, *, silent: bool = False, unknown: bool = False) -> None:
+        super().__init__(message, status, unknown=unknown)
         self.silent = silent
 
 
@@ -59,15 +77,23 @@ def unanswered(url: str, request: Request, error: BaseException) -> ClientError:
     """The request was sent, at least a part of it, and no answer came."""
     message = f"{url} did not answer {request.method} {request.path} ({reason(error)})"
     if request.safe:
-        return Retryable(message)
-    return ClientError(f"{message}: {_unknown(request)}", unknown=True)
+        return Retryable(message, unknown=request.changes)
+    return _unknown(message, request)
 
 
-def given_up(request: Request, failure: Retryable) -> Exception:
-    """What is raised when nobody is asked any more: TimeoutError if that is because whoever asks waits no longer."""
+def given_up(request: Request, failures: Sequence[Retryable]) -> Exception:
+    """Return what is raised when no server is asked any more, after these failures in their order.
+
+    That is TimeoutError if the caller waits no longer, and OutcomeUnknown if one of the servers that were asked may have made
+    the change, whatever the others have said.
+    """
+    last = failures[-1]
     if request.left <= 0:
-        return TimeoutError(f"there was no answer in the time given: {failure}")
-    return ClientError(str(failure), failure.status)
+        return TimeoutError(f"there was no answer in the time given: {last}")
+    doubtful = next((one for one in failures if one.unknown), None)
+    if doubtful is not None:
+        return _unknown(str(doubtful), request, doubtful.status)
+    return ClientError(str(last), last.status)
 
 
 def refusal(url: str, request: Request, status: int, content: bytes) -> ClientError:
@@ -81,12 +107,18 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
     errors = [f"{e['field']}: {e['message']}" for e in problem.get("errors", [])]
     message = "; ".join(errors) or str(problem["detail"])
     if status == http.client.SERVICE_UNAVAILABLE:
-        if request.safe or not problem.get("outcome_unknown", False):
-            return Retryable(message, status)
-        return ClientError(f"{message}: {_unknown(request)}", status, problem, unknown=True)
+        doubtful = request.changes and bool(problem.get("outcome_unknown", False))
+        if request.safe or not doubtful:
+            return Retryable(message, status, unknown=doubtful)
+        return _unknown(message, request, status, problem)
     if status == http.client.TOO_MANY_REQUESTS:  # nothing was done
         return Retryable(message, status)
-    return ClientError(message, status, problem)
+    refused = request.path in ("/jobs", "/jobs/batch") and status in _REFUSED
+    return (RefusedJob if refused else ClientError)(message, status, problem)
+
+
+#: Of a submit: malformed, too large, not a job.
+_REFUSED = (400, 413, 422)
 
 
 def decode(url: str, content: bytes) -> Any:
@@ -105,10 +137,20 @@ def reason(error: BaseException) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _unknown(request: Request) -> str:
+def _unknown(
+    message: str, request: Request, status: int | None = None, problem: Mapping[str, Any] | None = None
+) -> OutcomeUnknown:
+    return OutcomeUnknown(f"{message}: {_what_to_do(request)}", status, problem, request.key)
+
+
+def _what_to_do(request: Request) -> str:
     if request.path == "/schedules":
         return "it may have been made or not; taskd schedule list tells, and --replace (PUT) makes it safe to repeat"
-    return "it may have been done or not; a dedupe_key for each job makes it safe to repeat"
+    if request.key is not None:
+        return f"it is unknown whether it was stored; repeated with the Idempotency-Key {request.key} it makes no second job"
+    if request.safe:
+        return "it is unknown whether it was done; it may be asked for again"
+    return "it is unknown whether it was done; a dedupe_key for each job makes it safe to repeat"
 
 
 def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

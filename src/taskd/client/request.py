@@ -31,6 +31,16 @@ class Request(NamedTuple):
     end: float = math.inf
 
     @property
+    def changes(self) -> bool:
+        """True if it asks for a change, so that without an answer nobody knows whether that was made."""
+        return self.method != "GET"
+
+    @property
+    def key(self) -> str | None:
+        """Its Idempotency-Key."""
+        return self.headers.get("Idempotency-Key")
+
+    @property
     def left(self) -> float:
         """Seconds for which whoever asks still waits."""
         return max(0.0, self.end - time.monotonic())

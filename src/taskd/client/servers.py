@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,11 @@ class Servers:
 
     def __init__(self, text: str) -> None:
         """`text`: URLs, comma-separated. Raises ClientError."""
+        if "@" in text:
+            raise ClientError(
+                f"{shown(text.strip())!r} is no server address: write it as http://HOST:PORT, without a user or a password "
+                "(TASKD_TOKEN has the token)"
+            )
         self._order = [_parse(url) for url in text.split(",") if url.strip()]
         if not self._order:
             raise ClientError("there is no server to ask: give --server or TASKD_SERVER, as in http://localhost:8080")
@@ -104,12 +110,20 @@ def _parse(text: str) -> Server:
         host = (parts.hostname or "").encode("idna").decode("ascii")
     except ValueError:  # UnicodeError is one: a label of the host that is empty or too long
         parts, port, host = urlsplit(""), 0, ""
-    strange = parts.query or parts.fragment or "@" in parts.netloc or not _plain(host + parts.path) or " " in url
+    strange = parts.query or parts.fragment or not _plain(host + parts.path) or " " in url
     if parts.scheme not in _PORTS or not host or strange:
-        raise ClientError(f"{text.strip()!r} is no server address: write it as http://HOST:PORT")
+        raise ClientError(f"{shown(text.strip())!r} is no server address: write it as http://HOST:PORT")
     if not url.isascii():
         url = f"{parts.scheme}://{host}:{port}{parts.path}"
     return Server(url, parts.scheme == "https", host, port, parts.path)
+
+
+def shown(text: str) -> str:
+    """A server address for people: without a user and password, and without what a query or fragment has, such as a token."""
+    scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
+    _, at, place = rest.rpartition("@")
+    bare = re.split(r"[?#]", place, maxsplit=1)[0]
+    return f"{scheme}{colon}{'***@' if at else ''}{bare}{'?***' if bare != place else ''}"
 
 
 def _plain(text: str) -> bool:

@@ -23,6 +23,8 @@ from taskd.domain.job import FINAL
 MAX_POLL = 30.0
 #: Seconds after the end of a wait for which an answer that is under way is still taken.
 GRACE = 1.0
+#: How many jobs, or versions, a page has unless its request says so.
+DEFAULT_PAGE = 100
 #: The query of the next page in a Link header.
 _NEXT = re.compile(r'\?([^>]*)>; rel="next"')
 
@@ -100,7 +102,26 @@ def retry(job_id: int | str) -> Talk[Document]:
 
 def list_jobs(wanted: Mapping[str, str | int | None]) -> Talk[list[Document]]:
     """One page."""
-    return ask(Request("GET", "/jobs", {name: str(value) for name, value in wanted.items() if value is not None}))
+    return _page("/jobs", {name: str(value) for name, value in wanted.items() if value is not None})
+
+
+def config_history() -> Talk[list[Document]]:
+    """One page of versions."""
+    return _page("/config/history", {})
+
+
+def _page(path: str, query: dict[str, str]) -> Talk[list[Document]]:
+    """One page, put together of several where a server's page ends early."""
+    found: list[Document] = []
+    limit = query.get("limit", "")
+    most = int(limit) if limit.isdecimal() else DEFAULT_PAGE
+    while True:
+        reply = yield Request("GET", path, query)
+        page = reply.document
+        found += page
+        if reply.following is None or len(found) >= most or not page:
+            return found
+        query = {**reply.following, "limit": str(most - len(found))}
 
 
 def history_page(query: Mapping[str, str]) -> Talk[tuple[bytes, dict[str, str] | None]]:

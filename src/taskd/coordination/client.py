@@ -162,7 +162,7 @@ class EtcdClient:
 
     async def create(self, key: str, value: bytes, lease: int = 0) -> KeyValue:
         """Put a key that must not exist yet, or see what is there. Repeating it is harmless. Raises LeaseGone."""
-        name = key.encode()
+        name = raw(key)
         request = rpc.TxnRequest(
             compare=[_created(name, 0)],
             success=[rpc.RequestOp(request_put=rpc.PutRequest(key=name, value=value, lease=lease))],
@@ -175,20 +175,29 @@ class EtcdClient:
 
     async def update(self, key: str, value: bytes, lease: int, create_revision: int) -> bool:
         """Change a key's value if it is still the key that was created at that revision. Raises LeaseGone."""
-        name = key.encode()
+        name = raw(key)
         put = rpc.PutRequest(key=name, value=value, lease=lease)
         request = rpc.TxnRequest(
             compare=[_created(name, create_revision)], success=[rpc.RequestOp(request_put=put)], failure=[]
         )
         return bool((await self._call("kv.Txn", request)).succeeded)
 
+    async def replace(self, standing: KeyValue, value: bytes) -> None:
+        """Change the value of a key unless the key was changed since `standing` was read."""
+        name = raw(standing.key)
+        unchanged = rpc.Compare(
+            key=name, target=rpc.Compare.MOD, result=rpc.Compare.EQUAL, mod_revision=standing.mod_revision
+        )
+        put = rpc.RequestOp(request_put=rpc.PutRequest(key=name, value=value))
+        await self._call("kv.Txn", rpc.TxnRequest(compare=[unchanged], success=[put], failure=[]))
+
     async def put(self, key: str, value: bytes) -> None:
         """Put a key that outlives us, whatever is there."""
-        await self._call("kv.Put", rpc.PutRequest(key=key.encode(), value=value))
+        await self._call("kv.Put", rpc.PutRequest(key=raw(key), value=value))
 
     async def delete(self, key: str) -> None:
         """Delete a key, if it is there. Nothing is compared: keys are never used twice (see keys.py)."""
-        await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=key.encode()))
+        await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=raw(key)))
 
     async def listing(self, prefix: str, revision: int = 0) -> Listing:
         """The keys under a prefix: now, or at an earlier revision. Raises HistoryGone if etcd has not that revision."""
@@ -217,7 +226,7 @@ class EtcdClient:
             limit=1,
         )
         request = rpc.TxnRequest(
-            compare=[_created(own.key.encode(), own.create_revision)],
+            compare=[_created(raw(own.key), own.create_revision)],
             success=[rpc.RequestOp(request_range=older)],
             failure=[],
         )
@@ -245,7 +254,7 @@ class EtcdClient:
         The first item is empty: it says that the watch stands. Resume after the last event's mod_revision, never after a
         part of a response. Raises HistoryGone if `start` was compacted.
         """
-        first, last = _span(key) if prefix else (key.encode(), b"")
+        first, last = _span(key) if prefix else (raw(key), b"")
         server = self._servers[self._current]
         call = server.watch.Watch(metadata=HAS_LEADER)
         self._streams[call] = server
@@ -283,7 +292,7 @@ class EtcdClient:
             try:
                 return await invoke(server)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
-                failure = _translate(error, server.endpoint)
+                failure = _translate(error, server)
                 if error.code() not in _UNREACHABLE:
                     break
                 self._rotate(server)
@@ -300,7 +309,7 @@ class EtcdClient:
             return CoordinatorUnavailable(f"etcd at {server.endpoint}: the stream ended")
         if error.code() in _UNREACHABLE:
             self._rotate(server)
-        return _translate(error, server.endpoint)
+        return _translate(error, server)
 
     def _rotate(self, failed: _Server) -> None:
         """Leave an endpoint, and take along the watches on it. Several calls that fail at once move us once."""
@@ -316,6 +325,7 @@ class _Server:
 
     def __init__(self, endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> None:
         self.endpoint = endpoint.address
+        self.secure = endpoint.secure
         if endpoint.secure:
             self.channel = grpc.aio.secure_channel(endpoint.address, credentials, options=OPTIONS)
         else:
@@ -326,6 +336,11 @@ class _Server:
         self.maintenance = rpc.MaintenanceStub(self.channel)
 
 
+def raw(key: str) -> bytes:
+    """Return a key as etcd has it: `KeyValue` decodes any bytes so that they come back."""
+    return key.encode("utf-8", "surrogateescape")
+
+
 def _created(key: bytes, revision: int) -> Any:
     """The condition that a key was created at `revision`; 0: that it does not exist."""
     return rpc.Compare(key=key, target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, create_revision=revision)
@@ -333,15 +348,16 @@ def _created(key: bytes, revision: int) -> Any:
 
 def _span(prefix: str) -> tuple[bytes, bytes]:
     """First and last of the keys that start with `prefix` (which ends with a slash, so its last byte can go up)."""
-    start = prefix.encode()
+    start = raw(prefix)
     return start, start[:-1] + bytes([start[-1] + 1])
 
 
 def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(kv.key.decode("utf-8", "replace"), kv.value, kv.create_revision, kv.mod_revision)
+    return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.create_revision, kv.mod_revision)
 
 
-def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
+def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:
+    endpoint = server.endpoint
     code, details = error.code(), error.details() or ""
     if code == _Code.NOT_FOUND and "lease not found" in details:
         return LeaseGone(details)
@@ -350,21 +366,30 @@ def _translate(error: grpc.aio.AioRpcError, endpoint: str) -> Exception:
     if code == _Code.DEADLINE_EXCEEDED:
         return CoordinatorUnavailable(f"etcd at {endpoint} did not answer in time", outcome_unknown=True)
     if code in _UNREACHABLE:
-        return CoordinatorUnavailable(f"etcd at {endpoint} {_why(details)}", outcome_unknown=True)
+        return CoordinatorUnavailable(f"etcd at {endpoint} {why(details, secure=server.secure)}", outcome_unknown=True)
     if "user name is empty" in details or "invalid auth token" in details or "permission denied" in details:
         return Refused(f"etcd at {endpoint} asks for a user with rights ({details}): let taskd's client certificate in")
     return Refused(f"etcd at {endpoint} refuses: {details}")
 
 
-def _why(details: str) -> str:
-    """What gRPC's words for an endpoint that cannot be used mean."""
+def why(details: str, *, secure: bool) -> str:
+    """Return what gRPC's words for an endpoint that cannot be used mean, in one line.
+
+    A server that refuses a client certificate says so within the handshake in TLS 1.2. In TLS 1.3 (etcd 3.4 and later, as newer
+    compilers build them) it says so after the handshake, as the connection's first record or by closing it.
+    """
     if "CERTIFICATE_VERIFY_FAILED" in details:
-        why = details.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
-        return f"has a certificate that is not accepted: {why} (see ca_file in section [etcd])"
+        reason = details.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
+        return f"has a certificate that is not accepted: {reason} (see ca_file in section [etcd])"
     if "Hostname Verification" in details:
         return "has a certificate for another name"
-    if "ALERT" in details:
+    if secure and ("WRONG_VERSION_NUMBER" in details or "Handshake read failed" in details):
+        return "does not speak TLS: write it without https:// in section [etcd], or give etcd a certificate"
+    if "ALERT" in details or "TSI_DATA_CORRUPTED" in details or "Unwrap failed" in details:
         return "does not accept our certificate: see cert_file in section [etcd]"
+    if "Socket closed" in details or "Connection reset" in details:
+        hint = "it may not accept our certificate (see cert_file" if secure else "it may speak TLS only (write https://"
+        return f"closed the connection: {hint} in section [etcd])"
     if "connect" in details:
         return f"cannot be reached: {details.rpartition(': ')[2]}"
     return f"is unavailable: {details}"

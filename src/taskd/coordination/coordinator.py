@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
+from taskd.coordination import values
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.election import Candidacy, Election
@@ -23,7 +24,7 @@ from taskd.coordination.mutex import Hold, Mutexes
 from taskd.coordination.pulse import Pulse
 from taskd.coordination.registry import Registry
 from taskd.coordination.session import Rhythm, Session
-from taskd.domain.live import Version, decode, encode
+from taskd.domain.live import Version, encode
 from taskd.domain.situation import Holder
 from taskd.runtime.duty import end, forever
 from taskd.seams import Health, Leader, Member, MemberKind
@@ -124,7 +125,7 @@ class _Parts:
         self.elections = [Election(client, self.session, bell, keys.election(shard)) for shard in range(shards)]
         seen = keys.members if worker is None else keys.member("worker", worker)
         self.registry = Registry(self.client, self.session, bell, keys, seen)
-        self.live = Mirror(self.client, keys.live, decode, bell)
+        self.live = Mirror(self.client, keys.live, values.version, bell, kind="live configuration")
         self.mutexes = Mutexes(self.client, self.session, keys)
         self._followers: list[asyncio.Task[None]] = []
 

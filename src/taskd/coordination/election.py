@@ -17,26 +17,21 @@ from uuid import UUID
 
 import msgspec
 
+from taskd.coordination import values
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.mirror import Entry, Mirror
 from taskd.coordination.post import Post
 from taskd.coordination.session import Session
+from taskd.coordination.values import Candidate
 from taskd.seams import Leader
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """What a candidate's key says."""
-
-    instance_id: str
-    holder: UUID
 
 
 class Election:
     """Follows the candidates, and stands for us."""
 
     def __init__(self, client: EtcdClient, session: Session, bell: Bell, folder: str) -> None:
-        self.mirror: Mirror[Candidate] = Mirror(client, folder, msgspec.json.Decoder(Candidate).decode, bell, session)
+        self.mirror: Mirror[Candidate] = Mirror(client, folder, values.candidate, bell, session, kind="candidacy")
         self._client = client
         self._session = session
         self._bell = bell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 
 from taskd.coordination.client import EndpointStatus, EtcdClient, Refused
@@ -57,10 +58,16 @@ def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterat
         if isinstance(one, CoordinatorUnavailable):
             finding = unreached(NAME, one, "ETCD_ENDPOINTS")
             yield finding if dead == len(found) else note(NAME, finding.text, finding.mend)
-        elif tuple(int(part) for part in one.version.split(".")[:2]) < OLDEST:
+        elif _numbers(one.version) < OLDEST:
             yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
         else:
             yield ok(NAME, f"{one.endpoint} has version {one.version}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version; (0,) of what is none."""
+    found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})", version)
+    return (int(found[1]), int(found[2])) if found else (0,)
 
 
 def _quorum(reached: Sequence[EndpointStatus]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ used twice, so one process cannot delete what another wrote. Every key but `fenc
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from taskd.seams import MemberKind
@@ -45,9 +46,17 @@ class Keys:
         return f"{self._locks}{quote(name, safe='')}/"
 
 
+_OF_SESSION = re.compile(r"[0-9a-f]{16}-[1-9][0-9]{0,18}")
+
+
 def own(folder: str, lease: int, number: int) -> str:
     """A key that is put by one session, once."""
     return f"{folder}{lease:016x}-{number}"
+
+
+def of_session(key: str) -> bool:
+    """Return True for a key with a name that sessions give."""
+    return _OF_SESSION.fullmatch(key.rpartition("/")[2]) is not None
 
 
 def belongs(key: str, lease: int) -> bool:

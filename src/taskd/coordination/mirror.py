@@ -18,10 +18,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from taskd.coordination import keys
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient, Event, HistoryGone, KeyValue, Refused
 from taskd.coordination.session import Session
 from taskd.domain.errors import CoordinatorUnavailable
+from taskd.runtime.discards import discard, shown
 from taskd.runtime.log import logger
 
 T = TypeVar("T")
@@ -38,17 +40,19 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Mirror(Generic[T]):
-    """Run `follow` in the background; rings the bell at each change. Values that `decode` refuses are left out."""
+    """Run `follow` in the background; rings the bell at each change. Values of which `decode` makes None are left out."""
 
     def __init__(
         self,
         client: EtcdClient,
         folder: str,
-        decode: Callable[[bytes], T],
+        decode: Callable[[bytes], T | None],
         bell: Bell,
         session: Session | None = None,
+        *,
+        kind: str = "value",
     ) -> None:
-        """`session`: whose keys may be in the folder."""
+        """`session`: whose keys may be in the folder, where only keys of sessions belong. `kind`: what its values are."""
         self.entries: dict[str, Entry[T]] = {}
         self.revision = 0
         self.synced = False
@@ -57,6 +61,7 @@ class Mirror(Generic[T]):
         self._decode = decode
         self._bell = bell
         self._session = session
+        self._kind = kind
         self._known: dict[str, int] = {}
         self._complaint = ""
 
@@ -118,13 +123,15 @@ class Mirror(Generic[T]):
     def _set(self, kv: KeyValue) -> None:
         self._known[kv.key] = kv.mod_revision
         if self._session is not None and self._session.stray(kv.key):
-            logger().info("a key of ours is there that nobody wants; deleting it", key=kv.key)
+            logger().info("a key of ours is there that nobody wants; deleting it", key=shown(kv.key))
             self._session.owe(kv.key)
-        try:
-            self.entries[kv.key] = Entry(kv.key, kv.create_revision, self._decode(kv.value))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        foreign = self._session is not None and not keys.of_session(kv.key)
+        value = self._decode(kv.value) if not foreign else None
+        if value is not None:
+            self.entries[kv.key] = Entry(kv.key, kv.create_revision, value)
+        else:
             self.entries.pop(kv.key, None)
-            logger().warning("a key in etcd is none of taskd's and is left out", key=kv.key, reason=str(error))
+            discard("etcd", f"a key that is no {self._kind} of taskd's", self._folder, example=shown(kv.key))
 
     def _complain(self, error: CoordinatorUnavailable) -> None:
         """Unreachable is the session's to tell; a refusal is told once, since the session may do well meanwhile."""

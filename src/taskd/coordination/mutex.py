@@ -20,11 +20,13 @@ from typing import Any
 
 import msgspec
 
+from taskd.coordination import values
 from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGone
 from taskd.coordination.keys import Keys
 from taskd.coordination.session import Lease, Session
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.domain.situation import Holder
+from taskd.runtime.discards import discard, shown
 from taskd.runtime.duty import end
 
 #: How long a process that has just begun, or lost its session, may take to get a lease.
@@ -73,17 +75,30 @@ class Mutexes:
     async def holder(self, name: str) -> Holder | None:
         """Who holds the lock, as whoever puts the keys tells it. Raises CoordinatorUnavailable."""
         found = await self._client.oldest(self._keys.lock(name))
-        try:
-            return msgspec.json.decode(found.value, type=Holder) if found is not None else None
-        except msgspec.MsgspecError:
-            return Holder()
+        if found is None:
+            return None
+        holder = values.holder(found.value)
+        if holder is None:
+            discard("etcd", "a key that is no holder of a lock", example=shown(found.key))
+        return holder or Holder()
+
+    async def _fences(self) -> int:
+        """Return where fences start. What is no such number is replaced by the present, before which all fences began."""
+        while True:
+            present = str(time.time_ns() // 1000).encode()
+            standing = await self._client.create(self._keys.fence, present)
+            start = values.fence(standing.value)
+            if start is not None:
+                return start
+            discard("etcd", "a value that is no start of fences", self._keys.fence)
+            await self._client.replace(standing, present)
 
     async def _queue_up(self, folder: str, lease: Lease, holder: Holder) -> tuple[KeyValue, int]:
         key = self._session.new_key(folder, lease)
         value = msgspec.json.encode(msgspec.structs.replace(holder, host=socket.gethostname(), pid=os.getpid()))
         writing: asyncio.Task[KeyValue] | None = None
         try:
-            start = await self._client.create(self._keys.fence, str(time.time_ns() // 1000).encode())
+            start = await self._fences()
             writing = self._session.write(self._client.create(key, value, lease.id))
             own = await asyncio.shield(writing)
             await _unless_lost(lease, self._turn(folder, own))
@@ -95,7 +110,7 @@ class Mutexes:
                 self._session.owe(key, writing)
             raise
         else:
-            return own, int(start.value) + own.create_revision
+            return own, start + own.create_revision
 
     async def _turn(self, folder: str, own: KeyValue) -> None:
         """Wait until nobody is before us, and our own key still stands. Raises LeaseGone if it does not."""

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
+from taskd.coordination import values
 from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.keys import Keys
@@ -24,7 +25,7 @@ class Registry:
     """Follows the members in a folder, all or one, and registers ours."""
 
     def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys, folder: str) -> None:
-        self.mirror: Mirror[Member] = Mirror(client, folder, msgspec.json.Decoder(Member).decode, bell, session)
+        self.mirror: Mirror[Member] = Mirror(client, folder, values.member, bell, session, kind="member")
         self._client = client
         self._session = session
         self._bell = bell

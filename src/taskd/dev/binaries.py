@@ -34,6 +34,10 @@ class Binaries(msgspec.Struct, frozen=True):
     redis: Path
     etcd: Path
 
+    def programs(self) -> list[tuple[str, Path]]:
+        """Return what each one is called, and its program."""
+        return [("PostgreSQL", self.postgres / "postgres"), ("Redis or Valkey", self.redis), ("etcd", self.etcd)]
+
 
 class Search(msgspec.Struct, frozen=True):
     """Where to look: `source` as in `taskd dev --servers`; `data_version` is what an existing PostgreSQL folder demands."""
@@ -167,6 +171,11 @@ def _version(program: Path) -> Version:
         return ()
     found = re.search(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", answer.stdout)
     return tuple(int(part) for part in found.groups() if part is not None) if found else ()
+
+
+def version_of(program: Path) -> str:
+    """Return the version that a program tells of itself; `?` if it tells none."""
+    return ".".join(map(str, _version(program))) or "?"
 
 
 def _missing(search: Search, what: str, name: str, package: str, passed_over: list[str]) -> ConfigurationError:

@@ -17,6 +17,7 @@ from taskd.dev.child import Child, Program
 from taskd.dev.owner import Owner, unprivileged
 from taskd.dev.ports import LOOPBACK
 from taskd.dev.server import Server, ServerFailed, environment
+from taskd.store.pinned import startup
 
 USER = "taskd"
 DATABASE = "taskd"
@@ -99,7 +100,7 @@ class PostgresServer(Server):
     def probe(self) -> str | None:
         try:
             with psycopg.connect(
-                self.dsn_of("postgres"), connect_timeout=3, autocommit=True, sslmode="disable"
+                self.dsn_of("postgres"), connect_timeout=3, autocommit=True, sslmode="disable", **startup()
             ) as connection:
                 known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
                 if known is None:

@@ -16,16 +16,19 @@ import psycopg
 
 from taskd.app import App
 from taskd.client import Client
+from taskd.client.servers import shown
 from taskd.dev import binaries, role
 from taskd.dev.child import Child
-from taskd.dev.crew import answer
+from taskd.dev.crew import SCHEDULER_GRACE, answer
 from taskd.dev.folder import DataFolder
 from taskd.dev.keeper import describe
 from taskd.dev.ports import free_port
+from taskd.dev.process import PROC, is_stopped
 from taskd.dev.servers import Servers
 from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.store.migrations import migrate
+from taskd.store.pinned import startup
 
 PREFIX = "taskd-pytest-"
 READY_DEADLINE = 120.0
@@ -49,6 +52,29 @@ class Wanted(NamedTuple):
     environment: tuple[tuple[str, str], ...]
 
 
+class Started(NamedTuple):
+    """A process of the sandbox, and what it was started as."""
+
+    child: Child
+    part: role.Role
+
+    @property
+    def serves(self) -> bool:
+        """Whether this worker takes jobs: it answers and does not drain.
+
+        A process that was just killed may be listed for a moment longer, but it answers no new question.
+        """
+        deadline = time.monotonic() + READY_DEADLINE
+        while (pid := self.child.pid) is not None and time.monotonic() < deadline:
+            stats = answer(self.part.port, "/metrics")
+            if stats is not None:
+                return not stats.get("draining")
+            if PROC.exists() and is_stopped(pid):
+                return False
+            time.sleep(0.02)
+        return False
+
+
 class Sandbox:
     """What the fixture `taskd_cluster` gives. `with Sandbox():` returns when the scheduler leads, and ends without a trace.
 
@@ -60,7 +86,9 @@ class Sandbox:
 
     def __init__(self) -> None:
         self._ends = ExitStack()
-        self._workers: dict[Wanted, Child] = {}
+        self._workers: dict[Wanted, Started] = {}
+        #: Workers that tests have asked to end, and which may still do that.
+        self._leaving: list[Child] = []
         #: The workers that the present test has asked for.
         self._asked: set[Wanted] = set()
         self._made = 0
@@ -78,9 +106,9 @@ class Sandbox:
             port = free_port()
             #: The scheduler's address: TASKD_SERVER during a test.
             self.url = f"http://localhost:{port}"
-            scheduler = self._spawn(role.scheduler("scheduler", port, role.LEADERSHIP), {})
-            stack.callback(scheduler.stop, signal.SIGTERM, 5.0)
-            _await(scheduler, port, "is_leader")
+            self._scheduler = self._spawn(role.scheduler("scheduler", port, role.LEADERSHIP), {})
+            stack.callback(lambda: self._scheduler.child.stop(signal.SIGTERM, 5.0))  # the one of then
+            _await(self._scheduler, "is_leader")
             #: A client of this cluster.
             self.client = stack.enter_context(Client(self.url))
             stack.callback(self._dismiss)
@@ -115,7 +143,8 @@ class Sandbox:
     ) -> None:
         """See that a worker runs this app's tasks: one of an earlier test with the same arguments, or a new one.
 
-        Others that earlier tests have asked for are killed; a test may have several of its own.
+        Others that earlier tests have asked for are killed; a test may have several of its own. One that was killed or is about
+        to end is replaced.
 
         `app` is an App or its name, as in `taskd worker --app`. `queues` are comma-separated; without, it serves "default" and
         every queue that a task of the app names. It finds modules where this process does, and gets its environment variables.
@@ -124,28 +153,31 @@ class Sandbox:
         name, found = _located(app)
         if found.server is not None and found.server != self.url:
             raise TaskdError(
-                f"{name} has server={found.server!r}, and its tasks would be submitted there: leave that out, set TASKD_SERVER"
+                f"{name} has server={shown(found.server)!r}, and its tasks would be submitted there: leave that out, "
+                "set TASKD_SERVER"
             )
         found.close()  # it may know another address from before
         wanted = Wanted(name, queues or _queues(found), concurrency, tuple(sorted((environment or {}).items())))
         self._asked.add(wanted)
         for other in self._workers.keys() - self._asked:
-            self._workers.pop(other).kill()
+            self._workers.pop(other).child.kill()
         known = self._workers.get(wanted)
-        if known is None or known.pid is None:
-            self._workers[wanted] = self._start(wanted)
+        if known is None or not known.serves:
+            self._workers.pop(wanted, None)
+            self._workers[wanted] = self._start(wanted, None if known is None else self._retired(known))
 
     def stop_workers(self) -> None:
         """Kill every worker, also of earlier tests: for a test that wants none, or new ones (`worker` starts them)."""
-        for child in self._workers.values():
+        for child in self._children():
             child.kill()
         self._workers.clear()
+        self._leaving.clear()
         self._asked.clear()
 
     @property
     def worker_pids(self) -> list[int]:
         """The processes of its workers, for a test that kills one."""
-        return [child.pid for child in self._workers.values() if child.pid is not None]
+        return [child.pid for child in self._children() if child.pid is not None]
 
     def jobs(self, **wanted: str | int) -> list[dict[str, Any]]:
         """The jobs of this test, newest first; `wanted` are the parameters of GET /jobs, as in jobs(status="failed")."""
@@ -154,7 +186,7 @@ class Sandbox:
     def wait(self, timeout: float = 30.0) -> None:
         """Return when no job is pending, queued or running. Raises TimeoutError, naming some, after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(self.dsn, autocommit=True, **startup()) as connection:
             while live := connection.execute(_LIVE_JOBS).fetchall():
                 if time.monotonic() > deadline:
                     told = "; ".join(_told(*row) for row in live)
@@ -164,7 +196,7 @@ class Sandbox:
     def empty(self) -> None:
         """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
         self._asked.clear()
-        with psycopg.connect(self.dsn) as connection:
+        with psycopg.connect(self.dsn, **startup()) as connection:
             for statement in _SCHEDULES:
                 connection.execute(statement.encode())
             left = connection.execute(_JOBS).fetchall()
@@ -182,34 +214,55 @@ class Sandbox:
 
     # ---------------------------------------------------------------- processes
 
-    def _start(self, wanted: Wanted) -> Child:
-        self._made += 1
+    def begin(self) -> None:
+        """See that the scheduler leads, also after a test that has killed it. Raises TaskdError."""
+        if (answer(self._scheduler.part.port, "/health") or {}).get("is_leader"):
+            return
+        if self._scheduler.child.ended_within(SCHEDULER_GRACE):
+            self._scheduler = self._spawn(self._scheduler.part, {})
+        _await(self._scheduler, "is_leader")
+
+    def _retired(self, known: Started) -> str | None:
+        """See off a worker that takes nothing any more; its name, if another one may have it now."""
+        child = known.child
+        if child.pid is not None and not (PROC.exists() and is_stopped(child.pid)):
+            self._leaving.append(child)
+            return None
+        child.kill()
+        return child.name
+
+    def _children(self) -> list[Child]:
+        return [*(started.child for started in self._workers.values()), *self._leaving]
+
+    def _start(self, wanted: Wanted, name: str | None = None) -> Started:
+        """Start a worker. With the name of a dead one it ends that one's session, and its jobs need not wait for the lease."""
+        self._made += name is None
         settings = {
             "app": wanted.app,
             "queues": wanted.queues,
             "concurrency": str(wanted.concurrency),
             "processes": "1",
         }
-        part = role.worker(f"worker-{self._made}", settings)
+        part = role.worker(name or f"worker-{self._made}", settings)
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        child = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
+        started = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
         try:
-            _await(child, part.port, "status")
+            _await(started, "status")
         except BaseException:
-            child.kill()
+            started.child.kill()
             raise
-        return child
+        return started
 
-    def _spawn(self, part: role.Role, more: Mapping[str, str]) -> Child:
+    def _spawn(self, part: role.Role, more: Mapping[str, str]) -> Started:
         child = Child(part.name, self._folder.logs / f"{part.name}.log", self._folder.run / f"{part.name}.pid")
         child.spawn(part.program(self._servers.settings(), (), {"TASKD_LOG__FORMAT": "TEXT", **more}))
-        return child
+        return Started(child, part)
 
     def _dismiss(self) -> None:
         """Let the workers end in good order, all at once."""
-        for child in self._workers.values():
+        for child in self._children():
             child.signal(signal.SIGTERM)
-        for child in self._workers.values():
+        for child in self._children():
             child.stop(signal.SIGTERM, role.WORKER_GRACE)
 
     def _fresh_lines(self) -> Iterator[str]:
@@ -222,10 +275,10 @@ class Sandbox:
                 yield "".join(f"{log.stem}: {line}\n" for line in text.decode("utf-8", "replace").splitlines())
 
 
-def _await(child: Child, port: int, field: str) -> None:
+def _await(started: Started, field: str) -> None:
     """Return when it answers and this field of its health is true. Raises TaskdError."""
-    deadline = time.monotonic() + READY_DEADLINE
-    while not (answer(port, "/health") or {}).get(field):
+    child, deadline = started.child, time.monotonic() + READY_DEADLINE
+    while not (answer(started.part.port, "/health") or {}).get(field):
         if child.pid is None:
             last = next((line for line in reversed(child.said().splitlines()) if line.strip()), "it said nothing")
             raise TaskdError(

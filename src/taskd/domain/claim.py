@@ -58,6 +58,15 @@ class Delivery(msgspec.Struct, frozen=True):
     entry: str
 
 
+class Suspect(msgspec.Struct, frozen=True):
+    """A Delivery of a job that only runs alone; `waited` is seconds since its last attempt ended."""
+
+    delivery: Delivery
+    queue: str
+    losses: int
+    waited: float
+
+
 class Host(msgspec.Struct, frozen=True):
     """Where a process runs, precise enough to tell whether it is gone.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 #: Seconds: ten years.
 LONGEST_SNOOZE = 315_360_000
@@ -35,23 +35,44 @@ class AccessDenied(ConfigurationError):
 
 
 class Unavailable(TaskdError):
-    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same."""
+    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same.
 
-    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+    The message may quote a driver, with hosts, roles and statements: it is for logs. `shown` says that it quotes none.
+    """
+
+    instead = "a server is away"
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False, shown: bool = False) -> None:
         super().__init__(message)
         self.outcome_unknown = outcome_unknown
+        self.shown = shown
+
+    def with_outcome(self, *, unknown: bool) -> Self:
+        """The same error with another `outcome_unknown`."""
+        return type(self)(str(self), outcome_unknown=unknown, shown=self.shown)
+
+    @property
+    def public(self) -> str:
+        """The message for clients of the API, without hosts, roles and statements."""
+        return str(self) if self.shown else self.instead
 
 
 class StoreUnavailable(Unavailable):
     """PostgreSQL did not answer in time."""
 
+    instead = "PostgreSQL is away"
+
 
 class RowHeld(StoreUnavailable):
     """A transaction that has not ended holds a row that was waited for. Nothing was written."""
 
+    instead = "a transaction that has not ended holds a row that this needs"
+
 
 class TransportUnavailable(Unavailable):
     """Redis did not answer in time."""
+
+    instead = "Redis is away"
 
 
 class TransportAccessDenied(TransportUnavailable):
@@ -65,6 +86,8 @@ class TransportAccessDenied(TransportUnavailable):
 
 class CoordinatorUnavailable(Unavailable):
     """etcd did not answer in time: raised in a task by `ctx.lock`. Left alone, it fails the attempt, which is tried again."""
+
+    instead = "etcd is away"
 
 
 class Rejected(TaskdError):
@@ -123,6 +146,13 @@ class Fail(Exception):
     """Raised by a task: the job fails for good, with this message, whatever retries are left."""
 
 
+class Unstorable(Fail, ValueError):
+    """A value that cannot be stored: no JSON, or too large. The message says what is wrong with it.
+
+    Left alone in a task it fails the job for good: another attempt would do the work again and come to the same.
+    """
+
+
 class Snooze(Exception):
     """Raised by a task: put the job back for so many `seconds`, at most ten years. It is no failure and costs no retry.
 
@@ -137,7 +167,10 @@ class Snooze(Exception):
 
 
 class InvalidJob(TaskdError, ValueError):
-    """PostgreSQL was given a job that cannot be: the message names the field. Nothing of it was stored."""
+    """A job that cannot be: the message names the field. Nothing was stored.
+
+    It is raised where options are given, by submits (as a ClientError too), and by submits in a transaction.
+    """
 
 
 class ClaimLost(TaskdError):

@@ -21,6 +21,7 @@ from taskd.domain.obstacles import (
     doorbell_lost,
     etcd_away,
     line,
+    needs_worker,
     nobody,
     nothing_ends,
     offered,
@@ -31,8 +32,8 @@ from taskd.domain.obstacles import (
     unknown_task,
     unled,
 )
-from taskd.domain.past import before, not_yet, rung_again
-from taskd.domain.running import at_work, deadline, locked, progress, silent
+from taskd.domain.past import before, not_yet, put_off, rung_again
+from taskd.domain.running import alone, at_work, deadline, locked, progress, silent
 from taskd.domain.situation import Situation
 
 Check = Callable[[Situation], Finding | None]
@@ -49,13 +50,15 @@ class Order(NamedTuple):
 SERVERS: tuple[Check, ...] = (silent_leader, etcd_away)
 BEFORE: tuple[Check, ...] = (nothing_ends, before, rung_again, *SERVERS)
 #: It is not due.
-EARLY = Order((), not_yet, (paused, unled, away, nobody, quiet, unknown_task, *SERVERS))
-DUE = Order((paused, unled, away, nobody, quiet, unknown_task, line, busy), dispatching, BEFORE)
+EARLY = Order((put_off,), not_yet, (paused, unled, away, nobody, quiet, unknown_task, *SERVERS))
+DUE = Order((paused, unled, away, nobody, quiet, unknown_task, needs_worker, line, busy), dispatching, BEFORE)
 #: What is in Redis needs no leader any more, and what is delivered waits for its worker only.
 QUEUED = Order(
-    (away, delivered, paused, stranded, nobody, quiet, unknown_task, line, busy, doorbell_lost), offered, BEFORE
+    (away, delivered, paused, stranded, nobody, quiet, unknown_task, needs_worker, line, busy, doorbell_lost),
+    offered,
+    BEFORE,
 )
-RUNNING = Order((silent, locked, at_work), at_work, (progress, deadline, unled, *SERVERS))
+RUNNING = Order((silent, locked, at_work), at_work, (progress, alone, deadline, unled, *SERVERS))
 ENDED = Order((), ended, (retried,))
 
 

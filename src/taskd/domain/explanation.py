@@ -58,6 +58,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     failures: int | None = None
     max_retries: int | None = None
+    losses: int | None = None
     paused_at: datetime | None = None
     paused_by: str | None = None
     redis_away_since: datetime | None = None

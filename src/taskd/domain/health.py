@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -11,3 +13,15 @@ class Health(msgspec.Struct, frozen=True):
     ok: bool
     since: float
     detail: str = ""
+
+
+#: What is said of a component in the place of its details.
+AWAY = "it does not answer as it should: the log says more"
+
+
+def public(components: Mapping[str, Health]) -> dict[str, Health]:
+    """The same without the details, which may have hosts, roles and paths: for answers that need no token."""
+    return {
+        name: health if health.ok else Health(ok=False, since=health.since, detail=AWAY)
+        for name, health in components.items()
+    }

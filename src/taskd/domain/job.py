@@ -56,6 +56,10 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = "default"
     priority: int = 0
     dedupe_key: str | None = None
+    #: The key that must be unique, where that is not `dedupe_key` itself.
+    own_key: str | None = None
+    #: A key that is looked up too: a job of this queue that has it is the one that is asked for.
+    former_key: str | None = None
     schedule_at: datetime | None = None
     delay: float = 0.0
     max_retries: int = 3
@@ -143,6 +147,13 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Jobs of a listing, newest first, and whether there are more; a page may end early, with the job that makes it large."""
+
+    jobs: list[Job]
+    more: bool
+
+
 class Stretch(msgspec.Struct, frozen=True):
     """The wanted jobs of a stretch of history, newest ids first; where the next stretch begins (None: this was the last)."""
 
@@ -171,3 +182,13 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
     queued: int = 0
     running: int = 0
     oldest: float | None = None
+
+
+class Depths(msgspec.Struct, frozen=True, kw_only=True):
+    """The queues with most live jobs, by name; `left_out` others, and how many live jobs those hold."""
+
+    queues: list[QueueDepth]
+    left_out: int = 0
+    pending: int = 0
+    queued: int = 0
+    running: int = 0

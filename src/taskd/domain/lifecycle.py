@@ -21,6 +21,7 @@ TRANSITIONS = (
     Transition("dispatch", S.PENDING, S.QUEUED, "the leader"),
     Transition("claim", S.QUEUED, S.RUNNING, "a worker"),
     Transition("re-offer", S.QUEUED, S.PENDING, "the leader"),
+    Transition("put off", S.QUEUED, S.PENDING, "a busy worker, for a job that only runs alone"),
     Transition("complete", S.RUNNING, S.COMPLETED, "the claim's holder"),
     Transition(
         "fail", S.RUNNING, S.FAILED, "the claim's holder, or the leader for a job that keeps losing its workers"

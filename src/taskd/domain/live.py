@@ -105,7 +105,7 @@ def concerns_only(key: str, queue: str) -> bool:
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """One version of the live configuration: who made it when, and what they did. Version 0 has no values."""
 
-    version: int = 0
+    version: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     at: datetime | None = None
     who: str = ""
     what: str = ""

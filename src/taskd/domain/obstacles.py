@@ -119,6 +119,19 @@ def _knows(situation: Situation, server: Server) -> bool | None:
     return situation.job.task in found.tasks if found is not None and situation.etcd.ok else None
 
 
+def needs_worker(situation: Situation) -> Finding | None:
+    """It only runs alone, for workers disappeared under it: one has to have nothing else to run."""
+    job = situation.job
+    if not job.runs_alone:
+        return None
+    detail: dict[str, Any] = {"losses": job.losses, "workers": _views(situation)}
+    now, place = "none is free of other jobs", situation.place
+    if place is not None and place.worker_id is not None:
+        now = f"{place.worker_id} lets its other jobs end first"
+        detail |= {"delivered_to": place.worker_id, "delivered_for": round(place.idle, 1)}
+    return Finding(why.NEEDS_WORKER, {"losses": job.losses, "now": now}, detail)
+
+
 def line(situation: Situation) -> Finding | None:
     """Others go first: the better ones in PostgreSQL and the dispatched ones; for a queued job, those before it in Redis."""
     job, queue = situation.job, situation.queue
@@ -177,7 +190,7 @@ def offered(situation: Situation) -> Finding:
 def delivered(situation: Situation) -> Finding | None:
     """A worker has its entry and has not claimed it."""
     place = situation.place
-    if place is None or place.worker_id is None:
+    if place is None or place.worker_id is None or situation.job.runs_alone:
         return None
     words = {"worker": place.worker_id, "ago": span(place.idle), "idle": span(situation.timings.claim_idle)}
     return Finding(why.DELIVERED, words, {"delivered_to": place.worker_id, "delivered_for": round(place.idle, 1)})

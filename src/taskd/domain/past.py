@@ -15,6 +15,15 @@ from taskd.domain.situation import Situation, Subject
 ENDED = {"failed": "failed", "timed_out": "ran out of its time", "crashed": "crashed its executor"}
 
 
+def put_off(situation: Situation) -> Finding | None:
+    """It has to run alone, and a busy worker put it off: after a loss or a release, nothing else makes a job wait."""
+    job, last = situation.job, situation.job.last
+    if not job.runs_alone or last is None or last.outcome in (*ENDED, "snoozed"):
+        return None
+    words = {"losses": job.losses, "now": f"none was free, and it is offered again at {moment(job.schedule_at)}"}
+    return Finding(why.NEEDS_WORKER, words, {"losses": job.losses, "due_at": job.schedule_at})
+
+
 def not_yet(situation: Situation) -> Finding:
     """It is not due: it is scheduled, snoozes, or waits for its next try."""
     job, last = situation.job, situation.job.last
@@ -52,6 +61,8 @@ def before(situation: Situation) -> Finding | None:
 def rung_again(situation: Situation) -> Finding | None:
     """Every claim uses up one dispatch, and so does a doorbell that is lost."""
     job = situation.job
+    if job.runs_alone:
+        return None  # busy workers put it off, which uses up dispatches too
     lost = job.dispatch_seq - job.attempt - (job.status is JobStatus.QUEUED)
     return Finding(why.RUNG_AGAIN, {"times": times(lost)}) if lost > 0 else None
 

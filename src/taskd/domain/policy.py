@@ -7,6 +7,11 @@ from collections.abc import Callable
 
 import msgspec
 
+#: A job that lost this many workers runs alone in its worker from then on: any of its neighbours may have ended them.
+SUSPECT_AFTER = 2
+#: A job under which this many workers disappeared while it ran alone fails for good.
+LONE_LOSS_LIMIT = 3
+
 
 class Backoff(msgspec.Struct, frozen=True):
     """Exponential backoff, in seconds: `initial * factor ** (failures - 1)`, at most `max`.

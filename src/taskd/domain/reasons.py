@@ -75,6 +75,11 @@ DELIVERED = Reason(
     "It was delivered to {worker} {ago} ago, which has not claimed it yet.",
     "Nothing has to be done: what is unclaimed for {idle} goes to another worker. If it stays so, look at the worker's log.",
 )
+NEEDS_WORKER = Reason(
+    "needs_worker",
+    "It waits for a worker of its own, since {losses} workers disappeared under it: {now}.",
+    "Nothing has to be done: a worker lets what it runs end first. More workers make it sooner.",
+)
 JOBS_AHEAD = Reason(
     "jobs_ahead",
     "{ahead} ahead of it in queue {queue}.",
@@ -127,7 +132,18 @@ CANCELLED = Reason("cancelled", "It was cancelled at {at}, {when}.", "If that wa
 #: In the order of the life of a job; of several that hold, `explain` says which is the one.
 REASONS = (
     *(SCHEDULED, RETRY, SNOOZED, QUEUE_PAUSED, NO_LEADER, REDIS_AWAY, NO_WORKER, WORKERS_QUIET, TASK_UNKNOWN),
-    *(JOBS_AHEAD, SLOTS_BUSY, DISPATCHING, DOORBELL_LOST, DELIVERED, OFFERED, WORKER_SILENT, LOCK_HELD, RUNNING),
+    *(
+        NEEDS_WORKER,
+        JOBS_AHEAD,
+        SLOTS_BUSY,
+        DISPATCHING,
+        DOORBELL_LOST,
+        DELIVERED,
+        OFFERED,
+        WORKER_SILENT,
+        LOCK_HELD,
+        RUNNING,
+    ),
     *(STOPPING, COMPLETED, FAILED, CANCELLED),
 )
 
@@ -155,9 +171,26 @@ NOTHING_ENDS = Reason(
     "Look at the jobs that have run longest: a time-out (--timeout) ends what hangs.",
 )
 PROGRESS = Reason("progress", "It says that it is at {percent} %{message}.", NOTHING)
+ALONE = Reason(
+    "alone",
+    "It runs alone on its worker, since {losses} workers disappeared under it.",
+    "Nothing has to be done. If {limit} workers disappear under it while it runs alone, it fails for good.",
+)
 DEADLINE = Reason("deadline", "Its time is over at {at}, in {wait}.", NOTHING)
 RETRIED = Reason("retried", "It was retried as job {job}.", "taskd explain {job}")
 
 FACTS = (
-    *(RELEASED, LOST, FAILED_BEFORE, RUNG_AGAIN, ETCD_AWAY, LEADER_SILENT, NOTHING_ENDS, PROGRESS, DEADLINE, RETRIED),
+    *(
+        RELEASED,
+        LOST,
+        FAILED_BEFORE,
+        RUNG_AGAIN,
+        ETCD_AWAY,
+        LEADER_SILENT,
+        NOTHING_ENDS,
+        PROGRESS,
+        ALONE,
+        DEADLINE,
+        RETRIED,
+    ),
 )

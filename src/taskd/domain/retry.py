@@ -14,8 +14,6 @@ from taskd.domain.policy import Policy, Record
 
 #: An executor that dies under a job this often proves the job poisonous.
 CRASH_LIMIT = 3
-#: Workers die for reasons of their own, so a job may lose more of them than it may crash executors.
-LOSS_LIMIT = 20
 
 
 class Counter(StrEnum):

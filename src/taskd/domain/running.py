@@ -8,6 +8,7 @@ from typing import Any
 from taskd.domain import reasons as why
 from taskd.domain.explanation import Finding
 from taskd.domain.phrases import moment, span
+from taskd.domain.policy import LONE_LOSS_LIMIT
 from taskd.domain.situation import Holder, Situation
 
 
@@ -53,6 +54,14 @@ def progress(situation: Situation) -> Finding | None:
         return None
     words = {"percent": f"{said.fraction * 100:.3g}", "message": f": {said.message}" if said.message else ""}
     return Finding(why.PROGRESS, words, {"progress": said})
+
+
+def alone(situation: Situation) -> Finding | None:
+    """It shares its worker with no other job."""
+    job = situation.job
+    if not job.runs_alone:
+        return None
+    return Finding(why.ALONE, {"losses": job.losses, "limit": LONE_LOSS_LIMIT}, {"losses": job.losses})
 
 
 def deadline(situation: Situation) -> Finding | None:

@@ -11,6 +11,7 @@ from taskd.domain.claim import Leadership
 from taskd.domain.health import Health
 from taskd.domain.job import Attempt, JobStatus
 from taskd.domain.live import Version
+from taskd.domain.policy import SUSPECT_AFTER
 
 OK = Health(ok=True, since=0.0)
 
@@ -64,6 +65,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     def due(self) -> bool:
         """Whether its time has come."""
         return self.schedule_at <= self.now
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it shares a worker with no other job, since workers disappeared under it."""
+        return self.losses >= SUSPECT_AFTER
 
     def effective(self, ageing: float) -> int:
         """Its priority with what it gained by waiting."""

@@ -17,6 +17,8 @@ AFTER = {
     "timed_out": "until its retry",
     "crashed": "until its retry",
     "snoozed": "snoozed",
+    # Nothing but a busy worker makes a lost job due later (put_off.sql).
+    "lost": "put off by a busy worker: it runs alone",
 }
 TURN, DELIVERY = "due, waits for its turn", "on its way to a worker"
 

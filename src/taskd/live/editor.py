@@ -69,7 +69,7 @@ class Editor:
             if made is not None:
                 await self._spread(made)
                 return made
-        raise StoreUnavailable("others change the live configuration all the time: try again")
+        raise StoreUnavailable("others change the live configuration all the time: try again", shown=True)
 
     async def _spread(self, made: Version) -> None:
         """Put the version into etcd, and then any newer one that somebody made meanwhile.

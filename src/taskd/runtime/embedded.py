@@ -1,4 +1,4 @@
-"""uvicorn, made fit to live inside another program: no signals, no logs of its own, and no endless heads."""
+"""uvicorn, made fit to live inside another program: no signals, no logs of its own, and limits on all that a client sends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
+import httptools
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from taskd.runtime import heads
+from taskd.runtime.heads import Refused
+from taskd.runtime.listener import Listener
+from taskd.runtime.stall import Stall
 
 #: An ASGI application: scope, receive, send.
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -19,33 +26,33 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 #: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
 KEEP_ALIVE = 75
 BACKLOG = 2048
-#: Bytes of request line and headers. More than the largest single read, which may have a whole small request in it.
-HEAD_LIMIT = 512 * 1024
+#: Bytes of a request that are no body: request line, headers, chunk framing, trailers, and what stands between two requests.
+#: Each PAID_BY bytes of body pay for one more, so that a long body may come in many chunks, but not in crumbs.
+OVERHEAD_LIMIT = 64 * 1024
+PAID_BY = 4
+TOO_MUCH = f"more than {OVERHEAD_LIMIT} bytes of this request are request line, headers, chunk framing or trailers"
+#: Bytes that are parsed at once, and requests of one connection that may wait: a slice of the smallest ones is 455.
+SLICE, PIPELINE = 8 * 1024, 16
+#: Bytes of body that are read and thrown away: after the answer, so that a client that sends everything before it listens can
+#: hear it; and of methods that have none.
+UNREAD_LIMIT, BODILESS_LIMIT = 64 * 1024 * 1024, 1024 * 1024
+BODILESS = ("GET", "HEAD")
 #: Seconds in which a head must have arrived, from its first byte or the connection's beginning on.
 HEAD_DEADLINE = 30.0
 #: Seconds in which a body must have: longer than the application waits for one, which can then say so; but not every
 #: request's body is asked for.
 BODY_DEADLINE = 45.0
-
-_NO_HTTP_BODY = b'{"title":"Bad Request","status":400,"detail":"this is no HTTP request that can be understood"}'
-_NO_HTTP = b"\r\n".join(
-    (
-        b"HTTP/1.1 400 Bad Request",
-        b"content-type: application/problem+json",
-        b"content-length: %d" % len(_NO_HTTP_BODY),
-        b"connection: close",
-        b"",
-        _NO_HTTP_BODY,
-    )
-)
+#: The scope of a request that is over.
+NOTHING: Any = {}
 
 
 class Server(uvicorn.Server):
-    """A server that leaves the signals alone and tells when it is ready."""
+    """A server that leaves the signals alone, accepts by itself, and tells when it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.stalls: dict[Stall, None] = {}
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -54,55 +61,275 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept, then say so."""
-        await super().startup(sockets)
+        await super().startup([])  # with no server of the event loop's: see Listener
+        connections = self.server_state.connections
+        listeners = [Listener(one, self._protocol, connections, self.config.ssl) for one in sockets or ()]
+        self.servers = cast(list[asyncio.Server], listeners)  # uvicorn calls close and wait_closed
         self.ready.set()
+
+    def _protocol(self) -> Protocol:
+        return Protocol(self.config, self, self.lifespan.state)
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control, which resumes reading on many occasions, with a hold that none of them overrides."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """Resume, unless reading is held."""
+        if not self.held:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP with a limit on heads; what is no HTTP gets a problem document, like everything else."""
+    """HTTP/1.1 of which every byte is counted; what is no HTTP gets a problem document, like everything else.
 
-    _head: int | None = 0  # bytes of the head so far; None while a body is read
+    1. Data is parsed in slices, and no further while answers wait: neither floods of requests nor clients that do not read
+       hold memory.
+    2. What is no body (heads, chunk framing, trailers) is counted against OVERHEAD_LIMIT. Trailers are not kept.
+    3. Requests to upgrade are handled as if the header was not there, as RFC 9110 allows.
+    4. A request that breaks a rule gets a 400, after the answers to those before it, and the connection ends.
+    """
+
+    flow: Flow
+    _overhead = 0  # bytes since the last request that were no body, less what bodies paid for
+    _begun = False  # some of a request has come, and not its end
+    _in_body = False  # its head has
+    _upgrade = False  # the head that was parsed asks for an upgrade: it is parsed again, without
+    _unread = 0  # bytes of its body that nothing asked for
+    _held: bytes | None = None  # what came while answers wait
+    _refusal: bytes | None = None  # the last answer of this connection
+    _deferred = False  # an answer is complete, but not taken yet
     _timer: asyncio.TimerHandle | None = None  # runs while a request is incomplete
 
+    def __init__(self, config: uvicorn.Config, server: Server, app_state: dict[str, Any]) -> None:
+        super().__init__(config, server.server_state, app_state)
+        self._once: set[bytes] = set()
+        self._stalls = server.stalls
+
+    # ------------------------------------------------------------ the connection
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody connected, and should say what they want."""
+        """Start to wait for a head."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
+        self._stall = Stall(transport, self._stalls)
         self._expect(HEAD_DEADLINE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """They went away."""
+        """Let go of everything."""
         self._came()
+        self._stall.end()
+        self._held = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, unless this head never ends."""
-        if self._head is not None:
-            self._head += len(data)
-            if self._head > HEAD_LIMIT:
-                self.send_400_response("")
+        """Parse, or keep it while answers wait; reading is paused then."""
+        self._unset_keepalive_if_required()
+        if self._held is not None:
+            self._held += data
+        else:
+            self._take(data)
+
+    # ------------------------------------------------------------ reading
+
+    def _take(self, data: bytes) -> None:
+        whole = data if len(data) <= SLICE else memoryview(data)
+        for start in range(0, len(data), SLICE):
+            if self._busy():
+                self._hold(data[start:])
                 return
-        super().data_received(data)
-        if self._head != 0 and self._timer is None:  # most requests come whole and need no timer
-            self._expect(BODY_DEADLINE if self._head is None else HEAD_DEADLINE)
+            if not self._parse(whole[start : start + SLICE]):
+                return
+        if (self._begun or self._overhead) and self._timer is None:  # most requests come whole and need no timer
+            self._expect(BODY_DEADLINE if self._in_body else HEAD_DEADLINE)
+
+    def _busy(self) -> bool:
+        return self.flow.write_paused or len(self.pipeline) >= PIPELINE
+
+    def _hold(self, data: bytes) -> None:
+        """Keep `data` and read no more."""
+        self._held = data
+        self.flow.pause_reading()
+        self.flow.held = True
+        self._came()  # the client is not the one that is slow
+
+    def _release(self) -> None:
+        """Go on with what was held, if nothing hinders."""
+        if self._held is None or self._refusal is not None or self._busy() or self.transport.is_closing():
+            return
+        data, self._held = self._held, None
+        self.flow.held = False
+        self.flow.resume_reading()
+        self._take(data)
+
+    def _parse(self, data: bytes | memoryview) -> bool:
+        """Parse one slice; whether to go on."""
+        self._overhead += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(str(cause) if isinstance(cause, Refused) else "this is no HTTP request that can be understood")
+            return False
+        if self._overhead > OVERHEAD_LIMIT:
+            self._refuse(TOO_MUCH)
+            return False
+        self._overhead = max(self._overhead, 0)
+        return True
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Parse; a head that asks for an upgrade a second time, without, and then what follows it."""
+        while (end := self._end_of_upgrade(data)) is not None:
+            data = memoryview(data)[end:]
+            head = heads.without_upgrade(
+                self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+            )
+            self._upgrade = False
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self.parser.feed_data(head)
+
+    def _end_of_upgrade(self, data: bytes | memoryview) -> int | None:
+        """Parse up to the end of a head that asks for an upgrade, if there is one; where that is."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            end: int = upgrade.args[0]
+            return end
+        return None
+
+    # ------------------------------------------------------------ what the parser finds
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._begun = True
+        self._unread = 0
+        self._once.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers, which are of no use here, are dropped. Raises Refused."""
+        if self._in_body:
+            return
+        name = name.lower()
+        if name in heads.ONCE:
+            if name in self._once:
+                raise Refused(f"the header {name.decode()} is given twice")
+            self._once.add(name)
+            if name == b"transfer-encoding":
+                heads.check_transfer_encoding(value, self.parser.get_http_version())
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is over."""
-        self._head = None
+        """Start the request, unless its head has to be parsed again. Raises Refused."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refused("CONNECT is for proxies, and this is none")
+            self._upgrade = True
+            return
+        if self.parser.get_http_version() not in heads.VERSIONS:
+            raise Refused("only HTTP/1.1 and HTTP/1.0 are spoken here")
+        # The count may have some of the body in it; the size is exact.
+        if self._overhead > OVERHEAD_LIMIT and heads.size(self.url, self.headers) > OVERHEAD_LIMIT:
+            raise Refused(TOO_MUCH)
+        heads.check_target(self.url, self.headers)
+        super().on_headers_complete()
+        self._in_body = True
         if self._timer is not None:
             self._came()
-        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take some of a body. Raises Refused for one that nothing asks for and that does not end."""
+        self._overhead -= len(body) + len(body) // PAID_BY
+        answered = self.cycle.response_complete
+        if answered or self.scope["method"] in BODILESS:
+            self._unread += len(body)
+            if self._unread > (UNREAD_LIMIT if answered and self.scope["method"] not in BODILESS else BODILESS_LIMIT):
+                raise Refused("a body that is of no use here does not end")
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next head begins."""
-        self._head = 0
+        """The request is whole."""
+        if self._upgrade:
+            return
+        self._overhead = 0
+        self._begun = self._in_body = False
         if self._timer is not None:
             self._came()
         super().on_message_complete()
+        if self.cycle.response_complete:
+            self._forget()
+
+    # ------------------------------------------------------------ answering
+
+    def on_response_complete(self) -> None:
+        """Begin the next request once this answer is taken."""
+        if self.flow.write_paused and not self.transport.is_closing():
+            self._deferred = True
+            return
+        last = not self.pipeline
+        super().on_response_complete()
+        if last and self._refusal is not None:
+            self._hang_up(self._refusal)
+            return
+        if last and not self._begun:
+            self._forget()
+        self._release()
+
+    def _forget(self) -> None:
+        """Drop what the last request held: its connection may stay open for long."""
+        self.headers = []
+        self.scope = self.cycle.scope = NOTHING
+        self.cycle.body = bytearray()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer and hang up."""
-        self.transport.write(_NO_HTTP)
-        self.transport.close()
+        """Refuse what is being read."""
+        self._refuse(msg)
+
+    def _refuse(self, reason: str) -> None:
+        """Read no more, answer 400 in its turn, and hang up."""
+        self._hold(b"")
+        self._refusal = heads.bad_request(reason)
+        if self._in_body:
+            if self.pipeline and self.pipeline[0][0] is self.cycle:
+                self.pipeline.popleft()  # it has not begun; those before it are answered first
+                return
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            return
+        self._hang_up(self._refusal)
+
+    def _hang_up(self, last: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(last)
+            self.transport.close()
+
+    # ------------------------------------------------------------ clients that do not read
+
+    def pause_writing(self) -> None:
+        """An answer is not taken as fast as it was made."""
+        super().pause_writing()
+        self._stall.begin()
+
+    def resume_writing(self) -> None:
+        """It was taken."""
+        self._stall.end()
+        super().resume_writing()
+        if self._deferred:
+            self._deferred = False
+            self.on_response_complete()
+        else:
+            self._release()
+
+    # ------------------------------------------------------------ time
 
     def _expect(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self.transport.close)

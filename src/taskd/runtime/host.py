@@ -11,7 +11,7 @@ from taskd.domain.claim import Host
 
 def this_process() -> Host:
     """This process, precise enough that a recycled pid is not taken for it."""
-    return Host(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()))
+    return Host(socket.gethostname(), _boot(), os.getpid(), started(os.getpid()))
 
 
 def certainly_gone(host: Host) -> bool:
@@ -22,7 +22,7 @@ def certainly_gone(host: Host) -> bool:
     if host.boot != here.boot:
         # The same machine after a reboot; or another container with the same name, whose processes we cannot see.
         return host.boot.partition("/")[0] != here.boot.partition("/")[0]
-    return _started(host.pid) != host.started
+    return started(host.pid) != host.started
 
 
 def _boot() -> str:
@@ -34,8 +34,8 @@ def _boot() -> str:
         return ""
 
 
-def _started(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 where the system does not tell, -1 if there is none."""
+def started(pid: int) -> int:
+    """When a process began, in clock ticks since boot; 0 where the system does not tell, -1 if there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from taskd.domain.health import Health
+from taskd.runtime import stdio
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody draws
 REGISTRY = CollectorRegistry()
@@ -58,6 +61,7 @@ EPOCH = _gauge("epoch", "The epoch of this scheduler's latest term of a shard", 
 
 JOBS = _gauge("jobs", "Live jobs, cluster-wide", "queue", "status")
 OLDEST = _gauge("oldest_pending_seconds", "How long the oldest due job has waited, cluster-wide", "queue")
+QUEUES_LEFT_OUT = _gauge("queues_left_out", "Queues whose jobs are counted under the queue …others, cluster-wide")
 FINISHED = _gauge("finished_jobs", "Jobs that ended so since the cluster was made, cluster-wide", "status")
 
 # ---------------------------------------------------------------- workers
@@ -66,6 +70,9 @@ CLAIM = _histogram("claim", "One claim statement")
 SETTLE = _histogram("settle", "One settle statement")
 CLAIMED = _counter("claimed_jobs", "Claims that this worker won")
 REFUSED = _counter("refused_claims", "Deliveries that were not current any more")
+ALONE = _counter(
+    "lone_attempts", "Attempts that had this worker for themselves, of jobs under which workers disappeared"
+)
 RUN = _histogram("run", "One attempt, from claim to end", "task", buckets=LONG)
 ATTEMPTS = _counter("attempts", "Attempts that ended", "task", "outcome")
 RETRIES = _counter("retries", "Attempts after which the job is tried again")
@@ -77,10 +84,31 @@ SESSION_AGE = _gauge("session_age_seconds", "How long this worker's session has 
 
 # ---------------------------------------------------------------- both
 
+DISCARDED = _counter("discarded_values", "Values in Redis or etcd that taskd could not use", "source", "kind")
 UP = _gauge("up", "1 if the server answers this process", "server")
 LANE_WAIT = _histogram("lane_wait", "Waiting for a connection to PostgreSQL that is in use", "duty")
 LOOP_LAG = _histogram("event_loop_lag", "How late the event loop wakes who asked for a moment")
+ACCEPT_PAUSES = _counter("accept_pauses", "Times that new connections had to wait for a file descriptor")
 LOOP_TASKS = _gauge("event_loop_tasks", "asyncio tasks of this process")
+
+
+class _LinesLost(Collector):
+    """Lines that could not be written to the log: by this process, and, as they tell it, by its children (`elsewhere`).
+
+    It is read and not counted up: what counts is the sink, inside of a write, where no lock of another may be waited for.
+    """
+
+    def __init__(self) -> None:
+        self.elsewhere = 0
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """As of any collector."""
+        meaning = "Lines of the log of this process and its executors that could not be written"
+        yield CounterMetricFamily("taskd_log_lines_lost", meaning, stdio.lines_lost() + self.elsewhere)
+
+
+LINES_LOST = _LinesLost()
+REGISTRY.register(LINES_LOST)
 
 #: Seconds between measurements of the event loop.
 EVERY = 0.5
@@ -113,6 +141,10 @@ def show_servers(components: Mapping[str, Health]) -> None:
 def wants_text(accept: str) -> bool:
     """Whether whoever sent this Accept header is Prometheus, or something like it, and no reader of JSON (some take both)."""
     return "application/json" not in accept and ("application/openmetrics-text" in accept or "text/plain" in accept)
+
+
+#: The most queues that have series of their own, and the name under which the others are counted.
+MOST_QUEUES, OTHERS = 500, "…others"
 
 
 def exposition(accept: str) -> tuple[bytes, str]:

@@ -47,6 +47,7 @@ def learn(settings: Settings) -> None:
     _remember(in_text(settings.redis.url))
     _remember(in_text(settings.etcd.endpoints))
     _remember(in_text(settings.trace.endpoint))
+    _remember(in_text(os.environ.get("TASKD_SERVER", "")))
     learn_client(settings.client)
 
 

@@ -84,6 +84,9 @@ class Dispatcher:
         if not slots:
             return self._settings.poll
         depths = await self._transport.depths(slots)
+        slots = {queue: own for queue, own in slots.items() if (queue, BANDS[0]) in depths}
+        if not slots:
+            return self._settings.poll
         credits_ = self._creditor.credits(slots, depths)
         ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
         useful = credits_ if rung else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.retry import LOSS_LIMIT
+from taskd.domain.policy import LONE_LOSS_LIMIT
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
@@ -86,7 +86,7 @@ class Reaper:
         workers = await self._look(term)
         if workers:
             await passed("reap.ended")
-        freed = await self._upkeep.free_jobs(term, LOSS_LIMIT)
+        freed = await self._upkeep.free_jobs(term, LONE_LOSS_LIMIT)
         if workers or freed.restarted or freed.failed:
             self.reaped += len(workers)
             meters.REAPED.inc(len(workers))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from taskd.domain.claim import Term
 from taskd.domain.health import Health
@@ -16,28 +17,38 @@ from taskd.domain.situation import Holder
 
 MemberKind = Literal["scheduler", "worker"]
 
+# What others may write into etcd is bounded where it is read. The bounds are far above what taskd writes.
+#: A name without control characters.
+Text = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
+#: A number that PostgreSQL and every JSON encoder can hold.
+Identifier = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Names = Annotated[list[Text], Meta(max_length=10_000)]
+Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
+#: Unix seconds, up to the end of the year 9998.
+Moment = Annotated[float, Meta(ge=0, le=253_370_764_800)]
+
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One live process as the registry shows it. `stats` are its own figures, refreshed every few seconds."""
 
     kind: MemberKind
-    id: str
+    id: Text
     incarnation: UUID
-    address: str
-    host: str
-    pid: int
-    started_at: float
-    queues: list[str] = []
-    slots: int = 0
-    tasks: list[str] = []
-    stats: dict[str, float] = {}
+    address: Text
+    host: Text
+    pid: Annotated[int, Meta(ge=0, le=2**32)]
+    started_at: Moment
+    queues: Names = []
+    slots: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    tasks: Names = []
+    stats: Annotated[dict[Text, Figure], Meta(max_length=1000)] = {}
     #: Of a worker: attempts that end per second, by queue, once there was time to measure.
-    rates: dict[str, float] = {}
+    rates: Annotated[dict[Text, Annotated[float, Meta(ge=0, le=1e9)]], Meta(max_length=10_000)] = {}
     #: Of a worker: the seconds for which its session lasts without a heartbeat; 0 of one that does not say so.
-    lease: float = 0.0
+    lease: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     #: Of a worker: the lock that the attempt of a job waits for; and the jobs whose attempts are being stopped.
-    waits: dict[int, str] = {}
-    stopping: list[int] = []
+    waits: Annotated[dict[Identifier, Annotated[str, Meta(max_length=2000)]], Meta(max_length=1_000_000)] = {}
+    stopping: Annotated[list[Identifier], Meta(max_length=1_000_000)] = []
 
 
 class Leader(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Term
-from taskd.domain.job import Counts, Ended, Job, JobFilter, JobSpec, JobStatus, QueueDepth, Stretch, Submitted
+from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Suspect, Term
+from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, JobStatus, Page, Stretch, Submitted
 from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk, Output, Place, Stored
@@ -77,7 +77,7 @@ class Overview(Protocol):
         """One job, live or finished, with its attempts; None if there is none."""
         ...
 
-    async def jobs(self, wanted: JobFilter) -> list[Job]:
+    async def jobs(self, wanted: JobFilter) -> Page:
         """A page of jobs, newest first, without their attempts."""
         ...
 
@@ -101,8 +101,8 @@ class Overview(Protocol):
         """The cluster's counters."""
         ...
 
-    async def depths(self) -> list[QueueDepth]:
-        """The live jobs of each queue."""
+    async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
+        """The live jobs of each of these queues (None: of all), for the `limit` with most of them."""
         ...
 
     async def sessions(self) -> list[Session]:
@@ -183,7 +183,7 @@ class DueJobs(Protocol):
 
 
 class Reaped(msgspec.Struct, frozen=True):
-    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers."""
+    """How many jobs of dead sessions went back to pending, and how many failed because they had lost too many workers alone."""
 
     restarted: int
     failed: int
@@ -200,8 +200,11 @@ class Upkeep(Protocol):
         """
         ...
 
-    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
-        """Free the running jobs of ended sessions. Raises NotLeader."""
+    async def free_jobs(self, term: Term, lone_loss_limit: int) -> Reaped:
+        """Free the running jobs of ended sessions; those that lost so many workers while they ran alone fail.
+
+        Raises NotLeader.
+        """
         ...
 
     async def forget_sessions(self, term: Term) -> None:
@@ -299,32 +302,32 @@ class Ticks(Protocol):
 
 
 class Schedules(Protocol):
-    """For the API: looks at schedules, and changes them."""
+    """For the API: looks at schedules, and changes them: those of the given `queues` only (None: of all)."""
 
-    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
-        """The schedules of these queues (None: of all) with names later than `after`, by name."""
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
+        """The schedules of these queues (None: of all) with names later than `after`, by name, and whether there are more."""
         ...
 
     async def one(self, name: str) -> Schedule | None:
         """One schedule with its last ticks; None if there is none."""
         ...
 
-    async def put(self, plan: Plan, *, replace: bool) -> bool | None:
+    async def put(self, plan: Plan, *, replace: bool, queues: Collection[str] | None = None) -> bool | None:
         """Store a schedule; True if it is new, False if it replaced another one of its name.
 
-        None if nothing was done: there is one, which may not be replaced, or is the same.
+        None if nothing was done: there is one, which may not be replaced, is of another queue, or is the same.
         """
         ...
 
-    async def remove(self, name: str) -> bool:
+    async def remove(self, name: str, queues: Collection[str] | None = None) -> bool:
         """Remove one; False if there is none."""
         ...
 
-    async def pause(self, name: str, who: str) -> None:
+    async def pause(self, name: str, who: str, queues: Collection[str] | None = None) -> None:
         """Stop one, unless it is stopped."""
         ...
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, queues: Collection[str] | None = None) -> None:
         """Let one go on from now, if it is stopped."""
         ...
 
@@ -388,11 +391,22 @@ class Tokens(Protocol):
 class Claims(Protocol):
     """For workers: the right to run, and its end."""
 
-    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+    async def claim(
+        self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False, alone: bool = False
+    ) -> list[Claim]:
         """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
 
-        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
+        claimed only `alone`: then nothing else may be claimed for the session until they have ended.
         """
+        ...
+
+    async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
+        """Those of `deliveries` that are current and whose jobs only run alone."""
+        ...
+
+    async def put_off(self, session: Session, suspect: Suspect, delay: float) -> bool:
+        """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
@@ -451,7 +465,7 @@ class Transcripts(Protocol):
         ...
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        """All chunks of these jobs, by job."""
+        """All chunks of these jobs, by job; of the first ones only, if those are large."""
         ...
 
 

@@ -113,6 +113,17 @@ class Tasks(Protocol):
         """The time-outs (seconds) of the tasks whose definition has one; a job's own comes before it."""
         ...
 
+    def encoder(self, task: str) -> Callable[[Any], bytes] | None:
+        """Return what makes JSON of this task's results; None if they need none but Python's own.
+
+        It raises TypeError or ValueError for a result that cannot be stored, with the reason.
+        """
+        ...
+
+    def plain(self, value: Any) -> Any:
+        """Return an object as JSON's own types. Raises TypeError for one that is no JSON."""
+        ...
+
     async def start(self) -> None:
         """What is to be done in an executor before its first attempt. Raises whatever the author's code raises."""
         ...

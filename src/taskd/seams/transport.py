@@ -31,7 +31,10 @@ class Transport(Protocol):
         ...
 
     async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
-        """How many announced and undecided entries each queue and band has."""
+        """Return how many announced and undecided entries each queue and band has.
+
+        A queue whose keys in Redis are something else is left out: it can be given nothing.
+        """
         ...
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
@@ -79,6 +82,10 @@ class Transport(Protocol):
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
         """The claims of these were decided (won or refused): forget their entries."""
+        ...
+
+    async def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """These are still about to be decided here: no other worker is to adopt them yet."""
         ...
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:

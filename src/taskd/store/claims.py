@@ -10,11 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain.claim import Claim, Delivery, Session
+from taskd.domain.claim import Claim, Delivery, Session, Suspect
 from taskd.domain.errors import SessionLost
 from taskd.domain.job import Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.policy import Backoff, Policy, Record
+from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
 from taskd.seams import Settlement
@@ -22,6 +22,8 @@ from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
 CLAIM = statement("claim")
+SUSPECTS = statement("suspects")
+PUT_OFF = statement("put_off")
 SETTLE = statement("settle")
 ENDED = statement("ended")
 
@@ -33,23 +35,51 @@ class PostgresClaims:
         self._claiming = claiming
         self._settling = settling
 
-    async def claim(self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False) -> list[Claim]:
+    async def claim(
+        self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False, alone: bool = False
+    ) -> list[Claim]:
         """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
 
-        `again` says that this was tried before and the answer was lost: claims that it made come back as well.
+        `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
+        claimed only `alone`: then nothing else may be claimed for the session until they have ended.
         """
-        ordered = sorted(deliveries, key=lambda d: d.job_id)
+        # Each once: Redis may hold an entry twice, and a claim that was made comes back for each that names it.
+        ordered = sorted({(d.job_id, d.seq) for d in deliveries})
         parameters = {
             "session": session.id,
-            "ids": int_array(d.job_id for d in ordered),
-            "seqs": int_array(d.seq for d in ordered),
+            "ids": int_array(job_id for job_id, _ in ordered),
+            "seqs": int_array(seq for _, seq in ordered),
             "again": again,
+            "alone": alone,
+            "suspect_after": SUSPECT_AFTER,
         }
         with meters.timed(meters.CLAIM):
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
         return [_claim(session.id, row[1], row[2:]) for row in rows if row[2] is not None]
+
+    async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
+        """Those of `deliveries` that are current and whose jobs only run alone."""
+        by_job = {delivery.job_id: delivery for delivery in deliveries}
+        parameters = {
+            "ids": int_array(by_job),
+            "seqs": int_array(delivery.seq for delivery in by_job.values()),
+            "suspect_after": SUSPECT_AFTER,
+        }
+        rows = await self._claiming.fetch(SUSPECTS, parameters)
+        return [Suspect(by_job[job_id], queue, losses, waited) for job_id, queue, losses, waited in rows]
+
+    async def put_off(self, session: Session, suspect: Suspect, delay: float) -> bool:
+        """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
+        parameters = {
+            "session": session.id,
+            "id": suspect.delivery.job_id,
+            "seq": suspect.delivery.seq,
+            "delay": delay,
+            "suspect_after": SUSPECT_AFTER,
+        }
+        return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
         """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""

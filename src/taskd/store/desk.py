@@ -7,6 +7,7 @@ import contextlib
 import queue
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
@@ -16,7 +17,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 
+from taskd.runtime import forks
 from taskd.seams import Ending
+from taskd.store.pinned import ENCODING
 from taskd.store.sockets import hung_up, sever
 from taskd.store.transactions import AsyncConnection, Connection, Row, Transaction, away, outlast, say, say_sync
 
@@ -95,6 +98,8 @@ class Desk:
             self._places_sync.put(None)
         self._idle: list[AsyncConnection] = []
         self._idle_sync: list[Connection] = []
+        self._open: weakref.WeakSet[AsyncConnection | Connection] = weakref.WeakSet()
+        forks.in_child(self._forget)
 
     @asynccontextmanager
     async def transaction(self, job_id: int, attempt: int, ending: Ending) -> AsyncIterator[TaskConnection]:
@@ -145,6 +150,11 @@ class Desk:
         while self._idle_sync:
             self._idle_sync.pop().close()
 
+    def _forget(self) -> None:
+        """In a fork: what it does to the connections that it inherited, even to close them, must not reach PostgreSQL."""
+        forks.replace_sockets(*(one.pgconn.socket for one in self._open if not one.closed))
+        self._idle, self._idle_sync = [], []
+
     @contextmanager
     def _place(self) -> Iterator[None]:
         """A plain task's place. It may be stopped at any instruction, but not within `extend`: what that gets is not lost."""
@@ -165,9 +175,11 @@ class Desk:
                 return kept
             await kept.close()
         try:
-            return await psycopg.AsyncConnection.connect(self._dsn, **self._options())
+            kept = await psycopg.AsyncConnection.connect(self._dsn, **self._options())
         except psycopg.Error as error:
             raise away(error) from error
+        self._open.add(kept)
+        return kept
 
     def _take_sync(self) -> Connection:
         while self._idle_sync:
@@ -181,12 +193,15 @@ class Desk:
             raise away(error) from error
 
     def _look(self) -> Connection:
-        return psycopg.connect(self._dsn, **self._options())
+        kept = psycopg.connect(self._dsn, **self._options())
+        self._open.add(kept)
+        return kept
 
     def _options(self) -> dict[str, Any]:
         """How to connect; the DSN's own word about dead lines counts. PostgreSQL cuts names off after 63 bytes."""
         given = conninfo_to_dict(self._dsn)
         return {name: value for name, value in ALIVE.items() if name not in given} | {
+            **ENCODING,
             "autocommit": True,
             "application_name": f"{self._name[:50]}:{uuid4().hex[:12]}",
             "connect_timeout": 5,

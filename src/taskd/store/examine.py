@@ -12,6 +12,7 @@ import psycopg
 from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
 from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.store import migrations
+from taskd.store.pinned import ENCODING, PINNED, startup
 
 NAME = "PostgreSQL"
 OLDEST = 14
@@ -51,10 +52,10 @@ TOKENS = """
 """
 
 
-def examine(dsn: str, leader_stale: float) -> list[Finding]:
-    """Connect and look. `leader_stale`: as in the settings."""
+def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Finding]:
+    """Connect and look. `leader_stale` and `pooled`: as in the settings."""
     try:
-        missing = migrations.pending(dsn)
+        missing = migrations.pending(dsn, pooled=pooled)
     except AccessDenied as error:
         return [wrong(NAME, error.what, error.advice)]
     except ConfigurationError as error:
@@ -74,7 +75,7 @@ def examine(dsn: str, leader_stale: float) -> list[Finding]:
             autocommit=True,
             connect_timeout=5,
             application_name="taskd:doctor",
-            options="-c statement_timeout=5000",
+            **(ENCODING if pooled else startup({**PINNED, "statement_timeout": "5000"})),
         ) as connection:
             before = time.time()
             facts = connection.execute(FACTS).fetchone()

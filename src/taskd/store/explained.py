@@ -9,6 +9,7 @@ import msgspec
 
 from taskd.domain.band import band_of
 from taskd.domain.job import MAX_ID, Attempt, JobStatus
+from taskd.domain.policy import SUSPECT_AFTER
 from taskd.domain.situation import Busy, Progress, Queue, Server, Subject
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
@@ -56,6 +57,7 @@ class PostgresExplained:
                 "workers": WORKERS,
                 "limit": bound,
                 "longest": NAMED,
+                "suspect_after": SUSPECT_AFTER,
             },
         )
         return _queue(servers, longest, ahead, rung, bound, worker_id, until)

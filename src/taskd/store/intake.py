@@ -26,8 +26,11 @@ from taskd.store.statements import statement
 SUBMIT = statement("submit")
 #: The most jobs and the most bytes of payload in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
+#: Jobs and bytes of payload that are encoded at once.
+PIECE, PIECE_BYTES = 500, 1024 * 1024
 #: Options of the lanes: a key that somebody's transaction holds is not waited for as long as a deadline.
-PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms"}
+#: Keys and jobs are looked up by primary key, whatever their tables held when the plan was made.
+PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 #: Seconds for which a key that was held is not tried again.
 HELD = 1.0
 
@@ -60,7 +63,7 @@ class PostgresIntake:
         Raises StoreUnavailable within the deadline (a job that had not been sent by then never will be), Rejected if
         PostgreSQL refuses this very job.
         """
-        if self._held and time.monotonic() < self._held.get(spec.dedupe_key or "", 0.0):
+        if self._held and time.monotonic() < self._held.get(_key(spec), 0.0):
             raise _held()
         loop = asyncio.get_running_loop()
         entry = _Waiting(spec, loop.create_future(), loop.time() + self._deadline)
@@ -81,9 +84,9 @@ class PostgresIntake:
     def _look(self) -> None:
         """Answer those who have waited too long, and come back for the next."""
         loop = asyncio.get_running_loop()
-        text = f"PostgreSQL did not store the job within {self._deadline:g} s"
+        text = f"PostgreSQL did not answer within {self._deadline:g} s, so the job may have been stored or not"
         while self._open and (self._open[0].answer.done() or self._open[0].due <= loop.time()):
-            _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True))
+            _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True, shown=True))
         self._watch = loop.call_at(self._open[0].due, self._look) if self._open else None
 
     async def _flush(self) -> None:
@@ -145,13 +148,17 @@ class PostgresIntake:
     def _remember(self, entry: _Waiting) -> None:
         now = time.monotonic()
         self._held = {key: until for key, until in self._held.items() if until > now}
-        self._held[entry.spec.dedupe_key or ""] = now + HELD
+        self._held[_key(entry.spec)] = now + HELD
         _answer(entry, _held())
+
+
+def _key(spec: JobSpec) -> str:
+    return spec.own_key or spec.dedupe_key or ""
 
 
 def _held() -> StoreUnavailable:
     return StoreUnavailable(
-        "a transaction that has not ended holds this dedupe_key, so nobody can say yet whether it is taken"
+        "a transaction that has not ended holds this dedupe_key, so nobody can say yet whether it is taken", shown=True
     )
 
 
@@ -177,6 +184,8 @@ class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     schedule_at: datetime | None = None
     delay: float = 0.0
     dedupe_key: str | None = None
+    own_key: str | None = None
+    former_key: str | None = None
     metadata: dict[str, Scalar] | None = None
     parent_id: int | None = None
 
@@ -193,13 +202,32 @@ def _row(spec: JobSpec) -> _Row:
         spec.schedule_at,
         spec.delay,
         spec.dedupe_key,
+        spec.own_key,
+        spec.former_key,
         spec.metadata or None,
         spec.parent_id,
     )
 
 
+async def _document(specs: Sequence[JobSpec]) -> str:
+    """The jobs as submit.sql reads them. The event loop gets a turn after each PIECE jobs or PIECE_BYTES of payload."""
+    pieces: list[bytes] = []
+    rows: list[_Row] = []
+    size = 0
+    for spec in specs:
+        rows.append(_row(spec))
+        size += len(bytes(spec.payload))
+        if len(rows) >= PIECE or size >= PIECE_BYTES:
+            pieces.append(msgspec.json.encode(rows)[1:-1])
+            rows, size = [], 0
+            await asyncio.sleep(0)
+    if rows:
+        pieces.append(msgspec.json.encode(rows)[1:-1])
+    return (b"[%b]" % b",".join(pieces)).decode()
+
+
 async def _insert(lane: Lane, specs: Sequence[JobSpec], deadline: float | None = None) -> list[Submitted]:
-    document = msgspec.json.encode([_row(spec) for spec in specs]).decode()
+    document = await _document(specs)
     with meters.timed(meters.SUBMIT):
         rows = await lane.fetch(SUBMIT, {"jobs": document}, deadline=deadline)
     await passed("submit.stored")

@@ -21,6 +21,7 @@ from psycopg.rows import tuple_row
 
 from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
 from taskd.runtime import meters
+from taskd.store.pinned import ENCODING, PINNED, assignments, newer, remaining, startup
 from taskd.store.sockets import hung_up, sever
 
 Row = tuple[Any, ...]
@@ -37,6 +38,8 @@ ONE_PLAN = {**ONE_PLANNING, **{f"enable_{way}": "off" for way in ("hashjoin", "m
 #: The same for writes that nobody is told of and whose loss in a crash is harmless: their commits do not wait for the disk
 #: (docs/adr/0019-what-does-not-wait-for-the-disk.md).
 RELAXED = {**ONE_PLAN, "synchronous_commit": "off"}
+#: Bytes after which a page of rows ends, with the row that reaches them.
+PAGE_BYTES = 8 * 1024 * 1024
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
@@ -68,7 +71,7 @@ class Lane:
         """`options` are settings of PostgreSQL's. `pooled`: what answers is a pooler that keeps nothing of a session."""
         self._dsn = dsn
         self._name = name
-        self._options = {"timezone": "UTC", "jit": "off", **ALONE, **PLANNING, **(options or {})}
+        self._options = {**PINNED, "jit": "off", **ALONE, **PLANNING, **(options or {})}
         self._pooled = pooled
         self._deadline = deadline
         self._connection: psycopg.AsyncConnection[Row] | None = None
@@ -94,7 +97,7 @@ class Lane:
             raise
         if not done:
             await self._abandon(work)
-            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True)
+            raise StoreUnavailable(f"PostgreSQL did not answer within {limit:g} s", outcome_unknown=True, shown=True)
         return work.result()
 
     async def close(self) -> None:
@@ -145,9 +148,9 @@ class Lane:
         """
         if not self._pooled:
             return await connection.execute(statement, parameters, prepare=True, binary=True)
-        settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in self._options.items())
+        settings = assignments(self._options | newer(connection.info.server_version), local=True)
         async with connection.pipeline():
-            await connection.execute("BEGIN", prepare=False)
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", prepare=False)
             await connection.execute(f"SELECT {settings}", prepare=False)
             cursor = await connection.execute(statement, parameters, prepare=False, binary=True)
             await connection.execute("COMMIT", prepare=False)
@@ -155,7 +158,7 @@ class Lane:
 
     async def _ready(self) -> psycopg.AsyncConnection[Row]:
         if self._closed:
-            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down")
+            raise StoreUnavailable("the connection to PostgreSQL is closed: this process is shutting down", shown=True)
         if self._connection is not None and (self._connection.closed or hung_up(self._connection)):
             await self._discard()
         if self._connection is None:
@@ -169,9 +172,11 @@ class Lane:
                 autocommit=True,
                 row_factory=tuple_row,
                 application_name=self._name,
-                options="" if self._pooled else flags(self._options),
+                **({**ENCODING, "options": ""} if self._pooled else startup(self._options)),
                 connect_timeout=max(2, int(self._deadline)),
             )
+            if not self._pooled and (left := remaining(connection.info.server_version, self._options)):
+                await connection.execute(left.encode())
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {_first_line(error)}") from error
         connection.adapters.register_loader("json", RawJson)
@@ -192,11 +197,6 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-
-
-def flags(options: Mapping[str, str]) -> str:
-    """Settings as a connection takes them at its start."""
-    return " ".join(f"-c {name}={value}" for name, value in options.items())
 
 
 def _forget(work: asyncio.Future[list[Row]]) -> None:
@@ -228,7 +228,7 @@ class Lanes:
                 with meters.timed(self._wait):
                     lane = await self._idle.get()
         except TimeoutError:
-            raise StoreUnavailable("every connection to PostgreSQL is busy") from None
+            raise StoreUnavailable("every connection to PostgreSQL is busy", shown=True) from None
         try:
             return await lane.fetch(statement, parameters)
         finally:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 
 import psycopg
 
+from taskd.store.pinned import remaining, startup
+
 CHANNEL = "taskd_jobs"
 #: Seconds between tries while PostgreSQL is away.
 PAUSE = 1.0
@@ -34,6 +36,9 @@ class PostgresListener:
         await asyncio.Event().wait()
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
-        return await psycopg.AsyncConnection.connect(
-            self._dsn, autocommit=True, application_name=self._name, connect_timeout=5, keepalives_idle=30
+        connection = await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, application_name=self._name, connect_timeout=5, keepalives_idle=30, **startup()
         )
+        if left := remaining(connection.info.server_version):
+            await connection.execute(left.encode())
+        return connection

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.live import Version
-from taskd.store.lane import Lane
+from taskd.store.lane import PAGE_BYTES, Lane
 from taskd.store.statements import statement
 
 LATEST = statement("live_latest")
@@ -29,7 +29,8 @@ class PostgresLiveStore:
 
     async def history(self, before: int, limit: int) -> list[Version]:
         """Versions lower than `before`, newest first."""
-        return [_version(row) for row in await self._lane.fetch(HISTORY, {"before": before, "limit": limit})]
+        parameters = {"before": before, "limit": limit, "budget": PAGE_BYTES}
+        return [_version(row) for row in await self._lane.fetch(HISTORY, parameters)]
 
     async def since(self, key: str) -> Version | None:
         """The version since which a key has the value that it has now; None if it was never set."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from taskd.domain.output import Line, Output, Place, Stored
-from taskd.store.lane import Lane, Lanes, int_array
+from taskd.store.lane import PAGE_BYTES, Lane, Lanes, int_array
 from taskd.store.statements import statement
 
 LOG = statement("log")
@@ -63,8 +63,11 @@ class PostgresTranscripts:
         ]
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        """All chunks of these jobs, by job."""
-        found: dict[int, list[Stored]] = {}
-        for job_id, attempt, line, body in await self._lanes.fetch(EXPORT_LOGS, {"ids": int_array(job_ids)}):
-            found.setdefault(job_id, []).append(Stored(attempt, line, _body.decode(body)))
+        """All chunks of these jobs, by job; of the first ones only, if those are large."""
+        ids = list(job_ids)
+        rows = await self._lanes.fetch(EXPORT_LOGS, {"ids": int_array(ids), "budget": PAGE_BYTES})
+        found: dict[int, list[Stored]] = {job_id: [] for job_id in ids[: rows[0][0]]}
+        for _, job_id, attempt, line, body in rows:
+            if job_id is not None:
+                found[job_id].append(Stored(attempt, line, _body.decode(body)))
         return found

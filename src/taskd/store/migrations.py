@@ -9,13 +9,15 @@ Files in `optional/` are another kind: applied on demand, idempotent, and kept i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 
 from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
+from taskd.store.pinned import ENCODING, remaining, startup
 
 _LOCK = 7_461_736_364  # any number, as long as every taskd uses the same one
 
@@ -72,7 +74,7 @@ def migrate(dsn: str) -> list[str]:
 
     Raises SchemaMismatch if the database's migrations are not these, StoreUnavailable if it cannot be reached.
     """
-    with _connect(dsn) as connection:
+    with _connect_pinned(dsn) as connection:
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             with connection.transaction():
@@ -95,7 +97,7 @@ def migrate(dsn: str) -> list[str]:
 def apply_audit(dsn: str) -> None:
     """Add the audit trail to a schema that is up to date, or bring it up to date. Raises as `migrate` does."""
     text = (_folder() / "optional" / "audit.sql").read_text("utf-8")
-    with _connect(dsn) as connection:
+    with _connect_pinned(dsn) as connection:
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             with connection.transaction():
@@ -104,9 +106,9 @@ def apply_audit(dsn: str) -> None:
             raise SchemaMismatch(f"the audit trail was not added: {error}") from error
 
 
-def pending(dsn: str) -> list[str]:
-    """The names of what `migrate` would apply. Raises as `migrate` does."""
-    with _connect(dsn) as connection:
+def pending(dsn: str, *, pooled: bool = False) -> list[str]:
+    """Return the names of what `migrate` would apply; `pooled`: a pooler answers at `dsn`. Raises as `migrate` does."""
+    with _connect(dsn) if pooled else _connect_pinned(dsn) as connection:
         return [m.name for m in _missing(connection)]
 
 
@@ -115,9 +117,19 @@ def _folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
 
 
-def _connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+def _connect_pinned(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
+    """Connect to PostgreSQL itself: a pooler takes no settings."""
+    connection = _connect(dsn, startup())
+    if left := remaining(connection.info.server_version):
+        connection.execute(left.encode())
+    return connection
+
+
+def _connect(dsn: str, settings: Mapping[str, Any] = ENCODING) -> psycopg.Connection[tuple[object, ...]]:
     try:
-        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate")
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=5, application_name="taskd:migrate", **settings
+        )
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(f"POSTGRES_DSN is no connection string: {str(error).strip()}") from None
     except psycopg.Error as error:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from taskd.domain.claim import Session
-from taskd.domain.job import MAX_ID, Attempt, Counts, Ended, Job, JobFilter, JobStatus, QueueDepth, Scalar, Stretch
-from taskd.store.lane import Lanes, Row, int_array
+from taskd.domain.job import (
+    MAX_ID,
+    Attempt,
+    Counts,
+    Depths,
+    Ended,
+    Job,
+    JobFilter,
+    JobStatus,
+    Page,
+    QueueDepth,
+    Scalar,
+    Stretch,
+)
+from taskd.store.lane import PAGE_BYTES, Lanes, Row, int_array
 from taskd.store.sessions import session_from
 from taskd.store.statements import statement
 
@@ -43,17 +56,21 @@ class PostgresOverview:
         rows = await self._lanes.fetch(JOB, {"id": job_id})
         return _job(rows[0], with_attempts=True) if rows else None
 
-    async def jobs(self, wanted: JobFilter) -> list[Job]:
+    async def jobs(self, wanted: JobFilter) -> Page:
         """A page of jobs, newest first, without their attempts."""
-        parameters = _parameters(wanted)
-        rows: list[Row] = []
+        parameters = _parameters(wanted) | {"budget": PAGE_BYTES}
+        parts: list[list[Row]] = []
         if wanted.status is None or not wanted.status.final:
-            rows += await self._lanes.fetch(LIVE, parameters)
+            parts.append(await self._lanes.fetch(LIVE, parameters))
         if wanted.status is None or wanted.status.final:
-            rows += await self._lanes.fetch(FINISHED, parameters)
+            parts.append(await self._lanes.fetch(FINISHED, parameters))
+        # Below the end of a part that goes on, its jobs are not known, so that the page ends there.
+        floor = max((part[-1][0] for part in parts if part and part[0][-1]), default=0)
         # A job that finished between the two reads is in both: the later row is the true one.
-        newest = sorted({row[0]: row for row in rows}.values(), key=lambda row: row[0], reverse=True)
-        return [_job(row, with_attempts=False) for row in newest[: wanted.limit]]
+        known = {row[0]: row[:-1] for part in parts for row in part if row[0] >= floor}
+        jobs = [_job(known[job_id], with_attempts=False) for job_id in sorted(known, reverse=True)]
+        shown = jobs[: min(wanted.limit, _fitting(jobs))]
+        return Page(shown, more=floor > 0 or len(shown) < len(jobs))
 
     async def ended(self, wanted: Ended) -> Stretch:
         """Those of a stretch of finished jobs that are wanted, with their attempts."""
@@ -67,10 +84,13 @@ class PostgresOverview:
                 "task": wanted.task,
                 "before": wanted.before,
                 "limit": wanted.limit,
+                "budget": PAGE_BYTES,
             },
         )
-        seen, last = rows[0][:2]
-        found = [_job(row[2:], with_attempts=True) for row in rows if row[2] is not None]
+        seen, last, matching = rows[0][:3]
+        found = [_job(row[3:], with_attempts=True) for row in rows if row[3] is not None]
+        if len(found) < matching:  # the stretch ends where the budget does
+            return Stretch(found, found[-1].id)
         return Stretch(found, last if seen == wanted.limit else None)
 
     async def cancellable(self, wanted: JobFilter) -> list[int]:
@@ -99,12 +119,25 @@ class PostgresOverview:
             last_dispatch=last,
         )
 
-    async def depths(self) -> list[QueueDepth]:
-        """The live jobs of each queue."""
-        return [
+    async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
+        """The live jobs of each of these queues (None: of all), for the `limit` with most of them."""
+        rows = await self._lanes.fetch(
+            DEPTHS, {"queues": sorted(queues) if queues is not None else None, "limit": limit}
+        )
+        if not rows:
+            return Depths(queues=[])
+        found = [
             QueueDepth(queue=queue, pending=pending, queued=queued, running=running, oldest=oldest)
-            for queue, pending, queued, running, oldest in await self._lanes.fetch(DEPTHS)
+            for queue, pending, queued, running, oldest, *_ in sorted(rows)
         ]
+        count, pending, queued, running = rows[0][5:]
+        return Depths(
+            queues=found,
+            left_out=count - len(found),
+            pending=pending - sum(depth.pending for depth in found),
+            queued=queued - sum(depth.queued for depth in found),
+            running=running - sum(depth.running for depth in found),
+        )
 
     async def sessions(self) -> list[Session]:
         """The sessions of the workers that are alive by PostgreSQL's clock."""
@@ -117,6 +150,16 @@ COLUMNS = (
     *("completed_at", "worker_id", "attempt", "max_retries", "timeout", "error", "result", "metadata", "dedupe_key"),
     *("parent_id", "retried_as", "attempts", "outcome", "progress", "traceback"),
 )
+
+
+def _fitting(jobs: Sequence[Job]) -> int:
+    """How many of these fill a page, in bytes."""
+    size = 0
+    for count, job in enumerate(jobs, 1):
+        size += len(bytes(job.payload)) + (len(bytes(job.result)) if job.result is not None else 0)
+        if size >= PAGE_BYTES:
+            return count
+    return len(jobs)
 
 
 def _parameters(wanted: JobFilter) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import Fire, Missed, Overlap, Plan, Schedule
 from taskd.domain.ticks import Rule
-from taskd.store.lane import Lane, Row
+from taskd.store.lane import PAGE_BYTES, Lane, Row
 from taskd.store.statements import statement
 
 PAGE = statement("schedules")
@@ -36,36 +36,41 @@ class PostgresSchedules:
         self._lane = lane
         self._changed = changed
 
-    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> list[Schedule]:
-        """The schedules of these queues (None: of all) with names later than `after`, by name."""
-        wanted = sorted(queues) if queues is not None else None
-        rows = await self._lane.fetch(PAGE, {"after": after, "queues": wanted, "limit": limit})
-        return [_schedule(row) for row in rows]
+    async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
+        """A page of the schedules of these queues (None: of all) with names later than `after`, by name."""
+        rows = await self._lane.fetch(
+            PAGE, {"after": after, "queues": _queues(queues), "limit": limit, "budget": PAGE_BYTES}
+        )
+        return [_schedule(row[:-1]) for row in rows], bool(rows and rows[0][-1])
 
     async def one(self, name: str) -> Schedule | None:
         """One schedule with its last ticks; None if there is none."""
         rows = await self._lane.fetch(ONE, {"name": name, "limit": FIRES})
         return _schedule(rows[0]) if rows else None
 
-    async def put(self, plan: Plan, *, replace: bool) -> bool | None:
+    async def put(self, plan: Plan, *, replace: bool, queues: Collection[str] | None = None) -> bool | None:
         """Store it; True if it is new, False if it replaced another one, None if nothing was done (see the seam)."""
         document = msgspec.json.encode(_row(plan)).decode()
-        rows = await self._lane.fetch(PUT, {"schedule": document, "replace": replace})
+        rows = await self._lane.fetch(PUT, {"schedule": document, "replace": replace, "queues": _queues(queues)})
         self._changed()
         return bool(rows[0][0]) if rows else None
 
-    async def remove(self, name: str) -> bool:
+    async def remove(self, name: str, queues: Collection[str] | None = None) -> bool:
         """Remove one; False if there is none."""
-        return bool(await self._lane.fetch(REMOVE, {"name": name}))
+        return bool(await self._lane.fetch(REMOVE, {"name": name, "queues": _queues(queues)}))
 
-    async def pause(self, name: str, who: str) -> None:
+    async def pause(self, name: str, who: str, queues: Collection[str] | None = None) -> None:
         """Stop one, unless it is stopped."""
-        await self._lane.fetch(PAUSE, {"name": name, "who": who})
+        await self._lane.fetch(PAUSE, {"name": name, "who": who, "queues": _queues(queues)})
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, queues: Collection[str] | None = None) -> None:
         """Let one go on from now, if it is stopped."""
-        await self._lane.fetch(RESUME, {"name": name})
+        await self._lane.fetch(RESUME, {"name": name, "queues": _queues(queues)})
         self._changed()
+
+
+def _queues(queues: Collection[str] | None) -> list[str] | None:
+    return sorted(queues) if queues is not None else None
 
 
 def _row(plan: Plan) -> dict[str, Any]:

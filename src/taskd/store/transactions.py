@@ -27,7 +27,7 @@ from taskd.seams import Ending
 from taskd.store.statements import statement
 
 #: Whatever the database's default is: others' completions change the same counters, which stricter levels do not stand.
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;\n" + statement("session_of")
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n" + statement("session_of")
 COMMIT = statement("complete") + ";\nCOMMIT"
 XACT_STATUS = statement("xact_status")
 FATE_OF = statement("fate_of")

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.policy import SUSPECT_AFTER
 from taskd.seams import Reaped
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
@@ -34,14 +35,15 @@ class PostgresUpkeep:
             raise NotLeader(f"epoch {term.epoch} is over")
         return [worker for _, _, worker in rows if worker is not None], rows[0][1]
 
-    async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+    async def free_jobs(self, term: Term, lone_loss_limit: int) -> Reaped:
         """Free the running jobs of ended sessions. Raises NotLeader."""
         restarted = failed = 0
         while True:
             parameters = fence(term) | {
-                "loss_limit": loss_limit,
+                "suspect_after": SUSPECT_AFTER,
+                "lone_loss_limit": lone_loss_limit,
                 "limit": BATCH,
-                "error": f"{loss_limit} workers disappeared under this job: it may be what ends them",
+                "error": f"{lone_loss_limit} workers disappeared under this job while it ran alone: it seems to end them",
             }
             ((held, again, gone),) = await self._lane.fetch(FREE_JOBS, parameters)
             if not held:

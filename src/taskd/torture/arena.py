@@ -192,7 +192,7 @@ def given(
     settings: Settings, options: tuple[str, ...], name: str, data: Path, trace: Path, say: Say
 ) -> Iterator[Arena]:
     """Schedulers and workers beside those of the user's, for queues that begin with `name`. Raises TaskdError, StopAsked."""
-    if missing := pending(settings.postgres.dsn):
+    if missing := pending(settings.postgres.dsn, pooled=settings.postgres.pooled):
         raise SchemaMismatch(f"the schema is not up to date ({missing[0]} is missing): run taskd migrate first")
     apply_audit(settings.postgres.dsn)
     folder, bell, served = DataFolder(data), Bell(), queues(name, settings.scheduler.shards)

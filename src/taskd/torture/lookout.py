@@ -9,6 +9,8 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 
+from taskd.store.pinned import PINNED, startup
+
 #: Seconds between two looks.
 EVERY = 0.5
 #: Milliseconds that a look may take.
@@ -79,9 +81,9 @@ class Lookout:
 
     def _look(self) -> Sight:
         # A connection a look: the one of before may have died with the server, or hang.
-        options = f"-c statement_timeout={DEADLINE}"
+        options = startup({**PINNED, "statement_timeout": str(DEADLINE)})
         with psycopg.connect(
-            self._dsn, connect_timeout=2, autocommit=True, options=options, application_name="taskd:torture"
+            self._dsn, connect_timeout=2, autocommit=True, application_name="taskd:torture", **options
         ) as connection:
             only = {"queues": self._queues}
             finished, running, waiting = _row(connection.execute(_JOBS, only).fetchone())

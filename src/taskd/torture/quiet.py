@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 import redis
 
+from taskd.store.pinned import ENCODING
 from taskd.torture.history import RedisLeft
 
 PATIENCE = 2
@@ -24,7 +25,7 @@ def is_quiet(
 
 def live_jobs(dsn: str, queues: Sequence[str] | None = None) -> int:
     """How many jobs are not final yet. Raises psycopg.Error."""
-    with psycopg.connect(dsn, connect_timeout=PATIENCE, application_name="taskd:quiet") as connection:
+    with psycopg.connect(dsn, connect_timeout=PATIENCE, application_name="taskd:quiet", **ENCODING) as connection:
         query = "SELECT count(*) FROM taskd.jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s)"
         row = connection.execute(query, {"queues": list(queues) if queues else None}).fetchone()
     assert row is not None

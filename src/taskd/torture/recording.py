@@ -8,6 +8,8 @@ from typing import LiteralString
 
 import psycopg
 
+from taskd.store.pinned import ENCODING
+
 #: Rows fetched at once, so that a big run does not have to fit into memory.
 _BATCH = 5000
 
@@ -71,7 +73,7 @@ def record(dsn: str, folder: Path, queues: Sequence[str] | None = None) -> None:
 
     With `queues`, only their jobs and schedules, and the sessions that ran them; terms are the cluster's.
     """
-    with psycopg.connect(dsn, connect_timeout=5, application_name="taskd:record") as connection:
+    with psycopg.connect(dsn, connect_timeout=5, application_name="taskd:record", **ENCODING) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         for name, query in _FILES.items():

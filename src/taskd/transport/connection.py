@@ -24,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
+from taskd.runtime.discards import shown
 from taskd.runtime.tls import Trust
 from taskd.settings import Redis as RedisSettings
 from taskd.transport.sentinel import behind_sentinels
@@ -45,6 +46,8 @@ def connect(settings: RedisSettings, *, deadline: float) -> Redis:
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
         "legacy_responses": False,
+        # Other programs may have put any bytes there: decoding never fails, and encoding gives the same bytes back.
+        "encoding_errors": "surrogateescape",
         **tls,
     }
     try:
@@ -95,11 +98,11 @@ async def _translated(doing: str) -> AsyncIterator[None]:
     except ReadOnlyError as error:
         raise TransportUnavailable(f"Redis is a read-only replica ({doing}): point REDIS_URL at the primary") from error
     except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
-        raise TransportUnavailable(f"Redis did not answer ({doing}): {error}", outcome_unknown=True) from error
+        raise TransportUnavailable(f"Redis did not answer ({doing}): {_words(error)}", outcome_unknown=True) from error
     except ResponseError as error:
-        raise TransportUnavailable(f"Redis refused a command ({doing}): {error}") from error
+        raise TransportUnavailable(f"Redis refused a command ({doing}): {_words(error)}") from error
     except RedisError as error:
-        raise TransportUnavailable(f"Redis failed ({doing}): {error}", outcome_unknown=True) from error
+        raise TransportUnavailable(f"Redis failed ({doing}): {_words(error)}", outcome_unknown=True) from error
     except RuntimeError as error:
         # What uvloop says, and the library passes on, when a connection that was reset a moment ago is written to.
         if "the handler is closed" not in str(error):
@@ -109,7 +112,7 @@ async def _translated(doing: str) -> AsyncIterator[None]:
 
 def _denied(error: RedisError, doing: str) -> TransportAccessDenied:
     """The refusal in plain words: what Redis says of it is about its protocol."""
-    text = str(error)
+    text = _words(error)
     if isinstance(error, NoPermissionError):
         advice = "give it the rights that taskd needs (ACL SETUSER; docs/security.md lists them)"
         return TransportAccessDenied(f"Redis does not allow its user a command ({doing}): {text}", advice)
@@ -125,3 +128,8 @@ def _denied(error: RedisError, doing: str) -> TransportAccessDenied:
         advice = "correct the user name and the password in REDIS_URL"
         return TransportAccessDenied("Redis does not accept the user name or the password", advice)
     return TransportAccessDenied(f"Redis denies access ({text})", "correct the user name and the password in REDIS_URL")
+
+
+def _words(error: Exception) -> str:
+    """Redis's error text, in which a key's name may be any bytes."""
+    return shown(error, 500)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from redis.asyncio import Redis as Client
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ResponseError
 
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
 from taskd.domain.finding import Finding, note, ok, unreached, wrong
-from taskd.settings import Redis
+from taskd.runtime.discards import shown
+from taskd.settings import Redis as RedisSettings
 from taskd.transport.connection import connect, translated
 from taskd.transport.keys import Keys
 
@@ -18,9 +20,11 @@ NAME = "Redis"
 OLDEST = (6, 2)
 #: The share of maxmemory from which it is worth a word.
 FULL = 0.8
+#: Seconds that listing keys may take, and how many of those that are wrong are named.
+LOOK, NAMED = 2.0, 5
 
 
-async def examine(settings: Redis) -> list[Finding]:
+async def examine(settings: RedisSettings) -> list[Finding]:
     """Connect and look."""
     try:
         client = connect(settings, deadline=settings.deadline)
@@ -32,7 +36,8 @@ async def examine(settings: Redis) -> list[Finding]:
             began = time.monotonic()
             await client.set(Keys(settings.stream).probe, "", px=1000)
             took = time.monotonic() - began
-        return await _look(client, took)
+            spoilt = await _spoilt(client, Keys(settings.stream))
+        return [*await _look(client, took), *_keys(spoilt)]
     except TransportAccessDenied as error:
         return [wrong(NAME, error.what, error.advice)]
     except TransportUnavailable as error:
@@ -41,7 +46,7 @@ async def examine(settings: Redis) -> list[Finding]:
         await client.aclose()
 
 
-async def _look(client: Client, took: float) -> list[Finding]:
+async def _look(client: Redis, took: float) -> list[Finding]:
     """What the server tells of itself, if this user may ask for it."""
     try:
         async with translated("doctor"):
@@ -49,6 +54,31 @@ async def _look(client: Client, took: float) -> list[Finding]:
     except TransportAccessDenied:
         return [ok(NAME, "takes writes; its user may not ask for its version and memory (INFO)")]
     return [*_server(facts, took), *_memory(facts)]
+
+
+async def _spoilt(client: Redis, keys: Keys) -> list[str]:
+    """Return keys with names of streams that are none, as far as the keys can be listed within LOOK seconds."""
+    found: list[str] = []
+    until, cursor = time.monotonic() + LOOK, 0
+    try:
+        while True:
+            cursor, names = await client.scan(cursor, match=keys.pattern, count=1000)
+            async with client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.type(name)
+                kinds = await pipe.execute()
+            found += [str(name) for name, kind in zip(names, kinds, strict=True) if kind not in ("stream", "none")]
+            if not cursor or time.monotonic() > until:
+                return found
+    except (NoPermissionError, ResponseError):  # an ACL that is enough for taskd may not let us list keys
+        return found
+
+
+def _keys(spoilt: list[str]) -> Iterator[Finding]:
+    if spoilt:
+        shortened = ", ".join(shown(name) for name in sorted(spoilt)[:NAMED])
+        more = f" and {len(spoilt) - NAMED} more" if len(spoilt) > NAMED else ""
+        yield wrong("Redis keys", f"no streams, and their queues wait: {shortened}{more}", "delete them (DEL)")
 
 
 def _server(facts: dict[str, Any], took: float) -> Iterator[Finding]:

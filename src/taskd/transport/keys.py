@@ -12,6 +12,7 @@ The braces are a hash tag: all bands of one queue share a slot of a Redis Cluste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from taskd.domain.band import BANDS, Band
@@ -31,6 +32,11 @@ class Keys:
     def stream(self, queue: str, band: Band) -> str:
         """The stream of one queue and band."""
         return f"{self._prefix}:{{{queue}}}:{band.low}"
+
+    @property
+    def pattern(self) -> str:
+        """The glob pattern of all streams' keys."""
+        return re.sub(r"([*?\[\]\\^-])", r"\\\1", self._prefix) + ":{*}:*"
 
     def streams(self, queues: Iterable[str]) -> list[str]:
         """The streams of these queues, urgent bands first."""

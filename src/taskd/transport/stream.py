@@ -16,12 +16,23 @@ from taskd.domain.band import BANDS, Band, band_of
 from taskd.domain.claim import Delivery, Dispatch
 from taskd.domain.errors import TransportUnavailable
 from taskd.domain.situation import Place
+from taskd.runtime.discards import discard, shown
 from taskd.runtime.log import logger
 from taskd.seams import LeaderView
 from taskd.settings import Redis as RedisSettings
 from taskd.transport.connection import connect, translated
 from taskd.transport.keys import Keys
-from taskd.transport.wire import decode, decode_ids, encode, encode_ids
+from taskd.transport.wire import (
+    MAX_MESSAGE,
+    MAX_VIEW,
+    decode,
+    decode_found,
+    decode_ids,
+    decode_view,
+    encode,
+    encode_ids,
+    is_incarnation,
+)
 
 T = TypeVar("T")
 
@@ -31,10 +42,15 @@ BLOCK = 1.0
 SILENCE = 3600.0
 #: The most entries of a stream that are looked through for one. Credit keeps streams shorter.
 LOOK = 20_000
+#: Redis's error for a command on a key of another type.
+WRONG_TYPE = "WRONGTYPE"
+#: What an operator is told to do about a key of another type.
+REMEDY = "delete it (DEL): its queue waits until then"
 
 
 def _lua(name: str) -> str:
-    return (files("taskd.transport") / "lua" / f"{name}.lua").read_text("utf-8")
+    folder = files("taskd.transport") / "lua"
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
 
 
 class RedisTransport:
@@ -49,6 +65,8 @@ class RedisTransport:
         # A blocking read is meant to be silent for a while, so its connection waits longer before it gives up.
         self._blocking = connect(settings, deadline=settings.deadline + BLOCK)
         self._scripts: dict[str, Any] = {}
+        #: Streams that could not be used at the last look, since their keys are something else.
+        self._spoilt: set[str] = set()
         self._swept = False
 
     async def close(self) -> None:
@@ -85,13 +103,21 @@ class RedisTransport:
         await self._run("ring", list(streams), arguments)
 
     async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
-        """How many announced and undecided entries each queue and band has."""
+        """Return the undecided entries of each queue and band; a queue whose keys are spoilt is left out."""
         places = [(queue, band) for queue in queues for band in BANDS]
-        async with translated("xlen"), self._client.pipeline(transaction=False) as pipe:
-            for queue, band in places:
-                pipe.xlen(self._keys.stream(queue, band))
-            lengths = await pipe.execute()
-        return dict(zip(places, lengths, strict=True))
+        keys = [self._keys.stream(queue, band) for queue, band in places]
+        async with translated("xlen"):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.xlen(key)
+                lengths = await pipe.execute(raise_on_error=False)
+            spoilt = {key for key, length in zip(keys, lengths, strict=True) if _is_wrong_type(length)}
+            for length in lengths:
+                if isinstance(length, Exception) and not _is_wrong_type(length):
+                    raise length
+        self._tell_spoilt(spoilt)
+        unusable = {queue for (queue, _), key in zip(places, keys, strict=True) if key in spoilt}
+        return {place: length for place, length in zip(places, lengths, strict=True) if place[0] not in unusable}
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
@@ -106,17 +132,17 @@ class RedisTransport:
         found = await self._run("locate", streams, [self._group, encode(dispatch.job_id, dispatch.seq), LOOK])
         match found:
             case ["held", consumer, idle]:
-                return Place(worker_id=str(consumer), idle=int(idle) / 1000)
+                return Place(worker_id=shown(consumer), idle=int(idle) / 1000)
             case ["waiting", ahead]:
-                return Place(ahead=int(ahead))
+                return Place(ahead=max(0, int(ahead)))
         return Place(gone=True)
 
     async def incarnation(self) -> str:
         """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""
-        async with translated("incarnation"):
-            fresh = str(uuid4())
-            created = await self._client.set(self._keys.incarnation, fresh, nx=True)
-            return fresh if created else str(await self._client.get(self._keys.incarnation))
+        name, replaced = await self._run("incarnation", [self._keys.incarnation], [fresh := str(uuid4())])
+        if replaced or not is_incarnation(name):
+            discard("redis", "a value that is no incarnation", self._keys.incarnation)
+        return name if is_incarnation(name) else fresh
 
     async def wake(self) -> None:
         """Tell the leader, wherever it runs, that there may be work to dispatch. Best effort."""
@@ -131,12 +157,20 @@ class RedisTransport:
     async def tell_cancelled(self, job_ids: Collection[int]) -> None:
         """Tell whoever runs these jobs to look at PostgreSQL. Best effort."""
         async with translated("cancel"):
-            await self._client.publish(self._keys.cancel, encode_ids(job_ids))
+            for message in encode_ids(job_ids):
+                await self._client.publish(self._keys.cancel, message)
 
     async def cancellations(self) -> AsyncIterator[frozenset[int] | None]:
         """Ids of jobs that were cancelled as they ran; None after every (re)connect. Never ends, never raises."""
         async for text in self._messages(self._keys.cancel):
-            yield decode_ids(text) if text is not None else None
+            if text is None:
+                yield None
+                continue
+            named = decode_ids(text)
+            if named.malformed:
+                discard("redis", "parts of a message that are no job ids", self._keys.cancel, named.malformed)
+            if named.ids:
+                yield named.ids
 
     async def _messages(self, channel: str) -> AsyncIterator[str | None]:
         """What is published on a channel; None after every (re)connect, since messages may have been missed."""
@@ -153,7 +187,7 @@ class RedisTransport:
                     async with translated("listen"):
                         message = await listener.get_message(timeout=30.0)
                     if message is not None:
-                        yield str(message["data"])
+                        yield str(message["data"])[: MAX_MESSAGE + 1]
             except TransportUnavailable:
                 # Whoever else uses Redis meets the same outage and tells of it; here it only has to end.
                 await asyncio.sleep(pause)
@@ -168,8 +202,18 @@ class RedisTransport:
     async def view(self) -> LeaderView | None:
         """What the leader published, or None if that has run out."""
         async with translated("leader view"):
-            text = await self._client.get(self._keys.view)
-        return msgspec.json.decode(text, type=LeaderView) if text else None
+            try:
+                text = await self._client.getrange(self._keys.view, 0, MAX_VIEW)
+            except ResponseError as error:
+                if not _is_wrong_type(error):
+                    raise
+                text = WRONG_TYPE
+        if not text:
+            return None
+        view = decode_view(text)
+        if view is None:
+            discard("redis", "a value that is no leader's view", self._keys.view)
+        return view
 
     # ------------------------------------------------------------ the worker's side
 
@@ -191,6 +235,13 @@ class RedisTransport:
         if entries:
             counted = [part for of_stream in entries.values() for part in (len(of_stream), *of_stream)]
             await self._run("decide", list(entries), [self._group, *counted])
+
+    async def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """These are still about to be decided here: no other worker is to adopt them yet."""
+        async with translated("hold"), self._client.pipeline(transaction=False) as pipe:
+            for delivery in deliveries:
+                pipe.xclaim(delivery.stream, self._group, self._consumer, 0, [delivery.entry], justid=True)
+            await pipe.execute(raise_on_error=False)  # an entry that Redis has lost needs no holding
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Announce these again, for somebody else to take."""
@@ -214,12 +265,23 @@ class RedisTransport:
         """Give back what this consumer still holds, and forget the consumer."""
         await self._run("leave", self._keys.streams(queues), [self._group, self._consumer])
 
-    async def _wait(self, streams: Sequence[str], block: float) -> list[list[str]]:
+    async def _wait(self, streams: Sequence[str], block: float) -> list[tuple[str, str, str]]:
+        """Wait for one entry. One spoilt key would fail the whole read, so those of the last look are left out of it."""
+        block = min(block, BLOCK)
+        usable = [stream for stream in streams if stream not in self._spoilt]
+        if not usable:
+            await asyncio.sleep(block)
+            return []
         async with translated("xreadgroup"):
-            reply: Any = await self._blocking.xreadgroup(
-                self._group, self._consumer, dict.fromkeys(streams, ">"), count=1, block=int(min(block, BLOCK) * 1000)
-            )
-        return [[key, entry, fields.get("d", "")] for key, entries in reply.items() for entry, fields in entries]
+            try:
+                reply: Any = await self._blocking.xreadgroup(
+                    self._group, self._consumer, dict.fromkeys(usable, ">"), count=1, block=int(block * 1000)
+                )
+            except ResponseError as error:
+                if not _is_wrong_type(error):
+                    raise
+                return []  # a key was spoilt since the last look; the next one finds out which
+        return decode_found(reply)
 
     async def _deliveries(self, found: Iterable[Sequence[str]], slots: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -229,7 +291,7 @@ class RedisTransport:
             delivery = Delivery(*(job or (0, 0)), stream, entry)
             (deliveries if job else unreadable).append(delivery)
         if unreadable:
-            logger().warning("discarded stream entries that this version cannot read", entries=len(unreadable))
+            discard("redis", "stream entries that this version cannot read", unreadable[0].stream, len(unreadable))
             await self.decided(unreadable)
         # A blocked read may answer one entry for each stream: what is more than the slots goes back at once.
         if len(deliveries) > slots:
@@ -243,7 +305,16 @@ class RedisTransport:
         if script is None:
             script = self._scripts[name] = self._client.register_script(_lua(name))
         async with translated(name):
-            return list(await script(keys=streams, args=arguments) or [])
+            result, spoilt = await script(keys=streams, args=arguments)
+        self._spoilt.difference_update(streams)
+        self._tell_spoilt(spoilt)
+        return list(result)
+
+    def _tell_spoilt(self, keys: Collection[str]) -> None:
+        """Remember and report streams whose keys are something else."""
+        self._spoilt.update(keys)
+        for key in keys:
+            discard("redis", "a key that is no usable stream", key, remedy=REMEDY)
 
     async def _grouped(self, streams: Sequence[str], read: Callable[[], Awaitable[list[T]]]) -> list[T]:
         """Run `read`; if a group is gone (a wipe, a deleted stream), make the groups anew and run it once more."""
@@ -261,9 +332,15 @@ class RedisTransport:
                 try:
                     await self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
                 except ResponseError as error:
-                    if "BUSYGROUP" not in str(error):
+                    if _is_wrong_type(error):
+                        self._tell_spoilt([stream])
+                    elif "BUSYGROUP" not in str(error):
                         raise
         logger().info("made consumer groups", streams=len(streams), group=self._group)
+
+
+def _is_wrong_type(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and WRONG_TYPE in str(reply)
 
 
 def _numbered(streams: Iterable[str]) -> dict[str, int]:

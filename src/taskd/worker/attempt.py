@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from msgspec import Raw
 from msgspec.structs import replace
 
-from taskd.domain.claim import Claim, Delivery, Session
+from taskd.domain.claim import Claim, Delivery, Session, Suspect
 from taskd.domain.errors import Rejected, StoreUnavailable, TransportUnavailable
 from taskd.domain.outcome import Completed, Failed, Outcome, Released
 from taskd.domain.output import Chunk
@@ -94,13 +94,17 @@ class Attempts:
         """How many claims are not settled yet."""
         return len(self._running) + len(self._speaking) + len(self._endings) + len(self._settling)
 
-    async def accept(self, session: Session, deliveries: Sequence[Delivery], *, again: bool) -> None:
-        """Claim the deliveries and begin those that were won. Raises SessionLost, StoreUnavailable."""
+    async def accept(
+        self, session: Session, deliveries: Sequence[Delivery], *, again: bool, alone: bool = False
+    ) -> list[Suspect]:
+        """Claim the deliveries and begin those that were won; those that are left and only run `alone`.
+
+        Raises SessionLost, StoreUnavailable.
+        """
         assert self._executors is not None
         await passed("claim.before")
-        claims = await self._claims.claim(session, deliveries, again=again)
+        claims = await self._claims.claim(session, deliveries, again=again, alone=alone)
         meters.CLAIMED.inc(len(claims))
-        meters.REFUSED.inc(len(deliveries) - len(claims))
         if claims:
             await passed("claim.done")
         now = time.monotonic()
@@ -108,6 +112,15 @@ class Attempts:
         self._running.update({_key(claim): (claim, now) for claim in won})
         self.telling.begun(won)
         self._executors.begin([self._order(claim) for claim in won])
+        claimed = {claim.job_id for claim in claims}
+        refused = [delivery for delivery in deliveries if delivery.job_id not in claimed]
+        suspects = await self._claims.suspects(refused) if refused else []
+        meters.REFUSED.inc(len(refused) - len(suspects))
+        return suspects
+
+    async def put_off(self, session: Session, suspect: Suspect, delay: float) -> None:
+        """Let another worker have a suspect, not before `delay` seconds. Raises StoreUnavailable."""
+        await self._claims.put_off(session, suspect, delay)
 
     def hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
         """What an attempt says or asks for while it runs."""

@@ -16,6 +16,8 @@ import msgspec
 
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk
+from taskd.runtime import meters
+from taskd.runtime.discards import shown
 from taskd.runtime.log import logger
 from taskd.seams import Order
 from taskd.worker import lastwords
@@ -39,9 +41,12 @@ from taskd.worker.frames import (
     Unusable,
     encode,
 )
+from taskd.worker.received import Limits, received, storable
 
 #: Seconds to wait for the socket's end after the process's: something that it forked may still hold the socket.
 LINGER = 1.0
+#: Bytes of the longest error text that is an executor's own, whatever the setting allows to tasks.
+OWN_TEXTS = 1000
 
 
 class Attempt:
@@ -65,7 +70,11 @@ class Child(asyncio.Protocol):
     """One executor process, from exec to its certain end."""
 
     def __init__(
-        self, slots: int, on_ends: Callable[[Child, list[End]], None], on_word: Callable[[Child, Speech], None]
+        self,
+        slots: int,
+        on_ends: Callable[[Child, list[End]], None],
+        on_word: Callable[[Child, Speech], None],
+        on_exhausted: Callable[[Child, str], None] = lambda child, reason: None,
     ) -> None:
         self.slots = slots
         self.attempts: dict[tuple[int, int], Attempt] = {}
@@ -80,9 +89,13 @@ class Child(asyncio.Protocol):
         self.unheard = False
         self._on_ends = on_ends
         self._on_word = on_word
+        self._on_exhausted = on_exhausted
         self._frames = Frames()
-        self._decoder = msgspec.msgpack.Decoder(ToWorker)
+        self._limits = Limits()
+        #: True once it has sent what no executor sends.
+        self._broken = False
         self._last_words = -1
+        self._lines_lost = 0
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         loop = asyncio.get_running_loop()
@@ -127,6 +140,7 @@ class Child(asyncio.Protocol):
 
     async def load(self, setup: Setup) -> Ready | Unusable | None:
         """Let it load the app; None if it died of that."""
+        self._limits = Limits(setup.max_result_bytes, max(OWN_TEXTS, setup.max_error_bytes))
         self._send(encode(setup))
         await asyncio.wait((self._answer, self._lost), return_when=asyncio.FIRST_COMPLETED)
         return self._answer.result() if self._answer.done() else None
@@ -175,7 +189,7 @@ class Child(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         try:
-            self._pass_on(self._untold())
+            self._pass_on(storable(self._untold()))
         except Exception as error:  # noqa: BLE001 - a task may have done anything to that memory; its end comes first
             logger().warning("the last words of an executor cannot be read", pid=self.pid, error=str(error))
         self._forget_last_words()
@@ -211,16 +225,22 @@ class Child(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
         try:
             for frame in self._frames.feed(data):
-                self._take(self._decoder.decode(frame))
-        except (BrokenStream, msgspec.MsgspecError) as error:
+                self._take(received(frame, self._limits))
+        except BrokenStream as error:
             # Its tasks can reach the connection too; what they wrote into it makes all that follows unreadable.
-            logger().error("what an executor says cannot be understood: killing it", pid=self.pid, error=str(error))
-            self._kill_unheard()
+            logger().error(
+                "what an executor says cannot be understood: killing it", pid=self.pid, error=shown(error, 300)
+            )
+            self._hang_up()
 
     def _take(self, message: ToWorker) -> None:
         if isinstance(message, Ends):
+            meters.LINES_LOST.elsewhere += max(0, message.lines_lost - self._lines_lost)
+            self._lines_lost = max(self._lines_lost, message.lines_lost)
             self._on_ends(self, message.ends)
         elif isinstance(message, Said | Lock | Unlock):
             self._on_word(self, message)
@@ -228,6 +248,8 @@ class Child(asyncio.Protocol):
             self._pass_on(message.chunks)
         elif not self._answer.done():
             self._answer.set_result(message)
+        elif isinstance(message, Unusable):  # it was ready before
+            self._on_exhausted(self, message.reason)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.hung_up = True
@@ -240,6 +262,14 @@ class Child(asyncio.Protocol):
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def _hang_up(self) -> None:
+        """Hear nothing more of it, and kill it."""
+        self._frames = Frames()
+        self._broken = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._kill_unheard()
 
     def _kill_unheard(self) -> None:
         if self.doom is None:

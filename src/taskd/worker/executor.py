@@ -9,7 +9,6 @@ import asyncio
 import ctypes
 import faulthandler
 import gc
-import io
 import os
 import signal
 import socket
@@ -18,14 +17,14 @@ from contextlib import suppress
 from typing import Literal, NoReturn, cast
 
 import msgspec
-import uvloop
 
 from taskd.domain.output import Chunk
+from taskd.runtime import forks, stdio
 from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
 from taskd.settings import Log
-from taskd.worker import capture, loading
+from taskd.worker import capture, loading, offspring, spawning
 from taskd.worker.capture import Capture
 from taskd.worker.frames import (
     Answer,
@@ -46,11 +45,15 @@ from taskd.worker.frames import (
     Word,
     encode,
 )
+from taskd.worker.hearing import Streams
 from taskd.worker.lastwords import LastWords
+from taskd.worker.loop import Loop
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
 PR_SET_PDEATHSIG = 1
+#: Seconds that a task which prints waits for the reader of the log, once for each time that this one stalls.
+PRINT_PATIENCE = 1.0
 #: How much sooner than its worker the kernel should kill an executor when memory runs out.
 OOM_MARGIN = 500
 
@@ -109,8 +112,10 @@ class Connection(asyncio.Protocol):
                 tell = self._tell_spoken
                 self._capture = Capture(setup.max_log_bytes, LastWords(self._last_words), tell)
                 self._capture.install(level)
+            streams = Streams()
             tasks = loading.load(setup.app, setup.tasks, setup.max_result_bytes)
             await loading.start(setup.app, tasks)
+            streams.adopt()
             gc.freeze()  # what the app consists of stays: the collector would look through it again and again
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
@@ -123,9 +128,10 @@ class Connection(asyncio.Protocol):
         self._tasks = tasks
         learn_from(setup.transactions.dsn)
         desk = loading.desk(setup.transactions, setup.worker_id)
-        self._runner = Runner(
-            tasks, setup.app, results, self._tell, self._tell_word, setup.patience, desk, self._capture
-        )
+        told = self._tell, self._tell_word, setup.patience, desk, self._capture
+        loop = asyncio.get_running_loop()
+        helpers = loop.helpers if isinstance(loop, Loop) else None
+        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted, streams)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -135,7 +141,7 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, ends: list[End]) -> None:
         try:
-            self._send(encode(Ends(ends)))
+            self._send(encode(Ends(ends, stdio.lines_lost())))
         except TooLong:
             if len(ends) > 1:
                 for end in ends:
@@ -143,7 +149,11 @@ class Connection(asyncio.Protocol):
                 return
             (end,) = ends
             text = f"the result of {len(end.data)} bytes is too long to be told"
-            self._tell([End(end.job_id, end.attempt, How.FAILED, text.encode(), said=end.said)])
+            self._tell([End(end.job_id, end.attempt, How.FAILED_FOR_GOOD, text.encode(), said=end.said)])
+
+    def _tell_exhausted(self, abandoned: int) -> None:
+        """Ask for a successor. What runs here goes on."""
+        self._send(encode(Unusable(f"{abandoned} threads are occupied by attempts that have ended")))
 
     def _tell_spoken(self, chunks: list[Chunk]) -> None:
         self._send(encode(Spoken(chunks)))
@@ -173,14 +183,17 @@ def _settle_in(parent: int) -> None:
         os._exit(1)
     # Handlers, not SIG_IGN: programs that tasks start would inherit that, and could not be ended by SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    faulthandler.enable()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+        signal.signal(number, forks.no_reaction)
+    forks.watch()
+    stdio.open_closed()
+    stdio.steady(PRINT_PATIENCE)
+    faulthandler.enable(file=stdio.descriptor())  # not 2, which a task may close
 
 
 async def _serve(fd: int, last_words: int) -> None:
     os.set_inheritable(fd, False)
+    # The worker's end must see this process's end, and hear nothing that a fork says.
+    forks.in_child(lambda: forks.replace_sockets(fd))
     loop = asyncio.get_running_loop()
     os.set_inheritable(last_words, False)
     _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
@@ -193,8 +206,10 @@ def main(arguments: list[str]) -> None:
     fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    spawning.follow(offspring.started, offspring.moved)
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
+        forks.loop_runs_here(loop)
         serving = loop.create_task(_serve(fd, last_words))
         while not serving.done():
             try:

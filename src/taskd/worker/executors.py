@@ -134,22 +134,50 @@ class Executors:
         for place, old in enumerate(self._places):
             if old not in self._gone:  # nobody is there since the code did not load
                 continue
-            child = Child(self._shares[place], self._hear, self._hear_word)
-            problem = await self._raise(child)
+            problem = await self._replace(place, old)
             if problem is not None:
                 if not self._closing.is_set():
                     logger().error("the changed code cannot be used, the old code goes on", reason=problem)
                 return False
-            if old in self._gone:
-                self._succeed(place, child)
-                taken += 1
-            else:  # it has died meanwhile, and the one that came after it has the code of now
-                self._await_end(child)
-                child.retired = True
-                self._retire(child)
+            taken += 1
         self._changed.set()
         self._changed = asyncio.Event()
         return taken > 0
+
+    async def _replace(self, place: int, old: Child | None) -> str | None:
+        """Start another executor and give it this place; None, or why it cannot be used."""
+        child = self._new(place)
+        problem = await self._raise(child)
+        if problem is not None:
+            return problem
+        if old in self._gone:
+            self._succeed(place, child)
+        else:  # it has died meanwhile, and has a successor
+            self._await_end(child)
+            child.retired = True
+            self._retire(child)
+        return None
+
+    def _new(self, place: int) -> Child:
+        return Child(self._shares[place], self._hear, self._hear_word, self._exhausted)
+
+    def _exhausted(self, child: Child, reason: str) -> None:
+        """An executor asks for a successor. It keeps its place until that one is ready, and ends when its attempts have."""
+        if child in self._places and not child.retired and not self._closing.is_set():
+            logger().warning(
+                "ended attempts occupy an executor's threads: starting another in its place",
+                pid=child.pid,
+                reason=reason,
+            )
+            self._burials.add(renewal := asyncio.create_task(self._renew(child)))
+            renewal.add_done_callback(self._burials.discard)
+
+    async def _renew(self, child: Child) -> None:
+        problem = await self._replace(self._places.index(child), child)
+        if problem is not None and not self._closing.is_set():
+            logger().error(
+                "an executor whose threads are occupied keeps its place: its successor does not start", reason=problem
+            )
 
     def _succeed(self, place: int, child: Child) -> None:
         """`child` has this place from now on. Whoever had it ends when its attempts have."""
@@ -286,7 +314,7 @@ class Executors:
         """Keep one executor in this place; `first` gets None, or why the first one cannot be used."""
         failed_starts = 0
         while not self._closing.is_set():
-            child = self._places[place] = Child(self._shares[place], self._hear, self._hear_word)
+            child = self._places[place] = self._new(place)
             problem = await self._raise(child)
             if not first.done():
                 first.set_result(problem)

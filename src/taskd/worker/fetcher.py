@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from random import random
-from typing import Any
 
-from taskd.domain.claim import Delivery, Session
+from taskd.domain.claim import Delivery, Session, Suspect
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
 from taskd.runtime.failpoints import passed
 from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.pace import Pace
+from taskd.runtime.waiting import either, first
 from taskd.seams import Transport
 from taskd.settings import Worker
 from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
+from taskd.worker.solitude import Solitude
 
 #: Seconds that one read waits for work.
 BLOCK = 1.0
@@ -26,7 +27,8 @@ OUTAGE = 0.25
 
 
 class Fetcher:
-    """1. Wait for a free slot. 2. Now and then adopt what a dead worker left undecided. 3. Read. 4. Have it claimed."""
+    """1. Wait for a free slot. 2. Now and then adopt what a dead worker left undecided. 3. Read. 4. Have it claimed.
+    5. Leave jobs that only run alone to Solitude, and fetch nothing meanwhile."""
 
     def __init__(
         self,
@@ -44,6 +46,9 @@ class Fetcher:
         self._idle = settings.claim_idle
         self._live = live
         self._redis = redis
+        self._solitude = Solitude(
+            transport, attempts, executors, claim_idle=settings.claim_idle, live=live, redis=redis
+        )
         self._pace = Pace()
         self._adopt_at = time.monotonic() + settings.claim_idle
         #: The entries of the batch before are being forgotten.
@@ -58,7 +63,7 @@ class Fetcher:
 
     async def _fetch(self, session: Session, stop: asyncio.Event, allowed: asyncio.Event) -> None:
         while not stop.is_set():
-            await _either(allowed, stop)
+            await either(allowed, stop)
             await self._room(stop)
             await self._pace.turn()
             if stop.is_set() or not allowed.is_set():
@@ -115,23 +120,27 @@ class Fetcher:
 
         After an outage the heartbeat comes first: what is claimed under a lease that ran out could not begin.
         """
-        again = False
+        again, suspects = False, list[Suspect]()
         while True:
             try:
                 decided = not stop.is_set()
                 if decided:
-                    await self._attempts.accept(session, deliveries, again=again)
+                    suspects = await self._attempts.accept(session, deliveries, again=again)
                 break
             except StoreUnavailable:
                 again = True  # the renewal meets the same outage and tells of it
                 await asyncio.sleep(OUTAGE)
-                await _either(allowed, stop)
+                await either(allowed, stop)
             except SessionLost:
                 await self._forget(deliveries, decided=False)
                 raise
         # The next batch need not wait for this; the one after it does.
         await self._forgotten()
-        self._deciding = asyncio.create_task(self._forget(deliveries, decided=decided))
+        left = {suspect.delivery for suspect in suspects}
+        others = [delivery for delivery in deliveries if delivery not in left] if left else deliveries
+        self._deciding = asyncio.create_task(self._forget(others, decided=decided))
+        if suspects:
+            await self._solitude.take(session, suspects, stop, allowed)
 
     async def _forgotten(self) -> None:
         """Wait for the entries of the batch before. If this is cancelled so is that, and it is nothing to the next session."""
@@ -156,21 +165,4 @@ class Fetcher:
         await self._attempts.caught_up()
         if self._executors.free > 0:
             return
-        await _first(self._executors.available(), stop.wait())
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    """Return when one of the two is set."""
-    if first.is_set() or second.is_set():
-        return
-    await _first(first.wait(), second.wait())
-
-
-async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Return when one of these is over; the others end with it, also if we are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+        await first(self._executors.available(), stop.wait())

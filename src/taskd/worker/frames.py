@@ -15,6 +15,8 @@ from taskd.settings import Tasks as TaskSettings
 
 #: Bytes of the longest frame: far more than one batch of attempts or ends needs, far less than garbage may announce.
 MAX_FRAME = 64 * 2**20
+#: Characters of the longest name of a lock.
+MAX_LOCK_NAME = 1000
 _LENGTH = struct.Struct(">I")
 
 
@@ -110,9 +112,10 @@ class End(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """From an executor: these attempts ended."""
+    """From an executor: these attempts ended. `lines_lost` is how many lines of the log it has lost since it began."""
 
     ends: list[End]
+    lines_lost: int = 0
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -73,6 +73,9 @@ class Guard:
         """The length of the first record; 0 if that is not known yet."""
         if self._buffer[:1] == b"D":
             return 1 + DEADLINE.size
+        if self._buffer[:1] not in (b"", b"D", b"E"):
+            # The worker starts another guard, and tells that one everything.
+            raise SystemExit("a record of an unknown kind")
         if self._buffer[:1] == b"E" and len(self._buffer) >= 1 + COUNT.size:
             return 1 + COUNT.size + PROCESS.size * int(COUNT.unpack_from(self._buffer, 1)[0])
         return 0

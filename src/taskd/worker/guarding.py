@@ -24,6 +24,8 @@ class Guarding:
         self._until = float("inf")
         self._executors: dict[int, int] = {}
         self._killed: set[int] = set()
+        #: The beginning of a report that has not arrived as a whole.
+        self._report = b""
 
     @property
     def expired(self) -> bool:
@@ -115,13 +117,17 @@ class Guarding:
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._reports >= 0 and (data := os.read(self._reports, guard.REPORT.size * 512)):
-                self._killed |= {pid for (pid,) in guard.REPORT.iter_unpack(data)} & self._executors.keys()
+                data = self._report + data
+                whole = len(data) // guard.REPORT.size * guard.REPORT.size
+                self._report = data[whole:]
+                self._killed |= {pid for (pid,) in guard.REPORT.iter_unpack(data[:whole])} & self._executors.keys()
 
     def _hang_up(self) -> None:
         for fd in (self._pipe, self._reports):
             if fd >= 0:
                 os.close(fd)
         self._pipe = self._reports = -1
+        self._report = b""
 
 
 def _pairs(items: Iterable[tuple[int, int]]) -> bytes:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from taskd.domain.health import public
 from taskd.runtime import meters
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def build(role: WorkerRole) -> Starlette:
             "worker_id": role.worker_id,
             "coordinator_health": components["etcd"].ok,
             "timestamp": int(time.time()),
-            "components": components,
+            "components": public(components),
         }
         return _json(body, 503 if status == "unhealthy" else 200)
 
@@ -43,7 +44,7 @@ def build(role: WorkerRole) -> Starlette:
         if meters.wants_text(accept):
             meters.show_servers(role.components())
             role.measure()
-            text, content_type = meters.exposition(accept)
+            text, content_type = await asyncio.to_thread(meters.exposition, accept)
             return Response(text, headers={"content-type": content_type})
         process = {"event_loop_tasks": len(asyncio.all_tasks())}
         return _json({"timestamp": int(time.time()), "worker_id": role.worker_id} | role.stats() | process, 200)

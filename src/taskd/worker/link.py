@@ -13,16 +13,18 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.errors import ClaimLost, CoordinatorUnavailable
+from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Unstorable
 from taskd.seams import Desk, Order
-from taskd.worker.frames import Answer, Lock, Said, TooLong, Trouble, Unlock, Word
-from taskd.worker.results import Unstorable, to_json, to_text
+from taskd.worker.frames import MAX_LOCK_NAME, Answer, Lock, Said, TooLong, Trouble, Unlock, Word
+from taskd.worker.results import Encode, to_json, to_text
 from taskd.worker.settling import Settling
 
 #: Seconds between two tellings of one attempt's progress.
 EVERY = 1.0
 #: Bytes of a progress's message.
 MAX_MESSAGE = 500
+#: Seconds: a longer wait for a lock has no end.
+LONGEST_WAIT = 1e9
 #: What a task is told by.
 ERRORS: dict[Trouble, type[Exception]] = {
     Trouble.FENCED: ClaimLost,
@@ -46,8 +48,11 @@ class Link:
         loop: asyncio.AbstractEventLoop,
         tell: Callable[[Word], None],
         desk: Callable[[], Desk],
+        encode: Encode | None = None,
+        encode_checkpoint: Encode | None = None,
     ) -> None:
-        self._settling = Settling(order, limit, desk)
+        self._settling = Settling(order, limit, desk, encode)
+        self._encode_checkpoint = encode_checkpoint
         self._order = order
         self._limit = limit
         self._loop = loop
@@ -69,23 +74,21 @@ class Link:
         return self._stop
 
     def progress(self, fraction: float, message: str) -> None:
-        """Tell how far the task is. Raises ValueError for what is no fraction."""
+        """Tell how far the task is. Raises Unstorable (a ValueError) for what is no fraction."""
         if not 0 <= fraction <= 1:
-            raise ValueError(f"progress is a number from 0 to 1, not {fraction!r}")
+            raise Unstorable(f"progress is a number from 0 to 1, not {fraction!r}")
         said: dict[str, Any] = {"attempt": self._order.attempt, "fraction": float(fraction)}
         if message:
-            said["message"] = to_text(message, MAX_MESSAGE).decode()
+            said["message"] = to_text(str(message), MAX_MESSAGE).decode()
         self._latest = self._settling.progress = msgspec.json.encode(said)
         if not self._due:
             self._due = True
             self._loop.call_soon_threadsafe(self._tell_progress)
 
     def checkpoint(self, value: Any) -> Future[int]:
-        """Store a value for the next attempt; done when it is durable. Raises ValueError for what cannot be stored."""
-        try:
-            data = to_json(value, self._limit, "the checkpoint")
-        except Unstorable as error:
-            raise ValueError(str(error)) from None
+        """Store a value for the next attempt; done when it is durable. Raises Unstorable, a ValueError that fails the job for
+        good if the task lets it pass."""
+        data = to_json(value, self._limit, "the checkpoint", self._encode_checkpoint)
         number, stored = next(self._numbers), Future[int]()
         said = Said(self._order.job_id, self._order.attempt, number, checkpoint=data)
         self._loop.call_soon_threadsafe(self._ask, said, stored)
@@ -93,8 +96,13 @@ class Link:
 
     def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
         """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name."""
-        if not name or "\0" in name or (wait is not None and not wait >= 0):
-            raise ValueError(f"a lock has a name, and a wait in seconds, not {name!r} and {wait!r}")
+        if not name or "\0" in name or len(name) > MAX_LOCK_NAME or (wait is not None and not wait >= 0):
+            shown = name[:MAX_LOCK_NAME]
+            raise ValueError(
+                f"a lock has a name of at most {MAX_LOCK_NAME} characters, and a wait in seconds, not {shown!r} and {wait!r}"
+            )
+        if wait is not None and wait > LONGEST_WAIT:
+            wait = None
         number, granted = next(self._numbers), Future[int]()
         wanted = Lock(self._order.job_id, self._order.attempt, number, name, wait)
         self._loop.call_soon_threadsafe(self._ask, wanted, granted)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
+from taskd.runtime import forks
 from taskd.seams import Desk, Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
 from taskd.settings import Worker
@@ -62,6 +64,7 @@ async def start(name: str, tasks: Tasks) -> None:
     try:
         await tasks.start()
     except BaseException as error:  # noqa: BLE001 - as while it is imported
+        forks.leave(error)
         raise NotLoadable(_explain(name, "", error)) from None
 
 
@@ -81,6 +84,14 @@ class Both:
     def timeouts(self) -> Mapping[str, float]:
         """The time-outs (seconds) of both."""
         return {**self._second.timeouts, **self._first.timeouts}
+
+    def encoder(self, task: str) -> Callable[[Any], bytes] | None:
+        """Return what makes JSON of this task's results, from the app that runs it."""
+        return (self._first if task in self._first.names else self._second).encoder(task)
+
+    def plain(self, value: Any) -> Any:
+        """Return an object as JSON's own types."""
+        return self._first.plain(value)
 
     async def start(self) -> None:
         """Start both."""
@@ -102,8 +113,12 @@ def _app(name: str) -> Tasks:
     attribute = attribute or "app"
     try:
         module = importlib.import_module(module_name)
-    except BaseException as error:  # noqa: BLE001 - a module may raise anything while it is imported, SystemExit too
+    except BaseException as error:
+        forks.leave(error)
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise  # by Ctrl-C, which is no failure of the module's
         raise NotLoadable(_explain(name, module_name, error)) from None
+    forks.leave()
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
@@ -123,7 +138,9 @@ def look_here_too() -> None:
 
 
 def _fits(value: Any) -> bool:
-    return not isinstance(value, type) and all(hasattr(value, part) for part in ("names", "timeouts", "prepare"))
+    return not isinstance(value, type) and all(
+        hasattr(value, part) for part in ("names", "timeouts", "encoder", "prepare")
+    )
 
 
 def _explain(name: str, module: str, error: BaseException) -> str:

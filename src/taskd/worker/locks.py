@@ -13,6 +13,8 @@ from taskd.worker.frames import Answer, Lock, Trouble, Unlock
 
 #: Seconds between looks whether a lock can still be relied on.
 EVERY = 0.25
+#: The most locks that one attempt holds and waits for at once.
+MOST = 1000
 
 Key = tuple[int, int]
 Reply = Callable[[Answer], None]
@@ -41,8 +43,13 @@ class Locks:
     def take(self, wanted: Lock, reply: Reply) -> None:
         """An attempt wants a lock."""
         key = wanted.job_id, wanted.attempt
+        holds = self._holds.setdefault(key, {})
+        if wanted.number in holds or len(holds) >= MOST:
+            text = f"the lock {wanted.name!r} is not asked for: an attempt has at most {MOST} locks, each with its own number"
+            reply(Answer(*key, wanted.number, 0, Trouble.NO_ETCD, text))
+            return
         task = asyncio.create_task(self._hold(key, wanted, reply))
-        self._holds.setdefault(key, {})[wanted.number] = task
+        holds[wanted.number] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -6,9 +6,12 @@ import asyncio
 import json
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from taskd.domain.errors import Fail, RetryAt, Snooze
+import msgspec
+
+from taskd.domain.errors import Fail, RetryAt, Snooze, Unstorable
 from taskd.seams import Order
 from taskd.worker.frames import End, How
 from taskd.worker.tracebacks import describe, summary
@@ -25,37 +28,50 @@ MAX_DEPTH = 200
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
 
 
-class Unstorable(Exception):
-    """A result that is no JSON or too large; the message says what is wrong with it."""
+Encode = Callable[[Any], bytes]
 
 
-def to_json(value: Any, limit: int, what: str = "the result") -> bytes:
-    """The value as JSON of at most `limit` bytes. Raises Unstorable."""
+def to_json(
+    value: Any, limit: int, what: str = "the result", encode: Encode | None = None, *, strict_keys: bool = True
+) -> bytes:
+    """Return the value as JSON of at most `limit` bytes. Raises Unstorable.
+
+    `encode` knows types that are not JSON's own; it raises TypeError or ValueError. `strict_keys`: a key of a dict is a text.
+    """
     if isinstance(value, _CONTAINERS):
-        _check(value, what)
+        _check(value, what, keys=strict_keys)
     try:
-        text = b"null" if value is None else _encode(value).encode()
+        text = b"null" if value is None else encode(value) if encode is not None else _encode(value).encode()
     except UnicodeEncodeError:
         raise Unstorable(f"{what} is not JSON: a string in it has a lone surrogate") from None
     except RecursionError:
         raise Unstorable(f"{what} is not JSON: {_TOO_DEEP}") from None
     except (TypeError, ValueError) as error:
-        raise Unstorable(f"{what} is not JSON: {_plainly(error)}") from None
+        hint = _HINT if encode is None else ""
+        raise Unstorable(f"{what} is not JSON: {_plainly(error, hint)}") from None
     if len(text) > limit:
         raise Unstorable(f"{what} has {len(text)} bytes, but at most {limit} are stored (worker.max_result_bytes)")
     if b"\\u0000" in text and _NUL.search(text):
         raise Unstorable(f"{what} cannot be stored: a string in it has a NUL character")
+    if not strict_keys and not isinstance(value, _CONTAINERS):
+        _check([msgspec.json.decode(text)], what)
     return text
 
 
-def _check(value: Any, what: str) -> None:
+def plainly(plain: Callable[[Any], Any]) -> Encode:
+    """Return an encoder that is as strict as JSON, and asks `plain` for what stands for other objects."""
+    encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=plain).encode
+    return lambda value: encode(value).encode()
+
+
+def _check(value: Any, what: str, *, keys: bool = True) -> None:
     """Refuse what the encoder would take and spoil: it writes the keys 1 and True as texts, and trusts any depth."""
     level = [value]
     for _ in range(MAX_DEPTH):
         below: dict[int, Any] = {}  # by identity: what is shared is looked at once a level
         for container in level:
             if isinstance(container, dict):
-                for key in container:
+                for key in container if keys else ():
                     if not isinstance(key, str):
                         raise Unstorable(f"{what} is not JSON: {_bad_key(type(key).__name__)}")
                 container = container.values()  # noqa: PLW2901 - its keys are done with
@@ -72,7 +88,7 @@ def _bad_key(kind: str) -> str:
     return f"a dict in it has a key of type {kind}, and JSON's keys are strings (convert them, for example with str)"
 
 
-def _plainly(error: Exception) -> str:
+def _plainly(error: Exception, hint: str = "") -> str:
     text = str(error)
     if text.startswith("Exceeds the limit"):
         return f"it has an integer of more than {sys.get_int_max_str_digits()} digits"
@@ -81,7 +97,8 @@ def _plainly(error: Exception) -> str:
     found = re.fullmatch(r"Object of type (.+) is not JSON serializable", text)
     if found is None:
         return text
-    hint = " (is an await missing?)" if found[1] == "coroutine" else ""
+    if found[1] == "coroutine":
+        hint = " (is an await missing?)"
     return f"it has an object of type {found[1]}{hint}"
 
 
@@ -95,7 +112,11 @@ def to_text(text: str, limit: int) -> bytes:
     head = clean[: room // 3].decode("utf-8", "ignore")
     tail = clean[len(clean) - (room - room // 3) :].decode("utf-8", "ignore")
     left_out = len(clean) - len(head.encode()) - len(tail.encode())
-    return (head + _CUT.format(left_out) + tail).encode()[: max(limit, 0)]
+    cut = (head + _CUT.format(left_out) + tail).encode()[: max(limit, 0)]
+    return cut.decode("utf-8", "ignore").encode()  # the number may have one digit more than was reckoned with
+
+
+_HINT = " (a return annotation that names its type lets more than JSON's own types be stored)"
 
 
 class Results:
@@ -105,16 +126,18 @@ class Results:
         self.max_result = max_result_bytes
         self._max_error = max_error_bytes
 
-    def returned(self, order: Order, value: Any) -> End:
-        """The end of an attempt whose task returned `value`."""
+    def returned(self, order: Order, value: Any, encode: Encode | None = None) -> End:
+        """Return the end of an attempt whose task returned `value`; one that cannot be stored fails the job for good."""
         try:
-            return End(order.job_id, order.attempt, How.COMPLETED, to_json(value, self.max_result))
+            return End(order.job_id, order.attempt, How.COMPLETED, self._stored(value, encode))
         except Exception as error:  # noqa: BLE001 - a dict or str subclass of the user's may raise anything
             if isinstance(error, Unstorable):
-                return self.failed(order, str(error))
-            return self.failed(
-                order, f"the result is not JSON: encoding it raised {summary(error)}", traceback=self.traceback(error)
-            )
+                return self.failed(order, str(error), How.FAILED_FOR_GOOD)
+            text = f"the result is not JSON: encoding it raised {summary(error)}"
+            return self.failed(order, text, How.FAILED_FOR_GOOD, self.traceback(error))
+
+    def _stored(self, value: Any, encode: Encode | None) -> bytes:
+        return to_json(value, self.max_result, encode=encode, strict_keys=encode is None)
 
     def raised(self, order: Order, error: BaseException) -> End:
         """The end of an attempt whose task raised `error`."""

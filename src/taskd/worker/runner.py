@@ -3,88 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import os
 from collections.abc import Callable, Sequence
 
 import msgspec
 
-from taskd.runtime import tracing
+from taskd.runtime import forks, tracing
 from taskd.runtime.log import logger
 from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
-from taskd.worker.capture import Capture, Voice
+from taskd.worker.capture import Capture
 from taskd.worker.frames import Answer, End, How, Word
+from taskd.worker.hearing import Streams
+from taskd.worker.helpers import Helpers
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
-from taskd.worker.results import Results
-from taskd.worker.threads import Seat, Seats
+from taskd.worker.results import Results, plainly
+from taskd.worker.running import Running
+from taskd.worker.threads import Seats
 
-
-class Running:
-    """One attempt that has begun."""
-
-    __slots__ = (
-        "_capture",
-        "_make",
-        "entered",
-        "finished",
-        "link",
-        "order",
-        "over",
-        "seat",
-        "stopping",
-        "task",
-        "voice",
-    )
-
-    def __init__(self, order: Order, make: Callable[[Order], Link], capture: Capture | None) -> None:
-        self.order = order
-        self._make = make
-        self._capture = capture
-        self.voice: Voice | None = None
-        self.over = False
-        self.link: Link | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.seat: Seat | None = None
-        self.entered = False
-        self.finished = False
-        self.stopping = False
-
-    def open(self) -> Link:
-        """Its link to the worker, made at the first use."""
-        if self.link is None:
-            link = self._make(self.order)
-            with _opening:
-                if self.link is None:
-                    self.link = link
-        if self.stopping:  # who stops sets this first and looks for a link then
-            self.link.mark()
-        return self.link
-
-    def speak(self) -> Voice | None:
-        """Its voice, made at the first use; None once it has ended."""
-        if self.over or self._capture is None:
-            return None
-        if self.voice is None:
-            voice = self._capture.voice(self.order)
-            with _opening:
-                if self.voice is None:
-                    self.voice = voice
-        return self.voice
-
-    def close(self) -> None:
-        """Its code has stopped: what it said of itself last is told now."""
-        self.over = True
-        self.task = None  # its context knows the attempt: a circle, which would wait for the garbage collector
-        if self.link is not None:
-            self.link.close()
-        if self.voice is not None:
-            self.voice.close()
-
-
-#: Threads of a task may all be the first to use its link, or its voice. Nothing is made and nothing called while this is held:
-#: that may start the garbage collector, and what that ends may want to speak as well.
-_opening = threading.Lock()
+#: Seconds that processes of a stopped attempt get to end by themselves, at most.
+GRACE = 1.0
+#: Threads occupied by ended attempts from which on another executor is to take this one's place.
+EXHAUSTED = 50
 
 
 class Runner:
@@ -92,7 +33,8 @@ class Runner:
 
     An end is told when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
     Those are cancelled when the coroutine is over; while one of them does not end, neither does the attempt, so that its
-    time-out and the worker's patience go on counting. Threads that it has started are beyond reach (see Offspring).
+    time-out and the worker's patience go on counting. Of an attempt that was stopped, processes are ended too. Threads that it
+    has started are beyond reach (see Offspring).
     """
 
     def __init__(
@@ -105,8 +47,15 @@ class Runner:
         patience: float,
         desk: Callable[[], Desk],
         capture: Capture | None = None,
+        helpers: Helpers | None = None,
+        tell_exhausted: Callable[[int], None] = lambda abandoned: None,
+        streams: Streams | None = None,
     ) -> None:
+        self._helpers = helpers
+        self._tell_exhausted = tell_exhausted
+        self._exhausted = False
         self._desk = desk
+        self._streams = streams
         self._capture = capture
         self._tasks = tasks
         self._app = app
@@ -119,6 +68,9 @@ class Runner:
         self._seats = Seats(self._loop)
         self._running: dict[tuple[int, int], Running] = {}
         self._ends: list[End] = []
+        self._endings: set[asyncio.Task[None]] = set()
+        self._home = _folder()
+        forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
@@ -156,11 +108,17 @@ class Runner:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> Link:
-        return Link(order, self._results.max_result, self._loop, self._tell_word, self._desk)
+        encode = self._tasks.encoder(order.task)
+        limit = self._results.max_result
+        return Link(order, limit, self._loop, self._tell_word, self._desk, encode, plainly(self._tasks.plain))
 
-    @staticmethod
-    def _mark(running: Running) -> None:
-        running.stopping = True
+    def _silence(self) -> None:
+        """In a fork: what it prints and logs is not the attempt's."""
+        for running in list(self._running.values()):
+            running.over = True
+
+    def _mark(self, running: Running) -> None:
+        running.stopping, running.asked = True, self._loop.time()
         if running.link is not None:
             running.link.stop()
 
@@ -173,7 +131,10 @@ class Runner:
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
+        if self._streams is not None:
+            self._streams.look(alone=not self._running)
         self._running[order.job_id, order.attempt] = running
+        running.family = Offspring(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
             # Not by the factory: this one is nobody's offspring.
             running.task = asyncio.Task(self._run(running, invocation), loop=self._loop)
@@ -183,25 +144,30 @@ class Runner:
 
     async def _run(self, running: Running, invocation: Invocation) -> None:
         running.entered = True
-        family = Offspring()
+        family = running.family
+        assert family is not None
         family.adopt()
         capture.listen(running.speak)
         try:
             with tracing.adopted(running.order.metadata):
                 value = await invocation()
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
+            forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
-            end = self._results.returned(running.order, value)
+            forks.leave()
+            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
         family.over = True
         if family.tasks:
-            await self._clear(running.order, family)
+            await self._clear(running, family)
+        if family.processes and running.stopping:
+            await self._reap(running, family)
         self._finish(running, end)
 
     @staticmethod
-    async def _clear(order: Order, family: Offspring) -> None:
+    async def _clear(running: Running, family: Offspring) -> None:
         """Wait until what the attempt has left behind has ended. Being stopped meanwhile is passed on to that."""
-        log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+        log = running.log
         if left := family.cancel():
             log.warning("the task ended before asyncio tasks that it had started; they are cancelled", coroutines=left)
         told = False
@@ -213,15 +179,36 @@ class Runner:
             except asyncio.CancelledError:
                 family.cancel()
 
+    async def _reap(self, running: Running, family: Offspring) -> None:
+        """End the processes of a stopped attempt, before the worker's own patience is over."""
+        left = running.asked + 1.5 * self._patience - self._loop.time()
+        try:
+            pids = await family.end_processes(min(GRACE, max(0.0, left)))
+        except Exception:
+            running.log.error("processes of a stopped attempt may run on", exc_info=True)
+            return
+        if pids:
+            running.log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
+
+    async def _end_plain(self, running: Running, family: Offspring, end: End) -> None:
+        try:
+            await self._reap(running, family)
+        finally:
+            self._finish(running, end)
+
     def _call(self, running: Running, invocation: Invocation) -> End:
+        assert running.family is not None
+        running.family.adopt()
         capture.listen(running.speak)
         try:
             with tracing.adopted(running.order.metadata):
                 value = invocation()
         except BaseException as error:  # noqa: BLE001 - as in _run
+            forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
-            end = self._results.returned(running.order, value)
+            forks.leave()
+            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
         running.finished = not running.stopping
         return end
 
@@ -230,7 +217,12 @@ class Runner:
         if seat is not None:
             running.seat = None
             self._seats.give_back(seat)
-            self._finish(running, end or self._results.stopped(running.order))
+            end, family = end or self._results.stopped(running.order), running.family
+            if running.stopping and family is not None and family.processes:
+                self._endings.add(ending := asyncio.Task(self._end_plain(running, family, end), loop=self._loop))
+                ending.add_done_callback(self._endings.discard)
+            else:
+                self._finish(running, end)
 
     def _finish(self, running: Running, end: End) -> None:
         """The user's code has stopped. What it made of being asked to stop is not its own end."""
@@ -243,19 +235,39 @@ class Runner:
                 said = self._capture.last(running.voice)
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
             logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
+        try:
+            self._leave_behind(running)
+        except Exception:  # noqa: BLE001 - as above
+            logger().error("what an attempt left behind is not seen to", job=order.job_id, exc_info=True)
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)
         elif running.stopping:
             end = self._results.stopped(order, end)
         self._add(end if said is None else msgspec.structs.replace(end, said=said))
 
+    def _leave_behind(self, running: Running) -> None:
+        """See to what the attempt has left to others: threads that it occupies, and the current folder."""
+        family, helpers = running.family, self._helpers
+        if family is None or (family.share is None and not family.moved):
+            return
+        threads = family.close(helpers, stopped=running.stopping)
+        if threads:
+            running.log.warning(
+                "the attempt ended before functions that it had given to threads: they run on", threads=threads
+            )
+        if helpers is not None and helpers.abandoned >= EXHAUSTED and not self._exhausted:
+            self._exhausted = True
+            self._tell_exhausted(helpers.abandoned)
+        if family.moved and self._home and (left := _folder()) != self._home:
+            running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
+            os.chdir(self._home)
+
     @staticmethod
     def _recorded(running: Running, end: End) -> End:
         """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
         order = running.order
         if end.how is not How.COMPLETED and not running.stopping:
-            log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
-            log.warning(
+            running.log.warning(
                 "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
             )
         return End(order.job_id, order.attempt, How.RECORDED)
@@ -272,3 +284,11 @@ class Runner:
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
         self._tell(ends)
+
+
+def _folder() -> str:
+    """The current folder; empty if it was removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from taskd.seams import Desk, Order
-from taskd.worker.results import Unstorable, to_json
+from taskd.worker.results import Encode, to_json
 
 _ONCE = "the transaction of this attempt was committed, and its job is completed: there can be no other"
 _NESTED = "ctx.transaction() is open already: an attempt has one at a time (conn.transaction() makes a savepoint)"
@@ -25,8 +25,9 @@ class Stage(Enum):
 class Settling:
     """At most one transaction at a time, and none after one that was committed. One that was rolled back leaves nothing."""
 
-    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk]) -> None:
+    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk], encode: Encode | None = None) -> None:
         self._order = order
+        self._encode = encode
         self._limit = limit
         self._desk = desk
         self._stage = Stage.READY
@@ -45,13 +46,10 @@ class Settling:
         self._stage = Stage.COMMITTED
 
     def complete(self, value: Any) -> None:
-        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        """Keep the result. Raises Unstorable (a ValueError) for what is no JSON, RuntimeError outside of a transaction."""
         if self._stage is not Stage.OPEN:
             raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
-        try:
-            self.result = to_json(value, self._limit)
-        except Unstorable as error:
-            raise ValueError(str(error)) from None
+        self.result = to_json(value, self._limit, encode=self._encode, strict_keys=self._encode is None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

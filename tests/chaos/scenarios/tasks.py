@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from tests.chaos.bad_tasks import RESULTS
 from tests.chaos.member import Member
 from tests.chaos.run import Scenario
+from tests.chaos.shape import Shape
 from tests.chaos.world import World
 
 FINAL = ("completed", "failed", "cancelled")
@@ -55,6 +57,36 @@ def _results(world: World, worker: Member) -> None:
         assert ERRORS[name].lower() in found["error"].lower(), (name, found["error"])
 
 
+def _slays(world: World) -> None:
+    """A job kills each worker that runs it, beside jobs that do no harm: it fails, and they complete."""
+    worker = _prey(world)
+    guilty = world.submit("slay", {}, queue="prey", priority=50)
+    innocent = [world.submit("toil", {"seconds": 1.5}, queue="prey") for _ in range(6)]
+    deadline = time.monotonic() + 150
+    while world.job(guilty)["status"] not in FINAL and time.monotonic() < deadline:
+        if not worker.alive:
+            world.note("SIGKILL", worker.name, pid=worker.pid)
+            worker = _prey(world)
+        time.sleep(0.1)
+    found = world.job(guilty)
+    assert found["status"] == "failed", found
+    assert "while it ran alone" in found["error"], found
+    jobs = [_final(world, job) for job in innocent]
+    assert all(job["status"] == "completed" for job in jobs), jobs
+    lost = [attempt for job in jobs for attempt in job["attempts"] if attempt["outcome"] == "lost"]
+    world.figures["innocents lost"] = float(len(lost))
+    assert lost, "the guilty job never had company: that shows nothing"
+    assert worker.terminate(60) == 0
+
+
+def _prey(world: World) -> Member:
+    """A worker with four slots and a queue of its own."""
+    options = ("--app", "tests.chaos.bad_tasks", "--queues", "prey", "--concurrency", "4", "--processes", "2")
+    worker = world.spawn_guest("prey", *options)
+    world.until(lambda: worker.ready, 60)
+    return worker
+
+
 def _final(world: World, job: int) -> dict[str, Any]:
     found: dict[str, Any] = world.until(lambda: (j := world.job(job))["status"] in FINAL and j, 90)
     return found
@@ -70,5 +102,12 @@ def _with_bad_worker(body: Callable[[World, Member], None]) -> Callable[[World],
 
 SCENARIOS = [
     Scenario(name="24", title="tasks that crash, hang, and eat memory", body=_with_bad_worker(_worst)),
+    Scenario(
+        name="38",
+        title="a job that kills its worker, beside innocent ones",
+        body=_slays,
+        shape=Shape(workers=2, rate=20),
+        tidy=False,
+    ),
     Scenario(name="25", title="results that are no JSON", body=_with_bad_worker(_results)),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from taskd.domain.job import FINAL
+from taskd.torture.checker.leaders import LEADER, REOFFER
 from taskd.torture.history import History
 from tests.chaos import measure
 from tests.chaos.member import Member
@@ -142,7 +143,7 @@ def _killed_before_its_claim(world: World) -> None:
 
 
 def _reoffers(history: History, world: World) -> dict[str, float]:
-    found = sum(e.from_status == "queued" and e.to_status == "pending" for e in history.events)
+    found = sum(e.move == REOFFER and e.by.startswith(LEADER) for e in history.events)
     return {"re-offered": float(found), "longest wait": max(measure.waits(history), default=0.0)}
 
 

@@ -2,6 +2,8 @@
 -- The session's row is locked against its end (FOR UPDATE), not against its heartbeat. It lives until somebody ends it: a lease
 -- that ran out while PostgreSQL stood still is good again with the next heartbeat. Setting dispatch_seq changes nothing: it
 -- writes down which dispatch the claim named, where an audit trail sees it.
+-- A job that has lost too many workers is claimed only by a session that runs nothing else and says that it will claim nothing
+-- else meanwhile (alone).
 WITH alive AS MATERIALIZED (
     SELECT worker_id FROM taskd.sessions
     WHERE id = %(session)s AND ended_at IS NULL FOR KEY SHARE
@@ -9,7 +11,10 @@ WITH alive AS MATERIALIZED (
     SELECT o.tid, u.seq FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
     CROSS JOIN LATERAL (
         SELECT j.ctid AS tid FROM taskd.jobs j
-        WHERE j.id = u.id AND j.status || '' = 'queued' AND j.dispatch_seq = u.seq FOR UPDATE) o
+        WHERE j.id = u.id AND j.status || '' = 'queued' AND j.dispatch_seq = u.seq
+          AND (j.losses < %(suspect_after)s OR (%(alone)s AND NOT EXISTS (
+                  SELECT FROM taskd.jobs c WHERE c.session_id = %(session)s AND c.status = 'running')))
+        FOR UPDATE) o
 ), claimed AS (
     UPDATE taskd.jobs j SET status = 'running', attempt = j.attempt + 1, session_id = %(session)s,
            worker_id = (SELECT worker_id FROM alive), started_at = clock_timestamp(), dispatch_seq = offered.seq

@@ -1,6 +1,12 @@
--- Counts the live jobs of each queue, and finds how long its oldest due job has waited.
-SELECT queue, count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'queued'),
-       count(*) FILTER (WHERE status = 'running'),
-       extract(epoch FROM clock_timestamp() - min(schedule_at) FILTER (
-           WHERE status = 'pending' AND schedule_at <= statement_timestamp()))::float8
-FROM taskd.jobs GROUP BY queue ORDER BY queue
+-- Counts the live jobs of each queue, and finds how long its oldest due job has waited; of many queues, of those with most jobs.
+-- The last columns have how many queues there are, and their jobs, so that those of the queues that are left out can be told.
+WITH counted AS MATERIALIZED (
+    SELECT queue, count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'queued') AS queued,
+           count(*) FILTER (WHERE status = 'running') AS running,
+           extract(epoch FROM clock_timestamp() - min(schedule_at) FILTER (
+               WHERE status = 'pending' AND schedule_at <= statement_timestamp()))::float8 AS oldest
+    FROM taskd.jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[]) GROUP BY queue
+)
+SELECT queue, pending, queued, running, oldest, count(*) OVER (), (sum(pending) OVER ())::bigint, (sum(queued) OVER ())::bigint,
+       (sum(running) OVER ())::bigint
+FROM counted ORDER BY pending + queued + running DESC, queue LIMIT %(limit)s

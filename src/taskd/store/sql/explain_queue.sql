@@ -1,5 +1,5 @@
 -- Finds what a waiting job has before it: the live workers of its queue, the jobs that have had their slots longest, and how many
--- jobs go first, none counted further than the limit.
+-- jobs go first, none counted further than the limit. A job that runs alone has all the slots of its worker.
 -- Levels walks the priorities that exist, as dispatch.sql does; at each of them, those that go first are the head of the index up
 -- to one place, since within a priority ageing does not change the order. A job with `gap` points less than ours needs as many
 -- from ageing to be level with it, and one more to be better whatever its time.
@@ -8,8 +8,8 @@ WITH RECURSIVE serving AS MATERIALIZED (
     WHERE s.ended_at IS NULL AND s.expires_at > clock_timestamp() AND %(queue)s = ANY (s.queues)
     ORDER BY s.worker_id LIMIT %(workers)s
 ), running AS MATERIALIZED (
-    SELECT s.id AS session, s.worker_id, r.id, r.task, r.queue, r.started_at FROM serving s CROSS JOIN LATERAL (
-        SELECT j.id, j.task, j.queue, j.started_at FROM taskd.jobs j
+    SELECT s.id AS session, s.worker_id, r.id, r.task, r.queue, r.started_at, r.alone FROM serving s CROSS JOIN LATERAL (
+        SELECT j.id, j.task, j.queue, j.started_at, j.losses >= %(suspect_after)s AS alone FROM taskd.jobs j
         WHERE j.session_id = s.id AND j.status = 'running' LIMIT s.slots OFFSET 0) r
 ), levels AS (
     SELECT (SELECT j.priority FROM taskd.jobs j
@@ -51,7 +51,9 @@ WITH RECURSIVE serving AS MATERIALIZED (
     WHERE %(queue)s = ANY (s.queues) AND NOT EXISTS (SELECT FROM serving)
     ORDER BY 2 DESC LIMIT 1
 )
-SELECT (SELECT json_agg(json_build_array(s.id, s.worker_id, s.slots, (SELECT count(*) FROM running r WHERE r.session = s.id))
+SELECT (SELECT json_agg(json_build_array(s.id, s.worker_id, s.slots, (
+                            SELECT CASE WHEN bool_or(r.alone) THEN greatest(s.slots, count(*)) ELSE count(*) END
+                            FROM running r WHERE r.session = s.id))
                         ORDER BY s.worker_id) FROM serving s),
        (SELECT json_agg(json_build_object('id', r.id, 'task', r.task, 'queue', r.queue, 'worker_id', r.worker_id,
                                           'started_at', r.started_at) ORDER BY r.started_at, r.id)

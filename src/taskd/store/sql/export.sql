@@ -1,15 +1,29 @@
 -- Reads a stretch of history, newest ids first: those jobs of it that ended within the given time, and where the stretch ends.
--- The stretch is bounded, not the answer: a search for rare jobs never reads all of history in one statement.
-WITH page AS MATERIALIZED (
-    SELECT * FROM taskd.finished_jobs WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s
+-- The stretch is bounded, not the answer: a search for rare jobs never reads all of history in one statement. It ends early with
+-- the job that fills the budget of bytes. Sizes are looked at one by one, so that what does not fit is not read at all.
+WITH RECURSIVE page AS MATERIALIZED (
+    SELECT id, (%(since)s::timestamptz IS NULL OR completed_at >= %(since)s)
+           AND (%(until)s::timestamptz IS NULL OR completed_at < %(until)s)
+           AND (%(status)s::text IS NULL OR status = %(status)s)
+           AND (%(queue)s::text IS NULL OR queue = %(queue)s) AND (%(task)s::text IS NULL OR task = %(task)s) AS wanted
+    FROM taskd.finished_jobs WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s
+), ids AS MATERIALIZED (
+    SELECT count(*) AS seen, min(id) AS last, coalesce(array_agg(id ORDER BY id DESC) FILTER (WHERE wanted), '{}') AS ids FROM page
+), measured AS (
+    SELECT 0 AS place, 0::bigint AS bytes
+    UNION ALL
+    SELECT m.place + 1, m.bytes + size.bytes FROM measured m CROSS JOIN ids CROSS JOIN LATERAL (
+        SELECT 512 + octet_length(t.payload::text) + coalesce(octet_length(t.result::text), 0) + coalesce(octet_length(t.error), 0)
+               + coalesce(octet_length(t.attempts::text), 0) + coalesce(octet_length(t.metadata::text), 0)
+               + coalesce(octet_length(t.progress::text), 0) + coalesce(octet_length(t.traceback), 0) AS bytes
+        FROM taskd.finished_jobs t WHERE t.id = ids.ids[m.place + 1] OFFSET 0) size
+    WHERE m.place < cardinality(ids.ids) AND m.bytes < %(budget)s
+), shown AS MATERIALIZED (
+    SELECT seen, last, cardinality(ids) AS wanted, ids[1:(SELECT max(place) FROM measured)] AS ids FROM ids
 )
-SELECT (SELECT count(*) FROM page), (SELECT min(id) FROM page),
+SELECT s.seen, s.last, s.wanted,
        p.id, p.status, p.task, p.queue, p.priority, p.payload, p.created_at, p.schedule_at, p.queued_at, p.started_at,
        p.completed_at, p.worker_id, p.attempt, p.max_retries, p.timeout, p.error, p.result, p.metadata, p.dedupe_key,
        p.parent_id, p.retried_as, p.attempts, p.outcome, p.progress, p.traceback
-FROM (VALUES (1)) AS always (one) LEFT JOIN page p
-    ON (%(since)s::timestamptz IS NULL OR p.completed_at >= %(since)s)
-   AND (%(until)s::timestamptz IS NULL OR p.completed_at < %(until)s)
-   AND (%(status)s::text IS NULL OR p.status = %(status)s)
-   AND (%(queue)s::text IS NULL OR p.queue = %(queue)s) AND (%(task)s::text IS NULL OR p.task = %(task)s)
+FROM shown s LEFT JOIN taskd.finished_jobs p ON p.id = ANY (ARRAY(SELECT unnest(ids) FROM shown))
 ORDER BY p.id DESC

@@ -1,2 +1,16 @@
--- Finds what the attempts of several jobs have said.
-SELECT job_id, attempt, line, body FROM taskd.logs WHERE job_id = ANY (%(ids)s::bigint[]) ORDER BY job_id, attempt, line
+-- Finds what the attempts of several jobs have said; it ends early with the job that fills the budget of bytes.
+-- The first column says of how many of them, in the order in which they are given.
+WITH RECURSIVE given AS MATERIALIZED (
+    SELECT %(ids)s::bigint[] AS ids
+), measured AS (
+    SELECT 0 AS place, 0::bigint AS bytes
+    UNION ALL
+    SELECT m.place + 1, m.bytes + size.bytes FROM measured m CROSS JOIN given g CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(l.body::text)), 0)::bigint AS bytes FROM taskd.logs l WHERE l.job_id = g.ids[m.place + 1]) size
+    WHERE m.place < cardinality(g.ids) AND m.bytes < %(budget)s
+), shown AS MATERIALIZED (
+    SELECT (SELECT max(place) FROM measured) AS jobs
+)
+SELECT s.jobs, l.job_id, l.attempt, l.line, l.body FROM shown s
+LEFT JOIN taskd.logs l ON l.job_id = ANY (ARRAY(SELECT unnest(g.ids[1:s.jobs]) FROM given g, shown s))
+ORDER BY l.job_id, l.attempt, l.line

@@ -1,8 +1,24 @@
--- Lists finished jobs, newest first.
+-- Lists finished jobs, newest first, as many as there may be on a page; it ends early with the job that fills the budget of bytes.
+-- The last column says whether there are more. Sizes are looked at one by one, so that what does not fit is not read at all.
+WITH RECURSIVE page AS MATERIALIZED (
+    SELECT id FROM taskd.finished_jobs
+    WHERE id < %(before)s AND (%(status)s::text IS NULL OR status = %(status)s)
+      AND (%(queue)s::text IS NULL OR queue = %(queue)s) AND (%(task)s::text IS NULL OR task = %(task)s)
+    ORDER BY id DESC LIMIT %(limit)s::int + 1
+), ids AS MATERIALIZED (
+    SELECT coalesce(array_agg(id ORDER BY id DESC), '{}') AS ids FROM page
+), measured AS (
+    SELECT 0 AS place, 0::bigint AS bytes
+    UNION ALL
+    SELECT m.place + 1, m.bytes + size.bytes FROM measured m CROSS JOIN ids CROSS JOIN LATERAL (
+        SELECT 512 + octet_length(t.payload::text) + coalesce(octet_length(t.error), 0) + coalesce(octet_length(t.metadata::text), 0)
+               + coalesce(octet_length(t.result::text), 0) + coalesce(octet_length(t.progress::text), 0) AS bytes
+        FROM taskd.finished_jobs t WHERE t.id = ids.ids[m.place + 1] OFFSET 0) size
+    WHERE m.place < least(cardinality(ids.ids), %(limit)s::int) AND m.bytes < %(budget)s
+)
 SELECT id, status, task, queue, priority, payload, created_at, schedule_at, queued_at, started_at, completed_at, worker_id,
-       attempt, max_retries, timeout, error, result, metadata, dedupe_key, parent_id, retried_as, attempts,
-       outcome, progress, NULL::text
-FROM taskd.finished_jobs
-WHERE id < %(before)s AND (%(status)s::text IS NULL OR status = %(status)s)
-  AND (%(queue)s::text IS NULL OR queue = %(queue)s) AND (%(task)s::text IS NULL OR task = %(task)s)
-ORDER BY id DESC LIMIT %(limit)s
+       attempt, max_retries, timeout, error, result, metadata, dedupe_key, parent_id, retried_as,
+       NULL::jsonb, outcome, progress, NULL::text,
+       (SELECT cardinality(ids) FROM ids) > (SELECT max(place) FROM measured)
+FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT unnest(ids[1:(SELECT max(place) FROM measured)]) FROM ids))
+ORDER BY id DESC

@@ -1,9 +1,11 @@
 -- Frees the running jobs of ended sessions, if the term still holds: pending again, or failed when they lost too many workers.
+-- Only a loss alone counts towards that: of a job that may only run alone, in a session that had nothing else running. Which
+-- losses were such is written down with the attempts. Jobs without earlier losses are not asked for any of this.
 -- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
 WITH term AS MATERIALIZED (
     SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
 ), orphans AS MATERIALIZED (
-    SELECT o.tid, o.losses + 1 >= %(loss_limit)s AS hopeless
+    SELECT o.tid, o.alone, o.alone AND o.lone_losses + 1 >= %(lone_loss_limit)s AS hopeless
     FROM (
         SELECT s.id AS session, r.id FROM taskd.sessions s
         CROSS JOIN LATERAL (
@@ -12,7 +14,13 @@ WITH term AS MATERIALIZED (
         ORDER BY r.id  -- the order in which everybody locks several jobs
         LIMIT %(limit)s) u
     CROSS JOIN LATERAL (
-        SELECT j.ctid AS tid, j.losses FROM taskd.jobs j
+        SELECT j.ctid AS tid,
+               j.losses >= %(suspect_after)s AND NOT EXISTS (
+                   SELECT FROM taskd.jobs c
+                   WHERE c.session_id = u.session AND c.status = 'running' AND c.id <> u.id) AS alone,
+               CASE WHEN j.losses >= %(suspect_after)s THEN (
+                   SELECT count(*) FROM jsonb_array_elements(j.attempts) a WHERE a @> '{"alone": true}') END AS lone_losses
+        FROM taskd.jobs j
         WHERE j.id = u.id AND j.session_id = u.session AND j.status || '' = 'running' FOR UPDATE) o
 ), gone AS (
     DELETE FROM taskd.jobs j USING orphans o WHERE j.ctid = o.tid AND o.hopeless AND EXISTS (SELECT FROM term)
@@ -35,9 +43,11 @@ WITH term AS MATERIALIZED (
 ), again AS (
     UPDATE taskd.jobs j SET
         status = 'pending', session_id = NULL, worker_id = NULL, queued_at = NULL, started_at = NULL, losses = j.losses + 1,
-        attempts = coalesce(j.attempts, '[]') || jsonb_build_object(
+        attempts = coalesce(j.attempts, '[]') || (jsonb_build_object(
             'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),
-            'schedule_at', j.schedule_at, 'queued_at', j.queued_at, 'outcome', 'lost', 'error', 'its worker disappeared')
+            'schedule_at', j.schedule_at, 'queued_at', j.queued_at, 'outcome', 'lost', 'error',
+            CASE WHEN o.alone THEN 'its worker disappeared while it ran alone' ELSE 'its worker disappeared' END)
+            || CASE WHEN o.alone THEN '{"alone": true}'::jsonb ELSE '{}' END)
     FROM orphans o WHERE j.ctid = o.tid AND NOT o.hopeless AND EXISTS (SELECT FROM term)
     RETURNING j.id
 )

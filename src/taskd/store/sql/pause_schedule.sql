@@ -1,3 +1,3 @@
 -- Stops a schedule, if nobody did before.
 UPDATE taskd.schedules SET paused_at = clock_timestamp(), paused_by = %(who)s, revision = revision + 1
-WHERE name = %(name)s AND paused_at IS NULL
+WHERE name = %(name)s AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[])) AND paused_at IS NULL

@@ -1,4 +1,5 @@
 -- Stores a schedule, in the place of one of that name if it may be replaced and differs; what comes back says whether it is new.
+-- One of another queue than the given ones (NULL: any) is left alone.
 -- Its ticks begin now, and so they do when its times change; other changes leave them as they are.
 INSERT INTO taskd.schedules AS s (
     name, cron, every, tz, task, queue, priority, max_retries, backoff, timeout, metadata, payload, missed, catch_up, overlap, app,
@@ -18,7 +19,7 @@ ON CONFLICT (name) DO UPDATE SET
     decided_until = CASE WHEN (s.cron, s.every, s.tz) IS DISTINCT FROM (excluded.cron, excluded.every, excluded.tz)
         THEN excluded.decided_until ELSE s.decided_until END,
     next_at = CASE WHEN (s.cron, s.every, s.tz) IS NOT DISTINCT FROM (excluded.cron, excluded.every, excluded.tz) THEN s.next_at END
-WHERE %(replace)s AND (
+WHERE %(replace)s AND (%(queues)s::text[] IS NULL OR s.queue = ANY (%(queues)s::text[])) AND (
     s.cron, s.every, s.tz, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload::text, s.missed,
     s.catch_up, s.overlap, s.app
 ) IS DISTINCT FROM (

@@ -1,4 +1,4 @@
 -- Lets a schedule that was paused go on from now: the ticks of the pause are not missed ones.
 UPDATE taskd.schedules
 SET paused_at = NULL, paused_by = NULL, revision = revision + 1, decided_until = clock_timestamp(), next_at = NULL
-WHERE name = %(name)s AND paused_at IS NOT NULL
+WHERE name = %(name)s AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[])) AND paused_at IS NOT NULL

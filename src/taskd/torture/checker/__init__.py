@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from taskd.torture.checker import (
     attempts,
+    company,
     ends,
     leaders,
     locks,
@@ -26,7 +27,7 @@ __all__ = ["INVARIANTS", "Ledger", "Violation", "check", "examine"]
 
 #: Every invariant, in order.
 INVARIANTS = tuple(f"I{number}" for number in range(1, 20))
-_THEMES = (submits, moves, attempts, locks, leaders, order, sessions, outputs, ends, schedules, notes)
+_THEMES = (submits, moves, attempts, company, locks, leaders, order, sessions, outputs, ends, schedules, notes)
 
 
 def check(history: History) -> list[Violation]:

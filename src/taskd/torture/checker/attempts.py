@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from taskd.domain.retry import CRASH_LIMIT, LOSS_LIMIT
+from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
+from taskd.domain.retry import CRASH_LIMIT
 from taskd.torture.checker.leaders import CLAIM, LEADER
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.sessions import wrongly_ended
@@ -115,7 +116,8 @@ def _check_overlaps(ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]
 
 def _check_limits(ledger: Ledger, events: list[Event], row: JobRow) -> None:
     ledger.look("I12")
-    limits = {"failures": row.max_retries + 1, "crashes": CRASH_LIMIT, "losses": LOSS_LIMIT}
+    losses = SUSPECT_AFTER + LONE_LOSS_LIMIT
+    limits = {"failures": row.max_retries + 1, "crashes": CRASH_LIMIT, "losses": losses}
     for name, limit in limits.items():
         most = max(getattr(record, name) for record in (row, *events))
         ledger.demand("I12", row.id, most <= limit, f"{most} {name}, and {limit} are the limit")

@@ -7,11 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from taskd.domain.policy import SUSPECT_AFTER
 from taskd.domain.shard import shard_of
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import Event, History, TermEvent
 
 LEADER = "taskd:leader:"
+#: A worker, as it claims.
+WORKER = "taskd:claim:"
 DISPATCH, CLAIM, REOFFER = ("pending", "queued"), ("queued", "running"), ("queued", "pending")
 #: A commit's time is taken a little apart from its effect.
 COMMITS = 0.005
@@ -61,9 +64,14 @@ def check(history: History, ledger: Ledger) -> None:
         for event in events:
             if event.by.startswith(LEADER):
                 _check_writer(ledger, event, reigns)
-            elif event.move in (DISPATCH, REOFFER):
+            elif event.move in (DISPATCH, REOFFER) and not _put_off(event):
                 ledger.blame("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
         _check_dispatches(ledger, events)
+
+
+def _put_off(event: Event) -> bool:
+    """True for a job that only runs alone and that a busy worker put off."""
+    return event.move == REOFFER and event.losses >= SUSPECT_AFTER and event.by.startswith(WORKER)
 
 
 def _check_reapings(history: History, ledger: Ledger, reigns: Reigns) -> None:

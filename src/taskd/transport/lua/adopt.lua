@@ -3,12 +3,12 @@ local left = tonumber(ARGV[3])
 local found = {}
 for _, key in ipairs(KEYS) do
   if left <= 0 then break end
-  local reply = redis.call('XAUTOCLAIM', key, ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', left)
-  for _, entry in ipairs(reply[2]) do
+  local reply = try('XAUTOCLAIM', key, ARGV[1], ARGV[2], ARGV[4], '0-0', 'COUNT', left)
+  for _, entry in ipairs(reply and reply[2] or {}) do
     if entry and entry[2] then
-      found[#found + 1] = {key, entry[1], entry[2][2] or ''}
+      found[#found + 1] = {key, entry[1], value_of(entry)}
       left = left - 1
     end
   end
 end
-return found
+return {found, spoilt}

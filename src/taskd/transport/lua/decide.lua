@@ -5,8 +5,9 @@ for _, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
   for first = at + 1, last, most do
     local upto = math.min(last, first + most - 1)
-    redis.call('XACK', key, ARGV[1], unpack(ARGV, first, upto))
-    redis.call('XDEL', key, unpack(ARGV, first, upto))
+    try('XACK', key, ARGV[1], unpack(ARGV, first, upto))
+    try('XDEL', key, unpack(ARGV, first, upto))
   end
   at = last + 1
 end
+return {{}, spoilt}

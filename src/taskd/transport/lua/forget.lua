@@ -12,3 +12,4 @@ for _, key in ipairs(KEYS) do
     end
   end
 end
+return {{}, spoilt}

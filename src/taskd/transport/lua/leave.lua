@@ -5,13 +5,13 @@ for _, key in ipairs(KEYS) do
     if not held.err then
       for _, row in ipairs(held) do
         local entry = redis.call('XRANGE', key, row[1], row[1])[1]
-        if entry then
-          redis.call('XADD', key, '*', 'd', entry[2][2])
-          redis.call('XDEL', key, row[1])
-        end
+        local value = entry and value_of(entry) or ''
+        if value ~= '' then try('XADD', key, '*', 'd', value) end
+        if entry then redis.call('XDEL', key, row[1]) end
         redis.call('XACK', key, ARGV[1], row[1])
       end
       redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], ARGV[2])
     end
   end
 end
+return {{}, spoilt}

@@ -1,0 +1,76 @@
+"""Clients that do not read: how long, and how many bytes of answers, they may keep waiting in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from taskd.runtime import meters
+
+#: Bytes of answers that may wait in all for clients to read them. A scheduler's pages have limits of their own.
+UNTAKEN_LIMIT = 128 * 1024 * 1024
+#: Seconds in which a client must take so many bytes of an answer that waits for it.
+TAKE_DEADLINE, TAKE_LEAST = 60.0, 64 * 1024
+#: Seconds of a stall before its pace says anything.
+YOUNG = 0.5
+
+
+class Stall:
+    """One connection whose client has not taken what was written, from `begin` to `end`.
+
+    `others` are the stalls of the same server, in the order in which they began.
+    """
+
+    def __init__(self, transport: asyncio.Transport, others: dict[Stall, None]) -> None:
+        self._transport = transport
+        self._others = others
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen = 0
+        self._began = self._at_first = 0.0
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that wait for the client."""
+        return self._transport.get_write_buffer_size()
+
+    def begin(self) -> None:
+        """Watch what waits from now on. If it is too much in all, cut the others, those that read slowest first."""
+        self._began, self._at_first = asyncio.get_running_loop().time(), self.untaken
+        total = self.untaken + sum(stall.untaken for stall in self._others)
+        if total > UNTAKEN_LIMIT:
+            for stall in sorted(self._others, key=Stall._pace):
+                total -= stall.untaken
+                stall.cut()
+                if total <= UNTAKEN_LIMIT:
+                    break
+        self._others[self] = None
+        self._watch()
+
+    def end(self) -> None:
+        """Stop to watch: it was taken, or the connection is gone. May be called again."""
+        self._others.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def cut(self) -> None:
+        """End the connection with all that waits for it."""
+        self.end()
+        meters.TURNED_AWAY.labels("slow").inc()
+        self._transport.abort()
+
+    def _pace(self) -> float:
+        """Bytes a second that the client took."""
+        age = asyncio.get_running_loop().time() - self._began
+        return (self._at_first - self.untaken) / age if age >= YOUNG else math.inf
+
+    def _watch(self) -> None:
+        self._seen = self.untaken
+        self._timer = asyncio.get_running_loop().call_later(TAKE_DEADLINE, self._look)
+
+    def _look(self) -> None:
+        """Cut a client that took too little since the last look."""
+        if self._seen - self.untaken < TAKE_LEAST:
+            self.cut()
+        else:
+            self._watch()

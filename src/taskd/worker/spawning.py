@@ -1,0 +1,47 @@
+"""Follows which processes each attempt starts, so that those of an attempt that is stopped end with it.
+
+Python has no hook that gives a new process's id, so the functions that start processes are wrapped, in executors only. The
+wrappers cost nothing to tasks that start none.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+#: Helper processes of multiprocessing that all attempts of an executor share.
+SHARED = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def follow(started: Callable[[int], None], moved: Callable[[], None]) -> None:
+    """Call `started` with the id of each new process, `moved` when the current folder changes; in the thread that did that."""
+    for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp"):
+        _wrap(os, name, lambda found, _: started(found[0] if isinstance(found, tuple) else found))
+    for name in ("chdir", "fchdir"):
+        _wrap(os, name, lambda *_: moved())
+
+    def executed(pid: int, args: tuple[Any, ...]) -> None:
+        if not any(name in os.fsdecode(word) for word in args[0] for name in SHARED):
+            started(pid)
+
+    _wrap(subprocess, "_fork_exec", executed)
+    if "_posixsubprocess" in sys.modules:  # multiprocessing calls it itself, for spawn
+        _wrap(sys.modules["_posixsubprocess"], "fork_exec", executed)
+
+
+def _wrap(module: Any, name: str, after: Callable[[Any, tuple[Any, ...]], None]) -> None:
+    original = getattr(module, name, None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        found = original(*args, **kwargs)
+        after(found, args)
+        return found
+
+    setattr(module, name, call)

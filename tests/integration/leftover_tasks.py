@@ -1,0 +1,163 @@
+"""Tasks that leave something behind: threads, processes, another current folder."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import taskd
+
+app = taskd.App()
+
+
+def _context(method: str) -> Any:
+    return multiprocessing.get_context(method)
+
+
+LONG = 600.0
+gate = threading.Event()
+
+
+@app.task
+async def occupies_a_thread() -> None:
+    await asyncio.to_thread(gate.wait, LONG)
+
+
+@app.task
+async def occupies_many_threads(count: int) -> None:
+    await asyncio.gather(*(asyncio.to_thread(gate.wait, LONG) for _ in range(count)))
+
+
+@app.task
+async def uses_a_thread(number: int) -> int:
+    return await asyncio.to_thread(pow, number, 2) + await asyncio.get_running_loop().run_in_executor(None, pow, 1, 2)
+
+
+@app.task
+async def uses_more_threads_than_its_share() -> int:
+    found = await asyncio.gather(*(asyncio.to_thread(_count) for _ in range(100)))
+    return max(found)
+
+
+running = 0
+lock = threading.Lock()
+
+
+def _count() -> int:
+    global running  # noqa: PLW0603
+    with lock:
+        running += 1
+    time.sleep(0.01)
+    with lock:
+        found, running = running, running - 1
+    return found
+
+
+@app.task
+async def sets_a_default_executor() -> str:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2, thread_name_prefix="own"))
+    return await asyncio.to_thread(lambda: threading.current_thread().name)
+
+
+@app.task
+async def opens_the_gate() -> int:
+    gate.set()
+    return os.getpid()
+
+
+@app.task
+async def tells_its_executor() -> int:
+    return os.getpid()
+
+
+def _tell(path: str, *pids: int) -> None:
+    with open(path + "~", "w") as file:
+        file.write(" ".join(map(str, pids)))
+    os.rename(path + "~", path)
+
+
+SLEEP = ("sleep", "600")
+#: Ignores SIGTERM, and has a child of its own.
+STUBBORN = ("sh", "-c", "trap '' TERM; sleep 600 & sleep 600; sleep 600")
+
+
+@app.task
+async def starts_a_program(path: str, how: str) -> None:
+    if how == "exec":
+        pid = (await asyncio.create_subprocess_exec(*SLEEP)).pid
+    elif how == "shell":
+        pid = (await asyncio.create_subprocess_shell("sleep 600; true")).pid
+    elif how == "stubborn":
+        pid = (await asyncio.create_subprocess_exec(*STUBBORN)).pid
+    elif how == "session":
+        pid = (await asyncio.create_subprocess_exec(*STUBBORN, start_new_session=True)).pid
+    elif how == "thread":
+        pid = (await asyncio.to_thread(subprocess.Popen, SLEEP)).pid
+    else:
+        pid = _start(how)
+    _tell(path, pid)
+    await asyncio.sleep(LONG)
+
+
+@app.task
+async def starts_a_program_and_ends(path: str) -> None:
+    _tell(path, (await asyncio.create_subprocess_exec(*SLEEP)).pid)
+
+
+@app.task
+def starts_a_program_in_a_thread(path: str, how: str) -> None:
+    _tell(path, _start(how))
+    while True:
+        time.sleep(0.01)
+
+
+def _start(how: str) -> int:
+    if how == "Popen":
+        return subprocess.Popen(SLEEP).pid
+    if how == "spawn":
+        return os.posix_spawnp(SLEEP[0], SLEEP, os.environ)
+    if how == "fork":
+        child = os.fork()
+        if child == 0:
+            time.sleep(LONG)
+        return child
+    process = _context(how.removeprefix("multiprocessing ")).Process(target=time.sleep, args=(LONG,))
+    process.start()
+    assert process.pid is not None
+    return int(process.pid)
+
+
+@app.task
+def uses_processes() -> int:
+    process = _context("spawn").Process(target=sys.exit, args=(5,))
+    process.start()
+    process.join(20)
+    return int(process.exitcode)
+
+
+@app.task
+def changes_its_folder(path: str) -> None:
+    os.chdir(path)
+
+
+@app.task
+def tells_its_folder() -> str:
+    return os.getcwd()
+
+
+@app.task
+def removes_its_folder(path: str) -> None:
+    """Leaves its executor in a folder that is gone, and takes away the one to go back to."""
+    os.chdir(path)
+    os.rmdir(path)
+    os.rmdir(HOME)
+
+
+HOME = os.getcwd()

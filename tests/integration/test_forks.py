@@ -1,0 +1,185 @@
+"""Tasks that fork: the child is a program of the task's own, and only the task's own process ends the attempt."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskd.domain.outcome import Completed, Crashed
+from tests.integration.test_executors import Bench, redirected
+from tests.servers import wait_until, wait_until_async
+
+APP = "tests.integration.forking_tasks"
+#: What the code of a child does, and the exit status that its parent sees.
+WAYS = {
+    "return": 0,
+    "exit": 3,
+    "exit with text": 1,
+    "raise": 1,
+    "kill": -15,
+    "interrupt": 1,
+    "own loop": 0,
+    "nested": 7,
+}
+
+
+@pytest.fixture
+def stderr(tmp_path: Path) -> Path:
+    """What the executor writes to its stderr."""
+    return tmp_path / "stderr"
+
+
+def text(path: Path) -> str:
+    return path.read_text()
+
+
+@pytest.fixture
+async def bench(stderr: Path) -> AsyncIterator[Bench]:
+    made = Bench(app=APP, max_log_bytes=100_000)
+    with redirected(stderr):
+        await made.executors.start()
+    yield made
+    await made.executors.close()
+    assert all(len(outcomes) == 1 for outcomes in made.ends.values())
+
+
+async def result(bench: Bench, task: str, **payload: Any) -> Any:
+    outcome = await bench.run(task, json.dumps(payload), timeout=25)
+    assert isinstance(outcome, Completed), outcome
+    return json.loads(bytes(outcome.result))
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("task", ["forks", "forks_async", "forks_in_a_task_of_its_own", "forks_in_a_thread"])
+async def test_a_child_ends_with_its_code_and_its_parent_goes_on(bench: Bench, task: str, how: str) -> None:
+    assert await result(bench, task, how=how) == WAYS[how]
+    assert bench.executors.restarts == 0
+
+
+@pytest.mark.parametrize("task", ["forks_async", "forks_in_a_task_of_its_own"])
+async def test_a_child_that_awaits_on_its_parents_loop_ends_with_an_error(
+    bench: Bench, task: str, stderr: Path
+) -> None:
+    neighbour = bench.order("forks_async", '{"how": "return"}')
+    await bench.begin(neighbour)
+    assert await result(bench, task, how="await") == 1
+    assert "a fork of an async task cannot await" in text(stderr)
+    assert isinstance((await bench.ended(neighbour))[0], Completed)
+
+
+async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stderr: Path) -> None:
+    assert await result(bench, "forks_with_a_session", how="exit") == [3]
+    assert await result(bench, "tells_what_was_left") == ["open", "closed"]
+    assert text(stderr).count("session closed") == 1
+
+
+async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
+    assert await result(bench, "forks_and_speaks") == 9
+    assert bench.said == []
+
+
+async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(bench: Bench, stderr: Path) -> None:
+    assert await result(bench, "forks_and_prints") == 0
+    assert "half a line of the child\n" in text(stderr)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+async def test_multiprocessing_works_as_in_any_program(bench: Bench, method: str) -> None:
+    for task in ("terminates_a_pool", "leaves_a_pool", "maps_in_processes"):
+        assert await result(bench, task, method=method) == [0, 1, 4]
+    assert await result(bench, "starts_a_process", method=method) == 5
+    assert bench.executors.restarts == 0
+
+
+async def test_a_terminal_and_a_preexec_function_work(bench: Bench) -> None:
+    assert await result(bench, "forks_on_a_terminal") == ["hi", 0]
+    assert await result(bench, "has_a_preexec") == "hi\n"
+
+
+async def test_a_daemon_of_a_task_ends_with_its_own_code(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "daemon"
+    assert await result(bench, "daemonizes", path=str(path)) == 0
+    await wait_until_async(lambda: path.exists() and path.read_text() == "daemon")
+
+
+async def test_a_fork_holds_up_nothing_when_its_executor_ends(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "child"
+    outcome = await bench.run("ends_its_executor_leaving_a_fork", json.dumps({"path": str(path)}))
+    assert isinstance(outcome, Crashed)
+    child = int(path.read_text())
+    wait_until(lambda: _ended(child))
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("task", ["forks", "forks_async"])
+@pytest.mark.parametrize("how", ["return", "exit", "raise", "nested"])
+def test_taskd_run_prints_one_result_of_a_task_that_forks(task: str, how: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "taskd", "run", task, json.dumps({"how": how}), "--app", APP],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (ran.returncode, ran.stdout) == (0, f"{WAYS[how]}\n"), ran.stderr
+
+
+IN_TRANSACTION = """
+import asyncio, os, sys
+from taskd.runtime import forks
+from taskd.store.desk import Desk
+
+forks.watch()
+desk = Desk(sys.argv[1], size=2, name="test")
+
+
+def fork(connection):
+    child = os.fork()
+    if child == 0:
+        try:
+            connection.pgconn.exec_(b"SELECT 1")
+            connection.pgconn.finish()
+        finally:
+            forks.leave()
+    os.waitpid(child, 0)
+
+
+async def main():
+    kept = await desk._take()
+    fork(kept)
+    return await (await kept.execute("SELECT 'async'")).fetchone()
+
+
+kept = desk._take_sync()
+fork(kept)
+print(kept.execute("SELECT 'plain'").fetchone(), asyncio.run(main()))
+"""
+
+
+def test_a_fork_cannot_reach_the_connections_of_its_parents_transactions(postgres_dsn: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", IN_TRANSACTION, postgres_dsn], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout == "('plain',) ('async',)\n", ran.stderr
+
+
+async def test_a_fork_of_an_app_that_starts_is_not_an_executor(stderr: Path) -> None:
+    made = Bench(app="tests.integration.forking_app")
+    with redirected(stderr):
+        await made.executors.start()
+    assert await result(made, "tells") == [0, 6, 0]
+    await made.executors.close()
+    assert text(stderr).count("the last hook runs") == 1

@@ -1,0 +1,158 @@
+"""What attempts leave behind in their executor: innocent ones do not notice, and what a stopped one has started ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskd.domain.outcome import Completed, TimedOut
+from tests.integration.test_executors import Bench, redirected
+from tests.servers import wait_until_async
+
+APP = "tests.integration.leftover_tasks"
+
+
+@pytest.fixture
+def stderr(tmp_path: Path) -> Path:
+    """What the executor writes to its stderr."""
+    return tmp_path / "stderr"
+
+
+def text(path: Path) -> str:
+    return path.read_text()
+
+
+@pytest.fixture
+async def bench(stderr: Path) -> AsyncIterator[Bench]:
+    made = Bench(app=APP, slots=40, stop_grace=2.0)
+    with redirected(stderr):
+        await made.executors.start()
+    yield made
+    await made.executors.close()
+    assert all(len(outcomes) == 1 for outcomes in made.ends.values())
+
+
+async def result(bench: Bench, task: str, **payload: Any) -> Any:
+    outcome = await bench.run(task, json.dumps(payload), timeout=25)
+    assert isinstance(outcome, Completed), outcome
+    return json.loads(bytes(outcome.result))
+
+
+async def test_threads_of_ended_attempts_take_none_from_innocent_ones(bench: Bench, stderr: Path) -> None:
+    stuck = [bench.order("occupies_a_thread", timeout=0.5) for _ in range(36)]
+    await bench.begin(*stuck)
+    assert all(isinstance(outcome, TimedOut) for outcome in await bench.ended(*stuck))
+    assert await result(bench, "uses_a_thread", number=7) == 50
+    assert bench.executors.restarts == 0
+    assert "functions that it had given to threads: they run on" in text(stderr)
+
+
+async def test_an_executor_whose_threads_are_occupied_by_ended_attempts_is_replaced_without_a_loss(
+    bench: Bench,
+) -> None:
+    before = await result(bench, "tells_its_executor")
+    patient = bench.order("occupies_a_thread")
+    stuck = [bench.order("occupies_many_threads", '{"count": 5}', timeout=0.5) for _ in range(12)]
+    await bench.begin(patient, *stuck)
+    await bench.ended(*stuck)
+    await wait_until_async(lambda: len(bench.executors._live) == 2, 60)
+    assert bench.executors.free == 39
+    assert await result(bench, "tells_its_executor") != before
+    bench.executors.stop(patient.job_id, 7, TimedOut(1.0))
+    await bench.ended(patient)
+    await wait_until_async(lambda: len(bench.executors._live) == 1)
+    assert bench.executors.restarts == 0
+    assert bench.executors.free == 40
+
+
+async def test_one_attempt_has_a_share_of_threads_like_pythons_own(bench: Bench) -> None:
+    assert await result(bench, "uses_more_threads_than_its_share") == min(32, (os.cpu_count() or 1) + 4)
+
+
+async def test_an_executor_that_the_app_sets_is_used(bench: Bench) -> None:
+    assert (await result(bench, "sets_a_default_executor")).startswith("own")
+
+
+ASYNC = ["exec", "shell", "stubborn", "session", "thread", "Popen", "spawn", "fork", "multiprocessing fork"]
+PLAIN = ["Popen", "spawn", "fork", "multiprocessing fork", "multiprocessing spawn"]
+
+
+@pytest.mark.parametrize(
+    ("task", "how"),
+    [
+        *(("starts_a_program", how) for how in ASYNC),
+        *(("starts_a_program_in_a_thread", how) for how in PLAIN),
+    ],
+)
+async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
+    bench: Bench, tmp_path: Path, task: str, how: str
+) -> None:
+    path = tmp_path / "pids"
+    order = bench.order(task, json.dumps({"path": str(path), "how": how}))
+    await bench.begin(order)
+    await wait_until_async(path.exists)
+    (pid,) = map(int, path.read_text().split())
+    family = [pid, *_children(pid)]
+    assert all(_runs(one) for one in family)
+    bench.executors.stop(order.job_id, 7, TimedOut(1.0))
+    await bench.ended(order)
+    assert not _runs(pid)
+    await wait_until_async(lambda: not any(_runs(one) for one in family))
+    assert bench.executors.restarts == 0
+
+
+async def test_what_an_attempt_that_ends_by_itself_leaves_behind_lives_until_its_executor_ends(
+    bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "pids"
+    await result(bench, "starts_a_program_and_ends", path=str(path))
+    (pid,) = map(int, path.read_text().split())
+    assert _runs(pid)
+    bench.executors.kill()
+    await wait_until_async(lambda: not _runs(pid))
+
+
+async def test_helpers_of_multiprocessing_outlive_the_attempt_that_started_them(bench: Bench, tmp_path: Path) -> None:
+    order = bench.order(
+        "starts_a_program_in_a_thread", json.dumps({"path": str(tmp_path / "a"), "how": "multiprocessing spawn"})
+    )
+    await bench.begin(order)
+    await wait_until_async((tmp_path / "a").exists)
+    bench.executors.stop(order.job_id, 7, TimedOut(1.0))
+    await bench.ended(order)
+    assert await result(bench, "uses_processes") == 5
+
+
+async def test_the_current_folder_is_changed_back(bench: Bench, tmp_path: Path) -> None:
+    before = await result(bench, "tells_its_folder")
+    await result(bench, "changes_its_folder", path=str(tmp_path))
+    assert await result(bench, "tells_its_folder") == before
+
+
+async def test_a_folder_that_is_gone_costs_no_attempt_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    for folder in (home, other):
+        folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(home)
+    made = Bench(app=APP)
+    await made.executors.start()
+    await result(made, "removes_its_folder", path=str(other))
+    assert await result(made, "uses_a_thread", number=7) == 50
+    await made.executors.close()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -1,0 +1,87 @@
+"""What answers say of servers that are away, and what they keep to the log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
+from taskd.domain.health import AWAY
+from taskd.seams import Health
+from tests.unit.api_world import Recorder, a_job, asking
+
+LIBPQ = (
+    'PostgreSQL: connection failed: connection to server at "10.1.2.3", port 5432 failed: FATAL: role "payroll" does'
+    ' not exist in database "salaries"'
+)
+HIDDEN = ("10.1.2.3", "5432", "payroll", "salaries", "relation", "taskd.jobs")
+
+
+@pytest.fixture
+def world() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
+    async with asking(world) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/jobs/17", "/metrics", "/leader", "/jobs/17/logs", "/jobs/17/explain"])
+async def test_a_read_quotes_no_driver_and_has_no_unknown_outcome(
+    client: httpx.AsyncClient, world: Recorder, path: str
+) -> None:
+    world.found[17] = a_job(17)
+    world.failure = StoreUnavailable(LIBPQ, outcome_unknown=True)
+    answer = await client.get(path)
+    if path == "/leader":  # which etcd answers then
+        assert answer.status_code == 200
+    elif path != "/jobs/17/explain":  # its stand-in knows no jobs
+        assert (answer.status_code, answer.json()["detail"]) == (503, "PostgreSQL is away")
+    assert "outcome_unknown" not in answer.text
+    assert not [word for word in HIDDEN if word in answer.text]
+
+
+async def test_a_change_that_was_not_begun_has_no_unknown_outcome(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.failure = StoreUnavailable(LIBPQ, outcome_unknown=True)
+    refused = await client.post("/jobs/17/cancel")
+    assert (refused.status_code, "outcome_unknown" in refused.json()) == (503, False)
+    submitted = await client.post("/jobs", json={"payload": 1})
+    assert (submitted.status_code, submitted.json()["outcome_unknown"]) == (503, True)
+    assert submitted.json()["detail"] == "PostgreSQL is away"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (RowHeld("PostgreSQL: canceling statement due to lock timeout on relation taskd.jobs"), 503, "transaction"),
+        (SchemaMismatch('the schema does not fit (relation "taskd.jobs" does not exist)'), 503, "taskd migrate"),
+        (Rejected('new row for relation "taskd.jobs" violates check constraint "payroll"'), 422, "cannot store"),
+        (StoreUnavailable("PostgreSQL did not store the job within 2 s", shown=True), 503, "within 2 s"),
+    ],
+)
+async def test_a_refusal_of_postgresql_is_told_in_our_words(
+    client: httpx.AsyncClient, world: Recorder, error: Exception, status: int, words: str
+) -> None:
+    world.failure = error
+    with capture_logs() as lines:
+        answer = await client.post("/jobs", json={"payload": 1})
+    assert (answer.status_code, words in answer.json()["detail"]) == (status, True)
+    assert not [word for word in HIDDEN if word in answer.text]
+    assert len(lines) == (1 if isinstance(error, SchemaMismatch | Rejected) else 0)
+
+
+async def test_health_names_servers_and_not_where_they_are(client: httpx.AsyncClient, world: Recorder) -> None:
+    world.parts = {
+        "postgres": Health(ok=False, since=1.0, detail=LIBPQ),
+        "redis": Health(ok=False, since=1.0, detail="Error 111 connecting to redis://:secret@10.1.2.3:6379"),
+        "etcd": Health(ok=False, since=1.0, detail="etcd at 10.1.2.3:2379 cannot be reached"),
+    }
+    answer = await client.get("/health")
+    details = {name: part["detail"] for name, part in answer.json()["components"].items()}
+    assert details == dict.fromkeys(("postgres", "redis", "etcd"), AWAY)
+    assert not [word for word in (*HIDDEN, "secret") if word in answer.text]

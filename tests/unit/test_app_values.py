@@ -1,0 +1,252 @@
+"""Values of every type that an annotation may name: they arrive, and come back, as what they are, or are refused at once."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import ipaddress
+import re
+import typing
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypedDict
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskd import App, Context, Fail
+from taskd.app.results import Results
+from taskd.domain.errors import Unstorable
+from taskd.seams import Order
+from taskd.worker.frames import How
+from taskd.worker.results import Results as Ends
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+class Thumb(pydantic.BaseModel):
+    path: Path
+    width: int = 0
+
+
+class Cat(pydantic.BaseModel):
+    meows: bool
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Span:
+    begin: datetime
+    where: Path | None = None
+
+
+class Point(msgspec.Struct):
+    x: Decimal
+    seen: set[date] = msgspec.field(default_factory=set)
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str
+
+
+class Row(TypedDict):
+    day: date
+
+
+VALUES: list[tuple[Any, Any]] = [
+    (list[Thumb], [Thumb(path=Path("/a"), width=3)]),
+    (Thumb | None, Thumb(path=Path("b"))),
+    (Thumb | Cat, Cat(meows=True)),
+    (dict[str, Thumb | Cat], {"a": Cat(meows=False), "b": Thumb(path=Path("c"))}),
+    (Span, Span(datetime(2026, 1, 1, tzinfo=UTC), Path("/x"))),
+    (Span, Span(datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1))),
+    (list[datetime], [datetime(2026, 3, 29, 2, 30, tzinfo=BERLIN), datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN)]),
+    (set[datetime], {datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN)}),
+    (Point, Point(Decimal("1.10"), {date(2026, 1, 1)})),
+    (Pair, Pair(1, "x")),
+    (Row, Row(day=date(2026, 1, 2))),
+    (uuid.UUID, uuid.UUID(int=7)),
+    (date, date(2026, 2, 28)),
+    (time, time(1, 2, 3)),
+    (timedelta, timedelta(days=1, microseconds=5)),
+    (Decimal, Decimal("0.10")),
+    (Fraction, Fraction(1, 3)),
+    (Size, Size.SMALL),
+    (Colour, Colour.RED),
+    (set[int], {1, 2}),
+    (frozenset[str], frozenset("ab")),
+    (tuple[int, str], (1, "a")),
+    (tuple[date, ...], (date(2026, 1, 1),)),
+    (bytes, b"\x00\xff"),
+    (Path, Path("/tmp/a")),
+    (PurePosixPath, PurePosixPath("a/b")),
+    (ipaddress.IPv4Address, ipaddress.IPv4Address("10.0.0.1")),
+    (ipaddress.IPv6Network, ipaddress.IPv6Network("fd00::/8")),
+    (collections.Counter, collections.Counter("aab")),
+    (collections.Counter[date], collections.Counter([date(2026, 1, 1)])),
+    (collections.deque[date], collections.deque([date(2026, 1, 1)])),
+    (collections.OrderedDict[str, int], collections.OrderedDict(a=1)),
+    (Sequence[date], [date(2026, 1, 1)]),
+    (dict[date, int], {date(2026, 1, 1): 1}),
+    (dict[int, str], {1: "a"}),
+    (object, {"a": [1, None]}),
+    (Any, [1, "a", None, True, 0.5]),
+]
+
+
+def named(value: Any) -> str | None:
+    """Name a test by its type: values may show addresses, or sets in any order."""
+    return (
+        re.sub(r"<class '(.*)'>", r"\1", str(value))[:60]
+        if isinstance(value, type) or typing.get_origin(value)
+        else None
+    )
+
+
+def order(task: str = "it") -> Order:
+    now = datetime.now(UTC)
+    return Order(1, 1, task, "default", 0, b"null", now, now, None, {}, 3, 0, "w")
+
+
+def ended(function: Callable[..., Any], value: Any) -> Any:
+    results = Results("it", function)
+    return Ends(1 << 20, 1 << 16).returned(order(), value, results.encoder), results
+
+
+def annotated(kind: Any) -> Callable[..., Any]:
+    def it(value: Any) -> Any:
+        return value
+
+    it.__annotations__ = {"value": kind, "return": kind}
+    return it
+
+
+def _no_context() -> Context:
+    raise AssertionError("the function asks for none")
+
+
+@pytest.mark.parametrize(("kind", "value"), VALUES, ids=named)
+def test_an_argument_arrives_as_its_annotation_says(kind: Any, value: Any) -> None:
+    app = App()
+    task = app.task(annotated(kind))
+    args, kwargs = task.arguments.bind(task.arguments.payload((), {"value": value}), _no_context)
+    arrived = kwargs["value"] if kwargs else args[0]
+    assert type(arrived) is type(value)
+    if not isinstance(value, Span | list | set):  # instants that Python calls unequal
+        assert arrived == value
+
+
+@pytest.mark.parametrize(("kind", "value"), VALUES, ids=named)
+def test_a_result_comes_back_as_its_annotation_says(kind: Any, value: Any) -> None:
+    end, results = ended(annotated(kind), value)
+    assert end.how is How.COMPLETED, end.data
+    read = results.read(msgspec.json.decode(end.data))
+    assert type(read) is type(value)
+    if not isinstance(value, Span | list | set):
+        assert read == value
+    run = App().testing().run_sync(App().task(annotated(kind)), value)
+    assert run.error is None
+
+
+# Before about 1980 some zones are off by odd seconds, which RFC 3339 cannot say: those are refused by the submit.
+@given(when=st.datetimes(min_value=datetime(1980, 1, 1), timezones=st.timezones()))
+def test_an_instant_arrives_whatever_its_zone_shows(when: datetime) -> None:
+    task = App().task(annotated(datetime))
+    _, kwargs = task.arguments.bind(task.arguments.payload((), {"value": when}), _no_context)
+    assert kwargs["value"].astimezone(UTC) == when.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        (list[Thumb], [Cat(meows=True)], "does not fit the annotation"),
+        (Thumb, {"width": "x"}, "does not fit the annotation"),
+        (tuple[date, Any], (date(2026, 1, 1), date(2026, 1, 1)), "would be read as"),
+        (tuple[date, float | None], (date(2026, 1, 1), float("nan")), "would be read as"),
+        (Any, date(2026, 1, 1), "object of type date.*return annotation"),
+        (dict[str, Any], {"at": Path("/a")}, "object of type PosixPath"),
+        (Any, object(), "object of type object"),
+        (Any, "x" * (1 << 20), "at most 1048576 are stored"),
+        (bytes, b"x" * (1 << 20), "at most 1048576 are stored"),
+        (list[Thumb], [Thumb(path=Path("a\0"))], "NUL"),
+        (Any, float("inf"), "NaN or infinite"),
+    ],
+    ids=named,
+)
+def test_a_result_that_cannot_be_stored_fails_the_job_for_good(kind: Any, value: Any, words: str) -> None:
+    end, _ = ended(annotated(kind), value)
+    assert end.how is How.FAILED_FOR_GOOD
+    assert re.search(words, end.data.decode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(Thumb, {"path": "/a"}), (Span, {"begin": "2026-01-01T00:00:00Z"}), (list[date], ["2026-01-01"]), (set[int], [1])],
+    ids=named,
+)
+def test_a_result_may_be_what_its_annotation_is_read_from(kind: Any, value: Any) -> None:
+    assert ended(annotated(kind), value)[0].how is How.COMPLETED
+
+
+class Plain:
+    pass
+
+
+@dataclasses.dataclass
+class Holder:
+    it: Plain
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Plain, list[Plain], Holder, dict[str, Holder], complex, re.Pattern, Iterator[int], Callable, type, range, date | str,
+     Thumb | Plain, collections.defaultdict, bytes | str],
+    ids=named,
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["value", "return"])
+def test_what_json_cannot_carry_is_refused_where_the_task_is_defined(kind: Any, place: str) -> None:
+    function = annotated(Any)
+    function.__annotations__[place] = kind
+    with pytest.raises(TypeError, match=rf"task 'it': the annotation of '{place}' cannot travel as JSON"):
+        App().task(function)
+
+
+app = App()
+
+
+@app.task
+async def keeps(ctx: Context, bad: bool = False) -> Span | None:
+    await ctx.checkpoint(object() if bad else [Span(datetime(2026, 1, 1, tzinfo=UTC), Path("/x"))])
+    spans = ctx.checkpoint_as(list[Span])
+    return spans[0] if spans else None
+
+
+def test_a_checkpoint_is_read_as_its_type() -> None:
+    spans = [Span(datetime(2026, 1, 1, tzinfo=UTC), Path("/x"))]
+    run = app.testing(checkpoint=spans).run_sync(keeps)
+    assert (run.result, run.checkpoint) == (spans[0], [{"begin": "2026-01-01T00:00:00Z", "where": "/x"}])
+    assert app.testing().run_sync(keeps).result is None
+
+
+def test_a_checkpoint_that_cannot_be_stored_or_read_fails_for_good() -> None:
+    error = app.testing().run_sync(keeps, bad=True).error
+    assert isinstance(error, Unstorable)
+    assert isinstance(error, Fail | ValueError)
+    assert isinstance(app.testing(checkpoint=3).run_sync(keeps).error, TypeError)
