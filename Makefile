@@ -18,7 +18,8 @@ VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# pip, which shows the names of packages and no addresses.
+INSTALL := $(BIN)/python -I src/taskd/dev/installing.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test oldest docs chaos mutants bench soak clean
@@ -75,12 +76,12 @@ clean:
 # A stamp is newer than pyproject.toml once everything is installed: the second run installs nothing.
 $(VENV)/ready-to-run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing taskd and its three servers into $(VENV) (once)"
-	@$(PIP) -e '.[dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
 $(VENV)/ready-to-test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing taskd, its three servers and the checks into $(VENV) (once)"
-	@$(PIP) -e '.[dev,test]'
+	@$(INSTALL) -e '.[dev,test]'
 	@touch $@ $(VENV)/ready-to-run
 
 # uv is the installer that can take the lowest version of each direct dependency.

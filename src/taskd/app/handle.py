@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 from taskd.app.connection import Reach
 from taskd.app.results import Results
 from taskd.client import ClientError
+from taskd.client.documents import JobDocument
 from taskd.domain.errors import JobCancelled, JobFailed
 from taskd.domain.job import JobStatus
 
@@ -55,9 +56,9 @@ class Handle(_Known[R]):
 
     __slots__ = ()
 
-    async def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
-        return await self._connection.asynchronous.job(self.id)
+    async def job(self) -> JobDocument:
+        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, await self._connection.asynchronous.job(self.id))
 
     async def status(self) -> JobStatus:
         """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
@@ -88,9 +89,9 @@ class SyncHandle(_Known[R]):
 
     __slots__ = ()
 
-    def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
-        return self._connection.blocking.job(self.id)
+    def job(self) -> JobDocument:
+        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, self._connection.blocking.job(self.id))
 
     def status(self) -> JobStatus:
         """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,9 +16,27 @@ if TYPE_CHECKING:
     from taskd.client import Client, ClientError
     from taskd.settings import Settings
 
+
+def _server(context: typer.Context, value: str) -> str:
+    """The schedulers to ask: those given, else those of the configuration, else those of a dev cluster in this folder."""
+    from taskd.cli import beside  # noqa: PLC0415  keeps --help quick
+
+    if context.resilient_parsing:
+        return value
+    source = context.get_parameter_source("server")
+    config = (context.find_object(Global) or Global()).config
+    return beside.server(value, config, chosen=source is not None and source.name != "DEFAULT")
+
+
 ServerOption = Annotated[
     str,
-    typer.Option("--server", envvar="TASKD_SERVER", metavar="URL[,URL…]", help="The schedulers to ask, tried in turn."),
+    typer.Option(
+        "--server",
+        envvar="TASKD_SERVER",
+        metavar="URL[,URL…]",
+        help="The schedulers to ask, tried in turn.",
+        callback=_server,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -62,14 +79,24 @@ def instant(text: str, option: str) -> str:
     return text
 
 
-def settings(context: typer.Context, flags: dict[tuple[str, str], object] | None = None) -> Settings:
-    """The settings with this command's `flags` on top. Raises ConfigurationError."""
+def settings(
+    context: typer.Context, flags: dict[tuple[str, str], object] | None = None, *, beside_dev: bool = True
+) -> Settings:
+    """The settings with this command's `flags` on top. Raises ConfigurationError.
+
+    Unless a server is configured, and if `beside_dev`, the servers are those of a dev cluster that runs in this folder.
+    """
+    from taskd.cli import beside  # noqa: PLC0415  as below
     from taskd.runtime import secrets  # noqa: PLC0415  client commands do without
     from taskd.settings import load  # noqa: PLC0415
 
     given = context.find_object(Global) or Global()
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
-    found = load(file=given.config and Path(path(str(given.config))), flags={**logs, **(flags or {})})
+    merged = {**logs, **(flags or {})}
+    config = given.config and Path(path(str(given.config)))
+    found = load(file=config, flags=merged)
+    if beside_dev and (servers := beside.servers(config, found.client.server)):
+        found = load(file=config, flags={**servers, **merged})
     secrets.learn(found)
     return found
 
@@ -84,16 +111,17 @@ def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
 
 
 def connect(server: str) -> Client:
-    """A client for `server`; TASKD_TOKEN has the token, TASKD_CA_FILE who is trusted.
+    """A client for `server` with the configured token and authorities ([client], TASKD_TOKEN, TASKD_CA_FILE).
 
     Raises BadParameter for what is no address, and ClientError for what is no token.
     """
-    from taskd.client import Client, ClientError  # noqa: PLC0415  keeps --help and --version quick
+    from taskd.cli import beside  # noqa: PLC0415  keeps --help and --version quick
+    from taskd.client import Client, ClientError  # noqa: PLC0415  as above
     from taskd.client.servers import Servers  # noqa: PLC0415
 
     try:
         Servers(server)
     except ClientError as error:
         raise typer.BadParameter(str(error)) from None
-    ca_file = os.environ.get("TASKD_CA_FILE") or None
-    return Client(server, token=os.environ.get("TASKD_TOKEN"), ca_file=ca_file, loads=exact.loads)
+    token, ca_file = beside.credentials()
+    return Client(server, token=token, ca_file=ca_file, loads=exact.loads)

@@ -53,7 +53,7 @@ def run(
     """
     from taskd.runtime import forks  # noqa: PLC0415  --help does without
 
-    settings = options.settings(context, {("worker", "app"): app})
+    settings = options.settings(context, {("worker", "app"): app}, beside_dev=False)
     _log(settings)
     forks.watch()
     name, found = _find(settings, task)
@@ -114,7 +114,7 @@ def _switched_on(settings: Settings) -> App:
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
     try:
-        return build(settings.tasks)
+        return build(settings.tasks, settings.worker.max_result_bytes)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 

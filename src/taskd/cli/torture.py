@@ -39,7 +39,7 @@ def torture(
 
     Example: taskd torture --minutes 5
     """
-    settings = options.settings(context)
+    settings = options.settings(context, beside_dev=False)
     if given:
         _warn(settings)
         _require_consent(asked=not yes)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taskd.cli import options, output
+from taskd.cli import beside, options, output
 from taskd.cli.config import who
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, no_args_is_help=False)
@@ -55,6 +55,7 @@ def worker(
         "reload": reload or None,
     }
     settings = options.settings(context, {("worker", key): value for key, value in given.items()})
+    beside.hand_on(settings.client)
     from taskd.compose import run_worker  # noqa: PLC0415  the daemon's parts load only here
 
     return run_worker(settings)

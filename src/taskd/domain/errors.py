@@ -23,7 +23,15 @@ class InvalidLiveValue(TaskdError):
 
 
 class AccessDenied(ConfigurationError):
-    """A server answers but does not let us in: trying again does not help, other credentials do."""
+    """A server answers but denies access: trying again does not help, other credentials or rights do.
+
+    `what` says what it denies, `advice` what to do; the message has both.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}: {advice}" if advice else what)
+        self.what = what
+        self.advice = advice
 
 
 class Unavailable(TaskdError):
@@ -68,7 +76,12 @@ class TransportUnavailable(Unavailable):
 
 
 class TransportAccessDenied(TransportUnavailable):
-    """Redis answers but does not let us in."""
+    """Redis answers but denies access. `what` and `advice` as of AccessDenied."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}: {advice}")
+        self.what = what
+        self.advice = advice
 
 
 class CoordinatorUnavailable(Unavailable):

@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
                 self._capture = Capture(setup.max_log_bytes, LastWords(self._last_words), tell)
                 self._capture.install(level)
             streams = Streams()
-            tasks = loading.load(setup.app, setup.tasks)
+            tasks = loading.load(setup.app, setup.tasks, setup.max_result_bytes)
             await loading.start(setup.app, tasks)
             streams.adopt()
             gc.freeze()  # what the app consists of stays: the collector would look through it again and again
