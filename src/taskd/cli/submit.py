@@ -124,7 +124,7 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, key: str | N
             return 0
         try:
             if not as_json:
-                output.tell(f"job {answer['id']} {_found(answer)}, waiting for its end", err=True)
+                output.tell(_awaits(answer), err=True)
             final = _awaited(client, answer, limit)
         except KeyboardInterrupt:
             output.tell(f"job {answer['id']} goes on: taskd status {answer['id']}", err=True)
@@ -133,11 +133,12 @@ def _deliver(server: str, job: dict[str, Any], limit: float | None, key: str | N
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
 
 
-def _found(job: dict[str, Any]) -> str:
-    """What became of a submit that is waited for: an older job with the dedupe key may have ended long ago."""
+def _awaits(job: dict[str, Any]) -> str:
+    """Say which job is waited for: an older one with the dedupe key may have ended long ago."""
     if not (job.get("duplicate") and "dedupe_key" in job):
-        return "submitted"
-    return f"has this dedupe key since {moments.moment(job['created_at'])} and is {job['status']}: no new job was made"
+        return f"job {job['id']} submitted, waiting for its end"
+    made = moments.moment(job["created_at"])
+    return f"job {job['id']} of {made} ({job['status']}) has this dedupe key: no new job"
 
 
 def _submitted(client: Client, job: dict[str, Any], key: str | None) -> dict[str, Any]:
