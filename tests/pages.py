@@ -139,6 +139,7 @@ class Reader:
             k: v for k, v in os.environ.items() if not k.startswith(("TASKD_", "POSTGRES_", "REDIS_", "ETCD_"))
         }
         inherited.pop("PYTHONPATH", None)
+        inherited.pop("PYTHONWARNINGS", None)  # a reader's pip and pytest may warn of themselves
         scripts = sysconfig.get_path("scripts")
         here = {"PATH": f"{scripts}{os.pathsep}{inherited['PATH']}", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120"}
         self.environment = inherited | self.environment | here

@@ -38,6 +38,12 @@ def block(ctx: Context, seconds: float) -> float:
 
 
 @app.task
+def echoes(text: str) -> str:
+    """Give the text back."""
+    return text
+
+
+@app.task
 async def flaky(ctx: Context, failures: int) -> int:
     """Fail so many times, then succeed."""
     mark(ctx, "start")

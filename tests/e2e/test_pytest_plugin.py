@@ -241,7 +241,8 @@ def test_processes_that_a_test_kills_are_replaced(tmp_path: Path) -> None:
 def test_the_programs_of_the_page_run(tmp_path: Path) -> None:
     for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
         (tmp_path / name).write_text(text)
-    told, _ = start(tmp_path).communicate(timeout=PATIENCE)
+    # Unset it is a warning of pytest-asyncio's.
+    told, _ = start(tmp_path, "-o", "asyncio_default_fixture_loop_scope=function").communicate(timeout=PATIENCE)
     assert "6 passed" in told, told
 
 

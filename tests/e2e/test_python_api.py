@@ -15,9 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import taskd
 from taskd import ClientError, JobCancelled, JobFailed
 from tests.e2e.fleet import Fleet, Process
-from tests.e2e.tasks import app, block, flaky, nap
+from tests.e2e.tasks import app, block, echoes, flaky, nap
 from tests.servers import wait_until
 
 README = Path(__file__).parents[2] / "README.md"
@@ -62,8 +63,8 @@ async def test_jobs_are_submitted_awaited_and_cancelled(fleet: Fleet) -> None:
 
     many = await nap.submit_many({"seconds": 0.001 * n} for n in range(50))
     assert await asyncio.gather(*(one.result(timeout=20) for one in many)) == [0.001 * n for n in range(50)]
-    with pytest.raises(ClientError, match=r"jobs\[0\].priority"):
-        await nap.options(priority=101).submit_many([{"seconds": 0}])
+    with pytest.raises(taskd.InvalidJob, match=r"jobs\[1\].payload: .*NUL"):
+        await echoes.submit_many([{"text": "a"}, {"text": "b\0"}])
 
     retried = await flaky.options(retry_backoff={"initial": 0.05, "jitter": False}).submit(failures=1)
     assert await retried.result(timeout=20) == 2
@@ -102,8 +103,9 @@ def test_threads_submit_with_options_and_wait(fleet: Fleet, scheduler: Process) 
     assert [one.result(timeout=20) for one in handles] == [0, 0.01, 0]
     found = nap.handle_sync(handles[0].id)
     assert (found.wait(), found.cancel(), found.result()) == ("completed", False, 0)
-    with pytest.raises(ClientError, match="priority") as refused:
-        nap.options(priority=101).submit_sync(0)
+    with pytest.raises(ClientError, match=r"payload: .*NUL") as refused:
+        echoes.submit_sync("a\0")
+    assert isinstance(refused.value, taskd.InvalidJob)
     assert refused.value.status == 422
     scheduler.kill()
     app.close()

@@ -162,7 +162,7 @@ def test_a_block_that_does_not_commit_leaves_nothing_and_may_be_tried_again(make
         "commit": "RuntimeError: ctx.transaction() commits at the end",
         "raw": "RuntimeError: the transaction was ended inside",
         "nested": "RuntimeError: ctx.transaction() is open already",
-        "result": "ValueError: the result is not JSON",
+        "result": "Unstorable: the result is not JSON",
     }
     ids = world.run("rolls_back", [{"how": how} for how in expected])
     for job_id, text in zip(ids, expected.values(), strict=True):

@@ -194,8 +194,14 @@ class Sandbox:
                 time.sleep(0.02)
 
     def empty(self) -> None:
-        """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed."""
+        """Remove every job, schedule and live setting. Workers stay, unless one has a job in hand: then all are killed.
+
+        Those that the test has asked to end are killed too: the next test is not to find them.
+        """
         self._asked.clear()
+        for child in self._leaving:
+            child.kill()
+        self._leaving.clear()
         with psycopg.connect(self.dsn, **startup()) as connection:
             for statement in _SCHEDULES:
                 connection.execute(statement.encode())

@@ -196,9 +196,10 @@ async def _serve(fd: int, last_words: int) -> None:
     forks.in_child(lambda: forks.replace_sockets(fd))
     loop = asyncio.get_running_loop()
     os.set_inheritable(last_words, False)
-    _, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
+    transport, connection = await loop.create_connection(lambda: Connection(last_words), sock=socket.socket(fileno=fd))
     await connection.over.wait()
     await connection.stop()
+    transport.close()
 
 
 def main(arguments: list[str]) -> None:
