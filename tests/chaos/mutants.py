@@ -157,8 +157,7 @@ NO_COMPANY = """NOT EXISTS (
                    WHERE c.session_id = u.session AND c.status = 'running' AND c.id <> u.id)"""
 KEYS = (
     "    INSERT INTO taskd.dedupe_keys AS k (key, job_id)\n"
-    "    SELECT DISTINCT ON (key) key, id FROM timed\n"
-    "    WHERE key IS NOT NULL AND place NOT IN (SELECT place FROM former) ORDER BY key, place\n"
+    "    SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place\n"
     "    ON CONFLICT (key) DO UPDATE SET key = k.key\n"
     "    RETURNING k.key, k.job_id"
 )
@@ -229,7 +228,9 @@ MUTANTS: dict[str, Mutant] = {
         title="the dedupe index dropped",
         scenario="29",
         by=("I1", "I10"),
-        apply=_sql({"submit": [(KEYS, "    SELECT key, id AS job_id FROM timed WHERE key IS NOT NULL")]}),
+        apply=_sql(
+            {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
+        ),
     ),
     "no-fire-fence": Mutant(
         title="a firing without the row lock of the leader's fence",

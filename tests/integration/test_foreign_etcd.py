@@ -59,6 +59,9 @@ async def test_candidacies_of_any_content_win_nothing(etcd_endpoint: str, etcd_p
         await put(etcd_endpoint, f"{etcd_prefix}/election/{number:016x}-1", value)
     forged = json.dumps({"instance_id": "forged", "holder": str(uuid4())}).encode()
     await put(etcd_endpoint, f"{etcd_prefix}/election/odd", forged)
+    await put(
+        etcd_endpoint, f"{etcd_prefix}/election/{99:016x}-1", forged
+    )  # without the lease of its name: it would stay
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", UUID(int=1)) as candidacy:
         await until(one, lambda: candidacy.won)
         leader = first_of(one)

@@ -101,6 +101,22 @@ async def test_an_entry_with_further_fields_is_read_by_the_name_of_its_own(
     assert await transport.missing([dispatch]) == []
 
 
+@pytest.mark.parametrize("beyond", ["99999999999999-0", f"{2**64 - 1}-{2**64 - 1}"])
+async def test_a_group_that_was_set_beyond_its_stream_is_given_entries_again(
+    transport: RedisTransport, raw: blocking.Redis, stream_name: str, beyond: str
+) -> None:
+    await transport.fetch(QUEUES, 1, 0)
+    raw.xgroup_setid(f"{stream_name}:{{q1}}:0", "workers", beyond)
+    first, second = Dispatch(5, 1, "q1", 0), Dispatch(5, 2, "q1", 0)
+    await transport.ring([first])
+    assert await transport.fetch(QUEUES, 8, 0) == []
+    assert await transport.missing([first]) == [first]
+    assert discarded("a group that stands beyond the end of its stream") > 0
+    await transport.ring([second])
+    assert await transport.missing([second]) == []
+    assert [(got.job_id, got.seq) for got in await transport.fetch(QUEUES, 8, 0)] == [(5, 2)]
+
+
 @pytest.mark.parametrize("band", [BANDS[0].low, BANDS[1].low, BANDS[-1].low])
 @pytest.mark.parametrize("spoil", [spoil for name, spoil in SPOILS.items() if name != "exhausted"])
 async def test_a_key_of_another_type_costs_its_own_queue_only(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskd.runtime import embedded
+from taskd.runtime import embedded, heads
 from taskd.runtime.serve import Address, serving
 
 HOST = b"host: taskd\r\n"
@@ -221,6 +221,17 @@ async def test_a_head_that_is_too_long_is_not_run_although_it_comes_whole(addres
     answer = await exchange(address, b"POST /cancel HTTP/1.1\r\n" + HOST + long + b"content-length: 2\r\n\r\n{}")
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
     assert echo.ran == []
+
+
+async def test_a_request_has_so_many_headers_at_the_most(address: Address, echo: Echo) -> None:
+    """Short headers cost far more memory than they have bytes: some thousands fit into the limit of bytes."""
+    others = heads.MOST_HEADERS - 2
+    last = LAST.replace(b"\r\n\r\n", b"\r\n" + b"a:b\r\n" * others)
+    assert (await exchange(address, last + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+    refused = await exchange(address, last + b"a:b\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    assert b"headers" in refused
+    assert echo.ran == ["GET /last"]
 
 
 async def test_a_body_may_come_in_as_many_chunks_as_it_has_lines(address: Address, echo: Echo) -> None:

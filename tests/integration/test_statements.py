@@ -297,11 +297,14 @@ def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
         if analyzed:
             connection.execute("ANALYZE")
         plan = generic_plan(connection, "submit")
-        # A key of before is looked up, and the job that has it, by primary key; without one nothing is.
+        assert tables_read(plan) == set()
+        assert "dedupe_keys_pkey" in json.dumps(plan)  # a key that is taken is met there
+        plan = generic_plan(connection, "submit_apart")
+        # A key of before is looked up, and the job that has it, by primary key.
         assert ways(plan) <= {"jobs_pkey"}
         assert ways(plan, "finished_jobs") <= {"finished_jobs_pkey"}
         assert ways(plan, "dedupe_keys") <= {"dedupe_keys_pkey"}
-        assert "dedupe_keys_pkey" in json.dumps(plan)  # a key that is taken is met there
+        assert "dedupe_keys_pkey" in json.dumps(plan)
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])

@@ -137,7 +137,9 @@ def test_a_version_out_of_bounds_is_none(changes: dict[str, object]) -> None:
 
 
 def test_a_key_of_a_session_is_told_by_its_name() -> None:
-    assert of_session(own("/taskd/election/", 255, 3))
+    assert of_session(own("/taskd/election/", 255, 3), 255)
+    assert not of_session(own("/taskd/election/", 255, 3), 0)
+    assert not of_session(own("/taskd/election/", 255, 3), 256)
     for name in (
         "junk",
         "00000000000000ff",
@@ -146,7 +148,7 @@ def test_a_key_of_a_session_is_told_by_its_name() -> None:
         "\udcff",
         "00000000000000ff-1\n",
     ):
-        assert not of_session(f"/taskd/election/{name}")
+        assert not of_session(f"/taskd/election/{name}", 255)
 
 
 def test_the_bounds_hold_what_taskd_writes() -> None:

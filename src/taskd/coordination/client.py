@@ -69,6 +69,8 @@ class KeyValue(msgspec.Struct, frozen=True):
     value: bytes
     create_revision: int
     mod_revision: int
+    #: The lease with which it vanishes; 0 for none.
+    lease: int = 0
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -170,7 +172,7 @@ class EtcdClient:
         )
         reply = await self._call("kv.Txn", request)
         if reply.succeeded:
-            return KeyValue(key, value, reply.header.revision, reply.header.revision)
+            return KeyValue(key, value, reply.header.revision, reply.header.revision, lease)
         return _key_value(reply.responses[0].response_range.kvs[0])
 
     async def update(self, key: str, value: bytes, lease: int, create_revision: int) -> bool:
@@ -353,7 +355,7 @@ def _span(prefix: str) -> tuple[bytes, bytes]:
 
 
 def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.create_revision, kv.mod_revision)
+    return KeyValue(kv.key.decode("utf-8", "surrogateescape"), kv.value, kv.create_revision, kv.mod_revision, kv.lease)
 
 
 def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:

@@ -54,9 +54,9 @@ def own(folder: str, lease: int, number: int) -> str:
     return f"{folder}{lease:016x}-{number}"
 
 
-def of_session(key: str) -> bool:
-    """Return True for a key with a name that sessions give."""
-    return _OF_SESSION.fullmatch(key.rpartition("/")[2]) is not None
+def of_session(key: str, lease: int) -> bool:
+    """Return True for a key with a name that sessions give, of the lease with which it vanishes."""
+    return _OF_SESSION.fullmatch(key.rpartition("/")[2]) is not None and belongs(key, lease)
 
 
 def belongs(key: str, lease: int) -> bool:

@@ -125,7 +125,7 @@ class Mirror(Generic[T]):
         if self._session is not None and self._session.stray(kv.key):
             logger().info("a key of ours is there that nobody wants; deleting it", key=shown(kv.key))
             self._session.owe(kv.key)
-        foreign = self._session is not None and not keys.of_session(kv.key)
+        foreign = self._session is not None and not keys.of_session(kv.key, kv.lease)
         value = self._decode(kv.value) if not foreign else None
         if value is not None:
             self.entries[kv.key] = Entry(kv.key, kv.create_revision, value)

@@ -87,7 +87,8 @@ class Protocol(HttpToolsProtocol):
 
     1. Data is parsed in slices, and no further while answers wait: neither floods of requests nor clients that do not read
        hold memory.
-    2. What is no body (heads, chunk framing, trailers) is counted against OVERHEAD_LIMIT. Trailers are not kept.
+    2. What is no body (heads, chunk framing, trailers) is counted against OVERHEAD_LIMIT. Headers have a limit of their own.
+       Trailers are not kept.
     3. Requests to upgrade are handled as if the header was not there, as RFC 9110 allows.
     4. A request that breaks a rule gets a 400, after the answers to those before it, and the connection ends.
     """
@@ -222,6 +223,8 @@ class Protocol(HttpToolsProtocol):
                 heads.check_transfer_encoding(value, self.parser.get_http_version())
             elif name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
+        if len(self.headers) >= heads.MOST_HEADERS:
+            raise Refused(f"a request may have {heads.MOST_HEADERS} headers")
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -12,6 +12,8 @@ Headers = list[tuple[bytes, bytes]]
 #: Headers that must not be given twice: which of the two would hold? (llhttp refuses a second Content-Length itself.)
 ONCE = frozenset({b"host", b"transfer-encoding", b"expect"})
 VERSIONS = ("1.1", "1.0")
+#: The most headers of one request. Each costs some hundred bytes of memory, however short it is.
+MOST_HEADERS = 100
 
 
 class Refused(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import os
@@ -21,6 +22,10 @@ from taskd.runtime.log import logger
 #: When Python's collector runs: after so many new objects and not after 700, for a batch of jobs makes thousands that go by
 #: themselves.
 COLLECT = (20_000, 10, 10)
+#: Bytes from which on glibc maps a block of its own, which is given back as soon as it is free. Its own limit rises with the
+#: blocks that are freed, up to 32 MiB: then the process keeps what the largest requests took.
+MAPPED = 1024 * 1024
+_M_MMAP_THRESHOLD = -3
 
 
 def instance_name(configured: str) -> str:
@@ -58,6 +63,8 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         faulthandler.enable()
     gc.freeze()  # what was imported stays: looking through it again and again stops everything for some milliseconds
     gc.set_threshold(*COLLECT)
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no such limit
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)

@@ -122,7 +122,10 @@ class RedisTransport:
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
         streams = {self._keys.stream(d.queue, band_of(d.priority)) for d in dispatches}
-        alive = set(await self._run("survey", sorted(streams), [self._group]))
+        values, mended = await self._run("survey", sorted(streams), [self._group])
+        for key in mended:
+            discard("redis", "a group that stands beyond the end of its stream", key)
+        alive = set(values)
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
 
     async def locate(self, dispatch: Dispatch) -> Place:

@@ -1,8 +1,21 @@
 -- Finds the entries that some worker holds or will be given; deletes those that nobody ever will (their consumer was deleted
--- while it held them). KEYS: streams. ARGV: group. Answers the values.
-local alive = {}
+-- while it held them). A group that stands beyond the end of its stream would never be given an entry again: it is set to the end.
+-- KEYS: streams. ARGV: group. Answers the values, and the streams whose group was set back.
+local alive, mended = {}, {}
+local function end_of(key)
+  local info = redis.pcall('XINFO', 'STREAM', key)
+  for i = 1, info.err and 0 or #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
 for _, key in ipairs(KEYS) do
   local last = group_of(key, ARGV[1])
+  local newest = last and end_of(key)
+  if newest and after(last, newest) then
+    redis.call('XGROUP', 'SETID', key, ARGV[1], newest)
+    mended[#mended + 1] = key
+    last = newest
+  end
   local held = {}
   if last then
     for _, row in ipairs(redis.call('XPENDING', key, ARGV[1], '-', '+', 10000)) do held[row[1]] = true end
@@ -15,4 +28,4 @@ for _, key in ipairs(KEYS) do
     end
   end
 end
-return {alive, spoilt}
+return {{alive, mended}, spoilt}
