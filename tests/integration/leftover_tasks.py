@@ -118,6 +118,19 @@ def starts_a_program_in_a_thread(path: str, how: str) -> None:
         time.sleep(0.01)
 
 
+@app.task
+def waits_for_a_program(path: str, how: str) -> None:
+    script = f"echo $$ > {path}~; mv {path}~ {path}; exec sleep 600"
+    if how == "session":
+        subprocess.run(["sh", "-c", script], start_new_session=True, check=True)
+    elif how == "pipe":
+        subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True)
+    elif how == "stubborn":
+        subprocess.run(["sh", "-c", f"trap '' TERM; {script}"], check=True)
+    else:
+        os.spawnlp(os.P_WAIT, "sh", "sh", "-c", script)
+
+
 def _start(how: str) -> int:
     if how == "Popen":
         return subprocess.Popen(SLEEP).pid

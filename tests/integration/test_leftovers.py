@@ -81,12 +81,15 @@ async def test_an_executor_that_the_app_sets_is_used(bench: Bench) -> None:
 ASYNC = ["exec", "shell", "stubborn", "session", "thread", "Popen", "spawn", "fork", "multiprocessing fork"]
 PLAIN = ["Popen", "spawn", "fork", "multiprocessing fork", "multiprocessing spawn"]
 
+WAITING = ["session", "pipe", "stubborn", "spawn"]
+
 
 @pytest.mark.parametrize(
     ("task", "how"),
     [
         *(("starts_a_program", how) for how in ASYNC),
         *(("starts_a_program_in_a_thread", how) for how in PLAIN),
+        *(("waits_for_a_program", how) for how in WAITING),
     ],
 )
 async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(

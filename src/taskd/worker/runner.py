@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,8 @@ from taskd.worker.threads import Seats
 
 #: Seconds that processes of a stopped attempt get to end by themselves, at most.
 GRACE = 1.0
+#: Seconds after which a thread that was interrupted and has not stopped is taken to wait for a process, at most.
+BLOCKED = 0.25
 #: Threads occupied by ended attempts from which on another executor is to take this one's place.
 EXHAUSTED = 50
 
@@ -119,12 +122,21 @@ class Runner:
         if running.link is not None:
             running.link.stop()
 
-    @staticmethod
-    def _interrupt(running: Running) -> None:
+    def _interrupt(self, running: Running) -> None:
         if running.seat is not None:
             running.seat.interrupt()
             if running.link is not None:
                 running.link.interrupt()
+            self._loop.call_later(min(BLOCKED, self._patience / 2), self._release, running)
+
+    def _release(self, running: Running) -> None:
+        """End the processes of a thread that did not stop: it may wait for one of them, where no exception reaches it."""
+        if running.seat is not None and running.family is not None and running.family.processes:
+            self._see_to(self._reap(running, running.family))
+
+    def _see_to(self, ending: Coroutine[Any, Any, None]) -> None:
+        self._endings.add(task := asyncio.Task(ending, loop=self._loop))
+        task.add_done_callback(self._endings.discard)
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
@@ -214,8 +226,7 @@ class Runner:
             self._seats.give_back(seat)
             end, family = end or self._results.stopped(running.order), running.family
             if running.stopping and family is not None and family.processes:
-                self._endings.add(ending := asyncio.Task(self._end_plain(running, family, end), loop=self._loop))
-                ending.add_done_callback(self._endings.discard)
+                self._see_to(self._end_plain(running, family, end))
             else:
                 self._finish(running, end)
 
