@@ -120,7 +120,7 @@ def starts_a_program_in_a_thread(path: str, how: str) -> None:
 
 @app.task
 def waits_for_a_program(path: str, how: str) -> None:
-    script = f"echo $$ > {path}~; mv {path}~ {path}; exec sleep 600"
+    script = f"echo $$ > {path}; exec sleep 600"
     if how == "session":
         subprocess.run(["sh", "-c", script], start_new_session=True, check=True)
     elif how == "pipe":

@@ -98,7 +98,7 @@ async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
     path = tmp_path / "pids"
     order = bench.order(task, json.dumps({"path": str(path), "how": how}))
     await bench.begin(order)
-    await wait_until_async(path.exists)
+    await wait_until_async(lambda: path.exists() and path.read_text())
     (pid,) = map(int, path.read_text().split())
     family = [pid, *_children(pid)]
     assert all(_runs(one) for one in family)
