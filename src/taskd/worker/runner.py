@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ class Runner:
         desk: Callable[[], Desk],
         capture: Capture | None = None,
         helpers: Helpers | None = None,
-        tell_exhausted: Callable[[int], None] = lambda abandoned: None,
+        tell_exhausted: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._helpers = helpers
         self._tell_exhausted = tell_exhausted
@@ -249,6 +250,8 @@ class Runner:
             end = self._recorded(running, end)
         elif running.stopping:
             end = self._results.stopped(order, end)
+        if end.how is How.FAILED and not _opens_files():
+            self._ask_for_a_successor("attempts that have ended left no file descriptor to others")
         self._add(end if said is None else msgspec.structs.replace(end, said=said))
 
     def _leave_behind(self, running: Running) -> None:
@@ -261,12 +264,16 @@ class Runner:
             running.log.warning(
                 "the attempt ended before functions that it had given to threads: they run on", threads=threads
             )
-        if helpers is not None and helpers.abandoned >= EXHAUSTED and not self._exhausted:
-            self._exhausted = True
-            self._tell_exhausted(helpers.abandoned)
+        if helpers is not None and helpers.abandoned >= EXHAUSTED:
+            self._ask_for_a_successor(f"{helpers.abandoned} threads are occupied by attempts that have ended")
         if family.moved and self._home and (left := _folder()) != self._home:
             running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
             os.chdir(self._home)
+
+    def _ask_for_a_successor(self, reason: str) -> None:
+        if not self._exhausted:
+            self._exhausted = True
+            self._tell_exhausted(reason)
 
     @staticmethod
     def _recorded(running: Running, end: End) -> End:
@@ -298,3 +305,12 @@ def _folder() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return ""
+
+
+def _opens_files() -> bool:
+    """True if this process may open a file. Asked after failures: attempts share the limit of descriptors."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno != errno.EMFILE
+    return True
