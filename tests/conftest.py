@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +15,9 @@ from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import migrate
 from tests.servers import SharedServers, temporary_folder
+
+# Of the processes that tests start, too: a warning is an error.
+os.environ["PYTHONWARNINGS"] = "error"
 
 
 @pytest.fixture(scope="session")

@@ -154,13 +154,13 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             )
 
         async with coordinator.register(member, REPORT_EVERY):
-            log.logger().info("serving", address=str(address))
             supervisor.ready()
             # Served already, so that /health tells what is missing while we wait for it.
             if not await unless(stop, _check_servers(settings, transport, stop, postgres, redis, migrate=migrate)):
                 return 0
             if not private and not settings.http.insecure:
                 await _check_door(tokens, address)
+            log.logger().info("serving", address=str(address))
             async with _following(settings, live, coordinator, store):
                 await role.run(stop)
     return 0
@@ -492,7 +492,7 @@ async def _check_servers(
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=2.0),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
         sleep=lambda seconds: _sleep_unless(stop, seconds),
         reraise=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -180,6 +180,14 @@ class Log(Section, frozen=True):
     format: Annotated[Literal["JSON", "TEXT", ""], _doc("JSON or TEXT; empty: TEXT on a terminal, else JSON")] = ""
 
 
+class Client(Section, frozen=True):
+    """The command line's way to the schedulers, and that of what tasks submit in a worker."""
+
+    server: Annotated[str, _doc("the schedulers' URLs, comma-separated, tried in turn")] = "http://localhost:8080"
+    token: Annotated[str, _doc("the API token to show; empty: none")] = ""
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in https://; empty: the system's")] = ""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a process."""
 
@@ -193,6 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tasks: Tasks = Tasks()
     trace: Trace = Trace()
     log: Log = Log()
+    client: Client = Client()
 
 
 #: The short environment names; any other key is TASKD_<SECTION>__<KEY>.
@@ -208,9 +217,10 @@ ENVIRONMENT = {
     "WORKER_HTTP_ADDR": ("worker", "http_addr"),
     "LOG_LEVEL": ("log", "level"),
     "LOG_FORMAT": ("log", "format"),
+    "TASKD_SERVER": ("client", "server"),
+    "TASKD_TOKEN": ("client", "token"),
+    "TASKD_CA_FILE": ("client", "ca_file"),
 }
-#: Environment names with the TASKD_ prefix that are no settings: the client's own.
-CLIENT_ENVIRONMENT = frozenset({"TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE"})
 
 DEFAULT_FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
 
@@ -228,15 +238,54 @@ def load(
     Raises ConfigurationError with the source, section and key of the first thing that is wrong.
     """
     settings = Settings()
-    path = file if file is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
-    if path is not None:
-        settings = _merge(settings, _read(path), str(path), strict=True)
-    for name, raw in _from_environment(environ):
-        settings = _merge(settings, raw, f"environment variable {name}", strict=False)
-    for (section, key), value in (flags or {}).items():
-        if value is not None:
-            settings = _merge(settings, {section: {key: value}}, f"flag --{key.replace('_', '-')}", strict=False)
+    for source, raw in _sources(file, environ, flags or {}):
+        settings = _merge(settings, raw, source, strict=isinstance(source, Path))
     return settings
+
+
+def given(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[tuple[str, str], object] | None = None,
+) -> frozenset[tuple[str, str]]:
+    """The settings (section, key) that something other than a default gives. No value is looked at, no secret read.
+
+    Raises ConfigurationError for a file that is no TOML.
+    """
+    raw = _read(path) if (path := _file(file)) is not None else {}
+    in_file = {(section, key) for section, values in raw.items() if isinstance(values, dict) for key in values}
+    in_environment = {place for name in environ if (place := _place(name)) is not None}
+    return frozenset(in_file | in_environment | {place for place, value in (flags or {}).items() if value is not None})
+
+
+def _sources(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[tuple[str, str], object]
+) -> Iterator[tuple[str | Path, Raw]]:
+    """What gives settings, the weakest first, with what it gives."""
+    if (path := _file(file)) is not None:
+        yield path, _read(path)
+    for name, raw in _from_environment(environ):
+        yield f"environment variable {name}", raw
+    for (section, key), value in flags.items():
+        if value is not None:
+            yield f"flag --{key.replace('_', '-')}", {section: {key: value}}
+
+
+def _file(named: Path | None) -> Path | None:
+    """The file to read; None if none is named and none is at the usual places."""
+    return named if named is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
+
+
+def _place(name: str) -> tuple[str, str] | None:
+    """The setting that a variable of the environment gives."""
+    for known in (name, name.removesuffix("_FILE")):
+        if known in ENVIRONMENT:
+            return ENVIRONMENT[known]
+    if not name.startswith("TASKD_") or "__" not in name:
+        return None
+    section, _, key = name.removeprefix("TASKD_").lower().partition("__")
+    return section, key.removesuffix("_file") if not _is_key(section, key) else key
 
 
 def _read(path: Path) -> Raw:
@@ -284,7 +333,7 @@ def _secret(name: str, path: str) -> str:
         raise ConfigurationError(f"{name}: {path} cannot be read: {error}") from None
 
 
-def _merge(settings: Settings, raw: Raw, source: str, *, strict: bool) -> Settings:
+def _merge(settings: Settings, raw: Raw, source: str | Path, *, strict: bool) -> Settings:
     merged = msgspec.to_builtins(settings)
     for section, values in raw.items():
         if section not in merged:

@@ -18,7 +18,7 @@ from tests.servers import wait_until
 
 #: What is different each time, and what stands for it.
 VARIES = (
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ?", "TIME"),
     (r"\b\d+(\.\d+)? (s|min|h|d)\b( \d+ (s|min|h)\b)?", "SPAN"),
     (r"ended at \S+ a second", "ended at RATE a second"),
     (r"\S+@[\w-]+(\.[\w-]+)*", "WHO"),

@@ -69,6 +69,9 @@ class Fleet:
     processes: list[Process] = field(default_factory=list)
     #: Further variables of every process.
     more: dict[str, str] = field(default_factory=dict)
+    #: Where processes that are started from now on write to (a descriptor), and what a shell is to do with their streams.
+    output: int | None = None
+    redirect: str = ""
     _clients: list[Client] = field(default_factory=list)
 
     @property
@@ -106,9 +109,9 @@ class Fleet:
         log = self.folder / f"{len(self.processes)}-{arguments[0]}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "taskd", *arguments],
+                ["/bin/sh", "-c", f'exec "$@" {self.redirect}', "sh", sys.executable, "-m", "taskd", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output if self.output is None else self.output,
                 stderr=subprocess.STDOUT,
                 env=self.environment | environment,
                 cwd=Path(__file__).parents[2],

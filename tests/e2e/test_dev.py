@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from tests.servers import wait_until
 
 UP = "taskd is up"
 ROOT = Path(__file__).parents[2]
+#: Variables that configure taskd.
+FOREIGN = ("TASKD_", "POSTGRES_", "REDIS_", "ETCD_")
 
 
 class Supervisor:
@@ -102,7 +105,10 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     assert job["result"] == 42
     lent = first.call("submit", '{"n": 21}', "--task", "lend", "--wait", "20")
     assert lent.returncode == 0, lent.stdout + lent.stderr  # what a task submits comes to this cluster
-    assert "submit --task double --queue default" in first.said  # an app of one's own has no task `echo` to try
+    # An app of one's own has no task `echo` to try; what is shown instead works when it is pasted.
+    (shown,) = [line for line in first.said.splitlines() if "submit --task double --queue default" in line]
+    pasted = first.call(*shlex.split(shown.partition("taskd ")[2]), "--wait", "20", "--json")
+    assert json.loads(pasted.stdout)["result"] == 2
 
     # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
     made = subprocess.run(
@@ -181,3 +187,76 @@ def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     assert "jobs ended as expected" in told.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_in_the_folder_find_the_cluster_and_declared_schedules_are_applied(private_folder: Path) -> None:
+    module = private_folder / "shop.py"
+    module.write_text(
+        "import taskd\napp = taskd.App()\n@app.every(3600, name='hourly')\n@app.task\ndef tick() -> int:\n    return 1\n",
+        "utf-8",
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "taskd", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=private_folder,
+            env=bare | more,
+        )
+
+    none = call("dev", "--env")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr == "error: no dev cluster of yours is running in .taskd: start one with taskd dev\n"
+
+    cluster = Supervisor(private_folder / ".taskd", "--app", "shop", "--reload", "--workers", "2")
+    worker = None
+    try:
+        cluster.await_up()
+        wait_until(lambda: "schedules  made hourly" in cluster.said, 30)
+        used = "using the dev cluster in ./.taskd\n"
+        for command in (("doctor",), ("migrate",), ("status",), ("schedule", "list"), ("token", "list")):
+            told = call(*command)
+            assert (told.returncode, told.stderr) == (0, used), (command, told)
+        exported = call("dev", "--env")
+        assert exported.stderr == ""
+        shell = subprocess.run(
+            ["/bin/sh", "-c", f'{exported.stdout}\nprintf "%s %s" "$POSTGRES_DSN" "$TASKD_SERVER"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        dsn, server = shell.stdout.split()
+        assert f"{dsn.removesuffix('?sslmode=disable')}\n" in cluster.said.replace(" \n", "\n").replace("  ", "")
+        assert server == f"http://localhost:{cluster.port}"
+
+        # What `explain` advises works as it is pasted.
+        job = call("submit", "--task", "tick", "--queue", "nightly", "null", "--json")
+        assert job.returncode == 0, job.stderr
+        advice = call("explain", str(json.loads(job.stdout)["id"]), "--json")
+        arguments = json.loads(advice.stdout)["advice"].partition("taskd ")[2].replace("MODULE", "shop").split()
+        assert arguments == ["worker", "--queues", "nightly", "--app", "shop"]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "taskd", *arguments, "--http-addr", ""],
+            cwd=private_folder,
+            env=bare,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: '"completed"' in call("status", str(json.loads(job.stdout)["id"]), "--json").stdout, 30)
+
+        configured = call("migrate", REDIS_URL="127.0.0.1:1", POSTGRES_DSN="postgresql://127.0.0.1:1/x")
+        assert configured.returncode == 1
+        assert used not in configured.stderr
+
+        module.write_text(module.read_text("utf-8").replace("hourly", "daily"), "utf-8")
+        wait_until(lambda: "schedules  made daily; removed hourly" in cluster.said, 30)
+    finally:
+        if worker is not None:
+            worker.terminate()
+            worker.wait(30)
+        cluster.popen.terminate()
+        cluster.popen.wait(40)
+    assert call("dev", "--env").returncode == 1
+    assert not (private_folder / ".taskd" / "cluster.json").exists()

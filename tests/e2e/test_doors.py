@@ -19,6 +19,7 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
     (line,) = [line for line in refused.output.splitlines() if line.startswith("error: ")]
     assert "taskd token create" in line
     assert "--insecure" in line
+    assert not re.search(r"\bserving\b", refused.output)
 
     insecure = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure")
     assert web.get(f"{url_of(insecure)}/jobs").status_code == 200

@@ -50,7 +50,7 @@ def test_slots_and_log_levels_change_while_everything_runs(fleet: Fleet) -> None
 def test_a_bad_value_is_one_line_that_says_what_the_key_takes(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
     told = fleet.taskd(scheduler, "config", "set", "worker.concurrency", "0")
-    assert told.returncode == 1
+    assert told.returncode == 2
     assert told.stderr.strip().splitlines() == [
         "error: value: worker.concurrency: must be a whole number from 1 to 10000, not 0"
     ]

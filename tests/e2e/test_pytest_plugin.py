@@ -124,7 +124,9 @@ def project(folder: Path, tests: str = TESTS) -> Path:
     (folder / "broken.py").write_text(BROKEN)
     (folder / "elsewhere.py").write_text("import taskd\napp = taskd.App(server='http://production')\n")
     (folder / "test_tasks.py").write_text(tests)
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\npythonpath = .\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\npythonpath = .\n"
+    )
     return folder
 
 

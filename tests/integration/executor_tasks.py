@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
+import faulthandler
+import io
 import logging
+import logging.config
 import os
 import signal
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from taskd import App, Context, Fail, RetryAt, Snooze
 
@@ -381,3 +387,112 @@ async def rests(seconds: float) -> float:
     """Take a while, and end well."""
     await asyncio.sleep(seconds)
     return seconds
+
+
+@app.task
+def spoil(how: str) -> None:
+    """Do to the standard streams what a task may do by mistake."""
+    if how == "close":
+        sys.stdout.close()
+        sys.stderr.close()
+    elif how == "close what is below":
+        sys.stdout.buffer.close()
+        sys.stderr.buffer.close()
+    elif how == "close the descriptors":
+        for number in (1, 2):
+            with contextlib.suppress(OSError):  # closed already, by this task a moment ago
+                os.close(number)
+    elif how == "with":
+        with sys.stdout, sys.stderr:
+            print("inside")
+    elif how == "detach":
+        sys.stdout.detach()  # type: ignore[union-attr]
+        sys.stderr = io.TextIOWrapper(sys.stderr.detach(), "utf-8")  # type: ignore[union-attr]
+    elif how == "none":
+        sys.stdout = sys.stderr = None
+    elif how == "the original":
+        sys.__stdout__.close()  # type: ignore[union-attr]
+        sys.__stderr__.close()  # type: ignore[union-attr]
+    elif how == "leave another":
+        sys.stdout = sys.stderr = io.StringIO()
+    else:
+        with open(os.devnull, "w") as file:
+            sys.stdout = sys.stderr = file
+
+
+@app.task
+def speaks() -> list[bool]:
+    """Print by every way; whether the descriptors are open."""
+    print("out")
+    print("original", file=sys.__stdout__)
+    sys.stderr.write("err\n")
+    faulthandler.enable()
+    with contextlib.redirect_stdout(io.StringIO()) as elsewhere:
+        print("elsewhere")
+    assert elsewhere.getvalue() == "elsewhere\n"
+    return [os.path.exists(f"/dev/fd/{number}") for number in (1, 2)]
+
+
+@app.task
+def logs_after(how: str) -> None:
+    """Set logging up, as apps do, and log."""
+    set_up(how)
+    shop = logging.getLogger("shop")
+    shop.info("an info line")
+    shop.debug("a debug line")
+    logging.getLogger("shop.inner").error("an error line of %s", "two")
+    logging.getLogger("quiet").info("of a logger that its app keeps quiet")
+    try:
+        int("boom")
+    except ValueError:
+        logging.getLogger().exception("with a traceback")
+
+
+def set_up(how: str) -> None:
+    """One of the ways to configure logging."""
+    handler = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
+    logging.getLogger("shop").setLevel(0)
+    logging.getLogger("quiet").setLevel(logging.WARNING)
+    if how == "dictConfig":
+        root = {"handlers": ["console"], "level": "WARNING"}
+        logging.config.dictConfig({"version": 1, "handlers": {"console": handler}, "root": root})
+    elif how == "dictConfig that propagates nothing":
+        shop = {"handlers": ["console"], "propagate": False}
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "handlers": {"console": handler},
+                "loggers": {"shop": shop},
+                "root": {"level": "ERROR"},
+            }
+        )
+    elif how == "fileConfig":
+        parts = ["[loggers]\nkeys=root", "[handlers]\nkeys=h", "[formatters]\nkeys=", "[logger_root]\nhandlers=h"]
+        parts.append("[handler_h]\nclass=StreamHandler\nargs=(sys.stderr,)")
+        logging.config.fileConfig(io.StringIO("\n".join(parts)))
+    elif how == "basicConfig":
+        logging.basicConfig(force=True, level=logging.INFO)
+    elif how == "clear":
+        logging.getLogger().handlers.clear()
+    elif how == "shutdown":
+        logging.shutdown()
+    elif how == "disable":
+        logging.disable(logging.CRITICAL)
+    elif how == "level":
+        logging.getLogger().setLevel(logging.CRITICAL)
+
+
+@app.task
+def logs_by_ctx(ctx: Context) -> None:
+    """Take structlog's configuration away, and log a value that cannot be shown, too."""
+    structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
+    ctx.log.info("still heard", width=3)
+    ctx.log.info("shy", value=Shy())
+
+
+class Shy:
+    """A value that nobody may look at."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")

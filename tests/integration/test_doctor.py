@@ -11,14 +11,18 @@ import psycopg
 import pytest
 
 from taskd.cli.main import run
+from taskd.coordination import examine as etcd
 from taskd.dev.ports import free_port
-from taskd.dev.servers import PostgresServer, RedisServer
+from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.domain.claim import Dispatch
 from taskd.domain.finding import Finding
-from taskd.settings import Redis
+from taskd.settings import Etcd, Redis
 from taskd.store import examine as postgres
 from taskd.transport import examine as redis
+from taskd.transport.stream import RedisTransport
+from tests import web
 from tests.integration.storage import Storage
-from tests.servers import SharedServers
+from tests.servers import SharedServers, wait_until
 
 
 def levels(found: list[Finding]) -> dict[str, str]:
@@ -81,6 +85,100 @@ def test_each_server_that_is_away_is_wrong_and_says_what_to_do(
     assert [line.split()[1] for line in wrong] == ["PostgreSQL", "Redis", "etcd"]
     assert all("start it, or check" in line for line in wrong)
     assert err == ""
+
+
+DENIED = "user name or the password"
+#: What is in REDIS_URL, and the words of the finding and of its mend.
+REDIS_DENIALS = {
+    "": ("asks for a password", "put it into REDIS_URL, as in redis://:PASSWORD@HOST:PORT"),
+    "taskd:wr0ng@": (DENIED, "correct the user name and the password in REDIS_URL"),
+    "nobody:s3cret@": (DENIED, "correct the user name and the password in REDIS_URL"),
+    ":wr0ng@": (DENIED, "correct the user name and the password in REDIS_URL"),
+    "little:s3cret@": ("does not allow its user a command", "give it the rights that taskd needs"),
+}
+
+
+def documented_acl(prefix: str) -> list[str]:
+    """The words of the page's ACL SETUSER."""
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("ACL SETUSER"))
+    return line.replace("PASSWORD", "s3cret").replace("jobs:*", f"{prefix}:*").split()
+
+
+async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: RedisServer) -> None:
+    with private_redis.connect() as client:
+        client.execute_command(*documented_acl("jobs"))
+        client.execute_command("ACL", "SETUSER", "little", "on", ">s3cret", "~jobs:*", "-@all", "+@connection")
+        client.execute_command("ACL", "SETUSER", "default", "resetpass", ">s3cret")
+    for who, (text, mend) in REDIS_DENIALS.items():
+        url = private_redis.url.replace("redis://", f"redis://{who}")
+        (found,) = await redis.examine(Redis(url=url))
+        assert (found.level, text in found.text, found.mend.startswith(mend)) == ("wrong", True, True), (who, found)
+        assert "HELLO" not in found.text
+        assert "start it" not in found.mend
+
+
+async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(private_redis: RedisServer) -> None:
+    with private_redis.connect() as client:
+        client.execute_command(*documented_acl("own"))
+    settings = Redis(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@"), stream="own")
+    assert {one.level for one in await redis.examine(settings)} == {"ok"}
+    leader, worker = RedisTransport(settings), RedisTransport(settings, consumer="w1")
+    try:
+        assert await leader.policy() == "noeviction"
+        await leader.ping()
+        await leader.ring([Dispatch(1, 1, "default", 0)])
+        (delivery,) = await worker.fetch(("default",), 1, 0)
+        await worker.decided([delivery])
+        assert sum((await leader.depths(("default",))).values()) == 0
+    finally:
+        await leader.close()
+        await worker.close()
+    # A user that may do nothing but write the probe is judged by that.
+    with private_redis.connect() as client:
+        assert [key for key in client.keys("*") if not key.startswith(b"own:")] == []
+        client.execute_command("ACL", "SETUSER", "taskd", "-info")
+    (found,) = await redis.examine(settings)
+    assert (found.level, "INFO" in found.text) == ("ok", True)
+
+
+def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: PostgresServer) -> None:
+    with psycopg.connect(private_postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE ROLE barred NOLOGIN")
+        connection.execute("CREATE ROLE known LOGIN PASSWORD 's3cret'")
+        (hba,) = connection.execute("SHOW hba_file").fetchone() or ("",)
+        rules = (("all", "taskd", "trust"), ("all", "barred", "trust"), ("taskd", "known", "scram-sha-256"))
+        Path(hba).write_text("".join(f"host {where} {who} 127.0.0.1/32 {how}\n" for where, who, how in rules))
+        connection.execute("SELECT pg_reload_conf()")
+        address, know = private_postgres.address, "SELECT count(*) FROM pg_hba_file_rules"
+        wait_until(lambda: connection.execute(know).fetchone() == (3,))
+    expected = {
+        f"postgresql://known@{address}/taskd": "put the password into POSTGRES_DSN",
+        f"postgresql://known:wr0ng@{address}/taskd": "correct the user name and the password in POSTGRES_DSN",
+        f"postgresql://known:s3cret@{address}/postgres": "allow this host, user and database in the server's pg_hba.conf",
+        f"postgresql://barred@{address}/taskd": "use a role with LOGIN in POSTGRES_DSN",
+        f"postgresql://taskd@{address}/nowhere": "make it (createdb), or correct its name in POSTGRES_DSN",
+        f"postgresql://taskd@{address}/taskd?sslmode=require": "check the certificates and the TLS settings of POSTGRES_DSN",
+        "postgresql://host.invalid/taskd": "check the host name in POSTGRES_DSN",
+    }
+    for dsn, mend in expected.items():
+        (found,) = postgres.examine(dsn, 10.0)
+        assert (found.level, found.mend[: len(mend)]) == ("wrong", mend), (dsn, found)
+
+
+async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
+    assert "etcd rights" not in levels(await etcd.examine(Etcd(endpoints=private_etcd.endpoint)))
+    for path, body in (
+        ("user/add", {"name": "root", "password": "s3cret"}),
+        ("user/grant", {"user": "root", "role": "root"}),
+        ("enable", {}),
+    ):
+        web.post(f"http://{private_etcd.endpoint}/v3/auth/{path}", json=body).raise_for_status()
+    (found,) = [
+        one for one in await etcd.examine(Etcd(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
+    ]
+    assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
+    assert found.mend.startswith("give a client certificate")
 
 
 def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:

@@ -31,7 +31,7 @@ from taskd.worker.threads import Seat
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until, wait_until_async
 
-ROWS = "SELECT count(*) FROM rows"
+ROWS = "SELECT count(*) FROM public.rows"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
@@ -51,7 +51,7 @@ class Told:
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
     apply_audit(postgres_dsn)
     storage = Storage(postgres_dsn)
-    await storage.raw.fetch("CREATE TABLE rows (job bigint)")
+    await storage.raw.fetch("CREATE TABLE public.rows (job bigint)")
     yield storage
     await storage.close()
 
@@ -485,7 +485,7 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
         await left[0]
     assert len(errors) == 2
     expected = [(2,)] if fails else [(1,), (2,)]
-    assert await store.raw.fetch("SELECT job FROM rows ORDER BY job") == expected
+    assert await store.raw.fetch("SELECT job FROM public.rows ORDER BY job") == expected
 
 
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
@@ -533,7 +533,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
         await desk.close()
 
     await (run() if loop == "asyncio" else asyncio.to_thread(on_uvloop, run))
-    assert await store.raw.fetch("SELECT job FROM rows") == [(claim.job_id,)]
+    assert await store.raw.fetch("SELECT job FROM public.rows") == [(claim.job_id,)]
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -660,7 +660,7 @@ async def test_a_task_does_not_hear_what_its_commit_says(
         "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'heard'; RETURN NULL; END $$"
     )
     await store.raw.fetch(
-        "CREATE CONSTRAINT TRIGGER telling AFTER INSERT ON rows DEFERRABLE INITIALLY DEFERRED"
+        "CREATE CONSTRAINT TRIGGER telling AFTER INSERT ON public.rows DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION tell()"
     )
     notices.clear()

@@ -18,6 +18,8 @@ import msgspec
 import pytest
 
 from taskd.domain.output import Chunk, Line
+from taskd.runtime.sink import Sink
+from taskd.runtime.stdio import Steady
 from taskd.seams import Order
 from taskd.worker import capture as module
 from taskd.worker import lastwords
@@ -65,21 +67,15 @@ async def world() -> World:
 @contextmanager
 def installed(world: World, folder: Path) -> Iterator[None]:
     """In a test's own time: pytest has other streams before and after."""
-    root, streams = logging.getLogger(), (sys.stdout, sys.stderr)
-    before = root.level, [(handler, handler.level) for handler in root.handlers]
-    with open(folder / "out", "w+") as out, open(folder / "err", "w+") as err:
-        sys.stdout, sys.stderr = out, err
+    before = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    with open(folder / "out", "w") as out, open(folder / "err", "w") as err:
+        sys.stdout, sys.stderr = (Steady(Sink(file.fileno(), 1.0), n, file) for n, file in enumerate((out, err), 1))
         world.capture.install("INFO")
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = streams
-            for stream in world.capture.streams:
-                stream.detach()
-            root.setLevel(before[0])
-            root.handlers[:] = [handler for handler, _ in before[1]]
-            for handler, level in before[1]:
-                handler.setLevel(level)
+            world.capture.uninstall()
+            sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = before  # type: ignore[misc]
 
 
 async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tmp_path: Path) -> None:

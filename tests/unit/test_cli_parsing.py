@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +112,29 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["cancel"], "ID"),
         (["--log-level", "LOUD", "migrate"], "LOUD"),
         (["worker", "--concurrency", "0"], "--concurrency"),
+        (["submit", "1", "--priority", "101"], "--priority"),
+        (["submit", "1", "--max-retries", "-1"], "--max-retries"),
+        (["submit", "1", "--schedule-at", "2026-01-01T00:00:00"], "offset"),
+        (["submit", "1", "--schedule-at", "tomorrow"], "offset"),
+        (["submit", "1", "--timeout", "9" * 400], "too long"),
+        (["schedule", "add", "n", "--every", "1m", "--priority", "101"], "--priority"),
+        (["schedule", "add", "n", "--every", "1m", "--overlap", "never"], "--overlap"),
+        (["list", "--status", "lost"], "--status"),
+        (["status", "nope"], "ID"),
+        (["status", "0", "--watch"], "ID"),
+        (["explain", "1" * 30], "ID"),
+        (["logs", "-1x"], ""),
+        (["history", "export", "--since", "2026-99-99"], "--since"),
+        (["cancel", "--status", "failed"], "--status"),
+        (["retry", "--status", "running"], "--status"),
+        (["status", "1", "--server", "ftp://x"], "no server address"),
+        (["status", "1", "--server", "http://x:99999"], "no server address"),
+        (["status", "--server", " , "], "TASKD_SERVER"),
+        (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
+        (["--config", "/does/not/exist", "status"], "/does/not/exist"),
+        (["--config", "/", "status"], "cannot be read"),
+        (["--config", "/does/not/exist"], "/does/not/exist"),
+        (["--config", sys.executable, "status"], "is no TOML"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
@@ -125,11 +150,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
         (["status", "--server", NOBODY], "taskd dev"),
         (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
         (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
-        (["status", "1", "--server", "ftp://x"], "no server address"),
         (["cancel", "1", "--server", NOBODY], "taskd dev"),
-        (["status", "1", "--server", "http://x:99999"], "no server address"),
-        (["status", "--server", " , "], "TASKD_SERVER"),
-        (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
     ],
 )
 def test_any_other_failure_is_one_line_and_exit_code_1(
@@ -137,6 +158,71 @@ def test_any_other_failure_is_one_line_and_exit_code_1(
 ) -> None:
     assert run(arguments) == 1
     assert says in one_error(capsys)
+
+
+def test_what_a_scheduler_calls_unfit_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(answer("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
+        assert run(["submit", "1e400", "--server", url]) == 2
+    assert "out of range" in one_error(capsys)
+
+
+def test_a_missing_libpq_is_no_bug(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("no pq wrapper available.\nAttempts made:\n- couldn't import psycopg 'c' implementation")
+
+    monkeypatch.setattr(asked, "submit", missing)
+    assert run(["submit", "1"]) == 1
+    assert one_error(capsys).startswith("error: libpq, PostgreSQL's client library, is missing: install it")
+
+
+@pytest.mark.parametrize("group", ["", "config", "history", "schedule", "token", "worker"])
+def test_no_summary_of_a_command_is_cut_at_80_columns(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*group.split(), "--help"]) == 0
+    summaries = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert summaries
+    assert [line for line in summaries if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("list --status ", ["pending", "queued", "running", "completed", "failed", "cancelled"]),
+        ("cancel --status ", ["pending", "queued", "running"]),
+        ("retry --status ", ["failed", "cancelled"]),
+        ("history export --status ", ["completed", "failed", "cancelled"]),
+        ("schedule add x --missed ", ["skip", "once", "all"]),
+        ("schedule add x --overlap ", ["allow", "skip", "queue"]),
+        ("--log-level ", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    ],
+)
+def test_a_shell_completes_values(line: str, values: list[str]) -> None:
+    words = f"taskd {line}"
+    environment = {**os.environ, "_TASKD_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    environment["COMP_CWORD"] = str(len(words.split()))
+    done = subprocess.run([sys.executable, "-m", "taskd"], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (["--task", "flaky", "--wait", "5"], "no PAYLOAD was given (5 is the SECONDS of --wait): null is sent\n"),
+        (["--task", "flaky"], "no PAYLOAD was given: null is sent\n"),
+        (["--task", "flaky", "--wait"], "no PAYLOAD was given: null is sent\n"),
+        (["--task", "flaky", "null"], ""),
+        (["--task", "flaky", "5", "--wait", "5"], ""),
+    ],
+)
+def test_a_missing_payload_is_told(
+    asked: Asked, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "--json", *arguments]) == 0
+    assert capsys.readouterr().err == note
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +256,7 @@ class Asked(Client):
         self.listed: list[dict[str, Any]] = []
         self.found: list[dict[str, Any]] = []
 
-    def submit(self, job: Any) -> dict[str, Any]:
+    def submit(self, job: Any, key: str | None = None) -> dict[str, Any]:
         self.jobs.append(dict(job))
         return {"id": 17, "status": "pending"}
 
@@ -371,7 +457,7 @@ def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
     assert capsys.readouterr().out == "job 18 not cancelled: job 18 is completed: too late\njob 17 cancelled\n"
 
 
-def test_an_interrupted_wait_ends_quietly_with_130(
+def test_an_interrupted_wait_says_that_the_job_goes_on(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -379,7 +465,7 @@ def test_an_interrupted_wait_ends_quietly_with_130(
 
     monkeypatch.setattr(asked, "wait", interrupted)
     assert run(["submit", "1", "--wait", "--json"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "job 17 goes on: taskd status 17\n")
 
 
 def test_a_bug_is_one_line_too(

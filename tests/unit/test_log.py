@@ -25,6 +25,29 @@ class Recorder(io.StringIO):
         return len(text)
 
 
+class Shy:
+    """A value that nobody may look at."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("form", ["TEXT", "JSON"])
+def test_a_value_that_cannot_be_shown_costs_itself_and_not_the_line(
+    form: Literal["TEXT", "JSON"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, configured = Recorder(), structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", recorder)
+    log.configure(Log(format=form))
+    try:
+        log.logger().info("something", job=17, shy=Shy())
+    finally:
+        structlog.configure(**configured)
+    (line,) = recorder.writes
+    assert "something" in line
+    assert "17" in line
+
+
 @pytest.mark.parametrize("form", ["TEXT", "JSON"])
 def test_a_line_is_one_write_so_that_processes_with_one_stderr_do_not_mix_theirs(
     form: Literal["TEXT", "JSON"], monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from taskd.domain.claim import Term
 from taskd.runtime.outage import Outage
@@ -101,3 +102,14 @@ async def _more_looks(upkeep: Upkeep, number: int) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError("the reaper does not look")
+
+
+async def test_jobs_of_sessions_that_ended_before_are_told_without_an_empty_list_of_workers() -> None:
+    class Later(Upkeep):
+        async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
+            self.looks += 1
+            return Reaped(2, 1)
+
+    with structlog.testing.capture_logs() as lines:
+        await looks(Later(), lease=3600.0, number=2)
+    assert {"event": "restarted jobs of lost workers", "jobs": 2, "failed": 1, "log_level": "warning"} in lines

@@ -42,6 +42,7 @@ BAD: list[Any] = [
     *(Ends([End(1, 1, How.SNOOZED, b"", again)]) for again in (float("nan"), float("inf"), -1.0, 1e300)),
     Ends([End(1, 1, How.FAILED, b"", datetime(2026, 1, 1))]),
     *(Ends([End(job_id, 1, How.COMPLETED, b"1")]) for job_id in (-1, 2**63)),
+    *(Ends([], lost) for lost in (-1, 2**63)),
     *(Ends([End(1, attempt, How.COMPLETED, b"1")]) for attempt in (-1, 2**31)),
     Ends([End(1, 1, How.COMPLETED, b"1", said=Chunk(2, 1, 1, 2, False, LINES))]),
     *(

@@ -12,7 +12,7 @@ import pytest
 from taskd import App, Context
 from taskd.domain.output import Chunk
 from taskd.seams import Desk, Order
-from taskd.worker import capture, lastwords
+from taskd.worker import hearing, lastwords
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import End
 from taskd.worker.lastwords import LastWords
@@ -44,7 +44,7 @@ async def talks_much() -> None:
 
 
 def _say(*lines: str) -> None:
-    voice = capture.speaking()
+    voice = hearing.speaking()
     assert voice is not None
     for line in lines:
         voice.say("stdout", "", line)

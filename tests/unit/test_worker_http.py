@@ -47,6 +47,7 @@ async def test_a_worker_that_cannot_work_is_alive_all_the_same() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
         health, alive = await client.get("/health"), await client.get("/alive")
     assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert health.json()["coordinator_health"] is False
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
 
 

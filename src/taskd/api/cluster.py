@@ -66,7 +66,7 @@ class Cluster:
             status="unhealthy" if not able else "healthy" if well else "degraded",
             instance_id=self._standing.instance_id,
             is_leader=bool(self._standing.terms),
-            coordinator_health="healthy" if components["etcd"].ok else "unhealthy",
+            coordinator_health=components["etcd"].ok,
             timestamp=int(time.time()),
             components=public(components),
         )

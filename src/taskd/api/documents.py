@@ -26,12 +26,15 @@ class AliveView(msgspec.Struct, kw_only=True):
 
 
 class HealthView(msgspec.Struct, kw_only=True):
-    """One scheduler's health. `timestamp` is Unix seconds."""
+    """One scheduler's health. `timestamp` is Unix seconds, `coordinator_health` true while etcd answers.
+
+    `components` says of each server what is wrong.
+    """
 
     status: Status
     instance_id: str
     is_leader: bool
-    coordinator_health: Literal["healthy", "unhealthy"]
+    coordinator_health: bool
     timestamp: int
     components: dict[str, Health]
 

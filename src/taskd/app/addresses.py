@@ -1,4 +1,4 @@
-"""Which addresses the task `http` may connect to: those of the Internet, and the networks that the operator lists."""
+"""Addresses that the task `http` may connect to: ordinary ones of the Internet, and the networks that the operator lists."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: IPv6 addresses that stand for an IPv4 address in their last 32 bits (RFC 6052).
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+#: IPv6 addresses that are given out for the Internet; all others are special, fec0::/10 and ::10.0.0.1 among them.
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+#: Every entry of IANA's registries of special-purpose addresses, those that may be routed included, multicast, and what
+#: clouds answer on inside of their machines. Python's own list (`is_global`) differs from version to version.
+SPECIAL: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # Azure's; those of other clouds are in the networks above
+        "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
+    )
+)  # fmt: skip
 
 
 class NotAllowed(Exception):
@@ -54,7 +70,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Nobody asks for one. Raises NotAllowed."""
+        """Refuse: raises NotAllowed."""
         raise NotAllowed(f"{path}: a socket is no URL")
 
     async def sleep(self, seconds: float) -> None:
@@ -63,21 +79,26 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
     def _may(self, address: Address) -> bool:
         real = embedded(address)
-        return any(real in network or address in network for network in self._networks) or public(real)
+        return any(real in network for network in self._networks) or public(real)
 
 
 def public(address: Address) -> bool:
-    """Whether this is an ordinary address of the Internet."""
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    """Tell if this is an ordinary address of the Internet."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    return address.is_global and not any(address in network for network in SPECIAL)
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, if it stands for one."""
+    """The IPv4 address that packets to an IPv6 address go to, by this machine (IPv4-mapped) or by its network (NAT64).
+
+    Other forms that contain an IPv4 address, as 6to4 and Teredo do, are never public.
+    """
     if not isinstance(address, ipaddress.IPv6Address):
         return address
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None) or address
+    return address.ipv4_mapped or address
 
 
 def networks(text: str) -> tuple[Network, ...]:

@@ -181,7 +181,8 @@ class App(Within):
     ) -> Callable[[Task[P, R]], Task[P, R]]:
         """Declare when a task runs: `@app.cron("*/5 * * * *", tz="Europe/Berlin")` above `@app.task`.
 
-        Nothing runs by that alone: `taskd schedule apply --app MODULE` makes the schedules what the module declares. `name` is
+        Nothing runs by that alone: `taskd schedule apply --app MODULE` makes the schedules what the module declares, and `taskd
+        dev --app MODULE` does so by itself. `name` is
         the schedule's (else the task's), `arguments` are the task's. A task may have several schedules.
 
         Raises TypeError or ValueError for what cannot work.

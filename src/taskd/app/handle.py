@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 from taskd.app.connection import Reach
 from taskd.app.results import Results
 from taskd.client import ClientError
+from taskd.client.documents import JobDocument
 from taskd.domain.errors import JobCancelled, JobFailed
 from taskd.domain.job import JobStatus
 
@@ -17,10 +18,11 @@ R = TypeVar("R")
 class _Known(Generic[R]):
     """What both kinds of handles are: an id, and how to read what the schedulers say of its job."""
 
-    __slots__ = ("_connection", "_results", "id")
+    __slots__ = ("_connection", "_results", "duplicate", "id")
 
-    def __init__(self, job_id: int, results: Results, connection: Reach) -> None:
+    def __init__(self, job_id: int, results: Results, connection: Reach, *, duplicate: bool = False) -> None:
         self.id = job_id
+        self.duplicate = duplicate
         self._results = results
         self._connection = connection
 
@@ -46,15 +48,17 @@ class _Known(Generic[R]):
 class Handle(_Known[R]):
     """A submitted job: `id` is its number. The methods are awaited.
 
+    `duplicate` is True where the submit made no job, because an older one has its dedupe_key: that may have ended long ago.
+
     Each may raise `taskd.ClientError`; its `status` is 404 once the job is pruned, and None if no scheduler answers. `result`
     raises TypeError for a result that does not fit the annotation of the task.
     """
 
     __slots__ = ()
 
-    async def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
-        return await self._connection.asynchronous.job(self.id)
+    async def job(self) -> JobDocument:
+        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, await self._connection.asynchronous.job(self.id))
 
     async def status(self) -> JobStatus:
         """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
@@ -85,9 +89,9 @@ class SyncHandle(_Known[R]):
 
     __slots__ = ()
 
-    def job(self) -> dict[str, Any]:
-        """The whole job as GET /jobs/{id} shows it: a dict of what it has, with `attempts`, a list of dicts."""
-        return self._connection.blocking.job(self.id)
+    def job(self) -> JobDocument:
+        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, self._connection.blocking.job(self.id))
 
     def status(self) -> JobStatus:
         """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""

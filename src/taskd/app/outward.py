@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from taskd.app.app import App
-from taskd.settings import Tasks
+from taskd.settings import Tasks, Worker
 
 
-def build(settings: Tasks) -> App:
-    """An App with what is switched on. Raises ValueError for a setting that cannot be used."""
+def build(settings: Tasks, max_result: int = Worker().max_result_bytes) -> App:
+    """An App with the tasks that are switched on, whose results have at most `max_result` bytes.
+
+    Raises ValueError for a setting that cannot be used.
+    """
     app = App()
     if settings.command_allow:
         from taskd.app.programs import Programs  # noqa: PLC0415  few workers need it
 
-        app.task(name="command")(Programs(settings).command)
+        app.task(name="command")(Programs(settings, max_result).command)
     if settings.http_allow:
         from taskd.app.calls import Calls  # noqa: PLC0415  few workers need it
 
-        app.task(name="http")(Calls(settings).http)
+        app.task(name="http")(Calls(settings, max_result).http)
     return app

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from taskd.app.context import Context
+from taskd.app.replies import shortened, size, text
 from taskd.domain.errors import Fail
 from taskd.runtime import processes
 from taskd.settings import Tasks
@@ -45,14 +46,15 @@ class Kept:
     @property
     def text(self) -> str:
         """As text that PostgreSQL takes."""
-        return self._bytes.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return text(bytes(self._bytes))
 
 
 class Programs:
     """Runs what is allowed, one program an attempt."""
 
-    def __init__(self, settings: Tasks) -> None:
-        """Raises ValueError for an allowed program that is no absolute path."""
+    def __init__(self, settings: Tasks, max_result: int) -> None:
+        """`max_result`: bytes that a result may have. Raises ValueError for an allowed program that is no absolute path."""
+        self._max_result = max_result
         self._allowed = allowed(settings.command_allow)
         self._most = settings.command_max_output
 
@@ -87,7 +89,7 @@ class Programs:
         if status != 0:
             said = err.text.strip() or out.text.strip() or "it said nothing"
             raise RuntimeError(f"{argv[0]} {_fate(status)}: {said}")
-        return {"stdout": out.text, "stderr": err.text, "cut": out.cut or err.cut}
+        return _result(out, err, self._max_result)
 
 
 def allowed(text: str) -> tuple[str, ...]:
@@ -97,6 +99,19 @@ def allowed(text: str) -> tuple[str, ...]:
         if not path.startswith("/"):
             raise ValueError(f"section [tasks], key 'command_allow': {path!r} is no absolute path")
     return found
+
+
+def _result(out: Kept, err: Kept, limit: int) -> dict[str, Any]:
+    """`stdout`, `stderr` and `cut`, as JSON of at most `limit` bytes: half of them for stderr at least, if it needs them.
+
+    The program has run, so a result that is too large must not make its job run it again.
+    """
+    made: dict[str, Any] = {"stdout": "", "stderr": "", "cut": out.cut or err.cut}
+    room = limit - size(made)
+    made["stderr"] = shortened(err.text, max(room // 2, room - size(out.text)) + len('""'))
+    made["stdout"] = shortened(out.text, limit - size(made) + len('""'))
+    made["cut"] = made["cut"] or (made["stdout"], made["stderr"]) != (out.text, err.text)
+    return made
 
 
 def _environment(ctx: Context, run: str) -> dict[str, str]:

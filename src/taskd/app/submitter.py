@@ -43,13 +43,13 @@ class Target(NamedTuple):
     results: Results
     connection: Connection
 
-    def handle(self, job_id: int) -> Handle[Any]:
+    def handle(self, job_id: int, *, duplicate: bool = False) -> Handle[Any]:
         """The handle of one of its jobs."""
-        return Handle(job_id, self.results, self.connection.here)
+        return Handle(job_id, self.results, self.connection.here, duplicate=duplicate)
 
-    def handle_sync(self, job_id: int) -> SyncHandle[Any]:
+    def handle_sync(self, job_id: int, *, duplicate: bool = False) -> SyncHandle[Any]:
         """The same for code without an event loop."""
-        return SyncHandle(job_id, self.results, self.connection.here)
+        return SyncHandle(job_id, self.results, self.connection.here, duplicate=duplicate)
 
 
 class Submitter(Generic[F_co]):
@@ -137,7 +137,7 @@ class Submitter(Generic[F_co]):
         Raises TypeError for arguments that do not fit, InvalidJob for a job that is refused, ClientError without an answer.
         """
         answer = await self._target.connection.asynchronous.ask(self._one(args, kwargs))
-        return self._target.handle(answer["id"])
+        return self._target.handle(answer["id"], duplicate=self._is_older(answer))
 
     @overload
     def submit_sync(
@@ -157,7 +157,7 @@ class Submitter(Generic[F_co]):
     def submit_sync(self, /, *args: Any, **kwargs: Any) -> SyncHandle[Any]:
         """As `submit`, for code without an event loop."""
         answer = self._target.connection.blocking.ask(self._one(args, kwargs))
-        return self._target.handle_sync(answer["id"])
+        return self._target.handle_sync(answer["id"], duplicate=self._is_older(answer))
 
     @overload
     async def submit_many(
@@ -302,6 +302,10 @@ class Submitter(Generic[F_co]):
 
     def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
         return submission(self.template(*args, **kwargs), deduped="dedupe_key" in self._options)
+
+    def _is_older(self, answer: Mapping[str, Any]) -> bool:
+        # Without a dedupe_key it is this submit's own job, whose first answer was lost.
+        return bool(answer.get("duplicate", False)) and "dedupe_key" in self._options
 
     def _documents(self, jobs: Iterable[Mapping[str, Any]]) -> list[bytes]:
         if "dedupe_key" in self._options:

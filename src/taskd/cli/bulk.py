@@ -6,8 +6,8 @@ or after a line was mended: what is stored already makes no second job.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import json
 import re
 import secrets
 import sys
@@ -20,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from taskd.cli import output
-from taskd.cli.submit import no_constant
 from taskd.client import Client, ClientError
+from taskd.domain import exact
+from taskd.runtime.terminal import path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ class Source:
 
     def __init__(self, name: str, defaults: Mapping[str, Any], *, again: bool) -> None:
         self.name = "stdin" if name == "-" else name
-        self._path = None if name == "-" else Path(name)
+        self._path = None if name == "-" else Path(path(name))
         self._text = sys.stdin.buffer.read().splitlines() if name == "-" else []
         self._defaults = defaults
         self._prefix = f"bulk-{secrets.token_hex(8)}" if again else "bulk"
@@ -66,19 +67,20 @@ class Source:
             raise typer.BadParameter(f"--bulk: {self.name} cannot be read: {error.strerror}") from None
 
     def _lines(self, lines: Iterable[bytes] | IO[bytes], seen: Counter[bytes]) -> Iterator[Line]:
-        for number, text in enumerate(lines, 1):
+        for number, line in enumerate(lines, 1):
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not text.strip():
                 continue
             job = {**self._defaults, **self._parse(text, number)}
             if job.get("dedupe_key") is None:
-                digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).digest()
+                digest = hashlib.sha256(exact.dumps(job, sort_keys=True, ascii_only=True).encode()).digest()
                 seen[digest] += 1
                 job["dedupe_key"] = f"{self._prefix}-{digest.hex()[:DIGITS]}-{seen[digest]}"
             yield Line(number, job, len(text) + OVERHEAD)
 
     def _parse(self, text: bytes, number: int) -> dict[str, Any]:
         try:
-            job = json.loads(text, parse_constant=no_constant)
+            job = exact.loads(text)
         except (ValueError, RecursionError) as error:
             raise typer.BadParameter(
                 f"{self.name}, line {number}: is no JSON ({error}): nothing was submitted"
@@ -97,7 +99,11 @@ def submit(client: Client, source: Source, *, as_json: bool) -> int:
     duplicates = 0
     with _progress(total, hidden=as_json) as advance:
         for batch in _batches(source):
-            answer = _send(client, source, batch, len(ids), total)
+            try:
+                answer = _send(client, source, batch, len(ids), total)
+            except KeyboardInterrupt:
+                output.tell(f"interrupted: {_so_far(len(ids), total)}", err=True)
+                raise
             ids += answer["ids"]
             duplicates += len(answer["duplicates"])
             advance(len(batch))
@@ -105,7 +111,7 @@ def submit(client: Client, source: Source, *, as_json: bool) -> int:
         output.print_json({"submitted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids})
         return 0
     before = f"; {duplicates:,} had been submitted before (--again makes new jobs of them)" if duplicates else ""
-    typer.echo(f"{output.count(len(ids) - duplicates)} submitted{before}")
+    output.tell(f"{output.count(len(ids) - duplicates)} submitted{before}")
     return 0
 
 
@@ -127,21 +133,23 @@ def _send(client: Client, source: Source, batch: list[Line], stored: int, total:
         return client.send_batch([line.job for line in batch])
     except ClientError as error:
         told = _PLACE.sub(lambda found: f"{source.name}, line {batch[int(found[1])].number}: ", str(error))
-        raise ClientError(
-            f"{told} ({stored:,} of {total:,} jobs are stored; the same command goes on from there)", error.status
-        ) from None
+        raise ClientError(f"{told} ({_so_far(stored, total)})") from None
+
+
+def _so_far(stored: int, total: int) -> str:
+    return f"{stored:,} of {total:,} jobs are stored; the same command goes on from there"
 
 
 @contextmanager
 def _progress(total: int, *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if somebody looks."""
+    """A bar on stderr, if that is a terminal."""
     if hidden or not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console  # noqa: PLC0415  only where it is seen
+    # Loaded only where it is seen.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=output.console(err=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda jobs: progress.advance(task, jobs)

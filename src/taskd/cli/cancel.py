@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
 NOT_ALL = 1
 
 
+class LiveStatus(StrEnum):
+    """The statuses that --status takes."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
 def cancel(
     ids: selection.IdsArgument = None,
-    status: Annotated[str | None, typer.Option(help="Only jobs that are pending, queued or running.")] = None,
+    status: Annotated[LiveStatus | None, typer.Option(help="Only jobs of this status.")] = None,
     queue: selection.QueueOption = None,
     task: selection.TaskOption = None,
     dry_run: selection.DryRunOption = False,
@@ -56,6 +65,6 @@ def _cancel(client: Client, job_id: str) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     if result["cancelled"]:
-        typer.echo(f"job {result['id']} cancelled")
+        output.tell(f"job {result['id']} cancelled")
     else:
-        typer.echo(f"job {result['id']} not cancelled: {result['error']}")
+        output.tell(f"job {result['id']} not cancelled: {result['error']}")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import getpass
-import json
 import socket
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from taskd.cli import options, output
+from taskd.cli.moments import UtcOption
+from taskd.domain.exact import JsonText
 
 app = typer.Typer(
-    help="Look at the live configuration and change it; every process takes a change up within a second.",
+    help="Look at the live configuration and change it.\n\nEvery process takes a change up within a second.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -23,7 +25,11 @@ KeyArgument = Annotated[
 
 
 @app.command("list")
-def list_all(server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False) -> None:
+def list_all(
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
+) -> None:
     """Show what is set, and which keys there are.
 
     Example: taskd config list
@@ -35,7 +41,7 @@ def list_all(server: options.ServerOption = "http://localhost:8080", as_json: op
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(tables.live(found))
+    output.show(tables.live(found))
 
 
 @app.command()
@@ -51,7 +57,11 @@ def get(
     if as_json:
         output.print_json({"key": key, "set": key in values, "value": values.get(key)})
     else:
-        typer.echo(json.dumps(values[key]) if key in values else f"{key} is not set: each process's own settings hold")
+        output.tell(
+            output.brief(values[key], sys.maxsize)
+            if key in values
+            else f"{key} is not set: each process's own settings hold"
+        )
     return 0 if key in values else 1
 
 
@@ -83,7 +93,11 @@ def unset(
 
 
 @app.command()
-def history(server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False) -> None:
+def history(
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
+) -> None:
     """Show who changed what and when, newest first.
 
     Example: taskd config history
@@ -95,7 +109,7 @@ def history(server: options.ServerOption = "http://localhost:8080", as_json: opt
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(tables.versions(versions) if versions else "nothing was ever set")
+    output.show(tables.versions(versions) if versions else "nothing was ever set")
 
 
 @app.command()
@@ -114,8 +128,8 @@ def rollback(
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return JsonText(text)
+    except (ValueError, RecursionError):
         return text
 
 
@@ -132,4 +146,4 @@ def _show(version: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(version)
     else:
-        typer.echo(f"version {version['version']}: {version['what']}")
+        output.tell(f"version {version['version']}: {version['what']}")

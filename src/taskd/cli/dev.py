@@ -10,6 +10,7 @@ import typer
 
 from taskd.cli import options
 from taskd.dev.plan import Plan
+from taskd.runtime import stdio
 
 
 class ServerSource(StrEnum):
@@ -45,13 +46,21 @@ def dev(
     processes: Annotated[
         int | None, typer.Option(min=0, help="Executor processes of each worker; 0: by cores.")
     ] = None,
+    env: Annotated[
+        bool, typer.Option("--env", help="Only print the shell's variables for the cluster that runs in --data.")
+    ] = False,
 ) -> None:
-    """Run a whole real cluster on this machine, no Docker: PostgreSQL, Redis, etcd, schedulers and workers.
+    """Run a whole real cluster on this machine, without Docker.
 
-    What dies is started again. Ctrl-C ends everything and keeps the data for the next run.
+    PostgreSQL, Redis, etcd, schedulers and workers are processes of their own. What dies is started again. Ctrl-C
+    ends everything and keeps the data for the next run. While it runs, other commands in this folder find it by
+    themselves; elsewhere: eval "$(taskd dev --env --data DIR)".
 
     Example: taskd dev --schedulers 2 --workers 2 --app shop.tasks
     """
+    if env:
+        _print_environment(data)
+        return
     asked = context.find_object(options.Global) or options.Global()
     given = {
         "app": app or None,
@@ -69,10 +78,23 @@ def dev(
         fresh=fresh,
         source=servers.value,
         options=_handed_on(asked),
+        fixed_ports=True,
+        schedules=True,
     )
     from taskd.dev import foreground  # noqa: PLC0415  only this command needs the servers' clients: half a second
 
+    stdio.steady()  # the cluster outlives the reader of these lines
     foreground.run(plan)
+
+
+def _print_environment(data: Path) -> None:
+    """Print an `export` of the variables of the running cluster. Raises ConfigurationError if none runs."""
+    import shlex  # noqa: PLC0415  only for this option
+
+    from taskd.dev import running  # noqa: PLC0415  as above
+
+    variables = running.require(data).variables
+    typer.echo("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
 def _handed_on(asked: options.Global) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
-    """Look at the configuration and at PostgreSQL, Redis and etcd; each thing that is wrong comes with its mend.
+    """Check the configuration, PostgreSQL, Redis and etcd.
 
-    Exit status 1 if something is wrong.
+    Each thing that is wrong comes with its mend. Exit status 1 if something is wrong.
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd doctor
     """
@@ -34,7 +34,7 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-        output.console().print(tables.findings(found))
+        output.show(tables.findings(found))
     return 0 if healthy else 1
 
 

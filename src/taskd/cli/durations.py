@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import typer
@@ -14,10 +15,16 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def seconds(text: str) -> float:
     """The seconds of a duration. Raises BadParameter."""
     if _NUMBER.fullmatch(text):
-        return float(text)
+        return _finite(float(text), text)
     if text and not _PART.sub("", text):
-        return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(text))
+        return _finite(sum(float(number) * UNITS[unit] for number, unit in _PART.findall(text)), text)
     raise typer.BadParameter(f"{text!r} is no duration: write seconds (90), or 45s, 10m, 2h, 1d, 1h30m")
+
+
+def _finite(number: float, text: str) -> float:
+    if math.isinf(number):
+        raise typer.BadParameter(f"{text[:20]}… is too long a duration")
+    return number
 
 
 def lasted(duration: float) -> str:

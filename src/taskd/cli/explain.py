@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskd.cli import options, output
-from taskd.domain.phrases import moment, span
+from taskd.cli.moments import UtcOption, in_text, moment
+from taskd.domain.phrases import span
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,18 +24,20 @@ def explain(
     id: Annotated[str, typer.Argument(help="A job's id.", metavar="ID")],
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> None:
-    """Say why a job is not running or not finished, when that ends if it can be told, and what to do about it.
+    """Say why a job is not running or not finished.
+
+    Also when that ends, if it can be told, and what to do about it.
 
     Example: taskd explain 123
     """
     with options.connect(server) as client:
-        found = client.explain(id)
+        found = client.explain(options.job_id(id))
     if as_json:
         output.print_json(found)
         return
-    console = output.console()
-    console.print(text(found), width=min(WIDTH, console.width) if console.is_terminal else None)
+    output.show(text(found), WIDTH)
 
 
 def one_line(client: Client, job: dict[str, Any]) -> str:
@@ -44,7 +47,7 @@ def one_line(client: Client, job: dict[str, Any]) -> str:
     if job["status"] not in ("pending", "queued"):
         return ""
     try:
-        return str(client.explain(job["id"])["summary"])
+        return in_text(str(client.explain(job["id"])["summary"]))
     except ClientError:
         return ""  # the job itself is told
 
@@ -52,15 +55,19 @@ def one_line(client: Client, job: dict[str, Any]) -> str:
 def text(found: dict[str, Any]) -> Group:
     """The explanation for people."""
     from rich.console import Group  # noqa: PLC0415  --json does without
-    from rich.markup import escape  # noqa: PLC0415
     from rich.padding import Padding  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from taskd.runtime.console import styled  # noqa: PLC0415
+
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, line in _lines(found):
-        grid.add_row(name, escape(line))
+        grid.add_row(name, styled(in_text(line)))
     head = f"job {found['id']} {found['status']} ({found['reason']})"
-    return Group(head, Padding(escape(found["summary"]), (0, 0, 0, 2)), Padding(grid, (0, 0, 0, 2)))
+    summary = styled(in_text(found["summary"]))
+    return Group(styled(head), Padding(summary, (0, 0, 0, 2)), Padding(grid, (0, 0, 0, 2)))
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -73,7 +80,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("to do", found["advice"]))
     lines += [("also", beside["summary"]) for beside in found.get("beside", [])]
     lines += [("busy", _busy(one, found["at"])) for one in found["detail"].get("longest", [])]
-    lines.append(("seen", f"by {found['seen_by']} at {moment(datetime.fromisoformat(found['at']))}"))
+    lines.append(("seen", f"by {found['seen_by']} at {moment(found['at'])}"))
     return lines
 
 

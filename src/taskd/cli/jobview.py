@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from taskd.cli.durations import lasted
-from taskd.cli.output import brief, printable
+from taskd.cli.moments import in_text, moment, zone_name
+from taskd.cli.output import brief
 from taskd.cli.tables import coloured, table_of
+from taskd.runtime.console import styled
+from taskd.runtime.terminal import clean, clean_line
 
 #: What a job shows first; whatever else it has follows.
 FIRST = ("task", "queue", "priority", "attempt", "max_retries", "worker_id")
@@ -31,35 +33,29 @@ _FRAME = re.compile('  File "(?P<file>.*)", line ')
 def job(found: dict[str, Any], *, full: bool = False) -> Group:
     """One job; with `full` everything that is known, and every traceback."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column()
+    grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     others = [name for name in found if name not in FIRST and name not in APART]
     for name in [*(n for n in FIRST if n in found), *others]:
-        grid.add_row(f"  {name}", escape(_value(name, found[name])))
+        grid.add_row(styled(f"  {name}"), styled(_value(name, found[name])))
     if "progress" in found:
-        grid.add_row("  progress", escape(_progress(found["progress"])))
+        grid.add_row("  progress", styled(_progress(found["progress"])))
     if "error" in found:
-        grid.add_row("  error", f"[red]{escape(_cut(found['error'], MOST_ERROR, full=full))}[/]")
-    parts: list[RenderableType] = [f"job {found['id']} {coloured(found['status'])}", grid]
+        grid.add_row("  error", styled(_cut(found["error"], MOST_ERROR, full=full), "red"))
+    parts: list[RenderableType] = [Text.assemble(styled(f"job {found['id']} "), coloured(found["status"])), grid]
     return Group(*parts, *_timeline(found.get("timeline", []), full), *_attempts(found["attempts"], full))
 
 
 def _value(name: str, value: Any) -> str:
     if name in JSON_FIELDS:
         return brief(value)
-    return _moment(value) if name in TIMES else printable(str(value))
+    return moment(value, fine=True) if name in TIMES else str(value)
 
 
 def _progress(progress: dict[str, Any]) -> str:
-    message = printable(str(progress.get("message", "")))
+    message = str(progress.get("message", ""))
     attempt = f" (attempt {progress['attempt']})" if "attempt" in progress else ""
     return f"{progress.get('fraction', 0):.0%} {message}".rstrip() + attempt
-
-
-def _moment(text: str) -> str:
-    """Short enough for a table, to the millisecond."""
-    when = datetime.fromisoformat(text)
-    return f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d} {when.tzname()}"
 
 
 def _timeline(stages: list[dict[str, Any]], full: bool) -> Iterator[RenderableType]:
@@ -70,9 +66,9 @@ def _timeline(stages: list[dict[str, Any]], full: bool) -> Iterator[RenderableTy
     for stage in shown:
         ongoing = "" if "until" in stage else " so far"
         what = f"attempt {stage['attempt']}: {stage['why']}" if "attempt" in stage else stage["why"]
-        row = _moment(stage["since"]).removesuffix(" UTC"), coloured(stage["state"]), lasted(stage["seconds"]) + ongoing
-        table.add_row(*row, escape(what))
-    yield from _under("timeline (UTC)", table, len(stages) - len(shown), "earlier stages")
+        row = moment(stage["since"], fine=True), coloured(stage["state"]), lasted(stage["seconds"]) + ongoing
+        table.add_row(*row, styled(in_text(what)))
+    yield from _under(f"timeline ({zone_name()})", table, len(stages) - len(shown), "earlier stages")
 
 
 def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[RenderableType]:
@@ -83,16 +79,17 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
     for one in shown:
         outcome = f"{one.get('outcome', 'running')}{f' ({n} times)' if (n := one.get('snoozes', 1)) > 1 else ''}"
         error = _cut(one.get("error", ""), 1, full=full)
-        table.add_row(str(one["attempt"]), escape(one["worker_id"]), escape(outcome), escape(error))
+        names = (clean_line(str(one["attempt"])), clean_line(str(one["worker_id"])), clean_line(outcome))
+        table.add_row(*names, styled(error))
     yield from _under("attempts", table, len(attempts) - len(shown), "earlier attempts")
     failed = [one for one in attempts if "traceback" in one]
     for one in failed if full else failed[-1:]:
         text = one["traceback"] if full else _last_frames(one["traceback"])
         yield ""
-        yield f"traceback of attempt {one['attempt']}"
-        yield Padding(escape(printable(text)), (0, 0, 0, 2), expand=False)
+        yield styled(f"traceback of attempt {one['attempt']}")
+        yield Padding(styled(text), (0, 0, 0, 2), expand=False)
     if len(failed) > 1 and not full:
-        yield "[dim]  --full shows those of the other attempts, too[/]"
+        yield Text("  --full shows those of the other attempts, too", "dim")
 
 
 def _under(title: str, table: Table, missing: int, what: str) -> Iterator[RenderableType]:
@@ -113,7 +110,7 @@ def _last_frames(text: str) -> str:
 
 def _cut(text: str, most: int, *, full: bool) -> str:
     """At most so many lines of a usual length, unless everything is wanted."""
-    whole = "\n".join(printable(text).strip().splitlines())
+    whole = "\n".join(clean(text).strip().splitlines())
     if full:
         return whole
     shown = "\n".join(whole.split("\n")[:most])[: WIDEST * most]

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from taskd.cli import options, output
+from taskd.cli.moments import UtcOption
+from taskd.domain.job import JobStatus
 
 
 def list_jobs(
-    status: Annotated[
-        str | None, typer.Option(help="pending, queued, running, completed, failed or cancelled.")
-    ] = None,
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs of this status.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=999, help="How many.")] = 20,
@@ -21,6 +21,7 @@ def list_jobs(
     ] = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> None:
     """List jobs, newest first.
 
@@ -34,13 +35,13 @@ def list_jobs(
         output.print_json(shown)
         return
     if not shown:
-        typer.echo("there is no such job")
+        output.tell("there is no such job")
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(tables.jobs(shown))
+    output.show(tables.jobs(shown))
     if len(page) > limit:
-        typer.echo(_next(shown[-1], {"status": status, "queue": queue, "task": task}, limit), err=True)
+        output.tell(_next(shown[-1], {"status": status, "queue": queue, "task": task}, limit), err=True)
 
 
 def _next(last: dict[str, Any], wanted: dict[str, str | None], limit: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskd.cli import options, output
+from taskd.cli.moments import UtcOption, clock
 from taskd.domain.errors import TaskdError
+from taskd.runtime.terminal import clean, clean_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,15 +30,18 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is final, or Ctrl-C.")] = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> int:
-    """Show what a job's attempts have logged and printed: of long output the first and the last part.
+    """Show what a job's attempts have logged and printed.
+
+    Of long output it is the first and the last part.
 
     Example: taskd logs 123 --follow
     """
     if follow and as_json:
         raise typer.BadParameter("--json prints one document, so it does not go with --follow")
     with options.connect(server) as client:
-        pages = _pages(client, id, attempt, follow=follow)
+        pages = _pages(client, options.job_id(id), attempt, follow=follow)
         if as_json:
             found = list(pages)
             output.print_json({"id": found[-1]["id"], "lines": [line for page in found for line in page["lines"]]})
@@ -73,29 +77,30 @@ def _count(attempts: int) -> str:
 
 
 def _print(pages: Iterator[dict[str, Any]]) -> int:
+    from taskd.runtime.console import styled  # noqa: PLC0415  --json does without
+
     console = output.console()
     before, said = 0, False
     for page in pages:
         for line in page["lines"]:
             if line["attempt"] != before and page["attempts"] > 1:
-                console.print(f"[bold]attempt {line['attempt']}[/]")
+                console.print(styled(f"attempt {line['attempt']}", "bold"))
             before, said = line["attempt"], True
             _line(console, line)
         if said and not console.is_terminal:
             console.file.flush()
     if not said:
-        typer.echo("nothing was logged or printed", err=True)
+        output.tell("nothing was logged or printed", err=True)
     return 0
 
 
 def _line(console: Console, line: dict[str, Any]) -> None:
     from rich.text import Text  # noqa: PLC0415  --json does without
 
-    when = datetime.fromisoformat(line["at"])
-    kind = line.get("level", line["source"])
+    kind = clean_line(str(line.get("level", line["source"])))
     style = COLOURS.get(kind, "")
-    stamp = f"{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
-    first, *rest = output.printable(line["text"]).split("\n")
+    stamp = clean_line(clock(line["at"]))
+    first, *rest = clean(line["text"]).split("\n")
     console.print(Text.assemble((stamp, "dim"), "  ", (f"{kind:<8}", style), first), soft_wrap=True)
     for more in rest:
         console.print(Text(" " * (len(stamp) + 10) + more), soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import taskd
-from taskd.cli import config, history, options, schedule, token, worker
+from taskd.cli import config, history, moments, options, output, schedule, token, worker
 from taskd.cli.cancel import cancel
 from taskd.cli.dev import dev
 from taskd.cli.doctor import doctor
@@ -29,9 +29,12 @@ from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
 from taskd.cli.torture import torture
 from taskd.domain.errors import TaskdError
+from taskd.runtime.terminal import NotText, clean, decoded, path, prepare_streams
 
-FAILED = 1
+FAILED, WRONG, UNKNOWN = 1, 2, 4
 INTERRUPTED = 130
+#: The HTTP status of a request whose fields are not what they must be: they came from the command line.
+UNFIT = 422
 
 
 class LogLevel(StrEnum):
@@ -63,8 +66,21 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"taskd {taskd.__version__}")
+        output.tell(f"taskd {taskd.__version__}")
         raise typer.Exit
+
+
+def _require_toml(file: Path) -> None:
+    """Raise BadParameter unless the file can be read, also for commands that need no settings."""
+    import tomllib  # noqa: PLC0415  for --config alone
+
+    try:
+        with Path(path(str(file))).open("rb") as stream:
+            tomllib.load(stream)
+    except OSError as error:
+        raise typer.BadParameter(f"--config: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # also of what is no UTF-8
+        raise typer.BadParameter(f"--config: {file} is no TOML: {error}") from None
 
 
 @app.callback()
@@ -82,8 +98,10 @@ def _global(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
+    if config_file is not None:
+        _require_toml(config_file)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        output.tell(context.get_help())
         raise typer.Exit
     context.obj = options.Global(
         config_file, log_level.value if log_level else None, log_format.value if log_format else None
@@ -111,10 +129,24 @@ app.command()(torture)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG.
+
+    Output that cannot be written is a failure too, and its line the only one: the interpreter writes no more at its end.
+    """
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        result = app(arguments, prog_name="taskd", standalone_mode=False)
+        sys.stdout.flush()
+    except OSError:
+        _close_stdout()
+        return code or FAILED
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    prepare_streams()
+    moments.reset()
+    try:
+        result = app(decoded(arguments), prog_name="taskd", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -122,8 +154,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except typer.TyperException as error:
         return _tell(f"{error.format_message()} (see: {_help_command(error)})", error.exit_code)
+    except NotText as error:
+        return _tell(str(error), WRONG)
     except TaskdError as error:
-        return _fail(error, str(error), arguments)
+        return _fail(error, str(error), arguments, _code(error))
     except BrokenPipeError:
         _close_stdout()
         return FAILED
@@ -131,8 +165,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, _os_error(error), arguments)
     except Exception as error:  # noqa: BLE001  a user gets one line, not the insides
         error = _first_of(error)
-        return _fail(error, f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)", arguments)
+        return _fail(error, _unexpected(error), arguments)
     return result if isinstance(result, int) else 0
+
+
+def _code(error: TaskdError) -> int:
+    if getattr(error, "unknown", False):
+        return UNKNOWN
+    return WRONG if getattr(error, "status", None) == UNFIT else FAILED
 
 
 def _first_of(error: Exception) -> Exception:
@@ -142,12 +182,22 @@ def _first_of(error: Exception) -> Exception:
     return error
 
 
-def _fail(error: BaseException, message: str, arguments: Sequence[str]) -> int:
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, ImportError) and "pq wrapper" in str(error):
+        return (
+            "libpq, PostgreSQL's client library, is missing: install it (Debian: libpq5), or psycopg[binary] with pip"
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return "there is a text with half a character (a lone surrogate) in it, which cannot be sent"
+    return f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)"
+
+
+def _fail(error: BaseException, message: str, arguments: Sequence[str], code: int = FAILED) -> int:
     if _debugging(arguments):
         import traceback  # noqa: PLC0415  only for a failure
 
-        print(_mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)  # noqa: T201  the command line
-    return _tell(message, FAILED)
+        output.tell(_mask("".join(traceback.format_exception(error))).rstrip(), err=True)
+    return _tell(message, code)
 
 
 def _debugging(arguments: Sequence[str]) -> bool:
@@ -157,8 +207,7 @@ def _debugging(arguments: Sequence[str]) -> bool:
 
 
 def _tell(message: str, code: int) -> int:
-    line = " ".join(_mask(message).split())
-    print(f"error: {line}", file=sys.stderr)  # noqa: T201  this is the command line
+    output.tell(f"error: {' '.join(clean(_mask(message)).split())}", err=True)
     return code
 
 
@@ -180,6 +229,6 @@ def _os_error(error: OSError) -> str:
 
 
 def _close_stdout() -> None:
-    """Whoever read our output has gone: keep the interpreter's last flush from complaining."""
+    """Let what is left go nowhere: the interpreter would try to write it once more at its end, and fail as well."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -47,6 +47,6 @@ def _show(document: dict[str, list[str]], names: list[str], word: str, none: str
         output.print_json(document)
         return
     for name in names:
-        typer.echo(f"{word} {name}")
+        output.tell(f"{word} {name}")
     if not names:
-        typer.echo(none)
+        output.tell(none)

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from taskd.domain import exact
+from taskd.domain.job import MAX_ID, MAX_PRIORITY, MAX_RETRIES
+from taskd.runtime.terminal import path
+
 if TYPE_CHECKING:
     from taskd.client import Client, ClientError
     from taskd.settings import Settings
 
+
+def _server(context: typer.Context, value: str) -> str:
+    """The schedulers to ask: those given, else those of the configuration, else those of a dev cluster in this folder."""
+    from taskd.cli import beside  # noqa: PLC0415  keeps --help quick
+
+    if context.resilient_parsing:
+        return value
+    source = context.get_parameter_source("server")
+    config = (context.find_object(Global) or Global()).config
+    return beside.server(value, config, chosen=source is not None and source.name != "DEFAULT")
+
+
 ServerOption = Annotated[
     str,
-    typer.Option("--server", envvar="TASKD_SERVER", metavar="URL[,URL…]", help="The schedulers to ask, tried in turn."),
+    typer.Option(
+        "--server",
+        envvar="TASKD_SERVER",
+        metavar="URL[,URL…]",
+        help="The schedulers to ask, tried in turn.",
+        callback=_server,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+PriorityOption = Annotated[
+    int | None, typer.Option(min=0, max=MAX_PRIORITY, metavar="N", help="0 to 100, higher first. Default: 0.")
+]
+RetriesOption = Annotated[
+    int | None, typer.Option(min=0, max=MAX_RETRIES, metavar="N", help="0 to 100 tries after a failure. Default: 3.")
+]
+
+
+#: What an option for an instant takes.
+INSTANT = "an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"
 
 
 class Global(NamedTuple):
@@ -27,14 +61,42 @@ class Global(NamedTuple):
     log_format: str | None = None
 
 
-def settings(context: typer.Context, flags: dict[tuple[str, str], object] | None = None) -> Settings:
-    """The settings with this command's `flags` on top. Raises ConfigurationError."""
+def job_id(text: str) -> str:
+    """The id of a job. Raises BadParameter for what cannot be one."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) <= MAX_ID):
+        raise typer.BadParameter(f"ID takes a job's id, a positive whole number, not {text!r}")
+    return text
+
+
+def instant(text: str, option: str) -> str:
+    """The text, if it is an instant. Raises BadParameter."""
+    try:
+        known = datetime.fromisoformat(text.upper()).tzinfo is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise typer.BadParameter(f"{option} takes {INSTANT}, not {text!r}")
+    return text
+
+
+def settings(
+    context: typer.Context, flags: dict[tuple[str, str], object] | None = None, *, beside_dev: bool = True
+) -> Settings:
+    """The settings with this command's `flags` on top. Raises ConfigurationError.
+
+    Unless a server is configured, and if `beside_dev`, the servers are those of a dev cluster that runs in this folder.
+    """
+    from taskd.cli import beside  # noqa: PLC0415  as below
     from taskd.runtime import secrets  # noqa: PLC0415  client commands do without
     from taskd.settings import load  # noqa: PLC0415
 
     given = context.find_object(Global) or Global()
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
-    found = load(file=given.config, flags={**logs, **(flags or {})})
+    merged = {**logs, **(flags or {})}
+    config = given.config and Path(path(str(given.config)))
+    found = load(file=config, flags=merged)
+    if beside_dev and (servers := beside.servers(config, found.client.server)):
+        found = load(file=config, flags={**servers, **merged})
     secrets.learn(found)
     return found
 
@@ -49,7 +111,17 @@ def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
 
 
 def connect(server: str) -> Client:
-    """A client for `server`; TASKD_TOKEN has the token, TASKD_CA_FILE who is trusted. Raises ClientError."""
-    from taskd.client import Client  # noqa: PLC0415  keeps --help and --version quick
+    """A client for `server` with the configured token and authorities ([client], TASKD_TOKEN, TASKD_CA_FILE).
 
-    return Client(server, token=os.environ.get("TASKD_TOKEN"), ca_file=os.environ.get("TASKD_CA_FILE") or None)
+    Raises BadParameter for what is no address, and ClientError for what is no token.
+    """
+    from taskd.cli import beside  # noqa: PLC0415  keeps --help and --version quick
+    from taskd.client import Client, ClientError  # noqa: PLC0415  as above
+    from taskd.client.servers import Servers  # noqa: PLC0415
+
+    try:
+        Servers(server)
+    except ClientError as error:
+        raise typer.BadParameter(str(error)) from None
+    token, ca_file = beside.credentials()
+    return Client(server, token=token, ca_file=ca_file, loads=exact.loads)

@@ -1,35 +1,60 @@
-"""What goes to stdout: one JSON document, or text for people."""
+"""All output of the command line: one JSON document, or text for people. Nothing else writes to stdout or stderr.
+
+What is written comes from outside in parts, so all of it is cleaned here: see `taskd.runtime.terminal`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import io
-import json
-import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from taskd.domain import exact
+from taskd.runtime.terminal import clean, clean_json
 
-#: Columns when nobody watches: wide enough that a pipe gets whole lines.
-PIPE_WIDTH = 200
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+#: Columns where there is no terminal: a line is a line there, however long.
+PIPE_WIDTH = 10_000
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Write text and a newline."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(clean(text) + "\n")
+    if err or stream.isatty():
+        stream.flush()
 
 
 def print_json(document: Any) -> None:
-    """One document, indented for a terminal."""
+    """Write one document, indented for a terminal. Numbers have the digits that they came with."""
     indent = 2 if sys.stdout.isatty() else None
-    sys.stdout.write(json.dumps(document, indent=indent, ensure_ascii=False) + "\n")
+    write_json(exact.dumps(document, indent=indent) + "\n")
 
 
-def console() -> Console:
-    """A console that leaves colours and wrapping out when stdout is no terminal."""
-    from rich.console import Console  # noqa: PLC0415  --json does without
+def write_json(text: str) -> None:
+    """Write JSON, or lines of it, which is UTF-8 or ASCII; what would steer a terminal becomes escapes of the same value."""
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(clean_json(text, ascii_only=ascii_only))
 
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    file = cast(TextIO, _Trimmed(sys.stdout))
-    return Console(file=file, highlight=False, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+
+def console(*, err: bool = False) -> Console:
+    """A console that leaves colours and cuts out when stdout is no terminal."""
+    from taskd.runtime.console import SafeConsole  # noqa: PLC0415  --json does without
+
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        return SafeConsole(stderr=err)
+    file = cast(TextIO, _Trimmed(stream))
+    return SafeConsole(file=file, width=PIPE_WIDTH, no_color=True, force_terminal=False)
+
+
+def show(view: RenderableType, width: int | None = None) -> None:
+    """Print a view; on a terminal in at most `width` columns."""
+    out = console()
+    out.print(view, crop=out.is_terminal, width=min(width or out.width, out.width) if out.is_terminal else None)
 
 
 class _Trimmed(io.TextIOBase):
@@ -55,11 +80,6 @@ class _Trimmed(io.TextIOBase):
         self._stream.flush()
 
 
-def printable(text: str) -> str:
-    """The text without control characters but tabs and newlines: what a task says must not steer the terminal."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
 def count(jobs: int) -> str:
     """So many jobs, in words."""
     return "1 job" if jobs == 1 else f"{jobs:,} jobs"
@@ -67,5 +87,5 @@ def count(jobs: int) -> str:
 
 def brief(value: Any, width: int = 400) -> str:
     """JSON on one line, cut at `width` characters."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = exact.dumps(value)
     return text if len(text) <= width else f"{text[:width]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
 NOT_ALL = 1
 
 
+class EndedStatus(StrEnum):
+    """The statuses that --status takes."""
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 def retry(
     ids: selection.IdsArgument = None,
-    status: Annotated[str | None, typer.Option(help="Only jobs that are failed (default) or cancelled.")] = None,
+    status: Annotated[EndedStatus | None, typer.Option(help="Only jobs of this status. Default: failed.")] = None,
     queue: selection.QueueOption = None,
     task: selection.TaskOption = None,
     dry_run: selection.DryRunOption = False,
@@ -24,7 +32,9 @@ def retry(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Try jobs again that failed or were cancelled: each becomes a new job, once. Exit status 1 if one of the ids did not.
+    """Try jobs again that failed or were cancelled.
+
+    Each becomes a new job, once. Exit status 1 if one of the ids did not.
 
     Example: taskd retry 17; taskd retry --status failed --queue images --yes
     """
@@ -57,8 +67,10 @@ def _retry(client: Client, job_id: str) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     if "retried_as" not in result:
-        typer.echo(f"job {result['id']} not retried: {result['error']}")
+        output.tell(f"job {result['id']} not retried: {result['error']}")
     elif result.get("duplicate"):
-        typer.echo(f"job {result['id']} was retried before, as job {result['retried_as']}, which is {result['status']}")
+        output.tell(
+            f"job {result['id']} was retried before, as job {result['retried_as']}, which is {result['status']}"
+        )
     else:
-        typer.echo(f"job {result['id']} retried as job {result['retried_as']}")
+        output.tell(f"job {result['id']} retried as job {result['retried_as']}")

@@ -14,6 +14,7 @@ import typer
 
 from taskd.cli import options, output
 from taskd.cli.submit import read_payload
+from taskd.domain import exact
 
 if TYPE_CHECKING:
     from taskd.app import App
@@ -28,7 +29,7 @@ def run(
     context: typer.Context,
     task: Annotated[str, typer.Argument(help="The task's name.")],
     payload: Annotated[
-        str, typer.Argument(help="JSON, or a plain string if it is none; @FILE reads a file.", metavar="[PAYLOAD]")
+        str, typer.Argument(help="JSON, or a plain string if it is none; @FILE reads a file.", metavar="PAYLOAD")
     ] = "{}",
     app: Annotated[
         str | None,
@@ -41,7 +42,9 @@ def run(
     pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the task raised.")] = False,
     as_json: options.JsonOption = False,
 ) -> int:
-    """Run a task here, in the foreground, once: no servers, no retries, no time-out. breakpoint() works.
+    """Run a task here, in the foreground, without servers.
+
+    It runs once: no retries, no time-out. breakpoint() works.
 
     Its result goes to stdout as JSON, its log and its progress to stderr. What it submits is only shown. With --json, what it
     prints goes to stderr too. Exit 1 if it fails.
@@ -50,24 +53,24 @@ def run(
     """
     from taskd.runtime import forks  # noqa: PLC0415  --help does without
 
-    settings = options.settings(context, {("worker", "app"): app})
+    settings = options.settings(context, {("worker", "app"): app}, beside_dev=False)
     _log(settings)
     forks.watch()
     name, found = _find(settings, task)
     bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
-    document = json.dumps(read_payload(payload), allow_nan=False).encode()
+    document = exact.dumps(read_payload(payload)).encode()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         value, error = _run(name, found, bench, found.tasks[task], document, settings.worker.max_result_bytes)
     if error is not None:
         return _tell(error, debug=pdb)
-    output.print_json(json.loads(value))
+    output.print_json(exact.loads(value))
     return 0
 
 
 def _checkpoint(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"--checkpoint takes JSON: {error}") from None
 
 
@@ -111,7 +114,7 @@ def _switched_on(settings: Settings) -> App:
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
     try:
-        return build(settings.tasks)
+        return build(settings.tasks, settings.worker.max_result_bytes)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
@@ -176,12 +179,12 @@ async def _start(name: str, app: App) -> None:
 
 
 def _progress(fraction: float, message: str) -> None:
-    typer.echo(f"progress: {fraction:.0%} {message}".rstrip(), err=True)
+    output.tell(f"progress: {fraction:.0%} {message}".rstrip(), err=True)
 
 
 def _children(told: Run) -> None:
     for child in told.children:
-        typer.echo(f"not submitted, as this is only a run: {child.task} {output.brief(child.payload)}", err=True)
+        output.tell(f"not submitted, as this is only a run: {child.task} {output.brief(child.payload)}", err=True)
 
 
 def _tell(error: BaseException, *, debug: bool) -> int:
@@ -189,16 +192,16 @@ def _tell(error: BaseException, *, debug: bool) -> int:
     from taskd.worker.tracebacks import describe  # noqa: PLC0415
 
     if isinstance(error, Snooze):
-        typer.echo(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
+        output.tell(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
     elif isinstance(error, Unstorable):
-        typer.echo(output.printable(f"failed for good: {error}"), err=True)
+        output.tell(f"failed for good: {error}", err=True)
     else:
         bare = isinstance(error, Fail) and error.__traceback__ is None
-        typer.echo(output.printable(f"error: {error}" if bare else describe(error)), err=True)
+        output.tell(f"error: {error}" if bare else describe(error), err=True)
         if isinstance(error, Fail):
-            typer.echo("failed for good: a worker would not try it again", err=True)
+            output.tell("failed for good: a worker would not try it again", err=True)
         elif isinstance(error, RetryAt):
-            typer.echo(f"failed: a worker would try it again at {error.when}", err=True)
+            output.tell(f"failed: a worker would try it again at {error.when}", err=True)
     if debug and error.__traceback__ is not None:
         import pdb  # noqa: PLC0415  that is what was asked for
 

@@ -10,9 +10,10 @@ import typer
 from taskd.cli import options, output
 from taskd.cli.config import who
 from taskd.cli.durations import seconds
+from taskd.cli.moments import UtcOption, moment
 from taskd.cli.submit import metadata_of, read_payload
 from taskd.domain.errors import TaskdError
-from taskd.domain.schedule import Missed
+from taskd.domain.schedule import Missed, Overlap
 
 if TYPE_CHECKING:
     from taskd.client import Client
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 NOT_FOUND, CONFLICT = 404, 409
 
 app = typer.Typer(
-    help="Make, look at and change schedules: jobs that come by cron or at an interval.",
+    help="Make, look at and change schedules.\n\nThey submit jobs by cron or at an interval.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -33,29 +34,26 @@ def add(
     name: NameArgument,
     payload: Annotated[
         str | None,
-        typer.Argument(help="As for `taskd submit`: JSON, a plain string, @FILE or -.", metavar="[PAYLOAD]"),
+        typer.Argument(help="As for `taskd submit`: JSON, a plain string, @FILE or -.", metavar="PAYLOAD"),
     ] = None,
     cron: Annotated[str | None, typer.Option(metavar="EXPR", help='Five or six fields, as in "*/5 * * * *".')] = None,
     every: Annotated[str | None, typer.Option(metavar="DURATION", help="An interval instead: 45s, 10m, 1d.")] = None,
     tz: Annotated[str | None, typer.Option(metavar="ZONE", help="As in Europe/Berlin. Default: UTC.")] = None,
     task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
     queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 100, higher first. Default: 0.")] = None,
-    max_retries: Annotated[int | None, typer.Option(help="Tries after a failure. Default: 3.")] = None,
+    priority: options.PriorityOption = None,
+    max_retries: options.RetriesOption = None,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")] = None,
-    missed: Annotated[
-        str | None, typer.Option(metavar="skip|once|all", help="What follows missed ticks. Default: once.")
-    ] = None,
+    missed: Annotated[Missed | None, typer.Option(help="What follows missed ticks. Default: once.")] = None,
     catch_up: Annotated[int | None, typer.Option(help="With --missed all: at most so many. Default: 10.")] = None,
-    overlap: Annotated[
-        str | None, typer.Option(metavar="allow|skip|queue", help="While an earlier job is live. Default: allow.")
-    ] = None,
+    overlap: Annotated[Overlap | None, typer.Option(help="While an earlier job is live. Default: allow.")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Change the schedule of this name, if there is one.")
     ] = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> None:
     """Make a schedule.
 
@@ -100,7 +98,11 @@ def _new(client: Client, name: str, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @app.command("list")
-def list_all(server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False) -> None:
+def list_all(
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
+) -> None:
     """Show every schedule and when it fires next.
 
     Example: taskd schedule list
@@ -112,12 +114,15 @@ def list_all(server: options.ServerOption = "http://localhost:8080", as_json: op
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(tables.schedules(found) if found else "there are no schedules")
+    output.show(tables.schedules(found) if found else "there are no schedules")
 
 
 @app.command()
 def show(
-    name: NameArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
+    name: NameArgument,
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> None:
     """Show one schedule, and what became of its last ticks.
 
@@ -144,9 +149,9 @@ def coming(
         output.print_json(found)
         return
     for fire in found["fires"]:
-        typer.echo(fire)
+        output.tell(fire)
     if found["paused"]:
-        typer.echo("it is paused: none of these comes before it is resumed", err=True)
+        output.tell("it is paused: none of these comes before it is resumed", err=True)
 
 
 @app.command()
@@ -164,15 +169,20 @@ def pause(
 
 @app.command()
 def resume(
-    name: NameArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
+    name: NameArgument,
+    server: options.ServerOption = "http://localhost:8080",
+    as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> None:
-    """Let a schedule go on from now; what it would have done meanwhile is not made up for.
+    """Let a schedule go on from now.
+
+    What it would have done meanwhile is not made up for.
 
     Example: taskd schedule resume nightly
     """
     with options.connect(server) as client:
         found = client.schedule("POST", name, "resume")
-    _tell(f"{name} fires next at {found['next_at']}", found, as_json=as_json)
+    _tell(f"{name} fires next at {moment(found['next_at'])}", found, as_json=as_json)
 
 
 @app.command()
@@ -196,9 +206,10 @@ def apply(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Make the schedules what an app declares with @app.cron and @app.every; run it with each deployment.
+    """Make the schedules what an app declares.
 
-    Those that the app declared before and does not any more are removed. What was made by hand or by another app stays.
+    It does so with @app.cron and @app.every; run this with each deployment. Those that the app declared before and
+    does not any more are removed. What was made by hand or by another app stays.
 
     Example: taskd schedule apply --app shop.tasks
     """
@@ -223,9 +234,9 @@ def apply(
         return
     for outcome, names in done.items():
         for name in names:
-            typer.echo(f"{outcome} {name}")
+            output.tell(f"{outcome} {name}")
     if not any(done.values()):
-        typer.echo(f"{label} declares no schedules")
+        output.tell(f"{label} declares no schedules")
 
 
 def _remove(client: Client, name: str) -> None:
@@ -273,11 +284,11 @@ def _show(found: dict[str, Any], *, as_json: bool) -> None:
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(tables.schedule(found))
+    output.show(tables.schedule(found))
 
 
 def _tell(done: str, found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(found)
     else:
-        typer.echo(done)
+        output.tell(done)

@@ -12,7 +12,7 @@ from taskd.cli import output
 if TYPE_CHECKING:
     from taskd.client import Client
 
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="The jobs' ids; or else a filter.", metavar="[ID]...")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="The jobs' ids; or else a filter.", metavar="ID")]
 QueueOption = Annotated[str | None, typer.Option("--queue", help="Only jobs of this queue.")]
 TaskOption = Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="With a filter: only say how many jobs there are.")]
@@ -72,7 +72,7 @@ def _agreed(action: Action, jobs: int, *, as_json: bool) -> bool:
             f"nobody is there to ask whether to {action} them: add --yes, or --dry-run to look first"
         )
     if not jobs:
-        typer.echo("there is no such job")
+        output.tell("there is no such job")
         return False
     return typer.confirm(f"{action} {output.count(jobs)}?", err=True)
 
@@ -81,6 +81,6 @@ def _tell(action: Action, result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(result)
     elif result["dry_run"]:
-        typer.echo(f"would {action} {output.count(result['matched'])}")
+        output.tell(f"would {action} {output.count(result['matched'])}")
     else:
-        typer.echo(f"{output.count(result[DONE[action]])} {DONE[action]}")
+        output.tell(f"{output.count(result[DONE[action]])} {DONE[action]}")

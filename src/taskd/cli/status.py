@@ -8,6 +8,7 @@ import typer
 
 from taskd.cli import options, output
 from taskd.cli.explain import one_line
+from taskd.cli.moments import UtcOption
 
 
 def status(
@@ -20,13 +21,18 @@ def status(
     ] = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
+    _utc: UtcOption = False,
 ) -> int:
-    """Show a job (its attempts, how long it stood where, where it failed), or the cluster: leader, workers, queues, health.
+    """Show a job, or the cluster.
+
+    Of a job: its attempts, how long it stood where, where it failed. Of the cluster: leader, workers, queues, health.
 
     Example: taskd status 123 --watch
     """
     if watch and as_json:
         raise typer.BadParameter("--json prints one document, so it does not go with --watch")
+    if id is not None:
+        options.job_id(id)
     with options.connect(server) as client:
         if watch:
             from taskd.cli import watching  # noqa: PLC0415  loads rich
@@ -39,9 +45,9 @@ def status(
             else:
                 from taskd.cli import jobview  # noqa: PLC0415  loads rich
 
-                output.console().print(jobview.job(found, full=full))
+                output.show(jobview.job(found, full=full))
                 if why := one_line(client, found):
-                    output.console().print(why, markup=False)
+                    output.show(why)
             return 0
         from taskd.cli.cluster import look  # noqa: PLC0415  one job does without
 
@@ -51,5 +57,5 @@ def status(
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-        output.console().print(tables.cluster(seen))
+        output.show(tables.cluster(seen))
     return 1 if seen["health"]["status"] == "unhealthy" else 0

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from taskd.cli import options, output
+from taskd.cli import moments, options, output
 from taskd.cli.durations import seconds
+from taskd.domain.exact import BOM, JsonText
+from taskd.runtime.terminal import path
 
 if TYPE_CHECKING:
     from taskd.client import Client
 
 STILL_GOING = 3
+INTERRUPTED = 130
 FOREVER = "forever"
 _SECONDS = re.compile(r"\d+(\.\d+)?")
 
@@ -44,18 +46,18 @@ def submit(
     payload: Annotated[
         str | None,
         typer.Argument(
-            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="[PAYLOAD]"
+            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="PAYLOAD"
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
     queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 100, higher first. Default: 0.")] = None,
+    priority: options.PriorityOption = None,
     dedupe_key: Annotated[str | None, typer.Option(help="A second submit with this key makes no second job.")] = None,
     schedule_at: Annotated[
         str | None, typer.Option(metavar="RFC3339", help="Not before, as in 2026-01-31T12:00:00Z.")
     ] = None,
     delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Not before, from now: 90, 10m, 1h30m.")] = None,
-    max_retries: Annotated[int | None, typer.Option(help="Tries after a failure. Default: 3.")] = None,
+    max_retries: options.RetriesOption = None,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")] = None,
     wait: Annotated[
@@ -70,6 +72,10 @@ def submit(
     again: Annotated[
         bool, typer.Option("--again", help="With --bulk: new jobs, also of lines submitted before.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", metavar="KEY", help="Repeat a submit whose outcome is unknown (exit 4)."),
+    ] = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
@@ -82,7 +88,7 @@ def submit(
         "queue": queue,
         "priority": priority,
         "dedupe_key": dedupe_key,
-        "schedule_at": schedule_at,
+        "schedule_at": options.instant(schedule_at, "--schedule-at") if schedule_at is not None else None,
         "delay": seconds(delay) if delay is not None else None,
         "max_retries": max_retries,
         "timeout": seconds(timeout) if timeout is not None else None,
@@ -92,36 +98,63 @@ def submit(
         raise typer.BadParameter("give either --schedule-at or --delay, not both")
     given = {name: value for name, value in fields.items() if value is not None}
     if bulk is not None:
-        if payload is not None or dedupe_key is not None or wait is not None:
+        if payload is not None or dedupe_key is not None or wait is not None or key is not None:
             raise typer.BadParameter("--bulk takes the payloads and keys from its file, and cannot wait for many jobs")
         return _deliver_many(server, bulk, given, again=again, as_json=as_json)
     if again:
         raise typer.BadParameter("--again goes with --bulk")
     limit = _wait_seconds(wait)
+    if payload is None:
+        _note_no_payload(wait)
     job = {"payload": None if payload is None else read_payload(payload), **given}
-    return _deliver(server, job, limit, as_json=as_json)
+    return _deliver(server, job, limit, key, as_json=as_json)
 
 
-def _deliver(server: str, job: dict[str, Any], limit: float | None, *, as_json: bool) -> int:
+def _note_no_payload(wait: str | None) -> None:
+    taken = "" if wait in (None, FOREVER) else f" ({wait} is the SECONDS of --wait)"
+    output.tell(f"no PAYLOAD was given{taken}: null is sent", err=True)
+
+
+def _deliver(server: str, job: dict[str, Any], limit: float | None, key: str | None, *, as_json: bool) -> int:
     """Submit, wait if asked to, show; the exit code."""
     with options.connect(server) as client:
-        answer = client.submit(job)
+        answer = _submitted(client, job, key)
         if limit is None:
             _show(answer, as_json=as_json)
             return 0
-        if not as_json:
-            typer.echo(f"job {answer['id']} submitted, waiting for its end", err=True)
-        final = _awaited(client, answer, limit)
+        try:
+            if not as_json:
+                output.tell(_awaits(answer), err=True)
+            final = _awaited(client, answer, limit)
+        except KeyboardInterrupt:
+            output.tell(f"job {answer['id']} goes on: taskd status {answer['id']}", err=True)
+            return INTERRUPTED
     _show(final, as_json=as_json)
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
 
 
+def _awaits(job: dict[str, Any]) -> str:
+    """Say which job is waited for: an older one with the dedupe key may have ended long ago."""
+    if not (job.get("duplicate") and "dedupe_key" in job):
+        return f"job {job['id']} submitted, waiting for its end"
+    made = moments.moment(job["created_at"])
+    return f"job {job['id']} of {made} ({job['status']}) has this dedupe key: no new job"
+
+
+def _submitted(client: Client, job: dict[str, Any], key: str | None) -> dict[str, Any]:
+    try:
+        return client.submit(job, key)
+    except KeyboardInterrupt:
+        output.tell("interrupted before an answer came: the job may have been submitted (taskd list)", err=True)
+        raise
+
+
 def _awaited(client: Client, job: dict[str, Any], limit: float) -> dict[str, Any]:
-    """The job at its end, or when the time is over: as it was submitted, if nobody says more."""
+    """The job at its end, or when the time is over: as it was submitted, if no scheduler says more."""
     try:
         return client.wait(job["id"], None if math.isinf(limit) else limit)
     except TimeoutError as error:
-        typer.echo(f"job {job['id']}: {error}", err=True)
+        output.tell(f"job {job['id']}: {error}", err=True)
         return job
 
 
@@ -132,27 +165,29 @@ def _deliver_many(server: str, name: str, defaults: dict[str, Any], *, again: bo
         return submit(client, Source(name, defaults, again=again), as_json=as_json)
 
 
-def read_payload(text: str) -> Any:
-    """The payload that an argument stands for. Raises BadParameter for a file that cannot be read or is no UTF-8."""
+def read_payload(text: str) -> JsonText | str:
+    """The payload that an argument stands for: JSON as it was written, or a text.
+
+    Raises BadParameter for a file that cannot be read or is no UTF-8.
+    """
     try:
         if text == "-":
             text = sys.stdin.buffer.read().decode()
         elif text.startswith("@"):
-            text = Path(text[1:]).read_bytes().decode()
+            text = Path(path(text[1:])).read_bytes().decode()
         text.encode()
     except OSError as error:
         raise typer.BadParameter(f"PAYLOAD: {text[1:]} cannot be read: {error.strerror}") from None
-    except UnicodeError:
-        raise typer.BadParameter("PAYLOAD: this is not UTF-8 text") from None
+    except ValueError as error:  # also of a path with a NUL
+        raise typer.BadParameter(_not_text(error)) from None
     try:
-        return json.loads(text, parse_constant=no_constant)
+        return JsonText(text)
     except (ValueError, RecursionError):
-        return text
+        return text.removeprefix(BOM)
 
 
-def no_constant(name: str) -> NoReturn:
-    """NaN and Infinity are no JSON, whatever the decoder thinks."""
-    raise ValueError(name)
+def _not_text(error: ValueError) -> str:
+    return "PAYLOAD: this is not UTF-8 text" if isinstance(error, UnicodeError) else f"PAYLOAD: {error}"
 
 
 def metadata_of(pairs: list[str] | None) -> dict[str, str] | None:
@@ -180,8 +215,8 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
     # Without a key of the user's it is the client's own, and the first answer was lost.
     again = job.get("duplicate") and "dedupe_key" in job
     first = " (this dedupe key had been used: no new job was made)" if again else ""
-    typer.echo(f"job {job['id']} {status}{first}")
+    output.tell(f"job {job['id']} {status}{first}")
     if "error" in job:
-        typer.echo(f"error: {job['error']}")
+        output.tell(f"error: {job['error']}")
     if status == "completed":
-        typer.echo(f"result: {output.brief(job.get('result'), 10_000)}")
+        output.tell(f"result: {output.brief(job.get('result'), 10_000)}")

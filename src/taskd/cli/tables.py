@@ -7,11 +7,15 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from taskd.cli.moments import in_text, moment
 from taskd.cli.output import brief
+from taskd.cli.sheet import Column, Sheet
 from taskd.domain.finding import Finding
+from taskd.runtime.console import styled
+from taskd.runtime.terminal import clean_line
 
 COLOURS = {
     "completed": "green",
@@ -24,70 +28,110 @@ COLOURS = {
 }
 
 
-def jobs(page: list[dict[str, Any]]) -> Table:
+def jobs(page: list[dict[str, Any]]) -> Sheet:
     """Jobs, one a line."""
-    table = table_of("id", "status", "task", "queue", "priority", "attempt", "created", "error")
+    sheet = Sheet(
+        Column("id", least=20),
+        Column("status", least=9),
+        Column("task", 1, least=12),
+        Column("queue", 3, least=10),
+        Column("prio", 5),
+        Column("try", 4),
+        Column("created", 2, least=20),
+        Column("error", least=20),
+    )
     for one in page:
-        told = str(one.get("error", "")).strip().splitlines()
-        row = (one["task"], one["queue"], one["priority"], one["attempt"], one["created_at"], told[-1] if told else "")
-        table.add_row(str(one["id"]), coloured(one["status"]), *(escape(str(value)) for value in row))
-    return table
+        said = str(one.get("error", "")).strip().splitlines()
+        what = (one["task"], one["queue"], one["priority"], one["attempt"], moment(one["created_at"]))
+        sheet.add_row(one["id"], coloured(one["status"]), *what, said[-1] if said else "")
+    return sheet
 
 
 def live(found: dict[str, Any]) -> Group:
     """What is set, then what could be."""
-    made = f", made by {found['who']} at {found['at']}" if found["version"] else ""
-    parts: list[RenderableType] = [escape(f"version {found['version']}{made}")]
-    table = table_of("key", "value")
+    made = f", made by {found['who']} at {moment(found['at'])}" if found["version"] else ""
+    parts: list[RenderableType] = [styled(f"version {found['version']}{made}")]
+    sheet = Sheet(Column("key", least=30), Column("value", least=20))
     for key, value in sorted(found["values"].items()):
-        table.add_row(escape(key), escape(brief(value)))
-    parts.append(table if found["values"] else "  nothing is set: each process's own settings hold")
+        sheet.add_row(key, brief(value))
+    parts.append(sheet if found["values"] else "  nothing is set: each process's own settings hold")
     keys = table_of("keys", "meaning")
     for one in found["keys"]:
-        keys.add_row(escape(one["key"]), escape(one["meaning"]))
+        keys.add_row(one["key"], one["meaning"])
     return Group(*parts, "", keys)
 
 
-def versions(found: list[dict[str, Any]]) -> Table:
+def versions(found: list[dict[str, Any]]) -> Sheet:
     """Versions of the live configuration, one a line."""
-    table = table_of("version", "at", "by", "what")
+    sheet = Sheet("version", Column("at", least=20), Column("by", least=12), Column("what", least=20))
     for one in found:
-        table.add_row(str(one["version"]), *(escape(str(one[name])) for name in ("at", "who", "what")))
-    return table
+        sheet.add_row(one["version"], moment(one["at"]), one["who"], one["what"])
+    return sheet
 
 
-def tokens(found: list[dict[str, Any]]) -> Table:
+def tokens(found: list[dict[str, Any]]) -> Sheet:
     """Tokens, one a line."""
-    table = table_of("id", "name", "holds", "scopes", "queues", "rate", "made", "by", "ends", "revoked")
+    sheet = Sheet(
+        Column("id", least=12),
+        Column("name", least=12),
+        Column("holds"),
+        Column("scopes", least=14),
+        Column("queues", 1, least=8),
+        Column("rate", 3),
+        Column("made", 4, least=20),
+        Column("by", 5),
+        Column("ends", 2, least=20),
+        Column("revoked", 6, least=20),
+    )
     for one in found:
-        holds = "[green]yes[/]" if one["holds"] else "[red]no[/]"
+        holds = Text("yes", "green") if one["holds"] else Text("no", "red")
         what = (",".join(one["scopes"]), ",".join(one["queues"] or ["all"]), one["rate"] or "")
-        when = (one["created_at"], one["created_by"], one["expires_at"] or "never", one["revoked_at"] or "")
-        table.add_row(one["id"], escape(one["name"]), holds, *(escape(str(value)) for value in (*what, *when)))
-    return table
+        ends = moment(one["expires_at"]) if one["expires_at"] else "never"
+        revoked = moment(one["revoked_at"]) if one["revoked_at"] else ""
+        sheet.add_row(one["id"], one["name"], holds, *what, moment(one["created_at"]), one["created_by"], ends, revoked)
+    return sheet
 
 
-def schedules(found: list[dict[str, Any]]) -> Table:
+def schedules(found: list[dict[str, Any]]) -> Sheet:
     """Schedules, one a line."""
-    table = table_of("name", "when", "zone", "task", "queue", "next", "missed", "overlap", "app")
+    sheet = Sheet(
+        Column("name", least=12),
+        Column("when", least=12),
+        Column("zone", least=13),
+        Column("task", 1, least=8),
+        Column("queue", 3, least=8),
+        Column("next", least=20),
+        Column("missed", 5),
+        Column("overlap", 4),
+        Column("app", 2, least=8),
+    )
     for one in found:
-        coming = one["next_at"] or f"paused by {one['paused_by']}"
+        coming = moment(one["next_at"]) if one["next_at"] else f"paused by {one['paused_by']}"
         what = (one["job"]["task"], one["job"]["queue"], coming, one["missed"], one["overlap"], one.get("app", ""))
-        table.add_row(*(escape(str(value)) for value in (one["name"], _when(one), one["tz"], *what)))
-    return table
+        sheet.add_row(one["name"], _when(one), one["tz"], *what)
+    return sheet
 
 
 def schedule(found: dict[str, Any]) -> Group:
     """One schedule, field by field, then its last ticks."""
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     apart = ("name", "job", "fires", *(() if found["next_at"] else ("next_at",)))  # none is next if it is paused
     shown = {**{k: v for k, v in found.items() if k not in apart}, **found["job"]}
     for name, value in shown.items():
-        grid.add_row(f"  {name}", escape(brief(value) if isinstance(value, dict) or name == "payload" else str(value)))
-    table = table_of("tick", "decided", "state", "job")
+        grid.add_row(styled(f"  {name}"), _field(name, value))
+    sheet = Sheet(Column("tick", least=20), Column("decided", least=20), "state", Column("job", least=20))
     for fire in found["fires"]:
-        table.add_row(*(str(fire[key] or "") for key in ("fire_at", "fired_at", "state", "job_id")))
-    return Group(f"schedule {escape(found['name'])}", grid, *([table] if found["fires"] else []))
+        at = (moment(fire[key]) if fire[key] else "" for key in ("fire_at", "fired_at"))
+        sheet.add_row(*at, fire["state"] or "", fire["job_id"] or "")
+    return Group(styled(f"schedule {found['name']}"), grid, *([sheet] if found["fires"] else []))
+
+
+def _field(name: str, value: Any) -> str:
+    if isinstance(value, dict) or name == "payload":
+        return brief(value)
+    return moment(value) if name.endswith("_at") and value else str(value)
 
 
 def _when(one: dict[str, Any]) -> str:
@@ -96,11 +140,14 @@ def _when(one: dict[str, Any]) -> str:
 
 def findings(found: list[Finding]) -> Table:
     """What the doctor found, one a line."""
-    signs = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+    signs = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "wrong": Text("wrong", "red")}
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for one in found:
         mend = f" -> {one.mend}" if one.mend else ""
-        table.add_row(signs[one.level], escape(one.subject), escape(one.text + mend))
+        table.add_row(signs[one.level], styled(one.subject), styled(one.text + mend))
     return table
 
 
@@ -111,65 +158,86 @@ def cluster(seen: dict[str, Any]) -> Group:
 
 
 def _health(health: dict[str, Any], leader: dict[str, Any] | None) -> Iterator[RenderableType]:
-    yield f"cluster {coloured(health['status'])}, seen by {escape(health['instance_id'])}"
+    yield Text.assemble("cluster ", coloured(health["status"]), styled(f", seen by {health['instance_id']}"))
     for name, component in health["components"].items():
-        state = "[green]ok[/]" if component["ok"] else "[red]away[/]"
-        detail = escape(component.get("detail", ""))
-        yield f"  {name:<10}{state}  {detail}".rstrip()
+        state = Text("ok", "green") if component["ok"] else Text("away", "red")
+        detail = f"  {component['detail']}" if component.get("detail") else ""
+        yield Text.assemble(styled(f"  {name:<10}"), state, styled(detail))
     holder = (leader or {}).get("current_leader")
     epoch = f" (epoch {leader['epoch']})" if leader and holder and "epoch" in leader else ""
-    yield f"  {'leader':<10}{escape(holder) if holder else '[yellow]none[/]'}{epoch}"
+    yield Text.assemble(f"  {'leader':<10}", _leading(holder), styled(epoch))
     shards = (leader or {}).get("shards", [])
     for name in dict.fromkeys(shard["current_leader"] for shard in shards):
         led = ", ".join(str(shard["shard"]) for shard in shards if shard["current_leader"] == name)
-        yield f"  {'shards':<10}{escape(name) if name else '[yellow]none[/]'}: {led}"
+        yield Text.assemble(f"  {'shards':<10}", _leading(name), styled(f": {led}"))
+
+
+def _leading(name: str | None) -> Text:
+    return styled(name) if name else Text("none", "yellow")
 
 
 def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is None:
         return
-    table = table_of("scheduler", "address", "host", "pid", "since")
+    sheet = Sheet(
+        Column("scheduler", least=16),
+        Column("address", least=24),
+        Column("host", 2),
+        Column("pid", 3),
+        Column("since", 1, least=20),
+    )
     for one in found["schedulers"]:
-        table.add_row(*(escape(str(one.get(n, ""))) for n in ("id", "address", "host", "pid", "started_at")))
-    yield from _noted(table, found.get("note"), "no scheduler is registered")
+        since = moment(one["started_at"]) if "started_at" in one else ""
+        sheet.add_row(*(one.get(name, "") for name in ("id", "address", "host", "pid")), since)
+    yield from _noted(sheet, found.get("note"), "no scheduler is registered")
 
 
 def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is None:
         return
-    table = table_of("worker", "slots", "busy", "queues", "address", "host", "pid")
+    sheet = Sheet(
+        Column("worker", least=16),
+        "slots",
+        "busy",
+        "queues",
+        Column("address", 1, 24),
+        Column("host", 2),
+        Column("pid", 3),
+    )
     for one in found["workers"]:
         busy = one.get("stats", {}).get("running", "")
         shown = (one["id"], one["slots"], f"{busy:g}" if busy != "" else "", ",".join(one["queues"]))
-        table.add_row(*(escape(str(v)) for v in (*shown, one.get("address", ""), one["host"], one["pid"])))
-    yield from _noted(table, found.get("note"), "no worker is registered: start one with taskd worker")
+        sheet.add_row(*shown, one.get("address", ""), one["host"], one["pid"])
+    yield from _noted(sheet, found.get("note"), "no worker is registered: start one with taskd worker")
 
 
 def _queues(found: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
     if found is not None and found["queues"]:
-        table = table_of("queue", "pending", "queued", "running", "workers", "slots")
+        names = ("queue", "pending", "queued", "running", "workers", "slots")
+        sheet = Sheet(Column("queue", least=16), *names[1:])
         for one in found["queues"]:
-            names = ("queue", "pending", "queued", "running", "workers", "slots")
-            table.add_row(*(escape(str(one[name])) for name in names))
-        yield table
+            sheet.add_row(*(one[name] for name in names))
+        yield sheet
     if counts is not None:
         names = ("pending", "queued", "running", "completed", "failed", "cancelled")
         yield "jobs  " + "  ".join(f"{counts[f'{name}_jobs']} {name}" for name in names)
 
 
-def _noted(table: Table, note: str | None, empty: str) -> Iterator[RenderableType]:
-    yield table if table.row_count else f"[yellow]{empty}[/]"
+def _noted(sheet: Sheet, note: str | None, empty: str) -> Iterator[RenderableType]:
+    yield sheet if len(sheet) else Text(empty, "yellow")
     if note:
-        yield f"[yellow]{escape(note)}[/]"
+        yield styled(in_text(note), "yellow")
 
 
 def table_of(*columns: str) -> Table:
+    """A table whose last column wraps."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
     return table
 
 
-def coloured(status: str) -> str:
-    colour = COLOURS.get(status)
-    return f"[{colour}]{escape(status)}[/]" if colour else escape(status)
+def coloured(status: str) -> Text:
+    """A status in its colour."""
+    return styled(clean_line(str(status)), COLOURS.get(status, ""))

@@ -14,6 +14,7 @@ import typer
 from taskd.cli import options, output
 from taskd.cli.config import who
 from taskd.cli.durations import seconds
+from taskd.cli.moments import UtcOption
 from taskd.domain.errors import TaskdError
 from taskd.domain.scope import Scope
 
@@ -71,13 +72,15 @@ def create(
     if as_json:
         output.print_json({"id": token_id, "token": text, "expires_at": expires_at.isoformat() if expires_at else None})
         return
-    typer.echo(text)
-    typer.echo(f"id {token_id}; it is not shown again: keep it as TASKD_TOKEN", err=True)
+    output.tell(text)
+    output.tell(f"id {token_id}; it is not shown again: keep it as TASKD_TOKEN", err=True)
 
 
 @app.command("list")
-def list_all(context: typer.Context, as_json: options.JsonOption = False) -> None:
-    """Show every token there ever was, newest first, and whether it holds.
+def list_all(context: typer.Context, as_json: options.JsonOption = False, _utc: UtcOption = False) -> None:
+    """Show every token, newest first, and whether it holds.
+
+    Those that ended or were revoked are shown, too.
 
     Example: taskd token list
     """
@@ -87,9 +90,7 @@ def list_all(context: typer.Context, as_json: options.JsonOption = False) -> Non
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.console().print(
-        tables.tokens(found) if found else "there are no tokens: the API is open to all who reach it"
-    )
+    output.show(tables.tokens(found) if found else "there are no tokens: the API is open to all who reach it")
 
 
 @app.command()
@@ -111,7 +112,7 @@ def revoke(
     if as_json:
         output.print_json({"id": given, "name": name, "revoked": True})
     else:
-        typer.echo(f"revoked {given} ({name})")
+        output.tell(f"revoked {given} ({name})")
 
 
 def _view(record: Any, holds: bool) -> dict[str, Any]:

@@ -32,13 +32,14 @@ def torture(
     ),
     as_json: options.JsonOption = False,
 ) -> int:
-    """Kill and freeze schedulers, workers and servers under load, then prove that no job was lost or done twice.
+    """Prove that no job is lost or done twice, whatever dies.
 
-    Ctrl-C ends the faults early, and still judges. Exit status 1 if a promise was broken.
+    It kills and freezes schedulers, workers and servers under load, then looks at every job. Ctrl-C ends the faults
+    early, and still judges. Exit status 1 if a promise was broken.
 
     Example: taskd torture --minutes 5
     """
-    settings = options.settings(context)
+    settings = options.settings(context, beside_dev=False)
     if given:
         _warn(settings)
         _require_consent(asked=not yes)
@@ -76,7 +77,7 @@ def _warn(settings: Settings) -> None:
         "The servers and your own processes are left alone.",
     )
     for line in lines:
-        typer.echo(line, err=True)
+        output.tell(line, err=True)
 
 
 def _require_consent(*, asked: bool) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.markup import escape
+from rich.segment import Segment
+from rich.text import Text
 
 from taskd.cli import jobview, output, tables
 from taskd.cli.cluster import look
 from taskd.client import Client, ClientError
+from taskd.domain.job import FINAL
+from taskd.runtime.console import styled
 
 #: Seconds between two looks.
 EVERY = 0.5
@@ -23,15 +28,18 @@ Show = Callable[[RenderableType, str], None]
 
 
 def job(client: Client, job_id: str, *, full: bool = False) -> int:
-    """Show one job until it is final; 0 if it completed, else 1. Raises ClientError if there is no such job."""
+    """Show one job until it is final, then its end; 0 if it completed, else 1. Raises ClientError if there is no such job."""
     found = client.job(job_id)
     with _view() as show:
         while True:
             show(jobview.job(found, full=full), _job_line(found))
-            if found["status"] in ("completed", "failed", "cancelled"):
-                return ENDED_WELL if found["status"] == "completed" else ENDED_BADLY
+            if found["status"] in FINAL:
+                break
             time.sleep(EVERY)
             found = _again(lambda: client.job(job_id), found, show)
+    if sys.stdout.isatty():  # the screen from before the watch is back: the end stays on it
+        output.show(jobview.job(found, full=full))
+    return ENDED_WELL if found["status"] == "completed" else ENDED_BADLY
 
 
 def cluster(client: Client) -> int:
@@ -51,7 +59,7 @@ def _again(ask: Callable[[], dict[str, Any]], before: dict[str, Any], show: Show
     except ClientError as error:
         if error.status is not None and error.status < 500:
             raise
-        show(f"[yellow]{escape(str(error))}[/]", f"no answer: {error}")
+        show(styled(f"no answer: {error}", "yellow"), f"no answer: {error}")
         return before
 
 
@@ -76,9 +84,42 @@ def _view() -> Iterator[Show]:
         def tell(_: RenderableType, line: str) -> None:
             if told[-1:] != [line]:
                 told[:] = [line]
-                console.print(line, markup=False)
+                output.tell(line)
 
         yield tell
         return
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        yield lambda view, _: live.update(view, refresh=True)
+    with _ended_by_signals(), Live(console=console, auto_refresh=False, screen=True) as live:
+        yield lambda view, _: live.update(Fitted(view), refresh=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Raise SystemExit for signals that would end the process in the terminal's alternate screen."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+class Fitted:
+    """A view cut at the height of the terminal; its last line says how much is missing."""
+
+    def __init__(self, view: RenderableType) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(1, console.size.height)
+        lines = console.render_lines(self._view, options.update(height=None), pad=False)
+        if len(lines) > room:
+            note = Text(f"… {len(lines) - room + 1} more lines: a higher terminal shows them", "dim")
+            lines = [*lines[: room - 1], *console.render_lines(note, options.update(height=None), pad=False)[:1]]
+        for line in lines[:-1]:
+            yield from line
+            yield Segment.line()
+        yield from lines[-1] if lines else []

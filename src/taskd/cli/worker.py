@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taskd.cli import options, output
+from taskd.cli import beside, options, output
 from taskd.cli.config import who
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, no_args_is_help=False)
@@ -36,9 +36,10 @@ def worker(
         str | None, typer.Option(metavar="HOST:PORT", help="Where /health and /metrics listen. Default: :9090.")
     ] = None,
 ) -> int | None:
-    """Run a worker: it takes jobs from its queues and runs their tasks in executor processes.
+    """Run a worker, or tell running ones what to do.
 
-    The commands below tell running workers, wherever they are, what to do.
+    A worker takes jobs from its queues and runs their tasks in executor processes. The commands below tell running
+    workers, wherever they are, what to do.
 
     Example: taskd worker --id worker-1 --app shop.tasks --queues default,images --concurrency 16
     """
@@ -54,6 +55,7 @@ def worker(
         "reload": reload or None,
     }
     settings = options.settings(context, {("worker", key): value for key, value in given.items()})
+    beside.hand_on(settings.client)
     from taskd.compose import run_worker  # noqa: PLC0415  the daemon's parts load only here
 
     return run_worker(settings)
@@ -90,7 +92,9 @@ def resume(
 def drain(
     worker_id: IdArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
 ) -> None:
-    """Let a running worker finish what it runs, within its grace, and end, as SIGTERM does. Started again, it works again.
+    """Let a running worker finish what it runs, and end.
+
+    It has its grace for that, as at SIGTERM. Started again, it works again.
 
     Example: taskd worker drain worker-1
     """
@@ -104,4 +108,4 @@ def _tell(done: str, version: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(version)
     else:
-        typer.echo(done)
+        output.tell(done)

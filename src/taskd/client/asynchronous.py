@@ -57,9 +57,12 @@ class AsyncClient:
         """Close the connections, for good."""
         await self._http.aclose()
 
-    async def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method."""
-        return await self._hold(talks.submit(job))
+    async def submit(self, job: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Submit one job (the fields of POST /jobs), with this Idempotency-Key or one that is made up; the stored job.
+
+        Raises ClientError, as every method.
+        """
+        return await self._hold(talks.submit(job, key))
 
     async def explain(self, job_id: int | str) -> dict[str, Any]:
         """Why a job is not running or not finished. `status` 404 of the error: it is unknown."""

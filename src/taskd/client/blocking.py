@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import select
 import ssl
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from taskd.client import request as ask_for
@@ -29,7 +30,7 @@ class Client:
 
     `timeout` is the seconds until a request counts as unanswered; `patience` the seconds for which one that may be repeated
     is. A server that answered before is waited for like that; where none ever did, the failure is told at once.
-    `ca_file` has the authorities that https:// trusts; without, the system's.
+    `ca_file` has the authorities that https:// trusts; without, the system's. `loads` decodes answers.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Client:
         ca_file: str | None = None,
         timeout: float = 10.0,
         patience: float = 5.0,
+        loads: Callable[[bytes], Any] = json.loads,
     ) -> None:
         self._servers = Servers(servers)
         self._headers = headers(token)
@@ -47,6 +49,7 @@ class Client:
         self._tls: ssl.SSLContext | None = None
         self._timeout = timeout
         self._patience = patience
+        self._loads = loads
         #: Open connections that nobody uses, by address. Taking and putting back are one step each, so they need no lock.
         self._idle: dict[str, list[http.client.HTTPConnection]] = {server.url: [] for server in self._servers}
         # A script that just ends leaves no open sockets for Python to warn of.
@@ -62,9 +65,12 @@ class Client:
         """Close the connections that nobody uses; the next request opens new ones."""
         _close(self._idle)
 
-    def submit(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method."""
-        return self._hold(talks.submit(job))
+    def submit(self, job: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Submit one job (the fields of POST /jobs); the stored job. Raises ClientError, as every method.
+
+        `key` is an Idempotency-Key: the same job with the same key makes no second job. Without one, one is made up.
+        """
+        return self._hold(talks.submit(job, key))
 
     def submit_batch(self, jobs: Sequence[Mapping[str, Any]]) -> list[int]:
         """Submit all of `jobs`, or none; their ids in order."""
@@ -245,7 +251,7 @@ class Client:
             raise
         self._put_back(server, connection)
         if response.status in request.accept:
-            return Reply(server.url, content, response.getheader("Link", ""))
+            return Reply(server.url, content, response.getheader("Link", ""), self._loads)
         raise refusal(server.url, request, response.status, content)
 
     def _connect(self, server: Server, timeout: float) -> http.client.HTTPConnection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskd.client.request import Request
@@ -100,7 +100,7 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
     """What an error answer says, in one line."""
     try:
         problem = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict) or "detail" not in problem:
         return ClientError(f"{url} answered with status {status}: is it a taskd scheduler?", status)
@@ -121,11 +121,11 @@ def refusal(url: str, request: Request, status: int, content: bytes) -> ClientEr
 _REFUSED = (400, 413, 422)
 
 
-def decode(url: str, content: bytes) -> Any:
+def decode(url: str, content: bytes, loads: Callable[[bytes], Any] = json.loads) -> Any:
     """The JSON of an answer. Raises ClientError."""
     try:
-        return json.loads(content)
-    except ValueError:
+        return loads(content)
+    except (ValueError, RecursionError):
         raise ClientError(f"{url} answered with something that is no JSON: is it a taskd scheduler?") from None
 
 

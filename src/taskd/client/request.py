@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import uuid4
+
+from taskd.domain import exact
 
 #: What is left at the very end, in seconds: a socket takes no zero.
 _BLINK = 0.05
@@ -62,13 +63,14 @@ class Request(NamedTuple):
 
 def document(value: Any) -> bytes:
     """The value as strict JSON. Raises TypeError or ValueError."""
-    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    return exact.dumps(value).encode()
 
 
-def submission(body: bytes, *, deduped: bool) -> Request:
-    """Submit one job; `deduped`: it has a dedupe_key."""
+def submission(body: bytes, *, deduped: bool, key: str | None = None) -> Request:
+    """Submit one job; `deduped`: it has a dedupe_key. `key`: the Idempotency-Key of the caller."""
     # A key of our own makes it safe to send it again; it is not worth one where the job has one.
-    return Request("POST", "/jobs", body=body, headers={} if deduped else _made_up_key())
+    headers = {"Idempotency-Key": key} if key is not None else {} if deduped else _made_up_key()
+    return Request("POST", "/jobs", body=body, headers=headers)
 
 
 def keyed_batch(body: bytes) -> Request:

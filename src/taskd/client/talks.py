@@ -6,10 +6,11 @@ does.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote
@@ -35,11 +36,12 @@ class Reply(NamedTuple):
     url: str
     content: bytes
     link: str
+    loads: Callable[[bytes], Any] = json.loads
 
     @property
     def document(self) -> Any:
         """What it says. Raises ClientError for what is no JSON."""
-        return decode(self.url, self.content)
+        return decode(self.url, self.content, self.loads)
 
     @property
     def following(self) -> dict[str, str] | None:
@@ -58,9 +60,9 @@ def ask(request: Request) -> Talk[Any]:
     return (yield request).document
 
 
-def submit(job: Mapping[str, Any]) -> Talk[Document]:
+def submit(job: Mapping[str, Any], key: str | None = None) -> Talk[Document]:
     """The stored job."""
-    return ask(ask_for.submission(document(job), deduped=job.get("dedupe_key") is not None))
+    return ask(ask_for.submission(document(job), deduped=job.get("dedupe_key") is not None, key=key))
 
 
 def send_batch(jobs: Sequence[Mapping[str, Any]]) -> Talk[Document]:

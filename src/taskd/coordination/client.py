@@ -367,6 +367,8 @@ def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:
         return CoordinatorUnavailable(f"etcd at {endpoint} did not answer in time", outcome_unknown=True)
     if code in _UNREACHABLE:
         return CoordinatorUnavailable(f"etcd at {endpoint} {why(details, secure=server.secure)}", outcome_unknown=True)
+    if "user name is empty" in details or "invalid auth token" in details or "permission denied" in details:
+        return Refused(f"etcd at {endpoint} asks for a user with rights ({details}): let taskd's client certificate in")
     return Refused(f"etcd at {endpoint} refuses: {details}")
 
 

@@ -6,10 +6,10 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
-from taskd.coordination.client import EndpointStatus, EtcdClient
+from taskd.coordination.client import EndpointStatus, EtcdClient, Refused
 from taskd.coordination.endpoints import reach
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
-from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.settings import Etcd
 
 NAME = "etcd"
@@ -26,7 +26,21 @@ async def examine(settings: Etcd) -> list[Finding]:
         return [wrong(NAME, str(error), "check ETCD_ENDPOINTS")]
     found = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
     reached = [status for status in found if isinstance(status, EndpointStatus)]
-    return [*_reached(found), *_quorum(reached), *_alarms(reached)]
+    rights = await _rights(EtcdClient(endpoints, pems), settings.prefix) if reached else []
+    return [*_reached(found), *rights, *_quorum(reached), *_alarms(reached)]
+
+
+async def _rights(client: EtcdClient, prefix: str) -> list[Finding]:
+    """Read a key below our prefix: members tell their state to everybody, and their keys to those with rights."""
+    try:
+        await client.listing(f"{prefix}/doctor/")
+    except Refused as error:
+        return [wrong("etcd rights", str(error), "give a client certificate of a user with rights (etcd.cert_file)")]
+    except CoordinatorUnavailable:
+        return []  # the other findings have it
+    finally:
+        await client.close()
+    return []
 
 
 async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:
@@ -42,8 +56,8 @@ def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterat
     dead = sum(isinstance(one, CoordinatorUnavailable) for one in found)
     for one in found:
         if isinstance(one, CoordinatorUnavailable):
-            finding = wrong if dead == len(found) else note
-            yield finding(NAME, str(one), "start it, or check ETCD_ENDPOINTS")
+            finding = unreached(NAME, one, "ETCD_ENDPOINTS")
+            yield finding if dead == len(found) else note(NAME, finding.text, finding.mend)
         elif _numbers(one.version) < OLDEST:
             yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
         else:

@@ -133,7 +133,9 @@ def _wheel_etcd(_: Mapping[str, str]) -> Iterator[Path]:
 
 def _system_postgres(environ: Mapping[str, str]) -> Iterator[Path]:
     for folder in _path(environ):
-        if (folder / "postgres").exists():
+        if os.path.exists(
+            folder / "postgres"
+        ):  # unlike Path.exists, it raises nothing for a folder that it may not read
             yield (folder / "postgres").resolve().parent
     packaged = Path("/usr/lib/postgresql").glob("*/bin")
     yield from sorted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,9 @@ from taskd.dev.process import identity, is_stopped, signal_group
 LOG_LIMIT = 16 * 1024 * 1024
 #: Seconds that a SIGSTOP may take to show.
 STOP_DEADLINE = 5.0
+
+#: What a full disk, or a used-up share of one, answers.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Pause = Callable[[float], None]
 
@@ -142,15 +146,23 @@ class Child:
 
     def said(self) -> str:
         """What the present (or last) run has written so far."""
+        if not self.log.exists():
+            return ""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode("utf-8", errors="replace")
 
     def _open_log(self) -> BufferedWriter:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".old.log"))
-        file = self.log.open("ab")
+        """The file for its output; where there is no room for one, nothing that is kept."""
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+                self.log.replace(self.log.with_suffix(".old.log"))
+            file = self.log.open("ab")
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return open(os.devnull, "wb")
         self._log_start = file.tell()
         return file
 
@@ -165,8 +177,12 @@ class Child:
 
     def _remember(self) -> None:
         if self._pid_file is not None and self._process is not None:
-            self._pid_file.parent.mkdir(parents=True, exist_ok=True)
-            self._pid_file.write_text(f"{self._process.pid} {identity(self._process.pid)}\n", "ascii")
+            try:
+                self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+                self._pid_file.write_text(f"{self._process.pid} {identity(self._process.pid)}\n", "ascii")
+            except OSError as error:
+                if error.errno not in NO_ROOM:  # it runs all the same, and ends with its supervisor
+                    raise
 
     def _forget(self) -> None:
         self._cut_lifeline()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
-from taskd.dev import binaries, role
+from taskd.dev import binaries, role, running
 from taskd.dev.bell import Bell, StopAsked
 from taskd.dev.crew import Crew
+from taskd.dev.declared import DeclaredSchedules
+from taskd.dev.fixed import FixedPorts
 from taskd.dev.folder import DataFolder
 from taskd.dev.keeper import Keeper, Say, keep
 from taskd.dev.logs import Interpreter, Tail, etcd_warning, no_warning, postgres_warning
 from taskd.dev.plan import Plan
 from taskd.dev.ports import is_free
+from taskd.dev.process import identity
 from taskd.dev.servers import Server, Servers
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import apply_audit, migrate
@@ -25,8 +29,9 @@ class Cluster:
 
     Duties: 1. end what a killed predecessor left; 2. refuse what cannot work (folder, ports, binaries) before anything
     starts; 3. start servers, migrate, start schedulers and workers, wait until they answer; 4. start again what dies; 5. stop
-    workers, then schedulers, then servers. Raises TaskdError, StopAsked. Use it in the main thread: the children's lives
-    are tied to it, and so are signals.
+    workers, then schedulers, then servers; 6. while it runs, tell other commands where it is.
+
+    Raises TaskdError, StopAsked. Use it in the main thread: the children's lives are tied to it, and so are signals.
     """
 
     def __init__(self, plan: Plan, say: Say) -> None:
@@ -35,13 +40,16 @@ class Cluster:
         self._say = say
         self._bell = Bell()
         self._servers: Servers | None = None
+        self._ports = FixedPorts(self.folder.path)
+        app = plan.worker.get("app") if plan.schedules else None
+        self._schedules = DeclaredSchedules(app, self.folder, say) if app else None
         self._server_keepers: dict[str, Keeper] = {}
         self.crew = Crew(
             [role.scheduler(f"scheduler-{n + 1}", plan.port + n, role.LEADERSHIP) for n in range(plan.schedulers)],
             [role.worker(name, plan.worker) for name in self.worker_names],
             folder=self.folder,
             bell=self._bell,
-            say=say,
+            say=self._heard,
         )
         self._begun = time.monotonic()
         self.start_seconds = 0.0
@@ -75,6 +83,7 @@ class Cluster:
                 self._say(name, "was left running by a killed `taskd dev`; ended")
             self._require_ports()
             self._start()
+            self._show()
             self.start_seconds = time.monotonic() - self._begun
         except BaseException:
             self.__exit__()
@@ -82,10 +91,12 @@ class Cluster:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        running.forget(self.folder.path)
         try:
             self._stop()
         finally:
             self._bell.__exit__()
+            self._ports.release()
             self.folder.release()
 
     def keep(self, until: Callable[[], bool] = lambda: False, every: float = LOOK_EVERY) -> None:
@@ -93,7 +104,37 @@ class Cluster:
 
         Raises StopAsked when the user or the system ends the cluster.
         """
-        keep(self.keepers.values(), self._bell, until, every)
+        keep(self.keepers.values(), self._bell, lambda: self._look() or until(), every)
+
+    def _look(self) -> bool:
+        """Look after the schedules; False."""
+        if self._schedules is not None:
+            self._schedules.look()
+        return False
+
+    def _heard(self, name: str, line: str) -> None:
+        """Pass on the line of a scheduler or worker."""
+        self._say(name, line)
+        if self._schedules is not None and line.startswith("reloaded"):
+            self._schedules.again()
+
+    def _show(self) -> None:
+        """Tell other commands where the cluster is, and let the app's schedules be applied."""
+        here = os.getpid()
+        servers = self.servers
+        running.write(
+            self.folder.path,
+            running.Running(
+                pid=here,
+                identity=identity(here) or "",
+                schedulers=self.crew.scheduler_ports,
+                postgres=servers.postgres.port,
+                redis=servers.redis.port,
+                etcd=servers.etcd.port,
+            ),
+        )
+        if self._schedules is not None:
+            self._schedules.begin(",".join(self.urls), role.environment(servers.settings()))
 
     # ---------------------------------------------------------------- starting
 
@@ -109,7 +150,11 @@ class Cluster:
         if self.plan.fresh:
             self.folder.empty()
         found = binaries.find(binaries.Search(source=self.plan.source, data_version=self.folder.postgres_version()))
-        self._servers = Servers(found, self.folder.path, postgres=self.plan.postgres)
+        if self.plan.fixed_ports:
+            self._ports.choose()
+            for name, line in self._ports.lines:
+                self._say(name, line)
+        self._servers = Servers(found, self.folder.path, postgres=self.plan.postgres, ports=self._ports.chosen)
         self._servers.start(pause=self._bell.pause)
         for server, interpret in (
             (self._servers.postgres, postgres_warning),
@@ -134,6 +179,8 @@ class Cluster:
     def _stop(self) -> None:
         """Workers, schedulers, servers; a second Ctrl-C kills what is left."""
         try:
+            if self._schedules is not None:
+                self._schedules.kill()
             self.crew.stop()
             if self._servers is not None:
                 self._servers.stop()

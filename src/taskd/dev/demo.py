@@ -20,6 +20,7 @@ from taskd.dev.demo_jobs import Wanted, Watched, crowd, fillers, urgent_went_fir
 from taskd.dev.plan import Plan
 from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
+from taskd.runtime.terminal import clean, prepare_streams
 
 PREFIX = "taskd-demo-"
 WORKERS, SLOTS = 2, 2
@@ -39,7 +40,7 @@ class Demo:
 
     def play(self, cluster: Cluster) -> None:
         """Submit the jobs and show them until all are final; then, unless asked to leave, keep the cluster up."""
-        self._out.print(f"\n[bold]{WORKERS} workers with {SLOTS} slots each are up: here come the jobs[/]\n")
+        self._out.print(f"\n{WORKERS} workers with {SLOTS} slots each are up: here come the jobs\n", style="bold")
         deadline = time.monotonic() + DEADLINE
         with Client(",".join(cluster.urls)) as client, Board(self._out) as board:
             self._submit(client, fillers(WORKERS * SLOTS))
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--exit", action="store_true", help="end the cluster when all jobs are final")
     parser.add_argument("--port", type=int, default=screen.DEFAULT_PORT, help="the API's port")
     asked = parser.parse_args(arguments)
+    prepare_streams()
     demo = Demo(out := screen.console(), leave=asked.exit)
     worker = {"app": "taskd.dev.demo_tasks", "concurrency": str(SLOTS), "processes": "1"}
     try:
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     except TaskdError as error:
         mend = f" (for make: make demo ARGS='--port {asked.port + 10}')" if "--port" in str(error) else ""
-        print(f"error: {error}{mend}", file=sys.stderr)  # noqa: T201  this is a command
+        print(clean(f"error: {error}{mend}"), file=sys.stderr)  # noqa: T201  this is a command
         return 1
     return 0 if demo.problems == [] else 1
 

@@ -8,10 +8,10 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from taskd.dev.demo_jobs import Watched, when
+from taskd.runtime.console import styled
 
 #: Widths, each with the space after it.
 COLUMNS = {"job": 4, "what it shows": 24, "prio": 5, "status": 10, "order": 6, "worker": 9, "try": 4, "outcome": None}
@@ -47,7 +47,7 @@ class Board:
             news = (watched.status, watched.job.get("attempt", 0))
             if self._told.get(watched.job["id"], ("pending", 0)) != news:
                 self._told[watched.job["id"]] = news
-                self._out.print(f"{time.monotonic() - self._begun:6.2f} s  {_line(watched)}", markup=False)
+                self._out.print(f"{time.monotonic() - self._begun:6.2f} s  {_line(watched)}")
 
 
 def table(jobs: Sequence[Watched]) -> Table:
@@ -63,11 +63,11 @@ def table(jobs: Sequence[Watched]) -> Table:
             str(job["id"]),
             watched.wanted.what,
             str(job.get("priority", 0)),
-            f"[{colour}]{watched.status}[/]",
+            styled(watched.status, colour),
             str(order.get(job["id"], "")),
             job.get("worker_id", ""),
             str(job.get("attempt", "") or ""),
-            escape(watched.outcome),
+            styled(watched.outcome),
         )
     return shown
 

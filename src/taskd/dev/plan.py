@@ -14,7 +14,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's.
 
     `options` are the global options of the command line, handed on to every process, as are the variables of `environment`;
-    `postgres` are settings of the server; `audit` adds the audit trail before anything moves.
+    `postgres` are settings of the server; `audit` adds the audit trail before anything moves. `fixed_ports`: the servers have
+    the same ports in every run. `schedules`: those that the app declares are applied.
     """
 
     data: Path = Path(".taskd")
@@ -28,3 +29,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     postgres: dict[str, str] = {}
     audit: bool = False
+    fixed_ports: bool = False
+    schedules: bool = False

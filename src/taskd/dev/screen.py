@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from taskd.dev.cluster import Cluster
 from taskd.dev.crew import answer
+from taskd.domain import exact
+from taskd.runtime.console import SafeConsole
+from taskd.runtime.terminal import clean_line
 
 DEFAULT_PORT = 8080
+#: What the example of a submit may take; an app that loads for longer has none.
+EXAMPLE_SECONDS = 10.0
 
 
 def console() -> Console:
     """Standard output; without colours and line breaks of its own when that is no terminal."""
-    return Console(highlight=False, soft_wrap=True)
+    return SafeConsole(soft_wrap=True)
 
 
 def say(out: Console, name: str, line: str) -> None:
     """One line about one process."""
-    out.print(f"[bold]{escape(name):>12}[/]  {escape(line)}")
+    out.print(Text.assemble((f"{clean_line(name):>12}", "bold"), "  ", clean_line(line)))
 
 
 def summary(out: Console, cluster: Cluster) -> None:
@@ -38,24 +48,46 @@ def summary(out: Console, cluster: Cluster) -> None:
     table.add_row("Redis", servers.redis.url, "")
     table.add_row("etcd", servers.etcd.endpoint, "")
     table.add_row("Logs", _short(cluster.folder.logs), "")
-    out.print(f"\n[bold green]taskd is up[/] after {cluster.start_seconds:.1f} s")
+    out.print(Text.assemble("\n", ("taskd is up", "bold green"), f" after {cluster.start_seconds:.1f} s"))
     out.print(table)
     out.print("\nTry, in another terminal:")
     if cluster.urls != [f"http://localhost:{DEFAULT_PORT}"]:
         out.print(f"  export TASKD_SERVER={','.join(cluster.urls)}")
     program = _program()
-    out.print(f"  {program} submit {_job(cluster)} --wait 10", markup=False)
-    out.print(f"  {program} status", markup=False)
+    if "app" not in cluster.plan.worker:
+        out.print(f'  {program} submit --task echo \'{{"hello": "world"}}\' --wait 10')
+    out.print(f"  {program} status")
+    for line in _of_ones_own(cluster, program):
+        out.print(line)
     out.print("\nCtrl-C ends all of it.\n")
 
 
-def _job(cluster: Cluster) -> str:
-    """A job that the workers know: one of the built-in tasks, or one of the user's, whose arguments we do not know."""
+def _of_ones_own(cluster: Cluster, program: str) -> Iterator[str]:
+    """A submit to one of the user's tasks, or which tasks there are, where no payload can be made up."""
     if "app" not in cluster.plan.worker:
-        return '--task echo \'{"hello": "world"}\''
+        return
     workers = (answer(cluster.plan.port, "/workers") or {}).get("workers") or [{}]
-    task, queue = (next(iter(workers[0].get(what, ())), "NAME") for what in ("tasks", "queues"))
-    return f'--task {task} --queue {queue} \'{{"ARGUMENT": "VALUE"}}\''
+    tasks, queues = (workers[0].get(what) or [] for what in ("tasks", "queues"))
+    if not tasks or not queues:
+        return
+    found = _example(cluster.plan.worker["app"])
+    if found is not None:
+        payload = shlex.quote(exact.dumps(found["payload"]))
+        yield f"  {program} submit --task {found['task']} --queue {queues[0]} {payload}"
+    yield f"\nYour tasks: {', '.join(tasks)} (queues: {', '.join(queues)})"
+
+
+def _example(app: str) -> dict[str, Any] | None:
+    """A task with a payload that it takes: the app is loaded in a process of its own, as in the workers."""
+    command = [sys.executable, "-m", "taskd.dev.example", app]
+    try:
+        done = subprocess.run(  # noqa: S603  our own module, with the app that the workers load
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=EXAMPLE_SECONDS, check=False
+        )
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError):
+        return None
+    return found or None
 
 
 def _program() -> str:

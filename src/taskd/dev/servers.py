@@ -20,9 +20,15 @@ class Servers:
     """PostgreSQL, Redis and etcd with everything of theirs under `folder`: data, `logs/`, `run/` (pid files)."""
 
     def __init__(
-        self, binaries: Binaries, folder: Path, *, durable_redis: bool = True, postgres: Mapping[str, str] | None = None
+        self,
+        binaries: Binaries,
+        folder: Path,
+        *,
+        durable_redis: bool = True,
+        postgres: Mapping[str, str] | None = None,
+        ports: Mapping[str, int] | None = None,
     ) -> None:
-        """`postgres` are settings of that server."""
+        """`postgres` are settings of that server; `ports`, by title, are used unless they are taken at the last moment."""
         logs, run = folder / "logs", folder / "run"
         self.postgres = PostgresServer(
             binaries.postgres, folder / "postgres", log=logs / "postgres.log", run=run, settings=postgres
@@ -31,6 +37,8 @@ class Servers:
             binaries.redis, folder / "redis", log=logs / "redis.log", run=run, durable=durable_redis
         )
         self.etcd = EtcdServer(binaries.etcd, folder / "etcd", log=logs / "etcd.log", run=run)
+        for server in self.all:
+            server.port = (ports or {}).get(server.title, server.port)
 
     @property
     def all(self) -> tuple[Server, Server, Server]:

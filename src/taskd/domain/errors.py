@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 #: Seconds: ten years.
@@ -23,7 +23,15 @@ class InvalidLiveValue(TaskdError):
 
 
 class AccessDenied(ConfigurationError):
-    """A server answers but does not let us in: trying again does not help, other credentials do."""
+    """A server answers but denies access: trying again does not help, other credentials or rights do.
+
+    `what` says what it denies, `advice` what to do; the message has both.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}: {advice}" if advice else what)
+        self.what = what
+        self.advice = advice
 
 
 class Unavailable(TaskdError):
@@ -68,7 +76,12 @@ class TransportUnavailable(Unavailable):
 
 
 class TransportAccessDenied(TransportUnavailable):
-    """Redis answers but does not let us in."""
+    """Redis answers but denies access. `what` and `advice` as of AccessDenied."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}: {advice}")
+        self.what = what
+        self.advice = advice
 
 
 class CoordinatorUnavailable(Unavailable):
@@ -141,14 +154,18 @@ class Unstorable(Fail, ValueError):
 
 
 class Snooze(Exception):
-    """Raised by a task: put the job back for so many `seconds`, at most ten years. It is no failure and costs no retry.
+    """Raised by a task: put the job back for so long, at most ten years. It is no failure and costs no retry.
 
-    Raises ValueError for a time that cannot be waited for.
+    `until` is a number of seconds, a timedelta, or an instant (an aware datetime; one that has passed means at once).
+    Raises ValueError for a time that cannot be waited for, TypeError for anything else.
     """
 
-    def __init__(self, seconds: float, reason: str = "") -> None:
+    def __init__(self, until: float | timedelta | datetime, reason: str = "") -> None:
+        seconds = (
+            max(0.0, _seconds_to("Snooze", until)) if isinstance(until, datetime) else _seconds_to("Snooze", until)
+        )
         if not 0 <= seconds <= LONGEST_SNOOZE:
-            raise ValueError(f"Snooze needs a number of seconds from 0 to {LONGEST_SNOOZE}, not {seconds!r}")
+            raise ValueError(f"Snooze needs a number of seconds from 0 to {LONGEST_SNOOZE}, not {until!r}")
         super().__init__(reason or f"snoozed for {seconds:g} s")
         self.seconds = float(seconds)
 
@@ -165,15 +182,32 @@ class ClaimLost(TaskdError):
 
 
 class RetryAt(Exception):
-    """Raised by a task: try again at `when` (an aware datetime). It counts as a failure.
+    """Raised by a task: try again at `when`: an aware datetime, or from now in so many seconds or a timedelta.
 
-    Raises ValueError for a datetime without an offset: only an instant can be waited for.
+    It counts as a failure. Raises ValueError for a datetime without an offset (only an instant can be waited for) and for
+    a time that cannot be waited for, TypeError for anything else.
     """
 
-    def __init__(self, when: datetime, message: str = "") -> None:
-        if when.tzinfo is None:
-            raise ValueError(
-                "RetryAt needs a datetime with a time zone, for example datetime.now(UTC) + timedelta(minutes=5)"
-            )
+    def __init__(self, when: datetime | float | timedelta, message: str = "") -> None:
+        seconds = _seconds_to("RetryAt", when)
+        if not isinstance(when, datetime):
+            if not 0 <= seconds <= LONGEST_SNOOZE:
+                raise ValueError(f"RetryAt needs a number of seconds from 0 to {LONGEST_SNOOZE}, not {when!r}")
+            when = datetime.now(UTC) + timedelta(seconds=seconds)
         super().__init__(message or f"try again at {when.astimezone(UTC).isoformat()}")
         self.when = when
+
+
+def _seconds_to(name: str, when: object) -> float:
+    """How long it is from now until then. Raises ValueError and TypeError in the words of the exception `name`."""
+    if isinstance(when, timedelta):
+        return when.total_seconds()
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise ValueError(
+                f"{name} needs a datetime with a time zone, for example datetime.now(UTC) + timedelta(minutes=5)"
+            )
+        return (when - datetime.now(UTC)).total_seconds()
+    if isinstance(when, int | float) and not isinstance(when, bool):
+        return float(when)
+    raise TypeError(f"{name} takes seconds, a timedelta or an aware datetime, not {when!r}")

@@ -34,3 +34,22 @@ def note(subject: str, text: str, mend: str) -> Finding:
 def wrong(subject: str, text: str, mend: str) -> Finding:
     """It does not work, or not as promised."""
     return Finding(subject, "wrong", text, mend)
+
+
+#: What a failed connection says, in lower case, and what to do about it; `{}` is the setting. The first that fits counts.
+_MENDS = (
+    (("certificate", "ssl", "tls", "handshake"), "check the certificates and the TLS settings of {}"),
+    (("name or service not known", "name resolution", "nodename nor servname", "translate host name", "no address"),
+     "check the host name in {}"),
+    (("too many connections", "too many clients", "connection slots", "max number of clients"),
+     "let the server take more connections, or close some"),
+    (("starting up", "loading the dataset", "shutting down"), "wait until it has started"),
+)  # fmt: skip
+
+
+def unreached(subject: str, error: Exception, setting: str) -> Finding:
+    """The finding about a server that could not be reached. `setting`: the variable that says where it is."""
+    text = str(error)
+    lower = text.lower()
+    mend = next((mend for signs, mend in _MENDS if any(sign in lower for sign in signs)), "start it, or check {}")
+    return wrong(subject, text, mend.format(setting))

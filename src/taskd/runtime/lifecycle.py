@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from taskd.domain.errors import TaskdError
+from taskd.runtime import stdio
 from taskd.runtime.log import logger
 
 #: When Python's collector runs: after so many new objects and not after 700, for a batch of jobs makes thousands that go by
@@ -49,10 +50,11 @@ def stop_on_signals() -> asyncio.Event:
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run a process's main coroutine on a fresh uvloop; its exit status.
 
-    Should native code end the process, where it was is written to stderr. What the user must mend comes out as the one
-    TaskdError that it is, however deep the task that met it.
+    Its work goes on whatever stdout and stderr lead to. Should native code end the process, where it was is written to stderr.
+    What the user must mend comes out as the one TaskdError that it is, however deep the task that met it.
     """
-    with contextlib.suppress(RuntimeError, ValueError, OSError):  # stderr may be closed
+    stdio.steady()
+    with contextlib.suppress(RuntimeError, ValueError, OSError):
         faulthandler.enable()
     gc.freeze()  # what was imported stays: looking through it again and again stops everything for some milliseconds
     gc.set_threshold(*COLLECT)

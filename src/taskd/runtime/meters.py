@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from taskd.domain.health import Health
+from taskd.runtime import stdio
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody draws
 REGISTRY = CollectorRegistry()
@@ -87,6 +90,25 @@ LANE_WAIT = _histogram("lane_wait", "Waiting for a connection to PostgreSQL that
 LOOP_LAG = _histogram("event_loop_lag", "How late the event loop wakes who asked for a moment")
 ACCEPT_PAUSES = _counter("accept_pauses", "Times that new connections had to wait for a file descriptor")
 LOOP_TASKS = _gauge("event_loop_tasks", "asyncio tasks of this process")
+
+
+class _LinesLost(Collector):
+    """Lines that could not be written to the log: by this process, and, as they tell it, by its children (`elsewhere`).
+
+    It is read and not counted up: what counts is the sink, inside of a write, where no lock of another may be waited for.
+    """
+
+    def __init__(self) -> None:
+        self.elsewhere = 0
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """As of any collector."""
+        meaning = "Lines of the log of this process and its executors that could not be written"
+        yield CounterMetricFamily("taskd_log_lines_lost", meaning, stdio.lines_lost() + self.elsewhere)
+
+
+LINES_LOST = _LinesLost()
+REGISTRY.register(LINES_LOST)
 
 #: Seconds between measurements of the event loop.
 EVERY = 0.5

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from taskd.settings import Settings
+from taskd.settings import Client, Settings
 
 HIDDEN = "***"
 #: Shorter ones would hide half of every sentence.
@@ -48,7 +48,12 @@ def learn(settings: Settings) -> None:
     _remember(in_text(settings.etcd.endpoints))
     _remember(in_text(settings.trace.endpoint))
     _remember(in_text(os.environ.get("TASKD_SERVER", "")))
-    _remember([os.environ.get("TASKD_TOKEN", "")])
+    learn_client(settings.client)
+
+
+def learn_client(client: Client) -> None:
+    """Remember the client's token."""
+    _remember([client.token, os.environ.get("TASKD_TOKEN", "")])
 
 
 def learn_from(text: str) -> None:

@@ -91,7 +91,7 @@ class Reaper:
             self.reaped += len(workers)
             meters.REAPED.inc(len(workers))
             meters.RESTARTED.inc(freed.restarted)
-            logger().warning(
-                "restarted jobs of lost workers", workers=workers, jobs=freed.restarted, failed=freed.failed
-            )
+            # Jobs of sessions that ended earlier: their workers were named then.
+            names = {"workers": workers} if workers else {}
+            logger().warning("restarted jobs of lost workers", **names, jobs=freed.restarted, failed=freed.failed)
             self._ring()

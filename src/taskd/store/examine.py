@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
-from taskd.domain.finding import Finding, note, ok, wrong
+from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.store import migrations
 from taskd.store.pinned import ENCODING, PINNED, startup
 
@@ -56,8 +56,12 @@ def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Find
     """Connect and look. `leader_stale` and `pooled`: as in the settings."""
     try:
         missing = migrations.pending(dsn, pooled=pooled)
-    except (StoreUnavailable, AccessDenied, ConfigurationError) as error:
-        return [wrong(NAME, str(error), "start it, or check POSTGRES_DSN")]
+    except AccessDenied as error:
+        return [wrong(NAME, error.what, error.advice)]
+    except ConfigurationError as error:
+        return [wrong(NAME, str(error), "correct POSTGRES_DSN")]
+    except StoreUnavailable as error:
+        return [unreached(NAME, error, "POSTGRES_DSN")]
     except SchemaMismatch as error:
         fits = False
         found = wrong("schema", str(error), "upgrade taskd, or point POSTGRES_DSN at its own database")

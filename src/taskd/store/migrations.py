@@ -26,14 +26,20 @@ POOLED = (
     "migrations need PostgreSQL itself, not a pooler: run `taskd migrate` with its own POSTGRES_DSN and without pooled"
 )
 
-#: What PostgreSQL says while connecting when waiting will not help; a failed connection carries no SQLSTATE.
-_REFUSALS = (
-    "authentication failed",
-    "no password supplied",
-    "does not exist",
-    "no pg_hba.conf entry",
-    "not permitted to log in",
-)
+#: What PostgreSQL says while connecting when waiting will not help, and what does; a failed connection has no SQLSTATE.
+_REFUSALS = {
+    "password authentication failed": "correct the user name and the password in POSTGRES_DSN",
+    "no password supplied": "put the password into POSTGRES_DSN, or name a file with it in PGPASSFILE",
+    "no pg_hba.conf entry": "allow this host, user and database in the server's pg_hba.conf",
+    "pg_hba.conf rejects": "allow this host, user and database in the server's pg_hba.conf",
+    "requires a valid client certificate": "give sslcert and sslkey in POSTGRES_DSN",
+    "certificate authentication failed": "give a client certificate for this user (sslcert, sslkey) in POSTGRES_DSN",
+    "authentication failed": "use a user of POSTGRES_DSN that the server's pg_hba.conf lets in this way",
+    "not permitted to log in": "use a role with LOGIN in POSTGRES_DSN",
+    "permission denied for database": "GRANT CONNECT ON DATABASE to the user of POSTGRES_DSN",
+}
+_MISSING = {"role": "make it (createuser), or correct the user name in POSTGRES_DSN",
+            "database": "make it (createdb), or correct its name in POSTGRES_DSN"}  # fmt: skip
 
 _PREPARE = """
     CREATE SCHEMA IF NOT EXISTS taskd;
@@ -128,8 +134,8 @@ def _connect(dsn: str, settings: Mapping[str, Any] = ENCODING) -> psycopg.Connec
         raise ConfigurationError(f"POSTGRES_DSN is no connection string: {str(error).strip()}") from None
     except psycopg.Error as error:
         line = str(error).strip().splitlines()[0]
-        if any(sign in line for sign in _REFUSALS):
-            raise AccessDenied(f"PostgreSQL does not let us in ({line}): check POSTGRES_DSN") from None
+        if (advice := _advice(line)) is not None:
+            raise AccessDenied(f"PostgreSQL denies access ({line})", advice) from None
         raise StoreUnavailable(f"PostgreSQL: {line}") from error
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
@@ -139,6 +145,13 @@ def _connect(dsn: str, settings: Mapping[str, Any] = ENCODING) -> psycopg.Connec
             " (createdb --encoding=UTF8 --template=template0)"
         )
     return connection
+
+
+def _advice(line: str) -> str | None:
+    """What to do about a refusal; None if the line is of a server that cannot be reached."""
+    if "does not exist" in line:
+        return next((advice for kind, advice in _MISSING.items() if f'{kind} "' in line), "correct POSTGRES_DSN")
+    return next((advice for sign, advice in _REFUSALS.items() if sign in line), None)
 
 
 def _missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:

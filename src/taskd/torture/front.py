@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.text import Text
 
 from taskd.dev.bell import StopAsked
+from taskd.runtime.console import SafeConsole
 from taskd.settings import Settings
 from taskd.torture import campaign
 from taskd.torture.campaign import Order
@@ -26,11 +27,11 @@ def run(order: Order, settings: Settings, *, told: Path, aside: bool) -> dict[st
 
     Progress goes to standard output, with the verdict in words; with `aside` to standard error, without. Raises TaskdError.
     """
-    out = Console(highlight=False, soft_wrap=True, stderr=aside)
+    out = SafeConsole(soft_wrap=True, stderr=aside)
     if not out.is_terminal:
         out.width = PIPE_WIDTH
     where = "a cluster of its own" if order.guest is None else f"the given servers, in the queues {order.guest}-…"
-    out.print(f"[bold]taskd torture[/] on {where}, seed {order.seed}; starting it …")
+    out.print(Text.assemble(("taskd torture", "bold"), f" on {where}, seed {order.seed}; starting it …"))
     try:
         verdict = campaign.run(order, settings, View(out))
     except StopAsked:

@@ -8,10 +8,11 @@ from time import localtime, strftime
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from taskd.dev.keeper import describe
+from taskd.runtime.console import styled
 from taskd.torture import figures
 from taskd.torture.checker import INVARIANTS, Ledger, examine
 from taskd.torture.faultlog import kinds
@@ -139,11 +140,14 @@ def _times(count: int) -> str:
 # -------------------------------------------------------------------- for people
 
 
+CRASHED = "crashed"
+
+
 def show(out: Console, verdict: Verdict, folder: Path) -> None:
     """Tell a person."""
     grid = Table.grid(padding=(0, 2))
     for name, text in _summary(verdict):
-        grid.add_row(f"[bold]{name}[/]", text)
+        grid.add_row(styled(name, "bold"), styled(text, "yellow" if name == CRASHED else ""))
     out.print()
     out.print(grid)
     out.print()
@@ -152,9 +156,9 @@ def show(out: Console, verdict: Verdict, folder: Path) -> None:
     if verdict.clean:
         out.print("nothing lost, nothing doubled", style="bold green")
     for trouble in verdict.troubles:
-        out.print(trouble, style="bold red", markup=False)
-    out.print(f"\nThe history is in {escape(str(folder))}: every submit, fault, move and run. To look again:")
-    out.print(f"  {CHECKER} {escape(str(folder))}")
+        out.print(styled(trouble, "bold red"))
+    out.print(styled(f"\nThe history is in {folder}: every submit, fault, move and run. To look again:"))
+    out.print(styled(f"  {CHECKER} {folder}"))
 
 
 def _summary(verdict: Verdict) -> list[tuple[str, str]]:
@@ -171,8 +175,8 @@ def _summary(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.crashed:
         rows.append(
             (
-                "crashed",
-                f"[yellow]{', '.join(verdict.crashed)}: nobody had killed it; see the logs beside the history[/]",
+                CRASHED,
+                f"{', '.join(verdict.crashed)}: no fault had killed it; see the logs beside the history",
             )
         )
     return rows
@@ -189,7 +193,7 @@ def _table(promises: list[Promise]) -> Table:
     return table
 
 
-def _word(promise: Promise) -> str:
+def _word(promise: Promise) -> Text:
     if promise.broken:
-        return f"[bold red]BROKEN {_times(promise.broken)}[/]"
-    return "[green]held[/]" if promise.looked else "[dim]nothing to look at[/]"
+        return Text(f"BROKEN {_times(promise.broken)}", "bold red")
+    return Text("held", "green") if promise.looked else Text("nothing to look at", "dim")

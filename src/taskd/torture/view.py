@@ -10,11 +10,11 @@ from types import TracebackType
 import msgspec
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from taskd.runtime.console import styled
 from taskd.torture.lookout import Leader, Sight
 
 #: Seconds between two drawings on a terminal, and between two lines of figures elsewhere.
@@ -68,11 +68,11 @@ class View:
     def _say(self, scene: Scene, now: float) -> None:
         for at, what in scene.latest:
             if at > self._told:
-                self._out.print(f"{_clock(at)}  {what}", markup=False)
+                self._out.print(styled(f"{_clock(at)}  {what}"))
                 self._told = at
         if scene.phase != self._phase or now - self._drawn >= SAID:
             self._drawn = now
-            self._out.print(f"{_clock(time.time())}  {scene.phase}: {_figures(scene)}", markup=False)
+            self._out.print(styled(f"{_clock(time.time())}  {scene.phase}: {_figures(scene)}"))
 
 
 def board(scene: Scene) -> Group:
@@ -83,9 +83,8 @@ def board(scene: Scene) -> Group:
     grid.add_row("jobs", _jobs(scene))
     for leader in sight.leaders or (Leader(0, None, 0),):
         title = "leader" if len(sight.leaders) <= 1 else f"leader of shard {leader.shard}"
-        grid.add_row(
-            title, f"{escape(leader.name)} (epoch {leader.epoch})" if leader.name is not None else "[yellow]nobody[/]"
-        )
+        led = styled(f"{leader.name} (epoch {leader.epoch})") if leader.name is not None else Text("nobody", "yellow")
+        grid.add_row(title, led)
     grid.add_row("repeated", f"{sight.repeated:,} attempts that faults cut short were made again")
     grid.add_row("faults", _faults(scene.faults))
     bar = Table.grid(padding=(0, 2))
@@ -93,7 +92,7 @@ def board(scene: Scene) -> Group:
         ProgressBar(total=scene.seconds, completed=scene.seconds - scene.left, width=BAR),
         f"{_left(scene.left)} left" if scene.left > 0 else "no more faults",
     )
-    lines = [Text(f"  {_clock(at)}  {what}") for at, what in scene.latest]
+    lines = [styled(f"  {_clock(at)}  {what}") for at, what in scene.latest]
     away = [] if sight.fresh else [Text("PostgreSQL does not answer; its figures are of before", style="yellow")]
     return Group(Text(scene.phase, style="bold"), bar, "", grid, "", *lines, *away)
 

@@ -92,7 +92,7 @@ async def _translated(doing: str) -> AsyncIterator[None]:
     try:
         yield
     except (AuthenticationError, NoPermissionError) as error:
-        raise TransportAccessDenied(f"Redis does not let us in ({_words(error)}): check REDIS_URL") from error
+        raise _denied(error, doing) from error
     except OutOfMemoryError as error:
         raise TransportUnavailable(f"Redis is out of memory ({doing}): raise maxmemory") from error
     except ReadOnlyError as error:
@@ -108,6 +108,26 @@ async def _translated(doing: str) -> AsyncIterator[None]:
         if "the handler is closed" not in str(error):
             raise
         raise TransportUnavailable(f"Redis did not answer ({doing}): the connection was reset") from error
+
+
+def _denied(error: RedisError, doing: str) -> TransportAccessDenied:
+    """The refusal in plain words: what Redis says of it is about its protocol."""
+    text = _words(error)
+    if isinstance(error, NoPermissionError):
+        advice = "give it the rights that taskd needs (ACL SETUSER; docs/security.md lists them)"
+        return TransportAccessDenied(f"Redis does not allow its user a command ({doing}): {text}", advice)
+    if "HELLO" in text or "Authentication required" in text:
+        return TransportAccessDenied(
+            "Redis asks for a password", "put it into REDIS_URL, as in redis://:PASSWORD@HOST:PORT"
+        )
+    if "without any password" in text:
+        return TransportAccessDenied(
+            "Redis has no password for its default user", "leave the password out of REDIS_URL"
+        )
+    if "invalid username-password" in text or "WRONGPASS" in text or "invalid password" in text:
+        advice = "correct the user name and the password in REDIS_URL"
+        return TransportAccessDenied("Redis does not accept the user name or the password", advice)
+    return TransportAccessDenied(f"Redis denies access ({text})", "correct the user name and the password in REDIS_URL")
 
 
 def _words(error: Exception) -> str:

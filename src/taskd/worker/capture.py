@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import io
 import itertools
-import logging
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any
 
 import msgspec
 
 from taskd.domain.output import Chunk, Source
+from taskd.runtime.stdio import Steady
 from taskd.seams import Order
+from taskd.worker.hearing import Stream, hear_logging, nobody, speaker
 from taskd.worker.lastwords import LastWords
 from taskd.worker.results import to_text
 from taskd.worker.tracebacks import describe
@@ -138,8 +137,6 @@ class Voice:
 
 
 _encode = msgspec.json.Encoder().encode
-#: Who speaks in this context.
-_speaker: contextvars.ContextVar[Callable[[], Voice | None]] = contextvars.ContextVar("speaker")
 
 
 class Capture:
@@ -153,7 +150,8 @@ class Capture:
         self._last_words = last_words
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self.streams: tuple[Stream, ...] = ()
+        #: Hear `logging` no longer.
+        self.uninstall: Callable[[], None] = _nothing
         self._new: dict[Voice, None] = {}
         self._due = False
         self._on = True
@@ -161,16 +159,11 @@ class Capture:
 
     def install(self, level: str) -> None:
         """Catch from now on what is printed, and what is logged at this level or above."""
-        self.streams = (
-            Stream("stdout", sys.stdout),
-            Stream("stderr", sys.stderr),
-        )  # kept: one that goes closes what is below
-        sys.stdout, sys.stderr = self.streams
-        root = logging.getLogger()
-        for handler in root.handlers:  # the worker's own log stays as quiet as it was
-            handler.setLevel(max(handler.level, root.level))
-        root.addHandler(Hearing(level))
-        root.setLevel(level)
+        assert isinstance(sys.stdout, Steady)
+        assert isinstance(sys.stderr, Steady)
+        sys.stdout = sys.__stdout__ = Stream("stdout", sys.stdout)  # type: ignore[misc]  # final there
+        sys.stderr = sys.__stderr__ = Stream("stderr", sys.stderr)  # type: ignore[misc]
+        self.uninstall = hear_logging(level)
 
     def voice(self, order: Order) -> Voice | None:
         """For an attempt that says something for the first time."""
@@ -220,75 +213,38 @@ class Capture:
     def _off(self) -> None:
         """A fork of this process: what it says is nobody's, and goes where it would without us."""
         self._on = False
-        _speaker.set(_nobody)
+        speaker.set(nobody)
 
 
-def _nobody() -> None:
-    return None
-
-
-def listen(speaker: Callable[[], Voice | None]) -> None:
+def listen(speak: Callable[[], Voice | None]) -> None:
     """What is said in this context from here on is this one's."""
-    _speaker.set(speaker)
+    speaker.set(speak)
 
 
-def speaking() -> Voice | None:
-    return _speaker.get(_nobody)()
-
-
-class Stream(io.TextIOWrapper):
-    """A standard stream that hears what attempts write to it."""
-
-    def __init__(self, source: Literal["stdout", "stderr"], stream: TextIO) -> None:
-        encoding, errors = stream.encoding, stream.errors
-        super().__init__(stream.buffer, encoding, errors, line_buffering=True, write_through=True)
-        self._source: Source = source
-
-    def write(self, text: str, /) -> int:
-        """As of any stream."""
-        written = super().write(text)
-        voice = _speaker.get(_nobody)()
-        if voice is not None:
-            voice.write(self._source, text)
-        return written
-
-
-class Hearing(logging.Handler):
-    """Hears what attempts log by the standard library."""
-
-    def __init__(self, level: str) -> None:
-        super().__init__(level)
-        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-
-    def createLock(self) -> None:
-        """None: nothing here needs one, and a thread may be stopped at any place."""
-        self.lock = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """As of any handler."""
-        voice = speaking()
-        if voice is not None:
-            try:
-                voice.say("log", record.levelname.lower(), self.format(record))
-            except Exception:  # noqa: BLE001 - as every handler does with a message that does not fit its arguments
-                self.handleError(record)
+def _nothing() -> None:
+    """Nothing was installed."""
 
 
 def tap(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor of structlog's: hears what attempts log by taskd's logger (`ctx.log`), and passes it on."""
-    voice = speaking()
+    voice = speaker.get()()
     if voice is not None:
-        order = voice.order
-        own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}
-        raised = event.get("exc_info")
-        fields = [
-            f"{name}={value if isinstance(value, str) and ' ' not in value else repr(value)}"
-            for name, value in event.items()
-            if name not in EVERYWHERE and name != "exc_info" and own.get(name) != value
-        ]
-        text = " ".join([str(event.get("event", "")), *fields])
-        error = raised if isinstance(raised, BaseException) else sys.exception() if raised else None
-        if error is not None:
-            text += "\n" + describe(error)
+        try:
+            text = _line(voice.order, event)
+        except Exception as error:  # noqa: BLE001  a value's own code may raise anything, and logging is no reason to fail
+            text = f"a line that cannot be shown ({type(error).__name__})"
         voice.say("log", str(event.get("level", "")), text)
     return event
+
+
+def _line(order: Order, event: MutableMapping[str, Any]) -> str:
+    own = {"job": order.job_id, "attempt": order.attempt, "task": order.task}
+    raised = event.get("exc_info")
+    fields = [
+        f"{name}={value if isinstance(value, str) and ' ' not in value else repr(value)}"
+        for name, value in event.items()
+        if name not in EVERYWHERE and name != "exc_info" and own.get(name) != value
+    ]
+    text = " ".join([str(event.get("event", "")), *fields])
+    error = raised if isinstance(raised, BaseException) else sys.exception() if raised else None
+    return text if error is None else f"{text}\n{describe(error)}"

@@ -16,6 +16,7 @@ import msgspec
 
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk
+from taskd.runtime import meters
 from taskd.runtime.discards import shown
 from taskd.runtime.log import logger
 from taskd.seams import Order
@@ -94,6 +95,7 @@ class Child(asyncio.Protocol):
         #: True once it has sent what no executor sends.
         self._broken = False
         self._last_words = -1
+        self._lines_lost = 0
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         loop = asyncio.get_running_loop()
@@ -237,6 +239,8 @@ class Child(asyncio.Protocol):
 
     def _take(self, message: ToWorker) -> None:
         if isinstance(message, Ends):
+            meters.LINES_LOST.elsewhere += max(0, message.lines_lost - self._lines_lost)
+            self._lines_lost = max(self._lines_lost, message.lines_lost)
             self._on_ends(self, message.ends)
         elif isinstance(message, Said | Lock | Unlock):
             self._on_word(self, message)

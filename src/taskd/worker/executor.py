@@ -9,7 +9,6 @@ import asyncio
 import ctypes
 import faulthandler
 import gc
-import io
 import os
 import signal
 import socket
@@ -20,7 +19,7 @@ from typing import Literal, NoReturn, cast
 import msgspec
 
 from taskd.domain.output import Chunk
-from taskd.runtime import forks
+from taskd.runtime import forks, stdio
 from taskd.runtime.log import configure, logger
 from taskd.runtime.secrets import learn_from
 from taskd.seams import Tasks
@@ -46,12 +45,15 @@ from taskd.worker.frames import (
     Word,
     encode,
 )
+from taskd.worker.hearing import Streams
 from taskd.worker.lastwords import LastWords
 from taskd.worker.loop import Loop
 from taskd.worker.results import Results
 from taskd.worker.runner import Runner
 
 PR_SET_PDEATHSIG = 1
+#: Seconds that a task which prints waits for the reader of the log, once for each time that this one stalls.
+PRINT_PATIENCE = 1.0
 #: How much sooner than its worker the kernel should kill an executor when memory runs out.
 OOM_MARGIN = 500
 
@@ -110,8 +112,10 @@ class Connection(asyncio.Protocol):
                 tell = self._tell_spoken
                 self._capture = Capture(setup.max_log_bytes, LastWords(self._last_words), tell)
                 self._capture.install(level)
-            tasks = loading.load(setup.app, setup.tasks)
+            streams = Streams()
+            tasks = loading.load(setup.app, setup.tasks, setup.max_result_bytes)
             await loading.start(setup.app, tasks)
+            streams.adopt()
             gc.freeze()  # what the app consists of stays: the collector would look through it again and again
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
@@ -127,7 +131,7 @@ class Connection(asyncio.Protocol):
         told = self._tell, self._tell_word, setup.patience, desk, self._capture
         loop = asyncio.get_running_loop()
         helpers = loop.helpers if isinstance(loop, Loop) else None
-        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted)
+        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted, streams)
         self._send(encode(ready))
 
     async def stop(self) -> None:
@@ -137,7 +141,7 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, ends: list[End]) -> None:
         try:
-            self._send(encode(Ends(ends)))
+            self._send(encode(Ends(ends, stdio.lines_lost())))
         except TooLong:
             if len(ends) > 1:
                 for end in ends:
@@ -181,9 +185,9 @@ def _settle_in(parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, forks.no_reaction)
     forks.watch()
-    faulthandler.enable()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+    stdio.open_closed()
+    stdio.steady(PRINT_PATIENCE)
+    faulthandler.enable(file=stdio.descriptor())  # not 2, which a task may close
 
 
 async def _serve(fd: int, last_words: int) -> None:

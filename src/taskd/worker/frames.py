@@ -112,9 +112,10 @@ class End(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """From an executor: these attempts ended."""
+    """From an executor: these attempts ended. `lines_lost` is how many lines of the log it has lost since it began."""
 
     ends: list[End]
+    lines_lost: int = 0
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -33,7 +33,7 @@ def build(role: WorkerRole) -> Starlette:
         body = {
             "status": status,
             "worker_id": role.worker_id,
-            "coordinator_health": "healthy" if components["etcd"].ok else "unhealthy",
+            "coordinator_health": components["etcd"].ok,
             "timestamp": int(time.time()),
             "components": public(components),
         }

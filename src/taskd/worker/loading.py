@@ -14,6 +14,7 @@ from typing import Any, cast
 from taskd.runtime import forks
 from taskd.seams import Desk, Invocation, Link, Order, Tasks
 from taskd.settings import Tasks as TaskSettings
+from taskd.settings import Worker
 from taskd.worker.frames import Transactions
 from taskd.worker.tracebacks import OURS
 
@@ -30,13 +31,16 @@ class NotLoadable(Exception):
     """The app cannot be loaded; the message is one line that says what to do."""
 
 
-def load(name: str, settings: TaskSettings) -> Tasks:
-    """The app of this name, and the built-in tasks that the settings switch on. Raises NotLoadable."""
+def load(name: str, settings: TaskSettings, max_result: int = Worker().max_result_bytes) -> Tasks:
+    """The app of this name, and the built-in tasks that the settings switch on. Raises NotLoadable.
+
+    `max_result`: bytes that a result of the built-in ones may have.
+    """
     own = _app(name)
     if not (settings.command_allow or settings.http_allow):
         return own
     try:
-        more: Tasks = importlib.import_module(OUTWARD).build(settings)
+        more: Tasks = importlib.import_module(OUTWARD).build(settings, max_result)
     except ValueError as error:
         raise NotLoadable(str(error)) from None
     return Both(own, more)

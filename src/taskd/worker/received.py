@@ -38,6 +38,8 @@ MAX_LINES = 2**15 - 1
 MAX_TASKS, MAX_NAME = 10_000, 500
 #: Seconds: the longest time-out and the longest wait for a lock.
 LONGEST = 3_155_760_000.0
+#: The most lines of its log that an executor may have lost.
+MAX_LOST = 2**40
 #: Bytes of one progress.
 MAX_PROGRESS = 4096
 #: Characters of why an app cannot be loaded.
@@ -88,6 +90,7 @@ def check_chunk(chunk: Chunk) -> None:
 def _check(message: ToWorker, limits: Limits) -> None:
     match message:
         case Ends(ends):
+            _demand(0 <= message.lines_lost <= MAX_LOST, "a number of lost lines")
             for end in ends:
                 _check_end(end, limits)
         case Said():

@@ -16,6 +16,7 @@ from taskd.seams import Desk, Invocation, Order, Tasks
 from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture
 from taskd.worker.frames import Answer, End, How, Word
+from taskd.worker.hearing import Streams
 from taskd.worker.helpers import Helpers
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
@@ -52,11 +53,13 @@ class Runner:
         capture: Capture | None = None,
         helpers: Helpers | None = None,
         tell_exhausted: Callable[[str], None] = lambda reason: None,
+        streams: Streams | None = None,
     ) -> None:
         self._helpers = helpers
         self._tell_exhausted = tell_exhausted
         self._exhausted = False
         self._desk = desk
+        self._streams = streams
         self._capture = capture
         self._tasks = tasks
         self._app = app
@@ -141,6 +144,8 @@ class Runner:
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
+        if self._streams is not None:
+            self._streams.look(alone=not self._running)
         self._running[order.job_id, order.attempt] = running
         running.family = Offspring(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:

@@ -63,7 +63,8 @@ class Telling:
             if again:
                 meters.RETRIES.inc()
             error = getattr(outcome, "error", None)
-            log.warning("attempt ended", **_line(claim, name, seconds), again=again, error=error)
+            said = {} if error is None else {"error": error}  # a time-out has none
+            log.warning("attempt ended", **_line(claim, name, seconds), again=again, **said)
 
     def cancelled(self, claim: Claim, seconds: float, log: Any) -> None:
         """The canonical line of an attempt whose job was cancelled under it, whatever it came to by itself."""

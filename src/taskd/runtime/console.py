@@ -1,0 +1,42 @@
+"""The rich console of every view: what is printed on it is text, never markup, and harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from taskd.runtime.terminal import clean
+
+#: One character each, as lines are laid out already.
+_ASCII = str.maketrans({"…": "~", "─": "-", "━": "-", "╸": "-", "╺": "-"})
+
+
+class SafeConsole(Console):
+    """A console whose texts are cleaned before they are laid out, and what is left of them before it is written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a string into text, cleaned."""
+        return super().render_str(clean(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render in segments; only those that rich made itself control the terminal."""
+        plain = not self.encoding.startswith("utf")
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            if control:
+                yield segment
+                continue
+            text = clean(text)
+            yield Segment(text.translate(_ASCII) if plain and not text.isascii() else text, style)
+
+
+def styled(text: object, style: str = "") -> Text:
+    """The text in a style, cleaned."""
+    return Text(clean(str(text)), style)

@@ -1,0 +1,120 @@
+"""The three standard streams: closed ones are opened to /dev/null, and a failure to write to them is no failure of the work.
+
+Only the standard library is imported here, and little of it: this comes before everything else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from taskd.runtime.sink import Sink
+
+
+def open_closed() -> None:
+    """Open closed ones of the descriptors 0, 1 and 2 to /dev/null.
+
+    The next file or socket would get the number of a closed one, and whatever prints would write into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, which is this one
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115  it stays
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def steady_stderr() -> None:
+    """Let a command go on when its stderr cannot be written to. It waits for a reader that is slow."""
+    sys.stderr = Steady(Sink(2, None), 2, sys.stderr)
+
+
+def steady(patience: float = 0.0) -> None:
+    """Let a process that works for others go on whatever its stdout and stderr lead to. Done once; a second call does nothing.
+
+    `patience` is the sink's.
+    """
+    if isinstance(sys.stdout, Steady) and isinstance(sys.stderr, Steady) and sys.stderr.sink.prompt:
+        return
+    err = Sink(2, patience)
+    out = err if os.path.sameopenfile(1, 2) else Sink(1, patience)
+    sys.stdout = sys.__stdout__ = Steady(out, 1, sys.stdout)  # type: ignore[misc]  # final there, and the way around the capture
+    sys.stderr = sys.__stderr__ = Steady(err, 2, sys.stderr)  # type: ignore[misc]
+    for sink in {out, err}:
+        atexit.register(sink.finish)
+
+
+def descriptor() -> int:
+    """A descriptor of what stderr leads to that is never anything else."""
+    return sys.stderr.sink.fd if isinstance(sys.stderr, Steady) else 2
+
+
+def lines_lost() -> int:
+    """How many lines this process could not write."""
+    sinks = {stream.sink for stream in (sys.__stdout__, sys.__stderr__) if isinstance(stream, Steady)}
+    return sum(sink.lost for sink in sinks)
+
+
+class Outlet(io.BufferedIOBase):
+    """The binary side of a standard stream. Nothing that is done to it does harm to the next writer."""
+
+    mode = "wb"
+
+    def __init__(self, sink: Sink, number: int) -> None:
+        self.sink = sink
+        self.name = f"<{'stdout' if number == 1 else 'stderr'}>"
+        self._number = number
+
+    def write(self, data: Any, /) -> int:
+        """Take all of it."""
+        data = bytes(data)
+        self.sink.write(data)
+        return len(data)
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def flush(self) -> None:
+        """Nothing: whatever can be written is written."""
+
+    def close(self) -> None:
+        """Nothing: others go on with it."""
+
+    def detach(self) -> Any:
+        """Itself: there is nothing below."""
+        return self
+
+    def fileno(self) -> int:
+        """The descriptor, for programs that are started with it."""
+        return self._number
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self.sink.spare)
+
+
+class Steady(io.TextIOWrapper):
+    """A standard stream that cannot be closed, and whose failures nobody meets."""
+
+    def __init__(self, sink: Sink, number: int, before: TextIO) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            before.flush()
+        super().__init__(Outlet(sink, number), before.encoding, before.errors, line_buffering=True, write_through=True)
+        self.mode = "w"  # type: ignore[misc]  # an attribute of what `open` returns
+        self.sink = sink
+
+    def close(self) -> None:
+        """Nothing: others go on with it."""
+
+    def detach(self) -> Any:
+        """The binary side, which this stream goes on with."""
+        return self.buffer

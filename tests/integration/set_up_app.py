@@ -1,0 +1,13 @@
+"""An app that sets logging and the standard streams up while it is imported, as Django and older programs do."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from tests.integration.executor_tasks import app, set_up
+
+__all__ = ["app"]
+
+set_up("dictConfig")
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")

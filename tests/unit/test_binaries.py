@@ -1,0 +1,31 @@
+"""Where `taskd dev` looks for the servers' programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from taskd.dev import binaries
+from taskd.dev.binaries import Search
+from taskd.domain.errors import ConfigurationError
+
+
+def test_a_folder_on_the_path_that_cannot_be_looked_into_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is too long for the file system, which root may not read either."""
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # no server of this machine's
+    (tmp_path / "file").write_text("no folder")
+    path = os.pathsep.join(["x" * 300, str(tmp_path / "file"), str(tmp_path / "absent"), str(tmp_path)])
+    search = Search(source="system", environ={"PATH": path})
+    for find in (binaries.find_redis, binaries.find_etcd):
+        with pytest.raises(ConfigurationError, match="was not found"):
+            find(search)
+    found = list(binaries._system_postgres({"PATH": path}))
+    assert tmp_path not in found
+    for program in ("postgres", "initdb"):
+        (tmp_path / program).write_text("#!/bin/sh\necho postgres 16.1\n")
+        (tmp_path / program).chmod(0o755)
+    assert binaries.find_postgres(search) == tmp_path

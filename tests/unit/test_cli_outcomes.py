@@ -1,0 +1,67 @@
+"""A submit whose outcome is unknown, and one that finds an older job: the words and the exit status."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskd import App
+from taskd.cli.main import run
+from tests.impostor import JOB, UNSURE, answer, idempotency_key, listening
+
+OLD = {
+    "id": 79,
+    "status": "failed",
+    "created_at": "2026-10-01T12:00:00Z",
+    "dedupe_key": "k",
+    "error": "boom",
+    "attempts": [],
+}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without taskd.toml."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_unknown_outcome_has_a_status_of_its_own_and_says_how_to_repeat(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening(*[UNSURE] * 200) as (url, asked):
+        assert run(["submit", "1", "--server", url]) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("error: PostgreSQL is away: it is unknown whether it was stored")
+    key = idempotency_key(asked[0]).partition(b": ")[2].decode()
+    assert f"Idempotency-Key {key}" in error
+    with listening(JOB) as (url, asked):
+        assert run(["submit", "1", "--idempotency-key", key, "--server", url]) == 0
+    assert idempotency_key(asked[0]).endswith(f" {key}".encode())
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_dedupe_key_that_an_older_job_has_is_said_to_have_one(capsys: pytest.CaptureFixture[str], wait: bool) -> None:
+    found = answer("200 OK", {**OLD, "duplicate": True})
+    with listening(found, answer("200 OK", OLD)) as (url, _):
+        arguments = ["submit", "1", "--dedupe-key", "k", "--server", url, *(["--wait", "5"] if wait else [])]
+        assert run(arguments) == (1 if wait else 0)
+    out, err = capsys.readouterr()
+    said = err if wait else out
+    assert "no new job" in said
+    assert not wait or re.search(r"job 79 of 2026-[0-9: -]+ \(failed\) has this dedupe key", said)
+    assert "submitted" not in said
+
+
+@pytest.mark.parametrize(("options", "duplicate"), [({"dedupe_key": "k"}, True), ({}, False)])
+async def test_a_handle_says_whether_its_job_is_an_older_one(options: dict[str, Any], duplicate: bool) -> None:
+    with listening(answer("200 OK", {**OLD, "duplicate": True})) as (url, _):
+        app = App(server=url)
+
+        @app.task
+        def it() -> None:
+            pass
+
+        handle = await it.options(**options).submit()
+        await app.aclose()
+    assert (handle.id, handle.duplicate) == (79, duplicate)
