@@ -78,6 +78,8 @@ class Runner:
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
+        if self._streams is not None:
+            self._streams.look(alone=not self._running)
         for order in orders:
             running = Running(order, self._link, self._capture)
             try:
@@ -144,8 +146,6 @@ class Runner:
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
-        if self._streams is not None:
-            self._streams.look(alone=not self._running)
         self._running[order.job_id, order.attempt] = running
         running.family = Offspring(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
@@ -248,7 +248,9 @@ class Runner:
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
             logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
         try:
-            self._leave_behind(running)
+            family = running.family
+            if family is not None and (family.share is not None or family.moved):
+                self._leave_behind(running, family)
         except Exception:  # noqa: BLE001 - as above
             logger().error("what an attempt left behind is not seen to", job=order.job_id, exc_info=True)
         if running.link is not None and running.link.settled:
@@ -259,11 +261,9 @@ class Runner:
             self._ask_for_a_successor("attempts that have ended left no file descriptor to others")
         self._add(end if said is None else msgspec.structs.replace(end, said=said))
 
-    def _leave_behind(self, running: Running) -> None:
+    def _leave_behind(self, running: Running, family: Offspring) -> None:
         """See to what the attempt has left to others: threads that it occupies, and the current folder."""
-        family, helpers = running.family, self._helpers
-        if family is None or (family.share is None and not family.moved):
-            return
+        helpers = self._helpers
         threads = family.close(helpers, stopped=running.stopping)
         if threads:
             running.log.warning(
