@@ -399,7 +399,7 @@ def spoil(how: str) -> None:
         sys.stdout.buffer.close()
         sys.stderr.buffer.close()
     elif how == "close the descriptors":
-        for number in (1, 2):
+        for number in (0, 1, 2):
             with contextlib.suppress(OSError):  # closed already, by this task a moment ago
                 os.close(number)
     elif how == "with":
@@ -430,7 +430,7 @@ def speaks() -> list[bool]:
     with contextlib.redirect_stdout(io.StringIO()) as elsewhere:
         print("elsewhere")
     assert elsewhere.getvalue() == "elsewhere\n"
-    return [os.path.exists(f"/dev/fd/{number}") for number in (1, 2)]
+    return [os.path.exists(f"/dev/fd/{number}") for number in (0, 1, 2)]
 
 
 @app.task

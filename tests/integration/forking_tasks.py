@@ -54,6 +54,8 @@ def in_child(how: str) -> str:
     """What the code of a fork does."""
     if how == "exit":
         sys.exit(3)
+    if how == "exit with a huge number":
+        sys.exit(2**80)
     if how == "exit with text":
         sys.exit("a text")
     if how == "raise":
@@ -124,6 +126,19 @@ def forks_and_speaks(ctx: taskd.Context) -> int:
         except RuntimeError:
             sys.exit(9)
     return status_of(child)
+
+
+@app.task
+def ends_children_at_once(count: int) -> list[int]:
+    statuses = set()
+    for _ in range(count):
+        child = os.fork()
+        if child == 0:
+            time.sleep(DEADLINE)
+            return []
+        os.kill(child, signal.SIGTERM)
+        statuses.add(status_of(child))
+    return [*statuses]
 
 
 @app.task

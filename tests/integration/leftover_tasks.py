@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -100,6 +102,8 @@ async def starts_a_program(path: str, how: str) -> None:
         pid = (await asyncio.create_subprocess_exec(*STUBBORN, start_new_session=True)).pid
     elif how == "thread":
         pid = (await asyncio.to_thread(subprocess.Popen, SLEEP)).pid
+    elif how == "default executor":
+        pid = (await asyncio.get_running_loop().run_in_executor(None, subprocess.Popen, SLEEP)).pid
     else:
         pid = _start(how)
     _tell(path, pid)
@@ -118,7 +122,44 @@ def starts_a_program_in_a_thread(path: str, how: str) -> None:
         time.sleep(0.01)
 
 
+@app.task
+def waits_for_a_program(path: str, how: str) -> None:
+    script = f"echo $$ > {path}; exec sleep 600"
+    if how == "session":
+        subprocess.run(["sh", "-c", script], start_new_session=True, check=True)
+    elif how == "pipe":
+        subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True)
+    elif how == "stubborn":
+        subprocess.run(["sh", "-c", f"trap '' TERM; {script}"], check=True)
+    else:
+        os.spawnlp(os.P_WAIT, "sh", "sh", "-c", script)
+
+
+@app.task
+def leaks_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    with contextlib.suppress(OSError):
+        while True:
+            os.dup(2)
+
+
+@app.task
+def opens_a_file() -> int:
+    with open(os.devnull) as file:
+        return file.fileno()
+
+
 def _start(how: str) -> int:
+    if how == "thread of its own":
+        pids: list[int] = []
+        thread = threading.Thread(target=lambda: pids.append(subprocess.Popen(SLEEP, start_new_session=True).pid))
+        thread.start()
+        thread.join()
+        return pids[0]
+    if how == "pool of its own":
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(subprocess.Popen, SLEEP, start_new_session=True).result().pid
     if how == "Popen":
         return subprocess.Popen(SLEEP).pid
     if how == "spawn":

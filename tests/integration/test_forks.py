@@ -20,6 +20,7 @@ APP = "tests.integration.forking_tasks"
 WAYS = {
     "return": 0,
     "exit": 3,
+    "exit with a huge number": 255,
     "exit with text": 1,
     "raise": 1,
     "kill": -15,
@@ -71,6 +72,10 @@ async def test_a_child_that_awaits_on_its_parents_loop_ends_with_an_error(
     assert await result(bench, task, how="await") == 1
     assert "a fork of an async task cannot await" in text(stderr)
     assert isinstance((await bench.ended(neighbour))[0], Completed)
+
+
+async def test_a_signal_that_comes_at_once_ends_a_child(bench: Bench) -> None:
+    assert await result(bench, "ends_children_at_once", count=200) == [-15]
 
 
 async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stderr: Path) -> None:

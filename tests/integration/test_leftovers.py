@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskd.domain.outcome import Completed, TimedOut
+from taskd.domain.outcome import Completed, Failed, TimedOut
 from tests.integration.test_executors import Bench, redirected
 from tests.servers import wait_until_async
 
@@ -78,8 +78,14 @@ async def test_an_executor_that_the_app_sets_is_used(bench: Bench) -> None:
     assert (await result(bench, "sets_a_default_executor")).startswith("own")
 
 
-ASYNC = ["exec", "shell", "stubborn", "session", "thread", "Popen", "spawn", "fork", "multiprocessing fork"]
-PLAIN = ["Popen", "spawn", "fork", "multiprocessing fork", "multiprocessing spawn"]
+THREADS = ["thread of its own", "pool of its own"]
+ASYNC = [
+    *("exec", "shell", "stubborn", "session", "thread", "default executor"),
+    *("Popen", "spawn", "fork", "multiprocessing fork", *THREADS),
+]
+PLAIN = ["Popen", "spawn", "fork", "multiprocessing fork", "multiprocessing spawn", *THREADS]
+
+WAITING = ["session", "pipe", "stubborn", "spawn"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ PLAIN = ["Popen", "spawn", "fork", "multiprocessing fork", "multiprocessing spaw
     [
         *(("starts_a_program", how) for how in ASYNC),
         *(("starts_a_program_in_a_thread", how) for how in PLAIN),
+        *(("waits_for_a_program", how) for how in WAITING),
     ],
 )
 async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
@@ -95,7 +102,7 @@ async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
     path = tmp_path / "pids"
     order = bench.order(task, json.dumps({"path": str(path), "how": how}))
     await bench.begin(order)
-    await wait_until_async(path.exists)
+    await wait_until_async(lambda: path.exists() and path.read_text())
     (pid,) = map(int, path.read_text().split())
     family = [pid, *_children(pid)]
     assert all(_runs(one) for one in family)
@@ -126,6 +133,18 @@ async def test_helpers_of_multiprocessing_outlive_the_attempt_that_started_them(
     bench.executors.stop(order.job_id, 7, TimedOut(1.0))
     await bench.ended(order)
     assert await result(bench, "uses_processes") == 5
+
+
+async def test_an_executor_without_descriptors_is_replaced(bench: Bench, stderr: Path) -> None:
+    before = await result(bench, "tells_its_executor")
+    await result(bench, "leaks_descriptors")
+    outcome = await bench.run("opens_a_file", "{}")
+    assert isinstance(outcome, Failed)
+    assert "Too many open files" in outcome.error
+    await wait_until_async(lambda: [child.pid for child in bench.executors._live] not in ([before], []))
+    await wait_until_async(lambda: len(bench.executors._live) == 1)
+    assert await result(bench, "opens_a_file") > 2
+    assert await result(bench, "tells_its_executor") != before
 
 
 async def test_the_current_folder_is_changed_back(bench: Bench, tmp_path: Path) -> None:

@@ -37,13 +37,15 @@ class _State:
 
 
 _state = _State()
+#: In a thread that forks: the signals that it had blocked before.
+_mask = threading.local()
 
 
 def watch() -> None:
     """Make forks of this process, from now on, programs of their own."""
     if not _state.watched:
         _state.watched = True
-        os.register_at_fork(before=_flush, after_in_child=_become_own)
+        os.register_at_fork(before=_prepare, after_in_parent=_unblock, after_in_child=_become_own)
 
 
 def loop_runs_here(loop: asyncio.AbstractEventLoop) -> None:
@@ -132,7 +134,7 @@ def _status(error: BaseException | None) -> int:
     if error.code is None:
         return 0
     if isinstance(error.code, int):
-        return error.code & 0xFF
+        return error.code & 0xFF if abs(error.code) <= sys.maxsize else 0xFF
     print(error.code, file=sys.stderr)  # noqa: T201 - as any program does
     return FAILED
 
@@ -142,6 +144,16 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def _prepare() -> None:
+    """Let no signal come to a fork before its handlers are set back: it would be taken for one that is ignored, and lost."""
+    _flush()
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
 
 
 def _become_own() -> None:
@@ -154,6 +166,7 @@ def _become_own() -> None:
     asyncio._set_running_loop(None)
     for callback in _state.callbacks:
         callback()
+    _unblock()
     if first and _state.loop is not None:
         _detach(_state.loop)
         _end_at_loop()

@@ -32,6 +32,19 @@ def open_closed() -> None:
             setattr(sys, f"__{name}__", stream)
 
 
+def open_input() -> None:
+    """Open descriptor 0 to /dev/null if it was closed: programs that are started inherit it."""
+    try:
+        os.fstat(0)
+    except OSError:
+        with contextlib.suppress(OSError):
+            opened = os.open(os.devnull, os.O_RDONLY)
+            if opened == 0:  # the lowest free number, unless another thread was faster
+                os.set_inheritable(0, True)
+            else:
+                os.close(opened)
+
+
 def steady_stderr() -> None:
     """Let a command go on when its stderr cannot be written to. It waits for a reader that is slow."""
     sys.stderr = Steady(Sink(2, None), 2, sys.stderr)

@@ -151,9 +151,9 @@ class Connection(asyncio.Protocol):
             text = f"the result of {len(end.data)} bytes is too long to be told"
             self._tell([End(end.job_id, end.attempt, How.FAILED_FOR_GOOD, text.encode(), said=end.said)])
 
-    def _tell_exhausted(self, abandoned: int) -> None:
+    def _tell_exhausted(self, reason: str) -> None:
         """Ask for a successor. What runs here goes on."""
-        self._send(encode(Unusable(f"{abandoned} threads are occupied by attempts that have ended")))
+        self._send(encode(Unusable(reason)))
 
     def _tell_spoken(self, chunks: list[Chunk]) -> None:
         self._send(encode(Spoken(chunks)))
@@ -207,7 +207,7 @@ def main(arguments: list[str]) -> None:
     fd, parent, last_words = map(int, arguments)
     _settle_in(parent)
     loading.look_here_too()
-    spawning.follow(offspring.started, offspring.moved)
+    spawning.follow(offspring.started, offspring.moved, offspring.inherit)
     with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         forks.loop_runs_here(loop)

@@ -165,7 +165,7 @@ class Executors:
         """An executor asks for a successor. It keeps its place until that one is ready, and ends when its attempts have."""
         if child in self._places and not child.retired and not self._closing.is_set():
             logger().warning(
-                "ended attempts occupy an executor's threads: starting another in its place",
+                "ended attempts left an executor too little: starting another in its place",
                 pid=child.pid,
                 reason=reason,
             )
@@ -176,7 +176,7 @@ class Executors:
         problem = await self._replace(self._places.index(child), child)
         if problem is not None and not self._closing.is_set():
             logger().error(
-                "an executor whose threads are occupied keeps its place: its successor does not start", reason=problem
+                "an executor that has too little left keeps its place: its successor does not start", reason=problem
             )
 
     def _succeed(self, place: int, child: Child) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from taskd.domain.output import Source
-from taskd.runtime.stdio import Steady
+from taskd.runtime.stdio import Steady, open_input
 
-#: Seconds between looks at the descriptors that a task may have closed: each costs two system calls.
+#: Seconds between looks at the descriptors that a task may have closed: each costs three system calls.
 LOOK_EVERY = 1.0
 _STREAMS = ("stdout", "stderr")
 
@@ -87,6 +87,7 @@ class Streams:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + LOOK_EVERY
+            open_input()
             for number, own in enumerate(self._own, 1):
                 own.sink.mend(number)
 

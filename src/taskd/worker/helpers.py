@@ -56,6 +56,10 @@ class Work:
             self.future.set_result(value)
 
 
+class Helper(threading.Thread):
+    """A thread that serves many attempts, one after the other."""
+
+
 class Helpers:
     """As many threads as are used at once. They are daemons: nothing waits for them when the executor exits."""
 
@@ -85,7 +89,7 @@ class Helpers:
 
     def _start(self, work: Work) -> None:
         try:
-            threading.Thread(target=self._serve, args=(work,), name="helper", daemon=True).start()
+            Helper(target=self._serve, args=(work,), name="helper", daemon=True).start()
         except RuntimeError:  # the system has no more
             with self._lock:
                 work.share.busy -= 1

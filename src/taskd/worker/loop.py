@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -32,10 +33,10 @@ class Loop(uvloop.Loop):
     def run_in_executor(  # type: ignore[override]  # uvloop's stub and typeshed disagree about what it returns
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> Any:
-        """Run a function in a thread; its future."""
+        """Run a function in a thread, in a copy of this context: what it prints and starts is its attempt's. Its future."""
         if executor is not None or self._chosen:
             return super().run_in_executor(executor, func, *args)
-        work = functools.partial(func, *args) if args else func
+        work = functools.partial(contextvars.copy_context().run, func, *args)
         return asyncio.wrap_future(self.helpers.run(work, offspring.share()), loop=self)
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:

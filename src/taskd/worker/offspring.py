@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from typing import Any
 
 from taskd.runtime import host, processes
-from taskd.worker.helpers import Helpers, Share
+from taskd.worker.helpers import Helper, Helpers, Share
 
 #: Seconds that cancelled tasks may take before the log tells of them.
 PATIENCE = 1.0
@@ -101,9 +102,19 @@ def share() -> Share | None:
     return offspring.share
 
 
+def inherit(thread: threading.Thread) -> None:
+    """Note that this thread, which is about to begin, is of the attempt that starts it: a thread has no context of that."""
+    if not isinstance(thread, Helper) and (offspring := _starter()) is not None:
+        thread.taskd_offspring = offspring  # type: ignore[attr-defined]  # found where a process is started in it
+
+
+def _starter() -> Offspring | None:
+    return _current.get(None) or getattr(threading.current_thread(), "taskd_offspring", None)
+
+
 def started(pid: int) -> None:
-    """Note that the attempt of this context has started this process."""
-    offspring = _current.get(None)
+    """Note that the attempt of this context, or of this thread, has started this process."""
+    offspring = _starter()
     if offspring is None or pid <= 0:
         return
     if offspring.processes is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -24,6 +26,8 @@ from taskd.worker.threads import Seats
 
 #: Seconds that processes of a stopped attempt get to end by themselves, at most.
 GRACE = 1.0
+#: Seconds after which a thread that was interrupted and has not stopped is taken to wait for a process, at most.
+BLOCKED = 0.25
 #: Threads occupied by ended attempts from which on another executor is to take this one's place.
 EXHAUSTED = 50
 
@@ -48,7 +52,7 @@ class Runner:
         desk: Callable[[], Desk],
         capture: Capture | None = None,
         helpers: Helpers | None = None,
-        tell_exhausted: Callable[[int], None] = lambda abandoned: None,
+        tell_exhausted: Callable[[str], None] = lambda reason: None,
         streams: Streams | None = None,
     ) -> None:
         self._helpers = helpers
@@ -74,6 +78,8 @@ class Runner:
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
+        if self._streams is not None:
+            self._streams.look(alone=not self._running)
         for order in orders:
             running = Running(order, self._link, self._capture)
             try:
@@ -122,17 +128,24 @@ class Runner:
         if running.link is not None:
             running.link.stop()
 
-    @staticmethod
-    def _interrupt(running: Running) -> None:
+    def _interrupt(self, running: Running) -> None:
         if running.seat is not None:
             running.seat.interrupt()
             if running.link is not None:
                 running.link.interrupt()
+            self._loop.call_later(min(BLOCKED, self._patience / 2), self._release, running)
+
+    def _release(self, running: Running) -> None:
+        """End the processes of a thread that did not stop: it may wait for one of them, where no exception reaches it."""
+        if running.seat is not None and running.family is not None and running.family.processes:
+            self._see_to(self._reap(running, running.family))
+
+    def _see_to(self, ending: Coroutine[Any, Any, None]) -> None:
+        self._endings.add(task := asyncio.Task(ending, loop=self._loop))
+        task.add_done_callback(self._endings.discard)
 
     def _start(self, running: Running, invocation: Invocation) -> None:
         order = running.order
-        if self._streams is not None:
-            self._streams.look(alone=not self._running)
         self._running[order.job_id, order.attempt] = running
         running.family = Offspring(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
@@ -219,8 +232,7 @@ class Runner:
             self._seats.give_back(seat)
             end, family = end or self._results.stopped(running.order), running.family
             if running.stopping and family is not None and family.processes:
-                self._endings.add(ending := asyncio.Task(self._end_plain(running, family, end), loop=self._loop))
-                ending.add_done_callback(self._endings.discard)
+                self._see_to(self._end_plain(running, family, end))
             else:
                 self._finish(running, end)
 
@@ -236,31 +248,37 @@ class Runner:
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
             logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
         try:
-            self._leave_behind(running)
+            family = running.family
+            if family is not None and (family.share is not None or family.moved):
+                self._leave_behind(running, family)
         except Exception:  # noqa: BLE001 - as above
             logger().error("what an attempt left behind is not seen to", job=order.job_id, exc_info=True)
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)
         elif running.stopping:
             end = self._results.stopped(order, end)
+        if end.how is How.FAILED and not _opens_files():
+            self._ask_for_a_successor("attempts that have ended left no file descriptor to others")
         self._add(end if said is None else msgspec.structs.replace(end, said=said))
 
-    def _leave_behind(self, running: Running) -> None:
+    def _leave_behind(self, running: Running, family: Offspring) -> None:
         """See to what the attempt has left to others: threads that it occupies, and the current folder."""
-        family, helpers = running.family, self._helpers
-        if family is None or (family.share is None and not family.moved):
-            return
+        helpers = self._helpers
         threads = family.close(helpers, stopped=running.stopping)
         if threads:
             running.log.warning(
                 "the attempt ended before functions that it had given to threads: they run on", threads=threads
             )
-        if helpers is not None and helpers.abandoned >= EXHAUSTED and not self._exhausted:
-            self._exhausted = True
-            self._tell_exhausted(helpers.abandoned)
+        if helpers is not None and helpers.abandoned >= EXHAUSTED:
+            self._ask_for_a_successor(f"{helpers.abandoned} threads are occupied by attempts that have ended")
         if family.moved and self._home and (left := _folder()) != self._home:
             running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
             os.chdir(self._home)
+
+    def _ask_for_a_successor(self, reason: str) -> None:
+        if not self._exhausted:
+            self._exhausted = True
+            self._tell_exhausted(reason)
 
     @staticmethod
     def _recorded(running: Running, end: End) -> End:
@@ -292,3 +310,12 @@ def _folder() -> str:
         return os.getcwd()
     except FileNotFoundError:
         return ""
+
+
+def _opens_files() -> bool:
+    """True if this process may open a file. Asked after failures: attempts share the limit of descriptors."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno != errno.EMFILE
+    return True

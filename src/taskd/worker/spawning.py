@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,18 @@ from typing import Any
 SHARED = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
-def follow(started: Callable[[int], None], moved: Callable[[], None]) -> None:
-    """Call `started` with the id of each new process, `moved` when the current folder changes; in the thread that did that."""
+def follow(
+    started: Callable[[int], None], moved: Callable[[], None], inherit: Callable[[threading.Thread], None]
+) -> None:
+    """Call `started` with the id of each new process, `moved` when the current folder changes, in the thread that did that;
+    and `inherit` with each thread before it begins, in the thread that starts it."""
+    begin = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        inherit(self)
+        begin(self)
+
+    threading.Thread.start = start  # type: ignore[method-assign]  # wrapped as those below are
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp"):
         _wrap(os, name, lambda found, _: started(found[0] if isinstance(found, tuple) else found))
     for name in ("chdir", "fchdir"):
