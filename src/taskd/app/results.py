@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 from taskd.app.alike import faithful
 from taskd.app.annotations import Unreadable, annotation
 from taskd.app.values import decoded, encoded, native
-from taskd.domain.errors import Unstorable
+from taskd.domain.storable import to_json
 
 Encoder = Callable[[Any], bytes]
 
@@ -39,11 +40,7 @@ class Results:
 
     def travelled(self, value: Any) -> Any:
         """Return the result as a handle would read it. Raises Unstorable for one that a worker would not store."""
-        try:
-            text = json.dumps(value, allow_nan=False).encode() if self.encoder is None else self.encoder(value)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise Unstorable(f"the result is not JSON: {error}") from None
-        return self.read(json.loads(text))
+        return self.read(json.loads(to_json(value, sys.maxsize, encode=self.encoder, strict_keys=self.encoder is None)))
 
     def prepare(self) -> None:
         """Read the annotation. Raises TypeError if it cannot be read."""
