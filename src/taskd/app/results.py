@@ -34,7 +34,7 @@ class Results:
     def read(self, value: Any) -> Any:
         """Return the result for its decoded JSON. Raises TypeError, naming the place, where the annotation disagrees."""
         try:
-            return msgspec.convert(value, self._type, str_keys=True, dec_hook=decoded)
+            return self._made(value)
         except msgspec.ValidationError as error:
             raise TypeError(f"the result does not fit the annotation of the task {self._task!r}: {error}") from None
 
@@ -55,7 +55,7 @@ class Results:
         """Return the result as JSON that is read back as what it is. Raises TypeError or ValueError, with the reason."""
         text = msgspec.json.encode(value, enc_hook=encoded)
         try:
-            read = self._decoder.decode(text)
+            read = self._made(msgspec.json.decode(text))
         except msgspec.ValidationError as error:
             raise TypeError(f"it does not fit the annotation of the task: {error}") from None
         if not faithful(value, read):
@@ -64,11 +64,29 @@ class Results:
             )
         return text
 
-    @functools.cached_property
-    def _decoder(self) -> msgspec.json.Decoder[Any]:
-        return msgspec.json.Decoder(self._type, dec_hook=decoded)
+    def _made(self, value: Any) -> Any:
+        """Return what the annotation makes of decoded JSON. Raises msgspec.ValidationError."""
+        try:
+            return msgspec.convert(value, self._type, str_keys=True, dec_hook=decoded)
+        except msgspec.ValidationError:
+            with contextlib.suppress(msgspec.ValidationError):
+                return msgspec.convert(_numbers(value), self._type, str_keys=True, dec_hook=decoded)
+            raise
 
     @functools.cached_property
     def _type(self) -> Any:
         found = inspect.signature(self._function).return_annotation
         return annotation(self._task, self._function, "return", found)
+
+
+def _numbers(value: Any) -> Any:
+    """Return decoded JSON with 1 and 0 in place of true and false: type checkers take a bool where an int is promised."""
+    match value:
+        case bool():
+            return int(value)
+        case list():
+            return [_numbers(item) for item in value]
+        case dict():
+            return {key: _numbers(item) for key, item in value.items()}
+        case _:
+            return value

@@ -28,7 +28,7 @@ from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
 from taskd.cli.torture import torture
-from taskd.domain.errors import TaskdError
+from taskd.domain.errors import InvalidJob, TaskdError
 from taskd.runtime.terminal import NotText, clean, decoded, path, prepare_streams
 
 FAILED, WRONG, UNKNOWN = 1, 2, 4
@@ -172,7 +172,7 @@ def _run(arguments: list[str]) -> int:
 def _code(error: TaskdError) -> int:
     if getattr(error, "unknown", False):
         return UNKNOWN
-    return WRONG if getattr(error, "status", None) == UNFIT else FAILED
+    return WRONG if isinstance(error, InvalidJob) or getattr(error, "status", None) == UNFIT else FAILED
 
 
 def _first_of(error: Exception) -> Exception:

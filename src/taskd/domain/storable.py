@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import msgspec
 
 from taskd.domain.errors import Unstorable
 
+
+def _whole(value: Any) -> int:
+    """Return a whole number that is no int, such as numpy's, as an int. Raises TypeError in the encoder's words."""
+    if not isinstance(value, SupportsIndex):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return operator.index(value)
+
+
 # The standard encoder is strict where msgspec is kind: NaN, bytes, dates and objects are errors, not null or text.
-_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_whole).encode
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _CONTAINERS = (dict, list, tuple)
 _HINT = " (a return annotation that names its type lets more than JSON's own types be stored)"
