@@ -259,6 +259,52 @@ def test_an_annotation_may_have_a_text_in_it(kind: Any) -> None:
     assert Results("it", annotated(kind)).prepare() is None  # type: ignore[func-returns-value]
 
 
+class Written(pydantic.BaseModel):
+    url: str = pydantic.Field(validation_alias="inUrl", serialization_alias="outUrl")
+
+
+class Mapping_(Written):
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def take(cls, found: Any) -> Any:
+        return {"inUrl": found.get("outUrl", found.get("inUrl"))}
+
+
+class Aliased(pydantic.BaseModel):
+    url: str = pydantic.Field(alias="theUrl")
+
+
+class Chosen(pydantic.BaseModel):
+    url: str = pydantic.Field(validation_alias=pydantic.AliasChoices("address", "url"))
+
+
+class Computing(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    width: int
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return 2 * self.width
+
+
+@pytest.mark.parametrize("kind", [Written, list[Written], dict[str, Written | None]], ids=named)
+def test_a_model_that_cannot_read_what_it_writes_is_refused_as_a_result_only(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"task 'it': no result can be read back .*Written: its field 'url'"):
+        Results("it", annotated(kind))
+    function = annotated(kind)
+    del function.__annotations__["return"]
+    App().task(function)
+
+
+@pytest.mark.parametrize(
+    "value", [Aliased(theUrl="a"), Mapping_.model_validate({"inUrl": "a"}), Chosen(url="a"), Computing(width=3)]
+)
+def test_models_with_aliases_and_computed_fields_come_back(value: Any) -> None:
+    run = App().testing().run_sync(App().task(annotated(type(value))), value)
+    assert run.result == value
+
+
 # Before about 1980 some zones are off by odd seconds, which RFC 3339 cannot say: those are refused by the submit.
 @given(when=st.datetimes(min_value=datetime(1980, 1, 1), timezones=st.timezones()))
 def test_an_instant_arrives_whatever_its_zone_shows(when: datetime) -> None:

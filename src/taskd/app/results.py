@@ -15,7 +15,7 @@ import msgspec
 
 from taskd.app.alike import faithful
 from taskd.app.annotations import Unreadable, annotation
-from taskd.app.values import decoded, encoded, native
+from taskd.app.values import decoded, encoded, native, one_way
 from taskd.domain.storable import to_json
 
 Encoder = Callable[[Any], bytes]
@@ -76,7 +76,10 @@ class Results:
     @functools.cached_property
     def _type(self) -> Any:
         found = inspect.signature(self._function).return_annotation
-        return annotation(self._task, self._function, "return", found)
+        kind = annotation(self._task, self._function, "return", found)
+        if (reason := one_way(kind)) is not None:
+            raise TypeError(f"task {self._task!r}: no result can be read back ({reason}): give both sides one alias")
+        return kind
 
 
 def _numbers(value: Any) -> Any:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import msgspec
 from msgspec import inspect
 
-from taskd.app.models import is_adapted, is_model, model_from, model_text
+from taskd.app.models import is_adapted, is_model, model_from, model_text, unreadable
 
 _ADDRESSES = (
     ipaddress.IPv4Address,
@@ -139,6 +139,14 @@ def obstacle(kind: Any) -> Obstacle | None:
     for part in _parts(found, set()):
         if isinstance(part, inspect.CustomType) and not _known(part.cls):
             return Obstacle(part.cls, " is no type that JSON can be read as")
+    return None
+
+
+def one_way(kind: Any) -> Obstacle | None:
+    """Return the first model in this type that cannot be read from the JSON that it makes; None if none is known to be so."""
+    for part in _parts(inspect.type_info(kind), set()):
+        if isinstance(part, inspect.CustomType) and is_model(part.cls) and (why := unreadable(part.cls)) is not None:
+            return Obstacle(part.cls, f": {why}")
     return None
 
 
