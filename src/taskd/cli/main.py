@@ -157,7 +157,7 @@ def _run(arguments: list[str]) -> int:
     except NotText as error:
         return _tell(str(error), WRONG)
     except TaskdError as error:
-        return _fail(error, str(error), arguments, _code(error))
+        return _fail(error, _words(error), arguments, _code(error))
     except BrokenPipeError:
         _close_stdout()
         return FAILED
@@ -167,6 +167,11 @@ def _run(arguments: list[str]) -> int:
         error = _first_of(error)
         return _fail(error, _unexpected(error), arguments)
     return result if isinstance(result, int) else 0
+
+
+def _words(error: TaskdError) -> str:
+    key = getattr(error, "key", None)
+    return f"{error}: add --idempotency-key {key} to the same command" if key is not None else str(error)
 
 
 def _code(error: TaskdError) -> int:
