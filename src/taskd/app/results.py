@@ -55,14 +55,25 @@ class Results:
         """Return the result as JSON that is read back as what it is. Raises TypeError or ValueError, with the reason."""
         text = msgspec.json.encode(value, enc_hook=encoded)
         try:
-            read = self._made(msgspec.json.decode(text))
-        except msgspec.ValidationError as error:
-            raise TypeError(f"it does not fit the annotation of the task: {error}") from None
+            read = self._decoder.decode(text)
+        except msgspec.ValidationError:
+            read = self._made_after_all(text)
         if not faithful(value, read):
             raise TypeError(
                 f"{reprlib.repr(value)} would be read as {reprlib.repr(read)}; an annotation with its type may help"
             )
         return text
+
+    def _made_after_all(self, text: bytes) -> Any:
+        """Return what `read` makes of JSON that the decoder refuses. Raises TypeError, with the reason."""
+        try:
+            return self._made(msgspec.json.decode(text))
+        except msgspec.ValidationError as error:
+            raise TypeError(f"it does not fit the annotation of the task: {error}") from None
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(self._type, dec_hook=decoded)
 
     def _made(self, value: Any) -> Any:
         """Return what the annotation makes of decoded JSON. Raises msgspec.ValidationError."""
