@@ -15,7 +15,7 @@ from taskd.coordination import examine as etcd
 from taskd.dev.ports import free_port
 from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from taskd.domain.claim import Dispatch
-from taskd.domain.finding import Finding
+from taskd.domain.finding import Finding, unreached
 from taskd.settings import Etcd, Redis
 from taskd.store import examine as postgres
 from taskd.transport import examine as redis
@@ -116,6 +116,45 @@ async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: Re
         assert (found.level, text in found.text, found.mend.startswith(mend)) == ("wrong", True, True), (who, found)
         assert "HELLO" not in found.text
         assert "start it" not in found.mend
+
+
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [("-@scripting", "eval"), ("-@stream", "xlen"), ("-@pubsub", "publish"), ("resetchannels", "channel")],
+)
+async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
+    private_redis: RedisServer, lacking: str, words: str
+) -> None:
+    with private_redis.connect() as client:
+        client.execute_command(*documented_acl("jobs"))
+        client.execute_command("ACL", "SETUSER", "taskd", lacking)
+    (found,) = await redis.examine(Redis(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@")))
+    assert (found.level, words in found.text.lower()) == ("wrong", True), found
+    assert found.mend.startswith("give it the rights that taskd needs")
+
+
+async def test_a_database_that_redis_does_not_have_is_told_by_its_number(private_redis: RedisServer) -> None:
+    (found,) = await redis.examine(Redis(url=f"{private_redis.url.rstrip('/')}/9999"))
+    assert found.mend == "correct the number of the database at the end of REDIS_URL"
+
+
+async def test_a_redis_without_tls_that_is_asked_by_tls_is_looked_at_for_that(private_redis: RedisServer) -> None:
+    (found,) = await redis.examine(Redis(url=private_redis.url.replace("redis://", "rediss://")))
+    assert found.level == "wrong"
+    assert "TLS" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("errors resolving etcd.invalid:2379: Domain name not found", "check the host name in X"),
+        ('connection is bad: invalid port number: "99999"', "correct the port in X"),
+        ("Failed parsing HTTP/2 (Expected SETTINGS frame)", "what listens there is another program"),
+        ("Connection refused", "start it, or check X"),
+    ],
+)
+def test_the_advice_fits_what_the_connection_said(said: str, mend: str) -> None:
+    assert unreached("it", OSError(said), "X").mend.startswith(mend)
 
 
 async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(private_redis: RedisServer) -> None:

@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from subprocess import run
 from typing import Any, cast
 
@@ -282,3 +282,12 @@ async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> N
 def test_what_does_not_submit_asynchronously_does_not_load_httpx(code: str) -> None:
     command = [sys.executable, "-c", f"{code}; import sys; print('httpx' in sys.modules)"]
     assert run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_an_instant_whose_offset_has_seconds_is_sent_in_utc() -> None:
+    when = datetime(2026, 1, 1, 1, 0, 0, tzinfo=timezone(timedelta(minutes=53, seconds=28)))
+    with listening(JOB) as (url, asked):
+        inner = App(server=url)
+        inner.task(name="it")(lambda: None).options(schedule_at=when).submit_sync()
+        inner.close()
+    assert b'"2026-01-01T00:06:32+00:00"' in asked[0]

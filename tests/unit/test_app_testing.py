@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context as Context_
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from taskd import App, ClientError, Context, Fail, JobCancelled, Snooze
+from taskd import App, ClientError, Context, Depends, Fail, JobCancelled, Snooze
+from taskd.domain.errors import Unstorable
 
 seen: list[tuple[str, Any]] = []
 app = App()
@@ -249,6 +252,81 @@ def test_a_test_says_what_child_jobs_come_to(result: Any, outcome: Any) -> None:
 def test_children_that_threads_of_a_task_submit_are_written_down_too(asked: list[str]) -> None:
     run = plain.testing(results={"doubled": lambda n: n * 2}).run_sync(waits_sync)
     assert (run.result, len(run.children), asked) == ([10, False], 1, [])
+
+
+def _in_a_thread(call: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def _in_a_pool(call: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+@pytest.mark.parametrize("elsewhere", [_in_a_thread, _in_a_pool, lambda call: Context_().run(call)])
+def test_code_without_a_context_of_its_own_reaches_no_scheduler(elsewhere: Any, asked: list[str]) -> None:
+    inner = App()
+
+    @inner.task
+    def spreads() -> list[Any]:
+        child = elsewhere(lambda: doubled.submit_sync(n=5))
+        return [elsewhere(child.cancel), elsewhere(lambda: doubled.handle_sync(child.id).status())]
+
+    run = inner.testing().run_sync(spreads)
+    assert (run.result, len(run.children), asked) == ([True, "cancelled"], 1, [])
+
+
+async def test_what_an_event_loop_gives_to_its_executor_reaches_no_scheduler(asked: list[str]) -> None:
+    inner = App()
+
+    @inner.task
+    async def spreads() -> int:
+        loop = asyncio.get_running_loop()
+        child = await loop.run_in_executor(None, lambda: doubled.submit_sync(n=5))
+        alone = loop.create_task(doubled.submit(n=6), context=Context_())
+        return len({child.id, (await alone).id})
+
+    run = await inner.testing().run(spreads)
+    assert (run.result, len(run.children), asked) == (2, 2, [])
+
+
+@pytest.mark.parametrize("per", ["executor", "attempt"])
+def test_providers_that_a_bench_opens_reach_no_scheduler(per: Any, asked: list[str]) -> None:
+    inner = App()
+
+    @inner.provide(per=per)
+    def number() -> int:
+        return doubled.submit_sync(n=5).id
+
+    @inner.task
+    def needs(number: int = Depends()) -> int:
+        return number
+
+    run = inner.testing().run_sync(needs)
+    assert run.error is None
+    assert (len(run.children), asked) == (1, [])
+
+
+def test_after_a_run_jobs_go_to_the_scheduler_again(asked: list[str]) -> None:
+    plain.testing().run_sync(waits)
+    with pytest.raises(ClientError):
+        doubled.submit_sync(n=1)
+    assert asked
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_a_result_that_no_worker_stores_is_refused(text: str) -> None:
+    inner = App()
+
+    @inner.task
+    def says() -> list[str]:
+        return [text]
+
+    assert isinstance(inner.testing().run_sync(says).error, Unstorable)
 
 
 def test_one_dedupe_key_is_one_child() -> None:

@@ -10,7 +10,7 @@ import re
 import typing
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -138,6 +138,18 @@ def annotated(kind: Any) -> Callable[..., Any]:
     return it
 
 
+def lambda_of(value: Any) -> Callable[[], int]:
+    def it() -> int:
+        return value  # type: ignore[no-any-return]
+
+    return it
+
+
+def _bound(function: Callable[..., Any], value: Any) -> tuple[list[Any], dict[str, Any]]:
+    arguments = App().task(function).arguments
+    return arguments.bind(arguments.payload((), {"value": value}), _no_context)
+
+
 def _no_context() -> Context:
     raise AssertionError("the function asks for none")
 
@@ -163,6 +175,134 @@ def test_a_result_comes_back_as_its_annotation_says(kind: Any, value: Any) -> No
         assert read == value
     run = App().testing().run_sync(App().task(annotated(kind)), value)
     assert run.error is None
+
+
+class Moment(datetime):
+    """A datetime of a library's own, such as pendulum's."""
+
+
+class DriverId(uuid.UUID):
+    """A UUID of a driver's own, such as asyncpg's."""
+
+
+class Whole:
+    """A whole number that is no int, such as numpy's."""
+
+    def __index__(self) -> int:
+        return 3
+
+    def __eq__(self, other: object) -> bool:
+        return other == 3
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "read"),
+    [
+        (int, True, 1),
+        (list[int | None], [True, None], [1, None]),
+        (dict[date, float], {date(2026, 1, 1): True}, {date(2026, 1, 1): 1.0}),
+        (bool, True, True),
+        (int, Whole(), 3),
+        (set[int], {3}, {3}),
+        (dict[date, int], {date(2026, 1, 1): Whole()}, {date(2026, 1, 1): 3}),
+        (datetime, Moment(2026, 1, 1, 2, 3, 4, 5, BERLIN), datetime(2026, 1, 1, 2, 3, 4, 5, BERLIN)),
+        (uuid.UUID, DriverId(int=7), uuid.UUID(int=7)),
+        (Decimal, type("Money", (Decimal,), {})("1.10"), Decimal("1.10")),
+        (str, Colour("red").value, "red"),
+        (int, Size.SMALL, 1),
+    ],
+    ids=named,
+)
+def test_a_result_of_a_type_that_checkers_take_for_the_annotation_is_read_as_it(
+    kind: Any, value: Any, read: Any
+) -> None:
+    end, results = ended(annotated(kind), value)
+    assert end.how is How.COMPLETED, end.data
+    found = results.read(msgspec.json.decode(end.data))
+    assert found == read
+    assert type(found) is type(read)
+
+
+def test_a_bench_takes_a_result_as_a_worker_does() -> None:
+    task = App().task(lambda_of(True))
+    assert App().testing().run_sync(task).result == 1
+
+
+@pytest.mark.parametrize(
+    "when", [datetime.max.replace(tzinfo=timezone(-timedelta(hours=5))), datetime.min.replace(tzinfo=timezone.max)]
+)
+@pytest.mark.parametrize("kind", [datetime, list[datetime], set[datetime]])
+def test_an_instant_beyond_the_years_of_utc_arrives(when: datetime, kind: Any) -> None:
+    sent = when if kind is datetime else {when} if kind == set[datetime] else [when]
+    task = App().task(annotated(kind))
+    payload = task.arguments.payload((), {"value": sent})
+    assert when.isoformat()[:10].encode() in payload
+
+
+def test_a_decimal_that_is_no_number_arrives() -> None:
+    _, kwargs = _bound(annotated(Decimal), Decimal("NaN"))
+    assert kwargs["value"].is_nan()
+
+
+class Later(NamedTuple):
+    when: date
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [list["Later"], typing.Optional["Later"], dict[str, list["Later"]], typing.Annotated["Later", 1], "list['Later']"],
+    ids=str,
+)
+def test_an_annotation_may_have_a_text_in_it(kind: Any) -> None:
+    assert Results("it", annotated(kind)).prepare() is None  # type: ignore[func-returns-value]
+
+
+class Written(pydantic.BaseModel):
+    url: str = pydantic.Field(validation_alias="inUrl", serialization_alias="outUrl")
+
+
+class Mapping_(Written):
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def take(cls, found: Any) -> Any:
+        return {"inUrl": found.get("outUrl", found.get("inUrl"))}
+
+
+class Aliased(pydantic.BaseModel):
+    url: str = pydantic.Field(alias="theUrl")
+
+
+class Chosen(pydantic.BaseModel):
+    url: str = pydantic.Field(validation_alias=pydantic.AliasChoices("address", "url"))
+
+
+class Computing(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    width: int
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return 2 * self.width
+
+
+@pytest.mark.parametrize("kind", [Written, list[Written], dict[str, Written | None]], ids=named)
+def test_a_model_that_cannot_read_what_it_writes_is_refused_as_a_result_only(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"task 'it': no result can be read back .*Written: its field 'url'"):
+        Results("it", annotated(kind))
+    function = annotated(kind)
+    del function.__annotations__["return"]
+    App().task(function)
+
+
+@pytest.mark.parametrize(
+    "value", [Aliased(theUrl="a"), Mapping_.model_validate({"inUrl": "a"}), Chosen(url="a"), Computing(width=3)]
+)
+def test_models_with_aliases_and_computed_fields_come_back(value: Any) -> None:
+    run = App().testing().run_sync(App().task(annotated(type(value))), value)
+    assert run.result == value
 
 
 # Before about 1980 some zones are off by odd seconds, which RFC 3339 cannot say: those are refused by the submit.

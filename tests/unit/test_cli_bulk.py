@@ -127,7 +127,7 @@ def test_a_refused_line_is_named_and_what_is_stored_is_counted(
     monkeypatch.setattr(bulk, "BATCH", 2)
     stored.failure = ClientError("jobs[1].priority: must be a whole number from 0 to 100, not 101", 422)
     name = write({"payload": 1}, {"payload": 2}, "", {"payload": 3}, {"payload": 4, "priority": 101})
-    assert run(["submit", "--bulk", name]) == 1
+    assert run(["submit", "--bulk", name]) == 2
     error = capsys.readouterr().err
     assert f"{name}, line 5: priority: must be a whole number from 0 to 100, not 101" in error
     assert "2 of 4 jobs are stored" in error

@@ -33,6 +33,19 @@ def test_a_payload_is_sent_as_it_is_written(
     assert asked[0].endswith(f'{{"payload": {text}}}'.encode())
 
 
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [('{"name": Ada}', True), ("[1,", True), ("{'a': 1}", True), ("hello", False), ('{"a": 1}', False)],
+)
+def test_a_text_that_was_meant_as_json_is_said_to_be_none(
+    text: str, noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with listening(JOB) as (url, _):
+        assert run(["submit", text, "--server", url]) == 0
+    error = capsys.readouterr().err
+    assert ("PAYLOAD is no JSON" in error and "it is sent as a text" in error) == noted
+
+
 def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:
     number = "12345678901234567890123.50"
     (tmp_path / "jobs").write_bytes(f'\ufeff{{"payload": {number}, "dedupe_key": "k"}}\n'.encode())

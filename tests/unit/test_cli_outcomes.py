@@ -34,10 +34,23 @@ def test_an_unknown_outcome_has_a_status_of_its_own_and_says_how_to_repeat(capsy
     error = capsys.readouterr().err
     assert error.startswith("error: PostgreSQL is away: it is unknown whether it was stored")
     key = idempotency_key(asked[0]).partition(b": ")[2].decode()
-    assert f"Idempotency-Key {key}" in error
+    assert error.rstrip().endswith(f"add --idempotency-key {key} to the same command")
     with listening(JOB) as (url, asked):
         assert run(["submit", "1", "--idempotency-key", key, "--server", url]) == 0
     assert idempotency_key(asked[0]).endswith(f" {key}".encode())
+
+
+def test_an_unknown_outcome_of_a_batch_has_the_same_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "jobs.ndjson").write_text('{"task": "greet"}\n')
+    with listening(*[UNSURE] * 200) as (url, _):
+        assert run(["submit", "--bulk", "jobs.ndjson", "--server", url]) == 4
+    assert "at least 0 of 1 jobs are stored; the same command goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "413 Content Too Large", "422 Unprocessable Entity"])
+def test_a_refused_job_exits_as_a_wrong_option_does(status: str) -> None:
+    with listening(answer(status, {"title": "x", "detail": "no job"})) as (url, _):
+        assert run(["submit", '"\\ud800"', "--server", url]) == 2
 
 
 @pytest.mark.parametrize("wait", [True, False])

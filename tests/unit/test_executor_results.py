@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskd.domain.errors import Unstorable
-from taskd.worker.results import MAX_DEPTH, to_json
+from taskd.domain.storable import MAX_DEPTH, to_json
 
 
 class Colour(StrEnum):

@@ -18,7 +18,7 @@ from taskd.domain.explanation import Explanation
 from taskd.domain.health import Health
 from taskd.domain.job import Attempt, JobStatus
 from taskd.domain.live import Version
-from taskd.domain.phrases import last_line, span
+from taskd.domain.phrases import main_line, span
 from taskd.domain.reasons import FACTS, REASONS
 from taskd.domain.situation import (
     Busy,
@@ -348,7 +348,7 @@ def test_a_job_that_waits_for_a_lock_names_the_holder(holder: Holder, said: str)
     ],
 )
 def test_why_a_job_failed_for_good(more: dict[str, Any], said: str) -> None:
-    ended = job(JobStatus.FAILED, completed_at=ago(60), worker_id="w1", attempt=2, error="x\nValueError: no", **more)
+    ended = job(JobStatus.FAILED, completed_at=ago(60), worker_id="w1", attempt=2, error="ValueError: no\nx", **more)
     found = explain(situation(ended))
     assert found.summary == f"It failed for good at 2026-01-31T11:59:00Z, {said}"
 
@@ -423,6 +423,10 @@ def test_durations_are_two_units_at_the_most(seconds: float, said: str) -> None:
 
 
 def test_an_error_comes_down_to_its_last_line() -> None:
-    assert last_line(None) == "it left no error"
-    assert last_line("Traceback\n  x\nValueError: no\n\n") == "ValueError: no"
-    assert len(last_line("x" * 1000)) == 301
+    assert main_line(None) == "it left no error"
+    assert main_line("Traceback\n  x\nValueError: no\n\n") == "ValueError: no"
+    assert main_line('  File "x.py", line 1\n    (\n    ^\nSyntaxError: never closed') == "SyntaxError: never closed"
+    assert main_line("ValidationError: 2 errors for X\na\n  For further information visit https://x") == (
+        "ValidationError: 2 errors for X"
+    )
+    assert len(main_line("x" * 1000)) == 301

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -45,7 +46,9 @@ def faithful(returned: Any, read: Any) -> bool:
 
 def _same(sent: Any, arrived: Any) -> bool:
     if isinstance(sent, datetime) and isinstance(arrived, datetime) and sent.tzinfo is not None:
-        return arrived.tzinfo is not None and sent.astimezone(UTC) == arrived.astimezone(UTC)
+        return arrived.tzinfo is not None and bool(_instant(sent) == _instant(arrived))
+    if isinstance(sent, Decimal) and isinstance(arrived, Decimal) and sent.is_nan():
+        return arrived.is_nan()  # NaN equals nothing
     return bool(sent == arrived)
 
 
@@ -81,4 +84,7 @@ def _listed(value: Any) -> bool:
 
 
 def _instant(value: Any) -> Any:
-    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo is not None else value
+    """Return the time since the year 1 in UTC for a datetime with a zone, which may be in no year that a datetime can have."""
+    if not isinstance(value, datetime) or (offset := value.utcoffset()) is None:
+        return value
+    return value.replace(tzinfo=None) - datetime.min - offset

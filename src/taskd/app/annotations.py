@@ -48,8 +48,11 @@ def annotation(task: str, function: Callable[..., Any], name: str, found: Any) -
 
 
 def resolved(function: Callable[..., Any], found: Any) -> Any:
-    """An annotation of the function's as a type. Raises what Python raises for a text that is none."""
-    if not isinstance(found, str):
+    """Return an annotation of the function's as a type, also if a part of it is a text, as in `list["Later"]`.
+
+    Raises what Python raises for a text that stands for no type.
+    """
+    if isinstance(found, type) and not typing.get_args(found):
         return found
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     holder = type("holder", (), {"__annotations__": {"it": found}})

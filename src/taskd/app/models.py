@@ -45,9 +45,30 @@ def is_adapted(kind: Any) -> bool:
 
 
 def model_text(value: Any) -> bytes:
-    """Return the JSON of a model."""
-    text: str = value.model_dump_json(by_alias=True)
+    """Return the JSON of a model. What it computes is left out where the model would not take it back."""
+    text: str = value.model_dump_json(by_alias=True, round_trip=_forbids(type(value)))
     return text.encode()
+
+
+def _forbids(kind: Any) -> bool:
+    return bool(kind.model_computed_fields) and kind.model_config.get("extra") == "forbid"
+
+
+def unreadable(kind: Any) -> str | None:
+    """Return why a model of this class cannot be read from its own JSON; None if nothing is known against it."""
+    config = kind.model_config
+    validators = kind.__pydantic_decorators__.model_validators.values()
+    if any(one.info.mode != "after" for one in validators):  # its own code decides what it is read from
+        return None
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    for name, field in kind.model_fields.items():
+        written = field.serialization_alias or name
+        alias = field.validation_alias
+        read = {one for one in getattr(alias, "choices", [alias or name]) if isinstance(one, str)}
+        if field.exclude or written in read or (by_name and written == name):
+            continue
+        return f"its field {name!r} is written as {written!r}, which is not what it is read from"
+    return None
 
 
 def model_from(kind: Any, value: Any) -> Any:

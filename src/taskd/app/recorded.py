@@ -106,11 +106,16 @@ class BenchConnection:
 
     @contextlib.contextmanager
     def standing_in(self) -> Iterator[None]:
-        """Take the place of every App's Connection in this context."""
+        """Take the place of every App's Connection, in this context and wherever else in the process no bench is known.
+
+        A thread that the task's code starts by itself has no context, and its jobs must not reach a real cluster either.
+        """
         token = _stand_in.set(self)
+        _at_work.append(self)
         try:
             yield
         finally:
+            _at_work.remove(self)
             _stand_in.reset(token)
 
 
@@ -165,11 +170,19 @@ class AsyncAnswers:
 
 
 _stand_in: ContextVar[BenchConnection | None] = ContextVar("taskd_bench", default=None)
+#: The connections of all attempts that benches of this process run now, the latest last. Changed in single steps.
+_at_work: list[BenchConnection] = []
 
 
 def stand_in() -> BenchConnection | None:
-    """Return the bench's connection where a bench runs a task, else None."""
-    return _stand_in.get()
+    """Return the bench's connection while a bench of this process runs a task, else None.
+
+    Code without a context of its own, such as that of a new thread, gets the one that began last.
+    """
+    found = _stand_in.get()
+    if found is not None:
+        return found
+    return next(iter(_at_work[-1:]), None)
 
 
 def by_name(results: Mapping[Any, Any], name: Callable[[Any], str]) -> dict[str, Any]:

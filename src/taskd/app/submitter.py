@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, overload
 
 from taskd.app.arguments import Arguments
@@ -351,4 +351,6 @@ def _beside(payload: bytes, rest: bytes) -> bytes:
 def _time(value: Any) -> str:
     if not isinstance(value, datetime):
         raise TypeError(f"an option with an object of type {type(value).__name__} is no JSON")
-    return value.isoformat()
+    offset = value.utcoffset()
+    odd = offset is not None and offset.seconds % 60 != 0  # which RFC 3339 cannot say
+    return (value.astimezone(UTC) if odd else value).isoformat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -46,7 +47,9 @@ class Task(Submitter[Callable[P, R]], Generic[P, R]):
         self.max_retries = max_retries
         self.timeout = timeout
         if not isinstance(self.name, str) or not is_name(self.name):
-            raise ValueError(f"a task's name {NAME_RULE}, not {self.name!r}: give it another by @app.task(name=...)")
+            raise ValueError(
+                f"a task's name {NAME_RULE}, not {reprlib.repr(self.name)}: give it another by @app.task(name=...)"
+            )
         _check_options(self)
         self.asynchronous = _asynchronous(self.name, function)
         self.arguments = Arguments(self.name, function)
@@ -78,7 +81,7 @@ def _default_name(function: Callable[..., Any]) -> str:
 
 def _check_options(task: Task[Any, Any]) -> None:
     if task.queue is not None and not (isinstance(task.queue, str) and is_name(task.queue)):
-        raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {task.queue!r}")
+        raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {reprlib.repr(task.queue)}")
     for option, value, most in (
         ("priority", task.priority, MAX_PRIORITY),
         ("max_retries", task.max_retries, MAX_RETRIES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ from taskd.app.submitter import Submitter
 from taskd.app.task import Task
 from taskd.app.values import plain
 from taskd.domain.errors import Snooze, Unstorable
+from taskd.domain.storable import plainly, to_json
 from taskd.seams import Invocation, Order
 
 Bind = Callable[[bytes, Callable[[], Context]], Invocation]
@@ -58,7 +60,8 @@ class Bench:
 
     As in a worker, arguments and results travel as JSON and are checked, middlewares run, and plain functions run in a thread.
     Nothing else happens: no retries, no time-outs, no limits of size. Jobs that a task submits are only written down, and their
-    handles answer from the bench: no scheduler is asked, whatever TASKD_SERVER says. A lock excludes only what this bench runs;
+    handles answer from the bench: no scheduler is asked, whatever TASKD_SERVER says, also not
+    by threads that the task starts. A lock excludes only what this bench runs;
     functions given to on_start run if the test awaits `app.start()`. What providers make is opened for each run unless the test
     gave another value, or has awaited `app.start()`. A transaction is a block on the `connection` that the test has given
     (psycopg's, asynchronous for async tasks), and completes no job.
@@ -106,10 +109,17 @@ class Bench:
     ) -> AsyncIterator[Invocation]:
         """An attempt with this payload (JSON), for who runs it himself, while what it depends on is open; `run` gets what its
         Context is told."""
-        async with self._opened(task) as bind:
-            yield self._bound(task, payload, run, bind, rehearsal or Rehearsal(self._connection, task.results))
+        connection = BenchConnection(self._jobs, run.children)
+        link = BenchLink(run, self._locks, rehearsal or Rehearsal(self._connection, task.results))
+        if self._cancelled:
+            link.cancelled.set()
+        with connection.standing_in():  # providers may submit too
+            async with self._opened(task) as bind:
+                yield self._bound(task, payload, bind, link, connection)
 
-    def _bound(self, task: Task[Any, Any], payload: bytes, run: Run, bind: Bind, rehearsal: Rehearsal) -> Invocation:
+    def _bound(
+        self, task: Task[Any, Any], payload: bytes, bind: Bind, link: BenchLink, connection: BenchConnection
+    ) -> Invocation:
         now = datetime.now(UTC)
         order = Order(
             job_id=self._jobs.next_id(),
@@ -127,10 +137,6 @@ class Bench:
             worker_id="testing",
             checkpoint=_stored(self._checkpoint),
         )
-        link = BenchLink(run, self._locks, rehearsal)
-        if self._cancelled:
-            link.cancelled.set()
-        connection = BenchConnection(self._jobs, run.children)
         return BenchInvocation(bind(payload, lambda: BenchContext(order, link, connection)), connection)
 
 
@@ -214,10 +220,7 @@ class BenchLink:
 
     def checkpoint(self, value: Any) -> Future[int]:
         """Keep it, as it comes back from JSON. Raises Unstorable for what is none."""
-        try:
-            self._run.checkpoint = json.loads(json.dumps(value, allow_nan=False, default=plain))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise Unstorable(f"the checkpoint is not JSON: {error}") from None
+        self._run.checkpoint = json.loads(to_json(value, sys.maxsize, "the checkpoint", plainly(plain)))
         stored = Future[int]()
         stored.set_result(0)
         return stored

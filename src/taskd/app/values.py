@@ -11,15 +11,19 @@ import collections
 import collections.abc
 import fractions
 import ipaddress
+import operator
 import pathlib
 import typing
+import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, SupportsIndex
 
 import msgspec
 from msgspec import inspect
 
-from taskd.app.models import is_adapted, is_model, model_from, model_text
+from taskd.app.models import is_adapted, is_model, model_from, model_text, unreadable
 
 _ADDRESSES = (
     ipaddress.IPv4Address,
@@ -38,6 +42,17 @@ _PATHS = (
 )
 #: Types that travel as a text which their constructor takes.
 _TEXTS: tuple[type[Any], ...] = (*_ADDRESSES, *_PATHS, fractions.Fraction)
+#: What makes an object of a standard type from one of a subclass, which drivers and libraries of time return: msgspec knows
+#: the types themselves.
+_BASES: dict[type[Any], Callable[[Any], Any]] = {
+    datetime: lambda it: datetime.combine(it.date(), it.timetz()).replace(fold=it.fold),
+    date: lambda it: date(it.year, it.month, it.day),
+    time: lambda it: time(it.hour, it.minute, it.second, it.microsecond, it.tzinfo, fold=it.fold),
+    timedelta: lambda it: timedelta(it.days, it.seconds, it.microseconds),
+    uuid.UUID: lambda it: uuid.UUID(int=it.int),
+    Decimal: Decimal,
+    SupportsIndex: operator.index,  # whole numbers of numpy
+}
 #: Containers, each with the JSON container that it travels as, by the type's arguments.
 _CONTAINERS: dict[Any, Callable[..., Any]] = {
     collections.deque: lambda item=Any: list.__class_getitem__(item),
@@ -64,6 +79,9 @@ def encoded(value: Any) -> Any:
         return str(value)
     if isinstance(value, collections.deque):
         return list(value)
+    for base, built in _BASES.items():
+        if isinstance(value, base):
+            return built(value)
     raise TypeError(f"an object of type {kind.__name__} is no JSON")
 
 
@@ -121,6 +139,14 @@ def obstacle(kind: Any) -> Obstacle | None:
     for part in _parts(found, set()):
         if isinstance(part, inspect.CustomType) and not _known(part.cls):
             return Obstacle(part.cls, " is no type that JSON can be read as")
+    return None
+
+
+def one_way(kind: Any) -> Obstacle | None:
+    """Return the first model in this type that cannot be read from the JSON that it makes; None if none is known to be so."""
+    for part in _parts(inspect.type_info(kind), set()):
+        if isinstance(part, inspect.CustomType) and is_model(part.cls) and (why := unreadable(part.cls)) is not None:
+            return Obstacle(part.cls, f": {why}")
     return None
 
 

@@ -133,11 +133,13 @@ def _send(client: Client, source: Source, batch: list[Line], stored: int, total:
         return client.send_batch([line.job for line in batch])
     except ClientError as error:
         told = _PLACE.sub(lambda found: f"{source.name}, line {batch[int(found[1])].number}: ", str(error))
-        raise ClientError(f"{told} ({_so_far(stored, total)})") from None
+        told = f"{told} ({_so_far(stored, total, sure=not error.unknown)})"
+        raise ClientError(told, error.status, error.problem, unknown=error.unknown) from None
 
 
-def _so_far(stored: int, total: int) -> str:
-    return f"{stored:,} of {total:,} jobs are stored; the same command goes on from there"
+def _so_far(stored: int, total: int, *, sure: bool = True) -> str:
+    counted = f"{stored:,}" if sure else f"at least {stored:,}"
+    return f"{counted} of {total:,} jobs are stored; the same command goes on from there"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from taskd.cli.scheduler import scheduler
 from taskd.cli.status import status
 from taskd.cli.submit import SubmitCommand, submit
 from taskd.cli.torture import torture
-from taskd.domain.errors import TaskdError
+from taskd.domain.errors import InvalidJob, TaskdError
 from taskd.runtime.terminal import NotText, clean, decoded, path, prepare_streams
 
 FAILED, WRONG, UNKNOWN = 1, 2, 4
@@ -157,7 +157,7 @@ def _run(arguments: list[str]) -> int:
     except NotText as error:
         return _tell(str(error), WRONG)
     except TaskdError as error:
-        return _fail(error, str(error), arguments, _code(error))
+        return _fail(error, _words(error), arguments, _code(error))
     except BrokenPipeError:
         _close_stdout()
         return FAILED
@@ -169,10 +169,15 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _words(error: TaskdError) -> str:
+    key = getattr(error, "key", None)
+    return f"{error}: add --idempotency-key {key} to the same command" if key is not None else str(error)
+
+
 def _code(error: TaskdError) -> int:
     if getattr(error, "unknown", False):
         return UNKNOWN
-    return WRONG if getattr(error, "status", None) == UNFIT else FAILED
+    return WRONG if isinstance(error, InvalidJob) or getattr(error, "status", None) == UNFIT else FAILED
 
 
 def _first_of(error: Exception) -> Exception:

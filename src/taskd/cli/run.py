@@ -128,8 +128,8 @@ def _run(
     """
     from taskd.app.testing import Run  # noqa: PLC0415  --help does without
     from taskd.domain.errors import Fail  # noqa: PLC0415
+    from taskd.domain.storable import to_json  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415
-    from taskd.worker.results import to_json  # noqa: PLC0415
 
     told = Run(hear=_progress)
     with asyncio.Runner() as runner, _started(name, app, runner):

@@ -182,8 +182,12 @@ def read_payload(text: str) -> JsonText | str:
         raise typer.BadParameter(_not_text(error)) from None
     try:
         return JsonText(text)
-    except (ValueError, RecursionError):
-        return text.removeprefix(BOM)
+    except (ValueError, RecursionError) as error:
+        plain = text.removeprefix(BOM)
+        if plain.lstrip()[:1] in ("{", "["):  # meant as JSON, surely
+            reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+            output.tell(f"PAYLOAD is no JSON ({reason}): it is sent as a text", err=True)
+        return plain
 
 
 def _not_text(error: ValueError) -> str:

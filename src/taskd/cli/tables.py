@@ -13,6 +13,7 @@ from rich.text import Text
 from taskd.cli.moments import in_text, moment
 from taskd.cli.output import brief
 from taskd.cli.sheet import Column, Sheet
+from taskd.domain.errors import error_line
 from taskd.domain.finding import Finding
 from taskd.runtime.console import styled
 from taskd.runtime.terminal import clean_line
@@ -41,9 +42,8 @@ def jobs(page: list[dict[str, Any]]) -> Sheet:
         Column("error", least=20),
     )
     for one in page:
-        said = str(one.get("error", "")).strip().splitlines()
         what = (one["task"], one["queue"], one["priority"], one["attempt"], moment(one["created_at"]))
-        sheet.add_row(one["id"], coloured(one["status"]), *what, said[-1] if said else "")
+        sheet.add_row(one["id"], coloured(one["status"]), *what, error_line(one.get("error")))
     return sheet
 
 

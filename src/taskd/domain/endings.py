@@ -7,7 +7,7 @@ from typing import Any
 from taskd.domain import reasons as why
 from taskd.domain.explanation import Finding
 from taskd.domain.job import JobStatus
-from taskd.domain.phrases import last_line, moment, times
+from taskd.domain.phrases import main_line, moment, times
 from taskd.domain.situation import Situation, Subject
 
 
@@ -18,14 +18,14 @@ def ended(situation: Situation) -> Finding:
         "at": moment(job.completed_at or job.now),
         "attempt": job.attempt,
         "worker": job.worker_id,
-        "error": last_line(job.error),
+        "error": main_line(job.error),
     }
     detail = {
         "completed_at": job.completed_at,
         "attempt": job.attempt or None,
         "worker_id": job.worker_id,
         "outcome": job.outcome,
-        "error": last_line(job.error) if job.error else None,
+        "error": main_line(job.error) if job.error else None,
         "failures": job.failures,
         "max_retries": job.max_retries,
     }

@@ -110,6 +110,18 @@ class SchemaMismatch(TaskdError):
     """The database's schema is missing, older or newer than this program needs."""
 
 
+def error_line(text: str | None) -> str:
+    """Return the line of an error's text that says what it is; an empty text where there is none.
+
+    That is the first one: libraries put places, carets and links behind it. A traceback, and what Python says of a
+    SyntaxError, begin with a place and have it last.
+    """
+    lines = (text or "").strip().splitlines()
+    if not lines:
+        return ""
+    return lines[-1 if lines[0].startswith(("Traceback", 'File "')) else 0].strip()
+
+
 class NoResult(TaskdError):
     """A job ended without a result. `job_id`, `error` (None: it has none) and `attempts` are as GET /jobs/{id} shows them."""
 
@@ -122,7 +134,7 @@ class NoResult(TaskdError):
         self.attempts = list(attempts)
 
     def __str__(self) -> str:
-        said = (self.error or "").rstrip().rpartition("\n")[2]
+        said = error_line(self.error)
         count = len(self.attempts)
         return f"job {self.job_id} {self.ending} after {count} attempt{'s' * (count != 1)}{': ' * bool(said)}{said}"
 

@@ -39,17 +39,25 @@ def wrong(subject: str, text: str, mend: str) -> Finding:
 #: What a failed connection says, in lower case, and what to do about it; `{}` is the setting. The first that fits counts.
 _MENDS = (
     (("certificate", "ssl", "tls", "handshake"), "check the certificates and the TLS settings of {}"),
-    (("name or service not known", "name resolution", "nodename nor servname", "translate host name", "no address"),
+    (("name or service not known", "name resolution", "nodename nor servname", "translate host name", "no address",
+      "domain name not found", "errors resolving"),
      "check the host name in {}"),
+    (("invalid port", "port number"), "correct the port in {}"),
+    (("db index is out of range",), "correct the number of the database at the end of {}"),
+    (("parsing http/2",), "what listens there is another program: correct host and port in {}"),
     (("too many connections", "too many clients", "connection slots", "max number of clients"),
      "let the server take more connections, or close some"),
     (("starting up", "loading the dataset", "shutting down"), "wait until it has started"),
 )  # fmt: skip
 
 
-def unreached(subject: str, error: Exception, setting: str) -> Finding:
-    """The finding about a server that could not be reached. `setting`: the variable that says where it is."""
+def unreached(subject: str, error: Exception, setting: str, *, tls: bool = False) -> Finding:
+    """Return the finding about a server that could not be reached. `setting`: the variable that says where it is.
+
+    `tls`: it was asked by TLS, to which a server that speaks none may give no answer at all.
+    """
     text = str(error)
     lower = text.lower()
-    mend = next((mend for signs, mend in _MENDS if any(sign in lower for sign in signs)), "start it, or check {}")
+    other = "start it, or check {}" + (", and that it speaks TLS there" if tls else "")
+    mend = next((mend for signs, mend in _MENDS if any(sign in lower for sign in signs)), other)
     return wrong(subject, text, mend.format(setting))

@@ -7,7 +7,7 @@ from typing import Any
 from taskd.domain import reasons as why
 from taskd.domain.explanation import Estimate, Finding
 from taskd.domain.job import Attempt, JobStatus
-from taskd.domain.phrases import last_line, moment, span, times
+from taskd.domain.phrases import main_line, moment, span, times
 from taskd.domain.retry import CRASH_LIMIT
 from taskd.domain.situation import Situation, Subject
 
@@ -31,7 +31,7 @@ def not_yet(situation: Situation) -> Finding:
     words: dict[str, Any] = {"at": moment(job.schedule_at), "wait": span(wait)}
     detail: dict[str, Any] = {"due_at": job.schedule_at}
     if last is not None:
-        words |= {"attempt": last.attempt, "error": last_line(last.error)}
+        words |= {"attempt": last.attempt, "error": main_line(last.error)}
         detail |= _attempt(job, last)
     estimate = Estimate(round(wait, 1), "until it is due; how soon it starts then depends on free slots", at_least=True)
     if last is not None and last.outcome == "snoozed":
@@ -47,7 +47,7 @@ def before(situation: Situation) -> Finding | None:
     job, last = situation.job, situation.job.last
     if last is None:
         return None
-    words = {"attempt": last.attempt, "error": last_line(last.error), "worker": last.worker_id}
+    words = {"attempt": last.attempt, "error": main_line(last.error), "worker": last.worker_id}
     match last.outcome:
         case "released":
             return Finding(why.RELEASED, words, _attempt(job, last))
@@ -71,7 +71,7 @@ def _attempt(job: Subject, last: Attempt) -> dict[str, Any]:
     return {
         "attempt": last.attempt,
         "outcome": last.outcome,
-        "error": last_line(last.error) if last.error else None,
+        "error": main_line(last.error) if last.error else None,
         "failures": job.failures,
         "max_retries": job.max_retries,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from taskd.domain.errors import error_line
+
 #: Characters of an error that a sentence quotes.
 MAX_QUOTE = 300
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
@@ -37,10 +39,9 @@ def times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
-def last_line(text: str | None) -> str:
-    """What an error comes down to: its last line, which a traceback ends with."""
-    lines = (text or "").strip().splitlines()
-    if not lines:
+def main_line(text: str | None) -> str:
+    """Return the line of an error that says what it is, cut to MAX_QUOTE characters."""
+    said = error_line(text)
+    if not said:
         return "it left no error"
-    said = lines[-1].strip()
     return said if len(said) <= MAX_QUOTE else f"{said[:MAX_QUOTE]}…"

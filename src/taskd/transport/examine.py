@@ -30,18 +30,22 @@ async def examine(settings: RedisSettings) -> list[Finding]:
         client = connect(settings, deadline=settings.deadline)
     except ConfigurationError as error:
         return [wrong(NAME, str(error), "check REDIS_URL")]
+    keys = Keys(settings.stream)
     try:
         async with translated("doctor"):
-            # What taskd writes itself: an ACL that is enough for taskd is enough for this.
+            # Of each kind that taskd needs one command: an ACL that is enough for taskd is enough for this.
             began = time.monotonic()
-            await client.set(Keys(settings.stream).probe, "", px=1000)
+            await client.set(keys.probe, "", px=1000)
             took = time.monotonic() - began
-            spoilt = await _spoilt(client, Keys(settings.stream))
+            await client.eval("return 1", 0)
+            await client.xlen(f"{keys.probe}:stream")
+            await client.publish(keys.probe, "")
+            spoilt = await _spoilt(client, keys)
         return [*await _look(client, took), *_keys(spoilt)]
     except TransportAccessDenied as error:
         return [wrong(NAME, error.what, error.advice)]
     except TransportUnavailable as error:
-        return [unreached(NAME, error, "REDIS_URL")]
+        return [unreached(NAME, error, "REDIS_URL", tls=settings.url.startswith("rediss"))]
     finally:
         await client.aclose()
 

@@ -3,7 +3,7 @@
     PREFIX:{QUEUE}:LOW      stream    entries of one queue and one band of priorities (LOW is its lowest); read high to low
     PREFIX:incarnation      string    a random id; gone or changed: Redis lost its memory
     PREFIX:leader           string    LeaderView as JSON, with a time to live
-    PREFIX:probe            string    written now and then to see whether writes are taken
+    PREFIX:probe            string    written now and then to see whether writes are taken; `taskd doctor` also publishes there
     PREFIX:wake             channel   "there may be work to dispatch"
     PREFIX:cancel           channel   ids of jobs that were cancelled while they ran, separated by commas
 

@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Unstorable
+from taskd.domain.storable import Encode, to_json
 from taskd.seams import Desk, Order
 from taskd.worker.frames import MAX_LOCK_NAME, Answer, Lock, Said, TooLong, Trouble, Unlock, Word
-from taskd.worker.results import Encode, to_json, to_text
+from taskd.worker.results import to_text
 from taskd.worker.settling import Settling
 
 #: Seconds between two tellings of one attempt's progress.

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from taskd.domain.storable import plainly
 from taskd.runtime import forks, tracing
 from taskd.runtime.log import logger
 from taskd.seams import Desk, Invocation, Order, Tasks
@@ -20,7 +21,7 @@ from taskd.worker.hearing import Streams
 from taskd.worker.helpers import Helpers
 from taskd.worker.link import Link
 from taskd.worker.offspring import Offspring
-from taskd.worker.results import Results, plainly
+from taskd.worker.results import Results
 from taskd.worker.running import Running
 from taskd.worker.threads import Seats
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 from typing import Any
 
+from taskd.domain.storable import Encode, to_json
 from taskd.seams import Desk, Order
-from taskd.worker.results import Encode, to_json
 
 _ONCE = "the transaction of this attempt was committed, and its job is completed: there can be no other"
 _NESTED = "ctx.transaction() is open already: an attempt has one at a time (conn.transaction() makes a savepoint)"
