@@ -48,7 +48,7 @@ class Results:
 
     @functools.cached_property
     def encoder(self) -> Encoder | None:
-        """What makes JSON of a result; None where the annotation has nothing but JSON's own types, which need no help."""
+        """Return the encoder of results; None where the annotation has only JSON's own types, which need no help."""
         return None if native(self._type) else self._write
 
     def _write(self, value: Any) -> bytes:

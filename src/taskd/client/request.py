@@ -33,12 +33,12 @@ class Request(NamedTuple):
 
     @property
     def changes(self) -> bool:
-        """True if it asks for a change, so that without an answer nobody knows whether that was made."""
+        """Return True if it asks for a change: without an answer it is unknown whether that was made."""
         return self.method != "GET"
 
     @property
     def key(self) -> str | None:
-        """Its Idempotency-Key."""
+        """Return its Idempotency-Key, None without one."""
         return self.headers.get("Idempotency-Key")
 
     @property

@@ -120,7 +120,7 @@ def _knows(situation: Situation, server: Server) -> bool | None:
 
 
 def needs_worker(situation: Situation) -> Finding | None:
-    """It only runs alone, for workers disappeared under it: one has to have nothing else to run."""
+    """Find a job that only runs alone, and waits for a worker that has nothing else to run."""
     job = situation.job
     if not job.runs_alone:
         return None

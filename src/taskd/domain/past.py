@@ -16,7 +16,7 @@ ENDED = {"failed": "failed", "timed_out": "ran out of its time", "crashed": "cra
 
 
 def put_off(situation: Situation) -> Finding | None:
-    """It has to run alone, and a busy worker put it off: after a loss or a release, nothing else makes a job wait."""
+    """Find a job that only runs alone and that a busy worker put off: after a loss or a release, nothing else makes it wait."""
     job, last = situation.job, situation.job.last
     if not job.runs_alone or last is None or last.outcome in (*ENDED, "snoozed"):
         return None

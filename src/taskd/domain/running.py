@@ -57,7 +57,7 @@ def progress(situation: Situation) -> Finding | None:
 
 
 def alone(situation: Situation) -> Finding | None:
-    """It shares its worker with no other job."""
+    """Find a job that shares its worker with no other."""
     job = situation.job
     if not job.runs_alone:
         return None

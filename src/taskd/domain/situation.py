@@ -68,7 +68,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs_alone(self) -> bool:
-        """Whether it shares a worker with no other job, since workers disappeared under it."""
+        """Return True if it shares a worker with no other job, since workers disappeared under it."""
         return self.losses >= SUSPECT_AFTER
 
     def effective(self, ageing: float) -> int:
