@@ -40,7 +40,14 @@ deadline = time.monotonic() + 20
 zombies = ["all"]
 while zombies and time.monotonic() < deadline:
     time.sleep(0.05)
-    found = [open(f"/proc/{pid}/stat").read() for pid in os.listdir("/proc") if pid.isdecimal() and pid != str(os.getpid())]
+    found = []
+    for pid in os.listdir("/proc"):
+        if pid.isdecimal() and pid != str(os.getpid()):
+            try:
+                with open("/proc/" + pid + "/stat") as file:
+                    found.append(file.read())
+            except OSError:
+                pass  # it has been reaped since
     zombies = [stat for stat in found if ") Z " in stat or "sleep" in stat]
 print(os.getpid() != 1, status, zombies, flush=True)
 sys.exit(3)

@@ -55,6 +55,7 @@ def test_a_failure_keeps_pips_status_and_hides_addresses() -> None:
             "http://user:secret@127.0.0.1:9/x",
             "taskd-has-no-such",
         ],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},  # pip may warn of itself
         capture_output=True,
         text=True,
         check=False,

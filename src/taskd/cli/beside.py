@@ -6,9 +6,10 @@ Configuration always wins: a flag, a variable of the environment or a file that 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from taskd.cli import output
 
 if TYPE_CHECKING:
     from taskd.dev.running import Running
@@ -97,7 +98,7 @@ def _running(urls: set[str] | None = None) -> Running | None:
     found = running.find()
     if found is None or (urls is not None and not urls <= _known(found)):
         return None
-    print(f"using the dev cluster in ./{running.DEFAULT_FOLDER}", file=sys.stderr)  # noqa: T201  the command line
+    output.tell(f"using the dev cluster in ./{running.DEFAULT_FOLDER}", err=True)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from taskd.cli import options
+from taskd.cli import options, output
 from taskd.dev.plan import Plan
 from taskd.runtime import stdio
 
@@ -94,7 +94,7 @@ def _print_environment(data: Path) -> None:
     from taskd.dev import running  # noqa: PLC0415  as above
 
     variables = running.require(data).variables
-    typer.echo("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
+    output.tell("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
 
 
 def _handed_on(asked: options.Global) -> tuple[str, ...]:
