@@ -113,12 +113,16 @@ def _check(message: ToWorker, limits: Limits) -> None:
 
 
 def _check_end(end: End, limits: Limits) -> None:
-    _check_attempt(end)
+    # One for each job: what most ends have is told apart without a further call.
+    if not (0 <= end.job_id <= MAX_ID and 0 <= end.attempt <= MAX_INT):
+        raise ValueError("expected an attempt")
     if end.how is How.COMPLETED:
-        _check_json(end.data, limits.result)
+        if end.data != b"null":
+            _check_json(end.data, limits.result)
     else:
         _check_text(end.data, limits.error)
-    _check_text(end.traceback, limits.error)
+    if end.traceback:
+        _check_text(end.traceback, limits.error)
     if isinstance(end.again, datetime):
         _demand(end.again.utcoffset() is not None, "an instant")
         end.again.timestamp()

@@ -63,6 +63,8 @@ class Runner:
         self._streams = streams
         self._capture = capture
         self._tasks = tasks
+        self._encoders = {name: tasks.encoder(name) for name in tasks.names}
+        self._encode_checkpoint = plainly(tasks.plain)
         self._app = app
         self._results = results
         self._tell = tell
@@ -115,9 +117,8 @@ class Runner:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> Link:
-        encode = self._tasks.encoder(order.task)
-        limit = self._results.max_result
-        return Link(order, limit, self._loop, self._tell_word, self._desk, encode, plainly(self._tasks.plain))
+        encode, limit = self._encoders[order.task], self._results.max_result
+        return Link(order, limit, self._loop, self._tell_word, self._desk, encode, self._encode_checkpoint)
 
     def _silence(self) -> None:
         """In a fork: what it prints and logs is not the attempt's."""
@@ -170,7 +171,7 @@ class Runner:
             end = self._results.raised(running.order, error)
         else:
             forks.leave()
-            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
+            end = self._results.returned(running.order, value, self._encoders[running.order.task])
         family.over = True
         if family.tasks:
             await self._clear(running, family)
@@ -222,7 +223,7 @@ class Runner:
             end = self._results.raised(running.order, error)
         else:
             forks.leave()
-            end = self._results.returned(running.order, value, self._tasks.encoder(running.order.task))
+            end = self._results.returned(running.order, value, self._encoders[running.order.task])
         running.finished = not running.stopping
         return end
 
