@@ -351,3 +351,8 @@ def test_a_job_that_the_bench_does_not_know_is_unknown(asked: list[str]) -> None
     error = inner.testing().run_sync(strange).error
     assert isinstance(error, ClientError)
     assert (error.status, asked) == (404, [])
+
+
+def test_results_are_for_tasks() -> None:
+    with pytest.raises(TypeError, match="has tasks or their names as keys, not 5"):
+        plain.testing(results={5: 1})

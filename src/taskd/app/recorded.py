@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -185,6 +185,13 @@ def stand_in() -> BenchConnection | None:
     return next(iter(_at_work[-1:]), None)
 
 
-def by_name(results: Mapping[Any, Any], name: Callable[[Any], str]) -> dict[str, Any]:
+def by_name(results: Mapping[Any, Any]) -> dict[str, Any]:
     """Return `results` with names of tasks for keys. Raises TypeError for a key that is neither a task nor a text."""
-    return {key if isinstance(key, str) else name(key): value for key, value in results.items()}
+    return {_name(key): value for key, value in results.items()}
+
+
+def _name(key: Any) -> str:
+    name = key if isinstance(key, str) else getattr(key, "name", None)
+    if not isinstance(name, str):
+        raise TypeError(f"app.testing(results=...) has tasks or their names as keys, not {key!r}")
+    return name

@@ -82,7 +82,7 @@ class Bench:
         self._checkpoint = checkpoint
         self._cancelled = cancelled
         self._connection = connection
-        self._jobs = RecordedJobs(by_name(results or {}, lambda task: task.name))
+        self._jobs = RecordedJobs(by_name(results or {}))
         self._locks = Locks()
 
     async def run(self, task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Run:
