@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import redis
 import uvloop
 
 from taskd.dev.servers import RedisServer
@@ -254,6 +255,21 @@ async def test_a_redis_that_is_away_is_one_error_in_time(connect: Connect, priva
         await transport.ping()
     with pytest.raises(TransportUnavailable):
         await transport.fetch(QUEUES, 1, 1.0)
+
+
+async def test_a_redis_that_takes_no_writes_counts_as_away(connect: Connect, private_redis: RedisServer) -> None:
+    """Else the leader would find every entry lost, and offer its job again, each second."""
+    transport = connect(url=private_redis.url)
+    name = await transport.incarnation()
+    with redis.Redis.from_url(private_redis.url) as client:
+        client.config_set("maxmemory", "1")
+        with pytest.raises(TransportUnavailable, match="out of memory"):
+            await transport.incarnation()
+        client.config_set("maxmemory", "0")
+        assert await transport.incarnation() == name
+        client.replicaof("127.0.0.1", 1)
+        with pytest.raises(TransportUnavailable):
+            await transport.incarnation()
 
 
 async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:

@@ -1,8 +1,12 @@
 -- Answers {the id of Redis's memory, 0}; sets it to ARGV[1] if there is none. A value that is no such id is replaced: {id, 1}.
+-- The SET comes first also where there is one: a server that takes no writes, because it is out of memory or a replica, refuses it,
+-- and so it counts as away. Else jobs would be offered again and again to a server that takes no entry.
+if redis.call('SET', KEYS[1], ARGV[1], 'NX') then
+  return {{ARGV[1], 0}, spoilt}
+end
 local standing = redis.pcall('GET', KEYS[1])
 if type(standing) == 'string' and string.match(standing, '^%x+%-%x+%-%x+%-%x+%-%x+$') and #standing == 36 then
   return {{standing, 0}, spoilt}
 end
-local replaced = standing and 1 or 0
 redis.call('SET', KEYS[1], ARGV[1])
-return {{ARGV[1], replaced}, spoilt}
+return {{ARGV[1], 1}, spoilt}
