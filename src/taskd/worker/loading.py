@@ -21,7 +21,7 @@ from taskd.worker.tracebacks import OURS
 #: The tasks of a worker that was given no app.
 BUILTIN = "taskd.app.builtin:app"
 #: What makes the tasks that reach out. Named and not imported, like any app: rooms beside each other do not know each other.
-OUTWARD = "taskd.app.outward"
+OUTWARD = "taskd.app.builtin.optional"
 #: What opens the transactions of tasks. Named for the same reason, and because most tasks have none, so that most executors
 #: do without the driver of PostgreSQL.
 DESK = "taskd.store.desk"
