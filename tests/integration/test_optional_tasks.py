@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from taskd.app.builtin.addresses import CheckedBackend, NotAllowed, embedded, networks, public
-from taskd.app.builtin.endpoints import parse_url
 from taskd.app.builtin.optional import build
+from taskd.app.builtin.urls import parse_url
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, TimedOut
 from taskd.runtime.serve import serving

@@ -20,8 +20,8 @@ import httpcore
 from msgspec import Meta
 
 from taskd.app.builtin.addresses import CheckedBackend, NotAllowed, networks
-from taskd.app.builtin.endpoints import Endpoint, parse_url
 from taskd.app.builtin.responses import CapturedResponse, CapturingBackend
+from taskd.app.builtin.urls import UrlParts, parse_url
 from taskd.app.context import Context
 from taskd.domain.errors import Fail, RetryAt
 from taskd.settings import Tasks
@@ -63,13 +63,13 @@ class HttpTask:
         Returns the status and the beginning of the response's body. A status of 408, 425, 429 or 5xx, or none within `timeout`
         seconds, fails the attempt; any other status but 2xx fails the job.
         """
-        endpoint = self._endpoint(url)
-        sent, content = _request(ctx, endpoint, headers, body)
+        target = self._target(url)
+        sent, content = _request(ctx, target, headers, body)
         response = CapturedResponse(self._most)
         failure = ""
         try:
             async with asyncio.timeout(timeout):
-                await self._call(method, endpoint.url, sent, content, response)
+                await self._call(method, target.url, sent, content, response)
         except NotAllowed as error:
             raise Fail(str(error)) from None
         except TimeoutError:
@@ -83,18 +83,18 @@ class HttpTask:
         _check_status(url, response.status, response.headers)
         return response.result(self._max_result)
 
-    def _endpoint(self, url: str) -> Endpoint:
-        """Return the endpoint to call, if that is allowed.
+    def _target(self, url: str) -> UrlParts:
+        """Return the parts of the URL, if that is allowed.
 
         Raises Fail, whose message does not list the allowed URLs: one may be a secret by itself.
         """
         try:
-            endpoint = parse_url(url)
+            target = parse_url(url)
         except ValueError as error:
             raise Fail(str(error)) from None
-        if not any(prefix.covers(endpoint) for prefix in self._allowed):
+        if not any(prefix.covers(target) for prefix in self._allowed):
             raise Fail(f"{url!r} is not beneath any URL that this worker may call (tasks.http_allow)")
-        return endpoint
+        return target
 
     async def _call(
         self, method: str, url: httpcore.URL, headers: Mapping[str, str], content: bytes, response: CapturedResponse
@@ -105,7 +105,7 @@ class HttpTask:
             await response.read(stream)
 
 
-def allowed(text: str) -> tuple[Endpoint, ...]:
+def allowed(text: str) -> tuple[UrlParts, ...]:
     """Return the URLs of the setting. Raises ValueError for an invalid one."""
     try:
         return tuple(parse_url(part.strip()) for part in text.split(",") if part.strip())
@@ -113,7 +113,7 @@ def allowed(text: str) -> tuple[Endpoint, ...]:
         raise ValueError(f"section [tasks], key 'http_allow': {error}") from None
 
 
-def _request(ctx: Context, endpoint: Endpoint, headers: Mapping[str, str], body: Any) -> tuple[dict[str, str], bytes]:
+def _request(ctx: Context, target: UrlParts, headers: Mapping[str, str], body: Any) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body to send. Raises Fail for a header that cannot be sent."""
     given = {name.lower(): value for name, value in headers.items()}
     if forbidden := sorted(RESERVED & given.keys()):
@@ -127,7 +127,7 @@ def _request(ctx: Context, endpoint: Endpoint, headers: Mapping[str, str], body:
     kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
     # The same for every attempt, so that a careful server does the work of a repeated attempt once.
     added = {
-        "host": endpoint.authority,
+        "host": target.authority,
         "user-agent": "taskd",
         "accept-encoding": "identity",
         "idempotency-key": f"taskd-job-{ctx.job.id}",

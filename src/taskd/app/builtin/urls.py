@@ -25,7 +25,7 @@ _BY_NUMBER = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
 _ORDINARY = re.compile(r"[\w.~-]*")
 
 
-class Endpoint(NamedTuple):
+class UrlParts(NamedTuple):
     """The parts of a URL that decide where a call goes."""
 
     scheme: str
@@ -34,8 +34,8 @@ class Endpoint(NamedTuple):
     path: str
     query: str = ""
 
-    def covers(self, other: Endpoint) -> bool:
-        """Return True if the other endpoint has the same server, and this path or one below it."""
+    def covers(self, other: UrlParts) -> bool:
+        """Return True if the other URL has the same server, and this path or one below it."""
         below = self.path.rstrip("/") + "/"
         return self[:3] == other[:3] and (other.path == self.path or other.path.startswith(below))
 
@@ -52,7 +52,7 @@ class Endpoint(NamedTuple):
         return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=target)
 
 
-def parse_url(url: str) -> Endpoint:
+def parse_url(url: str) -> UrlParts:
     """Return the parts of a URL. Raises ValueError for one that could lead elsewhere than it seems to."""
     try:
         parts = urlsplit(url)
@@ -67,7 +67,7 @@ def parse_url(url: str) -> Endpoint:
         raise ValueError(f"{url!r} must not have an empty part at the start of its path")
     if climbs(parts.path):
         raise ValueError(f"{url!r} must not have . or .. or control characters in its path")
-    return Endpoint(parts.scheme, host, port or PORTS[parts.scheme], parts.path or "/", parts.query)
+    return UrlParts(parts.scheme, host, port or PORTS[parts.scheme], parts.path or "/", parts.query)
 
 
 def climbs(path: str) -> bool:
