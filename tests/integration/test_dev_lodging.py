@@ -8,10 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from taskd.dev import lodging, owner
-from taskd.dev.binaries import Binaries
-from taskd.dev.owner import Owner
-from taskd.dev.servers import PostgresServer
+from taskd.dev.servers import owner, postgres_home
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.owner import Owner
+from taskd.dev.servers.servers import PostgresServer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL to another user")
 
@@ -34,7 +34,7 @@ def closed(private_folder: Path) -> Path:
 def test_a_cluster_in_a_closed_folder_keeps_its_data_over_restarts(
     server_binaries: Binaries, closed: Path, private_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lodging, "HOME", private_folder / "home")
+    monkeypatch.setattr(postgres_home, "HOME", private_folder / "home")
     for expected in (None, ("kept",)):
         server = PostgresServer(server_binaries.postgres, closed / "postgres", log=private_folder / "log")
         server.start()
@@ -50,18 +50,18 @@ def test_a_cluster_in_a_closed_folder_keeps_its_data_over_restarts(
 
 def test_data_whose_link_is_gone_are_not_found_again(closed: Path, private_folder: Path, lender: Owner) -> None:
     home = private_folder / "home"
-    place = lodging.data(closed / "postgres", lender, home)
+    place = postgres_home.data(closed / "postgres", lender, home)
     place.mkdir()
-    assert lodging.data(closed / "postgres", lender, home) == place
+    assert postgres_home.data(closed / "postgres", lender, home) == place
     assert place.exists()
     (closed / "postgres").unlink()
-    lodging.data(closed / "postgres", lender, home)
+    postgres_home.data(closed / "postgres", lender, home)
     assert not place.exists()
 
 
 def test_an_open_way_is_used_as_it_is(private_folder: Path, server_binaries: Binaries, lender: Owner) -> None:
-    assert lodging.data(private_folder / "postgres", lender) == private_folder / "postgres"
-    assert lodging.data(private_folder / "postgres", None) == private_folder / "postgres"
+    assert postgres_home.data(private_folder / "postgres", lender) == private_folder / "postgres"
+    assert postgres_home.data(private_folder / "postgres", None) == private_folder / "postgres"
     assert not (private_folder / "postgres").exists()
 
 
@@ -71,9 +71,9 @@ def test_closed_programs_are_copied_once(closed: Path, private_folder: Path, len
     (binary / "postgres").write_text("#!/bin/sh\n", "ascii")
     (closed / "package.libs").mkdir()
     (closed / "package.libs" / "lib.so").write_text("", "ascii")
-    copy = lodging.programs(binary, lender, private_folder / "home")
+    copy = postgres_home.programs(binary, lender, private_folder / "home")
     assert owner.closed_folder(copy, lender) is None
     assert (copy / "postgres").exists()
     assert (copy.parents[2] / "package.libs" / "lib.so").exists()
-    assert lodging.programs(binary, lender, private_folder / "home") == copy
+    assert postgres_home.programs(binary, lender, private_folder / "home") == copy
     assert len(list((private_folder / "home").iterdir())) == 1

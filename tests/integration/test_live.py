@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
+from taskd.config import ConfigEditor, Repairer, follow
+from taskd.config import follower as follower_module
+from taskd.config import repairer as keeper_module
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.coordinator import EtcdCoordinator
 from taskd.coordination.endpoints import parse
-from taskd.coordination.keys import Keys
-from taskd.dev.servers import EtcdServer
-from taskd.domain.claim import Term
+from taskd.coordination.keys import EtcdKeys
+from taskd.dev.servers.servers import EtcdServer
+from taskd.domain.config import Version, check, encode
 from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreUnavailable
-from taskd.domain.live import Version, check, encode
-from taskd.live import Editor, Keeper, follow
-from taskd.live import follower as follower_module
-from taskd.live import keeper as keeper_module
-from taskd.runtime.live import Live
-from taskd.settings import Etcd
+from taskd.domain.fencing import Term
+from taskd.runtime.config import Config
+from taskd.settings import EtcdSettings
 from taskd.store.lane import Lane
 from taskd.store.live import PostgresLiveStore
 from tests.servers import wait_until_async
@@ -34,12 +34,12 @@ class Process:
     coordinator: EtcdCoordinator
     store: PostgresLiveStore
     lane: Lane
-    live: Live = field(default_factory=Live)
+    live: Config = field(default_factory=Config)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
-    def editor(self) -> Editor:
-        return Editor(self.store, self.coordinator, self.live)
+    def editor(self) -> ConfigEditor:
+        return ConfigEditor(self.store, self.coordinator, self.live)
 
 
 class Cluster:
@@ -50,7 +50,7 @@ class Cluster:
         self.processes: list[Process] = []
 
     async def start(self, *, follows: bool = True, leads: bool = False) -> Process:
-        coordinator = EtcdCoordinator(Etcd(endpoints=self.endpoint, prefix=self.prefix, ttl=2))
+        coordinator = EtcdCoordinator(EtcdSettings(endpoints=self.endpoint, prefix=self.prefix, ttl=2))
         await coordinator.__aenter__()
         lane = Lane(self.dsn, name="taskd:live", deadline=5.0)
         made = Process(coordinator, PostgresLiveStore(lane), lane)
@@ -58,7 +58,7 @@ class Cluster:
         if follows:
             made.tasks.append(asyncio.create_task(follow(made.live, coordinator, made.store)))
         if leads:
-            made.tasks.append(asyncio.create_task(Keeper(made.store, coordinator).run(Term(1, msgspec.UNSET))))  # type: ignore[arg-type]  # the keeper needs no fence
+            made.tasks.append(asyncio.create_task(Repairer(made.store, coordinator).run(Term(1, msgspec.UNSET))))  # type: ignore[arg-type]  # the keeper needs no fence
         return made
 
     async def close(self) -> None:
@@ -79,7 +79,7 @@ async def cluster(postgres_dsn: str, etcd_endpoint: str, etcd_prefix: str) -> As
 
 async def spread(cluster: Cluster, version: Version) -> None:
     """Return when etcd itself has this version."""
-    keys = Keys(cluster.prefix)
+    keys = EtcdKeys(cluster.prefix)
 
     async def there() -> bool:
         client = EtcdClient(parse(cluster.endpoint))
@@ -170,7 +170,7 @@ async def test_what_is_written_behind_our_back_is_ignored_and_put_right(
     made = await one.editor.set("log.level", "DEBUG", "me")
     await wait_until_async(lambda: one.coordinator.configuration == made)
     client = EtcdClient(parse(cluster.endpoint))
-    await client.put(Keys(cluster.prefix).latest, text)
+    await client.put(EtcdKeys(cluster.prefix).latest, text)
     await client.close()
     await spread(cluster, made)
     assert one.live.now == made

@@ -11,15 +11,15 @@ from typing import cast
 import msgspec
 import pytest
 
-from taskd.dev.child import Child, Program
-from taskd.dev.keeper import Keeper
+from taskd.dev.child_process import ChildProcess, Program
 from taskd.dev.logs import Tail, no_warning
 from taskd.dev.process import is_stopped
-from taskd.torture.arena import Arena
-from taskd.torture.assault import Assault
+from taskd.dev.restarter import Restarter
+from taskd.torture.fault_injector import FaultInjector
+from taskd.torture.fault_plan import PlannedFault
 from taskd.torture.faultlog import FaultLog
 from taskd.torture.history import Fault
-from taskd.torture.strikes import Strike
+from taskd.torture.target import Target
 from tests.servers import wait_until
 
 ASLEEP = Program(argv=[sys.executable, "-c", "import time; time.sleep(600)"], environment={})
@@ -34,13 +34,13 @@ class Sleepers:
         self.keepers = {name: self._launched(name, folder / f"{name}.log") for name in self.members}
 
     @staticmethod
-    def _launched(name: str, log: Path) -> Keeper:
-        child = Child(name, log)
-        keeper = Keeper(name, child, lambda: child.spawn(ASLEEP), Tail(log, no_warning), lambda _name, _line: None)
+    def _launched(name: str, log: Path) -> Restarter:
+        child = ChildProcess(name, log)
+        keeper = Restarter(name, child, lambda: child.spawn(ASLEEP), Tail(log, no_warning), lambda _name, _line: None)
         keeper.launch()
         return keeper
 
-    def keeper(self, name: str) -> Keeper:
+    def keeper(self, name: str) -> Restarter:
         return self.keepers[name]
 
     def look(self) -> None:
@@ -69,11 +69,11 @@ def noted(folder: Path) -> list[Fault]:
 def test_each_fault_is_made_once_in_its_time_and_written_down_with_its_end(sleepers: Sleepers, tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "faults.ndjson")
     strikes = [
-        Strike(at=0.0, what="SIGSTOP", target="worker-1", hold=0.5),
-        Strike(at=0.0, what="SIGKILL", target="worker-2"),
-        Strike(at=0.1, what="SIGTERM", target="worker-1"),
+        PlannedFault(at=0.0, what="SIGSTOP", target="worker-1", hold=0.5),
+        PlannedFault(at=0.0, what="SIGKILL", target="worker-2"),
+        PlannedFault(at=0.1, what="SIGTERM", target="worker-1"),
     ]
-    assault = Assault(cast("Arena", sleepers), strikes, log)
+    assault = FaultInjector(cast("Target", sleepers), strikes, log)
     frozen, killed = sleepers.pid("worker-1"), sleepers.pid("worker-2")
     assault.step()
     assert noted(tmp_path) == []
@@ -108,10 +108,10 @@ def test_each_fault_is_made_once_in_its_time_and_written_down_with_its_end(sleep
 def test_healing_lets_go_of_what_is_frozen_and_makes_no_more_faults(sleepers: Sleepers, tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "faults.ndjson")
     strikes = [
-        Strike(at=0.0, what="SIGSTOP", target="worker-1", hold=600.0, whole=True),
-        Strike(at=0.0, what="SIGKILL", target="worker-1"),
+        PlannedFault(at=0.0, what="SIGSTOP", target="worker-1", hold=600.0, whole=True),
+        PlannedFault(at=0.0, what="SIGKILL", target="worker-1"),
     ]
-    assault = Assault(cast("Arena", sleepers), strikes, log)
+    assault = FaultInjector(cast("Target", sleepers), strikes, log)
     assault.begin()
     assault.step()
     pid = sleepers.pid("worker-1")

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
-from taskd.coordination.bell import Bell
+from taskd.coordination.notifier import Notifier
 
 
 async def test_a_ring_wakes_all_who_wait() -> None:
-    bell = Bell()
+    bell = Notifier()
     waiting = [asyncio.ensure_future(bell.wait()) for _ in range(3)]
     await asyncio.sleep(0)
     bell.ring()
@@ -15,7 +15,7 @@ async def test_a_ring_wakes_all_who_wait() -> None:
 
 
 async def test_a_ring_before_the_wait_does_not_count() -> None:
-    bell = Bell()
+    bell = Notifier()
     bell.ring()
     waiting = asyncio.ensure_future(bell.wait())
     await asyncio.sleep(0)
@@ -27,4 +27,4 @@ async def test_a_ring_before_the_wait_does_not_count() -> None:
 
 async def test_a_wait_ends_after_its_seconds() -> None:
     async with asyncio.timeout(5):
-        await Bell().wait(0.01)
+        await Notifier().wait(0.01)

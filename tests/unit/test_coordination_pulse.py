@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from taskd.coordination.bell import Bell
-from taskd.coordination.pulse import Pulse
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.reachability import Reachability
 
 
 def test_nothing_is_healthy_before_the_first_answer() -> None:
-    pulse = Pulse(3.0, ["etcd:2379"], Bell())
+    pulse = Reachability(3.0, ["etcd:2379"], Notifier())
     before = pulse.health
     pulse.answered()
     assert (before.ok, before.detail) == (False, "etcd has not answered yet")
@@ -15,7 +15,7 @@ def test_nothing_is_healthy_before_the_first_answer() -> None:
 
 
 def test_a_stall_shorter_than_the_patience_is_no_outage() -> None:
-    pulse = Pulse(60.0, ["etcd:2379"], Bell())
+    pulse = Reachability(60.0, ["etcd:2379"], Notifier())
     pulse.answered()
     with capture_logs() as lines:
         pulse.unanswered("a slow disk")
@@ -24,7 +24,7 @@ def test_a_stall_shorter_than_the_patience_is_no_outage() -> None:
 
 
 def test_an_outage_is_one_line_and_its_end_another() -> None:
-    pulse = Pulse(0.0, ["etcd:2379"], Bell())
+    pulse = Reachability(0.0, ["etcd:2379"], Notifier())
     with capture_logs() as lines:
         pulse.answered()
         for _ in range(10):
@@ -35,7 +35,7 @@ def test_an_outage_is_one_line_and_its_end_another() -> None:
 
 
 def test_the_first_unanswered_call_is_told_and_since_stays_the_start_of_the_outage() -> None:
-    pulse = Pulse(3.0, ["etcd:2379"], Bell())
+    pulse = Reachability(3.0, ["etcd:2379"], Notifier())
     since = pulse.health.since
     with capture_logs() as lines:
         pulse.unanswered("refused")

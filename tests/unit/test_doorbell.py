@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from taskd.domain.errors import TransportUnavailable
-from taskd.scheduler.doorbell import Doorbell
+from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 
 
 class Shard:
@@ -46,7 +46,7 @@ async def settled() -> None:
 async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(ours: list[bool], wakes: int) -> None:
     redis, shards = Redis(), [Shard(ours=each) for each in ours]
     redis.gate.set()
-    Doorbell(cast("Any", redis), cast("Any", shards))()
+    DispatchWakeup(cast("Any", redis), cast("Any", shards))()
     await settled()
     assert [shard.rings for shard in shards] == [int(each) for each in ours]
     assert redis.wakes == wakes
@@ -54,7 +54,7 @@ async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(ours: list[bool],
 
 async def test_rings_that_come_while_one_is_under_way_share_the_next() -> None:
     redis = Redis()
-    doorbell = Doorbell(cast("Any", redis), cast("Any", [Shard(ours=False)]))
+    doorbell = DispatchWakeup(cast("Any", redis), cast("Any", [Shard(ours=False)]))
     for _ in range(5):
         doorbell()
         await settled()
@@ -67,6 +67,6 @@ async def test_rings_that_come_while_one_is_under_way_share_the_next() -> None:
 async def test_a_redis_that_is_away_is_nobodys_trouble() -> None:
     redis, shard = Redis(), Shard(ours=True)
     redis.away = True
-    Doorbell(cast("Any", redis), cast("Any", [shard, Shard(ours=False)]))()
+    DispatchWakeup(cast("Any", redis), cast("Any", [shard, Shard(ours=False)]))()
     await settled()
     assert (redis.wakes, shard.rings) == (1, 1)

@@ -7,14 +7,25 @@ import random
 import msgspec
 import pytest
 
-from taskd.worker.frames import MAX_FRAME, BrokenStream, End, Ends, Frames, Halt, How, ToExecutor, TooLong, encode
+from taskd.worker.pool.protocol import (
+    MAX_FRAME,
+    BrokenStream,
+    Cancel,
+    End,
+    EndKind,
+    Ends,
+    FrameSplitter,
+    ToExecutor,
+    TooLong,
+    encode,
+)
 
 
 def test_frames_survive_any_cutting_of_the_stream() -> None:
-    messages = [Halt(number, attempt) for number in range(50) for attempt in (1, 2**40)]
+    messages = [Cancel(number, attempt) for number in range(50) for attempt in (1, 2**40)]
     stream = b"".join(map(encode, messages))
     draw = random.Random(3)
-    frames, found = Frames(), list[bytes]()
+    frames, found = FrameSplitter(), list[bytes]()
     while stream:
         size = draw.randrange(1, 40)
         found += frames.feed(stream[:size])
@@ -24,12 +35,12 @@ def test_frames_survive_any_cutting_of_the_stream() -> None:
 
 def test_a_length_that_no_frame_has_breaks_the_stream_at_once() -> None:
     with pytest.raises(BrokenStream, match=str(MAX_FRAME)):
-        list(Frames().feed(b"HTTP/1.1 200 OK"))
+        list(FrameSplitter().feed(b"HTTP/1.1 200 OK"))
 
 
 def test_the_frames_before_a_broken_one_are_heard() -> None:
-    good = encode(Halt(1, 2))
-    found = Frames().feed(good + b"\xff" * 4)
+    good = encode(Cancel(1, 2))
+    found = FrameSplitter().feed(good + b"\xff" * 4)
     assert next(found) == good[4:]
     with pytest.raises(BrokenStream):
         next(found)
@@ -37,4 +48,4 @@ def test_the_frames_before_a_broken_one_are_heard() -> None:
 
 def test_a_message_that_fits_no_frame_is_not_sent() -> None:
     with pytest.raises(TooLong, match=str(MAX_FRAME)):
-        encode(Ends([End(1, 1, How.COMPLETED, bytes(MAX_FRAME))]))
+        encode(Ends([End(1, 1, EndKind.COMPLETED, bytes(MAX_FRAME))]))

@@ -8,11 +8,11 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from taskd.coordination.bell import Bell
-from taskd.domain.claim import Term
-from taskd.domain.live import Version
-from taskd.live import keeper as module
-from taskd.live.keeper import Keeper
+from taskd.config import repairer as module
+from taskd.config.repairer import Repairer
+from taskd.coordination.notifier import Notifier
+from taskd.domain.config import Version
+from taskd.domain.fencing import Term
 from taskd.seams import Health
 from tests.servers import wait_until_async
 
@@ -23,7 +23,7 @@ class Etcd:
     def __init__(self) -> None:
         self.configuration = Version(version=1)
         self.health = Health(ok=True, since=0.0)
-        self._bell = Bell()
+        self._bell = Notifier()
 
     def becomes(self, *, ok: bool) -> None:
         self.health = Health(ok=ok, since=0.0)
@@ -85,4 +85,4 @@ async def test_other_news_of_etcds_costs_postgresql_nothing() -> None:
 
 
 async def _keeper(etcd: Etcd, postgres: PostgreSQL) -> None:
-    await Keeper(cast(Any, postgres), cast(Any, etcd)).run(Term(1, msgspec.UNSET))  # type: ignore[arg-type]  # it needs no fence
+    await Repairer(cast(Any, postgres), cast(Any, etcd)).run(Term(1, msgspec.UNSET))  # type: ignore[arg-type]  # it needs no fence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from taskd.domain.live import Version
-from taskd.live.editor import Editor
-from taskd.runtime.live import Live
+from taskd.config.editor import ConfigEditor
+from taskd.domain.config import Version
+from taskd.runtime.config import Config
 
 
 class Servers:
@@ -36,11 +36,11 @@ class Servers:
 
 
 async def test_a_late_copy_of_an_older_version_does_not_stay() -> None:
-    servers, slow, fast = Servers(), Live(), Live()
+    servers, slow, fast = Servers(), Config(), Config()
     both = cast("Any", servers)
-    setting = asyncio.create_task(Editor(both, both, slow).set("queue.a.weight", 2, "slow"))
+    setting = asyncio.create_task(ConfigEditor(both, both, slow).set("queue.a.weight", 2, "slow"))
     await servers.held.wait()
-    latest = await Editor(both, both, fast).set("queue.b.weight", 3, "fast")
+    latest = await ConfigEditor(both, both, fast).set("queue.b.weight", 3, "fast")
     servers.go.set()
     assert (await setting).version == 1
     assert servers.copy == slow.now == fast.now == latest

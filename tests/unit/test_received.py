@@ -11,57 +11,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd.domain.output import Chunk, Line
+from taskd.executor.results import ResultEncoder, to_text
 from taskd.seams import Order
-from taskd.worker.frames import BrokenStream, End, Ends, How, Lock, Ready, Said, Spoken, ToWorker, Unlock, Unusable
-from taskd.worker.received import Limits, received, storable
-from taskd.worker.results import Results, to_text
+from taskd.worker.pool.decoding import Limits, received, storable
+from taskd.worker.pool.protocol import (
+    BrokenStream,
+    End,
+    EndKind,
+    Ends,
+    LockRelease,
+    LockRequest,
+    LogMessage,
+    NoteMessage,
+    Ready,
+    ToWorker,
+    Unusable,
+)
 
 LIMITS = Limits(result=100_000, error=10_000)
 LINES = msgspec.json.encode([Line(1.0, "stdout", "", "x"), Line(2.0, "log", "info", "y")])
 GOOD: list[ToWorker] = [
     Ready(["echo"], {"echo": 1.5}),
     Unusable("no module"),
-    Ends([End(1, 1, How.COMPLETED, b'{"a":[1]}'), End(2, 1, How.FAILED, "ž".encode(), None, b"line 1")]),
-    Ends([End(1, 1, How.FAILED, b"", datetime.now(UTC)), End(1, 1, How.SNOOZED, b"", 3.5), End(1, 1, How.STOPPED)]),
-    Ends([End(1, 1, How.COMPLETED, b"1", said=Chunk(1, 1, 1, 2, False, LINES))]),
-    Said(1, 1, 0, progress=b'{"attempt":1,"fraction":0.5}'),
-    Said(1, 1, 3, checkpoint=b"null"),
-    Lock(1, 1, 1, "name"),
-    Lock(1, 1, 1, "name", 1.5),
-    Unlock(1, 1, 1),
-    Spoken([Chunk(1, 1, 1, 2, True, LINES)]),
+    Ends([End(1, 1, EndKind.COMPLETED, b'{"a":[1]}'), End(2, 1, EndKind.FAILED, "ž".encode(), None, b"line 1")]),
+    Ends(
+        [
+            End(1, 1, EndKind.FAILED, b"", datetime.now(UTC)),
+            End(1, 1, EndKind.SNOOZED, b"", 3.5),
+            End(1, 1, EndKind.STOPPED),
+        ]
+    ),
+    Ends([End(1, 1, EndKind.COMPLETED, b"1", said=Chunk(1, 1, 1, 2, False, LINES))]),
+    NoteMessage(1, 1, 0, progress=b'{"attempt":1,"fraction":0.5}'),
+    NoteMessage(1, 1, 3, checkpoint=b"null"),
+    LockRequest(1, 1, 1, "name"),
+    LockRequest(1, 1, 1, "name", 1.5),
+    LockRelease(1, 1, 1),
+    LogMessage([Chunk(1, 1, 1, 2, True, LINES)]),
 ]
 DEEP = b"[" * 10_000 + b"]" * 10_000
 BAD: list[Any] = [
     *(
-        Ends([End(1, 1, How.COMPLETED, data)])
+        Ends([End(1, 1, EndKind.COMPLETED, data)])
         for data in (b"", b"\xff", b'"\xff"', b"nul", b"1}],[{", DEEP, b"1" * 100_001)
     ),
-    *(Ends([End(1, 1, How.FAILED, data)]) for data in (b"\xff", b"\x00", b"x" * 10_001, b"\xed\xa0\x80")),
-    *(Ends([End(1, 1, How.FAILED, b"", None, data)]) for data in (b"\xff", b"\x00", b"x" * 10_001)),
-    *(Ends([End(1, 1, How.SNOOZED, b"", again)]) for again in (float("nan"), float("inf"), -1.0, 1e300)),
-    Ends([End(1, 1, How.FAILED, b"", datetime(2026, 1, 1))]),
-    *(Ends([End(job_id, 1, How.COMPLETED, b"1")]) for job_id in (-1, 2**63)),
+    *(Ends([End(1, 1, EndKind.FAILED, data)]) for data in (b"\xff", b"\x00", b"x" * 10_001, b"\xed\xa0\x80")),
+    *(Ends([End(1, 1, EndKind.FAILED, b"", None, data)]) for data in (b"\xff", b"\x00", b"x" * 10_001)),
+    *(Ends([End(1, 1, EndKind.SNOOZED, b"", again)]) for again in (float("nan"), float("inf"), -1.0, 1e300)),
+    Ends([End(1, 1, EndKind.FAILED, b"", datetime(2026, 1, 1))]),
+    *(Ends([End(job_id, 1, EndKind.COMPLETED, b"1")]) for job_id in (-1, 2**63)),
     *(Ends([], lost) for lost in (-1, 2**63)),
-    *(Ends([End(1, attempt, How.COMPLETED, b"1")]) for attempt in (-1, 2**31)),
-    Ends([End(1, 1, How.COMPLETED, b"1", said=Chunk(2, 1, 1, 2, False, LINES))]),
+    *(Ends([End(1, attempt, EndKind.COMPLETED, b"1")]) for attempt in (-1, 2**31)),
+    Ends([End(1, 1, EndKind.COMPLETED, b"1", said=Chunk(2, 1, 1, 2, False, LINES))]),
     *(
-        Said(1, 1, 0, progress=data)
+        NoteMessage(1, 1, 0, progress=data)
         for data in (b"\xff", b"1", b"{}", b'{"attempt":1,"fraction":2}', b'{"attempt":2,"fraction":0}')
     ),
-    Said(1, 1, 0, progress=b'{"attempt":1,"fraction":0,"message":"\\u0000"}'),
-    *(Said(1, 1, 1, checkpoint=data) for data in (b"", b"\xff", b'"\xff"', b"1,2", DEEP, b"1" * 100_001)),
-    Said(1, 1, -1, checkpoint=b"1"),
-    *(Lock(1, 1, 1, name) for name in ("", "\0", "x" * 1001)),
-    *(Lock(1, 1, 1, "x", wait) for wait in (-1.0, float("nan"), float("inf"), 1e300)),
-    Unlock(1, 1, -1),
-    *(Spoken([Chunk(1, 1, 1, lines, False, LINES)]) for lines in (0, 1, 3, -1, 2**40)),
-    *(Spoken([Chunk(1, 1, line, 2, False, LINES)]) for line in (-1, 2**31, 2**31 - 1)),
+    NoteMessage(1, 1, 0, progress=b'{"attempt":1,"fraction":0,"message":"\\u0000"}'),
+    *(NoteMessage(1, 1, 1, checkpoint=data) for data in (b"", b"\xff", b'"\xff"', b"1,2", DEEP, b"1" * 100_001)),
+    NoteMessage(1, 1, -1, checkpoint=b"1"),
+    *(LockRequest(1, 1, 1, name) for name in ("", "\0", "x" * 1001)),
+    *(LockRequest(1, 1, 1, "x", wait) for wait in (-1.0, float("nan"), float("inf"), 1e300)),
+    LockRelease(1, 1, -1),
+    *(LogMessage([Chunk(1, 1, 1, lines, False, LINES)]) for lines in (0, 1, 3, -1, 2**40)),
+    *(LogMessage([Chunk(1, 1, line, 2, False, LINES)]) for line in (-1, 2**31, 2**31 - 1)),
     *(
-        Spoken([Chunk(1, 1, 1, 1, False, body)])
+        LogMessage([Chunk(1, 1, 1, 1, False, body)])
         for body in (b"", b"\xff", b"[]", b"[1]", DEEP, b'[[1e300,"log","",""]]')
     ),
-    Spoken([Chunk(1, 1, 1, 1, False, b'[[1,"else","",""]]')]),
+    LogMessage([Chunk(1, 1, 1, 1, False, b'[[1,"else","",""]]')]),
     Ready(["x"] * 10_001),
     *(Ready([name]) for name in ("", "a\nb", "\x1b[2J", "x" * 501)),
     *(Ready(["x"], {"x": seconds}) for seconds in (0.0, -1.0, float("nan"), float("inf"), 1e300)),
@@ -138,7 +156,7 @@ def test_a_shortened_text_is_clean_utf8_within_its_limit(text: str, limit: int) 
 def test_an_end_that_an_executor_makes_is_received(text: str, limit: int) -> None:
     moment = datetime.now(UTC)
     order = Order(1, 7, "x", "q", 0, b"1", moment, moment, None, {}, 3, 0, "w")
-    end = Results(100_000, limit).failed(order, text)
+    end = ResultEncoder(100_000, limit).failed(order, text)
     assert received(msgspec.msgpack.encode(Ends([end])), Limits(100_000, limit)) == Ends([end])
 
 

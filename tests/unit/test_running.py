@@ -12,15 +12,17 @@ import pytest
 
 from taskd import settings
 from taskd.cli import beside
-from taskd.dev import running
-from taskd.dev.fixed import DEFAULTS, FixedPorts
-from taskd.dev.ports import is_free
+from taskd.dev import running_cluster
 from taskd.dev.process import identity
-from taskd.dev.running import FILE, Running, find, forget, write
+from taskd.dev.running_cluster import FILE, RunningCluster, find, forget, write
+from taskd.dev.servers.fixed_ports import DEFAULTS, FixedPorts
+from taskd.dev.servers.ports import is_free
 from taskd.domain.errors import ConfigurationError
 from taskd.settings import load
 
-HERE = Running(pid=os.getpid(), identity=identity(os.getpid()) or "", schedulers=[8080], postgres=1, redis=2, etcd=3)
+HERE = RunningCluster(
+    pid=os.getpid(), identity=identity(os.getpid()) or "", schedulers=[8080], postgres=1, redis=2, etcd=3
+)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_a_running_cluster_is_found_and_a_forgotten_one_is_not(folder: Path) -> 
     forget(folder)
     assert find() is None
     with pytest.raises(ConfigurationError, match=r"no dev cluster of yours is running in \.taskd"):
-        running.require(running.DEFAULT_FOLDER)
+        running_cluster.require(running_cluster.DEFAULT_FOLDER)
 
 
 def test_a_cluster_whose_process_is_gone_is_not_found(folder: Path) -> None:

@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import pytest
 
-from taskd.domain.claim import Delivery, Host, Session, Suspect
+from taskd.domain.config import Version
 from taskd.domain.errors import SessionLost, StoreUnavailable
-from taskd.domain.live import Version
-from taskd.runtime.live import Live
+from taskd.domain.fencing import Delivery, Host, Session, Suspect
+from taskd.runtime.config import Config
 from taskd.runtime.outage import Outage
-from taskd.worker import solitude as module
-from taskd.worker.solitude import Solitude
+from taskd.worker import isolation as module
+from taskd.worker.isolation import Isolation
 
 SESSION = Session(id=uuid4(), worker_id="w", host=Host("h", "b", 1, 1), queues=("q",), slots=4)
 
@@ -98,10 +98,10 @@ class World:
         self.stop, self.allowed = asyncio.Event(), asyncio.Event()
         self.allowed.set()
         each = cast("Any", self.seams)
-        live = Live()
+        live = Config()
         if version is not None:
             live.now = version
-        self.solitude = Solitude(each, each, each, claim_idle=0.03, live=live, redis=Outage("Redis"))
+        self.solitude = Isolation(each, each, each, claim_idle=0.03, live=live, redis=Outage("Redis"))
 
     async def take(self, *suspects: Suspect) -> list[str]:
         async with asyncio.timeout(10):
