@@ -16,7 +16,7 @@ from taskd.app.builtin.result_text import shortened, size, text
 from taskd.app.context import Context
 from taskd.domain.errors import Fail
 from taskd.runtime import processes
-from taskd.settings import Tasks
+from taskd.settings import TaskSettings
 
 #: Environment variables that a program inherits from the worker.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -52,7 +52,7 @@ class OutputHead:
 class CommandTask:
     """Runs allowed programs, one each attempt."""
 
-    def __init__(self, settings: Tasks, max_result: int) -> None:
+    def __init__(self, settings: TaskSettings, max_result: int) -> None:
         """`max_result`: the most bytes of a result. Raises ValueError for an allowed program that is no absolute path."""
         self._max_result = max_result
         self._allowed = allowed(settings.command_allow)

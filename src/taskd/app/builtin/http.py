@@ -24,7 +24,7 @@ from taskd.app.builtin.responses import CapturedResponse, CapturingBackend
 from taskd.app.builtin.urls import UrlParts, parse_url
 from taskd.app.context import Context
 from taskd.domain.errors import Fail, RetryAt
-from taskd.settings import Tasks
+from taskd.settings import TaskSettings
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -41,7 +41,7 @@ _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 class HttpTask:
     """Makes allowed calls, one each attempt."""
 
-    def __init__(self, settings: Tasks, max_result: int) -> None:
+    def __init__(self, settings: TaskSettings, max_result: int) -> None:
         """`max_result`: the most bytes of a result. Raises ValueError for an invalid setting."""
         self._allowed = allowed(settings.http_allow)
         self._most = settings.http_max_response
