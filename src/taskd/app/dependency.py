@@ -27,7 +27,7 @@ class Dependency:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; who calls the function passes it"
+            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; any other call of the function passes it"
         )
 
 
@@ -51,10 +51,10 @@ def Depends(wanted: Callable[..., T], /) -> T: ...
 
 
 def Depends(wanted: object = None, /) -> Any:
-    """Let a worker fill this parameter: `pool: Pool = taskd.Depends()` with what is provided for its annotation.
+    """Let a worker fill this parameter: `pool: Pool = taskd.Depends()` with the value that is provided for its annotation.
 
     `Depends("replica")` names the provider. `Depends(open_pool)` is the provider itself: then type checkers compare its type
-    with the annotation. Who submits leaves the parameter out.
+    with the annotation. A submit leaves the parameter out.
     """
     return Dependency(wanted)
 
@@ -86,16 +86,16 @@ def shown(key: Any) -> str:
 
 
 def _annotated(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    mend = (
+    advice = (
         f"annotate {parameter.name!r} with a type that is known when the module was imported, or write Depends('name')"
     )
     if parameter.annotation is inspect.Parameter.empty:
-        raise TypeError(f"{shown(function)}: {parameter!s} does not say what it asks for: {mend}")
+        raise TypeError(f"{shown(function)}: {parameter!s} does not say what it asks for: {advice}")
     try:
         return bare(resolved(function, parameter.annotation))
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise TypeError(
-            f"{shown(function)}: the annotation of {parameter!s} cannot be read ({error}): {mend}"
+            f"{shown(function)}: the annotation of {parameter!s} cannot be read ({error}): {advice}"
         ) from None
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 F_co = TypeVar("F_co", covariant=True)
 
 
-class Target(NamedTuple):
+class SubmitTarget(NamedTuple):
     """A task as its jobs need it.
 
     `payload` makes JSON of a call's arguments, and `read` makes the task's result of its decoded JSON.
@@ -44,7 +44,7 @@ class Signature(Generic[F_co]):
 class JobFactory(Signature[Callable[P, T]], Generic[P, T]):
     """A task with options. `P` are the parameters of the task's function, `T` is the task's result."""
 
-    def __init__(self, target: Target, options: dict[str, Any]) -> None:
+    def __init__(self, target: SubmitTarget, options: dict[str, Any]) -> None:
         self._target = target
         self._options = options
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from taskd.app.arguments import Arguments
 from taskd.app.client_pool import ClientPool
 from taskd.app.dependency import is_dependency
-from taskd.app.job_factory import Target
+from taskd.app.job_factory import SubmitTarget
 from taskd.app.results import ResultCodec
 from taskd.app.submitter import Submitter
 from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
@@ -62,7 +62,7 @@ class Task(Submitter[P, T]):
         self.arguments = Arguments(self.name, function)
         self.dependent = any(map(is_dependency, inspect.signature(function).parameters.values()))
         self.results = ResultCodec(self.name, function)
-        target = Target(self.name, self.arguments.payload, self.results.read, clients)
+        target = SubmitTarget(self.name, self.arguments.payload, self.results.read, clients)
         named = ("queue", "priority", "max_retries", "timeout")
         super().__init__(target, {name: value for name in named if (value := getattr(self, name)) is not None})
         functools.update_wrapper(self, function)
