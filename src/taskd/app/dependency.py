@@ -27,7 +27,7 @@ class Dependency:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; any other call of the function passes it"
+            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; any other caller passes it"
         )
 
 
