@@ -43,9 +43,7 @@ class Arguments:
         self._function = function
         self._plan: _Plan | None = None
         _check_signature(task, inspect.signature(function))
-        with contextlib.suppress(
-            UnreadableAnnotation
-        ):  # it may name a later definition: an app that starts prepares again
+        with contextlib.suppress(UnreadableAnnotation):  # of a later definition: the start of the app prepares again
             self.prepare()
 
     def prepare(self) -> _Plan:
@@ -58,7 +56,7 @@ class Arguments:
         plan = self._plan or self.prepare()
         try:
             args, kwargs = _read(plan, payload)
-        except _Unfit as why:
+        except _DoesNotFit as why:
             raise Fail(f"the payload does not fit the task {self._task!r}: {why}") from None
         if plan.context is not None:
             if plan.context_first:
@@ -78,45 +76,45 @@ class Arguments:
             text = _written(*sent)
             arrived = _read(plan, text)
             _compare(sent, arrived)
-        except (_Unfit, TypeError) as why:
+        except (_DoesNotFit, TypeError) as why:
             raise TypeError(f"task {self._task!r} cannot be submitted like this: {why}") from None
         return text
 
 
-class _Unfit(Exception):
+class _DoesNotFit(Exception):
     """The reason why a payload does not fit, or why arguments make no payload."""
 
 
 def _read(plan: _Plan, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments without the context. Raises _Unfit."""
+    """Return the arguments without the context. Raises _DoesNotFit."""
     stripped = payload.strip()
     try:
         if stripped[:1] == b"{":
             return [], plan.fields(payload)
         return _single(plan, payload, stripped)
     except msgspec.MsgspecError as error:
-        raise _Unfit(payload_error(error, plan.struct, payload, plan.wanted())) from None
+        raise _DoesNotFit(payload_error(error, plan.struct, payload, plan.wanted())) from None
     except RecursionError:
-        raise _Unfit("it is nested too deeply") from None
+        raise _DoesNotFit("it is nested too deeply") from None
 
 
 def _single(plan: _Plan, payload: bytes, stripped: bytes) -> tuple[list[Any], dict[str, Any]]:
     if plan.single is None and plan.spread is None:
         if not plan.names and stripped == b"null":
             return [], {}
-        raise _Unfit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
+        raise _DoesNotFit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
     try:
         value = msgspec.json.decode(payload, type=plan.single_type, dec_hook=decoded)
     except msgspec.ValidationError as error:
         if plan.single is None:
             raise
         named = b"{%b:%b}" % (msgspec.json.encode(plan.single), payload)
-        raise _Unfit(payload_error(error, plan.struct, named, plan.wanted(), plan.single)) from None
+        raise _DoesNotFit(payload_error(error, plan.struct, named, plan.wanted(), plan.single)) from None
     return ([value], {}) if plan.single is None else ([], {plan.single: value})
 
 
 def _written(values: Sequence[Any], fields: Mapping[str, Any]) -> bytes:
-    """Return the payload for these arguments. Raises _Unfit."""
+    """Return the payload for these arguments. Raises _DoesNotFit."""
     if values:
         return _encode("", values[0])
     return msgspec.json.encode({name: msgspec.Raw(_encode(name, value)) for name, value in fields.items()})
@@ -126,20 +124,20 @@ def _encode(name: str, value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=encoded)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _Unfit(f"{_argument(name)}: {error}") from None
+        raise _DoesNotFit(f"{_argument(name)}: {error}") from None
 
 
 def _compare(sent: tuple[Sequence[Any], Mapping[str, Any]], arrived: tuple[Sequence[Any], Mapping[str, Any]]) -> None:
-    """Raise _Unfit for the first argument that would arrive as another value: JSON has no tuples, for instance, and no NaN."""
+    """Raise _DoesNotFit for the first argument that would arrive as another value: JSON has no tuples, for instance, and no NaN."""
     values, fields = sent
     if len(values) != len(arrived[0]):
-        raise _Unfit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
+        raise _DoesNotFit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
     pairs = [("", value, other) for value, other in zip(values, arrived[0], strict=True)]
     pairs += [(name, value, arrived[1][name]) for name, value in fields.items()]
     for name, value, other in pairs:
         if not alike(value, other):
             change = f"{reprlib.repr(value)} would arrive as {reprlib.repr(other)}"
-            raise _Unfit(f"{_argument(name)}: {change}; an annotation with its type may help")
+            raise _DoesNotFit(f"{_argument(name)}: {change}; an annotation with its type may help")
 
 
 def _argument(name: str) -> str:
@@ -196,16 +194,18 @@ class _Plan:
         return kwargs
 
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return a call's arguments in the form that a payload can have: one value, or fields. Raises TypeError, _Unfit."""
+        """Return a call's arguments in the form that a payload can have: one value, or fields. Raises TypeError, _DoesNotFit."""
         if wrong := self._filled.intersection(kwargs):
-            raise _Unfit(f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test")
+            raise _DoesNotFit(
+                f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test"
+            )
         if not args and self._fixed and self._needed <= kwargs.keys() <= self._taken:
             # The same result as bind's, which takes half of the time of a submit_many.
             return (), {name: kwargs[name] for name in self.names if name in kwargs}
         unknown = [name for name in kwargs if name not in self._taken] if self._rest_name is None else []
         if unknown:
             # bind would name the missing argument, which is often the same mistake, and not the unknown one
-            raise _Unfit(
+            raise _DoesNotFit(
                 f"got an unexpected keyword argument {unknown[0]!r}; it takes {', '.join(self.names) or 'none'}"
             )
         fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
@@ -213,7 +213,7 @@ class _Plan:
         if self._rest_name is not None:
             fields |= fields.pop(self._rest_name, {})
         if values and (fields or len(values) > 1):
-            raise _Unfit("a payload is one value, or keyword arguments, so there is no place for more values")
+            raise _DoesNotFit("a payload is one value, or keyword arguments, so there is no place for more values")
         return values, fields
 
     def wanted(self) -> str:

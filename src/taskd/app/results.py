@@ -28,9 +28,7 @@ class ResultCodec:
         """Raises TypeError for an annotation whose values cannot travel as JSON."""
         self._task = task
         self._function = function
-        with contextlib.suppress(
-            UnreadableAnnotation
-        ):  # it may name a later definition: an app that starts prepares again
+        with contextlib.suppress(UnreadableAnnotation):  # of a later definition: the start of the app prepares again
             self.prepare()
 
     def read(self, value: Any) -> Any:
