@@ -128,7 +128,7 @@ def _encode(name: str, value: Any) -> bytes:
 
 
 def _compare(sent: tuple[Sequence[Any], Mapping[str, Any]], arrived: tuple[Sequence[Any], Mapping[str, Any]]) -> None:
-    """Raise _DoesNotFit for the first argument that would arrive as another value: JSON has no tuples, for instance, and no NaN."""
+    """Raise _DoesNotFit for the first argument that would arrive as another value: JSON has no tuples, for instance."""
     values, fields = sent
     if len(values) != len(arrived[0]):
         raise _DoesNotFit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
@@ -194,7 +194,7 @@ class _Plan:
         return kwargs
 
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return a call's arguments in the form that a payload can have: one value, or fields. Raises TypeError, _DoesNotFit."""
+        """Return a call's arguments as a payload can have them: one value, or fields. Raises TypeError, _DoesNotFit."""
         if wrong := self._filled.intersection(kwargs):
             raise _DoesNotFit(
                 f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test"
