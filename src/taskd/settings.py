@@ -296,7 +296,7 @@ def _read(path: Path) -> Raw:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: is not valid TOML: {error}") from None
+        raise ConfigurationError(f"{path}: is no TOML: {error}") from None
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Raw]]:
