@@ -17,10 +17,10 @@ import trustme
 from redis import Redis
 
 from taskd import settings
-from taskd.dev.binaries import Binaries
-from taskd.dev.child import Program
-from taskd.dev.ports import LOOPBACK, free_port
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.child_process import Program
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.ports import LOOPBACK, free_port
+from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
 from tests.e2e.fleet import Fleet
 from tests.pages import ROOT, blocks
 from tests.servers import wait_until
