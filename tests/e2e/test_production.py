@@ -1,4 +1,4 @@
-"""The page on production: its role, its Redis user and its etcd are enough for a whole cluster, and close it to others."""
+"""The page on production: a cluster runs with the rights that it gives in PostgreSQL, Redis and etcd."""
 
 from __future__ import annotations
 
@@ -28,18 +28,16 @@ from tests.servers import wait_until
 PAGE = ROOT / "docs" / "production.md"
 SECURITY = ROOT / "docs" / "security.md"
 ACL = "ACL SETUSER taskd"
-#: The password of the test's own user in Redis.
-LOOKER = "LOOKER-PASSWORD"
 
 
 def block(beginning: str) -> str:
-    """The text of the page's block that begins so."""
+    """Return the text of the page's block that begins so."""
     (found,) = (one.text for one in blocks(PAGE) if one.text.startswith(beginning))
     return found
 
 
 def documented_acl(page: Path = PAGE) -> str:
-    """The page's command that makes taskd's user in Redis."""
+    """Return the page's command that makes taskd's user in Redis."""
     (line,) = (line.strip() for line in page.read_text("utf-8").splitlines() if line.strip().startswith(ACL))
     return line
 
@@ -54,7 +52,7 @@ class Certificates:
         self._authority.cert_pem.write_to_path(self.ca)
 
     def issue(self, name: str) -> tuple[str, str]:
-        """The files of a certificate for this machine with this common name, and of its key."""
+        """Return the files of a certificate for this machine with this common name, and of its key."""
         made = self._authority.issue_cert(LOOPBACK, common_name=name)
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         for number, blob in enumerate(made.cert_chain_pems):
@@ -102,7 +100,7 @@ class DocumentedEtcd(EtcdServer):
 
 @pytest.fixture
 def certificates(private_folder: Path) -> Certificates:
-    """Those of this test."""
+    """The authority of this test."""
     return Certificates(private_folder)
 
 
@@ -139,10 +137,9 @@ def dsn(private_postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def redis_user(private_redis: RedisServer) -> str:
-    """The page's Redis user, with the default user off; its URL. The user `looker` is the test's own."""
+    """The page's users in Redis, with the default user off; the URL for taskd."""
     with private_redis.connect() as client:
-        client.execute_command("ACL", "SETUSER", "looker", "on", f">{LOOKER}", "~*", "&*", "+@all")
-        commands = block(ACL).splitlines()
+        commands = block("ACL SETUSER admin").splitlines()
         assert commands[-1] == "ACL SAVE"  # this Redis has no file for it
         for command in commands[:-1]:
             client.execute_command(*command.split())
@@ -167,7 +164,7 @@ def cluster(
 
 
 def typed(fleet: Fleet, *arguments: str) -> str:
-    """What a command prints, with the cluster's settings. Raises AssertionError unless it succeeds."""
+    """Return the output of a command with the cluster's settings. Raises AssertionError unless it succeeds."""
     done = subprocess.run(
         [sys.executable, "-m", "taskd", *arguments],
         env=fleet.environment,
@@ -214,7 +211,7 @@ def test_a_cluster_runs_with_the_rights_of_the_page(
     assert worker.terminate() == 0
     assert scheduler.terminate() == 0
 
-    url = private_redis.url.replace("redis://", f"redis://looker:{LOOKER}@")
+    url = private_redis.url.replace("redis://", "redis://admin:ADMIN-PASSWORD@")
     with Redis.from_url(url) as client:
         assert client.execute_command("ACL", "LOG") == []
         assert [key for key in client.keys("*") if not key.startswith(b"jobs:")] == []

@@ -135,10 +135,9 @@ def test_the_commands_of_the_cheat_sheet_exist_with_their_options() -> None:
 def oldest(room: str) -> str:
     """The oldest version of its server that a package of taskd takes: one constant, for `taskd doctor`."""
     files = (ROOT / "src/taskd" / room).glob("*.py")
-    (numbers,) = (
-        found for file in files for found in re.findall(r"^OLDEST = \(?([\d, ]+)", file.read_text("utf-8"), re.M)
-    )
-    return numbers.replace(", ", ".")
+    texts = [file.read_text("utf-8") for file in files]
+    (numbers,) = (found[1] for text in texts for found in re.finditer(r"^OLDEST = \(?([\d, ]+)", text, re.M))
+    return str(numbers).replace(", ", ".")
 
 
 def test_the_page_on_versions_has_the_oldest_that_taskd_takes() -> None:
