@@ -1,4 +1,4 @@
-"""A payload becomes arguments, or a message that names what does not fit."""
+"""Tests of arguments: a payload becomes arguments, or a message that names what does not fit."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def timed(ctx: Context) -> Return:
 
 
 def no_link() -> Link:
-    raise AssertionError("nothing here has anything to say")
+    raise AssertionError("no task here uses its link")
 
 
 def call(task: str, payload: str, timeout: float | None = None) -> Any:
@@ -195,7 +195,7 @@ def context_by_name(ctx: Missing, x: int) -> int:  # type: ignore[name-defined] 
     return x
 
 
-async def test_the_context_is_known_by_its_name_whatever_its_annotation() -> None:
+async def test_the_context_is_recognized_by_its_name_whatever_its_annotation() -> None:
     linted = App()
     linted.task(context_by_name)
     await linted.start()
@@ -208,9 +208,9 @@ def test_an_unknown_task_is_a_lookup_error() -> None:
         call("never", "{}")
 
 
-@pytest.mark.parametrize(("own", "told"), [(None, 30.0), (5.0, 5.0)])
-def test_the_context_tells_the_timeout_that_counts(own: float | None, told: float) -> None:
-    assert call("timed", "{}", timeout=own) == (told,)
+@pytest.mark.parametrize(("submitted", "effective"), [(None, 30.0), (5.0, 5.0)])
+def test_the_context_has_the_timeout_that_counts(submitted: float | None, effective: float) -> None:
+    assert call("timed", "{}", timeout=submitted) == (effective,)
 
 
 def test_annotations_may_name_what_is_defined_later() -> None:
@@ -251,7 +251,7 @@ def nested(
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "message"),
     [
         ('{"order": {"item": 5}}', "argument order.item: must be a text, not 5"),
         ('{"order": 5}', "argument order: must be an object with the fields item, count, not 5"),
@@ -265,7 +265,7 @@ def nested(
         ('{"day": "%s"}' % ("x" * 50), "argument day: must be a date, as in 2026-01-31"),
     ],
 )
-def test_what_does_not_fit_is_told_in_words_with_its_place_and_what_came(payload: str, told: str) -> None:
+def test_a_refusal_names_the_place_and_the_value_that_does_not_fit(payload: str, message: str) -> None:
     with pytest.raises(Fail) as caught:
         call("nested", payload)
-    assert str(caught.value) == f"the payload does not fit the task 'nested': {told}"
+    assert str(caught.value) == f"the payload does not fit the task 'nested': {message}"

@@ -1,4 +1,4 @@
-"""Schedules are declared on an App, and checked as they are."""
+"""Tests of schedules that an App declares, and of their checks."""
 
 from __future__ import annotations
 
