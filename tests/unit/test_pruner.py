@@ -1,4 +1,4 @@
-"""How the pruner walks: on from where it met young jobs, and from the beginning now and then."""
+"""Tests of the pruner's walk: on from where it met young jobs, and from the beginning now and then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TERM = Term(1, uuid4())
 
 
 class History:
-    """Jobs with the ids 1, 2, 3 ..., some of them old; it remembers what it was asked."""
+    """Fake store of jobs with the ids 1, 2, 3 ..., some of them old. Records the calls."""
 
     def __init__(self, jobs: int = 0, old: Iterable[int] = ()) -> None:
         self.jobs = jobs

@@ -1,4 +1,4 @@
-"""When the reaper looks for expired sessions, and when it gives them time."""
+"""Tests of the reaper: when it looks for expired sessions, and when it gives them time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Upkeep:
-    """Remembers the moment before which each look asked to end sessions, and answers with a clock of its own."""
+    """Fake store with a clock of its own. Records the time before which each look ends sessions."""
 
     def __init__(self) -> None:
         self.asked: list[datetime | None] = []
@@ -54,7 +54,7 @@ async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) ->
     running.cancel()
 
 
-async def test_nobody_is_looked_for_before_a_lease_has_passed() -> None:
+async def test_no_session_is_ended_before_a_lease_has_passed() -> None:
     upkeep = Upkeep()
     await looks(upkeep, lease=3600.0, number=5)
     assert set(upkeep.asked) == {None}
@@ -68,7 +68,7 @@ async def test_expired_means_before_the_previous_look() -> None:
 
 
 async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
-    """All leases seem to have run out at once; whoever lives renews within one lease, by the new clock."""
+    """All leases seem to have run out at once. A live worker renews within one lease, by the new clock."""
     upkeep = Upkeep()
     await looks(upkeep, lease=0.0, number=8, jump_at=3)
     jumped = [before for before in upkeep.asked if before is not None and before >= NOON + timedelta(hours=1)]
@@ -104,7 +104,7 @@ async def _more_looks(upkeep: Upkeep, number: int) -> None:
     raise AssertionError("the reaper does not look")
 
 
-async def test_jobs_of_sessions_that_ended_before_are_told_without_an_empty_list_of_workers() -> None:
+async def test_jobs_of_sessions_that_ended_before_are_logged_without_an_empty_list_of_workers() -> None:
     class Later(Upkeep):
         async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
             self.looks += 1

@@ -1,4 +1,4 @@
-"""Flags over environment over TOML over defaults; whatever is wrong is refused by name."""
+"""Tests of settings: flags over environment over TOML over defaults, and refusals that name the key."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
     assert tomllib.loads(settings.as_toml()) == msgspec.to_builtins(settings.Settings())
 
 
-def test_the_configuration_page_has_what_the_settings_say() -> None:
+def test_the_configuration_page_has_the_texts_of_the_settings() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
     assert settings.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
 
