@@ -112,7 +112,7 @@ PEERS = (
         script="graphile.mjs",
         workers=(("graphile.mjs", "work"), ("graphile.mjs", "work")),
         jobs=60_000,
-        note="Node.js, 2 processes, local queue 500, ends told in batches; rows are deleted at the end",
+        note="Node.js, 2 processes, local queue 500, completions sent in batches; rows are deleted at the end",
         unfinished="SELECT count(*) FROM graphile_worker._private_jobs",
         backlog=BACKLOG,
     ),
