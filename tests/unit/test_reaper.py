@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from taskd.domain.claim import Term
+from taskd.domain.fencing import Term
 from taskd.runtime.outage import Outage
 from taskd.scheduler import reaper as module
 from taskd.scheduler.reaper import Reaper

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from taskd.domain.claim import Dispatch, Term
+from taskd.domain.fencing import Dispatch, Term
 from taskd.runtime.outage import Outage
 from taskd.scheduler import reofferer as module
 from taskd.scheduler.reofferer import Reofferer

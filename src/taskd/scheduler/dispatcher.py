@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from taskd.domain.band import BANDS, Credit
-from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.domain.fencing import Term
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
@@ -17,7 +17,7 @@ from taskd.runtime.pace import Pace
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
 from taskd.seams import DueBatch, DueJobs, Transport
-from taskd.settings import Scheduler
+from taskd.settings import SchedulerSettings
 
 #: Seconds between looks while there is more work than credit: the shortest, and the longest if nothing moves.
 BRISK, CALM = 0.005, 0.1
@@ -38,7 +38,7 @@ class Dispatcher:
         due: DueJobs,
         transport: Transport,
         fleet: Fleet,
-        settings: Scheduler,
+        settings: SchedulerSettings,
         *,
         bell: asyncio.Event,
         redis: Outage,

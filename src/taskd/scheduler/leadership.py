@@ -7,16 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from taskd.domain.claim import Leadership as Row
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.domain.fencing import LeaderRow as Row
+from taskd.domain.fencing import Term
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.lifecycle import first_of
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Campaign, Coordinator, Terms
-from taskd.settings import Scheduler
+from taskd.settings import SchedulerSettings
 
 #: Seconds between looks of a candidate that has a reason to hope.
 EVERY = 0.5
@@ -44,7 +44,7 @@ class Leadership:
         self,
         terms: Terms,
         coordinator: Coordinator,
-        settings: Scheduler,
+        settings: SchedulerSettings,
         *,
         instance_id: str,
         holder: UUID,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import Term
 from taskd.domain.job import FINAL, JobStatus
 from taskd.runtime import meters
-from taskd.runtime.live import Live
+from taskd.runtime.config import Config
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import History
-from taskd.settings import History as Settings
+from taskd.settings import HistorySettings as Settings
 
 #: Jobs in one statement: it holds the leader's row, so it must be short, also where each job has a megabyte.
 PAGE = 500
@@ -31,7 +31,7 @@ class Pruner:
     Most jobs end in the order of their ids, so the next round goes on from there. Now and then a round goes to the end.
     """
 
-    def __init__(self, history: History, settings: Settings, *, live: Live, postgres: Outage) -> None:
+    def __init__(self, history: History, settings: Settings, *, live: Config, postgres: Outage) -> None:
         self._history = history
         self._keep = {
             JobStatus.COMPLETED: settings.keep_completed,

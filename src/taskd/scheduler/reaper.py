@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import Term
 from taskd.domain.policy import LONE_LOSS_LIMIT
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.domain.fencing import Term
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import TransportUnavailable
+from taskd.domain.fencing import Term
 from taskd.runtime.outage import Outage
 from taskd.scheduler.balance import Balance
-from taskd.scheduler.cron import Cron
-from taskd.scheduler.doorbell import Doorbell
+from taskd.scheduler.dispatch_wakeup import DispatchWakeup
+from taskd.scheduler.firer import Firer
+from taskd.scheduler.health import watch_postgres, watch_redis
 from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.shard import Shard
-from taskd.scheduler.vitals import watch_postgres, watch_redis
 from taskd.seams import Coordinator, Health, LeaderView, Overview, Transport, Wakes
 
 #: Seconds between publications of what the leader sees, and how long one is good.
@@ -35,12 +35,12 @@ class SchedulerRole:
         coordinator: Coordinator,
         postgres: Outage,
         redis: Outage,
-        doorbell: Doorbell,
+        doorbell: DispatchWakeup,
         submitted: Wakes,
         shards: Sequence[Shard],
         reaper: Reaper,
         pruner: Pruner,
-        cron: Cron,
+        cron: Firer,
     ) -> None:
         self.instance_id = instance_id
         self.shards = len(shards)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from taskd.domain.claim import Term
+from taskd.domain.fencing import Term
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.scheduler.fleet import Fleet
 from taskd.scheduler.leadership import Leadership

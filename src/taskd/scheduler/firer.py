@@ -1,0 +1,123 @@
+"""Fires schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import Term
+from taskd.domain.schedule import Decision, Due, Edition, decide
+from taskd.runtime import meters
+from taskd.runtime.failpoints import passed
+from taskd.runtime.log import logger
+from taskd.runtime.outage import Outage
+from taskd.scheduler.fire_pruner import FirePruner
+from taskd.seams import Ticks
+
+#: Seconds between looks while nothing is due, and while there is no schedule: a change on another scheduler is seen by then.
+EVERY, CALM = 1.0, 5.0
+#: Seconds from a look that found something to the next, which sees when the next tick is due.
+SOON = 0.05
+#: Schedules in one look; ticks from which on a statement takes no further schedule, since it holds the leader's row.
+LOOK, BATCH = 200, 500
+#: Seconds after which what cannot be worked out here is tried again, and what somebody has locked.
+BROKEN, HELD = 30.0, 1.0
+
+
+class Firer:
+    """1. See what is due, by PostgreSQL's clock. 2. Work out which ticks fire. 3. Fire them, under the term. 4. Wait.
+
+    Nothing that counts is remembered from one look to the next: PostgreSQL has what was decided, so any leader goes on from it.
+    """
+
+    def __init__(self, ticks: Ticks, *, postgres: Outage, ring: Callable[[], None]) -> None:
+        self._ticks = ticks
+        self._postgres = postgres
+        self._ring = ring
+        self._bell = asyncio.Event()
+        #: Schedules that looks leave out, and until when: else they would be due again at once, in front of all others.
+        self._aside: dict[Edition, float] = {}
+        self.fired = 0
+
+    def changed(self) -> None:
+        """A schedule may have been made or changed."""
+        self._bell.set()
+
+    async def run(self, term: Term) -> None:
+        """Fire until cancelled. Raises NotLeader when the term is over."""
+        sweep, begun = FirePruner(self._ticks), False
+        while True:
+            wait = EVERY
+            self._bell.clear()
+            try:
+                if not begun:  # this process may know newer rules of time zones than the one that led before
+                    await self._ticks.rework(term)
+                    begun = True
+                wait = await self._look(term)
+                if await sweep.page(term):
+                    wait = min(wait, SOON)
+            except StoreUnavailable as error:
+                self._postgres.down(error)
+            await self._wait(wait)
+
+    async def _look(self, term: Term) -> float:
+        """Fire what is due; the seconds until the next look."""
+        look = await self._ticks.due(LOOK, self._left_out())
+        if look.waiting:
+            self._count(await self._ticks.fire_waiting(term, LOOK))
+        batch: list[Decision] = []
+        for due in look.due:
+            batch += self._decide(due, look.now)
+            await asyncio.sleep(0)  # a tick takes up to a millisecond to work out: dispatching goes on meanwhile
+            if sum(len(one.fires) for one in batch) >= BATCH:
+                await self._fire(term, batch)
+                batch.clear()
+        if batch:
+            await self._fire(term, batch)
+        if len(look.due) == LOOK:
+            return 0.0
+        if look.due:
+            return SOON
+        if not look.some:
+            return CALM
+        return min(EVERY, look.next_in if look.next_in is not None else EVERY)
+
+    def _left_out(self) -> Collection[Edition]:
+        now = time.monotonic()
+        self._aside = {edition: until for edition, until in self._aside.items() if until > now}
+        return self._aside
+
+    def _leave(self, editions: Collection[Edition], seconds: float) -> None:
+        self._aside |= dict.fromkeys(editions, time.monotonic() + seconds)
+
+    def _decide(self, due: Due, now: datetime) -> list[Decision]:
+        try:
+            return [decide(due, now)]
+        except ValueError as error:
+            self._leave([due.edition], BROKEN)
+            logger().error("a schedule cannot fire", schedule=due.name, zone=due.rule.tz, error=str(error))
+            return []
+
+    async def _fire(self, term: Term, batch: Sequence[Decision]) -> None:
+        fired = await self._ticks.fire(term, batch)
+        self._leave(fired.left, HELD)
+        if fired.jobs:
+            await passed("cron.fired")
+        self._count(fired.jobs)
+        meters.SKIPPED_TICKS.inc(fired.skipped)
+
+    def _count(self, jobs: int) -> None:
+        if jobs:
+            self.fired += jobs
+            meters.FIRED.inc(jobs)
+            self._ring()
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            return
