@@ -1,4 +1,4 @@
-"""What taskd itself reaches: rates, latencies, and what it costs."""
+"""The figures of taskd itself: rates, latencies and costs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.rig import Rig, Role
 from bench.scaling import scaling
 from bench.submits import submit_at_once, submit_batches, submit_from_python, submit_in_sql
 
-#: How long each load goes on, in seconds, and half a load, whose p99 needs more; jobs that are watched one by one; and those of
-#: each kind of batch. They are the same in a short run, so that it can be compared.
+#: Seconds of each load, and of half a load, whose p99 needs more; jobs that are watched one by one; and jobs of each kind of
+#: batch. They are the same in a short run, so that it can be compared.
 SECONDS, HALF, JOBS, BATCHED = 4.0, 8.0, 200, 100_000
 
 
 def one_by_one(scheduler: Role) -> Figures:
-    """POST /jobs, as many as get through, and as many as come."""
+    """Measure POST /jobs, at the highest rate and at a fixed rate."""
     found: Figures = {}
     for name, (rate, p50, p99) in (
         ("POST /jobs, 100 connections", submit_one_by_one(scheduler.url, 100, SECONDS)),
@@ -33,7 +33,7 @@ def one_by_one(scheduler: Role) -> Figures:
 
 
 def in_batches(cluster: Rig, scheduler: Role) -> Figures:
-    """Jobs/s that are submitted by the thousand; none of them is run."""
+    """Return jobs/s submitted by the thousand; none of them runs."""
     ways: dict[str, Callable[[], float]] = {
         "POST /jobs/batch of 1,000 on 1 connection": lambda: submit_at_once(scheduler, BATCHED, 1),
         "POST /jobs/batch of 1,000 on 4 connections": lambda: submit_at_once(scheduler, BATCHED, 4),
@@ -49,7 +49,7 @@ def in_batches(cluster: Rig, scheduler: Role) -> Figures:
 
 
 def drained(cluster: Rig, scheduler: Role, task: str) -> float:
-    """Jobs/s of a worker that was just started, as the contest counts them."""
+    """Return jobs/s of a newly started worker, counted as in the contest."""
     tallies = Tallies(cluster.tallies)
     before = tallies.done
     submit_batches(scheduler, BACKLOG, task)
@@ -61,7 +61,7 @@ def drained(cluster: Rig, scheduler: Role, task: str) -> float:
 
 
 def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], None]) -> Figures:
-    """What is measured in every pass; `whole` is the rate end to end, in jobs/s."""
+    """Return the figures that every pass measures. `whole` is the rate end to end, in jobs/s."""
     worker = cluster.worker(500)
     cluster.rest()
     say("latency of an idle cluster")
@@ -91,7 +91,7 @@ def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], N
 
 
 def once(cluster: Rig, scheduler: Role, say: Callable[[str], None], *, quick: bool) -> Figures:
-    """What is measured once, because it takes long."""
+    """Return the figures that are measured once, because they take long."""
     say("idleness")
     worker = cluster.worker(500)
     found = costs(cluster, scheduler, worker, 20)

@@ -1,10 +1,9 @@
-"""What a context, typed arguments and dependencies cost a job: `python -m bench.overheads [ROUNDS [JOBS]]`.
+"""The cost of a context, typed arguments and dependencies for a job: `python -m bench.overheads [ROUNDS [JOBS]]`.
 
-Each round runs the same number of jobs of every task, one task after another, and reads the processor time of all processes of
-the cluster before and after; the table has the median of the rounds. Processor time is steadier than a rate, and steadiest is
-what is measured inside this process: making a call of an order and running it, which is all that these tasks differ in.
-
-With 0 rounds only that is measured.
+Each round runs the same number of jobs of every task, one task after another. It reads the processor time of all
+processes of the cluster before and after. The table has the median of the rounds. Processor time is steadier than a
+rate. Steadiest is the part measured inside this process: making a call of an order and running it, the only difference
+of these tasks. With 0 rounds only that is measured.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ TASKS: dict[str, object] = {
 
 
 def measured(cluster: Rig, scheduler: Role, worker: Role, task: str, jobs: int) -> tuple[float, float]:
-    """µs of processor time a job: of its executor, and of all processes."""
+    """Return µs of processor time a job: of its executor, and of all processes."""
     pids = processes(cluster, scheduler, worker)
     target = cluster.finished() + jobs
     before = spent(pids)
@@ -54,7 +53,7 @@ def measured(cluster: Rig, scheduler: Role, worker: Role, task: str, jobs: int) 
 
 
 async def inside(rounds: int = 7, calls: int = 5_000) -> dict[str, float]:
-    """µs of processor time for one call: the median of interleaved rounds."""
+    """Return µs of processor time for one call: the median of interleaved rounds."""
     now = datetime.now(UTC)
     found: dict[str, list[float]] = {task: [] for task in TASKS}
     await app.start()
@@ -72,7 +71,7 @@ async def inside(rounds: int = 7, calls: int = 5_000) -> dict[str, float]:
 
 
 def _no_link() -> Link:
-    raise NotImplementedError  # these tasks say nothing
+    raise NotImplementedError  # these tasks have no output
 
 
 def main() -> None:
@@ -92,7 +91,7 @@ def main() -> None:
             measured(cluster, scheduler, worker, "bare", jobs)
             tasks = list(TASKS)
             for number in range(rounds):
-                first = number % len(tasks)  # a turn pays for what those before it have left to PostgreSQL
+                first = number % len(tasks)  # a turn pays for the rows that earlier ones have left in PostgreSQL
                 for task in tasks[first:] + tasks[:first]:
                     found[task].append(measured(cluster, scheduler, worker, task, jobs))
     _print(found, calls, f"{rounds} rounds of {jobs:,} jobs of each task, interleaved: medians")

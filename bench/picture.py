@@ -8,13 +8,13 @@ from statistics import median
 
 from bench.words import text
 
-#: The figures that are drawn, and the measures of the picture in pixels.
+#: The drawn figures, and the sizes of the picture in pixels.
 DRAWN = ("end to end, jobs/s", "drain, jobs/s")
 WIDTH, LABEL, BAR, GAP = 760, 150, 14, 10
 
 
 def picture(contest: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Bars, longest first, as SVG that is readable on light and on dark pages."""
+    """Return bars, longest first, as SVG that is readable on light and on dark pages."""
     parts, y = [], 0
     for figure in DRAWN:
         parts.append(f'<text x="0" y="{y + 16}" class="title">{escape(figure)}</text>')

@@ -45,7 +45,7 @@ WIDTH = 100
 
 
 class Section(NamedTuple):
-    """A table, and lines that say what it means."""
+    """A table, and lines that explain it."""
 
     title: str
     head: Sequence[str]
@@ -54,7 +54,7 @@ class Section(NamedTuple):
 
 
 def sections(document: Document) -> list[Section]:
-    """All that was measured."""
+    """Return all results."""
     return [_side_by_side(document), _own(document), _limits(document)]
 
 
@@ -94,7 +94,7 @@ def _machine(document: Document) -> str:
 
 
 def show(document: Document, console: Console) -> None:
-    """Print everything."""
+    """Print all results."""
     for section in sections(document):
         table = Table(*section.head, title=section.title, box=box.SIMPLE_HEAD)
         for row in section.rows:
@@ -106,7 +106,7 @@ def show(document: Document, console: Console) -> None:
 
 
 def markdown(document: Document) -> str:
-    """The whole result as a page."""
+    """Return the whole result as a page."""
     parts = ["# Measured", _wrapped(INTRODUCTION), _wrapped(_machine(document))]
     for section in sections(document):
         parts += [f"## {section.title}", _rows(section.head, section.rows)]
@@ -120,7 +120,7 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 
 def short(document: Document) -> str:
-    """The README's table."""
+    """Return the README's table."""
     names = [*DRAWN, "in bulk, jobs/s", "idle, submit to start p50, ms"]
     rows = [
         [contestant, *(text(median(found[name])) for name in names)]
@@ -135,7 +135,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(document: Document, folder: Path) -> None:
-    """latest.json, latest.md and, if there were peers, latest.svg."""
+    """Write latest.json, latest.md and, if there were peers, latest.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "latest.json").write_text(json.dumps(document, indent=2) + "\n")
     (folder / "latest.md").write_text(markdown(document))
