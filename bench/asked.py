@@ -27,11 +27,11 @@ def idle(contestant: Contestant, tallies: Tallies, rig: Rig, jobs: int) -> dict[
     wanted = tallies.done + 1
     with unfinished(contestant.unfinished, rig) as left, contestant.client.asked() as ask:
         until(lambda: tallies.done >= wanted)
-        found = []
+        probes = []
         for _ in range(jobs):
             time.sleep(PAUSE)
-            found.append(_probe(ask, tallies, left))
-    starts, ends = sorted(start for start, _ in found), sorted(end for _, end in found)
+            probes.append(_probe(ask, tallies, left))
+    starts, ends = sorted(start for start, _ in probes), sorted(end for _, end in probes)
     return {
         "idle, submit to start p50, ms": median(starts),
         "idle, submit to start p99, ms": share(starts, 99),

@@ -141,8 +141,8 @@ def _deliver(meter: Meter, client: redis.Redis, pid: int, ids: list[int]) -> Non
     with meter.timed("scheduler", "Redis", pid):
         client.eval(XADD, 1, STREAM, *values)
     with meter.timed("worker", "Redis", pid):
-        found: Any = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
-        entries = [entry for _, of_stream in found for entry, _ in of_stream]
+        streams: Any = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
+        entries = [entry for _, of_stream in streams for entry, _ in of_stream]
         client.xack(STREAM, GROUP, *entries)
         client.xdel(STREAM, *entries)
 
@@ -234,8 +234,8 @@ async def stores_nothing(_scope: Scope, receive: Receive, send: Send) -> None:
     while more:
         message = await receive()
         body, more = body + message["body"], message["more_body"]
-    found = msgspec.json.decode(body)["jobs"]
-    answer = msgspec.json.encode({"jobs": [{"id": place, "duplicate": False} for place, _ in enumerate(found)]})
+    jobs = msgspec.json.decode(body)["jobs"]
+    answer = msgspec.json.encode({"jobs": [{"id": place, "duplicate": False} for place, _ in enumerate(jobs)]})
     head = [(b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 201, "headers": head})
     await send({"type": "http.response.body", "body": answer})

@@ -72,7 +72,7 @@ def main() -> None:
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     rates: dict[str, list[float]] = {name: [] for name, *_ in TURNS}
-    found: dict[str, list[Spent]] = {name: [] for name, *_ in TURNS}
+    times: dict[str, list[Spent]] = {name: [] for name, *_ in TURNS}
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
@@ -88,15 +88,15 @@ def main() -> None:
                     rate, used = turn(cluster, scheduler, workers, WARM if number < 0 else jobs, task, queue)
                     if number >= 0:
                         rates[what].append(rate)
-                        found[what].append(used)
+                        times[what].append(used)
                         time_of = sum(used.values())
                         Console().print(f"round {number + 1}: {what}: {time_of:.1f} µs, {rate:,.0f}/s", highlight=False)
-    table = Table("process, µs a job", *found, title=f"{rounds} rounds of {jobs:,} jobs each, medians")
-    for process in sorted(found["nothing"][0]):
-        medians = [statistics.median(used[process] for used in rounds_of) for rounds_of in found.values()]
+    table = Table("process, µs a job", *times, title=f"{rounds} rounds of {jobs:,} jobs each, medians")
+    for process in sorted(times["nothing"][0]):
+        medians = [statistics.median(used[process] for used in rounds_of) for rounds_of in times.values()]
         if max(medians) >= LEAST:
             table.add_row(process, *(f"{median:.1f}" for median in medians))
-    totals = {what: [sum(used.values()) for used in rounds_of] for what, rounds_of in found.items()}
+    totals = {what: [sum(used.values()) for used in rounds_of] for what, rounds_of in times.items()}
     table.add_section()
     table.add_row("all", *(f"{statistics.median(total):.1f}" for total in totals.values()))
     table.add_row("jobs/s", *(f"{statistics.median(rate):,.0f}" for rate in rates.values()))

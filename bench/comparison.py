@@ -24,10 +24,10 @@ def fallen(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """
     ours, theirs = _passes(now), _passes(then)
     lines = []
-    for name, found in ours.items():
+    for name, passes in ours.items():
         if name not in theirs:
             continue
-        figure, before = median(found), median(theirs[name])
+        figure, before = median(passes), median(theirs[name])
         left, how = _change(name, figure, before, now["limits"], then["limits"])
         if left < 1 / noise(theirs[name]):
             lines.append(

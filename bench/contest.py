@@ -32,7 +32,7 @@ def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, flo
     whole = time.monotonic() - began
     used = busy() - used
     megabytes = proportional(contestant.pids)
-    found = idle(contestant, tallies, rig, 100)
+    latencies = idle(contestant, tallies, rig, 100)
     contestant.end()
     return {
         "one by one, jobs/s": few / seconds_one,
@@ -41,7 +41,7 @@ def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, flo
         "end to end, jobs/s": jobs / whole,
         "CPU, s per 100,000 jobs": used / jobs * 100_000,
         "memory, MB": megabytes,
-        **found,
+        **latencies,
     }
 
 

@@ -66,8 +66,8 @@ class Tallies:
     def started(self) -> list[tuple[int, int]]:
         """Return when the measured jobs were submitted and began, in nanoseconds of the monotonic clock."""
         lines = [line for file in self.folder.glob("*.starts") for line in file.read_text().splitlines(keepends=True)]
-        found = [line.split() for line in lines if line.endswith("\n")]
-        return [(int(sent), int(began)) for sent, began in found]
+        times = [line.split() for line in lines if line.endswith("\n")]
+        return [(int(sent), int(began)) for sent, began in times]
 
     def forget(self) -> None:
         """Delete those times."""
@@ -221,7 +221,7 @@ def contestants(
     rig: Rig, scheduler: Role, say: Callable[[str], None], *, peers: bool
 ) -> list[tuple[Contestant, Tallies]]:
     """Return taskd and the installed peers, each with the folder in which its jobs count."""
-    found: list[tuple[Contestant, Tallies]] = [(Own(rig, scheduler), Tallies(rig.tallies))]
+    field: list[tuple[Contestant, Tallies]] = [(Own(rig, scheduler), Tallies(rig.tallies))]
     for peer in PEERS if peers else ():
         if peer.program == "node":
             there = shutil.which("node") is not None and (SCRIPTS / "node" / "node_modules").exists()
@@ -229,7 +229,7 @@ def contestants(
             there = (HOMES / peer.name / "bin" / peer.program).exists()
         if there:
             tallies = Tallies(rig.folder / "peers" / peer.name)
-            found.append((Other(peer, rig, tallies.folder), tallies))
+            field.append((Other(peer, rig, tallies.folder), tallies))
         else:
             say(f"{peer.name} is left out: it is not installed here")
-    return found
+    return field

@@ -34,7 +34,7 @@ LANES = 8
 
 async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, queues: Sequence[str]) -> None:
     """Run as an idle worker does, for ever."""
-    own, host = settings.worker, this_process()
+    options, host = settings.worker, this_process()
     session = Session(id=uuid4(), worker_id=name, host=host, queues=tuple(queues), slots=slots)
     sessions = PostgresSessions(lane)
     member = Member(
@@ -50,14 +50,14 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
         tasks=["noop"],
         stats={"running": 0.0, "free": float(slots)},
     )
-    await asyncio.sleep(random.uniform(0, own.heartbeat))  # like workers that were not all started at once
-    assert await sessions.open(session, own.session_ttl)
+    await asyncio.sleep(random.uniform(0, options.heartbeat))  # like workers that were not all started at once
+    assert await sessions.open(session, options.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
         following = asyncio.create_task(follow(Config(), coordinator, PostgresLiveStore(lane)))
         try:
             while True:
-                await asyncio.sleep(own.heartbeat)
-                await sessions.heartbeat(session, own.session_ttl, [], slots)
+                await asyncio.sleep(options.heartbeat)
+                await sessions.heartbeat(session, options.session_ttl, [], slots)
         finally:
             following.cancel()
 

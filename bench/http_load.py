@@ -82,10 +82,10 @@ async def answered(url: str, connections: int, duration: float) -> Load:
     await asyncio.sleep(WARM)
     seconds.clear()
     await asyncio.sleep(duration)
-    found = list(seconds)
+    times = list(seconds)
     for poster in posters:
         poster.close()
-    return _load(found, duration)
+    return _load(times, duration)
 
 
 async def arriving(url: str, connections: int, rate: float, duration: float, jobs: int) -> Load:
@@ -111,15 +111,15 @@ async def arriving(url: str, connections: int, rate: float, duration: float, job
             idle.popleft().send(began + sent / rate)
             sent += 1
         await asyncio.sleep(TICK)
-    found = list(seconds)
+    times = list(seconds)
     for poster in posters:
         poster.close()
-    return _load(found, duration)
+    return _load(times, duration)
 
 
 def _load(seconds: list[float], duration: float) -> Load:
-    found = sorted(seconds)
-    return len(found) / duration, found[len(found) // 2] * 1e3, found[len(found) * 99 // 100] * 1e3
+    times = sorted(seconds)
+    return len(times) / duration, times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3
 
 
 def submit_one_by_one(url: str, connections: int, duration: float) -> Load:

@@ -17,11 +17,11 @@ def costs(cluster: Rig, scheduler: Role, worker: Role, seconds: float) -> Figure
         before = cluster.transactions(), nanoseconds(scheduler.popen.pid), nanoseconds(worker.popen.pid)
         time.sleep(seconds)
         after = cluster.transactions(), nanoseconds(scheduler.popen.pid), nanoseconds(worker.popen.pid)
-    statements, own, its = (b - a for a, b in zip(before, after, strict=True))
+    statements, scheduler_time, worker_time = (b - a for a, b in zip(before, after, strict=True))
     return {
         "idle, statements/s": (statements - 1) / seconds,
-        "idle, scheduler CPU, % of a core": own / 1e9 / seconds * 100,
-        "idle, worker CPU, % of a core": its / 1e9 / seconds * 100,
+        "idle, scheduler CPU, % of a core": scheduler_time / 1e9 / seconds * 100,
+        "idle, worker CPU, % of a core": worker_time / 1e9 / seconds * 100,
     }
 
 

@@ -49,16 +49,16 @@ def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figure
     say("taskd: rate with full tables")
     full = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
     growth = resident(redis) - megabytes
-    found = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB more": growth}
+    figures = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB more": growth}
     for name, path in (
         ("/metrics", "/metrics"),
         ("a job", f"/jobs/{FIRST + FINISHED // 2}"),
         ("the first page of jobs", "/jobs"),
     ):
         times = _times(f"{scheduler.url}{path}", 300)
-        found |= {f"full tables, {name} p{percent}, ms": share(times, percent) for percent in (50, 99)}
+        figures |= {f"full tables, {name} p{percent}, ms": share(times, percent) for percent in (50, 99)}
     worker.stop()
-    return found
+    return figures
 
 
 def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
@@ -70,12 +70,12 @@ def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
 
 def _times(url: str, times: int) -> list[float]:
     """Return the sorted milliseconds of repeated reads."""
-    found = []
+    reads = []
     with httpx.Client(timeout=60) as client:
         client.get(url).raise_for_status()
         for _ in range(times):
             began = time.perf_counter()
             client.get(url).raise_for_status()
-            found.append((time.perf_counter() - began) * 1e3)
+            reads.append((time.perf_counter() - began) * 1e3)
             time.sleep(0.05)
-    return sorted(found)
+    return sorted(reads)

@@ -34,8 +34,8 @@ def idle(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
             seen.append((time.perf_counter() - began) * 1e3)
     starts, seen = between(cluster, after, "created_at", "started_at"), sorted(seen)
     return {
-        f"idle, submit to {what} p{percent}, ms": share(found, percent)
-        for what, found in (("start", starts), ("seen completed", seen))
+        f"idle, submit to {what} p{percent}, ms": share(times, percent)
+        for what, times in (("start", starts), ("seen completed", seen))
         for percent in (50, 99)
     }
 
@@ -61,14 +61,14 @@ def busy(cluster: Rig, scheduler: Role, whole: float, seconds: float) -> Figures
     submit_batches(scheduler, 2000, "noop")  # so that the new worker is warm
     settled(cluster)
     singles = _sustained(cluster, scheduler, seconds)
-    found = {"one by one, end to end, jobs/s": singles}
+    figures = {"one by one, end to end, jobs/s": singles}
     for name, rate, jobs in (("half load", whole / 2, 100), ("half load, one by one", singles / 2, 1)):
         after = last_id(cluster)
         submit_steadily(scheduler.url, 100, rate, seconds, jobs)
         settled(cluster)
         starts = between(cluster, after, "created_at", "started_at")
-        found |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
-    return found
+        figures |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+    return figures
 
 
 def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
@@ -98,8 +98,8 @@ def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
 def _dispatches(scheduler: Role) -> dict[float, float]:
     """Return how many dispatches took at most so many seconds, by that bound."""
     text = httpx.get(f"{scheduler.url}/metrics", headers={"accept": "text/plain"}).text
-    found = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
-    return {float(bound): float(count) for bound, count in found}
+    buckets = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in buckets}
 
 
 def _epoch(scheduler: Role) -> int:
@@ -122,10 +122,10 @@ def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
     with psycopg.connect(cluster.dsn) as connection:
         rows = connection.execute(URGENT, [ids]).fetchall()
     cluster.empty()  # the rest of the backlog would take minutes
-    found, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
+    starts, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
     name = "urgent job behind a backlog"
     return {
-        f"{name}, start, ms (median)": statistics.median(found),
-        f"{name}, start, ms (max)": found[-1],
+        f"{name}, start, ms (median)": statistics.median(starts),
+        f"{name}, start, ms (max)": starts[-1],
         f"{name}, overtaken by (max)": float(overtaken),
     }

@@ -16,9 +16,9 @@ SELECT extract(epoch FROM {over} - {start})::float8 * 1000 FROM taskd.finished_j
 """
 
 
-def share(found: Sequence[float], percent: int) -> float:
+def share(values: Sequence[float], percent: int) -> float:
     """Return a percentile of sorted figures."""
-    return found[min(len(found) - 1, len(found) * percent // 100)]
+    return values[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def between(cluster: Rig, after: int, start: str, over: str) -> list[float]:

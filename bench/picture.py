@@ -19,9 +19,9 @@ def picture(contest: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     for figure in DRAWN:
         parts.append(f'<text x="0" y="{y + 16}" class="title">{escape(figure)}</text>')
         y += 28
-        found = sorted(((median(passes[figure]), name) for name, passes in contest.items()), reverse=True)
-        for value, name in found:
-            width = (WIDTH - LABEL - 80) * value / found[0][0]
+        bars = sorted(((median(passes[figure]), name) for name, passes in contest.items()), reverse=True)
+        for value, name in bars:
+            width = (WIDTH - LABEL - 80) * value / bars[0][0]
             kind = "own" if name == "taskd" else "other"
             parts.append(
                 f'<text x="{LABEL - 8}" y="{y + BAR - 2}" class="name">{escape(name)}</text>'

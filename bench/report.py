@@ -61,7 +61,7 @@ def sections(document: Document) -> list[Section]:
 def _side_by_side(document: Document) -> Section:
     contest, limits = document["contest"], document["limits"]
     names = list(contest["taskd"])
-    rows = [[system, *(with_range(found[name]) for name in names)] for system, found in contest.items()]
+    rows = [[system, *(with_range(results[name]) for name in names)] for system, results in contest.items()]
     held = [beside(name, median(contest["taskd"][name]), limits) for name in names]
     rows.append(["the limit", *(f"{text(limit.limit)} ({limit.name})" if limit else "" for limit in held)])
     rows.append(["taskd, of the limit", *(f"{limit.share:.0%}" if limit else "" for limit in held)])
@@ -123,8 +123,8 @@ def short(document: Document) -> str:
     """Return the README's table."""
     names = [*DRAWN, "in bulk, jobs/s", "idle, submit to start p50, ms"]
     rows = [
-        [contestant, *(text(median(found[name])) for name in names)]
-        for contestant, found in document["contest"].items()
+        [contestant, *(text(median(results[name])) for name in names)]
+        for contestant, results in document["contest"].items()
     ]
     return _rows(["", *names], rows)
 

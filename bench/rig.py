@@ -190,8 +190,8 @@ def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
     """Submit, and return the response."""
     answer = client.post(url, content=body, headers={"content-type": "application/json"})
     answer.raise_for_status()
-    found: dict[str, object] = answer.json()
-    return found
+    document: dict[str, object] = answer.json()
+    return document
 
 
 @contextmanager

@@ -19,14 +19,14 @@ def scaling(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
     need less counts.
     """
     rates = {workers: _rate_of(cluster, scheduler, workers, jobs) for workers in (1, 2, 4, 8)}
-    found: Figures = {}
+    figures: Figures = {}
     for workers, (rate, cores) in rates.items():
         if workers > 1:
             share_of = rate / (workers * rates[1][0])
-            found |= {f"{workers} workers, of {workers} times one": share_of, f"{workers} workers, cores used": cores}
+            figures |= {f"{workers} workers, of {workers} times one": share_of, f"{workers} workers, cores used": cores}
             if cores < 1 or workers == 2:
-                found["workers until a core is full, of linear"] = share_of
-    return found
+                figures["workers until a core is full, of linear"] = share_of
+    return figures
 
 
 def _rate_of(cluster: Rig, scheduler: Role, workers: int, jobs: int) -> tuple[float, float]:

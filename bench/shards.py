@@ -27,8 +27,8 @@ RATE = b"SELECT count(*) / extract(epoch FROM max(queued_at) - min(queued_at))::
 
 def queues() -> list[str]:
     """Return the names of two queues, one for each of two shards."""
-    found = {shard_of(f"queue-{number}", 2): f"queue-{number}" for number in range(100)}
-    return [found[shard] for shard in (0, 1)]
+    names = {shard_of(f"queue-{number}", 2): f"queue-{number}" for number in range(100)}
+    return [names[shard] for shard in (0, 1)]
 
 
 def dispatched(shards: int, schedulers: int, jobs: int) -> float:
@@ -64,18 +64,18 @@ def _dispatched(cluster: Rig, shards: int, schedulers: int, jobs: int) -> float:
 
 def _leaders(url: str) -> list[str]:
     """Return the leader of each shard that has one."""
-    found = httpx.get(f"{url}/leader").json()
-    return [leader for shard in found.get("shards", [found]) if (leader := shard["current_leader"])]
+    document = httpx.get(f"{url}/leader").json()
+    return [leader for shard in document.get("shards", [document]) if (leader := shard["current_leader"])]
 
 
 def main() -> None:
     """Measure, and print a line for each setup."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-    found: dict[tuple[int, int], list[float]] = {setup: [] for setup in SETUPS}
+    measured: dict[tuple[int, int], list[float]] = {setup: [] for setup in SETUPS}
     for _ in range(PASSES):
-        for setup, rates in found.items():
+        for setup, rates in measured.items():
             rates.append(dispatched(*setup, jobs))
-    for (shards, schedulers), rates in found.items():
+    for (shards, schedulers), rates in measured.items():
         print(
             f"{shards} shards, {schedulers} schedulers: {median(rates):,.0f} jobs/s ({min(rates):,.0f} to {max(rates):,.0f})"
         )

@@ -31,26 +31,26 @@ BACKENDS = "SELECT pid, application_name, backend_type FROM pg_stat_activity WHE
 
 def processes(cluster: Rig, scheduler: Role, worker: Role) -> dict[int, str]:
     """Return the name of every process that has a part in a job, by its id."""
-    found = {scheduler.popen.pid: "scheduler", worker.popen.pid: "worker"}
+    names = {scheduler.popen.pid: "scheduler", worker.popen.pid: "worker"}
     for pid in family(worker.popen.pid)[1:]:
         executor = "executor" in Path(f"/proc/{pid}/cmdline").read_text()
-        found[pid] = "executor" if executor else "guard"
+        names[pid] = "executor" if executor else "guard"
     for name, server in (("Redis", cluster.servers.redis), ("etcd", cluster.servers.etcd)):
         assert server.child.pid is not None
-        found[server.child.pid] = name
+        names[server.child.pid] = name
     with psycopg.connect(cluster.dsn) as connection:
         for pid, application, kind in connection.execute(BACKENDS).fetchall():
             duty = re.match(r"taskd:([a-z]+)", application or "")
-            found[pid] = f"PostgreSQL, {duty.group(1) if duty else kind}"
-    return found
+            names[pid] = f"PostgreSQL, {duty.group(1) if duty else kind}"
+    return names
 
 
 def spent(pids: dict[int, str]) -> dict[str, int]:
     """Return the nanoseconds of processor time so far, by name."""
-    found: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for pid, name in pids.items():
-        found[name] = found.get(name, 0) + nanoseconds(pid)
-    return found
+        totals[name] = totals.get(name, 0) + nanoseconds(pid)
+    return totals
 
 
 def over(cluster: Rig, target: int) -> bool:
@@ -71,7 +71,7 @@ def measure(cluster: Rig, scheduler: Role, worker: Role, jobs: int, task: str) -
 
 def medians(passes: list[dict[str, float]]) -> dict[str, float]:
     """Return the median of each name."""
-    return {name: statistics.median(found.get(name, 0.0) for found in passes) for name in passes[0]}
+    return {name: statistics.median(figures.get(name, 0.0) for figures in passes) for name in passes[0]}
 
 
 def main() -> None:

@@ -71,8 +71,8 @@ def holds(figure: float, bound: str) -> bool:
 
 def bound(name: str) -> str:
     """Return the target of a figure, or, if it has none, its floor; "" for neither."""
-    found = TARGETS.get(name, Target(""))
-    return found.target or found.floor
+    target = TARGETS.get(name, Target(""))
+    return target.target or target.floor
 
 
 def unmeasured(figures: Figures) -> dict[str, Target]:
@@ -90,15 +90,15 @@ def ratios(contest: dict[str, dict[str, list[float]]], plain: list[float]) -> di
 
     `plain` has taskd's drains of jobs that run in threads, in jobs/s.
     """
-    found = {}
+    multiples = {}
     for figure in ("end to end", "drain"):
         ours = contest["taskd"][f"{figure}, jobs/s"]
         for peer, theirs in contest.items():
             if peer != "taskd":
                 pairs = zip(ours, theirs[f"{figure}, jobs/s"], strict=True)
-                found[f"{figure}, of {peer}'s"] = [own / other for own, other in pairs]
+                multiples[f"{figure}, of {peer}'s"] = [own / other for own, other in pairs]
     for peer in ("celery", "dramatiq"):
         if peer in contest:
             pairs = zip(plain, contest[peer]["drain, jobs/s"], strict=True)
-            found[f"drain, plain, of {peer}'s"] = [own / other for own, other in pairs]
-    return found
+            multiples[f"drain, plain, of {peer}'s"] = [own / other for own, other in pairs]
+    return multiples

@@ -87,5 +87,5 @@ async def with_pool(pool: Pool = Depends()) -> None:
 
 
 @app.task
-async def with_session(one: int = Depends(session)) -> None:
+async def with_session(number: int = Depends(session)) -> None:
     """A dependency that is opened for the attempt."""
