@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from taskd.domain import words
+from taskd.domain import timing_rules, words
 from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -81,7 +81,10 @@ class Etcd(Section, frozen=True):
     ttl: Annotated[
         float,
         Meta(ge=2),
-        _doc("seconds until a dead scheduler's keys vanish, and 1.5 times that a worker's; 10 or more"),
+        _doc(
+            "seconds until a dead scheduler's keys vanish, and 1.5 times that a worker's; 10 or more, and at most"
+            " twice scheduler.leader_stale"
+        ),
     ] = 10.0
     ca_file: Annotated[
         str, _doc("PEM file with the authorities to trust in https://; empty: those that gRPC brings")
@@ -103,7 +106,9 @@ class Scheduler(Section, frozen=True):
     ageing: Annotated[Positive, _doc("a waiting job gains one point of priority each this many seconds")] = 60.0
     reoffer_after: Annotated[Positive, _doc("seconds until a queued job that nobody claimed is looked for")] = 3.0
     leader_stale: Annotated[Positive, _doc("seconds without renewal after which leadership may be taken over")] = 10.0
-    leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
+    leader_renew: Annotated[
+        Positive, _doc("seconds between renewals of leadership; less than half of leader_stale")
+    ] = 2.0
 
 
 class History(Section, frozen=True):
@@ -128,9 +133,11 @@ class Worker(Section, frozen=True):
     cert_file: Annotated[str, _doc("PEM file with the certificate chain to show there; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
     grace: Annotated[Positive, _doc("seconds that running tasks may take after SIGTERM")] = 30.0
-    stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
+    stop_grace: Annotated[
+        Positive, _doc("seconds between asking a task to stop and killing its executor; at most grace")
+    ] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
-    heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 5.0
+    heartbeat: Annotated[Positive, _doc("seconds between heartbeats; less than half of session_ttl")] = 5.0
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("what is kept of an error's text, and of its traceback")] = 16 * 1024
     max_log_bytes: Annotated[
@@ -232,15 +239,24 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, str], object] | None = None,
+    related: bool = True,
 ) -> Settings:
     """The settings of this process; `flags` maps (section, key) to a value, None meaning "not given".
 
-    Raises ConfigurationError with the source, section and key of the first thing that is wrong.
+    Raises ConfigurationError with the source, section and key of the first thing that is wrong, and, if `related`, for
+    times that do not fit together.
     """
     settings = Settings()
     for source, raw in _sources(file, environ, flags or {}):
         settings = _merge(settings, raw, source, strict=isinstance(source, Path))
+    if related and (lines := unfit_times(settings)):
+        raise ConfigurationError(lines[0])
     return settings
+
+
+def unfit_times(settings: Settings) -> list[str]:
+    """Return one line for each rule between times that these settings break."""
+    return timing_rules.broken(lambda section, key: float(getattr(getattr(settings, section), key)))
 
 
 def given(

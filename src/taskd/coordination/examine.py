@@ -6,10 +6,13 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
+from taskd.coordination import values
 from taskd.coordination.client import EndpointStatus, EtcdClient, Refused
 from taskd.coordination.endpoints import reach
+from taskd.coordination.keys import Keys
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
 from taskd.domain.finding import Finding, note, ok, unreached, wrong
+from taskd.seams import Member
 from taskd.settings import Etcd
 
 NAME = "etcd"
@@ -18,8 +21,8 @@ OLDEST = (3, 4)
 LARGE = 1024 * 1024 * 1024
 
 
-async def examine(settings: Etcd) -> list[Finding]:
-    """Ask every endpoint how it is."""
+async def examine(settings: Etcd, session_ttl: float | None = None) -> list[Finding]:
+    """Ask every endpoint how it is, and with `session_ttl` (seconds) whether the live workers have the same one."""
     try:
         endpoints, pems = reach(settings)
     except ConfigurationError as error:
@@ -27,7 +30,10 @@ async def examine(settings: Etcd) -> list[Finding]:
     found = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
     reached = [status for status in found if isinstance(status, EndpointStatus)]
     rights = await _rights(EtcdClient(endpoints, pems), settings.prefix) if reached else []
-    return [*_reached(found), *rights, *_quorum(reached), *_alarms(reached)]
+    workers: list[Member] = []
+    if session_ttl is not None and reached and not rights:
+        workers = await _workers(EtcdClient(endpoints, pems), Keys(settings.prefix))
+    return [*_reached(found), *rights, *_quorum(reached), *_alarms(reached), *_sessions(workers, session_ttl)]
 
 
 async def _rights(client: EtcdClient, prefix: str) -> list[Finding]:
@@ -41,6 +47,31 @@ async def _rights(client: EtcdClient, prefix: str) -> list[Finding]:
     finally:
         await client.close()
     return []
+
+
+async def _workers(client: EtcdClient, keys: Keys) -> list[Member]:
+    """Return the live workers of the registry; none if etcd does not answer, which other findings have."""
+    try:
+        listing = await client.listing(f"{keys.members}worker/")
+    except CoordinatorUnavailable:
+        return []
+    finally:
+        await client.close()
+    read = (values.member(key.value) for key in listing.keys)
+    return [member for member in read if member is not None]
+
+
+def _sessions(workers: Sequence[Member], session_ttl: float | None) -> Iterator[Finding]:
+    """Compare the sessions of live workers; a worker that shows no length (0) is left out."""
+    others = sorted((one.id, one.lease) for one in workers if one.lease not in (0, session_ttl))
+    if others:
+        name, lease = others[0]
+        more = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
+        yield note(
+            "sessions",
+            f"worker {name} runs with worker.session_ttl {lease:.15g}, these settings have {session_ttl:.15g}{more}",
+            "give schedulers and workers the same value: the leader waits for one session of its own setting",
+        )
 
 
 async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:

@@ -44,12 +44,14 @@ class Cluster:
         app = plan.worker.get("app") if plan.schedules else None
         self._schedules = DeclaredSchedules(app, self.folder, say) if app else None
         self._server_keepers: dict[str, Keeper] = {}
+        configured = role.configured_worker(plan.options)
         self.crew = Crew(
             [role.scheduler(f"scheduler-{n + 1}", plan.port + n, role.LEADERSHIP) for n in range(plan.schedulers)],
-            [role.worker(name, plan.worker) for name in self.worker_names],
+            [role.worker(name, plan.worker, configured) for name in self.worker_names],
             folder=self.folder,
             bell=self._bell,
             say=self._heard,
+            worker_grace=role.worker_grace(configured),
         )
         self._begun = time.monotonic()
         self.start_seconds = 0.0

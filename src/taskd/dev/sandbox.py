@@ -249,7 +249,7 @@ class Sandbox:
             "concurrency": str(wanted.concurrency),
             "processes": "1",
         }
-        part = role.worker(name or f"worker-{self._made}", settings)
+        part = role.worker(name or f"worker-{self._made}", settings, role.configured_worker())
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         started = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
         try:

@@ -198,10 +198,11 @@ def given(
     folder, bell, served = DataFolder(data), Bell(), queues(name, settings.scheduler.shards)
     crew = Crew(
         [role.scheduler(one, free_port(), {}) for one in _named(name, "scheduler")],
-        [role.worker(one, _worker(served)) for one in _named(name, "worker")],
+        [role.worker(one, _worker(served), settings.worker) for one in _named(name, "worker")],
         folder=folder,
         bell=bell,
         say=say,
+        worker_grace=role.worker_grace(settings.worker),
         alone=False,
     )
     folder.take()
