@@ -50,7 +50,9 @@ def scheduler(name: str, port: int, leadership: Mapping[Place, str]) -> Role:
 def configured_worker(options: Sequence[str] = ()) -> Worker:
     """Return what file and environment say of workers; `options` are global ones. Raises ConfigurationError."""
     named = next((value for name, value in pairwise(options) if name == "--config"), None)
-    return load(file=Path(named) if named is not None else None, related=False).worker
+    # Variables of other parts are not read: those of the servers may be secrets that a dev cluster does without.
+    environ = {name: value for name, value in os.environ.items() if name.startswith("TASKD_WORKER__")}
+    return load(file=Path(named) if named is not None else None, environ=environ, related=False).worker
 
 
 def worker_grace(configured: Worker) -> float:
