@@ -40,7 +40,9 @@ class HttpSettings(Section, frozen=True):
 
     addr: Annotated[str, _doc("HOST:PORT to listen on; an empty HOST means every interface")] = ":8080"
     max_job_bytes: Annotated[OneValue, _doc("the largest payload of one job")] = 1024 * 1024
-    max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
+    max_batch_bytes: Annotated[
+        Count, _doc("the largest body of POST /jobs/batch; bodies of more than 64 KiB share 128 MiB")
+    ] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
     rate_limit: Annotated[float, Meta(ge=0), _doc("requests a second that an API token may make; 0: any number")] = 0.0

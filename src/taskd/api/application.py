@@ -68,10 +68,13 @@ class Resource:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        call = Call(scope, receive)
         try:
-            answer = await self._answer(Call(scope, receive), scope["method"])
+            answer = await self._answer(call, scope["method"])
         except Disconnected:
             return
+        finally:
+            call.release()
         await answer.send(send)  # the server itself leaves the body of an answer to HEAD out
 
     async def _answer(self, call: Call, method: str) -> Answer:

@@ -8,8 +8,10 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
-from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large
+from taskd.api.body_budget import BODIES, SMALL
+from taskd.api.problems import FieldError, Problem, invalid, malformed, too_large, too_many_bodies
 from taskd.domain.token import Token
+from taskd.runtime import meters
 
 #: Seconds in which a body must have arrived: a slow client may not hold its memory for longer.
 BODY_DEADLINE = 30.0
@@ -29,11 +31,12 @@ class Disconnected(Exception):
 class Call:
     """A request. Header names are lower case bytes."""
 
-    __slots__ = ("_receive", "_scope", "about", "caller")
+    __slots__ = ("_receive", "_reserved", "_scope", "about", "caller")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
+        self._reserved = 0
         #: Who asks; set at the door.
         self.caller = NOBODY
         #: What a change is about, if its path does not say: the beginning of its body.
@@ -105,16 +108,23 @@ class Call:
         return values
 
     async def body(self, limit: int, hint: str) -> bytes:
-        """The whole body, of at most `limit` bytes. Raises 413 (with `hint`) or 408 Problems, and Disconnected."""
+        """The whole body, of at most `limit` bytes. Raises 408, 413 (with `hint`) and 503 Problems, and Disconnected.
+
+        Large bodies reserve their length in this process's budget until `release`.
+        """
+        declared = int(self.header(b"content-length") or 0)
+        if declared <= limit:
+            self._reserve(declared)  # before the server asks the client to send it (100-continue)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             chunk: bytes = message.get("body", b"")
             if len(chunk) > limit:
                 raise too_large(f"the body is larger than {limit} bytes: {hint}")
+            self._reserve(len(chunk))
             return chunk
         try:
             async with asyncio.timeout(BODY_DEADLINE):
-                return await self._rest(dict(message), limit, hint)
+                return await self._rest(dict(message), limit, hint, useless=declared > limit)
         except TimeoutError:
             raise Problem(
                 HTTPStatus.REQUEST_TIMEOUT,
@@ -122,17 +132,34 @@ class Call:
                 headers=[(b"connection", b"close")],
             ) from None
 
-    async def _rest(self, message: dict[str, object], limit: int, hint: str) -> bytes:
+    def release(self) -> None:
+        """Return what the body has reserved; the request is answered."""
+        BODIES.release(self._reserved)
+        self._reserved = 0
+
+    def _reserve(self, size: int) -> None:
+        """Reserve `size` bytes in all for the body. Raises a 503 Problem if there is no room."""
+        if size <= max(SMALL, self._reserved):
+            return
+        if not BODIES.grow(self._reserved, size):
+            meters.TURNED_AWAY.labels("bodies").inc()
+            raise too_many_bodies(BODIES.most)
+        self._reserved = size
+
+    async def _rest(self, message: dict[str, object], limit: int, hint: str, *, useless: bool) -> bytes:
+        """The body from its first `message` on. `useless`: it is known to be too large, so nothing of it is kept."""
         body, discarded = bytearray(), 0
         while True:
             if message["type"] == "http.disconnect":
                 raise Disconnected
             chunk = message.get("body", b"")
             assert isinstance(chunk, bytes)
-            if discarded or len(body) + len(chunk) > limit:
+            if useless or len(body) + len(chunk) > limit:
+                useless = True
                 discarded += len(body) + len(chunk)
                 body.clear()
             else:
+                self._reserve(len(body) + len(chunk))
                 body += chunk
             more = bool(message.get("more_body", False))
             if not more or discarded > limit * DISCARD:

@@ -66,7 +66,8 @@ PROBLEMS = {
     415: "Another Content-Type than what is taken; Accept-Post lists that",
     422: "A field or parameter is unknown, of the wrong type, out of range or given twice; `errors` names each",
     429: "The token makes more requests than it may",
-    503: "PostgreSQL did not answer in time. With `outcome_unknown` the request may have been carried out all the same",
+    503: "PostgreSQL did not answer in time, or other requests hold the memory for bodies. With `outcome_unknown` the "
+    "request may have been carried out all the same",
 }
 #: What every operation that needs a scope may answer.
 DOOR = (401, 403, 429, 503)

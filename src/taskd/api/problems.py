@@ -101,6 +101,15 @@ def too_late(job_id: int, status: JobStatus, why: str) -> Problem:
     return Problem(HTTPStatus.CONFLICT, detail, more={"job_status": status.value})
 
 
+def too_many_bodies(most: int) -> Problem:
+    """503: other requests hold all the memory that there is for bodies."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"this scheduler is busy with {most // 2**20} MiB of other requests' bodies: try again soon, or send less at once",
+        headers=[(b"retry-after", str(RETRY_AFTER).encode())],
+    )
+
+
 def unavailable(detail: str, *, outcome_unknown: bool = False) -> Problem:
     """503: PostgreSQL is away, come back soon."""
     return Problem(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 Value = Callable[[str, str], float]
 
 
-class Rule(NamedTuple):
+class TimingRule(NamedTuple):
     """`left` times `left_times` must be less than (`strict`) or at most `right` times `right_times`. Times: 1 or 2."""
 
     left: tuple[str, str]
@@ -37,20 +37,20 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule(
+    TimingRule(
         ("worker", "heartbeat"), 2, ("worker", "session_ttl"), 1,
         strict=True, reason="a session must survive a lost heartbeat",
     ),
-    Rule(
+    TimingRule(
         ("scheduler", "leader_renew"), 2, ("scheduler", "leader_stale"), 1,
         strict=True, reason="leadership must survive a lost renewal",
     ),
-    Rule(
+    TimingRule(
         ("worker", "stop_grace"), 1, ("worker", "grace"), 1,
         strict=False, reason="a worker that ends gives its tasks grace seconds, the time to stop included",
     ),
     # While etcd answers, a dead leader's key keeps others from leading for etcd.ttl, however stale its row is.
-    Rule(
+    TimingRule(
         ("etcd", "ttl"), 1, ("scheduler", "leader_stale"), 2,
         strict=False, reason="while etcd answers, a dead leader is replaced only after etcd.ttl",
     ),
