@@ -88,7 +88,7 @@ def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterat
     for one in found:
         if isinstance(one, CoordinatorUnavailable):
             finding = unreached(NAME, one, "ETCD_ENDPOINTS")
-            yield finding if dead == len(found) else note(NAME, finding.text, finding.mend)
+            yield finding if dead == len(found) else note(NAME, finding.text, finding.advice)
         elif _numbers(one.version) < OLDEST:
             yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
         else:
