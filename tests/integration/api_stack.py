@@ -57,6 +57,6 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             explained=PostgresExplained(explain),
             transport=cast(Transport, world),
             timings=Timings(),
-            anybody=True,
+            allow_anonymous=True,
         )
         yield await stack.enter_async_context(serving(api, "127.0.0.1:0", "--http-addr", closing=api.close))

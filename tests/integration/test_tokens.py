@@ -84,7 +84,7 @@ async def test_our_client_shows_its_token_and_repeats_a_refusal_in_words(taskd: 
     def use(url: str) -> None:
         with Client(url, token=token) as client:
             assert client.get("/jobs") == []
-            with pytest.raises(ClientError, match="the token 'reader' has not the scope submit"):
+            with pytest.raises(ClientError, match="the token 'reader' lacks the scope submit"):
                 client.submit({"payload": 1})
         with Client(url) as client, pytest.raises(ClientError, match="TASKD_TOKEN"):
             client.get("/jobs")

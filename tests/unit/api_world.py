@@ -217,7 +217,7 @@ class Recorder:
             explained=cast(Explained, self),
             transport=cast(Transport, self),
             timings=Timings(),
-            anybody=self.anybody,
+            allow_anonymous=self.anybody,
         )
 
 

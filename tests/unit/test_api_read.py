@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from taskd.api import reading
-from taskd.api.reading import Recent, within
+from taskd.api import reads
+from taskd.api.reads import CachedRead, within
 from taskd.domain.claim import Leadership, Term
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.health import AWAY as DETAIL
@@ -299,46 +299,46 @@ async def test_a_failed_read_is_not_remembered() -> None:
             raise answer
         return cast(int, answer)
 
-    recent = Recent(read)
+    cached = CachedRead(read)
     with pytest.raises(StoreUnavailable):
-        await recent.get()
-    assert await recent.get() == 7
-    assert await recent.get() == 7
+        await cached.get()
+    assert await cached.get() == 7
+    assert await cached.get() == 7
 
 
 async def test_nobody_waits_for_a_slow_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SLOW", -1.0)
-    monkeypatch.setattr(reading, "PAUSE", 0.0)
-    reads, go_on, again = 0, asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(reads, "SLOW", -1.0)
+    monkeypatch.setattr(reads, "PAUSE", 0.0)
+    count, go_on, again = 0, asyncio.Event(), asyncio.Event()
 
     async def read() -> int:
-        nonlocal reads
-        reads += 1
-        if reads > 1:
+        nonlocal count
+        count += 1
+        if count > 1:
             again.set()
             await go_on.wait()
-        return reads
+        return count
 
-    recent = Recent(read, age=0.001, repeat=True)
-    assert await recent.get() == 1
+    cached = CachedRead(read, age=0.001, repeat=True)
+    assert await cached.get() == 1
     await asyncio.wait_for(again.wait(), 10)
-    assert await recent.get() == 1  # while the second read is under way
+    assert await cached.get() == 1  # while the second read is under way
     go_on.set()
-    await wait_until_async(lambda: reads > 2)
-    assert await recent.get() > 1
+    await wait_until_async(lambda: count > 2)
+    assert await cached.get() > 1
 
 
 async def test_a_slow_read_is_not_repeated_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SLOW", -1.0)
-    monkeypatch.setattr(reading, "INTEREST", 0.0)
-    reads = 0
+    monkeypatch.setattr(reads, "SLOW", -1.0)
+    monkeypatch.setattr(reads, "INTEREST", 0.0)
+    count = 0
 
     async def read() -> int:
-        nonlocal reads
-        reads += 1
-        return reads
+        nonlocal count
+        count += 1
+        return count
 
-    recent = Recent(read, age=0.0, repeat=True)
-    assert await recent.get() == 1
+    cached = CachedRead(read, age=0.0, repeat=True)
+    assert await cached.get() == 1
     await wait_until_async(lambda: len(asyncio.all_tasks()) == 1)
-    assert reads == 1
+    assert count == 1

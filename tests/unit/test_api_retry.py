@@ -131,7 +131,7 @@ async def test_a_bad_filter_names_its_field(
 async def test_an_unknown_field_is_told_with_those_that_there_are(client: httpx.AsyncClient) -> None:
     response = await client.post("/jobs/retry", json={"all": True})
     told, _, fields = response.json()["errors"][0]["message"].partition("; the fields are ")
-    assert told == "is no field"
+    assert told == "is not a field"
     assert set(fields.split(", ")) == {"status", "queue", "task", "cursor", "limit", "dry_run"}
 
 

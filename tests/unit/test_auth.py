@@ -12,8 +12,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from taskd.api import door
-from taskd.api.door import Bucket
+from taskd.api import auth
+from taskd.api.auth import TokenBucket
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
@@ -116,7 +116,7 @@ async def test_without_tokens_a_scheduler_is_open_or_shut(world: World) -> None:
 
 
 async def test_a_token_holds_no_longer_when_it_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
         world.ring = Keyring(closed=True, tokens={})
@@ -126,7 +126,7 @@ async def test_a_token_holds_no_longer_when_it_is_gone(world: World, monkeypatch
 async def test_tokens_that_are_known_hold_while_postgresql_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/workers")).status_code == 200
         world.no_keyring = StoreUnavailable("away")
@@ -138,13 +138,13 @@ async def test_tokens_that_are_known_hold_while_postgresql_is_away(
 async def test_tokens_that_cannot_be_read_for_another_reason_are_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
         world.no_keyring = ValueError("a bug")
         with capture_logs() as told:
             assert (await client.get("/jobs")).status_code == 200
-    assert [line["event"] for line in told] == ["the API tokens cannot be read: those that were known last hold on"]
+    assert [line["event"] for line in told] == ["cannot read the API tokens: those that were read last stay valid"]
 
 
 async def test_nobody_comes_in_with_what_was_known_long_ago(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +158,8 @@ async def test_nobody_comes_in_with_what_was_known_long_ago(world: World, monkey
 
 
 async def test_a_slow_answer_counts_when_it_comes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
-    monkeypatch.setattr(door, "PATIENCE", 0.01)
+    monkeypatch.setattr(auth, "FRESH", 0.0)
+    monkeypatch.setattr(auth, "PATIENCE", 0.01)
     gate = asyncio.Event()
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
@@ -263,7 +263,7 @@ async def test_the_setting_is_for_tokens_that_say_nothing(world: World) -> None:
 def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    bucket = Bucket(2.0)
+    bucket = TokenBucket(2.0)
     assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
     now += 0.5
     assert [bucket.take() for _ in range(2)] == [0, 0.5]
