@@ -10,7 +10,7 @@ import pytest
 
 from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
-from taskd.client.request import Request, keyed_batch, submission
+from taskd.client.requests import ClientRequest, keyed_batch, submission
 from tests.impostor import AWAY, JOB, UNSURE, answer, idempotency_key, listening
 
 BODY = b'{"payload":1}'
@@ -36,14 +36,14 @@ async def test_what_may_have_been_done_is_not_repeated_without_a_key(reply: byte
     with listening(reply, JOB) as (url, asked):
         async with AsyncClient(url) as client:
             with pytest.raises(ClientError, match="it is unknown whether it was done"):
-                await client.ask(Request("POST", "/jobs/batch", body=BODY, safe=False))
+                await client.ask(ClientRequest("POST", "/jobs/batch", body=BODY, safe=False))
         assert len(asked) == 1
 
 
 async def test_what_was_certainly_not_done_is_repeated() -> None:
     with listening(AWAY, JOB) as (url, asked):
         async with AsyncClient(url) as client:
-            await client.ask(Request("POST", "/jobs/batch", body=BODY, safe=False))
+            await client.ask(ClientRequest("POST", "/jobs/batch", body=BODY, safe=False))
         assert len(asked) == 2
 
 

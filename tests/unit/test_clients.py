@@ -12,8 +12,8 @@ import pytest
 
 from taskd.client import Client, ClientError, OutcomeUnknown
 from taskd.client.asynchronous import AsyncClient
-from taskd.client.request import Request
-from taskd.client.servers import Server, Servers
+from taskd.client.requests import ClientRequest
+from taskd.client.servers import ServerAddress, ServerList
 from taskd.domain.errors import InvalidJob
 from tests.impostor import AWAY, UNSURE, answer, deaf, listening, silent
 
@@ -130,8 +130,8 @@ async def test_the_seconds_of_a_long_poll_are_none_for_connecting(opened: Opener
 async def test_a_schedule_that_may_have_been_made_is_told_so(opened: Opener) -> None:
     with listening(None) as (url, _):
         async with opened(url) as ask:
-            with pytest.raises(ClientError, match="may have been made or not; taskd schedule list tells") as told:
-                await ask("ask", Request("POST", "/schedules", body=b"{}", safe=False))
+            with pytest.raises(ClientError, match="may have been made or not: see taskd schedule list") as told:
+                await ask("ask", ClientRequest("POST", "/schedules", body=b"{}", safe=False))
     assert "dedupe_key" not in str(told.value)
 
 
@@ -145,7 +145,7 @@ async def test_what_is_around_a_token_is_no_part_of_it(opened: Opener) -> None:
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("token", ["two\nlines", "a\0b", "schlüssel", "\udcff"])
 def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
-    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is no token") as told:
+    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is not a token") as told:
         kind(NOBODY, token=token)
     assert token not in str(told.value)
 
@@ -166,8 +166,8 @@ def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClie
     ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ClientError, match="is no server address: write it as http://HOST:PORT"):
-        Servers(url)
+    with pytest.raises(ClientError, match="is not a server address: write it as http://HOST:PORT"):
+        ServerList(url)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     ],
 )
 def test_a_password_in_an_address_is_never_shown(url: str) -> None:
-    with pytest.raises(ClientError, match="is no server address") as refused:
-        Servers(url)
+    with pytest.raises(ClientError, match="is not a server address") as refused:
+        ServerList(url)
     assert "hunter2" not in str(refused.value)
     assert "host" in str(refused.value)
 
@@ -198,14 +198,17 @@ def test_a_password_in_an_address_is_never_shown(url: str) -> None:
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),
-        ("https://x/api/", Server("https://x/api", True, "x", 443, "/api")),
-        ("x:8080", Server("http://x:8080", False, "x", 8080, "")),
-        ("http://bücher.example", Server("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, "")),
+        ("http://[::1]", ServerAddress("http://[::1]", False, "::1", 80, "")),
+        ("https://x/api/", ServerAddress("https://x/api", True, "x", 443, "/api")),
+        ("x:8080", ServerAddress("http://x:8080", False, "x", 8080, "")),
+        (
+            "http://bücher.example",
+            ServerAddress("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, ""),
+        ),
     ],
 )
-def test_an_address_is_taken_apart(text: str, server: Server) -> None:
-    assert list(Servers(text)) == [server]
+def test_an_address_is_taken_apart(text: str, server: ServerAddress) -> None:
+    assert list(ServerList(text)) == [server]
 
 
 REFUSED = answer("503 Service Unavailable", {"detail": "the schema does not fit"})

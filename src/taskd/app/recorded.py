@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from taskd.client import ClientError
-from taskd.client.request import Request
+from taskd.client.requests import ClientRequest
 from taskd.domain.errors import Fail
 from taskd.domain.job import FINAL, JobStatus
 
@@ -126,7 +126,7 @@ class BlockingAnswers:
         self._jobs = jobs
         self._children = children
 
-    def ask(self, request: Request) -> dict[str, Any]:
+    def ask(self, request: ClientRequest) -> dict[str, Any]:
         """Answer POST /jobs and POST /jobs/batch."""
         document = json.loads(request.body or b"null")
         if request.path == "/jobs/batch":
@@ -152,7 +152,7 @@ class AsyncAnswers:
     def __init__(self, answers: BlockingAnswers) -> None:
         self._answers = answers
 
-    async def ask(self, request: Request) -> dict[str, Any]:
+    async def ask(self, request: ClientRequest) -> dict[str, Any]:
         """Answer POST /jobs and POST /jobs/batch."""
         return self._answers.ask(request)
 

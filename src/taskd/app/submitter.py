@@ -13,7 +13,7 @@ from taskd.app.context import Context
 from taskd.app.handle import Handle, SyncHandle
 from taskd.app.results import Results
 from taskd.app.within import store, store_sync
-from taskd.client.request import Request, keyed_batch, submission
+from taskd.client.requests import ClientRequest, keyed_batch, submission
 from taskd.domain.errors import InvalidJob
 from taskd.domain.job import Scalar
 from taskd.domain.submission import refusal
@@ -300,7 +300,7 @@ class Submitter(Generic[F_co]):
         """The job that `submit` would send, as JSON. Nothing is sent."""
         return _document(self._target.arguments.payload(args, kwargs), self._fields())
 
-    def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
+    def _one(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> ClientRequest:
         return submission(self.template(*args, **kwargs), deduped="dedupe_key" in self._options)
 
     def _is_older(self, answer: Mapping[str, Any]) -> bool:
@@ -313,7 +313,7 @@ class Submitter(Generic[F_co]):
         rest = _rest(self._fields())
         return [_beside(payload, rest) for payload in self._payloads(jobs)]
 
-    def _many(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
+    def _many(self, jobs: Iterable[Mapping[str, Any]]) -> ClientRequest | None:
         documents = self._documents(jobs)
         return keyed_batch(b'{"jobs":[%b]}' % b",".join(documents)) if documents else None
 
