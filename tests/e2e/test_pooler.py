@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from taskd.dev.child import Program
-from taskd.dev.owner import unprivileged
-from taskd.dev.ports import LOOPBACK
-from taskd.dev.server import Server, environment
-from taskd.domain.claim import Claim
+from taskd.dev.child_process import Program
+from taskd.dev.servers.owner import unprivileged
+from taskd.dev.servers.ports import LOOPBACK
+from taskd.dev.servers.server import Server, environment
 from taskd.domain.errors import ClaimLost
+from taskd.domain.fencing import Claim
 from taskd.store.desk import Desk
 from taskd.store.examine import examine
 from taskd.store.lane import Lane

@@ -16,18 +16,18 @@ import psycopg.types.string
 import pytest
 import uvloop
 
-from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import ClaimLost, StoreUnavailable
+from taskd.domain.fencing import Claim, Session, Term
 from taskd.domain.retry import decide
+from taskd.executor.attempt_transaction import AttemptTransaction
+from taskd.executor.threads import WorkerThread
 from taskd.seams import Order, Settlement
 from taskd.store import transactions
 from taskd.store.desk import Desk, SyncTaskConnection, TaskConnection
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
 from taskd.store.transactions import Transaction
-from taskd.worker.frames import End, How
-from taskd.worker.settling import Settling
-from taskd.worker.threads import Seat
+from taskd.worker.pool.protocol import End, EndKind
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until, wait_until_async
 
@@ -568,19 +568,19 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
 class Plain:
     """A plain task in a thread of its own, which can be stopped."""
 
-    def __init__(self, desk: Desk, claim: Claim, work: Callable[[Settling], None]) -> None:
+    def __init__(self, desk: Desk, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
         self.over = asyncio.Event()
         order = Order(
             claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
         )
-        self._settling = Settling(order, 1000, lambda: desk)
+        self._settling = AttemptTransaction(order, 1000, lambda: desk)
         self._work = work
-        self._seat = Seat(asyncio.get_running_loop())
+        self._seat = WorkerThread(asyncio.get_running_loop())
         self._seat.give(self._run, lambda end: self.over.set())
 
     def _run(self) -> End:
         self._work(self._settling)
-        return End(1, 1, How.COMPLETED)
+        return End(1, 1, EndKind.COMPLETED)
 
     async def stop(self) -> None:
         self._seat.interrupt()
@@ -595,7 +595,7 @@ async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage
     with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
         there = threading.Event()
 
-        def wait(settling: Settling) -> None:
+        def wait(settling: AttemptTransaction) -> None:
             there.set()
             with settling.transaction_sync():
                 raise AssertionError("there is no place")
@@ -613,7 +613,7 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
 ) -> None:
     (claim,) = await begun(store, term, session)
 
-    def endless(settling: Settling) -> None:
+    def endless(settling: AttemptTransaction) -> None:
         with settling.transaction_sync() as connection:
             connection.execute("INSERT INTO rows VALUES (1)")
             connection.execute("SELECT pg_sleep(600)")

@@ -13,7 +13,7 @@ from taskd.api.submission import ENVELOPE, accepted, parse
 from taskd.api.time_slice import TimeSlice
 from taskd.domain.job import JobSpec
 from taskd.domain.submission import Submission
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 #: The most jobs and bytes that are decoded at once.
 GROUP, GROUP_BYTES = 200, 64 * 1024
@@ -34,7 +34,7 @@ _group_decoder = msgspec.json.Decoder(list[Submission])
 Item = msgspec.Raw | bytes | Submission
 
 
-async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec]:
+async def parse_batch(body: bytes, media: bytes, settings: HttpSettings) -> list[JobSpec]:
     """Return the jobs of a batch. Raises a Problem with up to MAX_ERRORS errors; 413 for too many jobs."""
     time_slice = TimeSlice()
     items: Iterable[Item]
@@ -83,7 +83,7 @@ def _too_many(most: int, count: str) -> Problem:
     return too_large(f"a batch may have {most} jobs, this one has {count}")
 
 
-def _decoded(documents: Sequence[msgspec.Raw], settings: Http) -> Iterator[Item]:
+def _decoded(documents: Sequence[msgspec.Raw], settings: HttpSettings) -> Iterator[Item]:
     """Decode jobs in groups, which costs half of decoding each. Yield the documents of a group that has an error."""
     most = settings.max_job_bytes + ENVELOPE
     for group in _groups(documents):

@@ -18,9 +18,9 @@ from taskd.api.request import Request
 from taskd.api.responses import Response, document, next_page
 from taskd.api.routes import BODY_PROBLEMS, JSON, READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
 from taskd.api.strictjson import has_nul
+from taskd.domain.config import RULES, Version, concerns_only, operates
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID
-from taskd.domain.live import RULES, Version, concerns_only, operates
 from taskd.domain.scope import Scope
 from taskd.seams import LiveEditor
 

@@ -14,17 +14,17 @@ from taskd.api.reads import within
 from taskd.api.request import Request
 from taskd.api.responses import Response, document
 from taskd.api.routes import READ_PROBLEMS, Operation, Resource, Result, Route
-from taskd.domain.claim import Dispatch
+from taskd.domain.config import Version
 from taskd.domain.errors import CoordinatorUnavailable, TransportUnavailable
-from taskd.domain.explain import explain
-from taskd.domain.explanation import Explanation
+from taskd.domain.explain.decide import explain
+from taskd.domain.explain.explanation import Explanation
+from taskd.domain.explain.obstacles import NAMED
+from taskd.domain.explain.situation import EntryLocation, Holder, JobSnapshot, Queue, Seen, Situation, Timings
+from taskd.domain.fencing import Dispatch
 from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
-from taskd.domain.live import Version
-from taskd.domain.obstacles import NAMED
 from taskd.domain.scope import Scope
 from taskd.domain.shard import shard_of
-from taskd.domain.situation import Holder, Place, Queue, Seen, Situation, Subject, Timings
 from taskd.seams import Coordinator, Explained, LiveEditor, Standing, Terms, Transport
 
 #: Seconds for which Redis and etcd are waited for. Later, the explanation does without their data.
@@ -91,7 +91,7 @@ class ExplainResource(Resource):
             situation = await self._redacted(request, situation)
         return msgspec.structs.replace(explain(situation), seen_by=self._standing.instance_id)
 
-    async def _situation(self, job: Subject) -> Situation:
+    async def _situation(self, job: JobSnapshot) -> Situation:
         """Collect what may be a reason for a job of this status."""
         parts = public(self._standing.components())
         shards = self._standing.shards
@@ -137,7 +137,7 @@ class ExplainResource(Resource):
         versions = {key: await self._editor.since(key) for key in keys}
         return {key: version for key, version in versions.items() if version is not None}
 
-    async def _place(self, situation: Situation) -> tuple[Health, Place | None]:
+    async def _place(self, situation: Situation) -> tuple[Health, EntryLocation | None]:
         """Return the health of Redis, and the location of a queued job's entry there."""
         job, redis = situation.job, situation.redis
         if job.status is not JobStatus.QUEUED or not redis.ok:
@@ -175,7 +175,7 @@ class ExplainResource(Resource):
         except (CoordinatorUnavailable, TimeoutError):
             return None
 
-    def _stopping(self, job: Subject) -> bool:
+    def _stopping(self, job: JobSnapshot) -> bool:
         if job.outcome != "cancelled":
             return False
         member = self._coordinator.members("worker").get(job.worker_id or "")

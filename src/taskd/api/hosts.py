@@ -17,7 +17,7 @@ from taskd.api.problems import Problem
 from taskd.api.responses import Header
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime import meters
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -66,7 +66,7 @@ class Hosts:
     Raises ConfigurationError if `http.hosts` is not a list of hosts.
     """
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: HttpSettings) -> None:
         self._listed = frozenset(_listed(settings.hosts))
         own = settings.addr.rpartition(":")[0]
         listening = authority(own) or authority(f"[{own}]")

@@ -17,14 +17,14 @@ from taskd.api.request import Request
 from taskd.api.responses import Response, document
 from taskd.api.routes import READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
 from taskd.api.views import LineView, LogsView
-from taskd.domain.output import Place, Stored
+from taskd.domain.output import LogPosition, Stored
 from taskd.domain.scope import Scope
 from taskd.seams import Overview, Transcripts
 
 #: Chunks in one response: at most a few hundred kilobytes.
 PAGE = 50
 MAX_NUMBER = 2**31 - 1
-START = Place()
+START = LogPosition()
 _CURSOR = re.compile("([0-9]{1,10})[.]([0-9]{1,10})", re.ASCII)
 
 
@@ -65,7 +65,7 @@ class LogsResource(Resource):
             raise no_job(job_id)
         page = await within(self._transcripts.read(job_id, attempt, after, PAGE + 1))
         shown = list(lines(page[:PAGE], after))
-        last = Place(shown[-1].attempt, shown[-1].line) if shown else after
+        last = LogPosition(shown[-1].attempt, shown[-1].line) if shown else after
         view = LogsView(
             id=job_id,
             status=job.status,
@@ -77,7 +77,7 @@ class LogsResource(Resource):
         return document(view)
 
 
-def lines(chunks: Iterable[Stored], after: Place = START) -> Iterator[LineView]:
+def lines(chunks: Iterable[Stored], after: LogPosition = START) -> Iterator[LineView]:
     """Yield the lines of chunks; one line in the place of missing ones, with their number."""
     attempt, last = after
     for chunk in chunks:
@@ -93,10 +93,10 @@ def lines(chunks: Iterable[Stored], after: Place = START) -> Iterator[LineView]:
             yield LineView(attempt=attempt, line=last, at=at, source=line.source, level=level, text=line.text)
 
 
-def _position(text: str | None) -> Place:
+def _position(text: str | None) -> LogPosition:
     if text is None:
-        return Place()
+        return LogPosition()
     match = _CURSOR.fullmatch(text)
     if match is None or max(numbers := [int(part) for part in match.groups()]) > MAX_NUMBER:
         raise invalid(FieldError("cursor", "must be the cursor of an earlier response"))
-    return Place(*numbers)
+    return LogPosition(*numbers)

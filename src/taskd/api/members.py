@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from taskd.api.views import SchedulerView, WorkerView
-from taskd.domain.claim import Session
+from taskd.domain.fencing import Session
 from taskd.seams import Member
 
 

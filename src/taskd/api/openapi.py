@@ -12,7 +12,7 @@ import msgspec
 from taskd.api.routes import Operation, Result, Route
 from taskd.api.views import ProblemView
 from taskd.domain.scope import Scope
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
@@ -36,7 +36,7 @@ PROBLEMS = {
 AUTH_PROBLEMS = (401, 403, 429, 503)
 
 
-def build(routes: Iterable[Route], settings: Http) -> bytes:
+def build(routes: Iterable[Route], settings: HttpSettings) -> bytes:
     """Return the document for those of `routes` that have an operation, with this scheduler's limits."""
     described = [(route, route.operation) for route in routes if route.operation is not None]
     kinds = _kinds(operation for _, operation in described)

@@ -18,7 +18,7 @@ from taskd.api.views import JobPlanView, ScheduleSummary, ScheduleView
 from taskd.domain.job import MAX_NAME, JobSpec
 from taskd.domain.schedule import CATCH_UP, MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
 from taskd.domain.submission import JobFields, Submission
-from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, Rule, check_cron, zone
+from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, TickRule, check_cron, zone
 
 #: Without a slash, since a name is a segment of a path.
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$"
@@ -84,7 +84,7 @@ async def _accepted(name: str, plan: SchedulePlan, max_payload: int, *, nul: boo
     )
 
 
-def _rule(plan: SchedulePlan) -> Rule:
+def _rule(plan: SchedulePlan) -> TickRule:
     if (plan.cron is None) == (plan.every is None):
         raise invalid(FieldError("every" if plan.every is not None else "cron", "give either cron or every"))
     field = "tz"
@@ -96,7 +96,7 @@ def _rule(plan: SchedulePlan) -> Rule:
         raise invalid(FieldError(field, str(error))) from None
     if plan.every is not None and plan.tz != "UTC":
         raise invalid(FieldError("tz", "goes with cron: an interval is the same everywhere"))
-    return Rule(cron=plan.cron, every=plan.every, tz=plan.tz)
+    return TickRule(cron=plan.cron, every=plan.every, tz=plan.tz)
 
 
 def _catch_up(plan: SchedulePlan) -> int:

@@ -18,7 +18,7 @@ from taskd.api.reads import ReadLimiter
 from taskd.api.routes import Resource, routes_of
 from taskd.api.schedules import SchedulesResource
 from taskd.api.submits import SubmitResource
-from taskd.domain.situation import Timings
+from taskd.domain.explain.situation import Timings
 from taskd.seams import (
     Cancels,
     Coordinator,
@@ -34,7 +34,7 @@ from taskd.seams import (
     Transcripts,
     Transport,
 )
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 
 def build(
@@ -52,7 +52,7 @@ def build(
     transcripts: Transcripts,
     explained: Explained,
     transport: Transport,
-    settings: Http,
+    settings: HttpSettings,
     timings: Timings,
     allow_anonymous: bool,
 ) -> Api:

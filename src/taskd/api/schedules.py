@@ -27,7 +27,7 @@ from taskd.domain.schedule import Plan, Schedule
 from taskd.domain.scope import Scope
 from taskd.domain.ticks import zone
 from taskd.seams import Schedules
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 MAX_COUNT, DEFAULT_COUNT = 100, 5
 #: Beyond this, only the very next tick is computed: to find a hundred leap days takes long.
@@ -114,7 +114,7 @@ RESUME = Operation(
 class SchedulesResource(Resource):
     """Makes, shows, changes, pauses and removes schedules."""
 
-    def __init__(self, schedules: Schedules, settings: Http, limiter: ReadLimiter) -> None:
+    def __init__(self, schedules: Schedules, settings: HttpSettings, limiter: ReadLimiter) -> None:
         self._limiter = limiter
         self._schedules = schedules
         self._limit = settings.max_job_bytes

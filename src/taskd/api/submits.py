@@ -25,7 +25,7 @@ from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.scope import Scope
 from taskd.domain.submission import Submission
 from taskd.seams import Intake, Overview
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 
@@ -66,7 +66,7 @@ SUBMIT_BATCH = Operation(
 class SubmitResource(Resource):
     """Stores new jobs."""
 
-    def __init__(self, intake: Intake, overview: Overview, settings: Http) -> None:
+    def __init__(self, intake: Intake, overview: Overview, settings: HttpSettings) -> None:
         self._intake = intake
         self._overview = overview
         self._settings = settings

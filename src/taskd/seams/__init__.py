@@ -39,7 +39,7 @@ from taskd.seams.store import (
     Upkeep,
     Wakes,
 )
-from taskd.seams.tasks import Desk, Ending, Invocation, Link, Order, Tasks
+from taskd.seams.tasks import Completion, Invocation, Link, Order, TaskConnections, TaskRegistry
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
@@ -47,11 +47,10 @@ __all__ = [
     "Cancels",
     "Claims",
     "Closed",
+    "Completion",
     "Coordinator",
-    "Desk",
     "DueBatch",
     "DueJobs",
-    "Ending",
     "Explained",
     "Fired",
     "Gone",
@@ -79,7 +78,8 @@ __all__ = [
     "Sessions",
     "Settlement",
     "Standing",
-    "Tasks",
+    "TaskConnections",
+    "TaskRegistry",
     "Terms",
     "Ticks",
     "Tokens",

@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Leadership, Note, Session, Suspect, Term
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import JobSnapshot, Queue
+from taskd.domain.fencing import Claim, Delivery, Dispatch, LeaderRow, Note, Session, Suspect, Term
 from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, JobStatus, Page, Stretch, Submitted
-from taskd.domain.live import Version
 from taskd.domain.outcome import Outcome
-from taskd.domain.output import Chunk, Output, Place, Stored
+from taskd.domain.output import Chunk, LogPosition, Output, Stored
 from taskd.domain.retry import Verdict
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
-from taskd.domain.situation import Queue, Subject
 from taskd.domain.token import Keyring
 
 
@@ -113,11 +113,11 @@ class Overview(Protocol):
 class Explained(Protocol):
     """For `explain`: a job, and what it may wait for. Reads only, by index, and none further than a bound."""
 
-    async def subject(self, job_id: int) -> Subject | None:
+    async def subject(self, job_id: int) -> JobSnapshot | None:
         """The job, live or finished; None if there is none."""
         ...
 
-    async def queue(self, job: Subject, ageing: float) -> Queue:
+    async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
         """What a waiting job finds before it."""
         ...
 
@@ -125,7 +125,7 @@ class Explained(Protocol):
 class Terms(Protocol):
     """For elections: who leads each shard, as PostgreSQL sees it. It mints the epochs."""
 
-    async def current(self) -> list[Leadership]:
+    async def current(self) -> list[LeaderRow]:
         """The leader rows, by shard; a shard that was never led has none."""
         ...
 
@@ -460,7 +460,7 @@ class Logs(Protocol):
 class Transcripts(Protocol):
     """For the API: what attempts have logged and printed."""
 
-    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
         ...
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Dispatch, Term
 from taskd.runtime import meters
 from taskd.seams import DueBatch
 from taskd.store.lane import Lane, int_array

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from taskd.domain.band import band_of
+from taskd.domain.explain.situation import Busy, JobSnapshot, Progress, Queue, ServingWorker
 from taskd.domain.job import MAX_ID, Attempt, JobStatus
 from taskd.domain.policy import SUSPECT_AFTER
-from taskd.domain.situation import Busy, Progress, Queue, Server, Subject
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
@@ -34,14 +34,14 @@ class PostgresExplained:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def subject(self, job_id: int) -> Subject | None:
+    async def subject(self, job_id: int) -> JobSnapshot | None:
         """The job, live or finished; None if there is none."""
         if not 0 < job_id <= MAX_ID:
             return None
         rows = await self._lane.fetch(JOB, {"id": job_id})
         return _subject(rows[0]) if rows else None
 
-    async def queue(self, job: Subject, ageing: float) -> Queue:
+    async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
         """What the job finds before it."""
         # Who goes first is asked only for one that is due and not dispatched.
         bound = COUNTED if job.due and job.status is JobStatus.PENDING else 0
@@ -63,7 +63,7 @@ class PostgresExplained:
         return _queue(servers, longest, ahead, rung, bound, worker_id, until)
 
 
-def _subject(row: tuple[Any, ...]) -> Subject:
+def _subject(row: tuple[Any, ...]) -> JobSnapshot:
     fields = dict(zip(COLUMNS, row, strict=True))
     last, said = fields["last"], fields["progress"]
     fields |= {
@@ -71,7 +71,7 @@ def _subject(row: tuple[Any, ...]) -> Subject:
         "last": msgspec.json.decode(last, type=Attempt) if last is not None else None,
         "progress": msgspec.json.decode(said, type=Progress) if said is not None else None,
     }
-    return Subject(**fields)
+    return JobSnapshot(**fields)
 
 
 def _queue(
@@ -85,7 +85,10 @@ def _queue(
 ) -> Queue:
     found = msgspec.json.decode(servers, type=list[list[Any]]) if servers is not None else []
     return Queue(
-        servers=[msgspec.convert(dict(zip(Server.__struct_fields__, one, strict=True)), Server) for one in found],
+        servers=[
+            msgspec.convert(dict(zip(ServingWorker.__struct_fields__, one, strict=True)), ServingWorker)
+            for one in found
+        ],
         longest=msgspec.json.decode(longest, type=list[Busy]) if longest is not None else [],
         ahead=ahead,
         rung=rung,

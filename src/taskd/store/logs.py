@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from taskd.domain.output import Line, Output, Place, Stored
+from taskd.domain.output import Line, LogPosition, Output, Stored
 from taskd.store.lane import PAGE_BYTES, Lane, Lanes, int_array
 from taskd.store.statements import statement
 
@@ -49,7 +49,7 @@ class PostgresTranscripts:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
 
-    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
         parameters = {
             "id": job_id,

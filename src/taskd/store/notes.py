@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from taskd.domain.claim import Note
+from taskd.domain.fencing import Note
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 

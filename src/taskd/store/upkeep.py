@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.policy import SUSPECT_AFTER
 from taskd.seams import Reaped
 from taskd.store.lane import Lane
