@@ -94,8 +94,8 @@ async def test_an_operator_without_read_sees_no_payloads(caller: Any) -> None:
         assert ("4111" in answer.text, "hidden" in answer.text) == (False, False), path
         assert answer.json()["name"] == "s"
     admin = await caller(Scope.ADMIN)
-    await admin("PUT", "/config/history.keep_failed", {"value": 77.0})
-    assert "77" not in (await operator("PUT", "/config/queue.a.paused", {"value": True})).text
+    await admin("PUT", "/config/history.keep_failed", {"value": 77.125})
+    assert "77.125" not in (await operator("PUT", "/config/queue.a.paused", {"value": True})).text
 
 
 async def test_idempotency_keys_are_a_tokens_own(caller: Any) -> None:

@@ -179,7 +179,7 @@ class ClusterResource(Resource):
 
     async def _shards(self) -> list[ShardView]:
         """Return every shard in order. Shards that this scheduler leads need no read."""
-        own, led, shards = self._standing.instance_id, self._standing.terms, range(self._standing.shards)
+        instance_id, led, shards = self._standing.instance_id, self._standing.terms, range(self._standing.shards)
         try:
             rows = {row.shard: row for row in await self._leaderships.get()} if len(led) < len(shards) else {}
         except StoreUnavailable:
@@ -187,7 +187,7 @@ class ClusterResource(Resource):
         else:
             views = [self._by_row(shard, rows.get(shard)) for shard in shards]
         for shard, term in led.items():
-            views[shard] = ShardView(shard=shard, current_leader=own, epoch=term.epoch)
+            views[shard] = ShardView(shard=shard, current_leader=instance_id, epoch=term.epoch)
         return views
 
     def _by_etcd(self, shard: int) -> ShardView:

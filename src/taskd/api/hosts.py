@@ -68,8 +68,8 @@ class Hosts:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._listed = frozenset(_listed(settings.hosts))
-        own = settings.addr.rpartition(":")[0]
-        listening = authority(own) or authority(f"[{own}]")
+        host = settings.addr.rpartition(":")[0]
+        listening = authority(host) or authority(f"[{host}]")
         self._names = {listening.host} if listening is not None else set()
         self._network = settings.insecure
         if self._network:

@@ -58,16 +58,16 @@ def with_keys(specs: Sequence[JobSpec], key: str | None, body: bytes, caller: To
 def _keyed(spec: JobSpec, key: str, caller: Token) -> JobSpec:
     if not caller.id:
         return msgspec.structs.replace(spec, dedupe_key=f"{PREFIX}{key}")
-    own = f"{PREFIX} @{caller.id} {key}"
-    return msgspec.structs.replace(spec, dedupe_key=own, former_key=f"{PREFIX}{key}")
+    dedupe_key = f"{PREFIX} @{caller.id} {key}"
+    return msgspec.structs.replace(spec, dedupe_key=dedupe_key, former_key=f"{PREFIX}{key}")
 
 
 def _scoped(spec: JobSpec, caller: Token) -> JobSpec:
     if caller.queues is None:
         return spec
     # A queue's name does not begin with @.
-    own = f"{PREFIX} {spec.queue} {spec.dedupe_key}"
-    return msgspec.structs.replace(spec, own_key=own, former_key=spec.dedupe_key)
+    own_key = f"{PREFIX} {spec.queue} {spec.dedupe_key}"
+    return msgspec.structs.replace(spec, own_key=own_key, former_key=spec.dedupe_key)
 
 
 def reused(spec: JobSpec, first: Job) -> Problem | None:

@@ -18,10 +18,10 @@ def narrowed(request: Request, queue: str | None) -> str | None:
     """Return the queue to read: the one in the request, or the caller's only one. Raises 403 and 422 Problems."""
     if queue is not None:
         return allowed(request, queue)
-    own = request.caller.queues
-    if own is not None and len(own) > 1:
-        raise invalid(FieldError("queue", f"name one: the token is for {', '.join(sorted(own))}"))
-    return next(iter(own)) if own is not None else None
+    queues = request.caller.queues
+    if queues is not None and len(queues) > 1:
+        raise invalid(FieldError("queue", f"name one: the token is for {', '.join(sorted(queues))}"))
+    return next(iter(queues)) if queues is not None else None
 
 
 def require_all(request: Request) -> None:

@@ -27,9 +27,9 @@ def summary(job: Job) -> bytes:
     return _encoder.encode({"id": job.id, "status": job.status})
 
 
-def with_timeline(found: Job, now: datetime) -> bytes:
+def with_timeline(shown: Job, now: datetime) -> bytes:
     """Return one job with its attempts, and the time that it spent in each state up to `now`."""
-    return job(found)[:-1] + b',"timeline":' + _encoder.encode(timeline(_public(found), utc(now))) + b"}"
+    return job(shown)[:-1] + b',"timeline":' + _encoder.encode(timeline(_public(shown), utc(now))) + b"}"
 
 
 def jobs(page: Sequence[Job]) -> bytes:

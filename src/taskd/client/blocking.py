@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import select
-import ssl
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from taskd.client import flows, requests
-from taskd.client.failures import ClientError, Retryable, given_up, refusal, unanswered, unconnected
+from taskd.client.connections import ConnectionPool
+from taskd.client.failures import ClientError, Retryable, given_up, refusal, unanswered
 from taskd.client.flows import ClientResponse, Flow
 from taskd.client.requests import ClientRequest
-from taskd.client.servers import DEFAULT_SERVER, ServerAddress, ServerList, headers, retry_options, tls_context
+from taskd.client.servers import DEFAULT_SERVER, ServerAddress, ServerList, headers, retry_options
 
 T = TypeVar("T")
-#: The most idle connections to one address.
-MAX_IDLE = 10
 
 
 class Client:
@@ -44,15 +40,12 @@ class Client:
     ) -> None:
         self._servers = ServerList(servers)
         self._headers = headers(token)
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
         self._timeout = timeout
         self._patience = patience
         self._loads = loads
-        #: Idle connections by address. A connection is taken and put back in one step each, so they need no lock.
-        self._idle: dict[str, list[http.client.HTTPConnection]] = {server.url: [] for server in self._servers}
+        self._connections = ConnectionPool(self._servers, ca_file)
         # A script that ends without `close` must not get warnings about open sockets.
-        weakref.finalize(self, _close, self._idle)
+        weakref.finalize(self, self._connections.close)
 
     def __enter__(self) -> Client:
         return self
@@ -62,7 +55,7 @@ class Client:
 
     def close(self) -> None:
         """Close the idle connections; the next request opens new ones."""
-        _close(self._idle)
+        self._connections.close()
 
     def submit(self, job: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """Submit one job (the fields of POST /jobs); return the stored job. Raises ClientError, as every method.
@@ -237,7 +230,7 @@ class Client:
         raise self._servers.failure(failures)
 
     def _send(self, server: ServerAddress, request: ClientRequest) -> ClientResponse:
-        connection = self._connect(server, request.within(self._timeout))
+        connection = self._connections.take(server, request.within(self._timeout))
         connection.sock.settimeout(request.within(self._timeout + request.extra))
         sent = {**self._headers, **request.headers, **request.content_type}
         try:
@@ -250,57 +243,7 @@ class Client:
         except BaseException:
             connection.close()  # an interrupted exchange leaves half a response behind
             raise
-        self._put_back(server, connection)
+        self._connections.put_back(server, connection)
         if response.status in request.accept:
             return ClientResponse(server.url, content, response.getheader("Link", ""), self._loads)
         raise refusal(server.url, request, response.status, content)
-
-    def _connect(self, server: ServerAddress, timeout: float) -> http.client.HTTPConnection:
-        """Return an open connection, within `timeout` seconds. Raises ClientError: nothing was sent yet."""
-        idle = self._take(server)
-        if idle is not None:
-            return idle
-        connection = self._new(server, timeout)
-        try:
-            connection.connect()
-        except OSError as error:
-            raise unconnected(server.url, error) from None
-        return connection
-
-    def _new(self, server: ServerAddress, timeout: float) -> http.client.HTTPConnection:
-        if not server.secure:
-            return http.client.HTTPConnection(server.host, server.port, timeout=timeout)
-        if self._tls is None:
-            self._tls = tls_context(self._ca_file)
-        return http.client.HTTPSConnection(server.host, server.port, timeout=timeout, context=self._tls)
-
-    def _take(self, server: ServerAddress) -> http.client.HTTPConnection | None:
-        """Take an idle connection that its server has not closed."""
-        while True:
-            try:
-                connection = self._idle[server.url].pop()
-            except IndexError:
-                return None
-            if not _stale(connection):
-                return connection
-            connection.close()
-
-    def _put_back(self, server: ServerAddress, connection: http.client.HTTPConnection) -> None:
-        if connection.sock is not None and len(self._idle[server.url]) < MAX_IDLE:
-            self._idle[server.url].append(connection)
-        else:
-            connection.close()
-
-
-def _close(idle: Mapping[str, list[http.client.HTTPConnection]]) -> None:
-    for connections in idle.values():
-        with contextlib.suppress(IndexError):
-            while True:
-                connections.pop().close()
-
-
-def _stale(connection: http.client.HTTPConnection) -> bool:
-    """Return True if the server closed the connection: there is something to read before a request was sent."""
-    poll = select.poll()  # unlike select, for any number of open files
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
