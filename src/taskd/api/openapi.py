@@ -12,7 +12,6 @@ import msgspec
 from taskd.api.routes import Operation, Result, Route
 from taskd.api.views import ProblemView
 from taskd.domain.scope import Scope
-from taskd.settings import HttpSettings
 
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
@@ -36,14 +35,12 @@ PROBLEMS = {
 AUTH_PROBLEMS = (401, 403, 429, 503)
 
 
-def build(routes: Iterable[Route], settings: HttpSettings) -> bytes:
-    """Return the document for those of `routes` that have an operation, with this scheduler's limits."""
+def build(routes: Iterable[Route]) -> bytes:
+    """Return the document for those of `routes` that have an operation."""
     described = [(route, route.operation) for route in routes if route.operation is not None]
     kinds = _kinds(operation for _, operation in described)
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     schema_of = dict(zip(map(repr, kinds), schemas, strict=True))
-    # Not maxItems: a batch that is too long is refused with 413, as everything that is too large.
-    components["Batch"]["properties"]["jobs"]["description"] = f"at most {settings.max_batch_jobs} jobs"
     paths: dict[str, dict[str, Any]] = {}
     for route, operation in described:
         paths.setdefault(route.template, {})[route.method.lower()] = _operation(operation, route.scope, schema_of)

@@ -69,7 +69,7 @@ def build(
         SchedulesResource(schedules, settings, limiter),
         ConfigResource(editor),
     ]
-    document = build_document(routes_of(resources), settings)
+    document = build_document(routes_of(resources))
     authenticator = Authenticator(
         tokens, allow_anonymous=allow_anonymous, rate=settings.rate_limit, hosts=Hosts(settings)
     )

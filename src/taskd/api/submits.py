@@ -30,12 +30,6 @@ from taskd.settings import HttpSettings
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 
 
-class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /jobs/batch."""
-
-    jobs: list[Submission]
-
-
 PARAMETERS = (
     Parameter(HEADER, "header", Key, "A repeated request with the same key makes no second job"),
     Parameter("traceparent", "header", str, "The trace that the job belongs to (W3C Trace Context)"),
@@ -52,15 +46,23 @@ SUBMIT = Operation(
     PARAMETERS,
     {JSON: Submission},
 )
-SUBMIT_BATCH = Operation(
-    TAG,
-    "submitJobs",
-    "Submit many jobs, all or none",
-    {201: Result(BatchView, "All jobs are stored")},
-    BODY_PROBLEMS,
-    PARAMETERS,
-    {JSON: Batch, NDJSON: str},
-)
+
+
+def submit_batch_operation(max_jobs: int) -> Operation:
+    """Return the description of POST /jobs/batch, with this scheduler's limit."""
+    # Not maxItems: a batch that is too long is refused with 413, as everything that is too large.
+    jobs = Annotated[list[Submission], Meta(description=f"at most {max_jobs} jobs")]
+    namespace = {"__doc__": "The body of POST /jobs/batch."}
+    batch = msgspec.defstruct("Batch", [("jobs", jobs)], namespace=namespace, forbid_unknown_fields=True)
+    return Operation(
+        TAG,
+        "submitJobs",
+        "Submit many jobs, all or none",
+        {201: Result(BatchView, "All jobs are stored")},
+        BODY_PROBLEMS,
+        PARAMETERS,
+        {JSON: batch, NDJSON: str},
+    )
 
 
 class SubmitResource(Resource):
@@ -72,9 +74,10 @@ class SubmitResource(Resource):
         self._settings = settings
 
     def routes(self) -> Sequence[Route]:
+        submit_batch = submit_batch_operation(self._settings.max_batch_jobs)
         return (
             Route("POST", "/jobs", self.submit, Scope.SUBMIT, SUBMIT),
-            Route("POST", "/jobs/batch", self.submit_batch, Scope.SUBMIT, SUBMIT_BATCH),
+            Route("POST", "/jobs/batch", self.submit_batch, Scope.SUBMIT, submit_batch),
         )
 
     async def submit(self, request: Request) -> Response:
