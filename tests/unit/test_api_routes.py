@@ -17,7 +17,7 @@ from taskd.api.responses import Response, document
 from taskd.api.routes import Operation, Resource, Result, Route, routes_of
 from taskd.domain.scope import Scope
 from taskd.settings import HttpSettings
-from tests.unit.api_world import Recorder
+from tests.unit.api_world import Recorder, asking
 
 
 class Pages(Resource):
@@ -76,3 +76,11 @@ def test_the_document_has_the_routes_with_an_operation() -> None:
 def test_two_routes_of_one_method_and_path_are_refused() -> None:
     with pytest.raises(ValueError, match=r"two routes have one method of /ui/pages/"):
         api_of(Pages(), Pages())
+
+
+async def test_published_names_of_schemas_stay() -> None:
+    async with asking(Recorder()) as client:
+        text = (await client.get("/openapi.json")).text
+    schemas = msgspec.json.decode(text)["components"]["schemas"]
+    assert schemas.keys() >= set(openapi.PUBLISHED.values())
+    assert not [name for name in openapi.PUBLISHED if f'"{name}"' in text or f'/{name}"' in text]

@@ -18,7 +18,7 @@ from taskd.api.routes import READ_PROBLEMS, Operation, Resource, Result, Route
 from taskd.api.views import (
     AliveView,
     HealthView,
-    LeaderView,
+    LeadersView,
     MetricsView,
     QueuesView,
     QueueView,
@@ -54,7 +54,7 @@ METRICS = Operation(
     {200: Result(MetricsView, "The counters; or text for Prometheus", also=TEXTS)},
     (503,),
 )
-LEADER = Operation(TAG, "leader", "Show the leaders", {200: Result(LeaderView, "The leaders")}, READ_PROBLEMS)
+LEADER = Operation(TAG, "leader", "Show the leaders", {200: Result(LeadersView, "The leaders")}, READ_PROBLEMS)
 WORKERS = Operation(TAG, "workers", "List the workers", {200: Result(WorkersView, "The workers")}, READ_PROBLEMS)
 SCHEDULERS = Operation(
     TAG, "schedulers", "List the schedulers", {200: Result(SchedulersView, "The schedulers")}, (400, 422)
@@ -168,7 +168,7 @@ class ClusterResource(Resource):
         """GET /leader: the leaders by PostgreSQL; by etcd while PostgreSQL is away."""
         request.query()
         views = await self._shards()
-        view = LeaderView(
+        view = LeadersView(
             current_leader=views[0].current_leader,
             is_leader=bool(self._standing.terms),
             instance_id=self._standing.instance_id,

@@ -88,11 +88,11 @@ class HistoryResource(Resource):
             if len(output) < len(jobs):
                 jobs = jobs[: len(output)]
                 cursor = jobs[-1].id
-        lines = []
+        rows = []
         for job in jobs:
-            lines.append(_line(job, output))
+            rows.append(_line(job, output))
             await time_slice.pause()
-        return b"".join(lines), cursor
+        return b"".join(rows), cursor
 
 
 def _line(job: Job, output: Mapping[int, list[Stored]] | None) -> bytes:

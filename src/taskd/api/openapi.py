@@ -16,7 +16,13 @@ from taskd.domain.scope import Scope
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
 #: Names of schemas that generated clients know, where the class has another name.
-PUBLISHED = {"BatchView": "Stored", "ConfigView": "LiveView", "DuplicateJob": "Repeated", "JobWithTimeline": "Shown"}
+PUBLISHED = {
+    "BatchView": "Stored",
+    "ConfigView": "LiveView",
+    "DuplicateJob": "Repeated",
+    "JobWithTimeline": "Shown",
+    "LeadersView": "LeaderView",
+}
 #: The meaning of each error, whichever operation answers with it.
 PROBLEMS = {
     400: "The body is not JSON or not UTF-8, or the query string is not URL-encoded UTF-8",

@@ -65,7 +65,7 @@ class ShardView(msgspec.Struct, kw_only=True):
     epoch: int | UnsetType = UNSET
 
 
-class LeaderView(msgspec.Struct, kw_only=True):
+class LeadersView(msgspec.Struct, kw_only=True):
     """The leader of shard 0, and all shards if there are several. `is_leader`: this scheduler leads a shard."""
 
     current_leader: str | None
