@@ -199,7 +199,7 @@ async def test_an_empty_host_listens_on_every_interface() -> None:
 
 
 async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn: str) -> None:
-    def talk() -> None:
+    def use() -> None:
         with Client(f"http://127.0.0.1:1, {address}", timeout=5) as client:
             job = client.submit({"payload": [1]})
             assert client.job(job["id"])["payload"] == [1]
@@ -216,4 +216,4 @@ async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn
             with pytest.raises(ClientError, match="no job 999999"):
                 client.cancel(999_999)
 
-    await asyncio.to_thread(talk)
+    await asyncio.to_thread(use)

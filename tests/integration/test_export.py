@@ -63,7 +63,7 @@ async def exported(address: Address, **wanted: str) -> list[dict[str, Any]]:
 
 async def test_all_stretches_are_exported_newest_first(store: Storage, address: Address) -> None:
     ids = await ended(store, 8)
-    await store.submit(spec())  # live jobs are no history
+    await store.submit(spec())  # a live job is not in the history
     jobs = await exported(address)
     assert [job["id"] for job in jobs] == ids[::-1]
     async with httpx.AsyncClient(base_url=address.url) as client:

@@ -270,10 +270,10 @@ def _cycles() -> int:
 async def test_malformed_http_is_refused_after_the_responses_before_it(address: Address, echo: Echo) -> None:
     echo.gate.clear()
     request = b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n"
-    talk = asyncio.create_task(exchange(address, request, request + CHUNKED + b"nonsense\r\n"))
+    exchanging = asyncio.create_task(exchange(address, request, request + CHUNKED + b"nonsense\r\n"))
     await asyncio.sleep(0.1)
     echo.gate.set()
-    response = await talk
+    response = await exchanging
     assert [line.split()[1] for line in response.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"200"]
     assert response.count(b"HTTP/1.1 200 ") == 2
     assert response.count(b"HTTP/1.1 400 ") == 1

@@ -18,19 +18,19 @@ from taskd.store.tokens import PostgresTokens
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
-Asker = Callable[..., Awaitable[httpx.Response]]
+Caller = Callable[..., Awaitable[httpx.Response]]
 SECRET = {"card": "4111 1111"}
 #: Fields of a job that existed before, without the scope read.
 LITTLE = {"id", "status", "duplicate"}
 
 
 @pytest.fixture
-async def caller(postgres_dsn: str) -> AsyncIterator[Callable[..., Awaitable[Asker]]]:
+async def caller(postgres_dsn: str) -> AsyncIterator[Callable[..., Awaitable[Caller]]]:
     """Return a function that makes a token and returns a caller with it."""
     lane = Lane(postgres_dsn, name="test", deadline=5.0)
     tokens = PostgresTokens(lane)
 
-    async def with_token(*scopes: Scope, queues: set[str] | None = None) -> Asker:
+    async def with_token(*scopes: Scope, queues: set[str] | None = None) -> Caller:
         token_id, text, digest = make()
         allowed = frozenset(queues) if queues is not None else None
         await tokens.create(
@@ -121,18 +121,18 @@ async def test_a_request_that_an_older_scheduler_stored_is_found(caller: Any, po
     (old,) = await store.submit(spec('{"n": 1}', dedupe_key="idempotency-key:order-1", task="a"))
     (dedupe,) = await store.submit(spec("1", dedupe_key="k", queue="a"))
     await store.close()
-    asker = await caller(Scope.SUBMIT)
-    again = await asker("POST", "/jobs", {"payload": {"n": 2}, "task": "a"}, idempotency_key="order-1")
+    submitter = await caller(Scope.SUBMIT)
+    again = await submitter("POST", "/jobs", {"payload": {"n": 2}, "task": "a"}, idempotency_key="order-1")
     assert again.status_code == 201
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute("DELETE FROM taskd.dedupe_keys WHERE job_id = %s", [again.json()["id"]])
     # The client's JSON has no spaces, so its payload is a different text.
-    same = await asker("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
+    same = await submitter("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
     assert same.status_code == 201
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute("DELETE FROM taskd.dedupe_keys WHERE job_id = %s", [same.json()["id"]])
         connection.execute("UPDATE taskd.jobs SET payload = '{\"n\":1}' WHERE id = %s", [old.id])
-    duplicate = await asker("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
+    duplicate = await submitter("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
     assert (duplicate.status_code, duplicate.json()["id"]) == (200, old.id)
     narrow = await caller(Scope.SUBMIT, queues={"a", "b"})
     duplicate = await narrow("POST", "/jobs", {"payload": 1, "queue": "a", "dedupe_key": "k"})

@@ -55,14 +55,14 @@ async def test_a_token_lives_from_create_to_revoke(taskd: Any, postgres_dsn: str
             True,
         )
         assert "digest" not in listed
-        status, out, _ = await _off(taskd, "revoke", token)  # the token itself does, too
+        status, out, _ = await _off(taskd, "revoke", token)  # the token itself may name what to revoke
         assert (status, out) == (0, f"revoked {listed['id']} (webshop)\n")
 
         async def revoked() -> bool:
             return await status_of(http, "/jobs", token) == 401
 
         await wait_until_async(revoked)
-        assert await status_of(http, "/jobs", None) == 401  # the last one is gone, and the door stays shut
+        assert await status_of(http, "/jobs", None) == 401  # without the last token, the cluster stays closed
         status, _, err = await _off(taskd, "revoke", listed["id"])
         assert (status, "that holds" in err) == (1, True)
 

@@ -68,10 +68,10 @@ class Recorder:
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
         self.ring = Keyring(closed=False, tokens={})
         self.no_keyring: Exception | None = None
-        self.said: dict[int, list[tuple[int, int, list[Line]]]] = {}
+        self.output: dict[int, list[tuple[int, int, list[Line]]]] = {}
         self.gate: asyncio.Event | None = None  # the keyring waits for this event
         self.lost_answer: Exception | None = None  # the error with which a cancel ends, although it was made
-        self.anybody = True
+        self.allow_anonymous = True
         self.rows = [LeaderRow(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)]
 
     async def submit(self, spec: JobSpec) -> Submitted:
@@ -125,7 +125,7 @@ class Recorder:
 
     async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         self._fail()
-        chunks = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
+        chunks = (Stored(number, line, body) for number, line, body in self.output.get(job_id, []))
         later = [c for c in chunks if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
         return later[:limit]
 
@@ -217,7 +217,7 @@ class Recorder:
             explained=cast(Explained, self),
             transport=cast(Transport, self),
             timings=Timings(),
-            allow_anonymous=self.anybody,
+            allow_anonymous=self.allow_anonymous,
         )
 
 

@@ -107,7 +107,7 @@ async def test_without_tokens_a_scheduler_is_open_or_closed(world: World) -> Non
     world.ring = Keyring(closed=False, tokens={})
     async with world.asking({}) as client:
         assert (await client.get("/jobs")).status_code == 200
-    world.anybody = False
+    world.allow_anonymous = False
     async with world.asking({}) as client:
         refused = await client.get("/jobs")
         assert (refused.status_code, "taskd token create" in refused.text) == (503, True)

@@ -218,8 +218,8 @@ REFUSED = response("503 Service Unavailable", {"detail": "the schema does not fi
     "replies",
     [
         [UNSURE] * 50,  # PostgreSQL hangs
-        [None] * 50,  # hung up after it was asked
-        [UNSURE, *[REFUSED] * 50],  # what comes later does not undo it
+        [None] * 50,  # closed after the request
+        [UNSURE, *[REFUSED] * 50],  # later refusals do not undo it
     ],
     ids=["unsure", "hung up", "unsure, then refused"],
 )

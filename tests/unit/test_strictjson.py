@@ -90,7 +90,7 @@ def batch(*payloads: bytes) -> bytes:
     return b'{"jobs":[' + b",".join(b'{"payload":' + payload + b"}" for payload in payloads) + b"]}"
 
 
-DEAR = {
+EXPENSIVE = {
     "deep": (batch(*[b"[" + b",".join([nested(199)] * 2400) + b"]"] * 14), JSON, 14),
     "deep and flat": (batch(*[nested(198, b",".join([b"[]"] * (MB // 4)))] * 14), JSON, 14),
     "empty strings": (batch(*[nested(150, b",".join([b'""'] * (MB // 4)))] * 14), JSON, 14),
@@ -115,10 +115,10 @@ DEAR = {
 }
 
 
-@pytest.mark.parametrize("name", DEAR)
+@pytest.mark.parametrize("name", EXPENSIVE)
 async def test_an_expensive_batch_is_read_in_one_pass_and_in_slices(name: str) -> None:
     """A hundred passes over such a batch take 20 s of processor time. The limit allows for slow machines."""
-    body, media, expected = DEAR[name]
+    body, media, expected = EXPENSIVE[name]
     turns = 0
 
     async def count() -> None:
