@@ -160,7 +160,7 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
 
         assert (
             await status("PUT", "/schedules/nightly", operator, json=PLAN) == 403
-        )  # a schedule submits, and the token may not
+        )  # the token may not submit
         assert await status("PUT", "/schedules/nightly", other, json=PLAN) == 403
         assert await status("PUT", "/schedules/nightly", reports, json=PLAN) == 201
         elsewhere = {**PLAN, "job": {**JOB, "queue": "images"}}
