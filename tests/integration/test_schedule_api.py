@@ -158,9 +158,7 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
         async def status(method: str, path: str, headers: dict[str, str], **more: Any) -> int:
             return (await http.request(method, path, headers=headers, **more)).status_code
 
-        assert (
-            await status("PUT", "/schedules/nightly", operator, json=PLAN) == 403
-        )  # the token may not submit
+        assert await status("PUT", "/schedules/nightly", operator, json=PLAN) == 403  # the token may not submit
         assert await status("PUT", "/schedules/nightly", other, json=PLAN) == 403
         assert await status("PUT", "/schedules/nightly", reports, json=PLAN) == 201
         elsewhere = {**PLAN, "job": {**JOB, "queue": "images"}}

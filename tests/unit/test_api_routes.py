@@ -19,6 +19,15 @@ from taskd.domain.scope import Scope
 from taskd.settings import HttpSettings
 from tests.unit.api_world import Recorder, asking
 
+SCHEMAS = """
+    AliveView Attempt Backoff Batch Beside Busy CancelSelection Detail Estimate Explanation
+    FieldError Fire Health HealthView Holder Job JobFields JobPlanView JobStatus KeyView LeaderView
+    LineView LiveView LogsView MetricsView Missed NewSchedule NextFires Overlap ProblemView Progress
+    QueueView QueuesView Removed Repeated RetryBackoff RetrySelection Rollback SchedulePlan
+    ScheduleView SchedulerView SchedulersView Selected ServerView Setting ShardView Shown Stage
+    Stored Submission Version WorkerView WorkersView
+"""
+
 
 class Pages(Resource):
     """A resource with a described route, and one that is left out of the document."""
@@ -78,9 +87,10 @@ def test_two_routes_of_one_method_and_path_are_refused() -> None:
         api_of(Pages(), Pages())
 
 
-async def test_published_names_of_schemas_stay() -> None:
+async def test_the_names_of_schemas_stay() -> None:
+    """Generated clients have them. A class that is renamed keeps its old name in `openapi.PUBLISHED`."""
     async with asking(Recorder()) as client:
         text = (await client.get("/openapi.json")).text
     schemas = msgspec.json.decode(text)["components"]["schemas"]
-    assert schemas.keys() >= set(openapi.PUBLISHED.values())
+    assert sorted(schemas) == SCHEMAS.split()
     assert not [name for name in openapi.PUBLISHED if f'"{name}"' in text or f'/{name}"' in text]

@@ -17,6 +17,7 @@ PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
 #: Names of schemas that generated clients know, where the class has another name.
 PUBLISHED = {
+    "BackoffFields": "RetryBackoff",
     "BatchView": "Stored",
     "ConfigView": "LiveView",
     "DuplicateJob": "Repeated",

@@ -9,7 +9,7 @@ from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.strictjson import check_value, has_nul
 from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
-from taskd.domain.submission import RetryBackoff, Submission, contradiction
+from taskd.domain.submission import BackoffFields, Submission, contradiction
 
 #: The most bytes of the fields other than the payload.
 ENVELOPE = 128 * 1024
@@ -46,7 +46,7 @@ async def accepted(submission: Submission, max_payload: int, prefix: str = "", *
     )
 
 
-def _backoff(backoff: RetryBackoff | None) -> Backoff:
+def _backoff(backoff: BackoffFields | None) -> Backoff:
     return Backoff(backoff.initial, backoff.factor, backoff.max, backoff.jitter) if backoff else _DEFAULT_BACKOFF
 
 
