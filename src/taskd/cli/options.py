@@ -121,10 +121,10 @@ def connect(server: str) -> Client:
     """
     from taskd.cli import beside  # noqa: PLC0415  keeps --help and --version quick
     from taskd.client import Client, ClientError  # noqa: PLC0415  as above
-    from taskd.client.servers import Servers  # noqa: PLC0415
+    from taskd.client.servers import ServerList  # noqa: PLC0415
 
     try:
-        Servers(server)
+        ServerList(server)
     except ClientError as error:
         raise typer.BadParameter(str(error)) from None
     token, ca_file = beside.credentials()
