@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd.api.cluster import _scheduler, _worker
+from taskd.api.members import scheduler_view, worker_view
 from taskd.coordination import values
 from taskd.coordination.keys import of_session, own
 from taskd.domain import config
@@ -93,7 +93,7 @@ def test_invalid_json_is_none(data: bytes) -> None:
 def test_any_value_is_a_member_that_can_be_shown_or_none(data: bytes) -> None:
     member = values.member(data)
     if member is not None:
-        msgspec.json.encode([_worker(member), _scheduler(member), member])
+        msgspec.json.encode([worker_view(member), scheduler_view(member), member])
 
 
 @given(FOREIGN)
