@@ -106,7 +106,7 @@ def forget() -> None:
     events.clear()
 
 
-def test_a_task_gets_what_it_asks_for_by_type_name_and_provider() -> None:
+def test_a_task_gets_dependencies_by_type_name_and_provider() -> None:
     run = app.testing(attempt=3).run_sync(walk, 7)
     assert run.result == [3, 7, "main", "attached main 3", "main 3"]
     expected = ["pool opened", "middleware", "session opened", "session closed", "middleware over", "pool closed"]
@@ -114,7 +114,7 @@ def test_a_task_gets_what_it_asks_for_by_type_name_and_provider() -> None:
     assert app.testing().run_sync(plain).result == "main 1"
 
 
-def test_what_an_executor_opens_is_shared_by_its_attempts_and_closed_at_its_end() -> None:
+def test_a_dependency_of_an_executor_is_shared_by_its_attempts_and_closed_at_its_end() -> None:
     async def live() -> list[Any]:
         await asyncio.create_task(app.start())
         bench = app.testing()
@@ -138,7 +138,7 @@ def test_a_dependency_of_an_attempt_sees_its_end_and_cannot_suppress_its_error()
     assert repr(app.testing().run_sync(plain, "swallow").error) == "ValueError('swallow')"
 
 
-def test_a_test_replaces_what_is_provided() -> None:
+def test_a_test_replaces_dependencies() -> None:
     bench = app.testing(provide={Pool: Pool("fake"), "files": Files()})
     assert bench.run_sync(plain).result == "fake 1"
     given = {session: Session(Pool("x"), 9), open_pool: Pool("fake")}
@@ -253,7 +253,7 @@ REFUSED: dict[Callable[[App], None], str] = {
 
 
 @pytest.mark.parametrize("define", REFUSED, ids=lambda define: define.__name__)
-def test_what_cannot_be_provided_is_refused_at_the_start(define: Callable[[App], None]) -> None:
+def test_a_dependency_without_a_provider_is_refused_at_the_start(define: Callable[[App], None]) -> None:
     other = App()
     define(other)
     began: list[int] = []
@@ -280,7 +280,7 @@ async def older() -> typing.AsyncIterator:  # type: ignore[type-arg]
     yield Pool()
 
 
-def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
+def test_an_invalid_provider_is_refused_where_it_is_defined() -> None:
     with pytest.raises(TypeError, match="nothing fills its parameter 'url'; mark what it depends on"):
         App().provide(lambda url: url)
     with pytest.raises(TypeError, match="nothing fills its parameter 'ctx'"):

@@ -147,7 +147,7 @@ def test_a_middleware_that_raises_or_does_not_yield_once_fails_the_attempt() -> 
         app.middleware(guarded.function)  # type: ignore[type-var]  # that is the point
 
 
-def test_what_is_no_json_fails_as_in_a_worker() -> None:
+def test_a_result_without_a_json_value_fails_as_in_a_worker() -> None:
     assert isinstance(plain.testing().run_sync(nonsense).error, ValueError)
     with pytest.raises(TypeError, match="pages"):
         app.testing().run_sync(walk, date(2026, 5, 1), pages="x")
@@ -280,7 +280,7 @@ def test_code_without_a_context_of_its_own_reaches_no_scheduler(elsewhere: Any, 
     assert (run.result, len(run.children), asked) == ([True, "cancelled"], 1, [])
 
 
-async def test_what_an_event_loop_gives_to_its_executor_reaches_no_scheduler(asked: list[str]) -> None:
+async def test_work_of_an_event_loop_in_other_threads_reaches_no_scheduler(asked: list[str]) -> None:
     inner = App()
 
     @inner.task

@@ -98,7 +98,7 @@ def test_a_target_without_a_figure_is_shown_with_the_command_that_measures_it() 
     assert set(rows) == set(TARGETS)
 
 
-def test_only_what_was_measured_can_be_below_its_floor() -> None:
+def test_only_a_measured_figure_can_be_below_its_floor() -> None:
     assert below({E2E: 5999.0}) == [E2E]
     assert below({E2E: 6000.0}) == []
     assert E2E not in unmeasured({E2E: 1.0})
@@ -145,7 +145,7 @@ def test_a_figure_may_change_as_much_as_its_passes_did() -> None:
     assert fallen(run({MEMORY: [170.0]}), then) == []
 
 
-def test_what_only_the_other_run_measured_is_named() -> None:
+def test_a_figure_that_only_the_other_run_has_is_named() -> None:
     assert uncompared(run({E2E: [1.0]}), run({E2E: [1.0], MEMORY: [1.0]})) == [MEMORY]
 
 

@@ -29,7 +29,7 @@ def test_i5_a_leader_closes_the_attempt_of_a_living_session(history: HistoryBuil
     assert history.broken() == {("I5", 1)}
 
 
-def test_i5_a_leader_may_close_what_a_worker_that_left_had_open(history: HistoryBuilder) -> None:
+def test_i5_a_leader_may_close_an_attempt_of_a_worker_that_left(history: HistoryBuilder) -> None:
     history.end(1.0, "s2", "w2", by="taskd:session:w2")
     history.move(1.1, 1, "pending", by="taskd:leader:L1", losses=1)
     assert history.broken() == set()

@@ -103,7 +103,7 @@ def test_i14_a_run_that_need_not_become_quiet_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize(("entries", "pending"), [(1, 0), (0, 1)])
-def test_i14_what_is_left_in_redis(entries: int, pending: int) -> None:
+def test_i14_entries_that_are_left_in_redis(entries: int, pending: int) -> None:
     assert quiet(RedisLeft(entries, pending), due=500.0).broken() == {("I14", None)}
 
 

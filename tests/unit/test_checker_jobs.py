@@ -112,7 +112,7 @@ def test_i2_a_job_that_vanished_without_a_final_status() -> None:
     assert ("I2", 1) in history.broken(without(1))
 
 
-def test_i2_a_row_that_is_not_what_the_events_say(history: HistoryBuilder) -> None:
+def test_i2_a_row_that_differs_from_its_events(history: HistoryBuilder) -> None:
     assert history.broken(changed(status="failed")) == {("I2", 1)}
     assert history.broken(changed(attempt=2)) == {("I2", 1)}
 
@@ -124,7 +124,7 @@ def test_i2_a_job_without_events(history: HistoryBuilder) -> None:
     assert history.broken(lambda rows: [*rows, extra]) == {("I2", 2)}
 
 
-def test_i3_what_follows_a_final_status(history: HistoryBuilder) -> None:
+def test_i3_a_move_after_a_final_status(history: HistoryBuilder) -> None:
     history.move(2.0, 1, "completed", by="taskd:settle:w2")
     assert ("I3", 1) in history.broken()
 

@@ -49,7 +49,7 @@ def test_durations_read_as_people_write_them(text: str, expected: float) -> None
 
 
 @pytest.mark.parametrize("text", ["", "m", "10x", "-5", "1m 2s", "1e3", "nan"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         seconds(text)
 
@@ -298,7 +298,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return client
 
 
-def test_only_what_was_given_is_sent(asked: Asked) -> None:
+def test_only_given_options_are_sent(asked: Asked) -> None:
     assert run(["submit", "hello"]) == 0
     assert asked.jobs == [{"payload": "hello"}]
 

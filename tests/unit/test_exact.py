@@ -36,7 +36,7 @@ def test_a_number_counts_as_the_float_that_it_comes_nearest_to() -> None:
 
 
 @given(VALUES)
-def test_it_writes_what_the_standard_library_writes(value: Any) -> None:
+def test_the_text_is_that_of_the_standard_library(value: Any) -> None:
     assert dumps(value) == json.dumps(value, ensure_ascii=False)
     assert dumps(value, indent=2) == json.dumps(value, ensure_ascii=False, indent=2)
     assert dumps(value, sort_keys=True, ascii_only=True) == json.dumps(value, sort_keys=True)

@@ -35,7 +35,7 @@ FOREIGN = st.one_of(
 
 
 @given(st.integers(1, MAX_ID), st.integers(0, MAX_SEQ))
-def test_what_was_encoded_is_decoded(job_id: int, seq: int) -> None:
+def test_an_encoded_entry_is_decoded(job_id: int, seq: int) -> None:
     assert decode(encode(job_id, seq)) == (job_id, seq)
 
 
