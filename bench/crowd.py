@@ -24,8 +24,8 @@ from taskd.runtime.host import this_process
 from taskd.runtime.live import Live
 from taskd.seams import Member
 from taskd.settings import Settings, load
+from taskd.store.config import PostgresConfigStore
 from taskd.store.lane import RELAXED, Lane
-from taskd.store.live import PostgresLiveStore
 from taskd.store.sessions import PostgresSessions
 
 LANES = 8
@@ -52,7 +52,7 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
     await asyncio.sleep(random.uniform(0, own.heartbeat))  # as workers that were not all started at once
     assert await sessions.open(session, own.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
-        following = asyncio.create_task(follow(Live(), coordinator, PostgresLiveStore(lane)))
+        following = asyncio.create_task(follow(Live(), coordinator, PostgresConfigStore(lane)))
         try:
             while True:
                 await asyncio.sleep(own.heartbeat)

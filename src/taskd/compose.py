@@ -48,26 +48,26 @@ from taskd.seams import Coordinator, Member, Transport
 from taskd.settings import Postgres, Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
-from taskd.store.due import PostgresDueJobs
+from taskd.store.config import PostgresConfigStore
+from taskd.store.dispatch import PostgresDispatching
 from taskd.store.explained import PostgresExplained
-from taskd.store.history import PostgresHistory
 from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.listener import PostgresListener
-from taskd.store.live import PostgresLiveStore
-from taskd.store.logs import PostgresLogs, PostgresTranscripts
+from taskd.store.logs import PostgresLogReader, PostgresLogWriter
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
-from taskd.store.notes import PostgresNotes
-from taskd.store.overview import PostgresOverview
+from taskd.store.notes import PostgresNoteWriter
+from taskd.store.prune import PostgresPruning
+from taskd.store.reads import PostgresReads
+from taskd.store.reap import PostgresReaping
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.ticks import PostgresTicks
 from taskd.store.tokens import PostgresTokens
-from taskd.store.upkeep import PostgresUpkeep
 from taskd.transport.stream import RedisTransport
 from taskd.worker.attempt import Attempts
 from taskd.worker.executors import Executors
@@ -109,9 +109,9 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
         lanes, live = _Lanes(settings, stack, name), Live()
-        store, terms = PostgresLiveStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
+        store, terms = PostgresConfigStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
         reads = lanes.several("overview", settings.postgres.readers)
-        overview = PostgresOverview(reads)
+        overview = PostgresReads(reads)
         role, intake, stored = _assemble_scheduler(
             settings, name, stack, transport, coordinator, postgres, redis, live, store, terms, overview
         )
@@ -127,7 +127,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             standing=role,
             editor=Editor(store, coordinator, live),
             tokens=tokens,
-            transcripts=PostgresTranscripts(reads),
+            transcripts=PostgresLogReader(reads),
             schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
             explained=PostgresExplained(lanes.one("explain", ONE_PLAN)),
             transport=transport,
@@ -198,9 +198,9 @@ def _assemble_scheduler(
     postgres: Outage,
     redis: Outage,
     live: Live,
-    live_store: PostgresLiveStore,
+    live_store: PostgresConfigStore,
     terms: PostgresTerms,
-    overview: PostgresOverview,
+    overview: PostgresReads,
 ) -> tuple[SchedulerRole, PostgresIntake, Doorbell]:
     lane = _Lanes(settings, stack, name)
     shards: list[Shard] = []
@@ -208,7 +208,7 @@ def _assemble_scheduler(
     live.listen(lambda _: doorbell.ours())  # a queue may go on
     fleet = Fleet(overview, coordinator, live, every=2.0, changed=doorbell.ours)
     first = _LeaderLanes(lane)
-    upkeep, history = PostgresUpkeep(first.one(ONE_PLAN)), PostgresHistory(first.one())
+    upkeep, history = PostgresReaping(first.one(ONE_PLAN)), PostgresPruning(first.one())
     reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
     pruner = Pruner(history, settings.history, live=live, postgres=postgres)
     cron = Cron(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, ring=doorbell)
@@ -255,7 +255,7 @@ def _shard(
 ) -> Shard:
     """One shard, with `more` duties. `terms` is for looking at, and everybody's."""
     own, bell = settings.scheduler, asyncio.Event()
-    due = PostgresDueJobs(lane.one(RELAXED))
+    due = PostgresDispatching(lane.one(RELAXED))
     dispatcher = Dispatcher(due, transport, fleet, own, bell=bell, redis=redis)
     leadership = Leadership(
         PostgresTerms(lane.one(LOCK_PATIENCE)),
@@ -327,15 +327,15 @@ async def _assemble_worker(
     postgres: Outage,
     redis: Outage,
     live: Live,
-) -> tuple[Attempts, Executors, WorkerRole, EtcdCoordinator, PostgresLiveStore]:
+) -> tuple[Attempts, Executors, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
     sessions = PostgresSessions(lane.one("session", RELAXED))
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
-    notes = PostgresNotes(lane.one("note", ONE_PLAN))
-    logs = PostgresLogs(lane.one("log", RELAXED))
+    notes = PostgresNoteWriter(lane.one("note", ONE_PLAN))
+    logs = PostgresLogWriter(lane.one("log", RELAXED))
     attempts = Attempts(
         claims,
         notes,
@@ -377,7 +377,7 @@ async def _assemble_worker(
         postgres=postgres,
         redis=redis,
     )
-    return attempts, executors, role, coordinator, PostgresLiveStore(lane.one("live"))
+    return attempts, executors, role, coordinator, PostgresConfigStore(lane.one("live"))
 
 
 @asynccontextmanager
@@ -399,7 +399,7 @@ async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervisor]:
 
 @asynccontextmanager
 async def _following(
-    settings: Settings, live: Live, coordinator: Coordinator, store: PostgresLiveStore
+    settings: Settings, live: Live, coordinator: Coordinator, store: PostgresConfigStore
 ) -> AsyncIterator[None]:
     """Follow the live configuration, and measure the event loop, while the process works; the log level is everybody's."""
     live.listen(lambda version: log.set_level(version.log_level or settings.log.level))

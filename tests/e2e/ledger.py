@@ -20,7 +20,7 @@ import psycopg
 
 import taskd
 from taskd.store import transactions
-from taskd.store.desk import SyncTaskConnection, TaskConnection
+from taskd.store.task_connections import SyncTaskConnection, TaskConnection
 
 SCHEMA = """
     CREATE TABLE accounts (name text PRIMARY KEY, balance bigint NOT NULL);

@@ -20,9 +20,9 @@ from taskd.dev.ports import LOOPBACK
 from taskd.dev.server import Server, environment
 from taskd.domain.claim import Claim
 from taskd.domain.errors import ClaimLost
-from taskd.store.desk import Desk
-from taskd.store.examine import examine
+from taskd.store.doctor import examine
 from taskd.store.lane import Lane
+from taskd.store.task_connections import TaskConnectionPool
 from tests.e2e.fleet import Fleet, batch
 from tests.integration.storage import Storage, spec
 from tests.servers import wait_until
@@ -121,7 +121,7 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     term, session = await store.lead(), await store.work()
     await store.submit(*[spec() for _ in range(12)])
     claims = await store.claim(session, await store.dispatch(term))
-    desk = Desk(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
+    desk = TaskConnectionPool(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
 
     async def work(claim: Claim) -> None:
         async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:

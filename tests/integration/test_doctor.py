@@ -17,7 +17,7 @@ from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
 from taskd.domain.claim import Dispatch
 from taskd.domain.finding import Finding, unreached
 from taskd.settings import Etcd, Redis
-from taskd.store import examine as postgres
+from taskd.store import doctor as postgres
 from taskd.transport import examine as redis
 from taskd.transport.stream import RedisTransport
 from tests import web

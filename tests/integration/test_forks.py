@@ -145,10 +145,10 @@ def test_taskd_run_prints_one_result_of_a_task_that_forks(task: str, how: str) -
 IN_TRANSACTION = """
 import asyncio, os, sys
 from taskd.runtime import forks
-from taskd.store.desk import Desk
+from taskd.store.task_connections import TaskConnectionPool
 
 forks.watch()
-desk = Desk(sys.argv[1], size=2, name="test")
+desk = TaskConnectionPool(sys.argv[1], size=2, name="test")
 
 
 def fork(connection):

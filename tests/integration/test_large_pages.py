@@ -15,7 +15,7 @@ from taskd.client.asynchronous import AsyncClient
 from taskd.domain.job import Ended, JobFilter, JobStatus
 from taskd.domain.output import Stored
 from taskd.runtime.serve import Address
-from taskd.store import lane, live, logs, overview, schedules
+from taskd.store import config, lane, logs, reads, schedules
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
@@ -25,7 +25,7 @@ BIG = json.dumps("x" * 30_000)  # which PostgreSQL stores in some 400 bytes
 
 @pytest.fixture(autouse=True)
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (overview, schedules, live, logs):
+    for module in (reads, schedules, config, logs):
         monkeypatch.setattr(module, "PAGE_BYTES", BUDGET)
 
 

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from taskd.store.desk import Desk
-from taskd.store.examine import examine
+from taskd.store.doctor import examine
 from taskd.store.lane import Lane
 from taskd.store.listener import CHANNEL, PostgresListener
 from taskd.store.migrations import migrate
 from taskd.store.pinned import PINNED, startup
+from taskd.store.task_connections import TaskConnectionPool
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import SharedServers
 
@@ -132,7 +132,7 @@ async def test_a_tasks_transaction_stores_any_text(
     (claim,) = await store.claim(session, await store.dispatch(term))
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
-    desk = Desk(postgres_dsn, size=1, name="taskd:task:w")
+    desk = TaskConnectionPool(postgres_dsn, size=1, name="taskd:task:w")
     if sync:
 
         def work() -> None:

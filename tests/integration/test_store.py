@@ -17,7 +17,7 @@ from taskd.domain.errors import ConfigurationError, NotLeader, Rejected, Session
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER, Backoff
-from taskd.seams import Gone
+from taskd.seams import LostClaim
 from taskd.store.migrations import migrate, pending
 from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
@@ -308,7 +308,7 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
     await store.settle([settled])
     held = [(c.job_id, c.attempt) for c in (kept, settled)] + [(kept.job_id, 7)]
     lost = await store.sessions.heartbeat(session, 30.0, held)
-    assert lost == {Gone(settled.job_id, 1, "completed"), Gone(kept.job_id, 7, None)}
+    assert lost == {LostClaim(settled.job_id, 1, "completed"), LostClaim(kept.job_id, 7, None)}
 
 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:

@@ -21,9 +21,9 @@ from taskd.domain.errors import ClaimLost, StoreUnavailable
 from taskd.domain.retry import decide
 from taskd.seams import Order, Settlement
 from taskd.store import transactions
-from taskd.store.desk import Desk, SyncTaskConnection, TaskConnection
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
+from taskd.store.task_connections import SyncTaskConnection, TaskConnection, TaskConnectionPool
 from taskd.store.transactions import Transaction
 from taskd.worker.frames import End, How
 from taskd.worker.settling import Settling
@@ -57,8 +57,8 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture
-async def desk(postgres_dsn: str) -> AsyncIterator[Desk]:
-    made = Desk(postgres_dsn, size=2, name="taskd:task:w")
+async def desk(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
+    made = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
     yield made
     await made.close()
 
@@ -78,17 +78,17 @@ async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> 
     return await store.claim(session, await store.dispatch(term))
 
 
-async def work(desk: Desk, claim: Claim, told: Told | None = None) -> None:
+async def work(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
     async with desk.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
         await connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-def work_sync(desk: Desk, claim: Claim, told: Told | None = None) -> None:
+def work_sync(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
     with desk.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
         connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-async def work_in_a_thread(desk: Desk, claim: Claim, told: Told | None = None) -> None:
+async def work_in_a_thread(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
     await asyncio.to_thread(work_sync, desk, claim, told)
 
 
@@ -98,7 +98,7 @@ Way = Callable[..., Awaitable[None]]
 
 @BOTH
 async def test_the_job_is_the_same_as_if_it_were_settled(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     ours, theirs = await begun(store, term, session, 2)
     for claim in (ours, theirs):
@@ -126,7 +126,7 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
 
 @BOTH
 async def test_a_cancel_in_its_middle_rolls_it_back(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (claim,) = await begun(store, term, session)
     check = transactions._check
@@ -150,7 +150,7 @@ async def test_a_cancel_in_its_middle_rolls_it_back(
 
 @BOTH
 async def test_an_older_attempt_completes_nothing(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch("UPDATE taskd.jobs SET attempt = 2")
@@ -169,7 +169,7 @@ def cut(connection: Any) -> None:
 @BOTH
 async def test_a_commit_without_an_answer_is_looked_up(
     store: Storage,
-    desk: Desk,
+    desk: TaskConnectionPool,
     term: Term,
     session: Session,
     way: Way,
@@ -292,7 +292,7 @@ async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, los
 
 
 async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     """What was sent is all that PostgreSQL needs: the loop does not run between the wait for a lock and the commit."""
     first, claim = await begun(store, term, session, 2)
@@ -315,7 +315,7 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
 
 
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
-    store: Storage, desk: Desk, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say, there, on = transactions.say, asyncio.Event(), asyncio.Event()
 
@@ -340,7 +340,7 @@ async def test_being_cancelled_in_the_commit_leaves_no_doubt(
 
 
 async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connection(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
@@ -366,7 +366,7 @@ async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connectio
 
 @BOTH
 async def test_connections_are_few_kept_and_opened_again(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     claims = await begun(store, term, session, 12)
     used = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taskd:task:w:%'"
@@ -378,8 +378,8 @@ async def test_connections_are_few_kept_and_opened_again(
     assert await store.raw.fetch(ROWS) == [(12,)]
 
 
-async def test_a_desk_without_postgresql_says_so(desk: Desk, term: Term) -> None:
-    nowhere = Desk("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
+async def test_a_desk_without_postgresql_says_so(desk: TaskConnectionPool, term: Term) -> None:
+    nowhere = TaskConnectionPool("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
     for _ in range(2):  # the place is free again
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
             async with nowhere.transaction(1, 1, Told()):
@@ -389,7 +389,7 @@ async def test_a_desk_without_postgresql_says_so(desk: Desk, term: Term) -> None
             pass
 
 
-async def dirty(desk: Desk, claim: Claim) -> None:
+async def dirty(desk: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
     async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
@@ -401,7 +401,7 @@ async def dirty(desk: Desk, claim: Claim) -> None:
         assert await (await connection.execute("SELECT 1::bigint AS one")).fetchone() == {"one": "1"}
 
 
-def dirty_sync(desk: Desk, claim: Claim) -> None:
+def dirty_sync(desk: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
     with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
@@ -413,7 +413,7 @@ def dirty_sync(desk: Desk, claim: Claim) -> None:
         assert connection.execute("SELECT 1::bigint AS one").fetchone() == {"one": "1"}
 
 
-async def clean(desk: Desk, claim: Claim) -> Any:
+async def clean(desk: TaskConnectionPool, claim: Claim) -> Any:
     async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
         await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
@@ -422,7 +422,7 @@ async def clean(desk: Desk, claim: Claim) -> Any:
         return connection.info.backend_pid, await cursor.fetchone()
 
 
-def clean_sync(desk: Desk, claim: Claim) -> Any:
+def clean_sync(desk: TaskConnectionPool, claim: Claim) -> Any:
     with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
@@ -436,7 +436,7 @@ notices: list[Any] = []
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_what_a_task_sets_on_its_connection_ends_with_it(
-    store: Storage, desk: Desk, term: Term, session: Session, asynchronous: bool
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, asynchronous: bool
 ) -> None:
     claims = await begun(store, term, session, 3)
     notices.clear()
@@ -454,7 +454,7 @@ async def test_what_a_task_sets_on_its_connection_ends_with_it(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_what_is_left_of_a_block_cannot_write_any_more(
-    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     first, second = await begun(store, term, session, 2)
     over, errors = asyncio.Event(), []
@@ -508,7 +508,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
         await connection.execute("INSERT INTO rows VALUES (1)")
         await connection.execute("SELECT pg_sleep(600)")
 
-    async def block(desk: Desk, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
+    async def block(desk: TaskConnectionPool, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
         async def asleep() -> bool:
             return watch.execute(SLEEPING).fetchone() == (1,)
 
@@ -520,7 +520,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
     async def run() -> None:
         left: list[asyncio.Task[None]] = []
-        desk = Desk(store.dsn, size=1, name="taskd:task:w")
+        desk = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
         with psycopg.connect(store.dsn, autocommit=True) as watch:
             with pytest.raises(
                 KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
@@ -538,7 +538,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_plain_block_ends_under_a_statement_of_another_thread(
-    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     (claim,) = await begun(store, term, session)
     left: list[asyncio.Task[None]] = []
@@ -568,7 +568,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
 class Plain:
     """A plain task in a thread of its own, which can be stopped."""
 
-    def __init__(self, desk: Desk, claim: Claim, work: Callable[[Settling], None]) -> None:
+    def __init__(self, desk: TaskConnectionPool, claim: Claim, work: Callable[[Settling], None]) -> None:
         self.over = asyncio.Event()
         order = Order(
             claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
@@ -591,7 +591,7 @@ class Plain:
 
 async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 2)
-    desk = Desk(store.dsn, size=1, name="taskd:task:w")
+    desk = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
     with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
         there = threading.Event()
 
@@ -609,7 +609,7 @@ async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage
 
 
 async def test_a_plain_task_is_stopped_in_a_long_statement(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
@@ -630,7 +630,7 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
 
 
 async def test_completions_do_not_fail_each_other_whatever_the_default_isolation_is(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     await store.raw.fetch(
         f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(store.dsn)['dbname']}"
@@ -645,7 +645,7 @@ async def test_completions_do_not_fail_each_other_whatever_the_default_isolation
 
 async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 1)
-    desk = Desk(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
+    desk = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
     async with desk.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
         told = connection.info.get_parameters()
     assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
@@ -653,7 +653,7 @@ async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, 
 
 
 async def test_a_task_does_not_hear_what_its_commit_says(
-    store: Storage, desk: Desk, term: Term, session: Session, caplog: pytest.LogCaptureFixture
+    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch(

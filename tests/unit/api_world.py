@@ -32,7 +32,7 @@ from taskd.domain.live import Version
 from taskd.domain.output import Line, Place, Stored
 from taskd.domain.situation import Timings
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Explained, Health, Leader, LiveEditor, Member, Schedules, Terms, Transport
+from taskd.seams import ConfigEditor, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
 from taskd.settings import Http
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ LIMITS = Http(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_jobs=50)
 
 
 class Recorder:
-    """Intake, Cancels, Overview, Terms, Standing and Coordinator in one: it keeps what it gets and shows what it is told."""
+    """Intake, Cancels, Reads, Terms, Standing and Coordinator in one: it keeps what it gets and shows what it is told."""
 
     def __init__(self) -> None:
         self.specs: list[JobSpec] = []
@@ -50,7 +50,7 @@ class Recorder:
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
         self.published: list[Version] = []
-        self.editor: LiveEditor = cast(LiveEditor, None)
+        self.editor: ConfigEditor = cast(ConfigEditor, None)
         self.schedules: Schedules = cast(Schedules, None)
         self.ends: list[Ended] = []
         self.further: int | None = None

@@ -17,7 +17,7 @@ from taskd.domain.ticks import Rule
 from taskd.runtime.outage import Outage
 from taskd.scheduler import cron as module
 from taskd.scheduler.cron import Cron
-from taskd.seams import Closed, Fired, Look
+from taskd.seams import Closed, DueSchedules, Fired
 
 TERM = Term(1, uuid4())
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -33,11 +33,11 @@ class Locked:
     async def rework(self, term: Term) -> None:
         assert self.without == []
 
-    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+    async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
         self.without.append(set(without))
         if len(self.without) == 3:
             raise NotLeader("that was enough")
-        return Look(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
+        return DueSchedules(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
         return Fired(0, 0, 0, tuple(one.edition for one in decisions))
@@ -79,9 +79,9 @@ async def test_while_all_schedules_are_paused_looks_go_on(waits: list[float]) ->
     """Another scheduler may let one go on."""
 
     class Paused(Locked):
-        async def due(self, limit: int, without: Collection[Edition]) -> Look:
+        async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
             await super().due(limit, without)
-            return Look(NOW, [], None, False, some=len(self.without) == 1)
+            return DueSchedules(NOW, [], None, False, some=len(self.without) == 1)
 
     await run(Paused())
     assert waits == [module.EVERY, module.CALM]

@@ -11,7 +11,7 @@ import pytest
 
 from taskd import App, Context
 from taskd.domain.output import Chunk
-from taskd.seams import Desk, Order
+from taskd.seams import Order, TaskConnections
 from taskd.worker import hearing, lastwords
 from taskd.worker.capture import Capture, Voice
 from taskd.worker.frames import End
@@ -59,7 +59,7 @@ def order(job_id: int, task: str) -> Order:
     return Order(job_id, 1, task, "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
 
 
-def no_desk() -> Desk:
+def no_desk() -> TaskConnections:
     raise AssertionError("no transaction here")
 
 

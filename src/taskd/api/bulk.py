@@ -19,7 +19,7 @@ from taskd.api.reading import within
 from taskd.api.strictjson import check_text
 from taskd.domain.job import MAX_ID, JobFilter, JobStatus
 from taskd.domain.submission import Name
-from taskd.seams import Cancels, Overview, Retries
+from taskd.seams import Cancels, Reads, Retries
 
 MAX_BODY = 16 * 1024
 MAX_PAGE = 1000
@@ -70,7 +70,7 @@ _retry = msgspec.json.Decoder(RetrySelection)
 class Bulk:
     """Cancels and retries by filter."""
 
-    def __init__(self, cancels: Cancels, retries: Retries, overview: Overview) -> None:
+    def __init__(self, cancels: Cancels, retries: Retries, overview: Reads) -> None:
         self._cancels = cancels
         self._retries = retries
         self._overview = overview

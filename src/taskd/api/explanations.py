@@ -23,7 +23,7 @@ from taskd.domain.live import Version
 from taskd.domain.obstacles import NAMED
 from taskd.domain.shard import shard_of
 from taskd.domain.situation import Holder, Place, Queue, Seen, Situation, Subject, Timings
-from taskd.seams import Coordinator, Explained, LiveEditor, Standing, Terms, Transport
+from taskd.seams import ConfigEditor, Coordinator, Explained, Standing, Terms, Transport
 
 #: Seconds for which Redis and etcd are waited for: what they would have said is then missing.
 PATIENCE = 0.6
@@ -41,7 +41,7 @@ class Explanations:
         self,
         explained: Explained,
         terms: Terms,
-        editor: LiveEditor,
+        editor: ConfigEditor,
         coordinator: Coordinator,
         transport: Transport,
         standing: Standing,

@@ -20,7 +20,7 @@ from taskd.api.transcripts import lines
 from taskd.api.turns import Turns
 from taskd.domain.job import MAX_ID, NAME_RULE, Ended, Job, JobStatus, is_name
 from taskd.domain.output import Stored
-from taskd.seams import Overview, Transcripts
+from taskd.seams import LogReader, Reads
 
 #: Finished jobs that one request looks at; and with what their attempts have said, which may be much.
 STRETCH, TALKATIVE = 500, 50
@@ -32,7 +32,7 @@ Final = Literal["completed", "failed", "cancelled"]
 class History:
     """Exports finished jobs."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts, gate: Gate) -> None:
+    def __init__(self, overview: Reads, transcripts: LogReader, gate: Gate) -> None:
         self._gate = gate
         self._overview = overview
         self._transcripts = transcripts

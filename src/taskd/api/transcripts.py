@@ -16,7 +16,7 @@ from taskd.api.jobs import job_id_of
 from taskd.api.problems import FieldError, invalid, not_found
 from taskd.api.reading import within
 from taskd.domain.output import Place, Stored
-from taskd.seams import Overview, Transcripts
+from taskd.seams import LogReader, Reads
 
 #: Chunks in one answer: some hundreds of kilobytes at the most.
 PAGE = 50
@@ -28,7 +28,7 @@ _CURSOR = re.compile("([0-9]{1,10})[.]([0-9]{1,10})", re.ASCII)
 class JobLogs:
     """Shows what attempts have said."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts) -> None:
+    def __init__(self, overview: Reads, transcripts: LogReader) -> None:
         self._overview = overview
         self._transcripts = transcripts
 

@@ -10,7 +10,7 @@ from itertools import islice
 from taskd.api.reading import within
 from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.log import logger
-from taskd.seams import Overview
+from taskd.seams import Reads
 
 #: Seconds between two questions while anybody waits: the shortest, for who came just now, and the longest.
 BRISK, CALM = 0.003, 0.03
@@ -25,7 +25,7 @@ BATCH = 1000
 class FinalWaiter:
     """Waits for jobs to become final. Duties: 1. ask for all waited ids at once; 2. wake whom the answer concerns; 3. close."""
 
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Reads) -> None:
         self._overview = overview
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._came = 0.0

@@ -11,7 +11,7 @@ from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreU
 from taskd.domain.live import Version, check, known
 from taskd.runtime.live import Live
 from taskd.runtime.log import logger
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: How often a change is made again on top of somebody else's.
 TRIES = 5
@@ -22,7 +22,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 class Editor:
     """Implements `taskd.seams.LiveEditor`."""
 
-    def __init__(self, store: LiveStore, coordinator: Coordinator, live: Live) -> None:
+    def __init__(self, store: ConfigStore, coordinator: Coordinator, live: Live) -> None:
         self._store = store
         self._coordinator = coordinator
         self._live = live

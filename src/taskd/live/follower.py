@@ -6,13 +6,13 @@ import asyncio
 
 from taskd.domain.errors import SchemaMismatch, StoreUnavailable
 from taskd.runtime.live import Live
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: Seconds between questions to PostgreSQL while etcd is away, and while it answers: a change there may have been missed.
 AWAY, ANSWERS = 1.0, 30.0
 
 
-async def follow(live: Live, coordinator: Coordinator, store: LiveStore) -> None:
+async def follow(live: Live, coordinator: Coordinator, store: ConfigStore) -> None:
     """Keep `live` up to date until cancelled. etcd says when to look, PostgreSQL what is valid; without it etcd's copy is."""
     loop = asyncio.get_running_loop()
     ask_at = 0.0

@@ -8,7 +8,7 @@ from taskd.domain.claim import Term
 from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable
 from taskd.domain.live import Version
 from taskd.runtime.log import logger
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: Seconds between comparisons when nothing seems to have changed, and at least between two repairs: where a newer taskd has
 #: keys that this one does not know, each repair would ask for the next.
@@ -20,7 +20,7 @@ AWAY = 1.0
 class Keeper:
     """Compares etcd's copy with PostgreSQL's, and puts the latter there."""
 
-    def __init__(self, store: LiveStore, coordinator: Coordinator) -> None:
+    def __init__(self, store: ConfigStore, coordinator: Coordinator) -> None:
         self._store = store
         self._coordinator = coordinator
         #: What etcd had at the last comparison, and whether that was etcd's own word.

@@ -16,7 +16,7 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.pace import Pace
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
-from taskd.seams import DueBatch, DueJobs, Transport
+from taskd.seams import DispatchBatch, Dispatching, Transport
 from taskd.settings import Scheduler
 
 #: Seconds between looks while there is more work than credit: the shortest, and the longest if nothing moves.
@@ -35,7 +35,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        due: DueJobs,
+        due: Dispatching,
         transport: Transport,
         fleet: Fleet,
         settings: Scheduler,
@@ -113,7 +113,7 @@ class Dispatcher:
     def _until_look(self) -> float:
         return max(0.0, self._look_at - time.monotonic())
 
-    async def _dispatch(self, term: Term, credits_: list[Credit]) -> DueBatch:
+    async def _dispatch(self, term: Term, credits_: list[Credit]) -> DispatchBatch:
         async with self.ringing:
             began = time.perf_counter()
             batch = await self._due.dispatch(term, credits_, self._settings.ageing)

@@ -12,7 +12,7 @@ from taskd.runtime import meters
 from taskd.runtime.live import Live
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import History
+from taskd.seams import Pruning
 from taskd.settings import History as Settings
 
 #: Jobs in one statement: it holds the leader's row, so it must be short, also where each job has a megabyte.
@@ -31,7 +31,7 @@ class Pruner:
     Most jobs end in the order of their ids, so the next round goes on from there. Now and then a round goes to the end.
     """
 
-    def __init__(self, history: History, settings: Settings, *, live: Live, postgres: Outage) -> None:
+    def __init__(self, history: Pruning, settings: Settings, *, live: Live, postgres: Outage) -> None:
         self._history = history
         self._keep = {
             JobStatus.COMPLETED: settings.keep_completed,

@@ -14,7 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import Upkeep
+from taskd.seams import Reaping
 
 #: Seconds between looks.
 EVERY = 2.0
@@ -34,7 +34,7 @@ class Reaper:
     seem to have run out, so it is a gap as well. Sessions that were ended by their own worker are freed without any of this.
     """
 
-    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, ring: Callable[[], None]) -> None:
+    def __init__(self, upkeep: Reaping, *, lease: float, postgres: Outage, ring: Callable[[], None]) -> None:
         self._upkeep = upkeep
         self._lease = lease
         self._postgres = postgres

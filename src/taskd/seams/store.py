@@ -66,7 +66,7 @@ class Retries(Protocol):
         ...
 
 
-class Overview(Protocol):
+class Reads(Protocol):
     """For the API: what there is to see. Reads only."""
 
     async def ping(self) -> None:
@@ -155,17 +155,17 @@ class Terms(Protocol):
         ...
 
 
-class DueBatch(msgspec.Struct, frozen=True):
+class DispatchBatch(msgspec.Struct, frozen=True):
     """What one dispatch statement moved, and when the next job becomes due (seconds from now; None: none is waiting)."""
 
     dispatches: list[Dispatch]
     next_due: float | None
 
 
-class DueJobs(Protocol):
+class Dispatching(Protocol):
     """For the leader's dispatcher."""
 
-    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DispatchBatch:
         """pending -> queued for the best due jobs, as many as the credit of their queue and band allows. Raises NotLeader.
 
         Queues of other shards than the term's are left alone.
@@ -189,7 +189,7 @@ class Reaped(msgspec.Struct, frozen=True):
     failed: int
 
 
-class Upkeep(Protocol):
+class Reaping(Protocol):
     """For the leader's reaper."""
 
     async def end_expired(self, term: Term, before: datetime | None) -> tuple[list[str], datetime]:
@@ -224,7 +224,7 @@ class Pruned(msgspec.Struct, frozen=True):
     last: int
 
 
-class History(Protocol):
+class Pruning(Protocol):
     """For the leader's pruner."""
 
     async def prune(self, term: Term, status: JobStatus, keep: float, after: int, limit: int) -> Pruned:
@@ -242,7 +242,7 @@ class History(Protocol):
         ...
 
 
-class Look(NamedTuple):
+class DueSchedules(NamedTuple):
     """The schedules that are due `now`, by PostgreSQL's clock; the seconds until the next one is (None: there is none), whether
     a tick waits for an earlier job, and whether there are schedules at all."""
 
@@ -274,7 +274,7 @@ class Closed(NamedTuple):
 class Ticks(Protocol):
     """For the leader of shard 0: firing schedules. No write waits for somebody who has a row locked: it leaves that out."""
 
-    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+    async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
         """Schedules whose next tick has come or was not worked out yet, without some. A read."""
         ...
 
@@ -332,7 +332,7 @@ class Schedules(Protocol):
         ...
 
 
-class LiveStore(Protocol):
+class ConfigStore(Protocol):
     """For the live configuration: every version that ever was."""
 
     async def latest(self) -> Version:
@@ -352,7 +352,7 @@ class LiveStore(Protocol):
         ...
 
 
-class LiveEditor(Protocol):
+class ConfigEditor(Protocol):
     """For the API: looks at the live configuration, and changes it. All raise StoreUnavailable."""
 
     async def latest(self) -> Version:
@@ -435,7 +435,7 @@ class Settlement(msgspec.Struct, frozen=True):
     said: Chunk | None = None
 
 
-class Notes(Protocol):
+class NoteWriter(Protocol):
     """For workers: what running attempts say of themselves."""
 
     async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
@@ -446,7 +446,7 @@ class Notes(Protocol):
         ...
 
 
-class Logs(Protocol):
+class LogWriter(Protocol):
     """For workers: what attempts log and print."""
 
     async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
@@ -457,7 +457,7 @@ class Logs(Protocol):
         ...
 
 
-class Transcripts(Protocol):
+class LogReader(Protocol):
     """For the API: what attempts have logged and printed."""
 
     async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
@@ -469,7 +469,7 @@ class Transcripts(Protocol):
         ...
 
 
-class Gone(NamedTuple):
+class LostClaim(NamedTuple):
     """A claim that no longer holds. `outcome`: how its attempt ended the job, as "cancelled" or, by its own transaction,
     "completed"; None if the claim was lost (or settled a moment ago)."""
 
@@ -491,7 +491,7 @@ class Sessions(Protocol):
 
     async def heartbeat(
         self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
-    ) -> set[Gone]:
+    ) -> set[LostClaim]:
         """Extend the lease, say how many `slots` there are now, if that changed; those of the given (job_id, attempt) claims
         that are no longer this session's.
 

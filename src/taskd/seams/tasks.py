@@ -73,7 +73,7 @@ class Ending(Protocol):
         ...
 
 
-class Desk(Protocol):
+class TaskConnections(Protocol):
     """Where an executor's tasks get connections to PostgreSQL for transactions that complete their jobs.
 
     Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if

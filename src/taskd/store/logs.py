@@ -17,8 +17,8 @@ EXPORT_LOGS = statement("export_logs")
 _body = msgspec.json.Decoder(list[Line])
 
 
-class PostgresLogs:
-    """Implements `taskd.seams.Logs`."""
+class PostgresLogWriter:
+    """Implements `taskd.seams.LogWriter`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -43,7 +43,7 @@ def _row(output: Output) -> dict[str, object]:
     }
 
 
-class PostgresTranscripts:
+class PostgresLogReader:
     """Implements `taskd.seams.Transcripts`."""
 
     def __init__(self, lanes: Lanes) -> None:

@@ -13,8 +13,8 @@ from taskd.store.statements import statement
 NOTE = statement("note")
 
 
-class PostgresNotes:
-    """Implements `taskd.seams.Notes`."""
+class PostgresNoteWriter:
+    """Implements `taskd.seams.NoteWriter`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

@@ -4,7 +4,7 @@
 reads, writes and waits for. What a connection asks for at its start takes precedence over them. libpq sends PGTZ and
 PGDATESTYLE after that, so one statement undoes these. It also sets what only newer versions of PostgreSQL have.
 
-A task's own connections (`store/desk.py`) keep the settings that their users chose, except for the encoding.
+A task's own connections (`store/task_connections.py`) keep the settings that their users chose, except for the encoding.
 """
 
 from __future__ import annotations

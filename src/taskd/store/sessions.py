@@ -10,7 +10,7 @@ import msgspec
 
 from taskd.domain.claim import Host, Session
 from taskd.domain.errors import SessionLost
-from taskd.seams import Gone
+from taskd.seams import LostClaim
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
@@ -46,7 +46,7 @@ class PostgresSessions:
 
     async def heartbeat(
         self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
-    ) -> set[Gone]:
+    ) -> set[LostClaim]:
         """Extend the lease, and say how many `slots` there are now, if given.
 
         Those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost.
@@ -58,7 +58,7 @@ class PostgresSessions:
         rows = await self._lane.fetch(HEARTBEAT if claims else IDLE, parameters)
         if not rows or not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return {Gone(*row[1:]) for row in rows if row[1] is not None}
+        return {LostClaim(*row[1:]) for row in rows if row[1] is not None}
 
     async def end(self, session_id: UUID) -> bool:
         """End a session that is over; False if it already was. The leader frees what jobs it still has."""

@@ -11,7 +11,7 @@ from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Missed
 from taskd.domain.ticks import Rule
-from taskd.seams import Closed, Fired, Look
+from taskd.seams import Closed, DueSchedules, Fired
 from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
 from taskd.store.terms import fence
@@ -30,12 +30,12 @@ class PostgresTicks:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+    async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
         """Schedules whose next tick has come or was not worked out yet, without some."""
         left_out = {"without": [one.name for one in without], "revisions": [one.revision for one in without]}
         rows = await self._lane.fetch(DUE, left_out | {"limit": limit})
         now, next_in, waiting, some = rows[0][:4]
-        return Look(now, [_due(*row[4:]) for row in rows if row[4] is not None], next_in, waiting, some)
+        return DueSchedules(now, [_due(*row[4:]) for row in rows if row[4] is not None], next_in, waiting, some)
 
     async def rework(self, term: Term) -> None:
         """Let the next ticks of schedules in time zones be worked out anew. Raises NotLeader."""

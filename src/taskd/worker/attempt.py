@@ -20,8 +20,8 @@ from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
-from taskd.seams import Logs as LogStore
-from taskd.seams import Notes as NoteStore
+from taskd.seams import LogWriter as LogStore
+from taskd.seams import NoteWriter as NoteStore
 from taskd.worker.executors import Ending, Executors
 from taskd.worker.frames import Answer, Lock, Said, Speech, Unlock
 from taskd.worker.locks import Locks

@@ -15,7 +15,7 @@ import msgspec
 
 from taskd.domain.errors import ClaimLost, CoordinatorUnavailable, Unstorable
 from taskd.domain.storable import Encode, to_json
-from taskd.seams import Desk, Order
+from taskd.seams import Order, TaskConnections
 from taskd.worker.frames import MAX_LOCK_NAME, Answer, Lock, Said, TooLong, Trouble, Unlock, Word
 from taskd.worker.results import to_text
 from taskd.worker.settling import Settling
@@ -48,7 +48,7 @@ class Link:
         limit: int,
         loop: asyncio.AbstractEventLoop,
         tell: Callable[[Word], None],
-        desk: Callable[[], Desk],
+        desk: Callable[[], TaskConnections],
         encode: Encode | None = None,
         encode_checkpoint: Encode | None = None,
     ) -> None:

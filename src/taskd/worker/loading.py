@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 from taskd.runtime import forks
-from taskd.seams import Desk, Invocation, Link, Order, Tasks
+from taskd.seams import Invocation, Link, Order, TaskConnections, Tasks
 from taskd.settings import Tasks as TaskSettings
 from taskd.settings import Worker
 from taskd.worker.frames import Transactions
@@ -24,7 +24,7 @@ BUILTIN = "taskd.app.builtin:app"
 OUTWARD = "taskd.app.outward"
 #: What opens the transactions of tasks. Named for the same reason, and because most tasks have none, so that most executors
 #: do without the driver of PostgreSQL.
-DESK = "taskd.store.desk"
+DESK = "taskd.store.task_connections"
 
 
 class NotLoadable(Exception):
@@ -46,12 +46,12 @@ def load(name: str, settings: TaskSettings, max_result: int = Worker().max_resul
     return Both(own, more)
 
 
-def desk(settings: Transactions, worker_id: str) -> Callable[[], Desk]:
+def desk(settings: Transactions, worker_id: str) -> Callable[[], TaskConnections]:
     """Gives the executor's way to PostgreSQL, made at the first use."""
 
     @functools.cache
-    def made() -> Desk:
-        found: Desk = importlib.import_module(DESK).Desk(
+    def made() -> TaskConnections:
+        found: TaskConnections = importlib.import_module(DESK).TaskConnectionPool(
             settings.dsn, size=settings.size, name=f"taskd:task:{worker_id}", pooled=settings.pooled
         )
         return found

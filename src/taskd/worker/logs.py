@@ -13,7 +13,7 @@ from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.domain.output import Chunk, Line, Output
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.seams import Logs as Store
+from taskd.seams import LogWriter as Store
 
 #: The most bytes in one statement, and those that may wait altogether (while PostgreSQL is away, for instance).
 BATCH_BYTES, MAX_WAITING = 4 * 1024 * 1024, 64 * 1024 * 1024

@@ -10,7 +10,7 @@ from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.seams import Notes as Store
+from taskd.seams import NoteWriter as Store
 from taskd.worker.frames import Answer, Said, Trouble
 
 #: The most bytes of checkpoints in one statement.

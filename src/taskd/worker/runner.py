@@ -13,7 +13,7 @@ import msgspec
 from taskd.domain.storable import plainly
 from taskd.runtime import forks, tracing
 from taskd.runtime.log import logger
-from taskd.seams import Desk, Invocation, Order, Tasks
+from taskd.seams import Invocation, Order, TaskConnections, Tasks
 from taskd.worker import capture, offspring
 from taskd.worker.capture import Capture
 from taskd.worker.frames import Answer, End, How, Word
@@ -50,7 +50,7 @@ class Runner:
         tell: Callable[[list[End]], None],
         tell_word: Callable[[Word], None],
         patience: float,
-        desk: Callable[[], Desk],
+        desk: Callable[[], TaskConnections],
         capture: Capture | None = None,
         helpers: Helpers | None = None,
         tell_exhausted: Callable[[str], None] = lambda reason: None,

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from taskd.domain.storable import Encode, to_json
-from taskd.seams import Desk, Order
+from taskd.seams import Order, TaskConnections
 
 _ONCE = "the transaction of this attempt was committed, and its job is completed: there can be no other"
 _NESTED = "ctx.transaction() is open already: an attempt has one at a time (conn.transaction() makes a savepoint)"
@@ -25,7 +25,9 @@ class Stage(Enum):
 class Settling:
     """At most one transaction at a time, and none after one that was committed. One that was rolled back leaves nothing."""
 
-    def __init__(self, order: Order, limit: int, desk: Callable[[], Desk], encode: Encode | None = None) -> None:
+    def __init__(
+        self, order: Order, limit: int, desk: Callable[[], TaskConnections], encode: Encode | None = None
+    ) -> None:
         self._order = order
         self._encode = encode
         self._limit = limit

@@ -14,8 +14,8 @@ PRUNE = statement("prune")
 FORGET_LOGS = statement("forget_logs")
 
 
-class PostgresHistory:
-    """Implements `taskd.seams.History`."""
+class PostgresPruning:
+    """Implements `taskd.seams.Pruning`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

@@ -39,8 +39,8 @@ DEPTHS = statement("depths")
 SESSIONS = statement("sessions")
 
 
-class PostgresOverview:
-    """Implements `taskd.seams.Overview`."""
+class PostgresReads:
+    """Implements `taskd.seams.Reads`."""
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes

@@ -19,8 +19,8 @@ FORGET_NOTES = statement("forget_notes")
 BATCH = 1000
 
 
-class PostgresUpkeep:
-    """Implements `taskd.seams.Upkeep`."""
+class PostgresReaping:
+    """Implements `taskd.seams.Reaping`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

@@ -10,13 +10,13 @@ from taskd.domain.live import Version
 from taskd.store.lane import PAGE_BYTES, Lane
 from taskd.store.statements import statement
 
-LATEST = statement("live_latest")
-HISTORY = statement("live_history")
-SINCE = statement("live_since")
-APPEND = statement("live_append")
+LATEST = statement("config_latest")
+HISTORY = statement("config_history")
+SINCE = statement("config_since")
+APPEND = statement("config_append")
 
 
-class PostgresLiveStore:
+class PostgresConfigStore:
     """Implements `taskd.seams.LiveStore`."""
 
     def __init__(self, lane: Lane) -> None:

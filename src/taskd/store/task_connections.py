@@ -85,7 +85,7 @@ class SyncTaskConnection(psycopg.Connection[Row]):
             time.sleep(FAREWELL)
 
 
-class Desk:
+class TaskConnectionPool:
     """Opens connections when they are needed and keeps them: at most `size` for async tasks, and as many for plain ones."""
 
     def __init__(self, dsn: str, *, size: int, name: str, pooled: bool = False) -> None:

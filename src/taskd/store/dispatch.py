@@ -10,7 +10,7 @@ from taskd.domain.band import Credit
 from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import NotLeader
 from taskd.runtime import meters
-from taskd.seams import DueBatch
+from taskd.seams import DispatchBatch
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 from taskd.store.terms import fence
@@ -20,13 +20,13 @@ UNCLAIMED = statement("unclaimed")
 REOFFER = statement("reoffer")
 
 
-class PostgresDueJobs:
+class PostgresDispatching:
     """Implements `taskd.seams.DueJobs`; its lane may be RELAXED."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DispatchBatch:
         """pending -> queued for the shard's best due jobs, as far as the credit goes. Raises NotLeader."""
         demand = [{"queue": c.queue, "low": c.band.low, "high": c.band.high, "credit": c.jobs} for c in credit]
         document = msgspec.json.encode(demand).decode()
@@ -38,7 +38,7 @@ class PostgresDueJobs:
             raise NotLeader(f"epoch {term.epoch} is over")
         if lag is not None:
             meters.LAG.observe(max(0.0, lag))
-        return DueBatch([Dispatch(*row[3:]) for row in rows if row[3] is not None], next_due)
+        return DispatchBatch([Dispatch(*row[3:]) for row in rows if row[3] is not None], next_due)
 
     async def unclaimed(self, term: Term, after: float, limit: int, skip: int = 0) -> list[Dispatch]:
         """The shard's jobs queued for more than `after` seconds that nobody claimed, oldest first, without the first `skip`."""
