@@ -52,7 +52,7 @@ def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
         def edited(name: str) -> str:
             text = read(name)
             for old, new in edits.get(name, []):
-                assert old in text, f"{name}.sql has no {old!r}: mend the mutant"
+                assert old in text, f"{name}.sql has no {old!r}: correct the mutant"
                 text = text.replace(old, new)
             return text
 

@@ -10,13 +10,11 @@ WITH held AS MATERIALIZED (
     RETURNING *, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = jobs.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
-        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
-        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload, progress)
+        {{history_columns}}, progress)
     SELECT id, 'cancelled', task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
            created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id,
-           CASE WHEN status = 'running' THEN 'cancelled' END, CASE WHEN status <> 'running' THEN error END, metadata, attempts,
-           payload, progress
+           CASE WHEN status = 'running' THEN 'cancelled' END, CASE WHEN status <> 'running' THEN error END,
+           {{carried_columns}}, progress
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id

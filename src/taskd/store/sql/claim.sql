@@ -19,14 +19,12 @@ WITH alive AS MATERIALIZED (
     UPDATE taskd.jobs j SET status = 'running', attempt = j.attempt + 1, session_id = %(session)s,
            worker_id = (SELECT worker_id FROM alive), started_at = clock_timestamp(), dispatch_seq = offered.seq
     FROM offered WHERE j.ctid = offered.tid AND EXISTS (SELECT FROM alive)
-    RETURNING j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.queued_at, j.started_at, j.timeout,
-              j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+    RETURNING {{j.claimed_columns}}
 ), ours AS (
     -- What an earlier try claimed whose answer was lost.
     SELECT o.* FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
     CROSS JOIN LATERAL (
-        SELECT j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.queued_at, j.started_at, j.timeout,
-               j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+        SELECT {{j.claimed_columns}}
         FROM taskd.jobs j
         WHERE j.id = u.id AND j.status || '' = 'running' AND j.dispatch_seq = u.seq AND j.session_id = %(session)s
         OFFSET 0) o

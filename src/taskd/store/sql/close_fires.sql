@@ -2,7 +2,7 @@
 -- A page is a stretch of all open ticks, so that those with live jobs do not keep it from coming to the ones behind them.
 -- A tick that somebody has locked is left for another time, as in fire.sql; one whose job was retried meanwhile has another job.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), page AS MATERIALIZED (
     SELECT schedule, fire_at, job_id FROM taskd.fires
     WHERE state = 'open' AND (schedule, fire_at) > (%(name)s::text, %(fire_at)s::timestamptz)

@@ -2,7 +2,7 @@
 -- the next job is due.
 -- Levels walks the priorities that exist (a skip scan), so that neither a backlog of later jobs nor ageing costs a sort of it.
 WITH RECURSIVE term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), demand AS MATERIALIZED (
     SELECT queue, low, high, credit FROM json_to_recordset(%(credit)s::json) AS d (queue text, low int, high int, credit int)
     WHERE taskd.shard_of(queue, %(shards)s) = %(shard)s

@@ -22,8 +22,7 @@ WITH RECURSIVE page AS MATERIALIZED (
     SELECT seen, last, cardinality(ids) AS wanted, ids[1:(SELECT max(place) FROM measured)] AS ids FROM ids
 )
 SELECT s.seen, s.last, s.wanted,
-       p.id, p.status, p.task, p.queue, p.priority, p.payload, p.created_at, p.schedule_at, p.queued_at, p.started_at,
-       p.completed_at, p.worker_id, p.attempt, p.max_retries, p.timeout, p.error, p.result, p.metadata, p.dedupe_key,
-       p.parent_id, p.retried_as, p.attempts, p.outcome, p.progress, p.traceback
+       {{p.finished_columns}},
+       p.attempts, p.outcome, p.progress, p.traceback
 FROM shown s LEFT JOIN taskd.finished_jobs p ON p.id = ANY (ARRAY(SELECT unnest(ids) FROM shown))
 ORDER BY p.id DESC

@@ -4,7 +4,7 @@
 -- A schedule that somebody has locked is left for another look, since to wait for him would hold up the leader's row; so the names of
 -- those that were decided come back.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(decisions)s::json) AS d (
         name text, revision bigint, decided_until timestamptz, fires timestamptz[], until timestamptz, next_at timestamptz)

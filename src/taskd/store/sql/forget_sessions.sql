@@ -2,7 +2,7 @@
 -- no sessions (any more), under the nil id; if the term still holds. Both grow with each start of a worker otherwise.
 -- A source that goes on counting meanwhile makes itself a new row.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), forgotten AS (
     DELETE FROM taskd.sessions s
     WHERE s.ended_at < clock_timestamp() - interval '1 hour'

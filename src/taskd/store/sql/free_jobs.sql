@@ -3,7 +3,7 @@
 -- losses were such is written down with the attempts. Jobs without earlier losses are not asked for any of this.
 -- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), orphans AS MATERIALIZED (
     SELECT o.tid, o.alone, o.alone AND o.lone_losses + 1 >= %(lone_loss_limit)s AS hopeless
     FROM (
@@ -27,12 +27,10 @@ WITH term AS MATERIALIZED (
     RETURNING j.*, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = j.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
-        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
-        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload, progress)
+        {{history_columns}}, progress)
     SELECT id, 'failed', task, queue, priority, attempt, worker_id, failures, crashes, losses + 1, max_retries, backoff, timeout,
-           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s, metadata,
-           attempts, payload, progress
+           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s,
+           {{carried_columns}}, progress
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id

@@ -2,7 +2,7 @@
 -- The page is a stretch of ids: jobs come to their ends roughly in that order, so that no index has to tell which are old.
 -- Jobs are locked in the order of their ids, as a retry does, and keys in theirs, as a submit does.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), page AS MATERIALIZED (
     SELECT id, completed_at < clock_timestamp() - make_interval(secs => %(keep)s) AS old FROM taskd.finished_jobs
     WHERE status = %(status)s AND id > %(after)s ORDER BY id LIMIT %(limit)s
