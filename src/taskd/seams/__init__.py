@@ -1,8 +1,8 @@
-"""Where the rooms meet: one Protocol per caller, so that swapping a server touches one room.
+"""The Protocols by which rooms use each other: one for each duty, so that another server changes one room only.
 
-PostgreSQL implements the store's seams (`taskd.store`), Redis the Transport (`taskd.transport`), etcd the Coordinator
-(`taskd.coordination`). Every method raises the matching `Unavailable` within its deadline when its server does not answer;
-none retries on its own. Times are seconds.
+PostgreSQL implements the store's Protocols (`taskd.store`), Redis the Transport (`taskd.transport`), etcd the Coordinator
+(`taskd.coordination`). Every method raises the matching `Unavailable` within its deadline when its server does not answer.
+None retries on its own. Times are seconds.
 """
 
 from __future__ import annotations
