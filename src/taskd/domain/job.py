@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
@@ -45,16 +46,27 @@ class JobStatus(StrEnum):
 
 FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
+T = TypeVar("T")
+
 Scalar = str | int | float | bool | None
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it is submitted, checked and complete. Times in seconds."""
+def _encoded(value: T) -> T:
+    """Return a default of a field that is encoded even where it has this default: its column has none."""
+    default: T = msgspec.field(default_factory=lambda: value)
+    return default
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as it is submitted, checked and complete. Times in seconds.
+
+    `submit.sql` reads it as JSON, with these names; a field that has its default is left out there.
+    """
 
     payload: Json
-    task: str = "default"
-    queue: str = "default"
-    priority: int = 0
+    task: str = _encoded("default")
+    queue: str = _encoded("default")
+    priority: int = _encoded(0)
     dedupe_key: str | None = None
     #: The key that must be unique, where that is not `dedupe_key` itself.
     own_key: str | None = None
@@ -62,8 +74,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     former_key: str | None = None
     schedule_at: datetime | None = None
     delay: float = 0.0
-    max_retries: int = 3
-    retry_backoff: Backoff = Backoff()
+    max_retries: int = _encoded(3)
+    retry_backoff: Backoff = _encoded(Backoff())
     timeout: float | None = None
     metadata: dict[str, Scalar] = {}
     parent_id: int | None = None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from taskd.domain.claim import Claim, Delivery, Session, Suspect
 from taskd.domain.errors import SessionLost
-from taskd.domain.job import Scalar
+from taskd.domain.job import Json, Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
 from taskd.domain.retry import Again, Counter
@@ -57,7 +56,7 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, row[1], row[2:]) for row in rows if row[2] is not None]
+        return [_claim(session.id, _Row(*row)) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
         """Those of `deliveries` that are current and whose jobs only run alone."""
@@ -99,36 +98,57 @@ class PostgresClaims:
         return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
-def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
-    job_id, attempt, task, queue, priority, payload, created, scheduled, queued, started, timeout, metadata, *record = (
-        row
-    )
-    max_retries, backoff, failures, crashes, losses, checkpoint = record
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """A row of claim.sql: whether the session is alive, the epoch, the fragment `claimed_columns`, and the checkpoint."""
+
+    alive: int
+    epoch: int
+    id: int
+    attempt: int
+    task: str
+    queue: str
+    priority: int
+    payload: Json
+    created_at: datetime
+    schedule_at: datetime
+    queued_at: datetime
+    started_at: datetime
+    timeout: float | None
+    metadata: Json | None
+    max_retries: int
+    backoff: Json
+    failures: int
+    crashes: int
+    losses: int
+    checkpoint: Json | None
+
+
+def _claim(session: UUID, row: _Row) -> Claim:
     return Claim(
-        job_id=job_id,
-        attempt=attempt,
+        job_id=row.id,
+        attempt=row.attempt,
         session=session,
-        epoch=epoch,
-        task=task,
-        queue=queue,
-        priority=priority,
-        payload=payload,
-        created_at=created,
-        schedule_at=scheduled,
-        queued_at=queued,
-        started_at=started,
-        timeout=timeout,
-        metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
-        policy=Policy(max_retries, _backoff(bytes(backoff))),
-        record=Record(failures, crashes, losses),
-        checkpoint=checkpoint,
+        epoch=row.epoch,
+        task=row.task,
+        queue=row.queue,
+        priority=row.priority,
+        payload=row.payload,
+        created_at=row.created_at,
+        schedule_at=row.schedule_at,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        timeout=row.timeout,
+        metadata=msgspec.json.decode(row.metadata, type=dict[str, Scalar]) if row.metadata is not None else {},
+        policy=_policy(row.max_retries, bytes(row.backoff)),
+        record=Record(row.failures, row.crashes, row.losses),
+        checkpoint=row.checkpoint,
     )
 
 
 @lru_cache(maxsize=256)
-def _backoff(text: bytes) -> Backoff:
-    """Most jobs share one, so most are decoded already."""
-    return msgspec.json.decode(text, type=Backoff)
+def _policy(max_retries: int, backoff: bytes) -> Policy:
+    """Return the policy, decoded once for all jobs that share it: most do."""
+    return Policy(max_retries, msgspec.json.decode(backoff, type=Backoff))
 
 
 class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):

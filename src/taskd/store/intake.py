@@ -10,14 +10,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from taskd.domain.errors import Rejected, RowHeld, StoreUnavailable
-from taskd.domain.job import JobSpec, Scalar, Submitted
-from taskd.domain.policy import Backoff
+from taskd.domain.job import JobSpec, Submitted
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.store.lane import ONE_PLANNING, Lane
@@ -173,58 +171,20 @@ def _answer(entry: _Waiting, answer: Submitted | Exception) -> None:
         entry.answer.set_result(answer)
 
 
-class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job as submit.sql and submit_apart.sql read it from its JSON document, where what most have not is left out."""
-
-    task: str
-    queue: str
-    priority: int
-    max_retries: int
-    retry_backoff: Backoff
-    payload: msgspec.Raw
-    timeout: float | None = None
-    schedule_at: datetime | None = None
-    delay: float = 0.0
-    dedupe_key: str | None = None
-    own_key: str | None = None
-    former_key: str | None = None
-    metadata: dict[str, Scalar] | None = None
-    parent_id: int | None = None
-
-
-def _row(spec: JobSpec) -> _Row:
-    return _Row(
-        spec.task,
-        spec.queue,
-        spec.priority,
-        spec.max_retries,
-        spec.retry_backoff,
-        spec.payload,
-        spec.timeout,
-        spec.schedule_at,
-        spec.delay,
-        spec.dedupe_key,
-        spec.own_key,
-        spec.former_key,
-        spec.metadata or None,
-        spec.parent_id,
-    )
-
-
 async def _document(specs: Sequence[JobSpec]) -> str:
     """The jobs as both statements read them. The event loop gets a turn after each PIECE jobs or PIECE_BYTES of payload."""
     pieces: list[bytes] = []
-    rows: list[_Row] = []
+    piece: list[JobSpec] = []
     size = 0
     for spec in specs:
-        rows.append(_row(spec))
+        piece.append(spec)
         size += len(bytes(spec.payload))
-        if len(rows) >= PIECE or size >= PIECE_BYTES:
-            pieces.append(msgspec.json.encode(rows)[1:-1])
-            rows, size = [], 0
+        if len(piece) >= PIECE or size >= PIECE_BYTES:
+            pieces.append(msgspec.json.encode(piece)[1:-1])
+            piece, size = [], 0
             await asyncio.sleep(0)
-    if rows:
-        pieces.append(msgspec.json.encode(rows)[1:-1])
+    if piece:
+        pieces.append(msgspec.json.encode(piece)[1:-1])
     return (b"[%b]" % b",".join(pieces)).decode()
 
 
