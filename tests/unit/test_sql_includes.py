@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
+from taskd.domain.job import JobSpec
+from taskd.store import claims, logs, notes
 from taskd.store.statements import FOLDER, columns, expanded, fragments, names, statement
 
 INCLUDE = re.compile(r"\{\{(?:\w+\.)?(\w+)\}\}")
@@ -75,3 +78,33 @@ def test_lists_that_stand_for_each_other_have_as_many_columns() -> None:
         "retried_as": "NULL::bigint",
     }
     assert [typed.split()[0] for typed in fragments()["submitted_types"].split(", ")] == [*columns("submitted_columns")]
+
+
+def recordset(name: str) -> set[str]:
+    """The fields that a statement reads of the rows of its JSON document."""
+    (fields,) = re.findall(r"json_to_recordset\(%\(\w+\)s::json\) AS (?:\w+ )?\(([^()]*)\)", statement(name))
+    return {field.split()[0] for field in fields.split(",")}
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("submit_apart", JobSpec), ("settle", claims._Ending), ("note", notes._Row), ("log", logs._Row)]
+)
+def test_a_document_has_the_fields_that_its_statement_reads(name: str, row: type[msgspec.Struct]) -> None:
+    assert set(row.__struct_fields__) == recordset(name)
+
+
+def test_a_submit_without_options_names_what_the_table_demands() -> None:
+    """The columns of these are NOT NULL and have no default."""
+    document = msgspec.json.decode(msgspec.json.encode(JobSpec(payload=msgspec.Raw(b"1"))))
+    assert document == {
+        "payload": 1,
+        "task": "default",
+        "queue": "default",
+        "priority": 0,
+        "max_retries": 3,
+        "retry_backoff": {"initial": 1.0, "factor": 2.0, "max": 3600.0, "jitter": True},
+    }
+
+
+def test_a_claim_is_read_by_the_columns_of_its_statement() -> None:
+    assert claims._Row.__struct_fields__ == ("alive", "epoch", *columns("claimed_columns"), "checkpoint")

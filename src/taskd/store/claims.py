@@ -1,4 +1,4 @@
-"""The right to run one attempt, and its end."""
+"""Claims: the right to run one attempt of a job, and its end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
 from taskd.seams import Settlement
+from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
@@ -28,7 +29,7 @@ ENDED = statement("ended")
 
 
 class PostgresClaims:
-    """Implements `taskd.seams.Claims`; two lanes, so that claiming and settling overlap."""
+    """Implements `taskd.seams.Claims`, on two lanes, so that claiming and settling overlap."""
 
     def __init__(self, claiming: Lane, settling: Lane) -> None:
         self._claiming = claiming
@@ -37,12 +38,7 @@ class PostgresClaims:
     async def claim(
         self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False, alone: bool = False
     ) -> list[Claim]:
-        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
-
-        `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
-        claimed only `alone`: then nothing else may be claimed for the session until they have ended.
-        """
-        # Each once: Redis may hold an entry twice, and a claim that was made comes back for each that names it.
+        # Each once: Redis may hold an entry twice, and a claim comes back for each delivery that names it.
         ordered = sorted({(d.job_id, d.seq) for d in deliveries})
         parameters = {
             "session": session.id,
@@ -59,7 +55,6 @@ class PostgresClaims:
         return [_claim(session.id, _Row(*row)) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
-        """Those of `deliveries` that are current and whose jobs only run alone."""
         by_job = {delivery.job_id: delivery for delivery in deliveries}
         parameters = {
             "ids": int_array(by_job),
@@ -70,7 +65,6 @@ class PostgresClaims:
         return [Suspect(by_job[job_id], queue, losses, waited) for job_id, queue, losses, waited in rows]
 
     async def put_off(self, session: Session, suspect: Suspect, delay: float) -> bool:
-        """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
         parameters = {
             "session": session.id,
             "id": suspect.delivery.job_id,
@@ -81,15 +75,10 @@ class PostgresClaims:
         return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
-        ordered = sorted(settlements, key=lambda s: s.claim.job_id)
-        document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
-        with meters.timed(meters.SETTLE):
-            rows = await self._settling.fetch(SETTLE, {"settlements": document})
-        return {(job_id, attempt) for job_id, attempt in rows}
+        rows = map(_ending, settlements)
+        return await write_batch(self._settling, SETTLE, "settlements", rows, timed=meters.timed(meters.SETTLE))
 
     async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """How those of the (job_id, attempt) pairs ended that were the end of their job."""
         parameters = {
             "ids": int_array(job_id for job_id, _ in attempts),
             "attempts": int_array(attempt for _, attempt in attempts),
@@ -99,7 +88,7 @@ class PostgresClaims:
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """A row of claim.sql: whether the session is alive, the epoch, the fragment `claimed_columns`, and the checkpoint."""
+    """A row of claim.sql: 1 if the session is alive, the epoch, the fragment `claimed_columns`, and the checkpoint."""
 
     alive: int
     epoch: int
@@ -151,12 +140,9 @@ def _policy(max_retries: int, backoff: bytes) -> Policy:
     return Policy(max_retries, msgspec.json.decode(backoff, type=Backoff))
 
 
-class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One settlement as settle.sql reads it from its JSON document, where what most have not is left out."""
+class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
+    """One settlement as settle.sql reads it."""
 
-    id: int
-    attempt: int
-    session: UUID
     status: str
     outcome: str
     error: str | None = None
@@ -174,7 +160,7 @@ class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _ending(settlement: Settlement) -> _Ending:
-    claim, outcome, verdict, said = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
+    claim, outcome, verdict, output = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
     again = verdict if isinstance(verdict, Again) else None
     status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
     return _Ending(
@@ -192,9 +178,9 @@ def _ending(settlement: Settlement) -> _Ending:
         crashes=int(verdict.counter is Counter.CRASHES),
         noted=settlement.noted,
         progress=msgspec.Raw(settlement.progress) if settlement.progress is not None else None,
-        line=said.line if said is not None else None,
-        lines=said.lines if said is not None else None,
-        said=msgspec.Raw(said.body) if said is not None else None,
+        line=output.line if output is not None else None,
+        lines=output.lines if output is not None else None,
+        said=msgspec.Raw(output.body) if output is not None else None,
     )
 
 

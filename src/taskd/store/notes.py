@@ -1,12 +1,11 @@
-"""What running attempts say of themselves."""
+"""Notes: the progress and checkpoints of running attempts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from taskd.domain.claim import Note
+from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
@@ -20,18 +19,21 @@ class PostgresNoteWriter:
         self._lane = lane
 
     async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
-        """Write these durably, in one statement; the (job_id, attempt) pairs whose claim still held."""
-        ordered = sorted(notes, key=lambda note: note.job_id)
-        document = msgspec.json.encode([_row(note) for note in ordered]).decode()
-        return {(job_id, attempt) for job_id, attempt in await self._lane.fetch(NOTE, {"notes": document})}
+        return await write_batch(self._lane, NOTE, "notes", map(_row, notes))
 
 
-def _row(note: Note) -> dict[str, object]:
+class _Row(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     """One note as note.sql reads it: JSON as text, so that a checkpoint of null is one."""
-    return {
-        "id": note.job_id,
-        "attempt": note.attempt,
-        "session": note.session,
-        "progress": note.progress.decode() if note.progress is not None else None,
-        "checkpoint": note.checkpoint.decode() if note.checkpoint is not None else None,
-    }
+
+    progress: str | None = None
+    checkpoint: str | None = None
+
+
+def _row(note: Note) -> _Row:
+    return _Row(
+        id=note.job_id,
+        attempt=note.attempt,
+        session=note.session,
+        progress=note.progress.decode() if note.progress is not None else None,
+        checkpoint=note.checkpoint.decode() if note.checkpoint is not None else None,
+    )
