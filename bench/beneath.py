@@ -31,7 +31,7 @@ from bench.machine import nanoseconds
 from bench.rig import Rig, batch
 from taskd.seams import Order
 from taskd.store.lane import ONE_PLAN, RELAXED, RawJson, RawJsonb
-from taskd.worker.frames import Begin, End, Ends, Frames, How, encode
+from taskd.worker.pool.protocol import Begin, End, EndKind, Ends, FrameSplitter, encode
 
 #: Jobs in one submit, and in what follows it: a worker with 500 slots has no larger batch.
 MANY, BATCH = 1000, 500
@@ -173,7 +173,7 @@ def _execute(meter: Meter, executor: tuple[socket.socket, int], ids: list[int]) 
 
 
 def _frames(link: socket.socket) -> Iterator[bytes]:
-    frames = Frames()
+    frames = FrameSplitter()
     while data := link.recv(256 * 1024):
         yield from frames.feed(data)
 
@@ -207,7 +207,7 @@ def execute() -> None:
         for body in _frames(link):
             orders = decoder.decode(body).orders
             loop.run_until_complete(begin(orders))
-            link.sendall(encode(Ends([End(o.job_id, o.attempt, How.COMPLETED, b"null") for o in orders])))
+            link.sendall(encode(Ends([End(o.job_id, o.attempt, EndKind.COMPLETED, b"null") for o in orders])))
 
 
 # ---------------------------------------------------------------- the API

@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import uvloop
 
+from taskd.config import follow
 from taskd.coordination import EtcdCoordinator
-from taskd.domain.claim import Session
-from taskd.live import follow
+from taskd.domain.fencing import Session
+from taskd.runtime.config import Config
 from taskd.runtime.host import this_process
-from taskd.runtime.live import Live
 from taskd.seams import Member
 from taskd.settings import Settings, load
 from taskd.store.config import PostgresConfigStore
@@ -52,7 +52,7 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
     await asyncio.sleep(random.uniform(0, own.heartbeat))  # as workers that were not all started at once
     assert await sessions.open(session, own.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
-        following = asyncio.create_task(follow(Live(), coordinator, PostgresConfigStore(lane)))
+        following = asyncio.create_task(follow(Config(), coordinator, PostgresConfigStore(lane)))
         try:
             while True:
                 await asyncio.sleep(own.heartbeat)

@@ -19,7 +19,7 @@ from bench.ceilings import ADD, BARE, COMMITS, HTTP, INSERT, LIFE, LIFE_CPU, STE
 from bench.http_load import submit_one_by_one, submit_steadily
 from bench.machine import busy, peak
 from bench.rig import Rig, until
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 
 ROWS = 1000
 TABLE = "CREATE TABLE bench_raw (id bigserial PRIMARY KEY, status smallint NOT NULL DEFAULT 0, payload json NOT NULL)"

@@ -17,9 +17,9 @@ import httpx
 import psycopg
 
 from bench.machine import children, cpu, family
-from taskd.dev import binaries
-from taskd.dev.ports import free_port
-from taskd.dev.servers import Servers
+from taskd.dev.servers import binaries
+from taskd.dev.servers.ports import free_port
+from taskd.dev.servers.servers import Servers
 from taskd.store.migrations import migrate
 
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from taskd.dev import binaries
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.servers import binaries
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import migrate
 from tests.servers import SharedServers, temporary_folder

@@ -16,8 +16,8 @@ from uuid import uuid4
 
 import psycopg
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import Servers
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import Servers
 from taskd.store.migrations import migrate
 
 PREFIX = "taskd-tests-"

@@ -13,6 +13,7 @@ from uuid import uuid4
 import tenacity
 
 from taskd.api import build as build_api
+from taskd.config import ConfigEditor, Repairer, follow
 from taskd.coordination.coordinator import EtcdCoordinator
 from taskd.domain.errors import (
     AccessDenied,
@@ -22,22 +23,21 @@ from taskd.domain.errors import (
     TransportAccessDenied,
     TransportUnavailable,
 )
-from taskd.domain.situation import Timings
-from taskd.live import Editor, Keeper, follow
+from taskd.domain.explain.situation import Timings
 from taskd.runtime import failpoints, log, meters, tracing
+from taskd.runtime.config import Config
 from taskd.runtime.duty import aside, end, forever, unless
 from taskd.runtime.host import this_process
 from taskd.runtime.lifecycle import instance_name, run, stop_on_signals
-from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
-from taskd.scheduler.cron import Cron
+from taskd.scheduler.cancel_notifier import CancelNotifier
+from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 from taskd.scheduler.dispatcher import Dispatcher
-from taskd.scheduler.doorbell import Doorbell
+from taskd.scheduler.firer import Firer
 from taskd.scheduler.fleet import Fleet
-from taskd.scheduler.herald import Herald
 from taskd.scheduler.leadership import Leadership
 from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
@@ -45,7 +45,7 @@ from taskd.scheduler.reofferer import Reofferer
 from taskd.scheduler.role import SchedulerRole
 from taskd.scheduler.shard import Duty, Shard
 from taskd.seams import Coordinator, Member, Transport
-from taskd.settings import Postgres, Settings
+from taskd.settings import PostgresSettings, Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.config import PostgresConfigStore
@@ -69,12 +69,12 @@ from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.ticks import PostgresTicks
 from taskd.store.tokens import PostgresTokens
 from taskd.transport.stream import RedisTransport
-from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors
+from taskd.worker.attempts import Attempts
 from taskd.worker.fetcher import Fetcher
-from taskd.worker.frames import Transactions
 from taskd.worker.http import build as build_worker_http
-from taskd.worker.reloading import Watcher, folders, reloading
+from taskd.worker.pool.pool import ExecutorPool
+from taskd.worker.pool.protocol import Transactions
+from taskd.worker.pool.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
 from taskd.worker.role import WorkerRole
 
@@ -108,7 +108,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
-        lanes, live = _Lanes(settings, stack, name), Live()
+        lanes, live = _Lanes(settings, stack, name), Config()
         store, terms = PostgresConfigStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
         reads = lanes.several("overview", settings.postgres.readers)
         overview = PostgresReads(reads)
@@ -119,16 +119,16 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         private = local(parse_address(settings.http.addr, HTTP_ADDR))
         api = build_api(
             intake=intake,
-            cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=Herald(transport)),
+            cancels=PostgresCancels(lanes.one("cancel", ONE_PLAN), stopped=CancelNotifier(transport)),
             retries=PostgresRetries(lanes.one("retry", ONE_PLAN), stored=stored),
             overview=overview,
             terms=terms,
             coordinator=coordinator,
             standing=role,
-            editor=Editor(store, coordinator, live),
+            editor=ConfigEditor(store, coordinator, live),
             tokens=tokens,
             transcripts=PostgresLogReader(reads),
-            schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
+            schedules=PostgresSchedules(lanes.one("schedules"), changed=role.firer.changed),
             explained=PostgresExplained(lanes.one("explain", ONE_PLAN)),
             transport=transport,
             settings=settings.http,
@@ -197,22 +197,22 @@ def _assemble_scheduler(
     coordinator: Coordinator,
     postgres: Outage,
     redis: Outage,
-    live: Live,
+    live: Config,
     live_store: PostgresConfigStore,
     terms: PostgresTerms,
     overview: PostgresReads,
-) -> tuple[SchedulerRole, PostgresIntake, Doorbell]:
+) -> tuple[SchedulerRole, PostgresIntake, DispatchWakeup]:
     lane = _Lanes(settings, stack, name)
     shards: list[Shard] = []
-    doorbell = Doorbell(transport, shards)
-    live.listen(lambda _: doorbell.ours())  # a queue may go on
-    fleet = Fleet(overview, coordinator, live, every=2.0, changed=doorbell.ours)
+    wakeup = DispatchWakeup(transport, shards)
+    live.listen(lambda _: wakeup.wake_local())  # a queue may go on
+    fleet = Fleet(overview, coordinator, live, every=2.0, changed=wakeup.wake_local)
     first = _LeaderLanes(lane)
     upkeep, history = PostgresReaping(first.one(ONE_PLAN)), PostgresPruning(first.one())
-    reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
-    pruner = Pruner(history, settings.history, live=live, postgres=postgres)
-    cron = Cron(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, ring=doorbell)
-    once = reaper.run, pruner.run, cron.run, Keeper(live_store, coordinator).run
+    reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, wake=wakeup)
+    pruner = Pruner(history, settings.history, config=live, postgres=postgres)
+    firer = Firer(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, wake=wakeup)
+    once = reaper.run, pruner.run, firer.run, Repairer(live_store, coordinator).run
     for number in range(settings.scheduler.shards):
         own, more = (_LeaderLanes(lane), ()) if number else (first, once)
         shards.append(_shard(settings, name, own, terms, transport, coordinator, fleet, postgres, redis, number, more))
@@ -224,20 +224,20 @@ def _assemble_scheduler(
         coordinator=coordinator,
         postgres=postgres,
         redis=redis,
-        doorbell=doorbell,
+        wakeup=wakeup,
         submitted=lane.listener(),
         shards=shards,
         reaper=reaper,
         pruner=pruner,
-        cron=cron,
+        firer=firer,
     )
     intake = PostgresIntake(
         lane.one("intake", PATIENCE),
         lane.one("bulk", PATIENCE),
         deadline=settings.postgres.deadline,
-        stored=doorbell,
+        stored=wakeup,
     )
-    return role, intake, doorbell
+    return role, intake, wakeup
 
 
 def _shard(
@@ -254,9 +254,9 @@ def _shard(
     more: Sequence[Duty],
 ) -> Shard:
     """One shard, with `more` duties. `terms` is for looking at, and everybody's."""
-    own, bell = settings.scheduler, asyncio.Event()
+    own, wakeup = settings.scheduler, asyncio.Event()
     due = PostgresDispatching(lane.one(RELAXED))
-    dispatcher = Dispatcher(due, transport, fleet, own, bell=bell, redis=redis)
+    dispatcher = Dispatcher(due, transport, fleet, own, wakeup=wakeup, redis=redis)
     leadership = Leadership(
         PostgresTerms(lane.one(LOCK_PATIENCE)),
         coordinator,
@@ -273,10 +273,10 @@ def _shard(
         leadership=leadership,
         dispatcher=dispatcher,
         reofferer=Reofferer(
-            due, transport, after=own.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
+            due, transport, after=own.reoffer_after, ringing=dispatcher.ringing, wakeup=wakeup, redis=redis
         ),
         fleet=fleet,
-        bell=bell,
+        wakeup=wakeup,
         more=more,
     )
 
@@ -293,7 +293,7 @@ async def _worker(settings: Settings) -> int:
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
-        live = Live()
+        live = Config()
         attempts, executors, role, coordinator, store = await _assemble_worker(
             settings, worker_id, stack, transport, postgres, redis, live
         )
@@ -326,8 +326,8 @@ async def _assemble_worker(
     transport: Transport,
     postgres: Outage,
     redis: Outage,
-    live: Live,
-) -> tuple[Attempts, Executors, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
+    live: Config,
+) -> tuple[Attempts, ExecutorPool, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
@@ -346,7 +346,7 @@ async def _assemble_worker(
         slots=own.concurrency,
         max_log_bytes=own.max_log_bytes,
     )
-    executors = Executors(
+    executors = ExecutorPool(
         app=own.app,
         processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
         slots=own.concurrency,
@@ -399,7 +399,7 @@ async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervisor]:
 
 @asynccontextmanager
 async def _following(
-    settings: Settings, live: Live, coordinator: Coordinator, store: PostgresConfigStore
+    settings: Settings, live: Config, coordinator: Coordinator, store: PostgresConfigStore
 ) -> AsyncIterator[None]:
     """Follow the live configuration, and measure the event loop, while the process works; the log level is everybody's."""
     live.listen(lambda version: log.set_level(version.log_level or settings.log.level))
@@ -504,7 +504,7 @@ async def _check_servers(
     postgres.up()
 
 
-async def _check_schema(settings: Postgres, migrate: bool) -> None:
+async def _check_schema(settings: PostgresSettings, migrate: bool) -> None:
     dsn = settings.dsn
     if migrate and settings.pooled:
         raise ConfigurationError(POOLED)

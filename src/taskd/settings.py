@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from taskd.domain import words
+from taskd.domain import constraints
 from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -35,7 +35,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One table of the TOML file."""
 
 
-class Http(Section, frozen=True):
+class HttpSettings(Section, frozen=True):
     """The scheduler's HTTP API."""
 
     addr: Annotated[str, _doc("HOST:PORT to listen on; an empty HOST means every interface")] = ":8080"
@@ -52,7 +52,7 @@ class Http(Section, frozen=True):
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
 
 
-class Postgres(Section, frozen=True):
+class PostgresSettings(Section, frozen=True):
     """PostgreSQL, the truth about every job."""
 
     dsn: Annotated[str, _doc("a libpq connection string or URL")] = "postgresql://localhost:5432/taskd"
@@ -61,7 +61,7 @@ class Postgres(Section, frozen=True):
     pooled: Annotated[bool, _doc("the dsn leads to a pooler that pools transactions, as PgBouncer can")] = False
 
 
-class Redis(Section, frozen=True):
+class RedisSettings(Section, frozen=True):
     """Redis or Valkey, the doorbell."""
 
     url: Annotated[str, _doc("HOST:PORT, redis://, rediss:// or redis+sentinel://")] = "localhost:6379"
@@ -73,7 +73,7 @@ class Redis(Section, frozen=True):
     key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
-class Etcd(Section, frozen=True):
+class EtcdSettings(Section, frozen=True):
     """etcd: who is alive, who leads."""
 
     endpoints: Annotated[str, _doc("HOST:PORT or https://HOST:PORT, comma-separated")] = "localhost:2379"
@@ -90,7 +90,7 @@ class Etcd(Section, frozen=True):
     key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
-class Scheduler(Section, frozen=True):
+class SchedulerSettings(Section, frozen=True):
     """A scheduler's duties while it leads."""
 
     instance_id: Annotated[str, _doc("its name; empty: host-pid")] = ""
@@ -106,7 +106,7 @@ class Scheduler(Section, frozen=True):
     leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
 
 
-class History(Section, frozen=True):
+class HistorySettings(Section, frozen=True):
     """How long finished jobs are kept, from their end on. Their dedupe keys are kept as long."""
 
     keep_completed: Annotated[Keep, _doc("seconds; 7 days by default")] = 604_800.0
@@ -114,7 +114,7 @@ class History(Section, frozen=True):
     keep_cancelled: Annotated[Keep, _doc("seconds; 30 days by default")] = 2_592_000.0
 
 
-class Worker(Section, frozen=True):
+class WorkerSettings(Section, frozen=True):
     """A worker and its executor processes."""
 
     id: Annotated[str, _doc("its name; empty: host-pid")] = ""
@@ -150,7 +150,7 @@ class Worker(Section, frozen=True):
     ] = 15.0
 
 
-class Tasks(Section, frozen=True):
+class TaskSettings(Section, frozen=True):
     """The built-in tasks `command` and `http`, which a worker has only where something is allowed here."""
 
     command_allow: Annotated[str, _doc("programs that `command` may run: absolute paths, comma-separated")] = ""
@@ -162,7 +162,7 @@ class Tasks(Section, frozen=True):
     http_max_response: Annotated[OneValue, _doc("bytes that are kept of an answer")] = 64 * 1024
 
 
-class Trace(Section, frozen=True):
+class TraceSettings(Section, frozen=True):
     """Traces by OpenTelemetry; needs the extra `otel`."""
 
     endpoint: Annotated[
@@ -173,14 +173,14 @@ class Trace(Section, frozen=True):
     ] = 1.0
 
 
-class Log(Section, frozen=True):
+class LogSettings(Section, frozen=True):
     """Logs go to stderr."""
 
     level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _doc("DEBUG, INFO, WARNING or ERROR")] = "INFO"
     format: Annotated[Literal["JSON", "TEXT", ""], _doc("JSON or TEXT; empty: TEXT on a terminal, else JSON")] = ""
 
 
-class Client(Section, frozen=True):
+class ClientSettings(Section, frozen=True):
     """The command line's way to the schedulers, and that of what tasks submit in a worker."""
 
     server: Annotated[str, _doc("the schedulers' URLs, comma-separated, tried in turn")] = "http://localhost:8080"
@@ -191,17 +191,17 @@ class Client(Section, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a process."""
 
-    http: Http = Http()
-    postgres: Postgres = Postgres()
-    redis: Redis = Redis()
-    etcd: Etcd = Etcd()
-    scheduler: Scheduler = Scheduler()
-    history: History = History()
-    worker: Worker = Worker()
-    tasks: Tasks = Tasks()
-    trace: Trace = Trace()
-    log: Log = Log()
-    client: Client = Client()
+    http: HttpSettings = HttpSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
+    etcd: EtcdSettings = EtcdSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    history: HistorySettings = HistorySettings()
+    worker: WorkerSettings = WorkerSettings()
+    tasks: TaskSettings = TaskSettings()
+    trace: TraceSettings = TraceSettings()
+    log: LogSettings = LogSettings()
+    client: ClientSettings = ClientSettings()
 
 
 #: The short environment names; any other key is TASKD_<SECTION>__<KEY>.
@@ -355,7 +355,7 @@ def _explain(error: msgspec.ValidationError) -> str:
     message, _, path = str(error).partition(" - at `$.")
     section, _, key = path.rstrip("`").replace("[...]", "").partition(".")
     # The value is not told: it may be a secret.
-    return f"section [{section}], key {key!r}: {words.rule(Settings, f'{section}.{key}')}" if key else message
+    return f"section [{section}], key {key!r}: {constraints.rule(Settings, f'{section}.{key}')}" if key else message
 
 
 def as_toml() -> str:

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from taskd import Context, Fail, Snooze
-from taskd.torture.mix import Maker, Mix, Plan
 from taskd.torture.tasks import app, mark
+from taskd.torture.workload import Maker, TrafficPlan, Workload
 
 #: How many names the locks share.
 LOCKS = 3
@@ -142,7 +142,7 @@ async def tick(ctx: Context, seconds: float) -> str:
     return str(ctx.job.metadata["fire_at"])
 
 
-class Author(Mix, frozen=True, kw_only=True):
+class Author(Workload, frozen=True, kw_only=True):
     """The shares of what task authors write."""
 
     short: float = 60.0
@@ -164,24 +164,24 @@ class Author(Mix, frozen=True, kw_only=True):
         return super().makers() | own
 
 
-def _guarding(random: Random) -> Plan:
+def _guarding(random: Random) -> TrafficPlan:
     payload = {"name": f"author-{random.randrange(LOCKS)}", "seconds": round(random.uniform(0.1, 0.6), 2)}
     task = random.choice(("guard", "guard", "guard_thread"))
-    return Plan(kind="guarding", task=task, payload=payload, fields=PATIENT)
+    return TrafficPlan(kind="guarding", task=task, payload=payload, fields=PATIENT)
 
 
-def _begetting(random: Random) -> Plan:
+def _begetting(random: Random) -> TrafficPlan:
     payload = {"children": random.randint(1, 3), "fall": random.random() < 0.3}
-    return Plan(kind="begetting", task="beget", payload=payload, fields=PATIENT)
+    return TrafficPlan(kind="begetting", task="beget", payload=payload, fields=PATIENT)
 
 
-def _dozing(random: Random) -> Plan:
+def _dozing(random: Random) -> TrafficPlan:
     payload = {"times": random.randint(1, 4), "seconds": round(random.uniform(0.1, 1.0), 2)}
-    return Plan(kind="dozing", task="doze", payload=payload, fields={"max_retries": 0})
+    return TrafficPlan(kind="dozing", task="doze", payload=payload, fields={"max_retries": 0})
 
 
-def _selling(random: Random) -> Plan:
+def _selling(random: Random) -> TrafficPlan:
     item = Item(sku="abc", price=Decimal("1.10"), due=datetime(2030, 1, 1, tzinfo=UTC))
     basket = Basket("ann", [item] * random.randint(0, 3), {"a", "b"})
     payload: dict[str, Any] = sell.options().document((basket, datetime.now(UTC)), {"gift": True})["payload"]
-    return Plan(kind="selling", task="sell", payload=payload, fields={"max_retries": 0})
+    return TrafficPlan(kind="selling", task="sell", payload=payload, fields={"max_retries": 0})

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from taskd.torture.figures import doubled, gap, lost
-from taskd.torture.history import Event, History
+from taskd.torture.history import AuditEvent, History
 
 __all__ = [
     "cut_short",
@@ -118,7 +118,7 @@ def typical(samples: Iterable[tuple[float, float]], percent: float) -> float:
     return percentile([percentile(values, percent) for values in windows.values()], 50)
 
 
-def moves(history: History, to_status: str) -> list[Event]:
+def moves(history: History, to_status: str) -> list[AuditEvent]:
     """All moves to a status."""
     return [event for event in history.events if event.to_status == to_status]
 

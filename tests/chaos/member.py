@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from taskd.dev import process
-from taskd.dev.child import Child, Program
+from taskd.dev.child_process import ChildProcess, Program
 from tests import web
 from tests.chaos.shape import SHARD
 
@@ -27,7 +27,7 @@ class Member:
         self.port = port
         self.log = log
         self.pid = 0
-        self._child = Child(name, log)
+        self._child = ChildProcess(name, log)
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start `taskd` with these arguments (or, with TASKD_MUTANT set, a copy of it with one protection off)."""

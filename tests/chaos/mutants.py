@@ -103,7 +103,7 @@ def _group_at_the_end() -> None:
 
 
 def _no_shards() -> None:
-    from taskd.domain.claim import Term  # noqa: PLC0415
+    from taskd.domain.fencing import Term  # noqa: PLC0415
 
     mine = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
     _sql({"dispatch": [(mine, "true")]})()
@@ -125,20 +125,20 @@ def _dear_snoozes() -> None:
 
 
 def _lost_in_silence() -> None:
-    from taskd.worker.locks import Locks  # noqa: PLC0415
+    from taskd.worker.locks import AttemptLocks  # noqa: PLC0415
 
-    begin = Locks.__init__
+    begin = AttemptLocks.__init__
 
     def deaf(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
         begin(self, coordinator, lambda key, name: None, worker_id)
 
-    Locks.__init__ = deaf  # type: ignore[method-assign]
+    AttemptLocks.__init__ = deaf  # type: ignore[method-assign]
 
 
 def _no_self_fencing() -> None:
-    from taskd.worker.guarding import Guarding  # noqa: PLC0415
+    from taskd.worker.pool.guard_client import GuardClient  # noqa: PLC0415
 
-    Guarding.lease = lambda self, until: None  # type: ignore[method-assign]
+    GuardClient.lease = lambda self, until: None  # type: ignore[method-assign]
 
 
 #: So that who fires without a fence waits for his predecessor, and goes on once that one has fired.

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from taskd.dev.ports import LOOPBACK, free_port
+from taskd.dev.servers.ports import LOOPBACK, free_port
 from tests.chaos.relay import Connection, Line, Rule
 
 T = TypeVar("T")

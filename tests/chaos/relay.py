@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from taskd.dev.ports import LOOPBACK
+from taskd.dev.servers.ports import LOOPBACK
 
 #: The most bytes held in one direction of one connection before its sender is made to wait, and at which it may go on.
 MOST, ENOUGH = 1024 * 1024, 512 * 1024

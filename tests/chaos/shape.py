@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from taskd.domain.shard import shard_of
-from taskd.torture.mix import Mix
+from taskd.torture.workload import Workload
 
 #: How many shards every scenario has. "The leader" is that of queue `default`.
 SHARDS = int(os.environ.get("SHARDS") or 1)
@@ -53,7 +53,7 @@ class Shape:
     queues: tuple[str, ...] = ()
     #: Whether triggers record every move. A soak does without: the trail would outgrow the jobs.
     audit: bool = True
-    mix: Mix = field(default_factory=Mix)
+    mix: Workload = field(default_factory=Workload)
     #: The tasks that the workers load.
     app: str = "taskd.torture.tasks"
     #: Seconds of load at least.

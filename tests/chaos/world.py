@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import psycopg
 
-from taskd.dev import binaries
-from taskd.dev.ports import free_port
 from taskd.dev.process import descendants
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer, Server
+from taskd.dev.servers import binaries
+from taskd.dev.servers.ports import free_port
+from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer, Server
 from taskd.store.migrations import apply_audit, migrate
 from taskd.torture.traffic import Traffic
 from tests import web

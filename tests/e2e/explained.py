@@ -12,7 +12,7 @@ from typing import Any
 
 from taskd.cli.main import run
 from taskd.client import Client
-from taskd.dev.servers import EtcdServer, RedisServer
+from taskd.dev.servers.servers import EtcdServer, RedisServer
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import wait_until
 

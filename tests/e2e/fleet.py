@@ -15,7 +15,7 @@ import httpx
 import psycopg
 
 from taskd.client import Client
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from tests import web
 from tests.servers import wait_until
 

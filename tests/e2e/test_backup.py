@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import EtcdServer, RedisServer
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import EtcdServer, RedisServer
 from tests.e2e.fleet import Fleet, batch
 from tests.servers import SharedServers, wait_until
 

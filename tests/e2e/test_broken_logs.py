@@ -98,7 +98,7 @@ def test_lines_come_back_when_a_full_disk_has_room_again(fleet: Fleet, private_f
 
 def test_a_cluster_on_one_machine_outlives_the_reader_of_its_lines(tmp_path: Path) -> None:
     """`taskd dev | head -1`."""
-    from taskd.dev.ports import free_port  # noqa: PLC0415  only here
+    from taskd.dev.servers.ports import free_port  # noqa: PLC0415  only here
 
     port = free_port()
     with ExitStack() as stack:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from taskd.dev.ports import free_port
 from taskd.dev.process import descendants, identity
+from taskd.dev.servers.ports import free_port
 from tests.servers import wait_until
 
 UP = "taskd is up"

@@ -16,7 +16,7 @@ import pytest
 from pytest_docker.plugin import Services
 
 from taskd.client import Client, ClientError
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from tests.servers import wait_until
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "docker" / "compose.yaml"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from taskd.dev.ports import free_port
 from taskd.dev.process import executors
 from taskd.dev.sandbox import Sandbox
+from taskd.dev.servers.ports import free_port
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]

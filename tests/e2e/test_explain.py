@@ -13,8 +13,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import EtcdServer, RedisServer
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import EtcdServer, RedisServer
 from tests import web
 from tests.e2e.conftest import BUGS
 from tests.e2e.explained import Puzzle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from taskd.domain.shard import shard_of
 from taskd.store.migrations import apply_audit
 from taskd.torture.checker import examine

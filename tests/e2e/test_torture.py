@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from taskd.dev.bell import ECHO
 from taskd.dev.process import descendants, identity
+from taskd.dev.stop_signals import ECHO
 from taskd.torture.checker.__main__ import main as check
 from taskd.torture.history import History
 from tests.servers import SharedServers, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from tests.e2e.fleet import Fleet
 from tests.pages import ROOT, Reader, blocks
 

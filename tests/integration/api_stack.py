@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from taskd.api import build
-from taskd.domain.situation import Timings
-from taskd.live import Editor
-from taskd.runtime.live import Live
+from taskd.config import ConfigEditor
+from taskd.domain.explain.situation import Timings
+from taskd.runtime.config import Config
 from taskd.runtime.serve import Address, serving
 from taskd.seams import Coordinator, Transport
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.config import PostgresConfigStore
 from taskd.store.explained import PostgresExplained
@@ -30,7 +30,7 @@ DEADLINE = 1.5
 
 
 @asynccontextmanager
-async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Address]:
+async def api_on(dsn: str, settings: HttpSettings | None = None) -> AsyncIterator[Address]:
     """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
     world = Recorder()
     async with AsyncExitStack() as stack:
@@ -50,10 +50,10 @@ async def api_on(dsn: str, settings: Http | None = None) -> AsyncIterator[Addres
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),
             standing=world,
-            editor=Editor(PostgresConfigStore(live), cast(Coordinator, world), Live()),
+            editor=ConfigEditor(PostgresConfigStore(live), cast(Coordinator, world), Config()),
             tokens=PostgresTokens(tokens),
             schedules=PostgresSchedules(schedules, changed=lambda: None),
-            settings=settings or Http(),
+            settings=settings or HttpSettings(),
             explained=PostgresExplained(explain),
             transport=cast(Transport, world),
             timings=Timings(),

@@ -16,11 +16,11 @@ import msgspec
 from aetcd import rpc
 
 from taskd.coordination import EtcdCoordinator
-from taskd.dev.child import Program
-from taskd.dev.ports import LOOPBACK, free_port
-from taskd.dev.servers import EtcdServer
+from taskd.dev.child_process import Program
+from taskd.dev.servers.ports import LOOPBACK, free_port
+from taskd.dev.servers.servers import EtcdServer
 from taskd.seams import Coordinator, Leader, Member, MemberKind
-from taskd.settings import Etcd
+from taskd.settings import EtcdSettings
 
 TTL = 2.0
 DEADLINE = 20.0
@@ -30,7 +30,7 @@ def coordinator(
     endpoint: str, prefix: str = "/taskd", ttl: float = TTL, worker: str | None = None, shards: int = 1
 ) -> EtcdCoordinator:
     """A coordinator that is not running yet."""
-    return EtcdCoordinator(Etcd(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker, shards=shards)
+    return EtcdCoordinator(EtcdSettings(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker, shards=shards)
 
 
 def first_of(one: Coordinator, shard: int = 0) -> Leader | None:

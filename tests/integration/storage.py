@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from taskd.domain.band import BANDS, Credit
-from taskd.domain.claim import Claim, Delivery, Dispatch, Host, Note, Session, Term
+from taskd.domain.fencing import Claim, Delivery, Dispatch, Host, Note, Session, Term
 from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
 from taskd.domain.output import Chunk

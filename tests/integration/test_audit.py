@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import namedtuple_row
 
-from taskd.domain.claim import Claim, Session, Term
+from taskd.domain.fencing import Claim, Session, Term
 from taskd.domain.outcome import Failed, Outcome, Released
 from taskd.domain.output import Chunk, Output
 from taskd.domain.policy import Backoff

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from taskd.domain.claim import Claim, Dispatch, Session, Term
+from taskd.domain.fencing import Claim, Dispatch, Session, Term
 from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.policy import Backoff

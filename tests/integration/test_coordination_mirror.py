@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
-from taskd.coordination.bell import Bell
-from taskd.coordination.client import EtcdClient, Event
+from taskd.coordination.client import EtcdClient, WatchEvent
 from taskd.coordination.endpoints import parse
 from taskd.coordination.mirror import Mirror
-from taskd.dev.servers import EtcdServer
+from taskd.coordination.notifier import Notifier
+from taskd.dev.servers.servers import EtcdServer
 from tests.integration.etcd_world import compact, delete, put
 from tests.servers import wait_until_async
 
@@ -22,8 +22,8 @@ class Follower:
 
     def __init__(self, endpoint: str) -> None:
         self.client = EtcdClient(parse(endpoint))
-        self.mirror: Mirror[bytes] = Mirror(self.client, FOLDER, bytes, Bell())
-        self.seen: list[Event] = []
+        self.mirror: Mirror[bytes] = Mirror(self.client, FOLDER, bytes, Notifier())
+        self.seen: list[WatchEvent] = []
 
     async def follow(self) -> None:
         async with aclosing(self.mirror.changes()) as changes:

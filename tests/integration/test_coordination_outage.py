@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import EtcdServer
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import EtcdServer
 from tests.integration.etcd_world import coordinator, first_of, member, until
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
-from taskd.domain.claim import Delivery, Session, Term
+from taskd.domain.fencing import Delivery, Session, Term
 from taskd.domain.output import Chunk, Output
-from taskd.settings import Redis
+from taskd.settings import RedisSettings
 from taskd.store.lane import Lane
 from taskd.transport.stream import RedisTransport
 from tests.integration.storage import DONE, Storage, spec
@@ -28,7 +28,7 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
-    made = RedisTransport(Redis(url=redis_url, stream=stream_name), consumer="worker-1")
+    made = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="worker-1")
     yield made
     await made.close()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from taskd.dev.binaries import Binaries
 from taskd.dev.process import identity
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer, ServerFailed, Servers
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer, ServerFailed, Servers
 from tests.servers import wait_until
 
 
@@ -108,8 +108,8 @@ def test_a_server_that_cannot_start_quotes_its_log(server_binaries: Binaries, pr
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from taskd.dev import binaries
-from taskd.dev.servers import Servers
+from taskd.dev.servers import binaries
+from taskd.dev.servers.servers import Servers
 servers = Servers(binaries.find(binaries.Search(source="embedded")), Path(sys.argv[1]))
 servers.start()
 if sys.argv[2] == "suspended":

@@ -11,21 +11,21 @@ import psycopg
 import pytest
 
 from taskd.cli.main import run
-from taskd.coordination import examine as etcd
-from taskd.dev.ports import free_port
-from taskd.dev.servers import EtcdServer, PostgresServer, RedisServer
-from taskd.domain.claim import Dispatch
-from taskd.domain.finding import Finding, unreached
-from taskd.settings import Etcd, Redis
+from taskd.coordination import doctor as etcd
+from taskd.dev.servers.ports import free_port
+from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.domain.diagnosis import Diagnosis, unreached
+from taskd.domain.fencing import Dispatch
+from taskd.settings import EtcdSettings, RedisSettings
 from taskd.store import doctor as postgres
-from taskd.transport import examine as redis
+from taskd.transport import doctor as redis
 from taskd.transport.stream import RedisTransport
 from tests import web
 from tests.integration.storage import Storage
 from tests.servers import SharedServers, wait_until
 
 
-def levels(found: list[Finding]) -> dict[str, str]:
+def levels(found: list[Diagnosis]) -> dict[str, str]:
     return {one.subject: one.level for one in found}
 
 
@@ -112,7 +112,7 @@ async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: Re
         client.execute_command("ACL", "SETUSER", "default", "resetpass", ">s3cret")
     for who, (text, mend) in REDIS_DENIALS.items():
         url = private_redis.url.replace("redis://", f"redis://{who}")
-        (found,) = await redis.examine(Redis(url=url))
+        (found,) = await redis.examine(RedisSettings(url=url))
         assert (found.level, text in found.text, found.mend.startswith(mend)) == ("wrong", True, True), (who, found)
         assert "HELLO" not in found.text
         assert "start it" not in found.mend
@@ -128,18 +128,18 @@ async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     with private_redis.connect() as client:
         client.execute_command(*documented_acl("jobs"))
         client.execute_command("ACL", "SETUSER", "taskd", lacking)
-    (found,) = await redis.examine(Redis(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@")))
+    (found,) = await redis.examine(RedisSettings(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@")))
     assert (found.level, words in found.text.lower()) == ("wrong", True), found
     assert found.mend.startswith("give it the rights that taskd needs")
 
 
 async def test_a_database_that_redis_does_not_have_is_told_by_its_number(private_redis: RedisServer) -> None:
-    (found,) = await redis.examine(Redis(url=f"{private_redis.url.rstrip('/')}/9999"))
+    (found,) = await redis.examine(RedisSettings(url=f"{private_redis.url.rstrip('/')}/9999"))
     assert found.mend == "correct the number of the database at the end of REDIS_URL"
 
 
 async def test_a_redis_without_tls_that_is_asked_by_tls_is_looked_at_for_that(private_redis: RedisServer) -> None:
-    (found,) = await redis.examine(Redis(url=private_redis.url.replace("redis://", "rediss://")))
+    (found,) = await redis.examine(RedisSettings(url=private_redis.url.replace("redis://", "rediss://")))
     assert found.level == "wrong"
     assert "TLS" in found.mend
 
@@ -160,7 +160,7 @@ def test_the_advice_fits_what_the_connection_said(said: str, mend: str) -> None:
 async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(private_redis: RedisServer) -> None:
     with private_redis.connect() as client:
         client.execute_command(*documented_acl("own"))
-    settings = Redis(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@"), stream="own")
+    settings = RedisSettings(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@"), stream="own")
     assert {one.level for one in await redis.examine(settings)} == {"ok"}
     leader, worker = RedisTransport(settings), RedisTransport(settings, consumer="w1")
     try:
@@ -206,7 +206,7 @@ def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: 
 
 
 async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
-    assert "etcd rights" not in levels(await etcd.examine(Etcd(endpoints=private_etcd.endpoint)))
+    assert "etcd rights" not in levels(await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint)))
     for path, body in (
         ("user/add", {"name": "root", "password": "s3cret"}),
         ("user/grant", {"user": "root", "role": "root"}),
@@ -214,7 +214,7 @@ async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) ->
     ):
         web.post(f"http://{private_etcd.endpoint}/v3/auth/{path}", json=body).raise_for_status()
     (found,) = [
-        one for one in await etcd.examine(Etcd(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
+        one for one in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
     ]
     assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
     assert found.mend.startswith("give a client certificate")
@@ -255,7 +255,7 @@ async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisSer
     with private_redis.connect() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", "100mb")
-    found = levels(await redis.examine(Redis(url=private_redis.url)))
+    found = levels(await redis.examine(RedisSettings(url=private_redis.url)))
     assert (found["Redis"], found["Redis policy"]) == ("ok", "wrong")
 
 
@@ -283,7 +283,7 @@ def test_who_may_come_in_and_who_may_listen_is_told() -> None:
 async def test_a_key_that_is_no_stream_is_wrong_and_named(
     redis_url: str, stream_name: str, servers: SharedServers
 ) -> None:
-    settings = Redis(url=redis_url, stream=f"{stream_name}[*]")
+    settings = RedisSettings(url=redis_url, stream=f"{stream_name}[*]")
     with servers.redis.connect() as client:
         client.xadd(f"{settings.stream}:{{good}}:0", {"d": "1:1:1"})
         assert "Redis keys" not in levels(await redis.examine(settings))

@@ -22,10 +22,10 @@ from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.output import Chunk, Line
 from taskd.seams import Order
-from taskd.settings import Tasks as TaskSettings
-from taskd.worker.executors import Ending, Executors
-from taskd.worker.frames import Answer, Said, Speech, Trouble
-from taskd.worker.guard import clock
+from taskd.settings import TaskSettings
+from taskd.worker.pool.guard import clock
+from taskd.worker.pool.pool import Ending, ExecutorPool
+from taskd.worker.pool.protocol import Answer, Denial, NoteMessage, TaskMessage
 from tests.servers import wait_until, wait_until_async
 
 NOW = datetime.now(UTC)
@@ -46,14 +46,14 @@ class Bench:
         tasks: TaskSettings | None = None,
         stop_grace: float = 0.5,
     ) -> None:
-        self.said: list[Said] = []
+        self.said: list[NoteMessage] = []
         self.chunks: list[Chunk] = []
         #: How much was heard of each job when its end came.
         self.heard: dict[int, list[str]] = {}
         self.keep: bool | None = True
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
         self._number = 0
-        self.executors = Executors(
+        self.executors = ExecutorPool(
             app=app,
             processes=processes,
             slots=slots,
@@ -75,14 +75,14 @@ class Bench:
             self.ends[job_id].append(outcome)
             self.heard[job_id] = self.texts(job_id)
 
-    def _hear(self, word: Speech, reply: Callable[[Answer], None]) -> None:
+    def _hear(self, word: TaskMessage, reply: Callable[[Answer], None]) -> None:
         if isinstance(word, Chunk):
             self.chunks.append(word)
             return
-        assert isinstance(word, Said)
+        assert isinstance(word, NoteMessage)
         self.said.append(word)
         if word.checkpoint is not None and self.keep is not None:
-            reply(Answer(word.job_id, word.attempt, word.number, 0, None if self.keep else Trouble.FENCED, "not yours"))
+            reply(Answer(word.job_id, word.attempt, word.number, 0, None if self.keep else Denial.FENCED, "not yours"))
 
     def texts(self, job_id: int) -> list[str]:
         """What an attempt has logged and printed, as far as it was told."""
@@ -340,7 +340,7 @@ async def test_nothing_runs_on_after_the_lease(bench: Bench) -> None:
 FROZEN_PARENT = """
 import asyncio, sys
 from tests.integration.test_executors import Bench
-from taskd.worker.guard import clock
+from taskd.worker.pool.guard import clock
 async def main():
     bench = Bench()
     await bench.executors.start()
@@ -361,7 +361,7 @@ def test_user_code_does_not_outlive_the_lease_of_a_worker_that_is(number: int) -
     ) as parent:
         assert parent.stdout is not None
         children = [int(pid) for pid in parent.stdout.readline().split()]
-        executors = [pid for pid in children if b"taskd.worker.executor" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        executors = [pid for pid in children if b"taskd.executor.main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         assert executors
         parent.send_signal(number)
         wait_until(lambda: not any(identity(pid) for pid in executors))
@@ -375,7 +375,7 @@ def test_user_code_does_not_outlive_the_lease_of_a_worker_that_is(number: int) -
         ("no.such.module", ["no.such.module"]),
         (f"{APP}:nothing", ["nothing"]),
         ("tests.integration.broken_app", ["broken_app", "this module is broken"]),
-        ("taskd.worker.guard", ["app"]),
+        ("taskd.worker.pool.guard", ["app"]),
     ],
 )
 async def test_an_app_that_cannot_be_used_is_one_line(app: str, words: list[str]) -> None:
@@ -486,7 +486,7 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     assert bench.executors.free == 2
 
 
-def progress(said: Sequence[Said]) -> list[dict[str, object]]:
+def progress(said: Sequence[NoteMessage]) -> list[dict[str, object]]:
     return [msgspec.json.decode(one.progress) for one in said if one.progress is not None]
 
 

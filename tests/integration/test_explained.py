@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskd.domain.claim import Dispatch
+from taskd.domain.explain.situation import Busy, EntryLocation, JobSnapshot
+from taskd.domain.fencing import Dispatch
 from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed, Snoozed
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
-from taskd.domain.situation import Busy, Place, Subject
-from taskd.settings import Redis
+from taskd.settings import RedisSettings
 from taskd.store import explained
 from taskd.store.config import PostgresConfigStore
 from taskd.store.explained import PostgresExplained
@@ -36,7 +36,7 @@ async def reads(postgres_dsn: str) -> AsyncIterator[PostgresExplained]:
     await lane.close()
 
 
-async def subject(reads: PostgresExplained, job_id: int) -> Subject:
+async def subject(reads: PostgresExplained, job_id: int) -> JobSnapshot:
     found = await reads.subject(job_id)
     assert found is not None
     return found
@@ -186,18 +186,20 @@ async def test_who_paused_a_queue_is_who_did_it_last_and_not_who_changed_somethi
 
 
 async def test_an_entry_is_found_where_it_is(redis_url: str, stream_name: str) -> None:
-    one, two = (RedisTransport(Redis(url=redis_url, stream=stream_name), consumer=name) for name in ("one", "two"))
+    one, two = (
+        RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer=name) for name in ("one", "two")
+    )
     low, high = [Dispatch(job, 1, "q", 0) for job in (1, 2, 3)], [Dispatch(job, 1, "q", 90) for job in (11, 12)]
-    assert await one.locate(low[0]) == Place(gone=True)
+    assert await one.locate(low[0]) == EntryLocation(gone=True)
     await one.ring([*low, *high])
-    assert [await one.locate(d) for d in (*high, *low)] == [Place(ahead=n) for n in range(5)]
+    assert [await one.locate(d) for d in (*high, *low)] == [EntryLocation(ahead=n) for n in range(5)]
     taken = await one.fetch(["q"], 3, 0)  # both urgent ones, and the first of the others
-    assert [await one.locate(d) for d in low[1:]] == [Place(ahead=0), Place(ahead=1)]
+    assert [await one.locate(d) for d in low[1:]] == [EntryLocation(ahead=0), EntryLocation(ahead=1)]
     held = await two.locate(high[0])
     assert (held.worker_id, held.gone) == ("one", False)
     assert held.idle < 60
     await one.decided(taken)
-    assert await two.locate(high[0]) == Place(gone=True)
-    assert await two.locate(Dispatch(2, 2, "q", 0)) == Place(gone=True)  # another dispatch of the same job
+    assert await two.locate(high[0]) == EntryLocation(gone=True)
+    assert await two.locate(Dispatch(2, 2, "q", 0)) == EntryLocation(gone=True)  # another dispatch of the same job
     await one.close()
     await two.close()

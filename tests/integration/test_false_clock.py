@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import PostgresServer
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import PostgresServer
 from tests.chaos import clock
 
 pytestmark = pytest.mark.skipif(clock.available() is not None, reason=str(clock.available()))

@@ -10,8 +10,8 @@ from aetcd import rpc
 
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.endpoints import parse
-from taskd.domain.live import Version
-from taskd.domain.situation import Holder
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import Holder
 from taskd.runtime import meters
 from tests.integration.etcd_world import coordinator, first_of, member, put, raw, until
 

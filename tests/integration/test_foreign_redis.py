@@ -10,11 +10,11 @@ import pytest
 import redis as blocking
 
 from taskd.domain.band import BANDS
-from taskd.domain.claim import Delivery, Dispatch
-from taskd.domain.situation import Place
+from taskd.domain.explain.situation import EntryLocation
+from taskd.domain.fencing import Delivery, Dispatch
 from taskd.runtime import meters
 from taskd.seams import LeaderView
-from taskd.settings import Redis
+from taskd.settings import RedisSettings
 from taskd.transport.stream import RedisTransport
 from tests.servers import SharedServers, wait_until_async
 
@@ -38,7 +38,7 @@ def raw(servers: SharedServers) -> Iterator[blocking.Redis]:
 
 @pytest.fixture
 async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
-    made = RedisTransport(Redis(url=redis_url, stream=stream_name), consumer="w1")
+    made = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="w1")
     yield made
     await made.close()
 
@@ -94,7 +94,7 @@ async def test_an_entry_with_further_fields_is_read_by_the_name_of_its_own(
     raw.xadd(f"{stream_name}:{{q1}}:0", {"trace": "x", "d": "1:7:3"})
     dispatch = Dispatch(7, 3, "q1", 0)
     assert await transport.missing([dispatch]) == []
-    assert await transport.locate(dispatch) == Place(ahead=0)
+    assert await transport.locate(dispatch) == EntryLocation(ahead=0)
     (got,) = await transport.fetch(QUEUES, 8, 0)
     assert (got.job_id, got.seq) == (7, 3)
     await transport.leave(QUEUES)

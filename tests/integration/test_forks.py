@@ -148,7 +148,7 @@ from taskd.runtime import forks
 from taskd.store.task_connections import TaskConnectionPool
 
 forks.watch()
-desk = TaskConnectionPool(sys.argv[1], size=2, name="test")
+pool = TaskConnectionPool(sys.argv[1], size=2, name="test")
 
 
 def fork(connection):
@@ -163,12 +163,12 @@ def fork(connection):
 
 
 async def main():
-    kept = await desk._take()
+    kept = await pool._take()
     fork(kept)
     return await (await kept.execute("SELECT 'async'")).fetchone()
 
 
-kept = desk._take_sync()
+kept = pool._take_sync()
 fork(kept)
 print(kept.execute("SELECT 'plain'").fetchone(), asyncio.run(main()))
 """

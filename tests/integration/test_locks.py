@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 
-from taskd.dev.servers import EtcdServer
-from taskd.worker.frames import Answer, Lock, Trouble, Unlock
-from taskd.worker.locks import Key, Locks
+from taskd.dev.servers.servers import EtcdServer
+from taskd.worker.locks import AttemptLocks, Key
+from taskd.worker.pool.protocol import Answer, Denial, LockRelease, LockRequest
 from tests.integration.etcd_world import coordinator, has_keys
 from tests.servers import wait_until_async
 
@@ -32,18 +32,18 @@ class Bench:
 async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lost(private_etcd: EtcdServer) -> None:
     bench = Bench()
     async with coordinator(private_etcd.endpoint) as one:
-        locks = Locks(one, bench.tell, "w1")
-        locks.take(Lock(1, 1, 1, "a"), bench.answers.append)
+        locks = AttemptLocks(one, bench.tell, "w1")
+        locks.take(LockRequest(1, 1, 1, "a"), bench.answers.append)
         first = await bench.answered(1)
         assert (first.number, first.trouble) == (1, None)
-        locks.take(Lock(2, 1, 1, "a", 0.1), bench.answers.append)
-        assert (await bench.answered(2)).trouble is Trouble.TOO_LATE
-        locks.take(Lock(2, 1, 2, "a"), bench.answers.append)
-        locks.drop(Unlock(1, 1, 1))
+        locks.take(LockRequest(2, 1, 1, "a", 0.1), bench.answers.append)
+        assert (await bench.answered(2)).trouble is Denial.TOO_LATE
+        locks.take(LockRequest(2, 1, 2, "a"), bench.answers.append)
+        locks.drop(LockRelease(1, 1, 1))
         second = await bench.answered(3)
         assert second.fence > first.fence
-        locks.take(Lock(3, 1, 1, "a"), bench.answers.append)
-        locks.take(Lock(4, 1, 1, "a"), bench.answers.append)
+        locks.take(LockRequest(3, 1, 1, "a"), bench.answers.append)
+        locks.take(LockRequest(4, 1, 1, "a"), bench.answers.append)
         await has_keys(private_etcd.endpoint, FOLDER, 3)
         assert locks.waits == {3: "a", 4: "a"}
         holder = await one.holder("a")
@@ -59,7 +59,7 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
 
         private_etcd.suspend()
         await wait_until_async(lambda: bench.lost == [((4, 1), "a")])
-        locks.take(Lock(5, 1, 1, "b"), bench.answers.append)
-        assert (await bench.answered(5)).trouble is Trouble.NO_ETCD
+        locks.take(LockRequest(5, 1, 1, "b"), bench.answers.append)
+        assert (await bench.answered(5)).trouble is Denial.NO_ETCD
         private_etcd.resume()
         await asyncio.sleep(0)

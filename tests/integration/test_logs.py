@@ -8,11 +8,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Claim, Session, Term
 from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed
-from taskd.domain.output import Chunk, Line, Output, Place
+from taskd.domain.output import Chunk, Line, LogPosition, Output
 from tests.integration.storage import DONE, Storage, spec
 
 COUNT = "SELECT count(*) FROM taskd.logs"
@@ -45,7 +45,7 @@ def output(claim: Claim, *chunks: Chunk, gone: tuple[int, int] = (0, 0)) -> Outp
     return Output(job_id=claim.job_id, attempt=claim.attempt, session=claim.session, chunks=list(chunks), gone=gone)
 
 
-async def texts(store: Storage, claim: Claim, after: Place = Place(), limit: int = 100) -> list[str]:  # noqa: B008 - a value
+async def texts(store: Storage, claim: Claim, after: LogPosition = LogPosition(), limit: int = 100) -> list[str]:  # noqa: B008 - a value
     found = await store.transcripts.read(claim.job_id, None, after, limit)
     return [line.text for one in found for line in one.body]
 
@@ -59,7 +59,7 @@ async def test_what_is_said_is_read_in_order_while_it_runs_and_in_history(store:
     assert await store.logs.write([again]) == {key}, "a chunk whose answer was lost is sent again"
     await store.settle([claim])
     assert await texts(store, claim) == ["a", "b", "c \u2713 'quoted' \\"]
-    assert await texts(store, claim, Place(claim.attempt, 2)) == ["c \u2713 'quoted' \\"]
+    assert await texts(store, claim, LogPosition(claim.attempt, 2)) == ["c \u2713 'quoted' \\"]
     assert await texts(store, claim, limit=1) == ["a", "b"]
 
 

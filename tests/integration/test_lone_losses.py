@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import psycopg
 import pytest
 
-from taskd.domain.claim import Claim, Session, Suspect, Term
+from taskd.domain.fencing import Claim, Session, Suspect, Term
 from taskd.domain.job import JobStatus
 from taskd.domain.outcome import Failed, Released
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER

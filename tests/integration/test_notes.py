@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from msgspec import Raw
 
-from taskd.domain.claim import Claim, Session, Term
+from taskd.domain.fencing import Claim, Session, Term
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Crashed, Failed, Outcome, Released, Snoozed
 from taskd.domain.retry import decide

@@ -23,7 +23,7 @@ from taskd.app.urls import locate
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, TimedOut
 from taskd.runtime.serve import serving
-from taskd.settings import Tasks
+from taskd.settings import TaskSettings
 from tests.integration.test_executors import Bench
 from tests.servers import wait_until_async
 
@@ -32,7 +32,7 @@ CANARY = "c4n4ry-5ecret"
 
 @asynccontextmanager
 async def bench(**settings: Any) -> AsyncIterator[Bench]:
-    made = Bench(tasks=Tasks(**settings))
+    made = Bench(tasks=TaskSettings(**settings))
     await made.executors.start()
     try:
         yield made
@@ -603,7 +603,7 @@ def test_a_listed_network_counts_for_the_address_that_is_meant() -> None:
 )
 async def test_a_setting_that_cannot_be_used_is_told_at_the_start(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        build(Tasks(**settings))
+        build(TaskSettings(**settings))
     with pytest.raises(ConfigurationError, match=complaint):
         async with bench(**settings):
             pass

@@ -132,21 +132,21 @@ async def test_a_tasks_transaction_stores_any_text(
     (claim,) = await store.claim(session, await store.dispatch(term))
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
-    desk = TaskConnectionPool(postgres_dsn, size=1, name="taskd:task:w")
+    pool = TaskConnectionPool(postgres_dsn, size=1, name="taskd:task:w")
     if sync:
 
         def work() -> None:
-            with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+            with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
                 assert connection.execute("SELECT %s", ["🐎"]).fetchone() == ("🐎",)
 
         await asyncio.to_thread(work)
     else:
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             await connection.execute("SELECT %s", ["🐎"])
     job = await store.job(claim.job_id)
     assert job.result is not None
     assert bytes(job.result).decode() == TEXT
-    await desk.close()
+    await pool.close()
     await store.close()
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from taskd.dev.ports import free_port, is_free
+from taskd.dev.servers.ports import free_port, is_free
 from tests.chaos.proxy import Proxy
 from tests.chaos.relay import MOST
 from tests.servers import wait_until

@@ -9,19 +9,19 @@ import msgspec
 import psycopg
 import pytest
 
-from taskd.dev.servers import PostgresServer
+from taskd.dev.servers.servers import PostgresServer
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import decide
 from taskd.domain.schedule import Plan
 from taskd.domain.schedule import decide as decide_ticks
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.seams import Settlement
 from taskd.store.claims import PostgresClaims
 from taskd.store.lane import ONE_PLAN, Lane
 from taskd.store.migrations import apply_audit
 from taskd.torture.checker import check
-from taskd.torture.history import History, Meta, Progress, record
+from taskd.torture.history import History, Meta, ProgressEvent, record
 from tests.integration.storage import AGEING, DONE, Storage, spec
 
 NO_WAIT = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
@@ -98,7 +98,7 @@ async def test_tampering_shows(store: Storage, tmp_path: Path, tampering: str, i
 
 async def test_schedules_their_ticks_and_progress_are_recorded(store: Storage, tmp_path: Path) -> None:
     term = await store.lead()
-    plan = Plan(name="pulse", rule=Rule(every=3600.0), job=spec())
+    plan = Plan(name="pulse", rule=TickRule(every=3600.0), job=spec())
     await store.schedules.put(plan, replace=False)
     await store.raw.fetch(
         "UPDATE taskd.schedules SET anchor = anchor - interval '3601 s', created_at = anchor - interval '10 s',"
@@ -124,7 +124,7 @@ async def test_schedules_their_ticks_and_progress_are_recorded(store: Storage, t
     assert (row.schedule, row.tick) == ("pulse", fire.fire_at)
     assert fire.fire_at == pytest.approx(schedule.anchor + 3600)
     assert [r.parent_id for r in history.jobs if r.dedupe_key == "child"] == [1]
-    assert {r.progress for r in history.jobs} == {Progress(1, 0.25, "a quarter")}
+    assert {r.progress for r in history.jobs} == {ProgressEvent(1, 0.25, "a quarter")}
 
     tampered = dump(store, tmp_path, "DELETE FROM taskd.fires")
     assert {(v.invariant, v.job_id) for v in check(tampered)} == {("I16", None), ("I16", row.id)}

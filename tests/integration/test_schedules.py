@@ -12,23 +12,23 @@ import msgspec
 import psycopg
 import pytest
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.job import JobFilter
 from taskd.domain.outcome import Failed, Outcome
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import START, Decision, Edition, Missed, Overlap, Plan, decide
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.runtime.outage import Outage
-from taskd.scheduler import sweep
-from taskd.scheduler.cron import Cron
+from taskd.scheduler import fire_pruner
+from taskd.scheduler.firer import Firer
 from taskd.seams import Fired
 from taskd.store.statements import statement
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until_async
 
 NAME = "report"
-HOURLY = Rule(every=3600.0)
+HOURLY = TickRule(every=3600.0)
 #: What a firing says that decides nothing about the schedule as it was made.
 LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
@@ -40,7 +40,7 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
     await found.close()
 
 
-def plan(rule: Rule = HOURLY, name: str = NAME, **more: Any) -> Plan:
+def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
     return Plan(name=name, rule=rule, **({"job": spec('{"n":1}', task="report", queue="reports")} | more))
 
 
@@ -91,7 +91,7 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
         metadata={"team": "a", "n": 1},
     )
     wanted = plan(
-        Rule(cron="0 6 * * MON", tz="Europe/Berlin"),
+        TickRule(cron="0 6 * * MON", tz="Europe/Berlin"),
         job=job,
         missed=Missed.ALL,
         catch_up=7,
@@ -229,7 +229,7 @@ async def end_jobs(store: Storage, term: Term, outcome: Outcome = DONE, jobs: in
 async def test_ticks_that_come_together_go_by_the_policy_for_overlap(
     store: Storage, overlap: Overlap, expected: Fired
 ) -> None:
-    await store.schedules.put(plan(Rule(every=15.0), overlap=overlap), replace=False)
+    await store.schedules.put(plan(TickRule(every=15.0), overlap=overlap), replace=False)
     await behind(store, anchor=50, decided=50)
     assert await fire(store, await store.lead()) == expected
 
@@ -314,9 +314,9 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     (job,) = (await store.overview.jobs(JobFilter(limit=10))).jobs
     assert (job.task, bytes(job.payload)) == ("other", b"2")
     await behind(store, anchor=3603)
-    assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is False
+    assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is False
     assert (await fire(store, term)).jobs == 0  # other times begin at the change
-    assert await store.schedules.put(plan(Rule(every=60.0)), replace=True) is None
+    assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is None
 
 
 async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Storage) -> None:
@@ -338,7 +338,7 @@ async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Sto
 async def crowd(store: Storage, term: Term) -> None:
     """Seven open ticks with live jobs, and behind them one whose job has ended."""
     await store.schedules.put(
-        plan(Rule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
+        plan(TickRule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
     )
     await behind(store, "a-busy-one", anchor=75, decided=75)
     await store.schedules.put(plan(), replace=False)
@@ -361,10 +361,10 @@ async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> N
 
 
 async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "PAGE", 3)
+    monkeypatch.setattr(fire_pruner, "PAGE", 3)
     term = await store.lead()
     await crowd(store, term)
-    running = asyncio.create_task(Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: _are(store, "closed"))
     running.cancel()
 
@@ -420,7 +420,7 @@ async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Stor
 
 
 async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store: Storage) -> None:
-    await store.schedules.put(plan(Rule(every=15.0), overlap=Overlap.QUEUE), replace=False)
+    await store.schedules.put(plan(TickRule(every=15.0), overlap=Overlap.QUEUE), replace=False)
     await behind(store, anchor=35, decided=35)
     term = await store.lead()
     assert await fire(store, term) == Fired(1, 1, 0)
@@ -434,7 +434,7 @@ async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store:
 async def test_a_waiting_tick_does_not_wait_any_more_once_its_schedule_allows_several_jobs(store: Storage) -> None:
     term = await store.lead()
     for overlap, jobs in ((Overlap.QUEUE, 0), (Overlap.SKIP, 0), (Overlap.ALLOW, 1)):
-        await store.schedules.put(plan(Rule(every=15.0), overlap=overlap), replace=True)
+        await store.schedules.put(plan(TickRule(every=15.0), overlap=overlap), replace=True)
         if overlap is Overlap.QUEUE:
             await behind(store, anchor=35, decided=35)
             assert await fire(store, term) == Fired(1, 1, 0)
@@ -510,14 +510,17 @@ async def _ticks(store: Storage) -> list[datetime]:
 
 async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:
     """As if those had put the next tick into next year."""
-    for name, rule in (("here", Rule(cron="* * * * * *")), (NAME, Rule(cron="* * * * * *", tz="Europe/Berlin"))):
+    for name, rule in (
+        ("here", TickRule(cron="* * * * * *")),
+        (NAME, TickRule(cron="* * * * * *", tz="Europe/Berlin")),
+    ):
         await store.schedules.put(plan(rule, name), replace=False)
     await store.raw.fetch("UPDATE taskd.schedules SET next_at = clock_timestamp() + interval '1 year'")
     term = await store.lead()
     async with locked(store):
         await store.ticks.rework(term)
     assert await decisions(store) == []
-    running = asyncio.create_task(Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: fired_at(store))
     running.cancel()
     assert (await store.raw.fetch("SELECT count(*) FROM taskd.fires WHERE schedule = 'here'")) == [(0,)]
@@ -525,10 +528,10 @@ async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zon
 
 async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: Storage) -> None:
     rung: list[None] = []
-    cron = Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: rung.append(None))
+    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: rung.append(None))
     term = await store.lead()
     running = asyncio.create_task(cron.run(term))
-    await store.schedules.put(plan(Rule(cron="* * * * * *"), overlap=Overlap.QUEUE), replace=False)
+    await store.schedules.put(plan(TickRule(cron="* * * * * *"), overlap=Overlap.QUEUE), replace=False)
     cron.changed()
     await wait_until_async(lambda: _are(store, "waiting"))
     await end_jobs(store, term)
@@ -547,19 +550,19 @@ async def _are(store: Storage, state: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "rule", [Rule(cron="* * * * *", tz="Mars/Olympus"), Rule(cron="* * 31W * *")], ids=["zone", "cron"]
+    "rule", [TickRule(cron="* * * * *", tz="Mars/Olympus"), TickRule(cron="* * 31W * *")], ids=["zone", "cron"]
 )
 async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended_by_a_change(
-    store: Storage, rule: Rule
+    store: Storage, rule: TickRule
 ) -> None:
     """As one that another version took, or another machine."""
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(rule, "a-broken-one"), replace=False)
     await behind(store)
-    cron = Cron(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(cron.run(await store.lead()))
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired == 1))
-    await store.schedules.put(plan(Rule(every=1.0), "a-broken-one"), replace=True)
+    await store.schedules.put(plan(TickRule(every=1.0), "a-broken-one"), replace=True)
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired > 1))
     running.cancel()
 

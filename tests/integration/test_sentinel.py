@@ -10,14 +10,14 @@ from typing import ClassVar
 import pytest
 import redis
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.child import Program
-from taskd.dev.ports import LOOPBACK
-from taskd.dev.server import Server, environment
-from taskd.dev.servers import RedisServer
-from taskd.domain.claim import Dispatch
+from taskd.dev.child_process import Program
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.ports import LOOPBACK
+from taskd.dev.servers.server import Server, environment
+from taskd.dev.servers.servers import RedisServer
 from taskd.domain.errors import ConfigurationError, TransportUnavailable
-from taskd.settings import Redis
+from taskd.domain.fencing import Dispatch
+from taskd.settings import RedisSettings
 from taskd.transport.stream import RedisTransport
 from tests.servers import wait_until, wait_until_async
 from tests.tls import Authority, front
@@ -89,7 +89,7 @@ async def test_after_a_failover_bells_ring_at_the_new_primary(
     trio: tuple[RedisServer, RedisServer, SentinelServer],
 ) -> None:
     one, _, sentinel = trio
-    settings = Redis(url=f"redis+sentinel://{LOOPBACK}:{sentinel.port}/{NAME}")
+    settings = RedisSettings(url=f"redis+sentinel://{LOOPBACK}:{sentinel.port}/{NAME}")
     leader, worker = RedisTransport(settings), RedisTransport(settings, consumer="w")
 
     async def rings() -> bool:
@@ -125,8 +125,8 @@ async def test_by_tls_both_the_sentinels_and_the_primary_are_asked(
     authority = Authority(private_folder)
     async with front(sentinel.port, authority.issue()) as port:
         url = f"rediss+sentinel://{LOOPBACK}:{port}/{NAME}"
-        trusting = RedisTransport(Redis(url=url, ca_file=authority.file))
-        doubting = RedisTransport(Redis(url=url, ca_file=Authority(private_folder).file))
+        trusting = RedisTransport(RedisSettings(url=url, ca_file=authority.file))
+        doubting = RedisTransport(RedisSettings(url=url, ca_file=Authority(private_folder).file))
         try:
             with pytest.raises(TransportUnavailable, match="Timeout connecting"):
                 await trusting.ping()
@@ -141,4 +141,4 @@ async def test_by_tls_both_the_sentinels_and_the_primary_are_asked(
                                  "redis+sentinel://h:1/n/x", "redis+sentinel://h:1/n?db=1"])  # fmt: skip
 def test_a_url_of_another_form_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"redis\+sentinel://"):
-        RedisTransport(Redis(url=url))
+        RedisTransport(RedisSettings(url=url))

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from taskd.dev.binaries import Binaries
-from taskd.dev.servers import PostgresServer
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.servers import PostgresServer
 from tests.chaos import disk
 from tests.chaos.disk import SmallDisk
 from tests.servers import wait_until

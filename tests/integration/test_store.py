@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from taskd.domain.band import BANDS, Credit
-from taskd.domain.claim import Dispatch, Session, Term
 from taskd.domain.errors import ConfigurationError, NotLeader, Rejected, SessionLost
+from taskd.domain.fencing import Dispatch, Session, Term
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER, Backoff

@@ -16,12 +16,12 @@ from taskd.client.asynchronous import AsyncClient
 from taskd.client.request import Request
 from taskd.coordination.client import EtcdClient, why
 from taskd.coordination.endpoints import reach
-from taskd.dev.binaries import Binaries
-from taskd.dev.ports import LOOPBACK
+from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.ports import LOOPBACK
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable, StoreUnavailable, TransportUnavailable
 from taskd.runtime.serve import Address, serving
 from taskd.runtime.tls import Identity, identity
-from taskd.settings import Etcd, Redis
+from taskd.settings import EtcdSettings, RedisSettings
 from taskd.store.lane import Lane
 from taskd.transport.stream import RedisTransport
 from tests.servers import SharedServers
@@ -82,7 +82,7 @@ async def test_postgres_with_a_wrong_one(
 
 async def ask_redis(servers: SharedServers, pair: Pair, ours: Authority) -> None:
     async with front(servers.redis.port, pair) as port:
-        transport = RedisTransport(Redis(url=f"rediss://{LOOPBACK}:{port}", ca_file=ours.file))
+        transport = RedisTransport(RedisSettings(url=f"rediss://{LOOPBACK}:{port}", ca_file=ours.file))
         try:
             await transport.ping()
         finally:
@@ -101,7 +101,7 @@ async def test_redis_with_a_wrong_one(kind: str, servers: SharedServers, ours: A
 
 def test_files_for_a_redis_without_tls_are_refused(ours: Authority) -> None:
     with pytest.raises(ConfigurationError, match="are for rediss://"):
-        RedisTransport(Redis(url="localhost:6379", ca_file=ours.file))
+        RedisTransport(RedisSettings(url="localhost:6379", ca_file=ours.file))
 
 
 # ------------------------------------------------------------ etcd
@@ -121,7 +121,7 @@ def etcd(
     server.kill()
 
 
-async def ask_etcd(settings: Etcd) -> str:
+async def ask_etcd(settings: EtcdSettings) -> str:
     client = EtcdClient(*reach(settings))
     try:
         return (await client.status()).version
@@ -131,14 +131,14 @@ async def ask_etcd(settings: Etcd) -> str:
 
 async def test_etcd_with_the_right_certificates(etcd: str, ours: Authority) -> None:
     me = ours.issue()
-    settings = Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
+    settings = EtcdSettings(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
     assert (await ask_etcd(settings)).startswith("3.")
 
 
 @pytest.mark.parametrize(("etcd", "kind"), [(kind, kind) for kind in WRONG], indirect=["etcd"])
 async def test_etcd_with_a_wrong_one(kind: str, etcd: str, ours: Authority) -> None:
     me = ours.issue()
-    settings = Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
+    settings = EtcdSettings(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file)
     with pytest.raises(CoordinatorUnavailable, match=WRONG[kind]):
         await ask_etcd(settings)
 
@@ -148,7 +148,7 @@ REFUSED = "does not accept our certificate|may not accept our certificate"
 
 async def test_etcd_refuses_who_shows_none(etcd: str, ours: Authority) -> None:
     with pytest.raises(CoordinatorUnavailable, match=REFUSED):
-        await ask_etcd(Etcd(endpoints=etcd, ca_file=ours.file))
+        await ask_etcd(EtcdSettings(endpoints=etcd, ca_file=ours.file))
 
 
 @pytest.mark.parametrize("kind", ["a stranger's", "an old one"])
@@ -156,17 +156,17 @@ async def test_etcd_refuses_who_shows_a_wrong_one(kind: str, etcd: str, ours: Au
     (folder := private_folder / "stranger").mkdir()
     me = shown(kind, ours, folder)
     with pytest.raises(CoordinatorUnavailable, match=REFUSED):
-        await ask_etcd(Etcd(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file))
+        await ask_etcd(EtcdSettings(endpoints=etcd, ca_file=ours.file, cert_file=me.cert_file, key_file=me.key_file))
 
 
 async def test_an_etcd_with_tls_that_is_asked_without(etcd: str) -> None:
     with pytest.raises(CoordinatorUnavailable, match="may speak TLS only"):
-        await ask_etcd(Etcd(endpoints=etcd.removeprefix("https://")))
+        await ask_etcd(EtcdSettings(endpoints=etcd.removeprefix("https://")))
 
 
 async def test_an_etcd_without_tls_that_is_asked_with_it(servers: SharedServers, ours: Authority) -> None:
     with pytest.raises(CoordinatorUnavailable, match="does not speak TLS"):
-        await ask_etcd(Etcd(endpoints=f"https://{servers.etcd.endpoint}", ca_file=ours.file))
+        await ask_etcd(EtcdSettings(endpoints=f"https://{servers.etcd.endpoint}", ca_file=ours.file))
 
 
 #: What gRPC says of servers that refuse, by TLS 1.2 and 1.3, and what is told of it.

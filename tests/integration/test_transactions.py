@@ -16,18 +16,18 @@ import psycopg.types.string
 import pytest
 import uvloop
 
-from taskd.domain.claim import Claim, Session, Term
 from taskd.domain.errors import ClaimLost, StoreUnavailable
+from taskd.domain.fencing import Claim, Session, Term
 from taskd.domain.retry import decide
+from taskd.executor.attempt_transaction import AttemptTransaction
+from taskd.executor.threads import WorkerThread
 from taskd.seams import Order, Settlement
 from taskd.store import transactions
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
 from taskd.store.task_connections import SyncTaskConnection, TaskConnection, TaskConnectionPool
 from taskd.store.transactions import Transaction
-from taskd.worker.frames import End, How
-from taskd.worker.settling import Settling
-from taskd.worker.threads import Seat
+from taskd.worker.pool.protocol import End, EndKind
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import wait_until, wait_until_async
 
@@ -57,7 +57,7 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture
-async def desk(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
+async def pool(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
     made = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
     yield made
     await made.close()
@@ -78,18 +78,18 @@ async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> 
     return await store.claim(session, await store.dispatch(term))
 
 
-async def work(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    async with desk.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
+async def work(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    async with pool.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
         await connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-def work_sync(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    with desk.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
+def work_sync(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    with pool.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
         connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-async def work_in_a_thread(desk: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    await asyncio.to_thread(work_sync, desk, claim, told)
+async def work_in_a_thread(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    await asyncio.to_thread(work_sync, pool, claim, told)
 
 
 BOTH = pytest.mark.parametrize("way", [work, work_in_a_thread], ids=["async", "sync"])
@@ -98,13 +98,13 @@ Way = Callable[..., Awaitable[None]]
 
 @BOTH
 async def test_the_job_is_the_same_as_if_it_were_settled(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     ours, theirs = await begun(store, term, session, 2)
     for claim in (ours, theirs):
         assert await store.note(claim, progress=b'{"fraction":0.5}', checkpoint=b"1")
     told = Told()
-    await way(desk, ours, told)
+    await way(pool, ours, told)
     assert told.over
     await store.claims.settle([Settlement(theirs, DONE, decide(DONE, theirs.policy, theirs.record), noted=True)])
     columns = (
@@ -126,7 +126,7 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
 
 @BOTH
 async def test_a_cancel_in_its_middle_rolls_it_back(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (claim,) = await begun(store, term, session)
     check = transactions._check
@@ -140,22 +140,22 @@ async def test_a_cancel_in_its_middle_rolls_it_back(
         monkeypatch.setattr(transactions, "_check", cancelled)
         told = Told()
         with pytest.raises(ClaimLost, match=f"job {claim.job_id} is not this attempt's any more"):
-            await way(desk, claim, told)
+            await way(pool, claim, told)
     assert not told.over
     assert await store.raw.fetch(ROWS) == [(0,)]
     assert (await store.job(claim.job_id)).status == "cancelled"
     with pytest.raises(ClaimLost):  # also from its beginning on
-        await way(desk, claim)
+        await way(pool, claim)
 
 
 @BOTH
 async def test_an_older_attempt_completes_nothing(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch("UPDATE taskd.jobs SET attempt = 2")
     with pytest.raises(ClaimLost):
-        await way(desk, claim)
+        await way(pool, claim)
     assert (await store.job(claim.job_id)).status == "running"
 
 
@@ -169,7 +169,7 @@ def cut(connection: Any) -> None:
 @BOTH
 async def test_a_commit_without_an_answer_is_looked_up(
     store: Storage,
-    desk: TaskConnectionPool,
+    pool: TaskConnectionPool,
     term: Term,
     session: Session,
     way: Way,
@@ -197,10 +197,10 @@ async def test_a_commit_without_an_answer_is_looked_up(
     (claim,) = await begun(store, term, session)
     told = Told()
     if committed:
-        await way(desk, claim, told)
+        await way(pool, claim, told)
     else:
         with pytest.raises(StoreUnavailable, match="rolled back"):
-            await way(desk, claim, told)
+            await way(pool, claim, told)
     assert told.over is committed
     assert await store.raw.fetch(ROWS) == [(int(committed),)]
     assert (await store.job(claim.job_id)).status == ("completed" if committed else "running")
@@ -292,14 +292,14 @@ async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, los
 
 
 async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     """What was sent is all that PostgreSQL needs: the loop does not run between the wait for a lock and the commit."""
     first, claim = await begun(store, term, session, 2)
-    await work(desk, first)  # now there is a counter
+    await work(pool, first)  # now there is a counter
     with psycopg.connect(store.dsn) as other, psycopg.connect(store.dsn, autocommit=True) as watch:
         other.execute("SELECT FROM taskd.finished_counts FOR UPDATE")
-        task = asyncio.create_task(work(desk, claim))
+        task = asyncio.create_task(work(pool, claim))
         waits = (
             "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'taskd:task:w' AND wait_event_type = 'Lock'"
         )
@@ -315,7 +315,7 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
 
 
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     say, there, on = transactions.say, asyncio.Event(), asyncio.Event()
 
@@ -328,7 +328,7 @@ async def test_being_cancelled_in_the_commit_leaves_no_doubt(
     monkeypatch.setattr(transactions, "say", slow)
     (claim,) = await begun(store, term, session)
     told = Told()
-    task = asyncio.create_task(work(desk, claim, told))
+    task = asyncio.create_task(work(pool, claim, told))
     await there.wait()
     task.cancel()
     asyncio.get_running_loop().call_soon(task.cancel)
@@ -340,12 +340,12 @@ async def test_being_cancelled_in_the_commit_leaves_no_doubt(
 
 
 async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connection(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
     async def endless() -> None:
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
             await connection.execute("SELECT pg_sleep(600)")
 
@@ -361,37 +361,37 @@ async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connectio
         await task
     assert await store.raw.fetch(sleeping) == [(0,)]
     assert await store.raw.fetch(ROWS) == [(0,)]
-    await work(desk, claim)
+    await work(pool, claim)
 
 
 @BOTH
 async def test_connections_are_few_kept_and_opened_again(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     claims = await begun(store, term, session, 12)
     used = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taskd:task:w:%'"
-    await asyncio.gather(*(way(desk, claim) for claim in claims[:10]))
+    await asyncio.gather(*(way(pool, claim) for claim in claims[:10]))
     assert await store.raw.fetch(used) in ([(1,)], [(2,)])
     ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'taskd:task:w:%'"
     await store.raw.fetch(ended)
-    await asyncio.gather(*(way(desk, claim) for claim in claims[10:]))
+    await asyncio.gather(*(way(pool, claim) for claim in claims[10:]))
     assert await store.raw.fetch(ROWS) == [(12,)]
 
 
-async def test_a_desk_without_postgresql_says_so(desk: TaskConnectionPool, term: Term) -> None:
+async def test_a_pool_without_postgresql_says_so(pool: TaskConnectionPool, term: Term) -> None:
     nowhere = TaskConnectionPool("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
     for _ in range(2):  # the place is free again
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
             async with nowhere.transaction(1, 1, Told()):
                 pass
     with pytest.raises(ClaimLost):
-        async with desk.transaction(1, 1, Told()):
+        async with pool.transaction(1, 1, Told()):
             pass
 
 
-async def dirty(desk: TaskConnectionPool, claim: Claim) -> None:
+async def dirty(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.AsyncRawCursor
         connection.prepare_threshold = 0
@@ -401,9 +401,9 @@ async def dirty(desk: TaskConnectionPool, claim: Claim) -> None:
         assert await (await connection.execute("SELECT 1::bigint AS one")).fetchone() == {"one": "1"}
 
 
-def dirty_sync(desk: TaskConnectionPool, claim: Claim) -> None:
+def dirty_sync(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.RawCursor
         connection.prepare_threshold = 0
@@ -413,8 +413,8 @@ def dirty_sync(desk: TaskConnectionPool, claim: Claim) -> None:
         assert connection.execute("SELECT 1::bigint AS one").fetchone() == {"one": "1"}
 
 
-async def clean(desk: TaskConnectionPool, claim: Claim) -> Any:
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+async def clean(pool: TaskConnectionPool, claim: Claim) -> Any:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):  # prepared under the same name as before
@@ -422,8 +422,8 @@ async def clean(desk: TaskConnectionPool, claim: Claim) -> Any:
         return connection.info.backend_pid, await cursor.fetchone()
 
 
-def clean_sync(desk: TaskConnectionPool, claim: Claim) -> Any:
-    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+def clean_sync(pool: TaskConnectionPool, claim: Claim) -> Any:
+    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):
@@ -436,16 +436,16 @@ notices: list[Any] = []
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_what_a_task_sets_on_its_connection_ends_with_it(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, asynchronous: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, asynchronous: bool
 ) -> None:
     claims = await begun(store, term, session, 3)
     notices.clear()
     if asynchronous:
-        await dirty(desk, claims[0])
-        found = [await clean(desk, claim) for claim in claims[1:]]
+        await dirty(pool, claims[0])
+        found = [await clean(pool, claim) for claim in claims[1:]]
     else:
-        await asyncio.to_thread(dirty_sync, desk, claims[0])
-        found = [await asyncio.to_thread(clean_sync, desk, claim) for claim in claims[1:]]
+        await asyncio.to_thread(dirty_sync, pool, claims[0])
+        found = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
     pid, row = found[0]
     assert row == (1,)
     assert found[1] == (pid, row)  # one connection to PostgreSQL, kept
@@ -454,7 +454,7 @@ async def test_what_a_task_sets_on_its_connection_ends_with_it(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_what_is_left_of_a_block_cannot_write_any_more(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, fails: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     first, second = await begun(store, term, session, 2)
     over, errors = asyncio.Event(), []
@@ -469,7 +469,7 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
                 errors.append(error)
 
     async def block() -> None:
-        async with desk.transaction(first.job_id, first.attempt, Told()) as connection:
+        async with pool.transaction(first.job_id, first.attempt, Told()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
             left.append(asyncio.create_task(leftover(connection)))
             await asyncio.sleep(0)
@@ -479,7 +479,7 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
     left: list[asyncio.Task[None]] = []
     with contextlib.suppress(KeyError):
         await block()
-    async with desk.transaction(second.job_id, second.attempt, Told()) as connection:
+    async with pool.transaction(second.job_id, second.attempt, Told()) as connection:
         await connection.execute("INSERT INTO rows VALUES (2)")
         over.set()
         await left[0]
@@ -508,11 +508,11 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
         await connection.execute("INSERT INTO rows VALUES (1)")
         await connection.execute("SELECT pg_sleep(600)")
 
-    async def block(desk: TaskConnectionPool, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
+    async def block(pool: TaskConnectionPool, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
         async def asleep() -> bool:
             return watch.execute(SLEEPING).fetchone() == (1,)
 
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             left.append(asyncio.create_task(sleep(connection)))
             await wait_until_async(asleep)
             if fails:
@@ -520,17 +520,17 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
     async def run() -> None:
         left: list[asyncio.Task[None]] = []
-        desk = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
+        pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
         with psycopg.connect(store.dsn, autocommit=True) as watch:
             with pytest.raises(
                 KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
             ):
-                await block(desk, watch, left)
+                await block(pool, watch, left)
             with pytest.raises(psycopg.Error):
                 await left[0]
             await wait_until_async(lambda: asyncio.to_thread(lambda: watch.execute(SLEEPING).fetchone() == (0,)))
-        await work(desk, claim)
-        await desk.close()
+        await work(pool, claim)
+        await pool.close()
 
     await (run() if loop == "asyncio" else asyncio.to_thread(on_uvloop, run))
     assert await store.raw.fetch("SELECT job FROM public.rows") == [(claim.job_id,)]
@@ -538,7 +538,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_plain_block_ends_under_a_statement_of_another_thread(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, fails: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     (claim,) = await begun(store, term, session)
     left: list[asyncio.Task[None]] = []
@@ -549,7 +549,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     def block(loop: asyncio.AbstractEventLoop) -> None:
         with (
             psycopg.connect(store.dsn, autocommit=True) as watch,
-            desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
+            pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
         ):
             thread = asyncio.to_thread(sleep, connection)
             loop.call_soon_threadsafe(lambda: left.append(asyncio.create_task(thread)))
@@ -562,25 +562,25 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     with pytest.raises(psycopg.Error):
         await left[0]
     assert await store.raw.fetch(SLEEPING) == [(0,)]
-    await work_in_a_thread(desk, claim)
+    await work_in_a_thread(pool, claim)
 
 
 class Plain:
     """A plain task in a thread of its own, which can be stopped."""
 
-    def __init__(self, desk: TaskConnectionPool, claim: Claim, work: Callable[[Settling], None]) -> None:
+    def __init__(self, pool: TaskConnectionPool, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
         self.over = asyncio.Event()
         order = Order(
             claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
         )
-        self._settling = Settling(order, 1000, lambda: desk)
+        self._settling = AttemptTransaction(order, 1000, lambda: pool)
         self._work = work
-        self._seat = Seat(asyncio.get_running_loop())
+        self._seat = WorkerThread(asyncio.get_running_loop())
         self._seat.give(self._run, lambda end: self.over.set())
 
     def _run(self) -> End:
         self._work(self._settling)
-        return End(1, 1, How.COMPLETED)
+        return End(1, 1, EndKind.COMPLETED)
 
     async def stop(self) -> None:
         self._seat.interrupt()
@@ -591,29 +591,29 @@ class Plain:
 
 async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 2)
-    desk = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
-    with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
+    pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
+    with pool.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
         there = threading.Event()
 
-        def wait(settling: Settling) -> None:
+        def wait(settling: AttemptTransaction) -> None:
             there.set()
             with settling.transaction_sync():
                 raise AssertionError("there is no place")
 
-        plain = Plain(desk, claims[1], wait)
+        plain = Plain(pool, claims[1], wait)
         await asyncio.to_thread(there.wait)
         await plain.stop()
-    await work_in_a_thread(desk, claims[1])  # the place was not lost
+    await work_in_a_thread(pool, claims[1])  # the place was not lost
     assert await store.raw.fetch(ROWS) == [(1,)]
-    await desk.close()
+    await pool.close()
 
 
 async def test_a_plain_task_is_stopped_in_a_long_statement(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
-    def endless(settling: Settling) -> None:
+    def endless(settling: AttemptTransaction) -> None:
         with settling.transaction_sync() as connection:
             connection.execute("INSERT INTO rows VALUES (1)")
             connection.execute("SELECT pg_sleep(600)")
@@ -621,39 +621,39 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
     async def asleep() -> bool:
         return await store.raw.fetch(SLEEPING) == [(1,)]
 
-    plain = Plain(desk, claim, endless)
+    plain = Plain(pool, claim, endless)
     await wait_until_async(asleep)
     await plain.stop()
     assert await store.raw.fetch(SLEEPING) == [(0,)]
-    await work_in_a_thread(desk, claim)
+    await work_in_a_thread(pool, claim)
     assert await store.raw.fetch(ROWS) == [(1,)]
 
 
 async def test_completions_do_not_fail_each_other_whatever_the_default_isolation_is(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     await store.raw.fetch(
         f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(store.dsn)['dbname']}"
         " SET default_transaction_isolation = 'repeatable read'"
     )
     first, second, third = await begun(store, term, session, 3)
-    await work(desk, first)
-    async with desk.transaction(second.job_id, second.attempt, Told()):
-        await work(desk, third)  # changes the counter that the other one changes later
+    await work(pool, first)
+    async with pool.transaction(second.job_id, second.attempt, Told()):
+        await work(pool, third)  # changes the counter that the other one changes later
     assert await store.raw.fetch("SELECT n FROM taskd.finished_counts") == [(3,)]
 
 
 async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 1)
-    desk = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
-    async with desk.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
+    pool = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
+    async with pool.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
         told = connection.info.get_parameters()
     assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
-    await desk.close()
+    await pool.close()
 
 
 async def test_a_task_does_not_hear_what_its_commit_says(
-    store: Storage, desk: TaskConnectionPool, term: Term, session: Session, caplog: pytest.LogCaptureFixture
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch(
@@ -664,7 +664,7 @@ async def test_a_task_does_not_hear_what_its_commit_says(
         " FOR EACH ROW EXECUTE FUNCTION tell()"
     )
     notices.clear()
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         connection.add_notice_handler(notices.append)
         await connection.execute("INSERT INTO rows VALUES (1)")
     assert connection.closed

@@ -9,12 +9,12 @@ import pytest
 import redis
 import uvloop
 
-from taskd.dev.servers import RedisServer
+from taskd.dev.servers.servers import RedisServer
 from taskd.domain.band import BANDS
-from taskd.domain.claim import Delivery, Dispatch
 from taskd.domain.errors import ConfigurationError, TransportUnavailable
+from taskd.domain.fencing import Delivery, Dispatch
 from taskd.seams import LeaderView
-from taskd.settings import Redis
+from taskd.settings import RedisSettings
 from taskd.transport.stream import RedisTransport
 from tests.servers import wait_until_async
 
@@ -27,7 +27,7 @@ async def connect(redis_url: str, stream_name: str) -> AsyncIterator[Connect]:
     made: list[RedisTransport] = []
 
     def make(consumer: str = "", url: str = redis_url) -> RedisTransport:
-        made.append(transport := RedisTransport(Redis(url=url, stream=stream_name), consumer=consumer))
+        made.append(transport := RedisTransport(RedisSettings(url=url, stream=stream_name), consumer=consumer))
         return transport
 
     yield make
@@ -310,7 +310,7 @@ async def test_a_listener_that_is_cancelled_ends(connect: Connect) -> None:
 @pytest.mark.parametrize("url", ["http://x", "redis://h:port"])
 async def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        RedisTransport(Redis(url=url))
+        RedisTransport(RedisSettings(url=url))
 
 
 def test_there_are_few_bands() -> None:
@@ -321,7 +321,7 @@ def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, str
     """uvloop raises a RuntimeError of its own then, which the library does not know."""
 
     async def main() -> None:
-        transport = RedisTransport(Redis(url=redis_url, stream=stream_name))
+        transport = RedisTransport(RedisSettings(url=redis_url, stream=stream_name))
         await transport.ping()
         connection = transport._client.connection_pool._available_connections[0]
         assert connection._writer is not None

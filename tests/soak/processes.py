@@ -57,7 +57,7 @@ def _command(pid: int) -> bytes:
 
 def _kind(pid: int) -> str | None:
     command = _command(pid)
-    if b"taskd.worker.executor" in command:
+    if b"taskd.executor.main" in command:
         return "executor"
     return "guard" if b"guard.py" in command else None
 

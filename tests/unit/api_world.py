@@ -14,7 +14,9 @@ import httpx
 import msgspec
 
 from taskd.api import Api, build
-from taskd.domain.claim import Host, Leadership, Session, Term
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import Timings
+from taskd.domain.fencing import Host, LeaderRow, Session, Term
 from taskd.domain.job import (
     Counts,
     Depths,
@@ -28,17 +30,15 @@ from taskd.domain.job import (
     Stretch,
     Submitted,
 )
-from taskd.domain.live import Version
-from taskd.domain.output import Line, Place, Stored
-from taskd.domain.situation import Timings
+from taskd.domain.output import Line, LogPosition, Stored
 from taskd.domain.token import Keyring
 from taskd.seams import ConfigEditor, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 OK = Health(ok=True, since=1.0)
 AWAY = Health(ok=False, since=2.0, detail="connection refused")
-LIMITS = Http(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_jobs=50)
+LIMITS = HttpSettings(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_jobs=50)
 
 
 class Recorder:
@@ -72,7 +72,7 @@ class Recorder:
         self.gate: asyncio.Event | None = None  # what the keyring waits for
         self.lost_answer: Exception | None = None  # what a cancel ends with, whatever it did
         self.anybody = True
-        self.rows = [Leadership(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)]
+        self.rows = [LeaderRow(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)]
 
     async def submit(self, spec: JobSpec) -> Submitted:
         self._fail()
@@ -123,14 +123,14 @@ class Recorder:
         below = wanted.before if wanted.before is not None else 2**63
         return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
 
-    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         self._fail()
         said = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
         found = [c for c in said if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
         return found[:limit]
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
-        return {job_id: await self.read(job_id, None, Place(), 10**6) for job_id in job_ids}
+        return {job_id: await self.read(job_id, None, LogPosition(), 10**6) for job_id in job_ids}
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
         self._fail()
@@ -162,7 +162,7 @@ class Recorder:
     async def ping(self) -> None:
         self._fail()
 
-    async def current(self) -> list[Leadership]:
+    async def current(self) -> list[LeaderRow]:
         self._fail()
         return self.rows
 
@@ -200,7 +200,7 @@ class Recorder:
         if self.failure is not None:
             raise self.failure
 
-    def api(self, settings: Http = LIMITS) -> Api:
+    def api(self, settings: HttpSettings = LIMITS) -> Api:
         return build(
             intake=self,
             cancels=self,
@@ -237,7 +237,7 @@ def a_job(job_id: int = 17, status: JobStatus = JobStatus.PENDING, **more: Any) 
 
 @asynccontextmanager
 async def asking(
-    world: Recorder, settings: Http = LIMITS, headers: Mapping[str, str] | None = None
+    world: Recorder, settings: HttpSettings = LIMITS, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
     transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))

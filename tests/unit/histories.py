@@ -11,7 +11,7 @@ import msgspec
 from taskd.domain.policy import Backoff
 from taskd.torture.checker import check
 from taskd.torture.history import (
-    Event,
+    AuditEvent,
     Fault,
     FireRow,
     History,
@@ -40,7 +40,7 @@ class Story:
         self.clients: list[Step] = []
         self.faults: list[Fault] = []
         self.trace: list[Sign] = []
-        self.events: list[Event] = []
+        self.events: list[AuditEvent] = []
         self.terms: list[TermEvent] = []
         self.sessions: list[SessionEvent] = []
         self.outputs: list[OutputEvent] = []
@@ -123,7 +123,7 @@ class Story:
         values |= {"job_id": job, "at": START + at, "committed": START + at + 0.001}
         values["statement_at"] = START + values.pop("began", at - 0.001)
         values["xid"] = values.get("xid") or self.xid()
-        self.events.append(Event(**values))
+        self.events.append(AuditEvent(**values))
 
     def dispatch(self, at: float, *jobs: int, by: str = "L1", **fields: Any) -> None:
         """One batch."""

@@ -12,12 +12,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from taskd.domain.claim import Dispatch, Leadership
+from taskd.domain.config import Version
 from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable, TransportUnavailable
+from taskd.domain.explain.situation import Busy, EntryLocation, Holder, JobSnapshot, Queue, ServingWorker
+from taskd.domain.fencing import Dispatch, LeaderRow
 from taskd.domain.job import JobStatus
-from taskd.domain.live import Version
 from taskd.domain.scope import Scope
-from taskd.domain.situation import Busy, Holder, Place, Queue, Server, Subject
 from taskd.domain.token import Keyring, Token, make
 from taskd.seams import ConfigEditor, Member
 from tests.unit.api_world import NOW, Recorder, asking
@@ -30,33 +30,33 @@ class Cluster(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.subjects: dict[int, Subject] = {}
-        self.line_up = Queue(servers=[Server(W1, "w1", 2, 0)], bound=100)
-        self.place: Place | Exception = Place()
+        self.subjects: dict[int, JobSnapshot] = {}
+        self.line_up = Queue(servers=[ServingWorker(W1, "w1", 2, 0)], bound=100)
+        self.place: EntryLocation | Exception = EntryLocation()
         self.held_by: Holder | Exception | None = None
         self.member = Member(
             kind="worker", id="w1", incarnation=W1, address="", host="", pid=1, started_at=1.0, tasks=["default"]
         )
-        self.rows = [Leadership(epoch=1, holder=W1, instance_id="s1", etcd_revision=1, age=0.5)]
+        self.rows = [LeaderRow(epoch=1, holder=W1, instance_id="s1", etcd_revision=1, age=0.5)]
         self.editor = cast(ConfigEditor, self)
 
     def job_is(self, status: JobStatus, job_id: int = 17, **more: Any) -> None:
         fields: dict[str, Any] = {"task": "default", "queue": "default", "priority": 0, "schedule_at": NOW}
         if status is JobStatus.RUNNING:
             fields |= {"worker_id": "w1", "attempt": 1, "started_at": NOW, "lease": NOW + timedelta(seconds=14)}
-        self.subjects[job_id] = Subject(now=NOW, id=job_id, status=status, **(fields | more))
+        self.subjects[job_id] = JobSnapshot(now=NOW, id=job_id, status=status, **(fields | more))
 
-    async def subject(self, job_id: int) -> Subject | None:
+    async def subject(self, job_id: int) -> JobSnapshot | None:
         self._fail()
         return self.subjects.get(job_id)
 
-    async def queue(self, job: Subject, ageing: float) -> Queue:
+    async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
         return self.line_up
 
     async def latest(self) -> Version:
         return Version()
 
-    async def locate(self, dispatch: Dispatch) -> Place:
+    async def locate(self, dispatch: Dispatch) -> EntryLocation:
         if isinstance(self.place, Exception):
             raise self.place
         return self.place
@@ -106,9 +106,9 @@ def world() -> Cluster:
 async def test_a_job_that_is_claimed_while_its_entry_is_looked_for_has_lost_nothing(
     world: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def claimed(dispatch: Dispatch) -> Place:
+    async def claimed(dispatch: Dispatch) -> EntryLocation:
         world.job_is(JobStatus.RUNNING)
-        return Place(gone=True)
+        return EntryLocation(gone=True)
 
     world.job_is(JobStatus.QUEUED, queued_at=NOW - timedelta(minutes=1), dispatch_seq=1)
     monkeypatch.setattr(world, "locate", claimed)
@@ -158,9 +158,9 @@ async def test_a_redis_that_refuses_or_hangs_is_the_reason(world: Cluster, monke
     world.place = TransportUnavailable("connection refused")
     assert await reason(world) == "redis_away"
 
-    async def never(dispatch: Dispatch) -> Place:
+    async def never(dispatch: Dispatch) -> EntryLocation:
         await asyncio.Event().wait()
-        return Place()
+        return EntryLocation()
 
     monkeypatch.setattr(world, "locate", never)
     began = time.monotonic()
@@ -201,7 +201,7 @@ async def test_others_jobs_are_not_named_to_a_token_for_some_queues(world: Clust
     world.job_is(JobStatus.PENDING)
     headers = for_queue(world, "default")
     slots = [Busy(3, "secret", "theirs", "w1", NOW), Busy(4, "own", "default", "w1", NOW)]
-    world.line_up = Queue(servers=[Server(W1, "w1", 2, 2)], longest=slots, bound=100)
+    world.line_up = Queue(servers=[ServingWorker(W1, "w1", 2, 2)], longest=slots, bound=100)
     _, found = await explained(world, headers=headers)
     assert (found["reason"], [one["id"] for one in found["detail"]["longest"]]) == ("slots_busy", [4])
 

@@ -11,11 +11,11 @@ from taskd.domain.errors import ConfigurationError
 from taskd.domain.scope import Scope
 from taskd.domain.token import Keyring, Token, make
 from taskd.runtime import meters
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 from tests.unit.api_world import Recorder, asking
 
-LOCAL = Http(addr="localhost:8080", hosts="taskd.example.com, proxy:8443, [fd00::5]")
-NETWORK = Http(addr=":8080", insecure=True)
+LOCAL = HttpSettings(addr="localhost:8080", hosts="taskd.example.com, proxy:8443, [fd00::5]")
+NETWORK = HttpSettings(addr=":8080", insecure=True)
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_other_hosts_are_not(host: str | None) -> None:
 
 
 def test_the_host_to_listen_on_is_answered_to() -> None:
-    assert Hosts(Http(addr="buildbox.internal:8080")).known(b"buildbox.internal:8080")
-    assert Hosts(Http(addr="10.1.2.3:8080")).known(b"10.1.2.3")
-    assert Hosts(Http(addr="[fd00::7]:8080")).known(b"[fd00:0::7]:8080")
-    assert not Hosts(Http(addr=":8080")).known(b"10.1.2.3")
+    assert Hosts(HttpSettings(addr="buildbox.internal:8080")).known(b"buildbox.internal:8080")
+    assert Hosts(HttpSettings(addr="10.1.2.3:8080")).known(b"10.1.2.3")
+    assert Hosts(HttpSettings(addr="[fd00::7]:8080")).known(b"[fd00:0::7]:8080")
+    assert not Hosts(HttpSettings(addr=":8080")).known(b"10.1.2.3")
 
 
 def test_an_insecure_scheduler_is_reached_by_any_address_and_its_own_name_but_by_no_other_name() -> None:
@@ -64,7 +64,7 @@ def test_an_insecure_scheduler_is_reached_by_any_address_and_its_own_name_but_by
 @pytest.mark.parametrize("listed", ["http://taskd", "a b", "taskd:99999", "*", "*.example.com", "[::1", "user@taskd"])
 def test_a_list_that_is_none_is_refused_at_the_start(listed: str) -> None:
     with pytest.raises(ConfigurationError, match=r"http\.hosts: "):
-        Hosts(Http(hosts=f"taskd, {listed}"))
+        Hosts(HttpSettings(hosts=f"taskd, {listed}"))
 
 
 def test_what_is_remembered_of_hosts_is_bounded() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from taskd.api import reading
 from taskd.api.reading import Recent, within
-from taskd.domain.claim import Leadership, Term
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import LeaderRow, Term
 from taskd.domain.health import AWAY as DETAIL
 from taskd.domain.job import Attempt, JobFilter, JobStatus
 from taskd.seams import Leader
@@ -223,7 +223,7 @@ async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, worl
 async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(
     client: httpx.AsyncClient, world: Recorder
 ) -> None:
-    row = Leadership(epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0)
+    row = LeaderRow(epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0)
     world.rows = [row]
     expected = {"current_leader": "scheduler-2", "is_leader": False, "instance_id": "scheduler-1", "epoch": 3}
     assert (await client.get("/leader")).json() == expected
@@ -249,9 +249,9 @@ async def test_several_shards_are_all_told(client: httpx.AsyncClient, world: Rec
     """Shard 2 is ours, shard 1 somebody else's, shard 0 nobody's any more, and shard 3 was never led."""
     world.shards, world.terms = 4, {2: Term(7, uuid4(), 2, 4)}
     world.rows = [
-        Leadership(shard=0, epoch=5, holder=uuid4(), instance_id="scheduler-3", etcd_revision=1, age=11.0),
-        Leadership(shard=1, epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
-        Leadership(shard=2, epoch=6, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
+        LeaderRow(shard=0, epoch=5, holder=uuid4(), instance_id="scheduler-3", etcd_revision=1, age=11.0),
+        LeaderRow(shard=1, epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
+        LeaderRow(shard=2, epoch=6, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
     ]
     answer = (await client.get("/leader")).json()
     told = [(one["shard"], one["current_leader"], one["epoch"]) for one in answer.pop("shards")]

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import pytest
 
 from taskd import App, Context, Depends, Fail
-from taskd.worker import loading
+from taskd.executor import loading
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 said: list[str] = []

@@ -276,7 +276,7 @@ async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> N
     [
         "import taskd; taskd.App().task(name='x')(lambda: None); taskd.Handle",
         "import taskd.cli.status; from taskd.client import Client; Client().close()",
-        "import taskd.worker.executor, tests.e2e.tasks",
+        "import taskd.executor.main, tests.e2e.tasks",
     ],
 )
 def test_what_does_not_submit_asynchronously_does_not_load_httpx(code: str) -> None:

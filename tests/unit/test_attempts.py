@@ -10,12 +10,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from taskd.domain.claim import Claim, Delivery
 from taskd.domain.errors import Rejected
+from taskd.domain.fencing import Claim, Delivery
 from taskd.domain.outcome import Completed, Failed
 from taskd.domain.output import Output
 from taskd.seams import Settlement
-from taskd.worker.attempt import Attempts
+from taskd.worker.attempts import Attempts
 from tests.unit.test_logs import chunk, claim
 
 DONE = Completed(msgspec.Raw(b"1"))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taskd.dev import binaries
-from taskd.dev.binaries import Search
+from taskd.dev.servers import binaries
+from taskd.dev.servers.binaries import Search
 from taskd.domain.errors import ConfigurationError
 
 

@@ -18,13 +18,13 @@ import msgspec
 import pytest
 
 from taskd.domain.output import Chunk, Line
+from taskd.executor import capture as module
+from taskd.executor.capture import Capture, OutputBuffer, listen, tap
 from taskd.runtime.sink import Sink
 from taskd.runtime.stdio import Steady
 from taskd.seams import Order
-from taskd.worker import capture as module
-from taskd.worker import lastwords
-from taskd.worker.capture import Capture, Voice, listen, tap
-from taskd.worker.lastwords import LastWords, Word
+from taskd.worker.pool import crash_buffer
+from taskd.worker.pool.crash_buffer import CrashBuffer, CrashEntry
 from tests.servers import wait_until_async
 
 NOW = datetime.now(UTC)
@@ -37,11 +37,11 @@ def order(job_id: int) -> Order:
 
 class World:
     def __init__(self) -> None:
-        self.fd = lastwords.create()
+        self.fd = crash_buffer.create()
         self.told: list[Chunk] = []
-        self.capture = Capture(LIMIT, LastWords(self.fd), self.told.extend)
+        self.capture = Capture(LIMIT, CrashBuffer(self.fd), self.told.extend)
 
-    def voice(self, job_id: int) -> Voice:
+    def voice(self, job_id: int) -> OutputBuffer:
         found = self.capture.voice(order(job_id))
         assert found is not None
         return found
@@ -187,7 +187,7 @@ async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment
     world.capture.flush()
     world.capture._last_words.turn()
     voice.say("log", "info", "not told \u2713")
-    words = lastwords.read(world.fd)
+    words = crash_buffer.read(world.fd)
     assert [(w.job_id, w.attempt, w.number, w.line.text) for w in words] == [
         (7, 1, 1, "told"),
         (7, 1, 2, "not told \u2713"),
@@ -198,14 +198,14 @@ async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_
     voice = world.voice(7)
     for number in range(1, 10_001):
         voice.say("stdout", "", f"line {number} " + "x" * 50)
-    words = lastwords.read(world.fd)
+    words = crash_buffer.read(world.fd)
     assert [word.number for word in words] == list(range(words[0].number, 10_001))
-    os.pwrite(world.fd, b"\xff" * lastwords.HALF, 0)
-    os.pwrite(world.fd, os.urandom(lastwords.HALF), lastwords.HALF)
-    assert all(isinstance(word, Word) for word in lastwords.read(world.fd))
-    deep = b"\0" * lastwords._REST.size + b"[" * 100_000
+    os.pwrite(world.fd, b"\xff" * crash_buffer.HALF, 0)
+    os.pwrite(world.fd, os.urandom(crash_buffer.HALF), crash_buffer.HALF)
+    assert all(isinstance(word, CrashEntry) for word in crash_buffer.read(world.fd))
+    deep = b"\0" * crash_buffer._REST.size + b"[" * 100_000
     os.pwrite(world.fd, struct.pack("=II", len(deep) + 4, len(deep)) + deep, 0)
-    assert all(isinstance(word, Word) for word in lastwords.read(world.fd))
+    assert all(isinstance(word, CrashEntry) for word in crash_buffer.read(world.fd))
 
 
 async def test_a_line_is_told_soon(world: World) -> None:
@@ -261,7 +261,7 @@ async def test_voices_may_begin_while_others_are_told(world: World) -> None:
 
 def test_a_line_that_is_said_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the garbage collector may bring about, and signal handlers."""
-    words = LastWords(lastwords.create())
+    words = CrashBuffer(crash_buffer.create())
     line = msgspec.json.encode(Line(0.0, "stdout", "", "x" * 4000))
     switch = words._switch
 

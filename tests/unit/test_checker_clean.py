@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskd.torture.checker import INVARIANTS, examine
-from taskd.torture.history import Progress, RedisLeft
+from taskd.torture.history import ProgressEvent, RedisLeft
 from tests.unit.histories import Story
 
 
@@ -99,7 +99,7 @@ def eventful() -> Story:
     story.fire(4.0, None, state="waiting", name="shy")
     # 16 stores checkpoints, fails, goes on, snoozes, and submits 17.
     story.submit(21.0, 16)
-    story.limits[16] = {"progress": Progress(3, 1.0)}
+    story.limits[16] = {"progress": ProgressEvent(3, 1.0)}
     for attempt, at, steps in ((1, 21.0, (1, 2)), (2, 25.0, (3,)), (3, 29.0, (4,))):
         story.dispatch(at + 0.1, 16, by="L2")
         story.claim(at + 0.2, 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskd.torture.history import Progress
+from taskd.torture.history import ProgressEvent
 from tests.unit.histories import START, Story
 
 
@@ -75,8 +75,8 @@ def test_i18_a_checkpoint_of_an_attempt_that_had_lost_its_claim(story: Story) ->
 
 def test_i18_the_progress_of_a_completed_job() -> None:
     for told, shown, broken in (
-        ("0.75", Progress(1, 0.75), set()),
-        ("0.75", Progress(1, 0.5), {("I18", 1)}),
+        ("0.75", ProgressEvent(1, 0.75), set()),
+        ("0.75", ProgressEvent(1, 0.5), {("I18", 1)}),
         ("0.75", None, {("I18", 1)}),
     ):
         story = Story()

@@ -15,9 +15,9 @@ from rich.text import Text
 from taskd.cli import output, tables
 from taskd.cli.main import run
 from taskd.dev import screen
-from taskd.domain.finding import Finding
+from taskd.domain.diagnosis import Diagnosis
 from taskd.runtime import log
-from taskd.settings import Log
+from taskd.settings import LogSettings
 from tests.unit.hostile import HOSTILE, OWN, Scheduler, hostile_scheduler, look, terminal
 from tests.unit.test_terminal import steering
 
@@ -102,7 +102,7 @@ def test_views_of_other_origins_are_harmless_too(monkeypatch: pytest.MonkeyPatch
     token |= {"created_at": HOSTILE, "created_by": HOSTILE, "expires_at": HOSTILE, "revoked_at": HOSTILE}
     with terminal(monkeypatch) as (out, _):
         output.show(tables.tokens([token]))
-        output.show(tables.findings([Finding(level="wrong", subject=HOSTILE, text=HOSTILE, mend=HOSTILE)]))
+        output.show(tables.findings([Diagnosis(level="wrong", subject=HOSTILE, text=HOSTILE, mend=HOSTILE)]))
         screen.say(screen.console(), HOSTILE, HOSTILE)
         screen.console().print(f"[red]{HOSTILE}", Text(HOSTILE))
     assert steering(OWN.sub("", out.getvalue())) == []
@@ -118,7 +118,7 @@ def test_a_line_of_the_dev_console_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 def test_a_log_in_text_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     configured = structlog.get_config()
     with terminal(monkeypatch) as (_, err):
-        log.configure(Log(format="TEXT"))
+        log.configure(LogSettings(format="TEXT"))
         try:
             error = ValueError(HOSTILE)
             log.logger().error(HOSTILE, **{HOSTILE: HOSTILE}, number=1, listed=[HOSTILE], exc_info=error)

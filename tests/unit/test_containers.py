@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from taskd.settings import Http, Worker, load
+from taskd.settings import HttpSettings, WorkerSettings, load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
@@ -20,7 +20,7 @@ MANIFESTS: list[dict[str, Any]] = [
 ]
 DEPLOYMENTS = [m for m in MANIFESTS if m["kind"] == "Deployment"]
 #: Seconds that a role takes to stop, at most.
-GRACE = {"scheduler": Http().shutdown_grace, "worker": Worker().grace}
+GRACE = {"scheduler": HttpSettings().shutdown_grace, "worker": WorkerSettings().grace}
 #: What the Secret that the manifests want has.
 SECRET = {"POSTGRES_DSN": "postgresql://db/taskd"}
 

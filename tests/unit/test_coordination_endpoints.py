@@ -4,7 +4,7 @@ import pytest
 
 from taskd.coordination.endpoints import Endpoint, parse, reach
 from taskd.domain.errors import ConfigurationError
-from taskd.settings import Etcd
+from taskd.settings import EtcdSettings
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ def test_https_makes_an_endpoint_secure() -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (Etcd(endpoints="a:1", ca_file="ca.pem"), "no endpoint has it"),
-        (Etcd(endpoints="https://a:1", ca_file="/nowhere/ca.pem"), "ca_file: /nowhere/ca.pem: No such file"),
-        (Etcd(endpoints="https://a:1", cert_file="one.pem"), "key_file is missing"),
-        (Etcd(endpoints="https://a:1", key_file="one.key"), "cert_file is missing"),
+        (EtcdSettings(endpoints="a:1", ca_file="ca.pem"), "no endpoint has it"),
+        (EtcdSettings(endpoints="https://a:1", ca_file="/nowhere/ca.pem"), "ca_file: /nowhere/ca.pem: No such file"),
+        (EtcdSettings(endpoints="https://a:1", cert_file="one.pem"), "key_file is missing"),
+        (EtcdSettings(endpoints="https://a:1", key_file="one.key"), "cert_file is missing"),
     ],
 )
-def test_files_for_tls_that_cannot_be_used_are_refused(settings: Etcd, complaint: str) -> None:
+def test_files_for_tls_that_cannot_be_used_are_refused(settings: EtcdSettings, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         reach(settings)
 

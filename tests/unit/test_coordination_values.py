@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from taskd.api.cluster import _scheduler, _worker
 from taskd.coordination import values
 from taskd.coordination.keys import of_session, own
-from taskd.domain import live
-from taskd.domain.live import Version
-from taskd.domain.situation import Holder
+from taskd.domain import config
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import Holder
 from taskd.seams import Member
 
 MEMBER: dict[str, Any] = {
@@ -115,7 +115,7 @@ def test_holders_candidates_and_versions_are_read() -> None:
     who = values.Candidate("one", uuid4())
     assert values.candidate(msgspec.json.encode(who)) == who
     made = Version(version=3, at=datetime.now(UTC), who="me", what="set", values={"worker.concurrency": 4})
-    assert values.version(live.encode(made)) == made
+    assert values.version(config.encode(made)) == made
     assert values.fence(b"1700000000000000") == 1_700_000_000_000_000
 
 

@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import pytest
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.schedule import START, Decision, Due, Edition, Mark, Missed
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.runtime.outage import Outage
-from taskd.scheduler import cron as module
-from taskd.scheduler.cron import Cron
+from taskd.scheduler import firer as module
+from taskd.scheduler.firer import Firer
 from taskd.seams import Closed, DueSchedules, Fired
 
 TERM = Term(1, uuid4())
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-LOCKED = Due("locked", Rule(every=1.0), Missed.SKIP, 1, 7, NOW - timedelta(seconds=5), NOW - timedelta(seconds=2))
+LOCKED = Due("locked", TickRule(every=1.0), Missed.SKIP, 1, 7, NOW - timedelta(seconds=5), NOW - timedelta(seconds=2))
 
 
 class Locked:
@@ -54,17 +54,17 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the duty waited between its looks, on a clock that goes on by that only."""
     found: list[float] = []
 
-    async def wait(self: Cron, seconds: float) -> None:
+    async def wait(self: Firer, seconds: float) -> None:
         found.append(seconds)
 
-    monkeypatch.setattr(Cron, "_wait", wait)
+    monkeypatch.setattr(Firer, "_wait", wait)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(found)))
     return found
 
 
 async def run(ticks: Locked) -> None:
     with pytest.raises(NotLeader):
-        await Cron(cast("Any", ticks), postgres=Outage("PostgreSQL"), ring=lambda: None).run(TERM)
+        await Firer(cast("Any", ticks), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
 
 
 async def test_what_somebody_has_locked_is_left_out_for_a_while(waits: list[float]) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from taskd.dev.demo_jobs import LOW, URGENT, Wanted, Watched, urgent_went_first
-from taskd.dev.keeper import describe
+from taskd.dev.demo_jobs import LOW, URGENT, ExpectedJob, Watched, urgent_went_first
 from taskd.dev.logs import Tail, etcd_warning, postgres_warning, taskd_warning
-from taskd.dev.role import environment
+from taskd.dev.process_spec import environment
+from taskd.dev.restarter import describe
 
 
 def test_a_warning_is_shown_with_its_context_and_the_last_line_of_a_traceback() -> None:
@@ -76,7 +76,7 @@ def test_no_name_of_a_setting_leads_the_children_to_other_servers() -> None:
 
 
 def _watched(priority: int, started: str) -> Watched:
-    watched = Watched(Wanted(what="", fields={}), 1)
+    watched = Watched(ExpectedJob(what="", fields={}), 1)
     watched.job = {"id": 1, "status": "completed", "attempt": 1, "priority": priority, "started_at": started}
     return watched
 

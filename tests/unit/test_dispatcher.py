@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 
 from taskd.domain.band import BANDS, Band, Credit
-from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import TransportUnavailable
+from taskd.domain.fencing import Dispatch, Term
 from taskd.runtime import pace
 from taskd.runtime.outage import Outage
 from taskd.scheduler import dispatcher as module
 from taskd.scheduler.dispatcher import Dispatcher
 from taskd.seams import DispatchBatch
-from taskd.settings import Scheduler
+from taskd.settings import SchedulerSettings
 
 TERM = Term(1, uuid4())
 
@@ -50,13 +50,13 @@ class Recorder:
 
 
 async def rounds(recorder: Recorder, turns: int = 200) -> None:
-    """Let a dispatcher run for so many turns of the event loop, with a bell that never stops ringing."""
-    bell = asyncio.Event()
+    """Let a dispatcher run for so many turns of the event loop, with a wakeup that never stops ringing."""
+    wakeup = asyncio.Event()
     each = cast("Any", recorder)
-    dispatcher = Dispatcher(each, each, each, Scheduler(), bell=bell, redis=Outage("Redis"))
+    dispatcher = Dispatcher(each, each, each, SchedulerSettings(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(dispatcher.run(TERM))
     for _ in range(turns):
-        bell.set()
+        wakeup.set()
         await asyncio.sleep(0)
     running.cancel()
     await asyncio.wait({running})

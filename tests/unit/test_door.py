@@ -18,7 +18,7 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
 from taskd.domain.token import Keyring, Token, make, split
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 from tests.servers import wait_until_async
 from tests.unit.api_world import Recorder, a_job, asking
 
@@ -49,9 +49,9 @@ class World(Recorder):
         return {"authorization": f"Bearer {text}"}
 
     def asking(
-        self, headers: dict[str, str], settings: Http | None = None
+        self, headers: dict[str, str], settings: HttpSettings | None = None
     ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        return asking(self, settings or Http(), headers)
+        return asking(self, settings or HttpSettings(), headers)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ async def test_a_token_that_asks_too_often_is_told_when_to_come_back(world: Worl
 
 async def test_the_setting_is_for_tokens_that_say_nothing(world: World) -> None:
     headers = world.token(Scope.READ)
-    async with world.asking(headers, Http(rate_limit=2.0)) as client:
+    async with world.asking(headers, HttpSettings(rate_limit=2.0)) as client:
         statuses = [(await client.get("/jobs")).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
 

@@ -11,10 +11,10 @@ import pytest
 
 import taskd
 from taskd import App
+from taskd.executor.results import ResultEncoder
+from taskd.executor.tracebacks import describe
 from taskd.seams import Order
-from taskd.worker.frames import How
-from taskd.worker.results import Results
-from taskd.worker.tracebacks import describe
+from taskd.worker.pool.protocol import EndKind
 
 NOW = datetime.now(UTC)
 ORDER = Order(1, 2, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
@@ -90,8 +90,8 @@ def test_an_exception_that_lies_is_told_by_its_type() -> None:
 @pytest.mark.parametrize("limit", [100, 101, 1000])
 @pytest.mark.parametrize("text", ["é" * 10_000, "a\x00" * 10_000, "\ud800" * 10_000, "head " + "x" * 5_000 + " tail"])
 def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, limit: int) -> None:
-    end = Results(1000, limit).failed(ORDER, text)
-    assert end.how is How.FAILED
+    end = ResultEncoder(1000, limit).failed(ORDER, text)
+    assert end.how is EndKind.FAILED
     assert len(end.data) <= limit
     told = end.data.decode()
     assert "characters left out" in told
@@ -102,5 +102,5 @@ def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, li
 
 
 def test_an_error_of_exactly_the_limit_is_whole() -> None:
-    assert Results(1000, 100).failed(ORDER, "x" * 100).data == b"x" * 100
-    assert len(Results(1000, 100).failed(ORDER, "x" * 101).data) <= 100
+    assert ResultEncoder(1000, 100).failed(ORDER, "x" * 100).data == b"x" * 100
+    assert len(ResultEncoder(1000, 100).failed(ORDER, "x" * 101).data) <= 100

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from taskd.worker.frames import End, How
-from taskd.worker.threads import Seats, Stopped
+from taskd.executor.threads import Stopped, ThreadPool
+from taskd.worker.pool.protocol import End, EndKind
 from tests.servers import wait_until_async
 
-END = End(1, 1, How.COMPLETED)
+END = End(1, 1, EndKind.COMPLETED)
 
 
 class Desk:
     """Seats, and what each piece of work told."""
 
     def __init__(self) -> None:
-        self.seats = Seats(asyncio.get_running_loop())
+        self.seats = ThreadPool(asyncio.get_running_loop())
 
     async def run(self, work: Any, interrupt_after: int | None = None) -> End | None:
         told: asyncio.Future[End | None] = asyncio.get_running_loop().create_future()

@@ -12,25 +12,25 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from taskd.domain.claim import Leadership
-from taskd.domain.explain import explain
-from taskd.domain.explanation import Explanation
-from taskd.domain.health import Health
-from taskd.domain.job import Attempt, JobStatus
-from taskd.domain.live import Version
-from taskd.domain.phrases import main_line, span
-from taskd.domain.reasons import FACTS, REASONS
-from taskd.domain.situation import (
+from taskd.domain.config import Version
+from taskd.domain.explain.decide import explain
+from taskd.domain.explain.explanation import Explanation
+from taskd.domain.explain.reasons import FACTS, REASONS
+from taskd.domain.explain.situation import (
     Busy,
+    EntryLocation,
     Holder,
-    Place,
+    JobSnapshot,
     Progress,
     Queue,
     Seen,
-    Server,
+    ServingWorker,
     Situation,
-    Subject,
 )
+from taskd.domain.fencing import LeaderRow
+from taskd.domain.health import Health
+from taskd.domain.job import Attempt, JobStatus
+from taskd.domain.phrases import main_line, span
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 W1, W2 = UUID(int=1), UUID(int=2)
@@ -42,21 +42,21 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def leader(age: float = 1.0, holder: UUID | None = W1) -> Leadership:
-    return Leadership(epoch=3, holder=holder, instance_id="s1", etcd_revision=1, age=age)
+def leader(age: float = 1.0, holder: UUID | None = W1) -> LeaderRow:
+    return LeaderRow(epoch=3, holder=holder, instance_id="s1", etcd_revision=1, age=age)
 
 
-def job(status: JobStatus = JobStatus.PENDING, **more: Any) -> Subject:
+def job(status: JobStatus = JobStatus.PENDING, **more: Any) -> JobSnapshot:
     fields: dict[str, Any] = {"now": NOW, "id": 17, "task": "resize", "queue": "images", "priority": 5}
-    return Subject(status=status, **(fields | {"schedule_at": ago(2)} | more))
+    return JobSnapshot(status=status, **(fields | {"schedule_at": ago(2)} | more))
 
 
 def serving(*busy: int, **more: Any) -> Queue:
     """Workers w1, w2 … with two slots each, and so many of them busy."""
-    return Queue(servers=[Server(UUID(int=n), f"w{n}", 2, b) for n, b in enumerate(busy, 1)], bound=100, **more)
+    return Queue(servers=[ServingWorker(UUID(int=n), f"w{n}", 2, b) for n, b in enumerate(busy, 1)], bound=100, **more)
 
 
-def situation(subject: Subject | None = None, **more: Any) -> Situation:
+def situation(subject: JobSnapshot | None = None, **more: Any) -> Situation:
     """A job that nothing keeps."""
     fields: dict[str, Any] = {
         "job": subject or job(),
@@ -243,20 +243,20 @@ QUEUED = job(JobStatus.QUEUED, queued_at=ago(1), dispatch_seq=1)
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"place": Place(worker_id="w1", idle=4.0)}, ["delivered"]),
-        ({"place": Place(worker_id="w1", idle=4.0), **QUEUE_PAUSED}, ["delivered", "queue_paused"]),
-        ({"place": Place(worker_id="w1", idle=4.0), **NOBODY}, ["delivered", "no_worker"]),
-        ({"place": Place(gone=True)}, ["doorbell_lost"]),
-        ({"place": Place(gone=True), **UNLED}, ["no_leader"]),
-        ({"place": Place(gone=True), **QUEUE_PAUSED}, ["queue_paused", "doorbell_lost"]),
-        ({"place": Place(gone=True), **FULL}, ["slots_busy", "doorbell_lost"]),
-        ({"place": Place(), **UNLED}, ["offered"]),
-        ({"place": Place(), **QUEUE_PAUSED}, ["queue_paused"]),
-        ({"place": Place(), **NOBODY}, ["no_worker"]),
-        ({"place": Place(ahead=2), **FULL}, ["jobs_ahead", "slots_busy"]),
-        ({"place": Place(), **FULL}, ["slots_busy"]),
+        ({"place": EntryLocation(worker_id="w1", idle=4.0)}, ["delivered"]),
+        ({"place": EntryLocation(worker_id="w1", idle=4.0), **QUEUE_PAUSED}, ["delivered", "queue_paused"]),
+        ({"place": EntryLocation(worker_id="w1", idle=4.0), **NOBODY}, ["delivered", "no_worker"]),
+        ({"place": EntryLocation(gone=True)}, ["doorbell_lost"]),
+        ({"place": EntryLocation(gone=True), **UNLED}, ["no_leader"]),
+        ({"place": EntryLocation(gone=True), **QUEUE_PAUSED}, ["queue_paused", "doorbell_lost"]),
+        ({"place": EntryLocation(gone=True), **FULL}, ["slots_busy", "doorbell_lost"]),
+        ({"place": EntryLocation(), **UNLED}, ["offered"]),
+        ({"place": EntryLocation(), **QUEUE_PAUSED}, ["queue_paused"]),
+        ({"place": EntryLocation(), **NOBODY}, ["no_worker"]),
+        ({"place": EntryLocation(ahead=2), **FULL}, ["jobs_ahead", "slots_busy"]),
+        ({"place": EntryLocation(), **FULL}, ["slots_busy"]),
         ({"redis": AWAY}, ["redis_away"]),
-        ({"place": Place()}, ["offered"]),
+        ({"place": EntryLocation()}, ["offered"]),
     ],
 )
 def test_a_queued_job_waits_for_what_redis_shows(more: dict[str, Any], told: list[str]) -> None:
@@ -265,15 +265,15 @@ def test_a_queued_job_waits_for_what_redis_shows(more: dict[str, Any], told: lis
 
 def test_an_entry_that_was_dispatched_just_now_is_on_its_way_and_not_lost() -> None:
     fresh = job(JobStatus.QUEUED, queued_at=ago(0.5), dispatch_seq=1)
-    assert codes(explain(situation(fresh, place=Place(gone=True)))) == ["offered"]
-    assert codes(explain(situation(fresh, place=Place(gone=True), **UNLED))) == ["offered"]
+    assert codes(explain(situation(fresh, place=EntryLocation(gone=True)))) == ["offered"]
+    assert codes(explain(situation(fresh, place=EntryLocation(gone=True), **UNLED))) == ["offered"]
 
 
 def test_lost_doorbells_are_counted_as_dispatches_without_a_claim() -> None:
     found = explain(situation(job(dispatch_seq=3, attempt=1)))
     assert found.beside[0].summary == "It has been dispatched twice in vain: its entry in Redis was lost."
     assert "rung_again" not in codes(explain(situation(job(dispatch_seq=1, attempt=1))))
-    assert "rung_again" not in codes(explain(situation(QUEUED, place=Place())))
+    assert "rung_again" not in codes(explain(situation(QUEUED, place=EntryLocation())))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ RUNS: dict[str, Any] = {
 }
 
 
-def running(**more: Any) -> Subject:
+def running(**more: Any) -> JobSnapshot:
     return job(JobStatus.RUNNING, **(RUNS | more))
 
 
@@ -384,7 +384,11 @@ def test_there_is_an_explanation_whatever_holds(status: JobStatus) -> None:
         job(status, **claimed),
         job(status, **claimed | {"schedule_at": NOW + timedelta(seconds=9), "last": attempt("snoozed")}),
     )
-    places = (None, Place(gone=True), Place(worker_id="w1"), Place()) if status is JobStatus.QUEUED else (None,)
+    places = (
+        (None, EntryLocation(gone=True), EntryLocation(worker_id="w1"), EntryLocation())
+        if status is JobStatus.QUEUED
+        else (None,)
+    )
     reasons, facts = {one.code for one in REASONS}, {one.code for one in (*REASONS, *FACTS)}
     for subject, place, held in product(subjects, places, range(2 ** len(parts))):
         more: dict[str, Any] = {}

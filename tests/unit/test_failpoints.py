@@ -178,7 +178,7 @@ def test_a_stop_freezes_a_real_process_until_it_is_continued() -> None:
 
 
 def test_an_executor_that_inherits_the_variable_passes_every_point() -> None:
-    with process(PASS.format("import taskd.worker.executor"), "claim.done:kill") as executor:
+    with process(PASS.format("import taskd.executor.main"), "claim.done:kill") as executor:
         assert executor.communicate(timeout=60)[0] == "on\n"
     assert executor.returncode == 0
     callers = [file.name for file in SOURCES.rglob("*.py") if "failpoints.arm(" in file.read_text()]

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from taskd.runtime import log
-from taskd.settings import Log
+from taskd.settings import LogSettings
 
 
 class Recorder(io.StringIO):
@@ -38,7 +38,7 @@ def test_a_value_that_cannot_be_shown_costs_itself_and_not_the_line(
 ) -> None:
     recorder, configured = Recorder(), structlog.get_config()
     monkeypatch.setattr(sys, "stderr", recorder)
-    log.configure(Log(format=form))
+    log.configure(LogSettings(format=form))
     try:
         log.logger().info("something", job=17, shy=Shy())
     finally:
@@ -54,7 +54,7 @@ def test_a_line_is_one_write_so_that_processes_with_one_stderr_do_not_mix_theirs
 ) -> None:
     recorder, configured = Recorder(), structlog.get_config()
     monkeypatch.setattr(sys, "stderr", recorder)
-    log.configure(Log(format=form))
+    log.configure(LogSettings(format=form))
     try:
         for number in range(3):
             log.logger().info("something", number=number)

@@ -11,12 +11,12 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from taskd.domain.claim import Claim
 from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.fencing import Claim
 from taskd.domain.output import Chunk, Line, Output
 from taskd.domain.policy import Policy, Record
 from taskd.worker import logs as module
-from taskd.worker.logs import LOST, Key, Logs
+from taskd.worker.logs import LOST, Key, LogWriter
 from tests.servers import wait_until_async
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -87,7 +87,7 @@ class World:
         self.store = Store()
         self.claims = {(n, 1): claim(n) for n in range(1, 10)}
         self.written: list[Key] = []
-        self.logs = Logs(self.store, self.claims.get, self.written.append, LIMIT)
+        self.logs = LogWriter(self.store, self.claims.get, self.written.append, LIMIT)
 
 
 @asynccontextmanager

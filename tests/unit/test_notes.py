@@ -11,12 +11,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from taskd.domain.claim import Claim, Note
 from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.fencing import Claim, Note
 from taskd.domain.policy import Policy, Record
 from taskd.worker import notes as notes_module
-from taskd.worker.frames import Answer, Said, Trouble
-from taskd.worker.notes import Notes
+from taskd.worker.notes import NoteWriter
+from taskd.worker.pool.protocol import Answer, Denial, NoteMessage
 from tests.servers import wait_until_async
 
 NOW = datetime.now(UTC)
@@ -75,8 +75,8 @@ def answers() -> list[Answer]:
 
 
 @asynccontextmanager
-async def writing(store: Store) -> AsyncIterator[Notes]:
-    notes = Notes(store, lambda key: claim(key[0]))
+async def writing(store: Store) -> AsyncIterator[NoteWriter]:
+    notes = NoteWriter(store, lambda key: claim(key[0]))
     task = asyncio.create_task(notes.write())
     try:
         yield notes
@@ -92,8 +92,8 @@ async def test_what_many_say_is_one_statement_with_the_latest_of_each(store: Sto
     async with writing(store) as notes:
         for number in range(3):
             for job_id in (1, 2):
-                notes.hear(Said(job_id, 1, progress=b"%d" % number), answers.append)
-        notes.hear(Said(1, 1, 5, checkpoint=b"c"), answers.append)
+                notes.hear(NoteMessage(job_id, 1, progress=b"%d" % number), answers.append)
+        notes.hear(NoteMessage(1, 1, 5, checkpoint=b"c"), answers.append)
         await wait_until_async(lambda: answers != [])
     assert store.written == [[note(1, b"2", b"c"), note(2, b"2")]]
     assert answers == [Answer(1, 1, 5)]
@@ -109,9 +109,9 @@ async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does
     store.away = True
     async with writing(store) as notes:
         for job_id in (1, 2):
-            notes.hear(Said(job_id, 1, 1, progress=b"old", checkpoint=b"1"), answers.append)
+            notes.hear(NoteMessage(job_id, 1, 1, progress=b"old", checkpoint=b"1"), answers.append)
         await wait_until_async(lambda: store.tries > 0)
-        notes.hear(Said(1, 1, 2, checkpoint=b"2"), answers.append)
+        notes.hear(NoteMessage(1, 1, 2, checkpoint=b"2"), answers.append)
         await wait_until_async(lambda: store.tries > 3)
         assert notes.end((2, 1)) == (True, b"old")
         assert answers == []
@@ -125,10 +125,10 @@ async def test_a_note_that_is_refused_or_fenced_off_harms_no_other(store: Store,
     store.bad, store.gone = {2}, {3}
     async with writing(store) as notes:
         for job_id in (1, 2, 3):
-            notes.hear(Said(job_id, 1, 1, checkpoint=b"1"), answers.append)
+            notes.hear(NoteMessage(job_id, 1, 1, checkpoint=b"1"), answers.append)
         await wait_until_async(lambda: len(answers) == 3)
     assert [(answer.job_id, answer.trouble) for answer in answers] == [
         (1, None),
-        (2, Trouble.FENCED),
-        (3, Trouble.FENCED),
+        (2, Denial.FENCED),
+        (3, Denial.FENCED),
     ]

@@ -9,15 +9,15 @@ from uuid import uuid4
 
 import pytest
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import Term
 from taskd.domain.job import JobStatus
-from taskd.runtime.live import Live
+from taskd.runtime.config import Config
 from taskd.runtime.outage import Outage
 from taskd.scheduler import pruner as module
 from taskd.scheduler.pruner import Pruner
 from taskd.seams import Pruned
-from taskd.settings import History as Settings
+from taskd.settings import HistorySettings as Settings
 
 TERM = Term(1, uuid4())
 
@@ -58,7 +58,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def asked(history: Pruning, times: int) -> Pruner:
-    pruner = Pruner(cast("Any", history), Settings(), live=Live(), postgres=Outage("PostgreSQL"))
+    pruner = Pruner(cast("Any", history), Settings(), config=Config(), postgres=Outage("PostgreSQL"))
     running = asyncio.create_task(pruner.run(TERM))
     while len(history.asked) < times:
         assert not running.done()

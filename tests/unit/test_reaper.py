@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
-from taskd.domain.claim import Term
+from taskd.domain.fencing import Term
 from taskd.runtime.outage import Outage
 from taskd.scheduler import reaper as module
 from taskd.scheduler.reaper import Reaper
@@ -43,62 +43,62 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.0)
 
 
-async def looks(reaping: Reaping, lease: float, number: int, jump_at: int = -1) -> None:
-    each = cast("Any", reaping)
-    reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), ring=lambda: None)
+async def looks(upkeep: Reaping, lease: float, number: int, jump_at: int = -1) -> None:
+    each = cast("Any", upkeep)
+    reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
-    while reaping.looks < number:
-        if reaping.looks == jump_at:
-            reaping.jump = timedelta(hours=1)
+    while upkeep.looks < number:
+        if upkeep.looks == jump_at:
+            upkeep.jump = timedelta(hours=1)
         await asyncio.sleep(0)
     running.cancel()
 
 
 async def test_nobody_is_looked_for_before_a_lease_has_passed() -> None:
-    reaping = Reaping()
-    await looks(reaping, lease=3600.0, number=5)
-    assert set(reaping.asked) == {None}
+    upkeep = Reaping()
+    await looks(upkeep, lease=3600.0, number=5)
+    assert set(upkeep.asked) == {None}
 
 
 async def test_expired_means_before_the_previous_look() -> None:
-    reaping = Reaping()
-    await looks(reaping, lease=0.0, number=3)
-    assert reaping.asked[0] is None
-    assert reaping.asked[1] == NOON + timedelta(microseconds=1)
+    upkeep = Reaping()
+    await looks(upkeep, lease=0.0, number=3)
+    assert upkeep.asked[0] is None
+    assert upkeep.asked[1] == NOON + timedelta(microseconds=1)
 
 
 async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
     """All leases seem to have run out at once; whoever lives renews within one lease, by the new clock."""
-    reaping = Reaping()
-    await looks(reaping, lease=0.0, number=8, jump_at=3)
-    jumped = [before for before in reaping.asked if before is not None and before >= NOON + timedelta(hours=1)]
-    first = reaping.asked.index(jumped[0])
-    assert reaping.asked[first - 1] is None  # the look after the jump only asked for the time
+    upkeep = Reaping()
+    await looks(upkeep, lease=0.0, number=8, jump_at=3)
+    jumped = [before for before in upkeep.asked if before is not None and before >= NOON + timedelta(hours=1)]
+    first = upkeep.asked.index(jumped[0])
+    assert upkeep.asked[first - 1] is None  # the look after the jump only asked for the time
 
 
 async def test_a_jump_while_workers_have_time_gives_them_a_whole_lease_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, reaping = 1000.0, Reaping()
+    now, upkeep = 1000.0, Reaping()
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
-    reaper = Reaper(cast("Any", reaping), lease=15.0, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    reaper = Reaper(cast("Any", upkeep), lease=15.0, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
-    await _more_looks(reaping, 3)
+    await _more_looks(upkeep, 3)
     now += 14.0
-    reaping.jump = timedelta(hours=1)
-    await _more_looks(reaping, 3)
+    upkeep.jump = timedelta(hours=1)
+    await _more_looks(upkeep, 3)
     now += 14.0  # beyond the time of the first lease, within that of the second
-    reaping.jump += timedelta(seconds=14)
-    await _more_looks(reaping, 3)
-    assert set(reaping.asked) == {None}
+    upkeep.jump += timedelta(seconds=14)
+    await _more_looks(upkeep, 3)
+    assert set(upkeep.asked) == {None}
     now += 2.0
-    await _more_looks(reaping, 3)
-    assert reaping.asked[-1] is not None
+    await _more_looks(upkeep, 3)
+    assert upkeep.asked[-1] is not None
     running.cancel()
 
 
-async def _more_looks(reaping: Reaping, number: int) -> None:
-    goal = reaping.looks + number
+async def _more_looks(upkeep: Reaping, number: int) -> None:
+    goal = upkeep.looks + number
     for _ in range(1000):
-        if reaping.looks >= goal:
+        if upkeep.looks >= goal:
             return
         await asyncio.sleep(0)
     raise AssertionError("the reaper does not look")

@@ -9,12 +9,12 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from taskd.domain.claim import Claim
+from taskd.domain.fencing import Claim
 from taskd.domain.outcome import Failed, Outcome, TimedOut
 from taskd.domain.policy import Policy, Record
 from taskd.domain.retry import Counter, Final
 from taskd.seams import Settlement
-from taskd.worker.telling import Telling
+from taskd.worker.reporting import AttemptReporter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def line(outcome: Outcome) -> dict[str, Any]:
     )
     settlement = Settlement(claim, outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
-        Telling(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
+        AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
     (told,) = lines
     return dict(told)
 

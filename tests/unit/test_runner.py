@@ -11,14 +11,15 @@ import pytest
 
 from taskd import App, Context
 from taskd.domain.output import Chunk
+from taskd.executor import redirection
+from taskd.executor.capture import Capture, OutputBuffer
+from taskd.executor.results import ResultEncoder
+from taskd.executor.runner import Runner
+from taskd.executor.running_attempt import RunningAttempt
 from taskd.seams import Order, TaskConnections
-from taskd.worker import hearing, lastwords
-from taskd.worker.capture import Capture, Voice
-from taskd.worker.frames import End
-from taskd.worker.lastwords import LastWords
-from taskd.worker.results import Results
-from taskd.worker.runner import Runner
-from taskd.worker.running import Running
+from taskd.worker.pool import crash_buffer
+from taskd.worker.pool.crash_buffer import CrashBuffer
+from taskd.worker.pool.protocol import End
 
 NOW = datetime.now(UTC)
 app = App()
@@ -44,7 +45,7 @@ async def talks_much() -> None:
 
 
 def _say(*lines: str) -> None:
-    voice = hearing.speaking()
+    voice = redirection.speaking()
     assert voice is not None
     for line in lines:
         voice.say("stdout", "", line)
@@ -74,8 +75,8 @@ async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[
         if len(ended) == attempts:
             over.set()
 
-    caught = make(40_000, LastWords(lastwords.create()), told.extend)
-    runner = Runner(app, "app", Results(1000, 1000), tell, lambda _: None, 1.0, no_desk, caught)
+    caught = make(40_000, CrashBuffer(crash_buffer.create()), told.extend)
+    runner = Runner(app, "app", ResultEncoder(1000, 1000), tell, lambda _: None, 1.0, no_desk, caught)
     runner.begin([order(number, task) for number in range(attempts)])
     await over.wait()
     return ended, told
@@ -95,7 +96,7 @@ async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector
 
 async def test_an_end_is_told_whatever_becomes_of_the_last_words() -> None:
     class Broken(Capture):
-        def last(self, voice: Voice) -> Chunk | None:
+        def last(self, voice: OutputBuffer) -> Chunk | None:
             raise RuntimeError("dictionary changed size during iteration")
 
     await run("prints", 3, Broken)
@@ -120,12 +121,12 @@ def test_who_speaks_while_its_voice_is_made_does_not_wait_for_itself() -> None:
     """As what the garbage collector ends may do, wherever it starts."""
 
     class Finalizing:
-        def voice(self, order: Order) -> Voice | None:
+        def voice(self, order: Order) -> OutputBuffer | None:
             seen.append(order)
             return running.speak() if len(seen) == 1 else None
 
     seen: list[Order] = []
-    running = Running(order(1, "silent"), lambda order: pytest.fail(str(order)), Finalizing())  # type: ignore[arg-type]
+    running = RunningAttempt(order(1, "silent"), lambda order: pytest.fail(str(order)), Finalizing())  # type: ignore[arg-type]
     talk = threading.Thread(target=running.speak, daemon=True)
     talk.start()
     talk.join(20)

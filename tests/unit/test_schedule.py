@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskd.domain.schedule import Due, Missed, decide
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
-def due(rule: Rule, behind: float, missed: Missed = Missed.ONCE, catch_up: int = 3) -> Due:
+def due(rule: TickRule, behind: float, missed: Missed = Missed.ONCE, catch_up: int = 3) -> Due:
     since = NOON - timedelta(seconds=behind)
     return Due("s", rule, missed, catch_up, 1, NOON - timedelta(days=1), since)
 
@@ -24,8 +24,8 @@ def fires(one: Due, now: datetime = NOON) -> list[str]:
 @pytest.mark.parametrize("missed", list(Missed))
 def test_ticks_within_a_minute_all_fire(missed: Missed) -> None:
     """A failover takes less, so none loses a tick, whatever the policy."""
-    assert len(fires(due(Rule(cron="* * * * * *"), 30, missed))) == 30
-    assert fires(due(Rule(cron="0 * * * *"), 30, missed)) == ["12:00:00"]
+    assert len(fires(due(TickRule(cron="* * * * * *"), 30, missed))) == 30
+    assert fires(due(TickRule(cron="0 * * * *"), 30, missed)) == ["12:00:00"]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_ticks_within_a_minute_all_fire(missed: Missed) -> None:
     [(Missed.SKIP, []), (Missed.ONCE, ["11:30:00"]), (Missed.ALL, ["09:30:00", "10:30:00", "11:30:00"])],
 )
 def test_older_ones_go_by_the_policy(missed: Missed, expected: list[str]) -> None:
-    assert fires(due(Rule(cron="30 * * * *"), 6 * 3600, missed)) == expected
+    assert fires(due(TickRule(cron="30 * * * *"), 6 * 3600, missed)) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,27 +45,27 @@ def test_older_ones_go_by_the_policy(missed: Missed, expected: list[str]) -> Non
     ],
 )
 def test_one_on_time_stands_for_the_missed_ones_too(missed: Missed, expected: list[str]) -> None:
-    assert fires(due(Rule(cron="0 * * * *"), 6 * 3600 + 1, missed)) == expected
+    assert fires(due(TickRule(cron="0 * * * *"), 6 * 3600 + 1, missed)) == expected
 
 
 def test_the_next_tick_is_the_first_one_after_the_look() -> None:
-    decision = decide(due(Rule(cron="0 * * * *"), 10), NOON + timedelta(seconds=1))
+    decision = decide(due(TickRule(cron="0 * * * *"), 10), NOON + timedelta(seconds=1))
     assert (decision.until, decision.next_at) == (NOON + timedelta(seconds=1), NOON + timedelta(hours=1))
 
 
 def test_a_clock_that_was_set_back_repeats_nothing() -> None:
-    decision = decide(due(Rule(cron="* * * * *"), -600), NOON)
+    decision = decide(due(TickRule(cron="* * * * *"), -600), NOON)
     assert decision.fires == []
     assert decision.until == NOON + timedelta(minutes=10)
     assert decision.next_at == NOON + timedelta(minutes=11)
 
 
 def test_a_schedule_of_seconds_that_nobody_looked_at_for_a_year_is_no_burden() -> None:
-    rule = Rule(cron="* * * * * *")
+    rule = TickRule(cron="* * * * * *")
     assert len(fires(due(rule, 366 * 86_400, Missed.ALL, 1000))) == 1061
     assert len(fires(due(rule, 366 * 86_400, Missed.SKIP))) == 61
 
 
 def test_one_that_never_fires_again_is_no_crash() -> None:
     with pytest.raises(ValueError, match="never fires again"):
-        decide(due(Rule(cron="*/30 2 * 3 0L", tz="Europe/Berlin"), 10), NOON)
+        decide(due(TickRule(cron="*/30 2 * 3 0L", tz="Europe/Berlin"), 10), NOON)

@@ -9,10 +9,10 @@ import pytest
 import structlog
 
 from taskd.cli.main import run
-from taskd.dev.ports import free_port
+from taskd.dev.servers.ports import free_port
 from taskd.runtime import log
 from taskd.runtime.secrets import in_text
-from taskd.settings import Log
+from taskd.settings import LogSettings
 
 CANARY = "c4n4ry-5ecret"
 
@@ -80,7 +80,7 @@ def test_a_logged_failure_shows_no_local_variables(
     form: Literal["TEXT", "JSON"], capfd: pytest.CaptureFixture[str]
 ) -> None:
     configured = structlog.get_config()
-    log.configure(Log(format=form))
+    log.configure(LogSettings(format=form))
     try:
         _fail(bytes.fromhex(CANARY.encode().hex()).decode())
     except RuntimeError:

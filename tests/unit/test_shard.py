@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from uuid import uuid4
 
-from taskd.domain.claim import Term
+from taskd.domain.fencing import Term
 from taskd.domain.shard import shard_of
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from taskd.api import strictjson
 from taskd.api.batches import parse_batch
 from taskd.api.problems import Problem
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 MB = 1024 * 1024
 JSON = b"application/json"
@@ -130,7 +130,7 @@ async def test_a_dear_batch_is_read_in_one_pass_and_in_turns(name: str) -> None:
     counting = asyncio.create_task(count())
     began = time.process_time()
     try:
-        found: Any = len(await parse_batch(body, media, Http()))
+        found: Any = len(await parse_batch(body, media, HttpSettings()))
     except Problem as problem:
         found = problem.detail
     took = time.process_time() - began

@@ -13,7 +13,7 @@ import pytest
 from cronsim import CronSim
 
 from taskd.domain.cron import change
-from taskd.domain.ticks import Rule, check_cron, zone
+from taskd.domain.ticks import TickRule, check_cron, zone
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,13 +22,13 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def local(rule: Rule, moment: str, count: int) -> list[str]:
+def local(rule: TickRule, moment: str, count: int) -> list[str]:
     """The coming ticks as the clock of the zone shows them."""
     ticks = islice(rule.after(at(moment), ANCHOR), count)
     return [tick.astimezone(zone(rule.tz)).strftime("%d %H:%M:%S").removesuffix(":00") for tick in ticks]
 
 
-def utc(rule: Rule, moment: str, until: str) -> list[str]:
+def utc(rule: TickRule, moment: str, until: str) -> list[str]:
     end = at(until)
     return [f"{tick:%d %H:%M}" for tick in takewhile(lambda tick: tick < end, rule.after(at(moment), ANCHOR))]
 
@@ -52,11 +52,11 @@ PLAIN = [
 
 @pytest.mark.parametrize(("cron", "tz", "moment", "expected"), PLAIN)
 def test_ticks_of_plain_days(cron: str, tz: str, moment: str, expected: list[str]) -> None:
-    assert local(Rule(cron=cron, tz=tz), moment, len(expected)) == expected
+    assert local(TickRule(cron=cron, tz=tz), moment, len(expected)) == expected
 
 
 def test_leap_days_are_waited_for() -> None:
-    ticks = islice(Rule(cron="0 0 29 FEB *").after(at("2026-01-01T00:00Z"), ANCHOR), 3)
+    ticks = islice(TickRule(cron="0 0 29 FEB *").after(at("2026-01-01T00:00Z"), ANCHOR), 3)
     assert [tick.year for tick in ticks] == [2028, 2032, 2036]
 
 
@@ -100,7 +100,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("cron", "tz", "since", "until", "expected"), CHANGES)
 def test_ticks_where_clocks_change(cron: str, tz: str, since: str, until: str, expected: list[str]) -> None:
-    assert utc(Rule(cron=cron, tz=tz), since, until) == expected
+    assert utc(TickRule(cron=cron, tz=tz), since, until) == expected
 
 
 #: Of each change of clocks that differs from others: Chatham, Lord Howe and Troll change off the hour or by odd amounts.
@@ -158,7 +158,7 @@ def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
     for name, moment in changes():
         begin, seconds = moment - timedelta(hours=hours / 2), hours * 3600
         ticks = []
-        for tick in Rule(cron=cron, tz=name).after(begin - timedelta(seconds=1), ANCHOR):
+        for tick in TickRule(cron=cron, tz=name).after(begin - timedelta(seconds=1), ANCHOR):
             if tick >= begin + timedelta(seconds=seconds):
                 break
             ticks.append(tick)
@@ -166,17 +166,19 @@ def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
 
 
 def test_what_newcomers_wrote() -> None:
-    chatham = [f"{tick}" for tick in local(Rule(cron="*/5 3 * * *", tz="Pacific/Chatham"), "2027-09-25T12:00Z", 4)]
+    chatham = [f"{tick}" for tick in local(TickRule(cron="*/5 3 * * *", tz="Pacific/Chatham"), "2027-09-25T12:00Z", 4)]
     assert chatham == ["26 03:45", "26 03:50", "26 03:55", "27 03:00"]
-    rule = Rule(cron="* 2 * * *", tz="Pacific/Chatham")
+    rule = TickRule(cron="* 2 * * *", tz="Pacific/Chatham")
     ticks = takewhile(lambda tick: tick < at("2027-04-04T00:00Z"), rule.after(at("2027-04-03T12:00Z"), ANCHOR))
     assert len(list(ticks)) == 60 + 15
-    assert local(Rule(cron="30 2-2/2 * * *"), "2026-01-01T00:00Z", 2) == ["01 02:30", "02 02:30"]
-    assert utc(Rule(cron="30 30 2 * * *", tz="Europe/Berlin"), "2026-03-29T00:00Z", "2026-03-29T12:00Z") == ["29 01:00"]
+    assert local(TickRule(cron="30 2-2/2 * * *"), "2026-01-01T00:00Z", 2) == ["01 02:30", "02 02:30"]
+    assert utc(TickRule(cron="30 30 2 * * *", tz="Europe/Berlin"), "2026-03-29T00:00Z", "2026-03-29T12:00Z") == [
+        "29 01:00"
+    ]
 
 
 def test_the_latest_ticks_reach_over_a_change_that_left_many_out() -> None:
-    rule = Rule(cron="* 2 * * *", tz="Europe/Berlin")
+    rule = TickRule(cron="* 2 * * *", tz="Europe/Berlin")
     latest = rule.latest(at("2026-01-01T00:00Z"), at("2026-03-29T12:00Z"), ANCHOR, 61)
     assert [f"{latest[0]:%d %H:%M}", f"{latest[-1]:%d %H:%M}"] == ["27 01:59", "28 01:59"]
 
@@ -206,7 +208,7 @@ EXPRESSIONS = [
 @pytest.mark.parametrize("cron", EXPRESSIONS)
 def test_the_ticks_are_the_same_from_wherever_one_looks(cron: str, tz: str, day: str) -> None:
     """So that it does not matter when a leader dies, or how long nobody led."""
-    draw, rule, begin = random.Random(7), Rule(cron=cron, tz=tz), at(day)
+    draw, rule, begin = random.Random(7), TickRule(cron=cron, tz=tz), at(day)
     before, end = begin - timedelta(days=12), begin + timedelta(days=2)
     ticks = list(takewhile(lambda tick: tick <= end, rule.after(before, ANCHOR)))
     for _ in range(40):
@@ -223,12 +225,12 @@ def test_with_a_wildcard_the_clock_on_the_wall_counts(tz: str, day: str) -> None
     for cron, hours, wanted in (("*/20 3 * * *", {3}, {0, 20, 40}), ("45 * * * *", set(range(24)), {45})):
         shown = [(minute, minute.astimezone(ZoneInfo(tz))) for minute in minutes]
         expected = [minute for minute, wall in shown if wall.hour in hours and wall.minute in wanted]
-        ticks = islice(Rule(cron=cron, tz=tz).after(begin - timedelta(days=1, seconds=1), ANCHOR), 200)
+        ticks = islice(TickRule(cron=cron, tz=tz).after(begin - timedelta(days=1, seconds=1), ANCHOR), 200)
         assert [tick for tick in ticks if begin <= tick <= minutes[-1]] == expected
 
 
-@pytest.mark.parametrize("rule", [Rule(cron="* * * * * *"), Rule(every=1.0)], ids=["cron", "every"])
-def test_the_latest_ticks_of_a_year_cost_no_more_than_they_are(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", [TickRule(cron="* * * * * *"), TickRule(every=1.0)], ids=["cron", "every"])
+def test_the_latest_ticks_of_a_year_cost_no_more_than_they_are(rule: TickRule) -> None:
     now = at("2027-01-01T00:00:00.5Z")
     assert rule.latest(ANCHOR, now, ANCHOR, 3) == [at(f"2026-12-31T23:59:{s}Z") for s in (58, 59)] + [
         at("2027-01-01T00:00:00Z")
@@ -236,7 +238,7 @@ def test_the_latest_ticks_of_a_year_cost_no_more_than_they_are(rule: Rule) -> No
 
 
 def test_an_interval_counts_from_its_anchor_and_does_not_drift() -> None:
-    rule = Rule(every=0.1 + 1)
+    rule = TickRule(every=0.1 + 1)
     ticks = list(islice(rule.after(ANCHOR, ANCHOR), 100_000))
     assert ticks[-1] == ANCHOR + timedelta(seconds=110_000)
     assert next(rule.after(ticks[-1], ANCHOR)) - ticks[-1] == timedelta(seconds=1.1)
@@ -281,7 +283,7 @@ def test_what_never_fires_is_refused(text: str, tz: str) -> None:
 
 
 def test_an_expression_that_another_version_took_is_refused_too() -> None:
-    rule = Rule(cron="0 0 31W * *")
+    rule = TickRule(cron="0 0 31W * *")
     with pytest.raises(ValueError, match=r"is no cron expression \(bad day-of-month\)"):
         next(rule.after(ANCHOR, ANCHOR))
 

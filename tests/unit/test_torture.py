@@ -19,11 +19,11 @@ from rich.console import Console
 from taskd.cli import torture
 from taskd.cli.main import run
 from taskd.domain.shard import shard_of
-from taskd.torture import strikes
+from taskd.torture import fault_plan
 from taskd.torture.checker import INVARIANTS
 from taskd.torture.faultlog import FaultLog, kinds
-from taskd.torture.history import Event, Fault, History, JobRow, Meta, Sign, Step, TermEvent
-from taskd.torture.lookout import Leader, Sight
+from taskd.torture.history import AuditEvent, Fault, History, JobRow, Meta, Sign, Step, TermEvent
+from taskd.torture.observer import Observation, ObservedLeader
 from taskd.torture.queues import queues
 from taskd.torture.verdict import PROMISES, judge, show
 from taskd.torture.view import Scene, View
@@ -31,26 +31,26 @@ from taskd.torture.view import Scene, View
 MEMBERS = {"scheduler": ["s-1", "s-2"], "worker": ["w-1", "w-2", "w-3"]}
 SERVERS = ("postgres", "redis", "etcd")
 AT = 1_000_000.0
-LEADERS = (Leader(0, "scheduler-2", 4), Leader(1, None, 7))
+LEADERS = (ObservedLeader(0, "scheduler-2", 4), ObservedLeader(1, None, 7))
 
 
 # ---------------------------------------------------------------- the plan
 
 
 def test_a_seed_plans_the_same_faults_again_and_another_seed_others() -> None:
-    first, again, other = (strikes.plan(Random(seed), 300, MEMBERS, SERVERS) for seed in (1, 1, 2))
+    first, again, other = (fault_plan.plan(Random(seed), 300, MEMBERS, SERVERS) for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_a_plan_has_every_kind_of_fault_and_ends_before_the_load() -> None:
-    planned = strikes.plan(Random(3), 300, MEMBERS, SERVERS)
-    assert {(s.what, _role(s.target)) for s in planned} == {(what, whom) for what, whom, _ in strikes.DECK}
-    assert all(0 < s.at < 300 * (1 - strikes.CALM) for s in planned)
+    planned = fault_plan.plan(Random(3), 300, MEMBERS, SERVERS)
+    assert {(s.what, _role(s.target)) for s in planned} == {(what, whom) for what, whom, _ in fault_plan.DECK}
+    assert all(0 < s.at < 300 * (1 - fault_plan.CALM) for s in planned)
     assert all((s.hold > 0) == (s.what in ("SIGSTOP", "stop")) for s in planned)
 
 
 def test_without_servers_of_its_own_a_plan_attacks_members_only() -> None:
-    planned = strikes.plan(Random(3), 300, MEMBERS, ())
+    planned = fault_plan.plan(Random(3), 300, MEMBERS, ())
     assert {s.target for s in planned} == {name for names in MEMBERS.values() for name in names}
     assert len(planned) > 50
 
@@ -84,7 +84,7 @@ def test_the_load_has_a_queue_for_every_shard(shards: int) -> None:
 # ---------------------------------------------------------------- the verdict
 
 
-def _event(job: int, version: int, source: str | None, target: str, **more: Any) -> Event:
+def _event(job: int, version: int, source: str | None, target: str, **more: Any) -> AuditEvent:
     fields: dict[str, Any] = {
         "task": "nap",
         "queue": "default",
@@ -98,10 +98,10 @@ def _event(job: int, version: int, source: str | None, target: str, **more: Any)
         "at": AT + version,
         **more,
     }
-    return Event(job_id=job, version=version, from_status=source, to_status=target, **fields)
+    return AuditEvent(job_id=job, version=version, from_status=source, to_status=target, **fields)
 
 
-def _job(job: int) -> list[Event]:
+def _job(job: int) -> list[AuditEvent]:
     """The events of a job that ran well."""
     held = {"worker_id": "w-1", "session_id": "s", "dispatch_seq": 1, "attempt": 1, "by": "taskd:settle:w-1"}
     return [
@@ -225,7 +225,7 @@ def _scene(phase: str, latest: Sequence[tuple[float, str]]) -> Scene:
         left=7.0,
         seconds=60.0,
         accepted=1234,
-        sight=Sight(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
+        sight=Observation(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
         faults=Counter({"worker killed": 1}),
         latest=latest,
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from taskd.settings import Http, Worker
+from taskd.settings import HttpSettings, WorkerSettings
 
 UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
-GRACE = {"taskd-scheduler": Http().shutdown_grace, "taskd-worker@": Worker().grace}
+GRACE = {"taskd-scheduler": HttpSettings().shutdown_grace, "taskd-worker@": WorkerSettings().grace}
 
 
 def values(unit: Path) -> dict[str, str]:

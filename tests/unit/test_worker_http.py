@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from taskd.domain.health import Health
 from taskd.runtime import meters
-from taskd.settings import Worker
+from taskd.settings import WorkerSettings
 from taskd.worker.http import build
 from taskd.worker.role import WorkerRole
 
@@ -65,5 +65,5 @@ async def test_prometheus_gets_text() -> None:
 def test_the_registry_knows_how_long_a_worker_may_be_silent() -> None:
     names = "sessions transport coordinator attempts executors fetcher renewer postgres redis"
     parts: dict[str, Any] = {name: MagicMock() for name in names.split()}
-    role = WorkerRole(worker_id="w1", settings=Worker(session_ttl=7.0), queues=("default",), **parts)
+    role = WorkerRole(worker_id="w1", settings=WorkerSettings(session_ttl=7.0), queues=("default",), **parts)
     assert role.member(MagicMock()).lease == 7.0

@@ -25,8 +25,8 @@ from taskd.api.reading import Gate
 from taskd.api.schedules import ScheduleResources
 from taskd.api.transcripts import JobLogs
 from taskd.domain.errors import Rejected, SchemaMismatch, Unavailable
+from taskd.domain.explain.situation import Timings
 from taskd.domain.scope import Scope
-from taskd.domain.situation import Timings
 from taskd.runtime.log import logger
 from taskd.seams import (
     Cancels,
@@ -43,7 +43,7 @@ from taskd.seams import (
     Tokens,
     Transport,
 )
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
@@ -236,7 +236,7 @@ def build(
     transcripts: LogReader,
     explained: Explained,
     transport: Transport,
-    settings: Http,
+    settings: HttpSettings,
     timings: Timings,
     anybody: bool,
 ) -> Api:

@@ -13,7 +13,7 @@ from taskd.api.submission import ENVELOPE, accepted, parse
 from taskd.api.turns import Turns
 from taskd.domain.job import JobSpec
 from taskd.domain.submission import Submission
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 #: Jobs and bytes that are decoded at once.
 GROUP, GROUP_BYTES = 200, 64 * 1024
@@ -34,7 +34,7 @@ _group_decoder = msgspec.json.Decoder(list[Submission])
 Given = msgspec.Raw | bytes | Submission
 
 
-async def parse_batch(body: bytes, media: bytes, settings: Http) -> list[JobSpec]:
+async def parse_batch(body: bytes, media: bytes, settings: HttpSettings) -> list[JobSpec]:
     """The jobs of a batch. Raises a Problem that names up to MAX_ERRORS bad ones; 413 for too many jobs."""
     turns = Turns()
     jobs: Iterable[Given]
@@ -83,7 +83,7 @@ def _too_many(most: int, count: str) -> Problem:
     return too_large(f"a batch may have {most} jobs, this one has {count}")
 
 
-def _decoded(documents: Sequence[msgspec.Raw], settings: Http) -> Iterator[Given]:
+def _decoded(documents: Sequence[msgspec.Raw], settings: HttpSettings) -> Iterator[Given]:
     """The jobs, a group decoded at once, which costs half of one after another; of a group with a fault, the documents."""
     most = settings.max_job_bytes + ENVELOPE
     for group in _groups(documents):

@@ -26,8 +26,8 @@ from taskd.api.documents import (
 )
 from taskd.api.queues import everything
 from taskd.api.reading import Recent
-from taskd.domain.claim import Leadership, Session
 from taskd.domain.errors import StoreUnavailable
+from taskd.domain.fencing import LeaderRow, Session
 from taskd.domain.health import public
 from taskd.domain.job import Counts, Depths, QueueDepth
 from taskd.runtime import meters
@@ -157,13 +157,13 @@ class Cluster:
         first = next(iter(self._coordinator.line(shard)), None)
         return ShardView(shard=shard, current_leader=first.instance_id if first else None)
 
-    def _by_row(self, shard: int, row: Leadership | None) -> ShardView:
+    def _by_row(self, shard: int, row: LeaderRow | None) -> ShardView:
         """A shard that nobody ever led has no row."""
         if row is None:
             return ShardView(shard=shard, current_leader=None, epoch=0)
         return ShardView(shard=shard, current_leader=self._holder(row), epoch=row.epoch)
 
-    def _holder(self, row: Leadership) -> str | None:
+    def _holder(self, row: LeaderRow) -> str | None:
         return row.instance_id if row.holder is not None and row.age < self._leader_stale else None
 
     async def workers(self, call: Call) -> Answer:

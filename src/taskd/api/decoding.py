@@ -9,7 +9,7 @@ import msgspec
 
 from taskd.api.problems import FieldError, invalid, malformed
 from taskd.api.strictjson import explain, too_deep
-from taskd.domain import words
+from taskd.domain import constraints
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -43,15 +43,15 @@ def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
     inner = f"{path}." if path else ""
     if unknown := _UNKNOWN.match(text):
         return FieldError(
-            f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {words.fields(kind, path)}"
+            f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {constraints.fields(kind, path)}"
         )
     if missing := _MISSING.match(text):
         return FieldError(f"{prefix}{inner}{missing.group(1)}", "is required")
     field = f"{prefix}{path}" if path else prefix.rstrip(".") or "body"
     if "timezone component" in text:
         return FieldError(field, _NO_OFFSET)
-    rule = _RULES.get(path.rpartition(".")[2]) or words.rule(kind, path)
-    return FieldError(field, f"{rule}{words.instead(body, path)}")
+    rule = _RULES.get(path.rpartition(".")[2]) or constraints.rule(kind, path)
+    return FieldError(field, f"{rule}{constraints.instead(body, path)}")
 
 
 def number(query: dict[str, str], field: str, most: int) -> int | None:

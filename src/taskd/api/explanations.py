@@ -13,16 +13,16 @@ from taskd.api.call import Call
 from taskd.api.jobs import job_id_of
 from taskd.api.problems import not_found
 from taskd.api.reading import within
-from taskd.domain.claim import Dispatch
+from taskd.domain.config import Version
 from taskd.domain.errors import CoordinatorUnavailable, TransportUnavailable
-from taskd.domain.explain import explain
-from taskd.domain.explanation import Explanation
+from taskd.domain.explain.decide import explain
+from taskd.domain.explain.explanation import Explanation
+from taskd.domain.explain.obstacles import NAMED
+from taskd.domain.explain.situation import EntryLocation, Holder, JobSnapshot, Queue, Seen, Situation, Timings
+from taskd.domain.fencing import Dispatch
 from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
-from taskd.domain.live import Version
-from taskd.domain.obstacles import NAMED
 from taskd.domain.shard import shard_of
-from taskd.domain.situation import Holder, Place, Queue, Seen, Situation, Subject, Timings
 from taskd.seams import ConfigEditor, Coordinator, Explained, Standing, Terms, Transport
 
 #: Seconds for which Redis and etcd are waited for: what they would have said is then missing.
@@ -73,7 +73,7 @@ class Explanations:
         found = explain(situation)
         return msgspec.structs.replace(found, seen_by=self._standing.instance_id)
 
-    async def _situation(self, job: Subject) -> Situation:
+    async def _situation(self, job: JobSnapshot) -> Situation:
         """Whatever may be a reason for a job of this status."""
         parts = public(self._standing.components())
         shards = self._standing.shards
@@ -117,7 +117,7 @@ class Explanations:
         found = {key: await self._editor.since(key) for key in keys}
         return {key: version for key, version in found.items() if version is not None}
 
-    async def _place(self, situation: Situation) -> tuple[Health, Place | None]:
+    async def _place(self, situation: Situation) -> tuple[Health, EntryLocation | None]:
         """Where a queued job's entry is; and whether Redis, asked for it, answers."""
         job, redis = situation.job, situation.redis
         if job.status is not JobStatus.QUEUED or not redis.ok:
@@ -155,7 +155,7 @@ class Explanations:
         except (CoordinatorUnavailable, TimeoutError):
             return None
 
-    def _stopping(self, job: Subject) -> bool:
+    def _stopping(self, job: JobSnapshot) -> bool:
         if job.outcome != "cancelled":
             return False
         member = self._coordinator.members("worker").get(job.worker_id or "")

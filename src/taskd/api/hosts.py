@@ -16,7 +16,7 @@ from taskd.api.answers import Header
 from taskd.api.problems import Problem
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime import meters
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -65,7 +65,7 @@ class Hosts:
     Raises ConfigurationError for an `http.hosts` that is no list of them.
     """
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: HttpSettings) -> None:
         self._listed = frozenset(_listed(settings.hosts))
         own = settings.addr.rpartition(":")[0]
         told = authority(own) or authority(f"[{own}]")

@@ -29,7 +29,7 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_ID, NAME_RULE, Job, JobFilter, JobSpec, JobStatus, Submitted, is_name
 from taskd.domain.scope import Scope
 from taskd.seams import Cancels, Intake, Reads, Retries
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 MAX_WAIT = 60.0
 
@@ -38,7 +38,7 @@ class Jobs:
     """Submits, reads, lists, cancels and retries jobs."""
 
     def __init__(
-        self, intake: Intake, cancels: Cancels, retries: Retries, overview: Reads, settings: Http, gate: Gate
+        self, intake: Intake, cancels: Cancels, retries: Retries, overview: Reads, settings: HttpSettings, gate: Gate
     ) -> None:
         self._intake = intake
         self._cancels = cancels

@@ -17,9 +17,9 @@ from taskd.api.problems import FieldError, Problem, invalid
 from taskd.api.queues import everything
 from taskd.api.reading import within
 from taskd.api.strictjson import check_text, has_nul
+from taskd.domain.config import RULES, Version, concerns_only, operates
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID, MAX_NAME
-from taskd.domain.live import RULES, Version, concerns_only, operates
 from taskd.domain.scope import Scope
 from taskd.seams import ConfigEditor
 

@@ -12,7 +12,7 @@ from taskd.api.answers import Answer
 from taskd.api.call import Call
 from taskd.api.openapi import build
 from taskd.api.problems import not_found
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 #: The files of Swagger UI that the page needs, and what they are.
 ASSETS = {
@@ -56,7 +56,7 @@ KEEP = (b"cache-control", b"max-age=3600")
 class Manual:
     """The API's description of itself."""
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: HttpSettings) -> None:
         self._description = build(settings)
 
     async def description(self, call: Call) -> Answer:

@@ -33,13 +33,13 @@ from taskd.api.live import PAGE, LiveView, Rollback, Setting, Who
 from taskd.api.plans import NewSchedule, ScheduleName, SchedulePlan
 from taskd.api.schedules import Count
 from taskd.api.transcripts import MAX_NUMBER
-from taskd.domain.explanation import Explanation
+from taskd.domain.config import Version
+from taskd.domain.explain.explanation import Explanation
 from taskd.domain.job import MAX_ID, Job, JobStatus
-from taskd.domain.live import Version
 from taskd.domain.scope import Scope
 from taskd.domain.submission import Name, Submission
 from taskd.domain.timeline import Stage
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
 REF = "#/components/schemas/{name}"
@@ -422,7 +422,7 @@ OPERATIONS = (
 )
 
 
-def build(settings: Http) -> bytes:
+def build(settings: HttpSettings) -> bytes:
     """The document, with this scheduler's limits."""
     kinds = _kinds()
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)

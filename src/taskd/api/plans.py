@@ -18,7 +18,7 @@ from taskd.api.submission import accepted
 from taskd.domain.job import MAX_NAME, JobSpec
 from taskd.domain.schedule import CATCH_UP, MAX_CATCH_UP, Fire, Missed, Overlap, Plan, Schedule
 from taskd.domain.submission import JobFields, Submission
-from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, Rule, check_cron, zone
+from taskd.domain.ticks import LEAST_EVERY, MAX_CRON, MOST_EVERY, TickRule, check_cron, zone
 
 #: No slash, since a name is a part of a path.
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.:\-]*$"
@@ -84,7 +84,7 @@ async def _accepted(name: str, given: SchedulePlan, max_payload: int, *, nul: bo
     )
 
 
-def _rule(given: SchedulePlan) -> Rule:
+def _rule(given: SchedulePlan) -> TickRule:
     if (given.cron is None) == (given.every is None):
         raise invalid(FieldError("every" if given.every is not None else "cron", "give either cron or every"))
     field = "tz"
@@ -96,7 +96,7 @@ def _rule(given: SchedulePlan) -> Rule:
         raise invalid(FieldError(field, str(error))) from None
     if given.every is not None and given.tz != "UTC":
         raise invalid(FieldError("tz", "goes with cron: an interval is the same everywhere"))
-    return Rule(cron=given.cron, every=given.every, tz=given.tz)
+    return TickRule(cron=given.cron, every=given.every, tz=given.tz)
 
 
 def _catch_up(given: SchedulePlan) -> int:

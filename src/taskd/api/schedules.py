@@ -28,7 +28,7 @@ from taskd.domain.schedule import Plan, Schedule
 from taskd.domain.scope import Scope
 from taskd.domain.ticks import zone
 from taskd.seams import Schedules
-from taskd.settings import Http
+from taskd.settings import HttpSettings
 
 MAX_COUNT = 100
 #: Further ahead than this, only the very next tick is looked for: to find a hundred leap days takes long.
@@ -40,7 +40,7 @@ Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 class ScheduleResources:
     """Makes, shows, changes, pauses and removes schedules."""
 
-    def __init__(self, schedules: Schedules, settings: Http, gate: Gate) -> None:
+    def __init__(self, schedules: Schedules, settings: HttpSettings, gate: Gate) -> None:
         self._gate = gate
         self._schedules = schedules
         self._limit = settings.max_job_bytes

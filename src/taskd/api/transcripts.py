@@ -15,13 +15,13 @@ from taskd.api.documents import LineView, LogsView
 from taskd.api.jobs import job_id_of
 from taskd.api.problems import FieldError, invalid, not_found
 from taskd.api.reading import within
-from taskd.domain.output import Place, Stored
+from taskd.domain.output import LogPosition, Stored
 from taskd.seams import LogReader, Reads
 
 #: Chunks in one answer: some hundreds of kilobytes at the most.
 PAGE = 50
 MAX_NUMBER = 2**31 - 1
-START = Place()
+START = LogPosition()
 _CURSOR = re.compile("([0-9]{1,10})[.]([0-9]{1,10})", re.ASCII)
 
 
@@ -42,7 +42,7 @@ class JobLogs:
             raise not_found(f"there is no job {job_id}")
         page = await within(self._transcripts.read(job_id, attempt, after, PAGE + 1))
         shown = list(lines(page[:PAGE], after))
-        last = Place(shown[-1].attempt, shown[-1].line) if shown else after
+        last = LogPosition(shown[-1].attempt, shown[-1].line) if shown else after
         view = LogsView(
             id=job_id,
             status=found.status,
@@ -54,7 +54,7 @@ class JobLogs:
         return document(view)
 
 
-def lines(chunks: Iterable[Stored], after: Place = START) -> Iterator[LineView]:
+def lines(chunks: Iterable[Stored], after: LogPosition = START) -> Iterator[LineView]:
     """The lines of chunks; where numbers are missing, one that says how many."""
     attempt, last = after
     for chunk in chunks:
@@ -70,10 +70,10 @@ def lines(chunks: Iterable[Stored], after: Place = START) -> Iterator[LineView]:
             yield LineView(attempt=attempt, line=last, at=at, source=line.source, level=level, text=line.text)
 
 
-def _place(text: str | None) -> Place:
+def _place(text: str | None) -> LogPosition:
     if text is None:
-        return Place()
+        return LogPosition()
     found = _CURSOR.fullmatch(text)
     if found is None or max(numbers := [int(part) for part in found.groups()]) > MAX_NUMBER:
         raise invalid(FieldError("cursor", "must be what an earlier answer has as its cursor"))
-    return Place(*numbers)
+    return LogPosition(*numbers)

@@ -24,7 +24,7 @@ from taskd.app.context import Context
 from taskd.app.replies import ListeningBackend, Reply
 from taskd.app.urls import Place, locate
 from taskd.domain.errors import Fail, RetryAt
-from taskd.settings import Tasks
+from taskd.settings import TaskSettings
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -41,7 +41,7 @@ _TOKEN = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 class Calls:
     """Makes the calls that are allowed, one an attempt."""
 
-    def __init__(self, settings: Tasks, max_result: int) -> None:
+    def __init__(self, settings: TaskSettings, max_result: int) -> None:
         """`max_result`: bytes that a result may have. Raises ValueError for a setting that cannot be used."""
         self._allowed = allowed(settings.http_allow)
         self._most = settings.http_max_response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from taskd.domain import words
+from taskd.domain import constraints
 
 _PLACE = re.compile(r" - at `\$([^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -26,14 +26,14 @@ def misfit(error: Exception, kind: Any, payload: bytes, wanted: str, single: str
     if found := _MISSING.fullmatch(text) or _UNKNOWN.fullmatch(text):
         argument = f"argument {path}{'.' if path else ''}{found.group(1)}"
         why = "is required" if found.re is _MISSING else "is not taken"
-        return f"{argument}: {why}; it takes {wanted if not path else words.fields(kind, path)}"
+        return f"{argument}: {why}; it takes {wanted if not path else constraints.fields(kind, path)}"
     if not path:
         return text
-    return f"argument {path}: {_rule(text, kind, path)}{words.instead(payload, path)}"
+    return f"argument {path}: {_rule(text, kind, path)}{constraints.instead(payload, path)}"
 
 
 def _rule(text: str, kind: Any, path: str) -> str:
     try:
-        return words.rule(kind, path) if _TYPE.fullmatch(text) else text
+        return constraints.rule(kind, path) if _TYPE.fullmatch(text) else text
     except LookupError:  # in a mapping of anything, or beneath Pydantic's
         return text

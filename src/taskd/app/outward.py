@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from taskd.app.app import App
-from taskd.settings import Tasks, Worker
+from taskd.settings import TaskSettings, WorkerSettings
 
 
-def build(settings: Tasks, max_result: int = Worker().max_result_bytes) -> App:
+def build(settings: TaskSettings, max_result: int = WorkerSettings().max_result_bytes) -> App:
     """An App with the tasks that are switched on, whose results have at most `max_result` bytes.
 
     Raises ValueError for a setting that cannot be used.

@@ -16,7 +16,7 @@ from taskd.app.context import Context
 from taskd.app.replies import shortened, size, text
 from taskd.domain.errors import Fail
 from taskd.runtime import processes
-from taskd.settings import Tasks
+from taskd.settings import TaskSettings
 
 #: Variables that a program may have from the worker.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -52,7 +52,7 @@ class Kept:
 class Programs:
     """Runs what is allowed, one program an attempt."""
 
-    def __init__(self, settings: Tasks, max_result: int) -> None:
+    def __init__(self, settings: TaskSettings, max_result: int) -> None:
         """`max_result`: bytes that a result may have. Raises ValueError for an allowed program that is no absolute path."""
         self._max_result = max_result
         self._allowed = allowed(settings.command_allow)

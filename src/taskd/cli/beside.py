@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from taskd.cli import output
 
 if TYPE_CHECKING:
-    from taskd.dev.running import Running
-    from taskd.settings import Client
+    from taskd.dev.running_cluster import RunningCluster
+    from taskd.settings import ClientSettings
 
 SERVERS = frozenset({("postgres", "dsn"), ("redis", "url"), ("etcd", "endpoints")})
 #: As in `taskd.settings`, which most client commands do without: it takes a seventh of their time to load.
@@ -21,7 +21,7 @@ FILES = (Path("taskd.toml"), Path("/etc/taskd/taskd.toml"))
 SIMPLE_VARIABLES = frozenset({"TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE"})
 OWN_VARIABLES = ("TASKD_CLIENT__", "TASKD_SERVER", "TASKD_TOKEN", "TASKD_CA_FILE")
 
-_client: Client | None = None
+_client: ClientSettings | None = None
 
 
 def server(value: str, config: Path | None, *, chosen: bool) -> str:
@@ -82,7 +82,7 @@ def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
     return dict(found.settings)
 
 
-def hand_on(client: Client) -> None:
+def hand_on(client: ClientSettings) -> None:
     """Let executors have the schedulers and the token of a configuration file: they read the environment only."""
     default = type(client)()
     for key in ("server", "token", "ca_file"):
@@ -91,16 +91,16 @@ def hand_on(client: Client) -> None:
             os.environ[name] = value
 
 
-def _running(urls: set[str] | None = None) -> Running | None:
+def _running(urls: set[str] | None = None) -> RunningCluster | None:
     """The dev cluster in this folder, said so; None if there is none, or if `urls` has addresses that are not its own."""
-    from taskd.dev import running  # noqa: PLC0415  only without a configuration
+    from taskd.dev import running_cluster  # noqa: PLC0415  only without a configuration
 
-    found = running.find()
+    found = running_cluster.find()
     if found is None or (urls is not None and not urls <= _known(found)):
         return None
-    output.tell(f"using the dev cluster in ./{running.DEFAULT_FOLDER}", err=True)
+    output.tell(f"using the dev cluster in ./{running_cluster.DEFAULT_FOLDER}", err=True)
     return found
 
 
-def _known(found: Running) -> set[str]:
+def _known(found: RunningCluster) -> set[str]:
     return {f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in found.schedulers}

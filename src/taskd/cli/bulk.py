@@ -36,7 +36,7 @@ DIGITS = 32
 _PLACE = re.compile(r"jobs\[(\d+)\]\.?")
 
 
-class Line(NamedTuple):
+class BulkLine(NamedTuple):
     """One job of the file, and the number of its line."""
 
     number: int
@@ -54,7 +54,7 @@ class Source:
         self._defaults = defaults
         self._prefix = f"bulk-{secrets.token_hex(8)}" if again else "bulk"
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[BulkLine]:
         """Each job. Raises BadParameter for the first line that is no JSON object."""
         seen: Counter[bytes] = Counter()
         if self._path is None:
@@ -66,7 +66,7 @@ class Source:
         except OSError as error:
             raise typer.BadParameter(f"--bulk: {self.name} cannot be read: {error.strerror}") from None
 
-    def _lines(self, lines: Iterable[bytes] | IO[bytes], seen: Counter[bytes]) -> Iterator[Line]:
+    def _lines(self, lines: Iterable[bytes] | IO[bytes], seen: Counter[bytes]) -> Iterator[BulkLine]:
         for number, line in enumerate(lines, 1):
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not text.strip():
@@ -76,7 +76,7 @@ class Source:
                 digest = hashlib.sha256(exact.dumps(job, sort_keys=True, ascii_only=True).encode()).digest()
                 seen[digest] += 1
                 job["dedupe_key"] = f"{self._prefix}-{digest.hex()[:DIGITS]}-{seen[digest]}"
-            yield Line(number, job, len(text) + OVERHEAD)
+            yield BulkLine(number, job, len(text) + OVERHEAD)
 
     def _parse(self, text: bytes, number: int) -> dict[str, Any]:
         try:
@@ -115,8 +115,8 @@ def submit(client: Client, source: Source, *, as_json: bool) -> int:
     return 0
 
 
-def _batches(source: Source) -> Iterator[list[Line]]:
-    batch: list[Line] = []
+def _batches(source: Source) -> Iterator[list[BulkLine]]:
+    batch: list[BulkLine] = []
     size = 0
     for line in source:
         if batch and (len(batch) == BATCH or size + line.size > BATCH_BYTES):
@@ -128,7 +128,7 @@ def _batches(source: Source) -> Iterator[list[Line]]:
         yield batch
 
 
-def _send(client: Client, source: Source, batch: list[Line], stored: int, total: int) -> dict[str, Any]:
+def _send(client: Client, source: Source, batch: list[BulkLine], stored: int, total: int) -> dict[str, Any]:
     try:
         return client.send_batch([line.job for line in batch])
     except ClientError as error:

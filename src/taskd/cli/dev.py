@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from taskd.cli import options, output
-from taskd.dev.plan import Plan
+from taskd.dev.options import DevOptions
 from taskd.runtime import stdio
 
 
@@ -69,7 +69,7 @@ def dev(
         "processes": processes,
         "reload": reload or None,
     }
-    plan = Plan(
+    plan = DevOptions(
         data=data,
         port=port,
         schedulers=schedulers,
@@ -91,9 +91,9 @@ def _print_environment(data: Path) -> None:
     """Print an `export` of the variables of the running cluster. Raises ConfigurationError if none runs."""
     import shlex  # noqa: PLC0415  only for this option
 
-    from taskd.dev import running  # noqa: PLC0415  as above
+    from taskd.dev import running_cluster  # noqa: PLC0415  as above
 
-    variables = running.require(data).variables
+    variables = running_cluster.require(data).variables
     output.tell("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
 
 

@@ -10,7 +10,7 @@ import typer
 from taskd.cli import options, output
 
 if TYPE_CHECKING:
-    from taskd.domain.finding import Finding
+    from taskd.domain.diagnosis import Diagnosis
     from taskd.settings import Settings
 
 
@@ -38,11 +38,11 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
     return 0 if healthy else 1
 
 
-async def _examine(settings: Settings) -> list[Finding]:
-    from taskd.coordination import examine as etcd  # noqa: PLC0415  loads gRPC
-    from taskd.domain.finding import ok  # noqa: PLC0415
+async def _examine(settings: Settings) -> list[Diagnosis]:
+    from taskd.coordination import doctor as etcd  # noqa: PLC0415  loads gRPC
+    from taskd.domain.diagnosis import ok  # noqa: PLC0415
     from taskd.store import doctor as postgres  # noqa: PLC0415  loads the PostgreSQL driver
-    from taskd.transport import examine as redis  # noqa: PLC0415  loads the Redis client
+    from taskd.transport import doctor as redis  # noqa: PLC0415  loads the Redis client
 
     found = await asyncio.gather(
         asyncio.to_thread(

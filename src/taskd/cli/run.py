@@ -88,13 +88,14 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
     """
     from taskd.app import App  # noqa: PLC0415  as above
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
-    from taskd.settings import Tasks  # noqa: PLC0415
-    from taskd.worker import loading  # noqa: PLC0415
+    from taskd.executor import loading  # noqa: PLC0415
+    from taskd.settings import TaskSettings  # noqa: PLC0415
+    from taskd.worker.pool.protocol import BUILTIN  # noqa: PLC0415
 
     loading.look_here_too()
-    name = settings.worker.app or loading.BUILTIN
+    name = settings.worker.app or BUILTIN
     try:
-        own = loading.load(name, Tasks())
+        own = loading.load(name, TaskSettings())
     except loading.NotLoadable as error:
         raise ConfigurationError(str(error)) from None
     if not isinstance(own, App):
@@ -167,7 +168,7 @@ def _started(name: str, app: App, runner: asyncio.Runner) -> Iterator[None]:
 async def _start(name: str, app: App) -> None:
     """Raises ConfigurationError, with the words of a worker."""
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415  --help does without
-    from taskd.worker import loading  # noqa: PLC0415
+    from taskd.executor import loading  # noqa: PLC0415
 
     try:
         await loading.start(name, app)
@@ -189,7 +190,7 @@ def _children(told: Run) -> None:
 
 def _tell(error: BaseException, *, debug: bool) -> int:
     from taskd.domain.errors import Fail, RetryAt, Snooze, Unstorable  # noqa: PLC0415  --help does without
-    from taskd.worker.tracebacks import describe  # noqa: PLC0415
+    from taskd.executor.tracebacks import describe  # noqa: PLC0415
 
     if isinstance(error, Snooze):
         output.tell(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)

@@ -252,14 +252,14 @@ def _remove(client: Client, name: str) -> None:
 
 def _declared(module: str) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
     """The name by which its schedules are known as this app's, and what it declares. Raises TaskdError."""
+    from taskd.executor.loading import NotLoadable, load, look_here_too  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415  keeps --help quick
-    from taskd.settings import Tasks  # noqa: PLC0415
-    from taskd.worker.loading import NotLoadable, load, look_here_too  # noqa: PLC0415
+    from taskd.settings import TaskSettings  # noqa: PLC0415
 
     look_here_too()
     forks.watch()
     try:
-        found = load(module, Tasks())
+        found = load(module, TaskSettings())
     except NotLoadable as error:
         raise TaskdError(str(error)) from None
     declared: Mapping[str, Mapping[str, Any]] | None = getattr(found, "schedules", None)

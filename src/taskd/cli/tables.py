@@ -13,8 +13,8 @@ from rich.text import Text
 from taskd.cli.moments import in_text, moment
 from taskd.cli.output import brief
 from taskd.cli.sheet import Column, Sheet
+from taskd.domain.diagnosis import Diagnosis
 from taskd.domain.errors import error_line
-from taskd.domain.finding import Finding
 from taskd.runtime.console import styled
 from taskd.runtime.terminal import clean_line
 
@@ -138,7 +138,7 @@ def _when(one: dict[str, Any]) -> str:
     return str(one["cron"]) if "cron" in one else f"every {one['every']:g} s"
 
 
-def findings(found: list[Finding]) -> Table:
+def findings(found: list[Diagnosis]) -> Table:
     """What the doctor found, one a line."""
     signs = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "wrong": Text("wrong", "red")}
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -47,7 +47,7 @@ def torture(
 
     chosen = random.SystemRandom().randrange(1, 10**6) if seed is None else seed
     asked = context.find_object(options.Global) or options.Global()
-    order = front.Order(
+    order = front.RunOptions(
         seconds=60 * minutes,
         rate=rate,
         seed=chosen,

@@ -50,7 +50,7 @@ _Code = rpc.StatusCode
 _UNREACHABLE = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.CANCELLED})
 
 
-class Refused(CoordinatorUnavailable):
+class EtcdRefused(CoordinatorUnavailable):
     """etcd answered, and would not do it (no space, no permission)."""
 
 
@@ -73,7 +73,7 @@ class KeyValue(msgspec.Struct, frozen=True):
     lease: int = 0
 
 
-class Event(msgspec.Struct, frozen=True):
+class WatchEvent(msgspec.Struct, frozen=True):
     """One change of one key; of a deleted one only key and mod_revision mean anything."""
 
     deleted: bool
@@ -250,7 +250,7 @@ class EtcdClient:
             alarms=[rpc.AlarmType.Name(one.alarm) for one in alarms.alarms],
         )
 
-    async def watch(self, key: str, start: int, *, prefix: bool = True) -> AsyncGenerator[list[Event], None]:
+    async def watch(self, key: str, start: int, *, prefix: bool = True) -> AsyncGenerator[list[WatchEvent], None]:
         """The changes from revision `start` on, one etcd response at a time, until the stream breaks.
 
         The first item is empty: it says that the watch stands. Resume after the last event's mod_revision, never after a
@@ -277,14 +277,14 @@ class EtcdClient:
             del self._streams[call]
             call.cancel()
 
-    def _events(self, reply: Any) -> list[Event]:
+    def _events(self, reply: Any) -> list[WatchEvent]:
         if reply is grpc.aio.EOF:
             raise CoordinatorUnavailable("etcd ended a watch")
         if reply.canceled:  # before `created`: a refused watch sets both
             if reply.compact_revision:
                 raise HistoryGone(f"compacted up to revision {reply.compact_revision}")
             raise CoordinatorUnavailable(f"etcd cancelled a watch: {reply.cancel_reason}")
-        return [Event(event.type == rpc.Event.DELETE, _key_value(event.kv)) for event in reply.events]
+        return [WatchEvent(event.type == rpc.Event.DELETE, _key_value(event.kv)) for event in reply.events]
 
     async def _call(self, method: str, request: Any, timeout: float = DEADLINE) -> Any:
         """One call, tried once on each endpoint; `timeout` is for each attempt."""
@@ -370,8 +370,10 @@ def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:
     if code in _UNREACHABLE:
         return CoordinatorUnavailable(f"etcd at {endpoint} {why(details, secure=server.secure)}", outcome_unknown=True)
     if "user name is empty" in details or "invalid auth token" in details or "permission denied" in details:
-        return Refused(f"etcd at {endpoint} asks for a user with rights ({details}): let taskd's client certificate in")
-    return Refused(f"etcd at {endpoint} refuses: {details}")
+        return EtcdRefused(
+            f"etcd at {endpoint} asks for a user with rights ({details}): let taskd's client certificate in"
+        )
+    return EtcdRefused(f"etcd at {endpoint} refuses: {details}")
 
 
 def why(details: str, *, secure: bool) -> str:

@@ -14,21 +14,21 @@ from typing import Any
 from uuid import UUID
 
 from taskd.coordination import values
-from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.election import Candidacy, Election
 from taskd.coordination.endpoints import reach
-from taskd.coordination.keys import Keys
+from taskd.coordination.keys import EtcdKeys
 from taskd.coordination.mirror import Mirror
-from taskd.coordination.mutex import Hold, Mutexes
-from taskd.coordination.pulse import Pulse
+from taskd.coordination.mutex import LockHold, Mutexes
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.reachability import Reachability
 from taskd.coordination.registry import Registry
-from taskd.coordination.session import Rhythm, Session
-from taskd.domain.live import Version, encode
-from taskd.domain.situation import Holder
+from taskd.coordination.session import EtcdSession, Rhythm
+from taskd.domain.config import Version, encode
+from taskd.domain.explain.situation import Holder
 from taskd.runtime.duty import end, forever
 from taskd.seams import Health, Leader, Member, MemberKind
-from taskd.settings import Etcd
+from taskd.settings import EtcdSettings
 
 
 class EtcdCoordinator:
@@ -39,20 +39,20 @@ class EtcdCoordinator:
     things where one is new.
     """
 
-    def __init__(self, settings: Etcd, *, worker: str | None = None, shards: int = 1) -> None:
+    def __init__(self, settings: EtcdSettings, *, worker: str | None = None, shards: int = 1) -> None:
         self._prefix = settings.prefix
         self._rhythm = Rhythm.of(settings.ttl, worker=worker is not None)
         self._shards = shards
         self._worker = worker
         self._reach = reach(settings)
-        self._bell = Bell()
+        self._bell = Notifier()
         names = [endpoint.address for endpoint in self._reach[0]]
-        self._pulse = Pulse(self._rhythm.patience, names, self._bell)
+        self._pulse = Reachability(self._rhythm.patience, names, self._bell)
         self._parts: _Parts | None = None
 
     async def __aenter__(self) -> EtcdCoordinator:
         client = EtcdClient(*self._reach)
-        session = Session(client, self._rhythm, self._pulse, self._bell)
+        session = EtcdSession(client, self._rhythm, self._pulse, self._bell)
         self._parts = _Parts(self._prefix, client, session, self._bell, self._worker, self._shards)
         await self._parts.open()
         return self
@@ -97,7 +97,7 @@ class EtcdCoordinator:
 
     def lock(
         self, name: str, wait: float | None = None, holder: Holder | None = None
-    ) -> AbstractAsyncContextManager[Hold]:
+    ) -> AbstractAsyncContextManager[LockHold]:
         """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds."""
         return self._running.mutexes.lock(name, wait, holder)
 
@@ -116,10 +116,10 @@ class _Parts:
     """What exists only inside the event loop."""
 
     def __init__(
-        self, prefix: str, client: EtcdClient, session: Session, bell: Bell, worker: str | None, shards: int
+        self, prefix: str, client: EtcdClient, session: EtcdSession, bell: Notifier, worker: str | None, shards: int
     ) -> None:
         self._worker = worker
-        self.keys = keys = Keys(prefix)
+        self.keys = keys = EtcdKeys(prefix)
         self.client = client
         self.session = session
         self.elections = [Election(client, self.session, bell, keys.election(shard)) for shard in range(shards)]

@@ -18,11 +18,11 @@ from uuid import UUID
 import msgspec
 
 from taskd.coordination import values
-from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
 from taskd.coordination.mirror import Entry, Mirror
-from taskd.coordination.post import Post
-from taskd.coordination.session import Session
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.persistent_key import PersistentKey
+from taskd.coordination.session import EtcdSession
 from taskd.coordination.values import Candidate
 from taskd.seams import Leader
 
@@ -30,7 +30,7 @@ from taskd.seams import Leader
 class Election:
     """Follows the candidates, and stands for us."""
 
-    def __init__(self, client: EtcdClient, session: Session, bell: Bell, folder: str) -> None:
+    def __init__(self, client: EtcdClient, session: EtcdSession, bell: Notifier, folder: str) -> None:
         self.mirror: Mirror[Candidate] = Mirror(client, folder, values.candidate, bell, session, kind="candidacy")
         self._client = client
         self._session = session
@@ -54,7 +54,7 @@ class Election:
     async def campaign(self, instance_id: str, holder: UUID) -> AsyncIterator[Candidacy]:
         """Stand until the context ends."""
         value = msgspec.json.encode(Candidate(instance_id, holder))
-        post = Post(
+        post = PersistentKey(
             self._client, self._session, self.mirror, self._bell, folder=lambda: self._folder, value=lambda: value
         )
         async with post.standing():
@@ -64,7 +64,7 @@ class Election:
 class Candidacy:
     """Our candidacy, as `taskd.seams.Campaign`."""
 
-    def __init__(self, election: Election, post: Post) -> None:
+    def __init__(self, election: Election, post: PersistentKey) -> None:
         self._election = election
         self._post = post
 

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime.tls import Trust, pem
-from taskd.settings import Etcd
+from taskd.settings import EtcdSettings
 
 EXAMPLE = "for example localhost:2379 or https://etcd-1:2379,https://etcd-2:2379"
 
@@ -27,7 +27,7 @@ class Pems(NamedTuple):
     certificate: bytes | None
 
 
-def reach(settings: Etcd) -> tuple[list[Endpoint], Pems | None]:
+def reach(settings: EtcdSettings) -> tuple[list[Endpoint], Pems | None]:
     """The endpoints of these settings, and what the secure ones need. Raises ConfigurationError."""
     endpoints = parse(settings.endpoints)
     trust = Trust(settings.ca_file, settings.cert_file, settings.key_file)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from taskd.seams import MemberKind
 
 
-class Keys:
+class EtcdKeys:
     """The key schema under one prefix. Folders end with a slash."""
 
     def __init__(self, prefix: str) -> None:

@@ -19,9 +19,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from taskd.coordination import keys
-from taskd.coordination.bell import Bell
-from taskd.coordination.client import EtcdClient, Event, HistoryGone, KeyValue, Refused
-from taskd.coordination.session import Session
+from taskd.coordination.client import EtcdClient, EtcdRefused, HistoryGone, KeyValue, WatchEvent
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.session import EtcdSession
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.discards import discard, shown
 from taskd.runtime.log import logger
@@ -47,8 +47,8 @@ class Mirror(Generic[T]):
         client: EtcdClient,
         folder: str,
         decode: Callable[[bytes], T | None],
-        bell: Bell,
-        session: Session | None = None,
+        bell: Notifier,
+        session: EtcdSession | None = None,
         *,
         kind: str = "value",
     ) -> None:
@@ -75,7 +75,7 @@ class Mirror(Generic[T]):
             async for _ in changes:
                 self._bell.ring()
 
-    async def changes(self) -> AsyncGenerator[list[Event], None]:
+    async def changes(self) -> AsyncGenerator[list[WatchEvent], None]:
         """The changes in etcd's order, each batch after it was applied; an empty one when the watch stands (again)."""
         pause, listed, self.synced = FIRST_PAUSE, False, False
         while True:
@@ -111,7 +111,7 @@ class Mirror(Generic[T]):
         if {kv.key: kv.mod_revision for kv in then.keys} != self._known:
             raise HistoryGone("etcd remembers another past than we do")
 
-    def _apply(self, events: list[Event]) -> None:
+    def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
             if event.deleted:
                 self._known.pop(event.kv.key, None)
@@ -135,6 +135,6 @@ class Mirror(Generic[T]):
 
     def _complain(self, error: CoordinatorUnavailable) -> None:
         """Unreachable is the session's to tell; a refusal is told once, since the session may do well meanwhile."""
-        if isinstance(error, Refused) and str(error) != self._complaint:
+        if isinstance(error, EtcdRefused) and str(error) != self._complaint:
             self._complaint = str(error)
             logger().warning("etcd refuses a watch; trying on", folder=self._folder, reason=self._complaint)

@@ -22,10 +22,10 @@ import msgspec
 
 from taskd.coordination import values
 from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGone
-from taskd.coordination.keys import Keys
-from taskd.coordination.session import Lease, Session
+from taskd.coordination.keys import EtcdKeys
+from taskd.coordination.session import EtcdSession, Lease
 from taskd.domain.errors import CoordinatorUnavailable
-from taskd.domain.situation import Holder
+from taskd.domain.explain.situation import Holder
 from taskd.runtime.discards import discard, shown
 from taskd.runtime.duty import end
 
@@ -34,7 +34,7 @@ SESSION_WAIT = 2.0
 AGAIN = 0.2
 
 
-class Hold:
+class LockHold:
     """A held lock, as `taskd.seams.Lock`."""
 
     def __init__(self, lease: Lease, fence: int) -> None:
@@ -51,20 +51,20 @@ class Hold:
 class Mutexes:
     """All named locks."""
 
-    def __init__(self, client: EtcdClient, session: Session, keys: Keys) -> None:
+    def __init__(self, client: EtcdClient, session: EtcdSession, keys: EtcdKeys) -> None:
         self._client = client
         self._session = session
         self._keys = keys
 
     @asynccontextmanager
-    async def lock(self, name: str, wait: float | None = None, holder: Holder | None = None) -> AsyncIterator[Hold]:
+    async def lock(self, name: str, wait: float | None = None, holder: Holder | None = None) -> AsyncIterator[LockHold]:
         """Hold the lock. Raises CoordinatorUnavailable, TimeoutError after `wait` seconds, ValueError without a name."""
         if not name:
             raise ValueError("a lock needs a name")
         async with asyncio.timeout(wait):
             lease = await self._session.lease_within(SESSION_WAIT)
             own, fence = await self._queue_up(self._keys.lock(name), lease, holder or Holder())
-        hold = Hold(lease, fence)
+        hold = LockHold(lease, fence)
         try:
             yield hold
         finally:

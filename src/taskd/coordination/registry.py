@@ -12,19 +12,19 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from taskd.coordination import values
-from taskd.coordination.bell import Bell
 from taskd.coordination.client import EtcdClient
-from taskd.coordination.keys import Keys
+from taskd.coordination.keys import EtcdKeys
 from taskd.coordination.mirror import Mirror
-from taskd.coordination.post import Post
-from taskd.coordination.session import Session
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.persistent_key import PersistentKey
+from taskd.coordination.session import EtcdSession
 from taskd.seams import Member, MemberKind
 
 
 class Registry:
     """Follows the members in a folder, all or one, and registers ours."""
 
-    def __init__(self, client: EtcdClient, session: Session, bell: Bell, keys: Keys, folder: str) -> None:
+    def __init__(self, client: EtcdClient, session: EtcdSession, bell: Notifier, keys: EtcdKeys, folder: str) -> None:
         self.mirror: Mirror[Member] = Mirror(client, folder, values.member, bell, session, kind="member")
         self._client = client
         self._session = session
@@ -48,4 +48,4 @@ class Registry:
         def value() -> bytes:
             return msgspec.json.encode(member())
 
-        return Post(self._client, self._session, self.mirror, self._bell, folder, value, every).standing()
+        return PersistentKey(self._client, self._session, self.mirror, self._bell, folder, value, every).standing()

@@ -17,9 +17,9 @@ from collections.abc import Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from taskd.coordination import keys
-from taskd.coordination.bell import Bell
-from taskd.coordination.client import EtcdClient, Refused
-from taskd.coordination.pulse import Pulse
+from taskd.coordination.client import EtcdClient, EtcdRefused
+from taskd.coordination.notifier import Notifier
+from taskd.coordination.reachability import Reachability
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.duty import end, forever
 from taskd.runtime.log import logger
@@ -68,10 +68,10 @@ class Lease:
         return not self.lost.is_set() and time.monotonic() < self.deadline
 
 
-class Session:
+class EtcdSession:
     """Runs between `open` and `close`; rings the bell at each new lease and each loss."""
 
-    def __init__(self, client: EtcdClient, rhythm: Rhythm, pulse: Pulse, bell: Bell) -> None:
+    def __init__(self, client: EtcdClient, rhythm: Rhythm, pulse: Reachability, bell: Notifier) -> None:
         self._client = client
         self._rhythm = rhythm
         self._pulse = pulse
@@ -203,7 +203,7 @@ class Session:
     async def _revoke(self, lease_id: int) -> None:
         try:
             await self._client.revoke(lease_id, ATTEMPT)
-        except Refused as error:
+        except EtcdRefused as error:
             logger().warning("a lost lease could not be revoked; it runs out", reason=str(error))
 
     async def _keep(self, lease: Lease) -> None:
@@ -250,7 +250,7 @@ class Session:
         while True:
             try:
                 return await self._client.delete(key)
-            except Refused as error:
+            except EtcdRefused as error:
                 logger().warning("a key could not be deleted; trying on", key=key, reason=str(error))
             except CoordinatorUnavailable as error:
                 self._pulse.unanswered(str(error))

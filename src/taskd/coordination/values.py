@@ -11,9 +11,9 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain import live
-from taskd.domain.live import Version
-from taskd.domain.situation import Holder
+from taskd.domain import config
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import Holder
 from taskd.seams import Member
 from taskd.seams.coordinator import Identifier, Text
 
@@ -59,7 +59,7 @@ def member(data: bytes) -> Member | None:
 
 def version(data: bytes) -> Version | None:
     """Return a version of the live configuration, every value of which can be used."""
-    return _read(live.decode, data, LONGEST)
+    return _read(config.decode, data, LONGEST)
 
 
 def holder(data: bytes) -> Holder | None:

@@ -6,25 +6,26 @@ import os
 import time
 from collections.abc import Callable
 
-from taskd.dev import binaries, role, running
-from taskd.dev.bell import Bell, StopAsked
-from taskd.dev.crew import Crew
+from taskd.dev import process_spec, running_cluster
 from taskd.dev.declared import DeclaredSchedules
-from taskd.dev.fixed import FixedPorts
 from taskd.dev.folder import DataFolder
-from taskd.dev.keeper import Keeper, Say, keep
 from taskd.dev.logs import Interpreter, Tail, etcd_warning, no_warning, postgres_warning
-from taskd.dev.plan import Plan
-from taskd.dev.ports import is_free
+from taskd.dev.members import Members
+from taskd.dev.options import DevOptions
 from taskd.dev.process import identity
-from taskd.dev.servers import Server, Servers
+from taskd.dev.restarter import Restarter, Say, keep
+from taskd.dev.servers import binaries
+from taskd.dev.servers.fixed_ports import FixedPorts
+from taskd.dev.servers.ports import is_free
+from taskd.dev.servers.servers import Server, Servers
+from taskd.dev.stop_signals import StopAsked, StopSignals
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import apply_audit, migrate
 
 LOOK_EVERY = 0.25
 
 
-class Cluster:
+class DevCluster:
     """A running cluster. `with Cluster(plan, say) as cluster:` returns when everything answers and ends without a trace.
 
     Duties: 1. end what a killed predecessor left; 2. refuse what cannot work (folder, ports, binaries) before anything
@@ -34,19 +35,22 @@ class Cluster:
     Raises TaskdError, StopAsked. Use it in the main thread: the children's lives are tied to it, and so are signals.
     """
 
-    def __init__(self, plan: Plan, say: Say) -> None:
+    def __init__(self, plan: DevOptions, say: Say) -> None:
         self.plan = plan
         self.folder = DataFolder(plan.data)
         self._say = say
-        self._bell = Bell()
+        self._bell = StopSignals()
         self._servers: Servers | None = None
         self._ports = FixedPorts(self.folder.path)
         app = plan.worker.get("app") if plan.schedules else None
         self._schedules = DeclaredSchedules(app, self.folder, say) if app else None
-        self._server_keepers: dict[str, Keeper] = {}
-        self.crew = Crew(
-            [role.scheduler(f"scheduler-{n + 1}", plan.port + n, role.LEADERSHIP) for n in range(plan.schedulers)],
-            [role.worker(name, plan.worker) for name in self.worker_names],
+        self._server_keepers: dict[str, Restarter] = {}
+        self.crew = Members(
+            [
+                process_spec.scheduler(f"scheduler-{n + 1}", plan.port + n, process_spec.LEADERSHIP)
+                for n in range(plan.schedulers)
+            ],
+            [process_spec.worker(name, plan.worker) for name in self.worker_names],
             folder=self.folder,
             bell=self._bell,
             say=self._heard,
@@ -71,11 +75,11 @@ class Cluster:
         return [f"worker-{number}" for number in range(1, self.plan.workers + 1)]
 
     @property
-    def keepers(self) -> dict[str, Keeper]:
+    def keepers(self) -> dict[str, Restarter]:
         """Who keeps what alive, by name: servers by their titles, then schedulers and workers."""
         return {**self._server_keepers, **self.crew.keepers}
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> DevCluster:
         self.folder.take()
         self._bell.__enter__()
         try:
@@ -91,7 +95,7 @@ class Cluster:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        running.forget(self.folder.path)
+        running_cluster.forget(self.folder.path)
         try:
             self._stop()
         finally:
@@ -122,9 +126,9 @@ class Cluster:
         """Tell other commands where the cluster is, and let the app's schedules be applied."""
         here = os.getpid()
         servers = self.servers
-        running.write(
+        running_cluster.write(
             self.folder.path,
-            running.Running(
+            running_cluster.RunningCluster(
                 pid=here,
                 identity=identity(here) or "",
                 schedulers=self.crew.scheduler_ports,
@@ -134,7 +138,7 @@ class Cluster:
             ),
         )
         if self._schedules is not None:
-            self._schedules.begin(",".join(self.urls), role.environment(servers.settings()))
+            self._schedules.begin(",".join(self.urls), process_spec.environment(servers.settings()))
 
     # ---------------------------------------------------------------- starting
 
@@ -172,7 +176,7 @@ class Cluster:
     def _adopt(self, server: Server, interpret: Interpreter) -> None:
         """Keep a server that runs already."""
         tail = Tail(server.child.log, interpret)
-        self._server_keepers[server.title] = Keeper(server.title, server.child, server.launch, tail, self._say)
+        self._server_keepers[server.title] = Restarter(server.title, server.child, server.launch, tail, self._say)
 
     # ---------------------------------------------------------------- stopping
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from taskd.dev.child import Child, Program
+from taskd.dev.child_process import ChildProcess, Program
 from taskd.dev.folder import DataFolder
-from taskd.dev.keeper import Say
+from taskd.dev.restarter import Say
 
 NAME = "schedules"
 
@@ -36,7 +36,7 @@ class DeclaredSchedules:
     def __init__(self, app: str, folder: DataFolder, say: Say) -> None:
         self._app = app
         self._say = say
-        self._child = Child(NAME, folder.logs / "schedules.log", folder.run / "schedules.pid")
+        self._child = ChildProcess(NAME, folder.logs / "schedules.log", folder.run / "schedules.pid")
         self._server = ""
         self._environment: Mapping[str, str] = {}
         self._wanted = False

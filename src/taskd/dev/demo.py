@@ -14,10 +14,10 @@ from rich.console import Console
 
 from taskd.client import Client
 from taskd.dev import foreground, screen
-from taskd.dev.cluster import Cluster
+from taskd.dev.cluster import DevCluster
 from taskd.dev.demo_board import Board
-from taskd.dev.demo_jobs import Wanted, Watched, crowd, fillers, urgent_went_first
-from taskd.dev.plan import Plan
+from taskd.dev.demo_jobs import ExpectedJob, Watched, crowd, fillers, urgent_went_first
+from taskd.dev.options import DevOptions
 from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.runtime.terminal import clean, prepare_streams
@@ -38,7 +38,7 @@ class Demo:
         self._leave = leave
         self._jobs: list[Watched] = []
 
-    def play(self, cluster: Cluster) -> None:
+    def play(self, cluster: DevCluster) -> None:
         """Submit the jobs and show them until all are final; then, unless asked to leave, keep the cluster up."""
         self._out.print(f"\n{WORKERS} workers with {SLOTS} slots each are up: here come the jobs\n", style="bold")
         deadline = time.monotonic() + DEADLINE
@@ -54,7 +54,7 @@ class Demo:
             screen.summary(self._out, cluster)
             foreground.keep(self._out, cluster)
 
-    def _submit(self, client: Client, wanted: Sequence[Wanted]) -> None:
+    def _submit(self, client: Client, wanted: Sequence[ExpectedJob]) -> None:
         ids = client.submit_batch([job.fields for job in wanted])
         self._jobs += [Watched(job, job_id) for job, job_id in zip(wanted, ids, strict=True)]
 
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with temporary_data(PREFIX) as data:
             foreground.run(
-                Plan(data=data, port=asked.port, workers=WORKERS, worker=worker, options=QUIET), out, demo.play
+                DevOptions(data=data, port=asked.port, workers=WORKERS, worker=worker, options=QUIET), out, demo.play
             )
     except TaskdError as error:
         mend = f" (for make: make demo ARGS='--port {asked.port + 10}')" if "--port" in str(error) else ""

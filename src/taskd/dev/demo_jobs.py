@@ -12,7 +12,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 URGENT, ORDINARY, LOW = 90, 50, 1
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ExpectedJob(msgspec.Struct, frozen=True, kw_only=True):
     """One job to submit and how it should end."""
 
     what: str
@@ -21,39 +21,41 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
 
 
-def fillers(slots: int) -> list[Wanted]:
+def fillers(slots: int) -> list[ExpectedJob]:
     """Keep every slot busy for a second, so that the others queue up."""
     fields = {"task": "resize", "payload": {"picture": "poster.png", "seconds": 1.0}, "priority": ORDINARY}
-    return [Wanted(what="fills a slot", fields=fields)] * slots
+    return [ExpectedJob(what="fills a slot", fields=fields)] * slots
 
 
-def crowd() -> list[Wanted]:
+def crowd() -> list[ExpectedJob]:
     """Submitted together while all slots are busy: the low ones first, the urgent ones last."""
     low = {"task": "resize", "payload": {"picture": "cat.png", "seconds": 0.4}, "priority": LOW}
     urgent = {"task": "resize", "payload": {"picture": "logo.png", "seconds": 0.4}, "priority": URGENT}
     backoff = {"initial": 0.5, "jitter": False}
     return [
-        *[Wanted(what="low priority", fields=low)] * 4,
-        *[Wanted(what="urgent, submitted later", fields=urgent)] * 4,
-        Wanted(what="a plain function", fields={"task": "checksum", "payload": {"text": "taskd", "rounds": 200_000}}),
-        Wanted(
+        *[ExpectedJob(what="low priority", fields=low)] * 4,
+        *[ExpectedJob(what="urgent, submitted later", fields=urgent)] * 4,
+        ExpectedJob(
+            what="a plain function", fields={"task": "checksum", "payload": {"text": "taskd", "rounds": 200_000}}
+        ),
+        ExpectedJob(
             what="fails once, is retried",
             fields={"task": "unsteady", "payload": {}, "priority": ORDINARY, "retry_backoff": backoff},
             attempts=2,
         ),
-        Wanted(
+        ExpectedJob(
             what="fails for good",
             fields={"task": "hopeless", "payload": {"order": 17}, "priority": ORDINARY},
             status="failed",
         ),
-        Wanted(what="two seconds from now", fields={"task": "echo", "payload": {"hello": "later"}, "delay": 2}),
+        ExpectedJob(what="two seconds from now", fields={"task": "echo", "payload": {"hello": "later"}, "delay": 2}),
     ]
 
 
 class Watched:
     """A submitted job and the latest that the API said about it."""
 
-    def __init__(self, wanted: Wanted, job_id: int) -> None:
+    def __init__(self, wanted: ExpectedJob, job_id: int) -> None:
         self.wanted = wanted
         self.job: dict[str, Any] = {"id": job_id, "status": "pending", **wanted.fields}
 

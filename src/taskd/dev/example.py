@@ -15,8 +15,8 @@ from msgspec import inspect
 from taskd.app import App
 from taskd.app.task import Task
 from taskd.domain.errors import Fail
-from taskd.settings import Tasks
-from taskd.worker import loading
+from taskd.executor import loading
+from taskd.settings import TaskSettings
 
 
 class Example(msgspec.Struct):
@@ -82,7 +82,7 @@ def main(name: str) -> int:
     """Print the example; 1 if there is none."""
     loading.look_here_too()
     try:
-        app = loading.load(name, Tasks())
+        app = loading.load(name, TaskSettings())
     except loading.NotLoadable:
         return 1
     found = example(app.tasks.values()) if isinstance(app, App) else None

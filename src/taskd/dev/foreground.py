@@ -8,17 +8,17 @@ from functools import partial
 from rich.console import Console
 
 from taskd.dev import screen
-from taskd.dev.bell import StopAsked
-from taskd.dev.cluster import Cluster
-from taskd.dev.plan import Plan
+from taskd.dev.cluster import DevCluster
+from taskd.dev.options import DevOptions
+from taskd.dev.stop_signals import StopAsked
 
 
-def run(plan: Plan, out: Console | None = None, play: Callable[[Cluster], None] | None = None) -> None:
+def run(plan: DevOptions, out: Console | None = None, play: Callable[[DevCluster], None] | None = None) -> None:
     """Start a cluster, `play` with it (or keep it up until Ctrl-C or SIGTERM), end it. Raises TaskdError."""
     out = out or screen.console()
     stopped = "stopped while it was starting"
     try:
-        with Cluster(plan, partial(screen.say, out)) as cluster:
+        with DevCluster(plan, partial(screen.say, out)) as cluster:
             stopped = "stopped"
             if play is not None:
                 play(cluster)
@@ -30,7 +30,7 @@ def run(plan: Plan, out: Console | None = None, play: Callable[[Cluster], None] 
     out.print("everything is down")
 
 
-def keep(out: Console, cluster: Cluster) -> None:
+def keep(out: Console, cluster: DevCluster) -> None:
     """Keep it up until the user has enough."""
     try:
         cluster.keep()

@@ -41,7 +41,7 @@ def descendants(pid: int) -> list[int]:
 
 def executors(pid: int) -> list[int]:
     """The executors of the worker `pid`: not its guard, nor what its tasks have started."""
-    return [child for child, command in _below(pid) if "taskd.worker.executor" in command]
+    return [child for child, command in _below(pid) if "taskd.executor.main" in command]
 
 
 def _below(pid: int) -> list[tuple[int, str]]:

@@ -17,14 +17,15 @@ import psycopg
 from taskd.app import App
 from taskd.client import Client
 from taskd.client.servers import shown
-from taskd.dev import binaries, role
-from taskd.dev.child import Child
-from taskd.dev.crew import SCHEDULER_GRACE, answer
+from taskd.dev import process_spec
+from taskd.dev.child_process import ChildProcess
 from taskd.dev.folder import DataFolder
-from taskd.dev.keeper import describe
-from taskd.dev.ports import free_port
+from taskd.dev.members import SCHEDULER_GRACE, answer
 from taskd.dev.process import PROC, is_stopped
-from taskd.dev.servers import Servers
+from taskd.dev.restarter import describe
+from taskd.dev.servers import binaries
+from taskd.dev.servers.ports import free_port
+from taskd.dev.servers.servers import Servers
 from taskd.dev.temporary import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.store.migrations import migrate
@@ -43,7 +44,7 @@ _REST = ("DELETE FROM taskd.finished_jobs", "DELETE FROM taskd.notes", "DELETE F
 _LIVE_SETTINGS = 'SELECT "values" FROM taskd.live_versions ORDER BY version DESC LIMIT 1'
 
 
-class Wanted(NamedTuple):
+class WorkerRequest(NamedTuple):
     """What one worker was started for."""
 
     app: str
@@ -55,8 +56,8 @@ class Wanted(NamedTuple):
 class Started(NamedTuple):
     """A process of the sandbox, and what it was started as."""
 
-    child: Child
-    part: role.Role
+    child: ChildProcess
+    part: process_spec.ProcessSpec
 
     @property
     def serves(self) -> bool:
@@ -86,11 +87,11 @@ class Sandbox:
 
     def __init__(self) -> None:
         self._ends = ExitStack()
-        self._workers: dict[Wanted, Started] = {}
+        self._workers: dict[WorkerRequest, Started] = {}
         #: Workers that tests have asked to end, and which may still do that.
-        self._leaving: list[Child] = []
+        self._leaving: list[ChildProcess] = []
         #: The workers that the present test has asked for.
-        self._asked: set[Wanted] = set()
+        self._asked: set[WorkerRequest] = set()
         self._made = 0
         self._read: dict[Path, int] = {}
 
@@ -106,7 +107,7 @@ class Sandbox:
             port = free_port()
             #: The scheduler's address: TASKD_SERVER during a test.
             self.url = f"http://localhost:{port}"
-            self._scheduler = self._spawn(role.scheduler("scheduler", port, role.LEADERSHIP), {})
+            self._scheduler = self._spawn(process_spec.scheduler("scheduler", port, process_spec.LEADERSHIP), {})
             stack.callback(lambda: self._scheduler.child.stop(signal.SIGTERM, 5.0))  # the one of then
             _await(self._scheduler, "is_leader")
             #: A client of this cluster.
@@ -157,7 +158,7 @@ class Sandbox:
                 "set TASKD_SERVER"
             )
         found.close()  # it may know another address from before
-        wanted = Wanted(name, queues or _queues(found), concurrency, tuple(sorted((environment or {}).items())))
+        wanted = WorkerRequest(name, queues or _queues(found), concurrency, tuple(sorted((environment or {}).items())))
         self._asked.add(wanted)
         for other in self._workers.keys() - self._asked:
             self._workers.pop(other).child.kill()
@@ -237,10 +238,10 @@ class Sandbox:
         child.kill()
         return child.name
 
-    def _children(self) -> list[Child]:
+    def _children(self) -> list[ChildProcess]:
         return [*(started.child for started in self._workers.values()), *self._leaving]
 
-    def _start(self, wanted: Wanted, name: str | None = None) -> Started:
+    def _start(self, wanted: WorkerRequest, name: str | None = None) -> Started:
         """Start a worker. With the name of a dead one it ends that one's session, and its jobs need not wait for the lease."""
         self._made += name is None
         settings = {
@@ -249,7 +250,7 @@ class Sandbox:
             "concurrency": str(wanted.concurrency),
             "processes": "1",
         }
-        part = role.worker(name or f"worker-{self._made}", settings)
+        part = process_spec.worker(name or f"worker-{self._made}", settings)
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         started = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
         try:
@@ -259,8 +260,8 @@ class Sandbox:
             raise
         return started
 
-    def _spawn(self, part: role.Role, more: Mapping[str, str]) -> Started:
-        child = Child(part.name, self._folder.logs / f"{part.name}.log", self._folder.run / f"{part.name}.pid")
+    def _spawn(self, part: process_spec.ProcessSpec, more: Mapping[str, str]) -> Started:
+        child = ChildProcess(part.name, self._folder.logs / f"{part.name}.log", self._folder.run / f"{part.name}.pid")
         child.spawn(part.program(self._servers.settings(), (), {"TASKD_LOG__FORMAT": "TEXT", **more}))
         return Started(child, part)
 
@@ -269,7 +270,7 @@ class Sandbox:
         for child in self._children():
             child.signal(signal.SIGTERM)
         for child in self._children():
-            child.stop(signal.SIGTERM, role.WORKER_GRACE)
+            child.stop(signal.SIGTERM, process_spec.WORKER_GRACE)
 
     def _fresh_lines(self) -> Iterator[str]:
         for log in sorted(self._folder.logs.glob("*.log")):

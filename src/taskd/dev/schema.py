@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from taskd.dev import binaries
-from taskd.dev.postgres import PostgresServer
+from taskd.dev.servers import binaries
+from taskd.dev.servers.postgres import PostgresServer
 from taskd.dev.temporary import temporary_data
 from taskd.store.migrations import migrate
 from taskd.store.schema import schema

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from taskd.dev.cluster import Cluster
-from taskd.dev.crew import answer
+from taskd.dev.cluster import DevCluster
+from taskd.dev.members import answer
 from taskd.domain import exact
 from taskd.runtime.console import SafeConsole
 from taskd.runtime.terminal import clean_line
@@ -36,7 +36,7 @@ def say(out: Console, name: str, line: str) -> None:
     out.print(Text.assemble((f"{clean_line(name):>12}", "bold"), "  ", clean_line(line)))
 
 
-def summary(out: Console, cluster: Cluster) -> None:
+def summary(out: Console, cluster: DevCluster) -> None:
     """Where everything is, and what to try."""
     servers = cluster.servers
     table = Table.grid(padding=(0, 2))
@@ -62,7 +62,7 @@ def summary(out: Console, cluster: Cluster) -> None:
     out.print("\nCtrl-C ends all of it.\n")
 
 
-def _of_ones_own(cluster: Cluster, program: str) -> Iterator[str]:
+def _of_ones_own(cluster: DevCluster, program: str) -> Iterator[str]:
     """A submit to one of the user's tasks, or which tasks there are, where no payload can be made up."""
     if "app" not in cluster.plan.worker:
         return

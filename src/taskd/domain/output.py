@@ -49,7 +49,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     gone: tuple[int, int] = (0, 0)
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """Up to where somebody has read: the attempt and its line."""
 
     attempt: int = 0

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from taskd.domain.job import JobSpec
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 
 #: A tick that is later than this was missed. It is longer than any failover takes, so that none loses a tick.
 GRACE = timedelta(seconds=60)
@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule as somebody wants it. `app` is the app whose declaration it is, None for one that was made by hand."""
 
     name: str
-    rule: Rule
+    rule: TickRule
     job: JobSpec
     missed: Missed = Missed.ONCE
     catch_up: int = CATCH_UP
@@ -101,7 +101,7 @@ class Due(msgspec.Struct, frozen=True):
     """A schedule whose next tick has come, or that has none yet."""
 
     name: str
-    rule: Rule
+    rule: TickRule
     missed: Missed
     catch_up: int
     revision: int

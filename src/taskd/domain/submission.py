@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from taskd.domain import words
+from taskd.domain import constraints
 from taskd.domain.job import MAX_ID, MAX_NAME, MAX_PRIORITY, MAX_RETRIES, NAME
 
 MAX_METADATA = 64
@@ -110,7 +110,7 @@ def _explained(text: str, options: Mapping[str, Any]) -> Refusal:
     rule = RULES.get(path.split(".")[-1])
     if rule is None:
         try:
-            rule = words.rule(Submission, path)
+            rule = constraints.rule(Submission, path)
         except LookupError:
             rule = message[:1].lower() + message[1:]
     value = options.get(path)

@@ -11,14 +11,14 @@ import msgspec
 
 from taskd.domain.cron import Cron, check_cron
 
-__all__ = ["LEAST_EVERY", "MAX_CRON", "MOST_EVERY", "Rule", "check_cron", "zone"]
+__all__ = ["LEAST_EVERY", "MAX_CRON", "MOST_EVERY", "TickRule", "check_cron", "zone"]
 
 #: The least and the most seconds of an interval; ten years.
 LEAST_EVERY, MOST_EVERY = 1.0, 315_360_000.0
 MAX_CRON = 255
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class TickRule(msgspec.Struct, frozen=True, kw_only=True):
     """`cron` in the zone `tz`, or `every` so many seconds; exactly one of the two."""
 
     cron: str | None = None

@@ -41,7 +41,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return hmac.compare_digest(self.digest, digest(secret))
 
 
-class Record(Token, frozen=True, kw_only=True):
+class TokenRecord(Token, frozen=True, kw_only=True):
     """A token's whole record, for those who administer them."""
 
     created_at: datetime

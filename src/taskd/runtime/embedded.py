@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from taskd.runtime import heads
-from taskd.runtime.heads import Refused
+from taskd.runtime.heads import HeadRefused
 from taskd.runtime.listener import Listener
 from taskd.runtime.stall import Stall
 
@@ -46,7 +46,7 @@ BODY_DEADLINE = 45.0
 NOTHING: Any = {}
 
 
-class Server(uvicorn.Server):
+class EmbeddedServer(uvicorn.Server):
     """A server that leaves the signals alone, accepts by itself, and tells when it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -104,7 +104,7 @@ class Protocol(HttpToolsProtocol):
     _deferred = False  # an answer is complete, but not taken yet
     _timer: asyncio.TimerHandle | None = None  # runs while a request is incomplete
 
-    def __init__(self, config: uvicorn.Config, server: Server, app_state: dict[str, Any]) -> None:
+    def __init__(self, config: uvicorn.Config, server: EmbeddedServer, app_state: dict[str, Any]) -> None:
         super().__init__(config, server.server_state, app_state)
         self._once: set[bytes] = set()
         self._stalls = server.stalls
@@ -172,7 +172,9 @@ class Protocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(str(cause) if isinstance(cause, Refused) else "this is no HTTP request that can be understood")
+            self._refuse(
+                str(cause) if isinstance(cause, HeadRefused) else "this is no HTTP request that can be understood"
+            )
             return False
         if self._overhead > OVERHEAD_LIMIT:
             self._refuse(TOO_MUCH)
@@ -217,28 +219,28 @@ class Protocol(HttpToolsProtocol):
         name = name.lower()
         if name in heads.ONCE:
             if name in self._once:
-                raise Refused(f"the header {name.decode()} is given twice")
+                raise HeadRefused(f"the header {name.decode()} is given twice")
             self._once.add(name)
             if name == b"transfer-encoding":
                 heads.check_transfer_encoding(value, self.parser.get_http_version())
             elif name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
         if len(self.headers) >= heads.MOST_HEADERS:
-            raise Refused(f"a request may have {heads.MOST_HEADERS} headers")
+            raise HeadRefused(f"a request may have {heads.MOST_HEADERS} headers")
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request, unless its head has to be parsed again. Raises Refused."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise Refused("CONNECT is for proxies, and this is none")
+                raise HeadRefused("CONNECT is for proxies, and this is none")
             self._upgrade = True
             return
         if self.parser.get_http_version() not in heads.VERSIONS:
-            raise Refused("only HTTP/1.1 and HTTP/1.0 are spoken here")
+            raise HeadRefused("only HTTP/1.1 and HTTP/1.0 are spoken here")
         # The count may have some of the body in it; the size is exact.
         if self._overhead > OVERHEAD_LIMIT and heads.size(self.url, self.headers) > OVERHEAD_LIMIT:
-            raise Refused(TOO_MUCH)
+            raise HeadRefused(TOO_MUCH)
         heads.check_target(self.url, self.headers)
         super().on_headers_complete()
         self._in_body = True
@@ -252,7 +254,7 @@ class Protocol(HttpToolsProtocol):
         if answered or self.scope["method"] in BODILESS:
             self._unread += len(body)
             if self._unread > (UNREAD_LIMIT if answered and self.scope["method"] not in BODILESS else BODILESS_LIMIT):
-                raise Refused("a body that is of no use here does not end")
+                raise HeadRefused("a body that is of no use here does not end")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -343,9 +345,9 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
 
-def embedded(app: Application, grace: float, tls: ssl.SSLContext | None = None) -> Server:
+def embedded(app: Application, grace: float, tls: ssl.SSLContext | None = None) -> EmbeddedServer:
     """A server for `app` that gives open requests `grace` seconds (rounded up) when it stops."""
-    return Server(
+    return EmbeddedServer(
         uvicorn.Config(
             app,
             http=Protocol,

@@ -64,7 +64,7 @@ _ACTIONS = "kill, stop, sleep=SECONDS or error"
 _ORDER = re.compile(r"(?P<name>[^:]*):(?P<action>kill|stop|error|sleep=(?P<seconds>\d+(\.\d+)?))(@(?P<on>[1-9]\d*))?")
 
 
-class Order(msgspec.Struct, frozen=True):
+class FailpointOrder(msgspec.Struct, frozen=True):
     """What a point is to do: on its passing number `on`, or on each if that is 0."""
 
     action: str
@@ -72,7 +72,7 @@ class Order(msgspec.Struct, frozen=True):
     on: int
 
 
-_orders: dict[str, list[Order]] = {}
+_orders: dict[str, list[FailpointOrder]] = {}
 _passings: Counter[str] = Counter()
 
 
@@ -87,9 +87,9 @@ def arm(environ: Mapping[str, str] = os.environ) -> None:
         logger().warning("failpoints are on: this process fails on purpose", failpoints=text)
 
 
-def parse(text: str) -> dict[str, list[Order]]:
+def parse(text: str) -> dict[str, list[FailpointOrder]]:
     """The orders for each point in `NAME:ACTION[@N],...`. Raises ConfigurationError."""
-    orders: dict[str, list[Order]] = {}
+    orders: dict[str, list[FailpointOrder]] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         found = _ORDER.fullmatch(part)
         if found is None:
@@ -99,7 +99,7 @@ def parse(text: str) -> dict[str, list[Order]]:
         name, action = found["name"], found["action"].partition("=")[0]
         if name not in POINTS:
             raise ConfigurationError(f"{VARIABLE}: there is no failpoint {name!r}; {_known()}")
-        orders.setdefault(name, []).append(Order(action, float(found["seconds"] or 0), int(found["on"] or 0)))
+        orders.setdefault(name, []).append(FailpointOrder(action, float(found["seconds"] or 0), int(found["on"] or 0)))
     return orders
 
 

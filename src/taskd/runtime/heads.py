@@ -16,14 +16,14 @@ VERSIONS = ("1.1", "1.0")
 MOST_HEADERS = 100
 
 
-class Refused(Exception):
+class HeadRefused(Exception):
     """A request that breaks a rule; the text says which, for the client."""
 
 
 def check_transfer_encoding(value: bytes, version: str) -> None:
     """Raise Refused for a body that is framed in a way that another server may read otherwise."""
     if value.lower() != b"chunked" or version != "1.1":
-        raise Refused("the only transfer-encoding is chunked, and that in HTTP/1.1")
+        raise HeadRefused("the only transfer-encoding is chunked, and that in HTTP/1.1")
 
 
 def check_target(target: bytes, headers: Headers) -> None:
@@ -33,7 +33,7 @@ def check_target(target: bytes, headers: Headers) -> None:
     host = next((value for name, value in headers if name == b"host"), None)
     authority = re.match(rb"https?://([^/?#]*)", target, re.IGNORECASE)
     if authority is None or host is None or authority[1].lower() != host.lower():
-        raise Refused("the request's target must be a path, or a URL of the host that its Host header names")
+        raise HeadRefused("the request's target must be a path, or a URL of the host that its Host header names")
 
 
 def size(target: bytes, headers: Headers) -> int:

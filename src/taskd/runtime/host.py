@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from taskd.domain.claim import Host
+from taskd.domain.fencing import Host
 
 
 def this_process() -> Host:

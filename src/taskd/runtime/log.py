@@ -15,7 +15,7 @@ import structlog
 from taskd.runtime.secrets import mask_line
 from taskd.runtime.stdio import Steady
 from taskd.runtime.terminal import clean, clean_line
-from taskd.settings import Log
+from taskd.settings import LogSettings
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -24,7 +24,7 @@ LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNI
 _make: Callable[[], Any] = structlog.get_logger
 
 
-def configure(settings: Log, *, tap: Any = None, **context: Any) -> None:
+def configure(settings: LogSettings, *, tap: Any = None, **context: Any) -> None:
     """Set up this process's logs; `context` (role, instance) is on every line. `tap` is a processor that hears each of them.
 
     With a tap, what the app makes of structlog's configuration does not concern taskd's logger.

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from taskd.settings import Client, Settings
+from taskd.settings import ClientSettings, Settings
 
 HIDDEN = "***"
 #: Shorter ones would hide half of every sentence.
@@ -51,7 +51,7 @@ def learn(settings: Settings) -> None:
     learn_client(settings.client)
 
 
-def learn_client(client: Client) -> None:
+def learn_client(client: ClientSettings) -> None:
     """Remember the client's token."""
     _remember([client.token, os.environ.get("TASKD_TOKEN", "")])
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime.log import logger
-from taskd.settings import Trace
+from taskd.settings import TraceSettings
 
 #: The name of the thread, in headers and in metadata.
 KEY = "traceparent"
@@ -47,7 +47,7 @@ def thread(text: object) -> str | None:
 
 
 @asynccontextmanager
-async def told(settings: Trace, role: str, instance: str) -> AsyncIterator[None]:
+async def told(settings: TraceSettings, role: str, instance: str) -> AsyncIterator[None]:
     """Make spans and tell them to `settings.endpoint` while the context lasts; without an endpoint do nothing.
 
     Raises ConfigurationError if the extra is not installed.
@@ -144,7 +144,7 @@ class _Complaints(logging.Handler):
             logger().warning("traces are not told", reason=record.getMessage()[:300])
 
 
-def _provider(settings: Trace, role: str, instance: str) -> Any:
+def _provider(settings: TraceSettings, role: str, instance: str) -> Any:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415

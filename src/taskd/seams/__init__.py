@@ -39,7 +39,7 @@ from taskd.seams.store import (
     Tokens,
     Wakes,
 )
-from taskd.seams.tasks import Ending, Invocation, Link, Order, TaskConnections, Tasks
+from taskd.seams.tasks import Completion, Invocation, Link, Order, TaskConnections, TaskRegistry
 from taskd.seams.transport import LeaderView, Transport
 
 __all__ = [
@@ -47,13 +47,13 @@ __all__ = [
     "Cancels",
     "Claims",
     "Closed",
+    "Completion",
     "ConfigEditor",
     "ConfigStore",
     "Coordinator",
     "DispatchBatch",
     "Dispatching",
     "DueSchedules",
-    "Ending",
     "Explained",
     "Fired",
     "Health",
@@ -81,7 +81,7 @@ __all__ = [
     "Settlement",
     "Standing",
     "TaskConnections",
-    "Tasks",
+    "TaskRegistry",
     "Terms",
     "Ticks",
     "Tokens",

@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from taskd.domain.claim import Term
+from taskd.domain.config import Version
+from taskd.domain.explain.situation import Holder
+from taskd.domain.fencing import Term
 from taskd.domain.health import Health
-from taskd.domain.live import Version
-from taskd.domain.situation import Holder
 
 MemberKind = Literal["scheduler", "worker"]
 

@@ -55,7 +55,7 @@ class Link(Protocol):
         ...
 
 
-class Ending(Protocol):
+class Completion(Protocol):
     """How an attempt's own transaction is to complete its job. Both are JSON."""
 
     @property
@@ -81,11 +81,11 @@ class TaskConnections(Protocol):
     exception: it has been committed or not, and the job's fence keeps it from being done twice.
     """
 
-    def transaction(self, job_id: int, attempt: int, ending: Ending) -> AbstractAsyncContextManager[Any]:
+    def transaction(self, job_id: int, attempt: int, ending: Completion) -> AbstractAsyncContextManager[Any]:
         """For an async task."""
         ...
 
-    def transaction_sync(self, job_id: int, attempt: int, ending: Ending) -> AbstractContextManager[Any]:
+    def transaction_sync(self, job_id: int, attempt: int, ending: Completion) -> AbstractContextManager[Any]:
         """For a plain one. `give_up` of what it gives ends what runs on it, from another thread."""
         ...
 
@@ -100,7 +100,7 @@ class Invocation(Protocol):
         ...
 
 
-class Tasks(Protocol):
+class TaskRegistry(Protocol):
     """A task author's App, as the executor needs it."""
 
     @property

@@ -8,8 +8,8 @@ from typing import Protocol
 import msgspec
 
 from taskd.domain.band import Band
-from taskd.domain.claim import Delivery, Dispatch
-from taskd.domain.situation import Place
+from taskd.domain.explain.situation import EntryLocation
+from taskd.domain.fencing import Delivery, Dispatch
 
 
 class LeaderView(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Transport(Protocol):
         """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
         ...
 
-    async def locate(self, dispatch: Dispatch) -> Place:
+    async def locate(self, dispatch: Dispatch) -> EntryLocation:
         """Where a dispatch's entry is: with a worker, behind how many others, or gone."""
         ...
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain.claim import Claim, Delivery, Session, Suspect
 from taskd.domain.errors import SessionLost
+from taskd.domain.fencing import Claim, Delivery, Session, Suspect
 from taskd.domain.job import Json, Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record

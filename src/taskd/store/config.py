@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.live import Version
+from taskd.domain.config import Version
 from taskd.store.lane import PAGE_BYTES, Lane
 from taskd.store.statements import statement
 
@@ -17,7 +17,7 @@ APPEND = statement("config_append")
 
 
 class PostgresConfigStore:
-    """Implements `taskd.seams.LiveStore`."""
+    """Implements `taskd.seams.ConfigStore`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Dispatch, Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Dispatch, Term
 from taskd.runtime import meters
 from taskd.seams import DispatchBatch
 from taskd.store.lane import Lane, int_array
@@ -21,7 +21,7 @@ REOFFER = statement("reoffer")
 
 
 class PostgresDispatching:
-    """Implements `taskd.seams.DueJobs`; its lane may be RELAXED."""
+    """Implements `taskd.seams.Dispatching`; its lane may be RELAXED."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane

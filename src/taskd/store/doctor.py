@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
+from taskd.domain.diagnosis import Diagnosis, note, ok, unreached, wrong
 from taskd.domain.errors import AccessDenied, ConfigurationError, SchemaMismatch, StoreUnavailable
-from taskd.domain.finding import Finding, note, ok, unreached, wrong
 from taskd.store import migrations
 from taskd.store.pinned import ENCODING, PINNED, startup
 
@@ -52,7 +52,7 @@ TOKENS = """
 """
 
 
-def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Finding]:
+def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Diagnosis]:
     """Connect and look. `leader_stale` and `pooled`: as in the settings."""
     try:
         missing = migrations.pending(dsn, pooled=pooled)
@@ -92,7 +92,7 @@ def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Find
     return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *doors, *members]
 
 
-def _server(facts: tuple[Any, ...]) -> Iterator[Finding]:
+def _server(facts: tuple[Any, ...]) -> Iterator[Diagnosis]:
     major, version, standby, fsync, commit, pages, most, used, _, autovacuum = facts
     if major < OLDEST:
         yield wrong(NAME, f"version {version}", f"taskd needs {OLDEST} or later")
@@ -114,7 +114,7 @@ def _server(facts: tuple[Any, ...]) -> Iterator[Finding]:
         yield ok("connections", f"{used} of {most} in use")
 
 
-def _clock(theirs: float, before: float, after: float) -> Iterator[Finding]:
+def _clock(theirs: float, before: float, after: float) -> Iterator[Diagnosis]:
     """Their time lies between our two, if the clocks agree."""
     skew = max(before - theirs, theirs - after, 0.0)
     if skew > SKEW:
@@ -123,7 +123,7 @@ def _clock(theirs: float, before: float, after: float) -> Iterator[Finding]:
         yield ok("clocks", "PostgreSQL's and ours agree")
 
 
-def _transactions(age: float | None) -> Iterator[Finding]:
+def _transactions(age: float | None) -> Iterator[Diagnosis]:
     if age is not None and age > 60:
         yield note(
             "transactions",
@@ -132,7 +132,7 @@ def _transactions(age: float | None) -> Iterator[Finding]:
         )
 
 
-def _link(address: str, *, encrypted: bool) -> list[Finding]:
+def _link(address: str, *, encrypted: bool) -> list[Diagnosis]:
     """`address` is empty for a socket of this machine's."""
     if encrypted:
         return [ok("encryption", "PostgreSQL by TLS")]
@@ -141,7 +141,7 @@ def _link(address: str, *, encrypted: bool) -> list[Finding]:
     return [note("encryption", "none on the way to PostgreSQL", "add sslmode=verify-full to POSTGRES_DSN")]
 
 
-def _tokens(hold: int, ever: int) -> list[Finding]:
+def _tokens(hold: int, ever: int) -> list[Diagnosis]:
     if hold:
         return [ok("API tokens", f"{hold} hold")]
     if ever:
@@ -149,7 +149,7 @@ def _tokens(hold: int, ever: int) -> list[Finding]:
     return [ok("API tokens", "none: whoever reaches a scheduler may do everything")]
 
 
-def _cluster(rows: list[tuple[Any, ...]], leader_stale: float) -> Iterator[Finding]:
+def _cluster(rows: list[tuple[Any, ...]], leader_stale: float) -> Iterator[Diagnosis]:
     led = {shard: name for shard, name, held, age, _ in rows if held and age < leader_stale}
     idle = ", ".join(str(row[0]) for row in rows if row[0] not in led)
     workers = rows[0][-1]

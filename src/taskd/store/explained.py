@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from taskd.domain.band import band_of
+from taskd.domain.explain.situation import Busy, JobSnapshot, Progress, Queue, ServingWorker
 from taskd.domain.job import MAX_ID, Attempt, JobStatus
 from taskd.domain.policy import SUSPECT_AFTER
-from taskd.domain.situation import Busy, Progress, Queue, Server, Subject
 from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
 
@@ -27,13 +27,13 @@ class PostgresExplained:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def subject(self, job_id: int) -> Subject | None:
+    async def subject(self, job_id: int) -> JobSnapshot | None:
         if not 0 < job_id <= MAX_ID:
             return None
         rows = await self._lane.fetch(JOB, {"id": job_id})
         return _subject(rows[0]) if rows else None
 
-    async def queue(self, job: Subject, ageing: float) -> Queue:
+    async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
         # The jobs that go first are counted only for a job that is due and not dispatched.
         bound = COUNTED if job.due and job.status is JobStatus.PENDING else 0
         ((servers, longest, ahead, rung, worker_id, until),) = await self._lane.fetch(
@@ -54,16 +54,16 @@ class PostgresExplained:
         return _queue(servers, longest, ahead, rung, bound, worker_id, until)
 
 
-def _subject(row: Row) -> Subject:
-    """Return the job of a row of explain_job.sql, whose columns are the fields of a Subject, in their order."""
-    fields: dict[str, Any] = dict(zip(Subject.__struct_fields__, row, strict=True))
+def _subject(row: Row) -> JobSnapshot:
+    """Return the job of a row of explain_job.sql, whose columns are the fields of a JobSnapshot, in their order."""
+    fields: dict[str, Any] = dict(zip(JobSnapshot.__struct_fields__, row, strict=True))
     last, progress = fields["last"], fields["progress"]
     fields |= {
         "status": JobStatus(fields["status"]),
         "last": msgspec.json.decode(last, type=Attempt) if last is not None else None,
         "progress": msgspec.json.decode(progress, type=Progress) if progress is not None else None,
     }
-    return Subject(**fields)
+    return JobSnapshot(**fields)
 
 
 def _queue(
@@ -77,7 +77,9 @@ def _queue(
 ) -> Queue:
     rows = msgspec.json.decode(servers, type=list[list[Any]]) if servers is not None else []
     return Queue(
-        servers=[msgspec.convert(dict(zip(Server.__struct_fields__, row, strict=True)), Server) for row in rows],
+        servers=[
+            msgspec.convert(dict(zip(ServingWorker.__struct_fields__, row, strict=True)), ServingWorker) for row in rows
+        ],
         longest=msgspec.json.decode(longest, type=list[Busy]) if longest is not None else [],
         ahead=ahead,
         rung=rung,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from taskd.domain.output import Chunk, Line, Output, Place, Stored
+from taskd.domain.output import Chunk, Line, LogPosition, Output, Stored
 from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import PAGE_BYTES, Lane, Lanes, int_array
 from taskd.store.statements import statement
@@ -64,7 +64,7 @@ class PostgresLogReader:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
 
-    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         parameters = {
             "id": job_id,
             "only": attempt,

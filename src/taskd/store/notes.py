@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskd.domain.claim import Note
+from taskd.domain.fencing import Note
 from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import Lane
 from taskd.store.statements import statement

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.job import JobStatus
 from taskd.seams import Pruned
 from taskd.store.lane import Lane

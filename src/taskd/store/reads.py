@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.claim import Session
+from taskd.domain.fencing import Session
 from taskd.domain.job import (
     MAX_ID,
     Attempt,

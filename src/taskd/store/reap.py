@@ -1,11 +1,11 @@
-"""Ending dead sessions and freeing their jobs, for the leader's reaper."""
+"""Completion dead sessions and freeing their jobs, for the leader's reaper."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.policy import SUSPECT_AFTER
 from taskd.seams import Reaped
 from taskd.store.lane import Lane

@@ -11,7 +11,7 @@ import msgspec
 from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import Fire, Missed, Overlap, Plan, Schedule
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.store.lane import PAGE_BYTES, Lane, Row
 from taskd.store.statements import statement
 
@@ -104,7 +104,7 @@ def _schedule(row: Row) -> Schedule:
     return Schedule(
         plan=Plan(
             name=name,
-            rule=Rule(cron=cron, every=every, tz=tz),
+            rule=TickRule(cron=cron, every=every, tz=tz),
             job=_job(*job),
             missed=Missed(missed),
             catch_up=catch_up,

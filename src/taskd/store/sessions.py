@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain.claim import Host, Session
 from taskd.domain.errors import SessionLost
+from taskd.domain.fencing import Host, Session
 from taskd.seams import LostClaim
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 
 from taskd.runtime import forks
-from taskd.seams import Ending
+from taskd.seams import Completion
 from taskd.store.pinned import ENCODING
 from taskd.store.sockets import hung_up, sever
 from taskd.store.transactions import AsyncConnection, Connection, Row, Transaction, away, outlast, say, say_sync
@@ -102,7 +102,7 @@ class TaskConnectionPool:
         forks.in_child(self._forget)
 
     @asynccontextmanager
-    async def transaction(self, job_id: int, attempt: int, ending: Ending) -> AsyncIterator[TaskConnection]:
+    async def transaction(self, job_id: int, attempt: int, ending: Completion) -> AsyncIterator[TaskConnection]:
         """A transaction that completes the job as `ending` says, for an async task. Raises as `Transaction` does."""
         own = Transaction(self._look, job_id, attempt)
         async with self._places:
@@ -123,7 +123,7 @@ class TaskConnectionPool:
                     await outlast(kept.close())
 
     @contextmanager
-    def transaction_sync(self, job_id: int, attempt: int, ending: Ending) -> Iterator[SyncTaskConnection]:
+    def transaction_sync(self, job_id: int, attempt: int, ending: Completion) -> Iterator[SyncTaskConnection]:
         """The same for a plain task."""
         own = Transaction(self._look, job_id, attempt)
         with self._place():

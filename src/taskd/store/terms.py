@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from taskd.domain.claim import Leadership, Term
 from taskd.domain.errors import NotLeader, StoreUnavailable
+from taskd.domain.fencing import LeaderRow, Term
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
@@ -39,10 +39,10 @@ class PostgresTerms:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def current(self) -> list[Leadership]:
+    async def current(self) -> list[LeaderRow]:
         """The leader rows, by shard; a shard that was never led has none."""
         return [
-            Leadership(
+            LeaderRow(
                 shard=shard,
                 epoch=epoch,
                 holder=holder,

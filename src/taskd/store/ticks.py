@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.claim import Term
 from taskd.domain.errors import NotLeader
+from taskd.domain.fencing import Term
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Missed
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.seams import Closed, DueSchedules, Fired
 from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
@@ -74,4 +74,4 @@ class PostgresTicks:
 
 def _due(name: str, cron: str | None, every: float | None, tz: str, missed: str, *rest: Any) -> Due:
     catch_up, revision, anchor, decided_until = rest
-    return Due(name, Rule(cron=cron, every=every, tz=tz), Missed(missed), catch_up, revision, anchor, decided_until)
+    return Due(name, TickRule(cron=cron, every=every, tz=tz), Missed(missed), catch_up, revision, anchor, decided_until)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.scope import Scope
-from taskd.domain.token import Keyring, Record, Token
+from taskd.domain.token import Keyring, Token, TokenRecord
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
@@ -35,7 +35,7 @@ class PostgresTokens:
             closed, {token.id: token for token in map(_readable, _list_of.decode(text)) if token is not None}
         )
 
-    async def all(self) -> list[tuple[Record, bool]]:
+    async def all(self) -> list[tuple[TokenRecord, bool]]:
         """Every token there ever was, newest first, each with whether it holds now."""
         return [(_record(row), bool(row[-1])) for row in await self._lane.fetch(ALL)]
 
@@ -77,9 +77,9 @@ def _set(names: Collection[str] | None) -> frozenset[str] | None:
     return frozenset(names) if names is not None else None
 
 
-def _record(row: tuple[Any, ...]) -> Record:
+def _record(row: tuple[Any, ...]) -> TokenRecord:
     token_id, name, digest, scopes, queues, rate, created_at, created_by, expires_at, revoked_at, revoked_by, _ = row
-    return Record(
+    return TokenRecord(
         id=token_id,
         name=name,
         digest=digest,

@@ -23,7 +23,7 @@ from psycopg.rows import tuple_row
 from taskd.domain.errors import ClaimLost, SchemaMismatch, StoreUnavailable
 from taskd.runtime.log import logger
 from taskd.runtime.secrets import mask
-from taskd.seams import Ending
+from taskd.seams import Completion
 from taskd.store.statements import statement
 
 #: Whatever the database's default is: others' completions change the same counters, which stricter levels do not stand.
@@ -86,12 +86,12 @@ class Transaction:
         except psycopg.Error as error:
             raise away(error) from error
 
-    async def commit(self, connection: AsyncConnection, ending: Ending) -> None:
+    async def commit(self, connection: AsyncConnection, ending: Completion) -> None:
         """Complete the job and commit. It goes on to its end when its caller is cancelled, who hears of that afterwards."""
         _check(connection)
         await outlast(self._commit(connection, ending))
 
-    async def _commit(self, connection: AsyncConnection, ending: Ending) -> None:
+    async def _commit(self, connection: AsyncConnection, ending: Completion) -> None:
         try:
             await say(connection, COMMIT, self._told(ending))
         except psycopg.Error as error:
@@ -105,19 +105,19 @@ class Transaction:
         except psycopg.Error as error:
             raise away(error) from error
 
-    def commit_sync(self, connection: Connection, ending: Ending) -> None:
+    def commit_sync(self, connection: Connection, ending: Completion) -> None:
         """As `commit`, in a thread of its own: what stops a task's thread does not reach it."""
         _check(connection)
         _in_thread(lambda: self._commit_sync(connection, ending))
 
-    def _commit_sync(self, connection: Connection, ending: Ending) -> None:
+    def _commit_sync(self, connection: Connection, ending: Completion) -> None:
         try:
             say_sync(connection, COMMIT, self._told(ending))
         except psycopg.Error as error:
             self._judge(error, connection)
         ending.committed()
 
-    def _told(self, ending: Ending) -> dict[str, Any]:
+    def _told(self, ending: Completion) -> dict[str, Any]:
         progress = ending.progress
         return {
             **self._named,

@@ -17,13 +17,13 @@ import msgspec
 
 from taskd.torture.recording import record
 from taskd.torture.records import (
-    Event,
+    AuditEvent,
     Fault,
     FireRow,
     JobRow,
     Meta,
     OutputEvent,
-    Progress,
+    ProgressEvent,
     RedisLeft,
     ScheduleRow,
     SessionEvent,
@@ -33,14 +33,14 @@ from taskd.torture.records import (
 )
 
 __all__ = [
-    "Event",
+    "AuditEvent",
     "Fault",
     "FireRow",
     "History",
     "JobRow",
     "Meta",
     "OutputEvent",
-    "Progress",
+    "ProgressEvent",
     "RedisLeft",
     "ScheduleRow",
     "SessionEvent",
@@ -61,7 +61,7 @@ class History:
     clients: list[Step] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     trace: list[Sign] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[AuditEvent] = field(default_factory=list)
     terms: list[TermEvent] = field(default_factory=list)
     sessions: list[SessionEvent] = field(default_factory=list)
     outputs: list[OutputEvent] = field(default_factory=list)
@@ -80,7 +80,7 @@ class History:
             clients=list(_lines(folder / "clients.ndjson", Step)),
             faults=sorted(_lines(folder / "faults.ndjson", Fault), key=lambda f: f.at),
             trace=trace,
-            events=list(_lines(folder / "events.ndjson", Event)),
+            events=list(_lines(folder / "events.ndjson", AuditEvent)),
             terms=list(_lines(folder / "terms.ndjson", TermEvent)),
             sessions=list(_lines(folder / "sessions.ndjson", SessionEvent)),
             outputs=list(_lines(folder / "outputs.ndjson", OutputEvent)),
@@ -91,9 +91,9 @@ class History:
         )
 
     @cached_property
-    def events_of(self) -> dict[int, list[Event]]:
+    def events_of(self) -> dict[int, list[AuditEvent]]:
         """The events of each job, by version."""
-        found: dict[int, list[Event]] = defaultdict(list)
+        found: dict[int, list[AuditEvent]] = defaultdict(list)
         for event in self.events:
             found[event.job_id].append(event)
         for events in found.values():

@@ -83,7 +83,7 @@ class Sign(msgspec.Struct, frozen=True, gc=False):
     detail: tuple[str, ...] = ()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row of `job_events`; `committed` is when its transaction did, if PostgreSQL keeps that."""
 
     job_id: int
@@ -153,7 +153,7 @@ class OutputEvent(msgspec.Struct, frozen=True, gc=False):
     statement_at: float
 
 
-class Progress(msgspec.Struct, frozen=True):
+class ProgressEvent(msgspec.Struct, frozen=True):
     """What an attempt said last of how far it was."""
 
     attempt: int
@@ -184,7 +184,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: int | None = None
     schedule: str | None = None
     fire_at: str | None = None
-    progress: Progress | None = None
+    progress: ProgressEvent | None = None
 
     @property
     def tick(self) -> float | None:

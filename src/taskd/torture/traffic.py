@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from taskd.torture.mix import Mix, Plan
+from taskd.torture.workload import TrafficPlan, Workload
 
 #: Requests at once, unless told otherwise.
 CONNECTIONS = 32
@@ -49,7 +49,7 @@ class Traffic:
         log: Path,
         *,
         rate: float,
-        mix: Mix,
+        mix: Workload,
         seed: int,
         queues: Sequence[str] = ("default",),
         connections: int = CONNECTIONS,
@@ -79,7 +79,7 @@ class Traffic:
         """Begin."""
         self._thread.start()
 
-    def remix(self, mix: Mix) -> None:
+    def remix(self, mix: Workload) -> None:
         """From now on, jobs of this mix."""
         self._plans = mix.plans(self._random)
 
@@ -137,7 +137,7 @@ class Traffic:
             await asyncio.sleep(min(left, 0.1))
         return self._stop.is_set()
 
-    def _begin(self, number: int, plan: Plan) -> set[asyncio.Task[None]]:
+    def _begin(self, number: int, plan: TrafficPlan) -> set[asyncio.Task[None]]:
         self.invoked += 1
         queue = self._queues[number % len(self._queues)]
         return {
@@ -152,7 +152,7 @@ class Traffic:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _submit(self, turn: int, key: str, queue: str, plan: Plan) -> None:
+    async def _submit(self, turn: int, key: str, queue: str, plan: TrafficPlan) -> None:
         own = {"task": plan.task, "payload": plan.payload, "dedupe_key": key}
         body = self._encoder.encode({"queue": queue, **plan.fields, **own})
         tried = False

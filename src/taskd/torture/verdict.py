@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from taskd.dev.keeper import describe
+from taskd.dev.restarter import describe
 from taskd.runtime.console import styled
 from taskd.torture import figures
 from taskd.torture.checker import INVARIANTS, Ledger, examine

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskd.runtime.console import styled
-from taskd.torture.lookout import Leader, Sight
+from taskd.torture.observer import Observation, ObservedLeader
 
 #: Seconds between two drawings on a terminal, and between two lines of figures elsewhere.
 DRAWN, SAID = 0.25, 10.0
@@ -29,7 +29,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     left: float
     seconds: float
     accepted: int
-    sight: Sight
+    sight: Observation
     faults: Counter[str]
     latest: Sequence[tuple[float, str]]
 
@@ -81,7 +81,7 @@ def board(scene: Scene) -> Group:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_row("jobs", _jobs(scene))
-    for leader in sight.leaders or (Leader(0, None, 0),):
+    for leader in sight.leaders or (ObservedLeader(0, None, 0),):
         title = "leader" if len(sight.leaders) <= 1 else f"leader of shard {leader.shard}"
         led = styled(f"{leader.name} (epoch {leader.epoch})") if leader.name is not None else Text("nobody", "yellow")
         grid.add_row(title, led)
@@ -116,7 +116,7 @@ def _figures(scene: Scene) -> str:
     return f"{left}{jobs}, {sight.repeated} repeated, {_leaders(sight)}{away}"
 
 
-def _leaders(sight: Sight) -> str:
+def _leaders(sight: Observation) -> str:
     names = [leader.name or "nobody" for leader in sight.leaders] or ["nobody"]
     return f"leader{'s' if len(names) > 1 else ''} {', '.join(names)}"
 

@@ -26,7 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from taskd.domain.errors import ConfigurationError, TransportAccessDenied, TransportUnavailable
 from taskd.runtime.discards import shown
 from taskd.runtime.tls import Trust
-from taskd.settings import Redis as RedisSettings
+from taskd.settings import RedisSettings
 from taskd.transport.sentinel import behind_sentinels
 
 

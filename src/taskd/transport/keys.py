@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from taskd.domain.band import BANDS, Band
 
 
-class Keys:
+class RedisKeys:
     """All keys of one taskd cluster."""
 
     def __init__(self, prefix: str) -> None:

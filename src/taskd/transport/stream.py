@@ -13,15 +13,15 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from taskd.domain.band import BANDS, Band, band_of
-from taskd.domain.claim import Delivery, Dispatch
 from taskd.domain.errors import TransportUnavailable
-from taskd.domain.situation import Place
+from taskd.domain.explain.situation import EntryLocation
+from taskd.domain.fencing import Delivery, Dispatch
 from taskd.runtime.discards import discard, shown
 from taskd.runtime.log import logger
 from taskd.seams import LeaderView
-from taskd.settings import Redis as RedisSettings
+from taskd.settings import RedisSettings
 from taskd.transport.connection import connect, translated
-from taskd.transport.keys import Keys
+from taskd.transport.keys import RedisKeys
 from taskd.transport.wire import (
     MAX_MESSAGE,
     MAX_VIEW,
@@ -58,7 +58,7 @@ class RedisTransport:
 
     def __init__(self, settings: RedisSettings, *, consumer: str = "") -> None:
         self._settings = settings
-        self._keys = Keys(settings.stream)
+        self._keys = RedisKeys(settings.stream)
         self._group = settings.group
         self._consumer = consumer
         self._client = connect(settings, deadline=settings.deadline)
@@ -128,17 +128,17 @@ class RedisTransport:
         alive = set(values)
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
 
-    async def locate(self, dispatch: Dispatch) -> Place:
+    async def locate(self, dispatch: Dispatch) -> EntryLocation:
         """Where a dispatch's entry is."""
         band = band_of(dispatch.priority)
         streams = [self._keys.stream(dispatch.queue, one) for one in BANDS if one.low >= band.low]
         found = await self._run("locate", streams, [self._group, encode(dispatch.job_id, dispatch.seq), LOOK])
         match found:
             case ["held", consumer, idle]:
-                return Place(worker_id=shown(consumer), idle=int(idle) / 1000)
+                return EntryLocation(worker_id=shown(consumer), idle=int(idle) / 1000)
             case ["waiting", ahead]:
-                return Place(ahead=max(0, int(ahead)))
-        return Place(gone=True)
+                return EntryLocation(ahead=max(0, int(ahead)))
+        return EntryLocation(gone=True)
 
     async def incarnation(self) -> str:
         """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""

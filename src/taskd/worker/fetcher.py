@@ -7,18 +7,18 @@ import time
 from collections.abc import Sequence
 from random import random
 
-from taskd.domain.claim import Delivery, Session, Suspect
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable
+from taskd.domain.fencing import Delivery, Session, Suspect
+from taskd.runtime.config import Config
 from taskd.runtime.failpoints import passed
-from taskd.runtime.live import Live
 from taskd.runtime.outage import Outage
 from taskd.runtime.pace import Pace
 from taskd.runtime.waiting import either, first
 from taskd.seams import Transport
-from taskd.settings import Worker
-from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors
-from taskd.worker.solitude import Solitude
+from taskd.settings import WorkerSettings
+from taskd.worker.attempts import Attempts
+from taskd.worker.isolation import Isolation
+from taskd.worker.pool.pool import ExecutorPool
 
 #: Seconds that one read waits for work.
 BLOCK = 1.0
@@ -34,10 +34,10 @@ class Fetcher:
         self,
         transport: Transport,
         attempts: Attempts,
-        executors: Executors,
-        settings: Worker,
+        executors: ExecutorPool,
+        settings: WorkerSettings,
         *,
-        live: Live,
+        live: Config,
         redis: Outage,
     ) -> None:
         self._transport = transport
@@ -46,7 +46,7 @@ class Fetcher:
         self._idle = settings.claim_idle
         self._live = live
         self._redis = redis
-        self._solitude = Solitude(
+        self._solitude = Isolation(
             transport, attempts, executors, claim_idle=settings.claim_idle, live=live, redis=redis
         )
         self._pace = Pace()

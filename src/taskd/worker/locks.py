@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from taskd.domain.errors import CoordinatorUnavailable
-from taskd.domain.situation import Holder
+from taskd.domain.explain.situation import Holder
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator
-from taskd.worker.frames import Answer, Lock, Trouble, Unlock
+from taskd.worker.pool.protocol import Answer, Denial, LockRelease, LockRequest
 
 #: Seconds between looks whether a lock can still be relied on.
 EVERY = 0.25
@@ -20,7 +20,7 @@ Key = tuple[int, int]
 Reply = Callable[[Answer], None]
 
 
-class Locks:
+class AttemptLocks:
     """1. Waits for a lock and tells its fence. 2. Holds it until the attempt lets go of it or has ended. 3. Says if it is lost.
 
     Who holds a lock that was lost may still believe in it for a moment: the fence is for that.
@@ -40,20 +40,20 @@ class Locks:
         """The locks that are waited for, by job."""
         return {job_id: name for ((job_id, _), _), name in self._waiting.items()}
 
-    def take(self, wanted: Lock, reply: Reply) -> None:
+    def take(self, wanted: LockRequest, reply: Reply) -> None:
         """An attempt wants a lock."""
         key = wanted.job_id, wanted.attempt
         holds = self._holds.setdefault(key, {})
         if wanted.number in holds or len(holds) >= MOST:
             text = f"the lock {wanted.name!r} is not asked for: an attempt has at most {MOST} locks, each with its own number"
-            reply(Answer(*key, wanted.number, 0, Trouble.NO_ETCD, text))
+            reply(Answer(*key, wanted.number, 0, Denial.NO_ETCD, text))
             return
         task = asyncio.create_task(self._hold(key, wanted, reply))
         holds[wanted.number] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def drop(self, unwanted: Unlock) -> None:
+    def drop(self, unwanted: LockRelease) -> None:
         """An attempt lets go of a lock, or waits for it no longer."""
         hold = self._holds.get((unwanted.job_id, unwanted.attempt), {}).pop(unwanted.number, None)
         if hold is not None:
@@ -64,10 +64,10 @@ class Locks:
         for hold in self._holds.pop(key, {}).values():
             hold.cancel()
 
-    async def _hold(self, key: Key, wanted: Lock, reply: Reply) -> None:
+    async def _hold(self, key: Key, wanted: LockRequest, reply: Reply) -> None:
         """Hold one lock until cancelled, or until it is lost."""
 
-        def tell(fence: int = 0, trouble: Trouble | None = None, text: str = "") -> None:
+        def tell(fence: int = 0, trouble: Denial | None = None, text: str = "") -> None:
             reply(Answer(*key, wanted.number, fence, trouble, text))
 
         place = key, wanted.number
@@ -83,8 +83,8 @@ class Locks:
                 logger().warning("stopping an attempt: its lock was lost", job=key[0], attempt=key[1], lock=wanted.name)
                 self._lost(key, wanted.name)
         except TimeoutError:
-            tell(trouble=Trouble.TOO_LATE, text=f"the lock {wanted.name!r} was not free within {wanted.wait:g} s")
+            tell(trouble=Denial.TOO_LATE, text=f"the lock {wanted.name!r} was not free within {wanted.wait:g} s")
         except CoordinatorUnavailable as error:
-            tell(trouble=Trouble.NO_ETCD, text=f"the lock {wanted.name!r} cannot be had: {error}")
+            tell(trouble=Denial.NO_ETCD, text=f"the lock {wanted.name!r} cannot be had: {error}")
         finally:
             self._waiting.pop(place, None)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from taskd.domain.claim import Claim
 from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.fencing import Claim
 from taskd.domain.output import Chunk, Line, Output
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
@@ -24,7 +24,7 @@ LOST = "the last lines were left out: too much was waiting for PostgreSQL"
 Key = tuple[int, int]
 
 
-class Said:
+class PendingOutput:
     """What one attempt has said: what is to be written, and what of its last part is there to make way for newer."""
 
     __slots__ = ("claim", "ended", "fenced", "gone", "lost", "made_way", "size", "tail", "waiting")
@@ -44,7 +44,7 @@ class Said:
         self.fenced = False
 
 
-class Logs:
+class LogWriter:
     """Writes what attempts say, of many of them in one statement. Who says nothing costs nothing.
 
     An attempt that has ended is settled once its words are written (or refused): a job that is final has all of them. What
@@ -61,7 +61,7 @@ class Logs:
         self._running = running
         self._written = written
         self._half = limit // 2
-        self._said: dict[Key, Said] = {}
+        self._said: dict[Key, PendingOutput] = {}
         self._unwritten: dict[Key, None] = {}
         #: Whose words are in the statement that is under way.
         self._writing: Collection[Key] = ()
@@ -76,7 +76,7 @@ class Logs:
             claim = self._running(key)
             if claim is None:
                 return
-            said = self._said[key] = Said(claim)
+            said = self._said[key] = PendingOutput(claim)
         if said.fenced:
             return
         if self._bytes + len(chunk.body) > MAX_WAITING:
@@ -107,13 +107,13 @@ class Logs:
         self._forget(key)
         return False
 
-    def _keep(self, key: Key, said: Said, chunk: Chunk) -> None:
+    def _keep(self, key: Key, said: PendingOutput, chunk: Chunk) -> None:
         said.waiting.append(chunk)
         self._bytes += len(chunk.body)
         self._unwritten[key] = None
         self._heard.set()
 
-    def _make_way(self, said: Said, chunk: Chunk) -> None:
+    def _make_way(self, said: PendingOutput, chunk: Chunk) -> None:
         """Let the oldest of the last part go, so far as the newest needs its room."""
         if not said.tail:
             said.gone = chunk.line, chunk.line

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from taskd.domain.claim import Claim, Note
 from taskd.domain.errors import Rejected, StoreUnavailable
+from taskd.domain.fencing import Claim, Note
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
 from taskd.seams import NoteWriter as Store
-from taskd.worker.frames import Answer, Said, Trouble
+from taskd.worker.pool.protocol import Answer, Denial, NoteMessage
 
 #: The most bytes of checkpoints in one statement.
 BATCH_BYTES = 4 * 1024 * 1024
@@ -22,7 +22,7 @@ Key = tuple[int, int]
 Reply = Callable[[Answer], None]
 
 
-class Unwritten:
+class PendingNotes:
     """What an attempt has said since it was last written, and who waits for it to be stored."""
 
     __slots__ = ("checkpoint", "progress", "waiting")
@@ -32,28 +32,28 @@ class Unwritten:
         self.checkpoint: bytes | None = None
         self.waiting: list[tuple[int, Reply]] = []
 
-    def older(self, other: Unwritten) -> None:
+    def older(self, other: PendingNotes) -> None:
         """Take over what was said before and could not be written: what is newer counts."""
         self.progress = self.progress or other.progress
         self.checkpoint = self.checkpoint or other.checkpoint
         self.waiting = other.waiting + self.waiting
 
 
-class Notes:
+class NoteWriter:
     """Writes notes, those of many attempts in one statement; only the latest of each. Who says nothing costs nothing."""
 
     def __init__(self, store: Store, running: Callable[[Key], Claim | None]) -> None:
         self._store = store
         self._running = running
-        self._unwritten: dict[Key, Unwritten] = {}
+        self._unwritten: dict[Key, PendingNotes] = {}
         #: The last progress of every attempt that has said anything and not ended.
         self._last: dict[Key, bytes | None] = {}
         self._heard = asyncio.Event()
 
-    def hear(self, said: Said, reply: Reply) -> None:
+    def hear(self, said: NoteMessage, reply: Reply) -> None:
         """An attempt says something. `reply` is told what became of a checkpoint."""
         key = said.job_id, said.attempt
-        one = self._unwritten.setdefault(key, Unwritten())
+        one = self._unwritten.setdefault(key, PendingNotes())
         if said.progress is not None:
             one.progress = said.progress
         if said.checkpoint is not None:
@@ -84,8 +84,8 @@ class Notes:
                     self._put_back(batch)
                     await asyncio.sleep(OUTAGE)
 
-    def _take(self) -> dict[Key, Unwritten]:
-        batch: dict[Key, Unwritten] = {}
+    def _take(self) -> dict[Key, PendingNotes]:
+        batch: dict[Key, PendingNotes] = {}
         size = 0
         while self._unwritten and size < BATCH_BYTES:
             key = next(iter(self._unwritten))
@@ -93,12 +93,12 @@ class Notes:
             size += len(one.checkpoint or b"")
         return batch
 
-    def _put_back(self, batch: Mapping[Key, Unwritten]) -> None:
+    def _put_back(self, batch: Mapping[Key, PendingNotes]) -> None:
         for key, one in batch.items():
             if key in self._last:
-                self._unwritten.setdefault(key, Unwritten()).older(one)
+                self._unwritten.setdefault(key, PendingNotes()).older(one)
 
-    async def _write(self, batch: Mapping[Key, Unwritten]) -> None:
+    async def _write(self, batch: Mapping[Key, PendingNotes]) -> None:
         notes = [_note(claim, one) for key, one in batch.items() if (claim := self._running(key)) is not None]
         if notes:
             await passed("note.before")
@@ -113,7 +113,7 @@ class Notes:
             kept = set()
         for key, one in batch.items():
             for number, reply in one.waiting:
-                lost = None if key in kept else Trouble.FENCED
+                lost = None if key in kept else Denial.FENCED
                 reply(
                     Answer(
                         *key,
@@ -125,7 +125,7 @@ class Notes:
                 )
 
 
-def _note(claim: Claim, one: Unwritten) -> Note:
+def _note(claim: Claim, one: PendingNotes) -> Note:
     return Note(
         job_id=claim.job_id,
         attempt=claim.attempt,

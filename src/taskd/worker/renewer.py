@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from taskd.domain.claim import Session
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
+from taskd.domain.fencing import Session
 from taskd.domain.outcome import Released
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Sessions, Transport
-from taskd.settings import Worker
-from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors
-from taskd.worker.guard import clock as lease_clock
+from taskd.settings import WorkerSettings
+from taskd.worker.attempts import Attempts
+from taskd.worker.pool.guard import clock as lease_clock
+from taskd.worker.pool.pool import ExecutorPool
 
 #: Seconds before the lease's end at which the tasks must have stopped.
 MARGIN = 1.0
@@ -37,8 +37,8 @@ class Renewer:
         sessions: Sessions,
         transport: Transport,
         attempts: Attempts,
-        executors: Executors,
-        settings: Worker,
+        executors: ExecutorPool,
+        settings: WorkerSettings,
         *,
         postgres: Outage,
     ) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import time
 from uuid import uuid4
 
-from taskd.domain.claim import Session
+from taskd.domain.config import Version
 from taskd.domain.errors import SessionLost, StoreUnavailable, TransportUnavailable, WorkerIdTaken
-from taskd.domain.live import Version
+from taskd.domain.fencing import Session
 from taskd.domain.outcome import Released
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
@@ -16,11 +16,11 @@ from taskd.runtime.host import certainly_gone, this_process
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
 from taskd.seams import Coordinator, Health, Member, Sessions, Transport
-from taskd.settings import Worker
-from taskd.worker.attempt import Attempts
-from taskd.worker.executors import Executors
+from taskd.settings import WorkerSettings
+from taskd.worker.attempts import Attempts
 from taskd.worker.fetcher import Fetcher
-from taskd.worker.guard import clock as lease_clock
+from taskd.worker.pool.guard import clock as lease_clock
+from taskd.worker.pool.pool import ExecutorPool
 from taskd.worker.renewer import Renewer
 
 #: Seconds between refreshes of this worker's figures in the registry.
@@ -36,13 +36,13 @@ class WorkerRole:
         self,
         *,
         worker_id: str,
-        settings: Worker,
+        settings: WorkerSettings,
         queues: tuple[str, ...],
         sessions: Sessions,
         transport: Transport,
         coordinator: Coordinator,
         attempts: Attempts,
-        executors: Executors,
+        executors: ExecutorPool,
         fetcher: Fetcher,
         renewer: Renewer,
         postgres: Outage,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskd.torture.history import History
-from taskd.torture.mix import Mix
+from taskd.torture.workload import Workload
 from tests.chaos.run import Scenario
 from tests.chaos.shape import Shape
 from tests.chaos.world import World
@@ -34,7 +34,7 @@ SCENARIOS = [
         name="33",
         title=f"cancel racing claim and end, {CANCELS:,} times",
         body=_raced,
-        shape=Shape(mix=Mix(short=0, long=0, flaky=0, locked=0, twins=0, cancelled=100)),
+        shape=Shape(mix=Workload(short=0, long=0, flaky=0, locked=0, twins=0, cancelled=100)),
         bounds={"missing": 0},
         measures=_figures,
     ),

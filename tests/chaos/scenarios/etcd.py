@@ -6,7 +6,7 @@ import shutil
 import time
 
 from taskd.torture.history import History
-from taskd.torture.mix import Mix
+from taskd.torture.workload import Workload
 from tests.chaos import measure
 from tests.chaos.run import Scenario
 from tests.chaos.shape import Shape
@@ -129,7 +129,7 @@ SCENARIOS = [
         title="an old snapshot of etcd restored",
         body=_restored,
         # Revisions of etcd's come again then, and with them the fences of locks: an operator restores it empty instead.
-        shape=Shape(mix=Mix(locked=0)),
+        shape=Shape(mix=Workload(locked=0)),
         bounds={"one leader": 15, "gap": 15, "reaped": 0, "cut short": 0},
         measures=_figures,
     ),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from taskd.torture.history import History
-from taskd.torture.mix import Mix
+from taskd.torture.workload import Workload
 from tests.chaos import measure
 from tests.chaos.author import Author
 from tests.chaos.run import Scenario
@@ -125,7 +125,7 @@ def scenarios(minutes: float) -> list[Scenario]:
             name="23",
             title=f"a random mix for {minutes:g} min",
             body=lambda world: _anything(world, minutes),
-            shape=Shape(proxied=True, mix=Mix(cancelled=2.0)),
+            shape=Shape(proxied=True, mix=Workload(cancelled=2.0)),
             measures=_figures,
         ),
         Scenario(

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import psycopg
 import redis as redis_py
 
-from taskd.dev import binaries
-from taskd.dev.servers import RedisServer
+from taskd.dev.servers import binaries
+from taskd.dev.servers.servers import RedisServer
 from taskd.domain.band import band_of
 from taskd.torture.history import History
-from taskd.torture.mix import Mix
-from taskd.transport.keys import Keys
+from taskd.torture.workload import Workload
+from taskd.transport.keys import RedisKeys
 from taskd.transport.wire import FIELD, encode
 from tests.chaos import measure
 from tests.chaos.run import Scenario
@@ -69,7 +69,7 @@ def _trimmed(world: World) -> None:
 def _repeated(world: World) -> None:
     """Every entry comes again: at once, and, for jobs that wait for their retry, again and again until they are queued anew."""
     end = time.monotonic() + 15
-    keys = Keys("jobs")
+    keys = RedisKeys("jobs")
     world.note("repeat", "redis")
     with world.redis.connect() as client, psycopg.connect(world.postgres.dsn, autocommit=True) as reader:
         while time.monotonic() < end:
@@ -158,7 +158,7 @@ SCENARIOS = [
         name="10f",
         title="entries repeated, at once and late",
         body=_repeated,
-        shape=Shape(mix=Mix(short=50, long=0, flaky=50)),
+        shape=Shape(mix=Workload(short=50, long=0, flaky=50)),
         bounds=BOUNDS,
         measures=_figures,
     ),

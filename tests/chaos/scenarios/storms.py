@@ -17,7 +17,7 @@ import psycopg
 
 from taskd.client import Client
 from taskd.torture.history import History
-from taskd.torture.mix import Mix
+from taskd.torture.workload import Workload
 from tests.chaos import measure
 from tests.chaos.run import Scenario, redis_left
 from tests.chaos.shape import Shape
@@ -159,14 +159,14 @@ def _all_fail(world: World) -> None:
     traffic = world.traffic
     assert traffic is not None
     begin = time.time()
-    traffic.remix(Mix(short=0, long=0, flaky=0, locked=0, twins=0, failing=100))
+    traffic.remix(Workload(short=0, long=0, flaky=0, locked=0, twins=0, failing=100))
     with Client(",".join(world.urls)) as client:
         backoff = {"initial": 2.0, "factor": 2, "max": 60, "jitter": True}
         job = {"task": "flaky", "payload": {"failures": 1}, "retry_backoff": backoff, "metadata": {"storm": True}}
         world.mass = client.submit_batch([job] * 500)
     world.flow(25)
     _compare(world, list(traffic.latencies), begin, (begin, time.time()))
-    traffic.remix(Mix())
+    traffic.remix(Workload())
     world.healed()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from taskd.domain.claim import Session
+from taskd.domain.explain.situation import JobSnapshot, Queue
+from taskd.domain.fencing import Session
 from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, Page, Stretch, Submitted
-from taskd.domain.output import Place, Stored
-from taskd.domain.situation import Queue, Subject
+from taskd.domain.output import LogPosition, Stored
 from taskd.domain.token import Keyring
 
 
@@ -97,11 +97,11 @@ class Reads(Protocol):
 class Explained(Protocol):
     """Reads what `taskd explain` shows of a job and of what it waits for. Each read is by index and bounded."""
 
-    async def subject(self, job_id: int) -> Subject | None:
+    async def subject(self, job_id: int) -> JobSnapshot | None:
         """Return the job, live or finished; None if there is none."""
         ...
 
-    async def queue(self, job: Subject, ageing: float) -> Queue:
+    async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
         """Return what stands before a waiting job: workers, running jobs, and jobs that go first."""
         ...
 
@@ -109,7 +109,7 @@ class Explained(Protocol):
 class LogReader(Protocol):
     """Reads the output of attempts: what they have logged and printed."""
 
-    async def read(self, job_id: int, attempt: int | None, after: Place, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         """Return at most `limit` chunks that begin after a place, in their order; of one attempt, or of all (None)."""
         ...
 

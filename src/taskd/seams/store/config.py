@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from taskd.domain.live import Version
+from taskd.domain.config import Version
 
 
 class ConfigStore(Protocol):

@@ -13,14 +13,14 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.band import Credit
-from taskd.domain.claim import Dispatch, Leadership, Term
+from taskd.domain.fencing import Dispatch, LeaderRow, Term
 from taskd.domain.job import JobStatus
 
 
 class Terms(Protocol):
     """Holds the leadership of each shard. PostgreSQL mints the epochs."""
 
-    async def current(self) -> list[Leadership]:
+    async def current(self) -> list[LeaderRow]:
         """Return the leader rows, by shard; a shard that never had a leader has no row."""
         ...
 

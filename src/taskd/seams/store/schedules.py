@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from taskd.domain.claim import Term
+from taskd.domain.fencing import Term
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain.claim import Claim, Delivery, Note, Session, Suspect
+from taskd.domain.fencing import Claim, Delivery, Note, Session, Suspect
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk, Output
 from taskd.domain.retry import Verdict

@@ -9,7 +9,7 @@ from taskd.domain.retry import CRASH_LIMIT
 from taskd.torture.checker.leaders import CLAIM, LEADER
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.sessions import wrongly_ended
-from taskd.torture.history import Event, History, JobRow, Sign
+from taskd.torture.history import AuditEvent, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
@@ -36,8 +36,8 @@ def check(history: History, ledger: Ledger) -> None:
 # ---------------------------------------------------------------- I5
 
 
-def _check_closing(history: History, ledger: Ledger, events: list[Event], wrong: dict[str, str]) -> None:
-    claim: Event | None = None
+def _check_closing(history: History, ledger: Ledger, events: list[AuditEvent], wrong: dict[str, str]) -> None:
+    claim: AuditEvent | None = None
     for event in events:
         if event.move == CLAIM:
             ledger.look("I5")
@@ -52,7 +52,7 @@ def _check_closing(history: History, ledger: Ledger, events: list[Event], wrong:
             claim = None
 
 
-def _check_closer(history: History, ledger: Ledger, claim: Event, end: Event, wrong: dict[str, str]) -> None:
+def _check_closer(history: History, ledger: Ledger, claim: AuditEvent, end: AuditEvent, wrong: dict[str, str]) -> None:
     if (claim.attempt, claim.session_id) != (end.attempt, end.session_id):
         message = f"attempt {claim.attempt} of session {claim.session_id} was open, and"
         ledger.blame("I5", end.job_id, f"{message} {end.attempt} of {end.session_id} was closed")
@@ -89,7 +89,7 @@ def _check_runs(history: History, ledger: Ledger) -> None:
         _check_overlaps(ledger, job_id, attempts)
 
 
-def _check_completed(history: History, ledger: Ledger, events: list[Event]) -> None:
+def _check_completed(history: History, ledger: Ledger, events: list[AuditEvent]) -> None:
     ledger.look("I6")
     end = events[-1]
     last = max((e.attempt for e in events if e.move == CLAIM), default=0)
@@ -114,7 +114,7 @@ def _check_overlaps(ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]
 # ---------------------------------------------------------------- I12
 
 
-def _check_limits(ledger: Ledger, events: list[Event], row: JobRow) -> None:
+def _check_limits(ledger: Ledger, events: list[AuditEvent], row: JobRow) -> None:
     ledger.look("I12")
     losses = SUSPECT_AFTER + LONE_LOSS_LIMIT
     limits = {"failures": row.max_retries + 1, "crashes": CRASH_LIMIT, "losses": losses}
@@ -126,7 +126,7 @@ def _check_limits(ledger: Ledger, events: list[Event], row: JobRow) -> None:
             _check_backoff(ledger, before, after, row)
 
 
-def _check_backoff(ledger: Ledger, before: Event, after: Event, row: JobRow) -> None:
+def _check_backoff(ledger: Ledger, before: AuditEvent, after: AuditEvent, row: JobRow) -> None:
     """The backoff is counted within the statement that settles, so from its beginning it is never shorter."""
     for name in ("failures", "crashes"):
         count = getattr(after, name)
@@ -139,7 +139,7 @@ def _check_backoff(ledger: Ledger, before: Event, after: Event, row: JobRow) -> 
         ledger.demand("I12", row.id, waited >= least - ROUNDING, message)
 
 
-def _check_snoozes(history: History, ledger: Ledger, events: list[Event]) -> None:
+def _check_snoozes(history: History, ledger: Ledger, events: list[AuditEvent]) -> None:
     """An attempt that snoozes costs no retry, and its job rests for as long as it said, unless it ended otherwise."""
     for attempt, signs in history.signs_of.get(events[0].job_id, {}).items():
         seconds = next((float(sign.detail[0]) for sign in signs if sign.what == "snooze"), None)

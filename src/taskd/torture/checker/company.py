@@ -8,21 +8,21 @@ from typing import NamedTuple
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
 from taskd.torture.checker.leaders import CLAIM
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import Event, History
+from taskd.torture.history import AuditEvent, History
 
 
-class Run(NamedTuple):
+class AttemptRun(NamedTuple):
     """One attempt, from its claim to the event that closed it, if one did."""
 
-    claim: Event
-    end: Event | None
+    claim: AuditEvent
+    end: AuditEvent | None
 
     @property
     def lost(self) -> bool:
         """True if it ended because its worker disappeared."""
         return self.end is not None and self.end.losses > self.claim.losses
 
-    def beside(self, other: Run) -> bool:
+    def beside(self, other: AttemptRun) -> bool:
         """True if the two ran at the same time."""
         ends_later = self.end is None or self.end.at > other.claim.at
         return ends_later and (other.end is None or other.end.at > self.claim.at)
@@ -30,8 +30,8 @@ class Run(NamedTuple):
 
 def check(history: History, ledger: Ledger) -> None:
     """Look at each attempt of a job that had lost workers before, and at each job that failed because of that."""
-    sessions: dict[str | None, list[Run]] = defaultdict(list)
-    jobs: dict[int, list[Run]] = {}
+    sessions: dict[str | None, list[AttemptRun]] = defaultdict(list)
+    jobs: dict[int, list[AttemptRun]] = {}
     for job_id, events in history.events_of.items():
         jobs[job_id] = _runs(events)
         for run in jobs[job_id]:
@@ -40,12 +40,12 @@ def check(history: History, ledger: Ledger) -> None:
         _check_runs(ledger, runs, sessions)
 
 
-def _runs(events: list[Event]) -> list[Run]:
+def _runs(events: list[AuditEvent]) -> list[AttemptRun]:
     ends = [*events[1:], None]
-    return [Run(event, end) for event, end in zip(events, ends, strict=True) if event.move == CLAIM]
+    return [AttemptRun(event, end) for event, end in zip(events, ends, strict=True) if event.move == CLAIM]
 
 
-def _check_runs(ledger: Ledger, runs: list[Run], sessions: dict[str | None, list[Run]]) -> None:
+def _check_runs(ledger: Ledger, runs: list[AttemptRun], sessions: dict[str | None, list[AttemptRun]]) -> None:
     lone_losses = 0
     for run in runs:
         claim, end = run.claim, run.end

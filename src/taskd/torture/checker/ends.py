@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskd.torture.checker.disturbance import faulty_time
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.moves import FINAL
-from taskd.torture.history import Event, History
+from taskd.torture.history import AuditEvent, History
 
 #: The trace is written by another clock than the events.
 CLOCKS = 0.5
@@ -39,14 +39,14 @@ def _check_cancelled(history: History, ledger: Ledger, job_id: int) -> None:
     _check_silence(history, ledger, cancel)
 
 
-def _check_silence(history: History, ledger: Ledger, cancel: Event) -> None:
+def _check_silence(history: History, ledger: Ledger, cancel: AuditEvent) -> None:
     limit = _since(history, cancel) + history.meta.cancel_bound + CLOCKS
     last = max((s.at for signs in history.signs_of.get(cancel.job_id, {}).values() for s in signs), default=0.0)
     message = f"its task went on for {last - cancel.at:.3f} s after the cancel"
     ledger.demand("I13", cancel.job_id, last <= limit, message)
 
 
-def _since(history: History, cancel: Event) -> float:
+def _since(history: History, cancel: AuditEvent) -> float:
     """From when the bound counts: from the cancel, or from the healing if faults were about."""
     faulty = faulty_time(history)
     if faulty is not None and faulty.touches(cancel.at, cancel.at + history.meta.cancel_bound):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from taskd.domain.policy import SUSPECT_AFTER
 from taskd.domain.shard import shard_of
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import Event, History, TermEvent
+from taskd.torture.history import AuditEvent, History, TermEvent
 
 LEADER = "taskd:leader:"
 #: A worker, as it claims.
@@ -20,7 +20,7 @@ DISPATCH, CLAIM, REOFFER = ("pending", "queued"), ("queued", "running"), ("queue
 COMMITS = 0.005
 
 
-class Reign(NamedTuple):
+class TermSpan(NamedTuple):
     """One term: from its takeover to its resignation or the next takeover of the shard."""
 
     since: float
@@ -30,23 +30,23 @@ class Reign(NamedTuple):
     shard: int = 0
     shards: int = 1
 
-    def owns(self, event: Event) -> bool:
+    def owns(self, event: AuditEvent) -> bool:
         """Whether the job is the shard's to dispatch. Shard 0 makes those of schedules, and takes those of dead workers."""
         own = 0 if event.from_status in (None, "running") else shard_of(event.queue, self.shards)
         return self.shard == own
 
 
-class Reigns:
+class TermSpans:
     """All terms. A holder leads one shard only."""
 
-    def __init__(self, reigns: Iterable[Reign]) -> None:
-        self._reigns: dict[int, list[Reign]] = defaultdict(list)
+    def __init__(self, reigns: Iterable[TermSpan]) -> None:
+        self._reigns: dict[int, list[TermSpan]] = defaultdict(list)
         self._shard_of: dict[str | None, int] = {}
         for reign in reigns:
             self._reigns[reign.shard].append(reign)
             self._shard_of[reign.holder] = reign.shard
 
-    def of(self, holder: str, at: float) -> Reign | None:
+    def of(self, holder: str, at: float) -> TermSpan | None:
         """The holder's reign at that time, if it had one."""
         reigns = self._reigns[self._shard_of.get(holder, 0)]
         index = bisect_right(reigns, at, key=lambda reign: reign.since) - 1
@@ -58,7 +58,7 @@ def check(history: History, ledger: Ledger) -> None:
     """Look at each term, and at each event that a leader wrote."""
     for terms in _by_shard(history):
         _check_epochs(terms, ledger)
-    reigns = Reigns(reigns_of(history))
+    reigns = TermSpans(reigns_of(history))
     _check_reapings(history, ledger, reigns)
     for events in history.events_of.values():
         for event in events:
@@ -69,12 +69,12 @@ def check(history: History, ledger: Ledger) -> None:
         _check_dispatches(ledger, events)
 
 
-def _put_off(event: Event) -> bool:
+def _put_off(event: AuditEvent) -> bool:
     """True for a job that only runs alone and that a busy worker put off."""
     return event.move == REOFFER and event.losses >= SUSPECT_AFTER and event.by.startswith(WORKER)
 
 
-def _check_reapings(history: History, ledger: Ledger, reigns: Reigns) -> None:
+def _check_reapings(history: History, ledger: Ledger, reigns: TermSpans) -> None:
     for event in history.sessions:
         if event.what == "end" and event.by.startswith(LEADER):
             ledger.look("I7")
@@ -84,14 +84,14 @@ def _check_reapings(history: History, ledger: Ledger, reigns: Reigns) -> None:
             ledger.demand("I7", None, reign is not None and reign.shard == 0, message)
 
 
-def reigns_of(history: History) -> list[Reign]:
+def reigns_of(history: History) -> list[TermSpan]:
     """All terms, by shard and time."""
-    reigns: list[Reign] = []
+    reigns: list[TermSpan] = []
     for terms in _by_shard(history):
         for term, after in zip(terms, [*terms[1:], None], strict=False):
             if term.what == "takeover":
                 until = after.at if after else float("inf")
-                reigns.append(Reign(term.at, until, term.epoch, term.holder, term.shard, term.shards))
+                reigns.append(TermSpan(term.at, until, term.epoch, term.holder, term.shard, term.shards))
     return reigns
 
 
@@ -116,7 +116,7 @@ def _check_epochs(terms: list[TermEvent], ledger: Ledger) -> None:
         last = term
 
 
-def _check_writer(ledger: Ledger, event: Event, reigns: Reigns) -> None:
+def _check_writer(ledger: Ledger, event: AuditEvent, reigns: TermSpans) -> None:
     ledger.look("I7")
     holder = event.by.removeprefix(LEADER)
     what = f"{event.from_status} -> {event.to_status} by {holder}"
@@ -135,7 +135,7 @@ def _check_writer(ledger: Ledger, event: Event, reigns: Reigns) -> None:
         ledger.blame("I7", event.job_id, f"{what} carries epoch {event.epoch} within epoch {reign.epoch}")
 
 
-def _check_dispatches(ledger: Ledger, events: list[Event]) -> None:
+def _check_dispatches(ledger: Ledger, events: list[AuditEvent]) -> None:
     dispatched, schedule_at = 0, events[0].schedule_at
     cancelled = False
     for event in events:
@@ -150,7 +150,7 @@ def _check_dispatches(ledger: Ledger, events: list[Event]) -> None:
         cancelled = cancelled or event.to_status == "cancelled"
 
 
-def _check_dispatch(ledger: Ledger, event: Event, due: float, before: int, *, cancelled: bool) -> None:
+def _check_dispatch(ledger: Ledger, event: AuditEvent, due: float, before: int, *, cancelled: bool) -> None:
     ledger.look("I8")
     early = due - event.statement_at
     message = f"dispatch {event.dispatch_seq} came {early:.6f} s before it was due"

@@ -16,7 +16,7 @@ from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import History, Sign
 
 
-class Hold(NamedTuple):
+class HeldSpan(NamedTuple):
     """One holder's time, from the lock to the last sign of holding it. BOOTTIME's order is that of the machine."""
 
     since: float
@@ -45,7 +45,7 @@ def check(history: History, ledger: Ledger) -> None:
                 until, holder = after.until, after
 
 
-def _may_believe(history: History, hold: Hold, moment: float) -> bool:
+def _may_believe(history: History, hold: HeldSpan, moment: float) -> bool:
     """True if nobody could tell the task, which did not look for itself, that it had lost its lock by then."""
     if hold.known >= moment:
         return False
@@ -56,17 +56,17 @@ def _may_believe(history: History, hold: Hold, moment: float) -> bool:
     return any(window.touches(hold.since, hold.until) for window in (*still, *wiped))
 
 
-def _holds(history: History) -> dict[str, list[Hold]]:
-    found: dict[str, list[Hold]] = defaultdict(list)
+def _holds(history: History) -> dict[str, list[HeldSpan]]:
+    found: dict[str, list[HeldSpan]] = defaultdict(list)
     for attempts in history.signs_of.values():
         for signs in attempts.values():
             _collect(found, signs)
     return found
 
 
-def _collect(found: dict[str, list[Hold]], signs: list[Sign]) -> None:
+def _collect(found: dict[str, list[HeldSpan]], signs: list[Sign]) -> None:
     """One attempt's holds; it may take a lock again after it gave it back."""
-    held: dict[str, Hold] = {}
+    held: dict[str, HeldSpan] = {}
     for sign in signs:
         if sign.what not in ("lock", "held", "believe", "unlock") or len(sign.detail) < 2:
             continue
@@ -74,7 +74,7 @@ def _collect(found: dict[str, list[Hold]], signs: list[Sign]) -> None:
         if name not in held or sign.what == "lock":
             if name in held:
                 found[name].append(held[name])
-            held[name] = Hold(sign.at, sign.at, fence, sign.job_id, sign.attempt, sign.at)
+            held[name] = HeldSpan(sign.at, sign.at, fence, sign.job_id, sign.attempt, sign.at)
         elif sign.what == "believe":
             held[name] = held[name]._replace(until=sign.at)
         else:

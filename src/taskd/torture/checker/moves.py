@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from taskd.domain.lifecycle import EDGES
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import Event, History, JobRow
+from taskd.torture.history import AuditEvent, History, JobRow
 
 LEGAL = frozenset((source.value if source else None, target.value) for source, target in EDGES)
 FINAL = frozenset({"completed", "failed", "cancelled"})
@@ -27,7 +27,7 @@ def check(history: History, ledger: Ledger) -> None:
         _check_doubles(history, ledger)
 
 
-def _check_trail(ledger: Ledger, job_id: int, events: list[Event]) -> None:
+def _check_trail(ledger: Ledger, job_id: int, events: list[AuditEvent]) -> None:
     source: str | None = None
     attempt, finals = 0, 0
     for number, event in enumerate(events, 1):
@@ -48,7 +48,7 @@ def _check_trail(ledger: Ledger, job_id: int, events: list[Event]) -> None:
             ledger.blame("I3", job_id, f"{before.to_status} is final, and then came {after.to_status}")
 
 
-def _check_attempt(ledger: Ledger, event: Event, before: int) -> None:
+def _check_attempt(ledger: Ledger, event: AuditEvent, before: int) -> None:
     claimed = event.move == ("queued", "running")
     ledger.look("I4", int(claimed))
     wanted = before + 1 if claimed else before
@@ -56,7 +56,7 @@ def _check_attempt(ledger: Ledger, event: Event, before: int) -> None:
     ledger.demand("I4", event.job_id, event.attempt == wanted, f"{move} made the attempt {event.attempt}, not {wanted}")
 
 
-def _check_row(ledger: Ledger, last: Event, row: JobRow) -> None:
+def _check_row(ledger: Ledger, last: AuditEvent, row: JobRow) -> None:
     told = (last.to_status, last.attempt)
     message = f"the last event says {told}, the job {(row.status, row.attempt)} (status, attempt)"
     ledger.demand("I2", row.id, told == (row.status, row.attempt), message)

@@ -17,7 +17,7 @@ from taskd.domain.band import Band, band_of
 from taskd.torture.checker.disturbance import POSTGRES, Window, windows
 from taskd.torture.checker.leaders import DISPATCH
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import Event, History
+from taskd.torture.history import AuditEvent, History
 
 #: A commit is seen by others a little after its time; a job counts as eligible only this long after.
 SEEN_AFTER = 1.0
@@ -75,9 +75,9 @@ def check(history: History, ledger: Ledger) -> None:
             _check_batch(ledger, batch, heads, last, ageing)
 
 
-def _batches(history: History) -> list[list[Event]]:
+def _batches(history: History) -> list[list[AuditEvent]]:
     """Dispatches by transaction, in the order of their beginning."""
-    found: dict[int, list[Event]] = defaultdict(list)
+    found: dict[int, list[AuditEvent]] = defaultdict(list)
     for event in history.events:
         if event.move == DISPATCH:
             found[event.xid].append(event)
@@ -101,8 +101,8 @@ def _waiting(history: History) -> list[Waiting]:
     return found
 
 
-def _check_batch(ledger: Ledger, batch: list[Event], heads: Heads, last: float, ageing: float) -> None:
-    worst: dict[tuple[str, Band], tuple[Rank, Event]] = {}
+def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: float, ageing: float) -> None:
+    worst: dict[tuple[str, Band], tuple[Rank, AuditEvent]] = {}
     for event in batch:
         rank = _rank(event.priority, batch[0].statement_at + ROUNDING, event.schedule_at, event.job_id, ageing)
         line = event.queue, band_of(event.priority)

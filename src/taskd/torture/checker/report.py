@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from taskd.torture.checker import INVARIANTS, Ledger, Violation
-from taskd.torture.history import Event, History, Sign, Step
+from taskd.torture.history import AuditEvent, History, Sign, Step
 
 #: Stories told of each invariant; all violations are counted.
 STORIES = 5
@@ -61,7 +61,7 @@ def _of_client(step: Step) -> str:
     return f"client  {step.op} {step.key or ''}{told}"
 
 
-def _of_event(event: Event) -> str:
+def _of_event(event: AuditEvent) -> str:
     epoch = "" if event.epoch is None else f" epoch {event.epoch}"
     counters = f"failures {event.failures} crashes {event.crashes} losses {event.losses}"
     return (

@@ -9,7 +9,7 @@ from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from taskd.domain.schedule import GRACE, Overlap
-from taskd.domain.ticks import Rule
+from taskd.domain.ticks import TickRule
 from taskd.torture.checker.disturbance import POSTGRES, windows
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.moves import FINAL
@@ -107,7 +107,7 @@ def _check_lost(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, FireRo
 
 
 def _expected(schedule: ScheduleRow) -> Iterator[float]:
-    rule = Rule(cron=schedule.cron, every=schedule.every, tz=schedule.tz)
+    rule = TickRule(cron=schedule.cron, every=schedule.every, tz=schedule.tz)
     ticks = rule.after(_moment(schedule.created_at + MOMENT), _moment(schedule.anchor))
     until = _moment(schedule.decided_until)
     return (round(tick.timestamp(), 3) for tick in takewhile(lambda tick: tick <= until, ticks))

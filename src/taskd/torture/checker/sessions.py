@@ -7,7 +7,7 @@ from collections import defaultdict
 from taskd.torture.checker.disturbance import POSTGRES, Window, windows
 from taskd.torture.checker.leaders import LEADER, reigns_of
 from taskd.torture.checker.ledger import Ledger
-from taskd.torture.history import Event, Fault, History, SessionEvent
+from taskd.torture.history import AuditEvent, Fault, History, SessionEvent
 
 #: What takes PostgreSQL down together with everybody's connections.
 KILLS = frozenset({"SIGKILL", "SIGQUIT", "SIGINT", "stop", "kill"})
@@ -95,7 +95,7 @@ def _check_revival(ledger: Ledger, session: str, events: list[SessionEvent]) -> 
 
 def _check_terminations(history: History, ledger: Ledger) -> None:
     workers = {event.worker_id for event in history.sessions}
-    claims: dict[str, list[Event]] = defaultdict(list)
+    claims: dict[str, list[AuditEvent]] = defaultdict(list)
     for event in history.events:
         if event.to_status == "running" and event.worker_id is not None:
             claims[event.worker_id].append(event)
@@ -105,7 +105,7 @@ def _check_terminations(history: History, ledger: Ledger) -> None:
             _check_termination(history, ledger, fault, claims[fault.target])
 
 
-def _check_termination(history: History, ledger: Ledger, term: Fault, claims: list[Event]) -> None:
+def _check_termination(history: History, ledger: Ledger, term: Fault, claims: list[AuditEvent]) -> None:
     later = [f for f in history.faults if f.pid == term.pid and f.at >= term.at]
     end = next((f.at for f in later if f.what in ("exit", "SIGKILL")), None)
     successor = next((s.at for s in history.sessions if _opens_after(s, term)), float("inf"))

@@ -1,0 +1,1 @@
+"""The three servers of an embedded cluster: PostgreSQL, Redis and etcd."""

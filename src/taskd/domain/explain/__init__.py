@@ -1,0 +1,1 @@
+"""Explanations: why a job is not running or not finished."""

@@ -1,0 +1,1 @@
+"""The executor: the child process of a worker in which tasks run."""

@@ -1,0 +1,236 @@
+"""Live configuration: checked, kept in PostgreSQL, spread by etcd, put back after a wipe, and never half or bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from taskd.config import ConfigEditor, Repairer, follow
+from taskd.config import follower as follower_module
+from taskd.config import repairer as keeper_module
+from taskd.coordination.client import EtcdClient
+from taskd.coordination.coordinator import EtcdCoordinator
+from taskd.coordination.endpoints import parse
+from taskd.coordination.keys import EtcdKeys
+from taskd.dev.servers.servers import EtcdServer
+from taskd.domain.config import Version, check, encode
+from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreUnavailable
+from taskd.domain.fencing import Term
+from taskd.runtime.config import Config
+from taskd.settings import EtcdSettings
+from taskd.store.config import PostgresConfigStore
+from taskd.store.lane import Lane
+from tests.servers import wait_until_async
+
+
+@dataclass
+class Process:
+    """One process's part: what it follows, what it may change, and what it has."""
+
+    coordinator: EtcdCoordinator
+    store: PostgresConfigStore
+    lane: Lane
+    live: Config = field(default_factory=Config)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def editor(self) -> ConfigEditor:
+        return ConfigEditor(self.store, self.coordinator, self.live)
+
+
+class Cluster:
+    """Processes on one PostgreSQL and one etcd."""
+
+    def __init__(self, dsn: str, endpoint: str, prefix: str) -> None:
+        self.dsn, self.endpoint, self.prefix = dsn, endpoint, prefix
+        self.processes: list[Process] = []
+
+    async def start(self, *, follows: bool = True, leads: bool = False) -> Process:
+        coordinator = EtcdCoordinator(EtcdSettings(endpoints=self.endpoint, prefix=self.prefix, ttl=2))
+        await coordinator.__aenter__()
+        lane = Lane(self.dsn, name="taskd:live", deadline=5.0)
+        made = Process(coordinator, PostgresConfigStore(lane), lane)
+        self.processes.append(made)
+        if follows:
+            made.tasks.append(asyncio.create_task(follow(made.live, coordinator, made.store)))
+        if leads:
+            made.tasks.append(asyncio.create_task(Repairer(made.store, coordinator).run(Term(1, msgspec.UNSET))))  # type: ignore[arg-type]  # the keeper needs no fence
+        return made
+
+    async def close(self) -> None:
+        for one in self.processes:
+            for task in one.tasks:
+                task.cancel()
+            await asyncio.gather(*one.tasks, return_exceptions=True)
+            await one.coordinator.__aexit__(None, None, None)
+            await one.lane.close()
+
+
+@pytest.fixture
+async def cluster(postgres_dsn: str, etcd_endpoint: str, etcd_prefix: str) -> AsyncIterator[Cluster]:
+    made = Cluster(postgres_dsn, etcd_endpoint, etcd_prefix)
+    yield made
+    await made.close()
+
+
+async def spread(cluster: Cluster, version: Version) -> None:
+    """Return when etcd itself has this version."""
+    keys = EtcdKeys(cluster.prefix)
+
+    async def there() -> bool:
+        client = EtcdClient(parse(cluster.endpoint))
+        try:
+            return [kv.value for kv in (await client.listing(keys.live)).keys] == [encode(version)]
+        except CoordinatorUnavailable:
+            return False
+        finally:
+            await client.close()
+
+    await wait_until_async(there, 30)
+
+
+async def test_a_change_reaches_every_process_whole(cluster: Cluster) -> None:
+    one, two = await cluster.start(), await cluster.start()
+    await one.editor.set("queue.images.paused", True, "me")
+    made = await one.editor.set("worker.concurrency", 5, "me")
+    assert (made.version, made.who, made.what) == (2, "me", "set worker.concurrency = 5")
+    await wait_until_async(lambda: two.live.now.version == 2)
+    assert two.live.now == made == one.live.now
+    assert (two.live.now.paused("images"), two.live.now.paused("other")) == (True, False)
+
+
+async def test_who_comes_later_has_it_too(cluster: Cluster) -> None:
+    one = await cluster.start()
+    made = await one.editor.set("log.level", "DEBUG", "me")
+    late = await cluster.start()
+    await wait_until_async(lambda: late.live.now == made)
+
+
+async def test_a_change_is_unset_and_rolled_back(cluster: Cluster) -> None:
+    one = await cluster.start()
+    await one.editor.set("worker.concurrency", 5, "me")
+    await one.editor.set("worker.w1.concurrency", 7, "me")
+    assert (one.live.now.concurrency("w1"), one.live.now.concurrency("w2")) == (7, 5)
+    made = await one.editor.unset("worker.w1.concurrency", "you")
+    assert (made.what, made.concurrency("w1")) == ("unset worker.w1.concurrency", 5)
+    assert await one.editor.unset("worker.w1.concurrency", "you") == made  # its answer may have been lost
+    made = await one.editor.rollback(2, "you")
+    assert (made.version, made.what, made.concurrency("w1")) == (4, "rollback to version 2", 7)
+    assert (await one.editor.rollback(0, "you")).values == {}
+    assert [v.version for v in await one.editor.history(10, 3)] == [5, 4, 3]
+
+
+async def test_changes_at_one_time_are_all_kept(cluster: Cluster) -> None:
+    processes = [await cluster.start() for _ in range(3)]
+    await asyncio.gather(*(p.editor.set(f"queue.q{n}.weight", n + 1, "me") for n, p in enumerate(processes)))
+    latest = await processes[0].store.latest()
+    assert (latest.version, latest.values) == (3, {f"queue.q{n}.weight": n + 1 for n in range(3)})
+    for process in processes:
+        await wait_until_async(lambda p=process: p.live.now == latest)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("queue.q.paused", "yes"),
+        ("queue.q.paused", 1),
+        ("queue..paused", True),
+        ("queue.q.weight", 0),
+        ("worker.concurrency", 2.5),
+        ("worker.concurrency", 100_000),
+        ("history.keep_failed", -1),
+        ("log.level", "LOUD"),
+        ("nothing", 1),
+        ("queue.paused", True),
+    ],
+)
+async def test_a_bad_value_is_refused_with_the_reason(cluster: Cluster, key: str, value: object) -> None:
+    one = await cluster.start(follows=False)
+    with pytest.raises(InvalidLiveValue, match=key.replace(".", r"\.")):
+        await one.editor.set(key, value, "me")
+    assert await one.store.latest() == Version()
+
+
+def test_names_may_have_dots() -> None:
+    assert check("queue.a.b.paused", True) is True
+    assert Version(version=1, values={"queue.a.b.paused": True}).paused("a.b")
+
+
+@pytest.mark.parametrize("text", [b"no json", b'{"version": 99, "values": {"log.level": "LOUD"}}', b'{"version": "x"}'])
+async def test_what_is_written_behind_our_back_is_ignored_and_put_right(
+    cluster: Cluster, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "AWAY", 0.05)
+    monkeypatch.setattr(keeper_module, "EVERY", 0.2)
+    one = await cluster.start(leads=True)
+    made = await one.editor.set("log.level", "DEBUG", "me")
+    await wait_until_async(lambda: one.coordinator.configuration == made)
+    client = EtcdClient(parse(cluster.endpoint))
+    await client.put(EtcdKeys(cluster.prefix).latest, text)
+    await client.close()
+    await spread(cluster, made)
+    assert one.live.now == made
+
+
+async def test_a_version_that_postgresql_does_not_know_never_counts(cluster: Cluster) -> None:
+    """It would be valid, and newer than everything that comes."""
+    one = await cluster.start()
+    made = await one.editor.set("log.level", "DEBUG", "me")
+    await one.coordinator.publish(Version(version=99, values={"log.level": "ERROR"}))
+    await wait_until_async(
+        lambda: one.coordinator.configuration is not None and one.coordinator.configuration.version == 99
+    )
+    made = await one.editor.set("log.level", "INFO", "me")
+    await wait_until_async(lambda: one.live.now == made)
+
+
+async def test_a_wiped_etcd_gets_it_back(
+    postgres_dsn: str, private_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "AWAY", 0.05)
+    monkeypatch.setattr(keeper_module, "EVERY", 0.2)
+    cluster = Cluster(postgres_dsn, private_etcd.endpoint, "/taskd")
+    try:
+        one = await cluster.start(leads=True)
+        made = await one.editor.set("queue.q.paused", True, "me")
+        await wait_until_async(lambda: one.coordinator.configuration == made)
+        private_etcd.kill()
+        private_etcd.wipe()
+        assert one.live.now == made
+        private_etcd.start()
+        await spread(cluster, made)
+        assert one.live.now == made
+    finally:
+        await cluster.close()
+
+
+async def test_without_etcd_postgresql_is_asked(
+    postgres_dsn: str, private_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "AWAY", 0.05)
+    cluster = Cluster(postgres_dsn, private_etcd.endpoint, "/taskd")
+    try:
+        one, two = await cluster.start(), await cluster.start()
+        private_etcd.kill()
+        await wait_until_async(lambda: not two.coordinator.health.ok, 30)
+        made = await one.editor.set("queue.q.paused", True, "me")
+        await wait_until_async(lambda: two.live.now == made)
+    finally:
+        await cluster.close()
+
+
+async def test_without_postgresql_etcds_copy_counts(cluster: Cluster) -> None:
+    one = await cluster.start()
+    made = await one.editor.set("queue.q.paused", True, "me")
+
+    class Away(PostgresConfigStore):
+        async def latest(self) -> Version:
+            raise StoreUnavailable("away")
+
+    two = await cluster.start(follows=False)
+    two.tasks.append(asyncio.create_task(follow(two.live, two.coordinator, Away(two.lane))))
+    await wait_until_async(lambda: two.live.now == made)
