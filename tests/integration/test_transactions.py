@@ -212,12 +212,12 @@ class Lost:
     def __init__(self, store: Storage, claim: Claim, stack: ExitStack) -> None:
         self.looks = 0
         self._dsn = store.dsn
-        self.own = Transaction(self._look, claim.job_id, claim.attempt)
+        self.transaction = Transaction(self._look, claim.job_id, claim.attempt)
         self.connection = stack.enter_context(psycopg.connect(store.dsn, autocommit=True))
-        self.own.begin_sync(self.connection)
+        self.transaction.begin_sync(self.connection)
 
     def commit(self) -> None:
-        transactions.say_sync(self.connection, transactions.COMMIT, self.own._told(Told()))
+        transactions.say_sync(self.connection, transactions.COMMIT, self.transaction._parameters(Told()))
 
     def _look(self) -> Any:
         self.looks += 1
@@ -237,7 +237,7 @@ async def test_nothing_is_said_of_a_transaction_that_may_still_commit(
     """Its COMMIT is on its way, and until it comes it has no lock that anybody could wait for."""
     monkeypatch.setattr(transactions, "LOOK", 0.01)
     monkeypatch.setattr(transactions, "PATIENCE", 600)
-    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+    truth = asyncio.create_task(asyncio.to_thread(lost.transaction._outcome))
 
     async def looked() -> bool:
         return lost.looks > 2 or truth.done()
@@ -253,8 +253,8 @@ async def test_a_transaction_that_stands_still_is_ended_to_know(
 ) -> None:
     monkeypatch.setattr(transactions, "PATIENCE", 0.2)
     complete = transactions.COMMIT.removesuffix("COMMIT")
-    transactions.say_sync(lost.connection, complete + "SELECT 1", lost.own._told(Told()))
-    assert await asyncio.to_thread(lost.own._truth) == "running"
+    transactions.say_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(Told()))
+    assert await asyncio.to_thread(lost.transaction._outcome) == "running"
     with pytest.raises(psycopg.OperationalError):
         lost.connection.execute("SELECT 1")
 
@@ -266,7 +266,7 @@ async def test_who_may_not_end_it_waits_for_its_end(
     monkeypatch.setattr(transactions, "PATIENCE", 0)
     monkeypatch.setattr(transactions, "REMIND", 2)
     monkeypatch.setattr(transactions, "TERMINATE", "SET ROLE nobody; SELECT * FROM taskd.jobs")
-    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+    truth = asyncio.create_task(asyncio.to_thread(lost.transaction._outcome))
 
     async def looked() -> bool:
         return lost.looks > 3 or truth.done()
@@ -280,14 +280,14 @@ async def test_who_may_not_end_it_waits_for_its_end(
             assert await truth == "running"
         finally:
             other.execute("DROP ROLE nobody")
-    assert "it is still not known what became of a COMMIT" in "".join(capsys.readouterr())
+    assert "the outcome of a COMMIT is still unknown" in "".join(capsys.readouterr())
 
 
 async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, lost: Lost) -> None:
-    lost.own._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
+    lost.transaction._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
     lost.connection.close()
-    with pytest.raises(StoreUnavailable, match="nobody can tell") as caught:
-        await asyncio.to_thread(lost.own._truth)
+    with pytest.raises(StoreUnavailable, match="outcome of a COMMIT cannot be looked up") as caught:
+        await asyncio.to_thread(lost.transaction._outcome)
     assert caught.value.outcome_unknown
 
 

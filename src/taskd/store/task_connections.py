@@ -1,4 +1,8 @@
-"""An executor's connections for the transactions of its tasks."""
+"""Connections of an executor for the transactions of its tasks.
+
+The pool owns the connections to PostgreSQL. A task gets an object of psycopg's own around one of them, for one block; at the
+block's end that object loses the connection, so that nothing that connection it can write any more.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +27,22 @@ from taskd.store.pinned import ENCODING
 from taskd.store.sockets import hung_up, sever
 from taskd.store.transactions import AsyncConnection, Connection, Row, Transaction, away, outlast, say, say_sync
 
-#: A line that is dead without a word is noticed after a minute in silence, or half of one with something to send.
+#: A dead connection is noticed after a minute of silence, or after half a minute with something to send.
 ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-#: Executions after which psycopg prepares a statement, and how many of them it keeps: its own defaults.
+#: Executions after which psycopg prepares a statement, and the number that it keeps prepared: its own defaults.
 PREPARE, PREPARED = 5, 100
-#: Seconds between two moments in which a plain task that waits for a place can be stopped.
+#: Seconds between two moments at which a plain task that waits for a place can be stopped.
 STEP = 0.1
-#: Seconds for those who still use a connection that is given up to hear of it.
-FAREWELL = 1.0
+#: Seconds that calls on a connection that is given up have to end.
+GRACE = 1.0
 
 
-def _not_yours(*_: Any) -> NoReturn:
+def _refuse(*_: Any) -> NoReturn:
     raise RuntimeError("ctx.transaction() commits at the end of its block; to roll back, raise an exception in it")
 
 
-class _Over:
-    """Takes the place of the connection to PostgreSQL in psycopg's when the block is over, for whoever has kept that."""
+class _Closed:
+    """Closed stand-in for a connection whose block has ended; every use raises."""
 
     status = ConnStatus.BAD
 
@@ -46,47 +50,50 @@ class _Over:
         raise psycopg.InterfaceError("the block of ctx.transaction() is over, and so is its connection")
 
 
-_OVER: Any = _Over()
+_CLOSED: Any = _Closed()
 
 
 class TaskConnection(psycopg.AsyncConnection[Row]):
-    """What an async task gets: psycopg's connection around the desk's to PostgreSQL, for one block.
+    """The connection of an async task, for one block: an object of psycopg's around the pool's connection to PostgreSQL.
 
-    What a task sets on it (row_factory, adapters, handlers) ends with it, and what still has it then cannot write any more.
+    Settings of the task (row_factory, adapters, handlers) end with it, and code that still has it then cannot write any more.
     """
 
-    commit = rollback = _not_yours
+    commit = rollback = _refuse
 
-    def __init__(self, kept: AsyncConnection, prepare: int | None) -> None:
-        super().__init__(kept.pgconn)
-        _fit(self, kept, prepare)
+    def __init__(self, connection: AsyncConnection, prepare: int | None) -> None:
+        super().__init__(connection.pgconn)
+        _fit(self, connection, prepare)
 
 
 class SyncTaskConnection(psycopg.Connection[Row]):
-    """What a plain task gets."""
+    """The connection of a plain task, for one block."""
 
-    commit = rollback = _not_yours
+    commit = rollback = _refuse
     given_up = False
 
-    def __init__(self, kept: Connection, prepare: int | None) -> None:
-        super().__init__(kept.pgconn)
-        _fit(self, kept, prepare)
+    def __init__(self, connection: Connection, prepare: int | None) -> None:
+        super().__init__(connection.pgconn)
+        _fit(self, connection, prepare)
 
     def give_up(self) -> None:
-        """End what runs on it. For any thread, which does not wait for that."""
+        """End the statement that runs on it. Any thread may call this; it does not wait for the end."""
         self.given_up = True
         threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
 
     def _cancel(self) -> None:
-        """Until the block is over: a cancel that comes before the statement does nothing."""
+        """Cancel until the block is over: a cancel that arrives before the statement does nothing."""
         while not self.closed:
             with contextlib.suppress(psycopg.Error):
-                self.cancel_safe(timeout=FAREWELL)
-            time.sleep(FAREWELL)
+                self.cancel_safe(timeout=GRACE)
+            time.sleep(GRACE)
 
 
 class TaskConnectionPool:
-    """Opens connections when they are needed and keeps them: at most `size` for async tasks, and as many for plain ones."""
+    """Implements `taskd.seams.TaskConnections`. Opens connections when they are needed and keeps them.
+
+    There are at most `size` for async tasks, and as many for plain ones.
+    """
 
     def __init__(self, dsn: str, *, size: int, name: str, pooled: bool = False) -> None:
         self._dsn = dsn
@@ -103,61 +110,59 @@ class TaskConnectionPool:
 
     @asynccontextmanager
     async def transaction(self, job_id: int, attempt: int, ending: Completion) -> AsyncIterator[TaskConnection]:
-        """A transaction that completes the job as `ending` says, for an async task. Raises as `Transaction` does."""
-        own = Transaction(self._look, job_id, attempt)
+        transaction = Transaction(self._connect, job_id, attempt)
         async with self._places:
-            kept = await self._take()
-            lent = TaskConnection(kept, self._prepare)
+            connection = await self._take()
+            wrapper = TaskConnection(connection, self._prepare)
             try:
-                await own.begin(kept)
-                yield lent
-                _take_back(lent)
-                await own.commit(kept, ending)
+                await transaction.begin(connection)
+                yield wrapper
+                _take_back(wrapper)
+                await transaction.commit(connection, ending)
             except BaseException:
-                await outlast(_undo(kept, lent))
+                await outlast(_undo(connection, wrapper))
                 raise
             finally:
-                if _usable(kept):
-                    self._idle.append(kept)
+                if _usable(connection):
+                    self._idle.append(connection)
                 else:
-                    await outlast(kept.close())
+                    await outlast(connection.close())
 
     @contextmanager
     def transaction_sync(self, job_id: int, attempt: int, ending: Completion) -> Iterator[SyncTaskConnection]:
-        """The same for a plain task."""
-        own = Transaction(self._look, job_id, attempt)
+        transaction = Transaction(self._connect, job_id, attempt)
         with self._place():
-            kept = self._take_sync()
-            lent = SyncTaskConnection(kept, self._prepare)
+            connection = self._take_sync()
+            wrapper = SyncTaskConnection(connection, self._prepare)
             try:
-                own.begin_sync(kept)
-                yield lent
-                _take_back_sync(lent)
-                own.commit_sync(kept, ending)
+                transaction.begin_sync(connection)
+                yield wrapper
+                _take_back_sync(wrapper)
+                transaction.commit_sync(connection, ending)
             except BaseException:
-                _undo_sync(kept, lent)
+                _undo_sync(connection, wrapper)
                 raise
             finally:
-                if _usable(kept) and not lent.given_up:  # a cancel on its way would meet the next task's statement
-                    self._idle_sync.append(kept)
+                if _usable(connection) and not wrapper.given_up:  # a late cancel would end the next task's statement
+                    self._idle_sync.append(connection)
                 else:
-                    kept.close()
+                    connection.close()
 
     async def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         while self._idle:
             await self._idle.pop().close()
         while self._idle_sync:
             self._idle_sync.pop().close()
 
     def _forget(self) -> None:
-        """In a fork: what it does to the connections that it inherited, even to close them, must not reach PostgreSQL."""
-        forks.replace_sockets(*(one.pgconn.socket for one in self._open if not one.closed))
+        """Let go of inherited connections, in a fork: to use them there, or even to close them, must not reach PostgreSQL."""
+        forks.replace_sockets(*(connection.pgconn.socket for connection in self._open if not connection.closed))
         self._idle, self._idle_sync = [], []
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """A plain task's place. It may be stopped at any instruction, but not within `extend`: what that gets is not lost."""
+        """Hold a plain task's place. A task may be stopped at any instruction but within `extend`, so no place is lost."""
         held: list[None] = []
         try:
             while not held:
@@ -170,35 +175,35 @@ class TaskConnectionPool:
 
     async def _take(self) -> AsyncConnection:
         while self._idle:
-            kept = self._idle.pop()
-            if _usable(kept):
-                return kept
-            await kept.close()
+            connection = self._idle.pop()
+            if _usable(connection):
+                return connection
+            await connection.close()
         try:
-            kept = await psycopg.AsyncConnection.connect(self._dsn, **self._options())
+            connection = await psycopg.AsyncConnection.connect(self._dsn, **self._options())
         except psycopg.Error as error:
             raise away(error) from error
-        self._open.add(kept)
-        return kept
+        self._open.add(connection)
+        return connection
 
     def _take_sync(self) -> Connection:
         while self._idle_sync:
-            kept = self._idle_sync.pop()
-            if _usable(kept):
-                return kept
-            kept.close()
+            connection = self._idle_sync.pop()
+            if _usable(connection):
+                return connection
+            connection.close()
         try:
-            return self._look()
+            return self._connect()
         except psycopg.Error as error:
             raise away(error) from error
 
-    def _look(self) -> Connection:
-        kept = psycopg.connect(self._dsn, **self._options())
-        self._open.add(kept)
-        return kept
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(self._dsn, **self._options())
+        self._open.add(connection)
+        return connection
 
     def _options(self) -> dict[str, Any]:
-        """How to connect; the DSN's own word about dead lines counts. PostgreSQL cuts names off after 63 bytes."""
+        """Return the options of a connection. Keepalives of the DSN take precedence. PostgreSQL cuts names after 63 bytes."""
         given = conninfo_to_dict(self._dsn)
         return {name: value for name, value in ALIVE.items() if name not in given} | {
             **ENCODING,
@@ -209,37 +214,39 @@ class TaskConnectionPool:
         }
 
 
-def _fit(lent: TaskConnection | SyncTaskConnection, kept: AsyncConnection | Connection, prepare: int | None) -> None:
-    """What has to be the same for all that use one connection to PostgreSQL."""
-    lent._autocommit = True  # BEGIN and COMMIT are the desk's
-    lent._prepared = kept._prepared  # PostgreSQL knows these by name
-    lent.prepare_threshold, lent.prepared_max = prepare, PREPARED
+def _fit(
+    wrapper: TaskConnection | SyncTaskConnection, connection: AsyncConnection | Connection, prepare: int | None
+) -> None:
+    """Set what has to be the same for all that use one connection to PostgreSQL."""
+    wrapper._autocommit = True  # the pool sends BEGIN and COMMIT
+    wrapper._prepared = connection._prepared  # PostgreSQL has these by name
+    wrapper.prepare_threshold, wrapper.prepared_max = prepare, PREPARED
 
 
-def _take_back(lent: TaskConnection) -> None:
-    """End what can be done with it. Raises RuntimeError if something of the task's is in the middle of using it."""
-    if lent.lock.locked():
+def _take_back(wrapper: TaskConnection) -> None:
+    """Take the connection from the task. Raises RuntimeError if the task's code is using it."""
+    if wrapper.lock.locked():
         raise _in_use()
-    _end(lent)
+    _end(wrapper)
 
 
-def _take_back_sync(lent: SyncTaskConnection) -> None:
-    if not lent.lock.acquire(blocking=False):
+def _take_back_sync(wrapper: SyncTaskConnection) -> None:
+    if not wrapper.lock.acquire(blocking=False):
         raise _in_use()
     try:
-        _end(lent)
+        _end(wrapper)
     finally:
-        lent.lock.release()
+        wrapper.lock.release()
 
 
-def _end(lent: TaskConnection | SyncTaskConnection) -> None:
-    """For who holds its lock: whoever gets that next finds nothing to write to."""
-    pgconn = lent.pgconn
-    if pgconn is _OVER:
+def _end(wrapper: TaskConnection | SyncTaskConnection) -> None:
+    """Replace the connection by the closed stand-in. The caller holds the lock, so the next holder has nothing to write to."""
+    pgconn = wrapper.pgconn
+    if pgconn is _CLOSED:
         return
     if pgconn.pipeline_status != PipelineStatus.OFF:
         raise _in_use()
-    lent.pgconn = _OVER
+    wrapper.pgconn = _CLOSED
     pgconn.notice_handler = pgconn.notify_handler = None
 
 
@@ -249,50 +256,54 @@ def _in_use() -> RuntimeError:
     )
 
 
-async def _undo(kept: AsyncConnection, lent: TaskConnection) -> None:
-    """Leave nothing of the transaction, and nobody who goes on with it."""
+async def _undo(connection: AsyncConnection, wrapper: TaskConnection) -> None:
+    """Roll the transaction back, and leave no code that goes on with it."""
     try:
-        _take_back(lent)
-        if _begun(kept):
-            await say(kept, "ROLLBACK")
+        _take_back(wrapper)
+        if _begun(connection):
+            await say(connection, "ROLLBACK")
     except (psycopg.Error, RuntimeError):
-        await _cut_off(kept, lent)
+        await _cut_off(connection, wrapper)
 
 
-def _undo_sync(kept: Connection, lent: SyncTaskConnection) -> None:
+def _undo_sync(connection: Connection, wrapper: SyncTaskConnection) -> None:
     try:
-        _take_back_sync(lent)
-        if _begun(kept):
-            say_sync(kept, "ROLLBACK")
+        _take_back_sync(wrapper)
+        if _begun(connection):
+            say_sync(connection, "ROLLBACK")
     except (psycopg.Error, RuntimeError):
-        _cut_off_sync(kept, lent)
+        _cut_off_sync(connection, wrapper)
 
 
-def _begun(kept: AsyncConnection | Connection) -> bool:
-    """Whether there is something to roll back. (A statement that still runs lets nobody do that, as the driver says then.)"""
-    return kept.info.transaction_status is not TransactionStatus.IDLE
+def _begun(connection: AsyncConnection | Connection) -> bool:
+    """Return True if there is something to roll back. While a statement still runs, the driver refuses to do that."""
+    return connection.info.transaction_status is not TransactionStatus.IDLE
 
 
-async def _cut_off(kept: AsyncConnection, lent: TaskConnection) -> None:
-    """Close it under those who use it. What PostgreSQL does for them is cancelled, or it would go on, and hold its locks."""
+async def _cut_off(connection: AsyncConnection, wrapper: TaskConnection) -> None:
+    """Close the connection while it is in use. Its statement is cancelled, for it would go on and hold its locks."""
     with contextlib.suppress(psycopg.Error):
-        await kept.cancel_safe(timeout=FAREWELL)
-    sever(kept)
+        await connection.cancel_safe(timeout=GRACE)
+    sever(connection)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL), lent.lock:
+        async with asyncio.timeout(GRACE), wrapper.lock:
             pass
-    await kept.close()
+    await connection.close()
 
 
-def _cut_off_sync(kept: Connection, lent: SyncTaskConnection) -> None:
+def _cut_off_sync(connection: Connection, wrapper: SyncTaskConnection) -> None:
     with contextlib.suppress(psycopg.Error):
-        kept.cancel_safe(timeout=FAREWELL)
-    sever(kept)
-    if lent.lock.acquire(timeout=FAREWELL):
-        lent.lock.release()
-    kept.close()
+        connection.cancel_safe(timeout=GRACE)
+    sever(connection)
+    if wrapper.lock.acquire(timeout=GRACE):
+        wrapper.lock.release()
+    connection.close()
 
 
-def _usable(kept: AsyncConnection | Connection) -> bool:
-    """Idle, with nothing to read: a server that closes a connection says so first."""
-    return not kept.closed and kept.info.transaction_status is TransactionStatus.IDLE and not hung_up(kept)
+def _usable(connection: AsyncConnection | Connection) -> bool:
+    """Return True if it is idle with nothing to read: a server that closes a connection says so first."""
+    return (
+        not connection.closed
+        and connection.info.transaction_status is TransactionStatus.IDLE
+        and not hung_up(connection)
+    )
