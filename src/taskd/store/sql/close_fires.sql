@@ -1,6 +1,7 @@
 -- Closes the open ticks of one page whose jobs have ended, if the term still holds.
--- A page is a stretch of all open ticks, so that those with live jobs do not keep it from coming to the ones behind them.
--- A tick that somebody has locked is left for another time, as in fire.sql; one whose job was retried meanwhile has another job.
+-- A page is a stretch of all open ticks, so that ticks with live jobs do not keep it from reaching the ones behind them.
+-- A tick that another transaction has locked is left for the next time, as in fire.sql. A tick whose job was retried meanwhile has
+-- another job.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 ), page AS MATERIALIZED (

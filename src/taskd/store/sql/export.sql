@@ -1,6 +1,6 @@
--- Reads a stretch of history, newest ids first: those jobs of it that ended within the given time, and where the stretch ends.
+-- Reads a stretch of history, newest ids first: those of its jobs that ended within the given time, and where it ends.
 -- The stretch is bounded, not the answer: a search for rare jobs never reads all of history in one statement. It ends early with
--- the job that fills the budget of bytes. Sizes are looked at one by one, so that what does not fit is not read at all.
+-- the job that fills the budget of bytes. Sizes are read one by one, so that jobs that do not fit are not read at all.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT id, (%(since)s::timestamptz IS NULL OR completed_at >= %(since)s)
            AND (%(until)s::timestamptz IS NULL OR completed_at < %(until)s)

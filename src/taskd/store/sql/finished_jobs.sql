@@ -1,5 +1,5 @@
--- Lists finished jobs, newest first, as many as there may be on a page; it ends early with the job that fills the budget of bytes.
--- The last column says whether there are more. Sizes are looked at one by one, so that what does not fit is not read at all.
+-- Lists finished jobs, newest first, up to the size of a page; it ends early with the job that fills the budget of bytes.
+-- The last column is true if there are more. Sizes are read one by one, so that jobs that do not fit are not read at all.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT id FROM taskd.finished_jobs
     WHERE id < %(before)s AND (%(status)s::text IS NULL OR status = %(status)s)

@@ -1,5 +1,5 @@
 -- Makes the jobs of waiting ticks whose schedule has no live job any more or allows several now, if the term still holds.
--- What somebody has locked is left for another look, as in fire.sql.
+-- Rows that another transaction has locked are left for the next time, as in fire.sql.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 ), free AS MATERIALIZED (

@@ -1,5 +1,6 @@
 -- Deletes ticks that were decided long ago and are over, and waiting ones whose schedule is gone, if the term still holds.
--- The removal of a schedule does not see a tick that was being decided meanwhile. What somebody has locked is left, as in fire.sql.
+-- The removal of a schedule does not see a tick that is being decided at that moment. Rows that another transaction has locked are
+-- left, as in fire.sql.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 ), old AS MATERIALIZED (

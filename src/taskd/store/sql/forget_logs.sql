@@ -1,5 +1,5 @@
 -- Deletes those of one page of jobs' output whose job is neither live nor in history, if the term still holds.
--- A job that is deleted takes its output with it, but for words that come in at that moment.
+-- A job that is deleted takes its output with it, except for output that arrives at that moment.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 ), page AS MATERIALIZED (

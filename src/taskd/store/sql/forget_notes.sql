@@ -1,5 +1,5 @@
 -- Deletes the notes of jobs that are no longer live, if the term still holds.
--- The end of a job deletes its note, but for one that was written while that end waited for the job's row.
+-- The end of a job deletes its note, except for one that was written while that end waited for the job's row.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 )

@@ -1,6 +1,6 @@
 -- Frees the running jobs of ended sessions, if the term still holds: pending again, or failed when they lost too many workers.
--- Only a loss alone counts towards that: of a job that may only run alone, in a session that had nothing else running. Which
--- losses were such is written down with the attempts. Jobs without earlier losses are not asked for any of this.
+-- Only a loss alone counts towards that: of a job that may only run alone, in a session that had nothing else running. The
+-- attempts record which losses were such. Jobs without earlier losses are not checked for any of this.
 -- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
 WITH term AS MATERIALIZED (
     {{term_fence}}
@@ -11,7 +11,7 @@ WITH term AS MATERIALIZED (
         CROSS JOIN LATERAL (
             SELECT j.id FROM taskd.jobs j WHERE j.session_id = s.id AND j.status = 'running' OFFSET 0) r
         WHERE s.ended_at IS NOT NULL
-        ORDER BY r.id  -- the order in which everybody locks several jobs
+        ORDER BY r.id  -- the order in which every statement locks several jobs
         LIMIT %(limit)s) u
     CROSS JOIN LATERAL (
         SELECT j.ctid AS tid,

@@ -1,6 +1,6 @@
 -- Makes a new pending job of each given job that failed or was cancelled, once: the old row names the new one.
 -- Two retries of one job meet at its row's lock; the later one then finds retried_as set, and makes nothing.
--- The tick of a schedule that made the old job has the new one now, so that the schedule's next ticks see that it is live.
+-- The tick of a schedule that made the old job gets the new one, so that the schedule's next ticks see a live job.
 WITH held AS MATERIALIZED (
     SELECT h.id FROM unnest(%(ids)s::bigint[]) AS u (id)
     CROSS JOIN LATERAL (

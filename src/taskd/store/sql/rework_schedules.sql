@@ -1,5 +1,5 @@
--- Lets the next ticks of schedules in time zones be worked out anew, if the term still holds: the rules of a zone change now and then.
--- A schedule that somebody has locked keeps its next tick, as in fire.sql.
+-- Has the next ticks of schedules in time zones worked out anew, if the term still holds: the rules of a zone change at times.
+-- A schedule that another transaction has locked keeps its next tick, as in fire.sql.
 WITH term AS MATERIALIZED (
     {{term_fence}}
 ), held AS MATERIALIZED (

@@ -40,7 +40,7 @@ WITH ended AS MATERIALIZED (
         error = CASE WHEN e.outcome = 'snoozed' THEN j.error ELSE coalesce(e.error, j.error) END,
         schedule_at = CASE WHEN e.outcome = 'released' THEN j.schedule_at
                            ELSE coalesce(e.again_at, clock_timestamp() + make_interval(secs => coalesce(e.delay, 0))) END,
-        -- A job may snooze for ever: of those in a row, the last one stays, with their number.
+        -- A job may snooze for ever: of several snoozes in a row only the last one stays, with their number.
         attempts = CASE WHEN e.outcome = 'snoozed' AND j.attempts -> -1 ->> 'outcome' = 'snoozed' THEN j.attempts - -1
                         ELSE coalesce(j.attempts, '[]') END || jsonb_build_object(
             'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),

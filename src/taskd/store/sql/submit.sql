@@ -9,7 +9,7 @@ WITH input AS MATERIALIZED (
 ), timed AS MATERIALIZED (
     SELECT coalesce(schedule_at, created_at + make_interval(secs => coalesce(delay, 0))) AS due_at, input.* FROM input
 ), keys AS (
-    -- The update changes nothing: it makes the row's owner come back, also when somebody else committed it a moment ago.
+    -- The update changes nothing: it returns the row's owner, also when another transaction committed it a moment ago.
     INSERT INTO taskd.dedupe_keys AS k (key, job_id)
     SELECT DISTINCT ON (dedupe_key) dedupe_key, id FROM timed WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key, place
     ON CONFLICT (key) DO UPDATE SET key = k.key

@@ -11,7 +11,7 @@ WITH input AS MATERIALIZED (
     SELECT coalesce(schedule_at, created_at + make_interval(secs => coalesce(delay, 0))) AS due_at, coalesce(own_key, dedupe_key) AS key, input.*
     FROM input
 ), former AS MATERIALIZED (
-    -- A job that has the key as it was before keys were kept apart: of the same queue, and for an Idempotency-Key the same job.
+    -- A job whose key is from before keys were kept apart: of the same queue, and for an Idempotency-Key the same job.
     SELECT t.place, f.job_id FROM timed t CROSS JOIN LATERAL (
         SELECT k.job_id FROM taskd.dedupe_keys k CROSS JOIN LATERAL (
             SELECT task, queue, priority, max_retries, timeout, payload FROM taskd.jobs WHERE id = k.job_id
@@ -23,7 +23,7 @@ WITH input AS MATERIALIZED (
         LIMIT 1) f
     WHERE t.former_key IS NOT NULL
 ), keys AS (
-    -- The update changes nothing: it makes the row's owner come back, also when somebody else committed it a moment ago.
+    -- The update changes nothing: it returns the row's owner, also when another transaction committed it a moment ago.
     INSERT INTO taskd.dedupe_keys AS k (key, job_id)
     SELECT DISTINCT ON (key) key, id FROM timed
     WHERE key IS NOT NULL AND place NOT IN (SELECT place FROM former) ORDER BY key, place
