@@ -15,6 +15,7 @@ dispatches need not be, since a lost one is dispatched again. Several rows are l
 
 Failures. Each duty has a lane: a connection of its own, whose deadline holds also on a hung server. A call raises
 StoreUnavailable then (`outcome_unknown` if it may have been done), Rejected if PostgreSQL refuses the data, SchemaMismatch if
-the schema does not fit. Nothing here retries, except for the look-up of a COMMIT whose answer was lost: a task's transaction
-(`transactions`, on connections of `task_connections`) ends only when its outcome is known.
+the schema does not fit. A call is not repeated here, with three exceptions: the intake submits the parts of a refused batch, a
+take-over is tried once more after the old leader's connections were ended, and the outcome of a COMMIT whose answer was lost
+is looked up until it is known (`transactions`, on connections of `task_connections`).
 """
