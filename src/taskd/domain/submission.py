@@ -41,7 +41,7 @@ class RetryBackoff(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class JobFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What every job has, also one that a schedule makes."""
+    """The fields of every job, also of one that a schedule creates."""
 
     payload: msgspec.Raw
     task: Name = "default"

@@ -1,4 +1,4 @@
-"""The Protocols by which rooms use each other: one for each duty, so that another server changes one room only.
+"""The seams between rooms: one Protocol for each duty, so that replacing a server touches one room.
 
 PostgreSQL implements the store's Protocols (`taskd.store`), Redis the Transport (`taskd.transport`), etcd the Coordinator
 (`taskd.coordination`). Every method raises the matching `Unavailable` within its deadline when its server does not answer.
