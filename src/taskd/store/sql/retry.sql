@@ -11,9 +11,9 @@ WITH held AS MATERIALIZED (
     WHERE f.id = ANY (ARRAY(SELECT id FROM held)) AND f.retried_as IS NULL
     RETURNING f.*, clock_timestamp() AS now
 ), stored AS (
-    INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, timeout, created_at, schedule_at, parent_id, metadata,
-                            payload)
-    SELECT retried_as, task, queue, priority, max_retries, backoff, timeout, now, now, id, metadata, payload FROM marked
+    INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, timeout, created_at, schedule_at, parent_id,
+                            {{retried_columns}})
+    SELECT retried_as, task, queue, priority, max_retries, backoff, timeout, now, now, id, {{retried_columns}} FROM marked
 ), reopened AS (
     UPDATE taskd.fires f SET state = 'open', job_id = m.retried_as FROM marked m WHERE f.job_id = m.id
 )

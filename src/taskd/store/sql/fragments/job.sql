@@ -24,6 +24,10 @@ metadata, max_retries, backoff, failures, crashes, losses
 -- The columns that a job takes into history unchanged and that no statement computes.
 metadata, attempts, payload
 
+-- name: retried_columns
+-- The columns that the job of a retry takes from the old one, and that no statement computes.
+metadata, payload
+
 -- name: history_columns
 -- The columns of a job in history, but for those that only some of its ends fill in.
 id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
