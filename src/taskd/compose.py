@@ -54,11 +54,11 @@ from taskd.store.explained import PostgresExplained
 from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.listener import PostgresListener
-from taskd.store.logs import PostgresLogReader, PostgresLogWriter
+from taskd.store.logs import PostgresLogReader, PostgresLogStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
-from taskd.store.notes import PostgresNoteWriter
+from taskd.store.notes import PostgresNoteStore
 from taskd.store.prune import PostgresPruning
 from taskd.store.reads import PostgresReads
 from taskd.store.reap import PostgresReaping
@@ -334,8 +334,8 @@ async def _assemble_worker(
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
     sessions = PostgresSessions(lane.one("session", RELAXED))
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
-    notes = PostgresNoteWriter(lane.one("note", ONE_PLAN))
-    logs = PostgresLogWriter(lane.one("log", RELAXED))
+    notes = PostgresNoteStore(lane.one("note", ONE_PLAN))
+    logs = PostgresLogStore(lane.one("log", RELAXED))
     attempts = Attempts(
         claims,
         notes,

@@ -20,8 +20,8 @@ from taskd.store.claims import PostgresClaims
 from taskd.store.dispatch import PostgresDispatching
 from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
-from taskd.store.logs import PostgresLogReader, PostgresLogWriter
-from taskd.store.notes import PostgresNoteWriter
+from taskd.store.logs import PostgresLogReader, PostgresLogStore
+from taskd.store.notes import PostgresNoteStore
 from taskd.store.prune import PostgresPruning
 from taskd.store.reads import PostgresReads
 from taskd.store.reap import PostgresReaping
@@ -60,8 +60,8 @@ class Storage:
         self.stopped: list[int] = []
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
-        self.notes = PostgresNoteWriter(lane(ONE_PLAN))
-        self.logs = PostgresLogWriter(lane(RELAXED))
+        self.notes = PostgresNoteStore(lane(ONE_PLAN))
+        self.logs = PostgresLogStore(lane(RELAXED))
         self.sessions = PostgresSessions(lane(RELAXED))
         self.upkeep = PostgresReaping(lane(ONE_PLAN, leader_name(self.holder)))
         self.history = PostgresPruning(lane(name=leader_name(self.holder)))

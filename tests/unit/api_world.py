@@ -32,7 +32,7 @@ from taskd.domain.job import (
 )
 from taskd.domain.output import Line, LogPosition, Stored
 from taskd.domain.token import Keyring
-from taskd.seams import ConfigEditor, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
+from taskd.seams import ConfigEditing, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
 from taskd.settings import HttpSettings
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -50,7 +50,7 @@ class Recorder:
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
         self.published: list[Version] = []
-        self.editor: ConfigEditor = cast(ConfigEditor, None)
+        self.editor: ConfigEditing = cast(ConfigEditing, None)
         self.schedules: Schedules = cast(Schedules, None)
         self.ends: list[Ended] = []
         self.further: int | None = None

@@ -87,7 +87,8 @@ def recordset(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "row"), [("submit_apart", JobSpec), ("settle", claims._Ending), ("note", notes._Row), ("log", logs._Row)]
+    ("name", "row"),
+    [("submit_apart", JobSpec), ("settle", claims._Ending), ("note", notes._NoteRow), ("log", logs._OutputRow)],
 )
 def test_a_document_has_the_fields_that_its_statement_reads(name: str, row: type[msgspec.Struct]) -> None:
     assert set(row.__struct_fields__) == recordset(name)
@@ -107,4 +108,4 @@ def test_a_submit_without_options_names_what_the_table_demands() -> None:
 
 
 def test_a_claim_is_read_by_the_columns_of_its_statement() -> None:
-    assert claims._Row.__struct_fields__ == ("alive", "epoch", *columns("claimed_columns"), "checkpoint")
+    assert claims._ClaimRow.__struct_fields__ == ("alive", "epoch", *columns("claimed_columns"), "checkpoint")

@@ -30,7 +30,7 @@ from taskd.domain.scope import Scope
 from taskd.runtime.log import logger
 from taskd.seams import (
     Cancels,
-    ConfigEditor,
+    ConfigEditing,
     Coordinator,
     Explained,
     Intake,
@@ -230,7 +230,7 @@ def build(
     terms: Terms,
     coordinator: Coordinator,
     standing: Standing,
-    editor: ConfigEditor,
+    editor: ConfigEditing,
     tokens: Tokens,
     schedules: Schedules,
     transcripts: LogReader,

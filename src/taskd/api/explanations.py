@@ -23,7 +23,7 @@ from taskd.domain.fencing import Dispatch
 from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
 from taskd.domain.shard import shard_of
-from taskd.seams import ConfigEditor, Coordinator, Explained, Standing, Terms, Transport
+from taskd.seams import ConfigEditing, Coordinator, Explained, Standing, Terms, Transport
 
 #: Seconds for which Redis and etcd are waited for: what they would have said is then missing.
 PATIENCE = 0.6
@@ -41,7 +41,7 @@ class Explanations:
         self,
         explained: Explained,
         terms: Terms,
-        editor: ConfigEditor,
+        editor: ConfigEditing,
         coordinator: Coordinator,
         transport: Transport,
         standing: Standing,

@@ -21,7 +21,7 @@ from taskd.domain.config import RULES, Version, concerns_only, operates
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID, MAX_NAME
 from taskd.domain.scope import Scope
-from taskd.seams import ConfigEditor
+from taskd.seams import ConfigEditing
 
 MAX_BODY = 16 * 1024
 PAGE = 100
@@ -64,7 +64,7 @@ KEYS = [KeyView(key=rule.key, meaning=rule.meaning) for rule in RULES]
 class LiveConfiguration:
     """Shows and changes the live configuration."""
 
-    def __init__(self, editor: ConfigEditor) -> None:
+    def __init__(self, editor: ConfigEditing) -> None:
         self._editor = editor
 
     async def show(self, call: Call) -> Answer:

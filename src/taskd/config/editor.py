@@ -20,7 +20,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ConfigEditor:
-    """Implements `taskd.seams.ConfigEditor`."""
+    """Implements `taskd.seams.ConfigEditing`."""
 
     def __init__(self, store: ConfigStore, coordinator: Coordinator, config: Config) -> None:
         self._store = store

@@ -52,7 +52,7 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, _Row(*row)) for row in rows if row[2] is not None]
+        return [_claim(session.id, _ClaimRow(*row)) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
         by_job = {delivery.job_id: delivery for delivery in deliveries}
@@ -87,7 +87,7 @@ class PostgresClaims:
         return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False):
+class _ClaimRow(msgspec.Struct, frozen=True, gc=False):
     """A row of claim.sql: 1 if the session is alive, the epoch, the fragment `claimed_columns`, and the checkpoint."""
 
     alive: int
@@ -112,7 +112,7 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     checkpoint: Json | None
 
 
-def _claim(session: UUID, row: _Row) -> Claim:
+def _claim(session: UUID, row: _ClaimRow) -> Claim:
     return Claim(
         job_id=row.id,
         attempt=row.attempt,

@@ -18,8 +18,8 @@ EXPORT_LOGS = statement("export_logs")
 _body = msgspec.json.Decoder(list[Line])
 
 
-class PostgresLogWriter:
-    """Implements `taskd.seams.LogWriter`."""
+class PostgresLogStore:
+    """Implements `taskd.seams.LogStore`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -34,7 +34,7 @@ class _Chunk(msgspec.Struct, frozen=True):
     body: msgspec.Raw
 
 
-class _Row(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
+class _OutputRow(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt's output as log.sql reads it. Stored chunks that begin from line `first` to below `wanted` make way."""
 
     chunks: list[_Chunk]
@@ -42,9 +42,9 @@ class _Row(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     wanted: int
 
 
-def _row(output: Output) -> _Row:
+def _row(output: Output) -> _OutputRow:
     first, wanted = output.gone
-    return _Row(
+    return _OutputRow(
         id=output.job_id,
         attempt=output.attempt,
         session=output.session,

@@ -12,8 +12,8 @@ from taskd.store.statements import statement
 NOTE = statement("note")
 
 
-class PostgresNoteWriter:
-    """Implements `taskd.seams.NoteWriter`."""
+class PostgresNoteStore:
+    """Implements `taskd.seams.NoteStore`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -22,15 +22,15 @@ class PostgresNoteWriter:
         return await write_batch(self._lane, NOTE, "notes", map(_row, notes))
 
 
-class _Row(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
+class _NoteRow(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     """One note as note.sql reads it: JSON as text, so that a checkpoint of null is one."""
 
     progress: str | None = None
     checkpoint: str | None = None
 
 
-def _row(note: Note) -> _Row:
-    return _Row(
+def _row(note: Note) -> _NoteRow:
+    return _NoteRow(
         id=note.job_id,
         attempt=note.attempt,
         session=note.session,

@@ -19,9 +19,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.seams import Claims, Coordinator, Order, Settlement, Transport
-from taskd.seams import LogWriter as LogStore
-from taskd.seams import NoteWriter as NoteStore
+from taskd.seams import Claims, Coordinator, LogStore, NoteStore, Order, Settlement, Transport
 from taskd.worker.locks import AttemptLocks
 from taskd.worker.logs import LogWriter
 from taskd.worker.notes import NoteWriter

@@ -13,7 +13,7 @@ from taskd.domain.fencing import Claim
 from taskd.domain.output import Chunk, Line, Output
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.seams import LogWriter as Store
+from taskd.seams import LogStore
 
 #: The most bytes in one statement, and those that may wait altogether (while PostgreSQL is away, for instance).
 BATCH_BYTES, MAX_WAITING = 4 * 1024 * 1024, 64 * 1024 * 1024
@@ -55,7 +55,7 @@ class LogWriter:
     """
 
     def __init__(
-        self, store: Store, running: Callable[[Key], Claim | None], written: Callable[[Key], None], limit: int
+        self, store: LogStore, running: Callable[[Key], Claim | None], written: Callable[[Key], None], limit: int
     ) -> None:
         self._store = store
         self._running = running

@@ -10,7 +10,7 @@ from taskd.domain.fencing import Claim, Note
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.pace import Pace
-from taskd.seams import NoteWriter as Store
+from taskd.seams import NoteStore
 from taskd.worker.pool.protocol import Answer, Denial, NoteMessage
 
 #: The most bytes of checkpoints in one statement.
@@ -42,7 +42,7 @@ class PendingNotes:
 class NoteWriter:
     """Writes notes, those of many attempts in one statement; only the latest of each. Who says nothing costs nothing."""
 
-    def __init__(self, store: Store, running: Callable[[Key], Claim | None]) -> None:
+    def __init__(self, store: NoteStore, running: Callable[[Key], Claim | None]) -> None:
         self._store = store
         self._running = running
         self._unwritten: dict[Key, PendingNotes] = {}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from taskd.seams.store.api import Cancels, Explained, Intake, LogReader, Reads, Retries, Tokens
-from taskd.seams.store.config import ConfigEditor, ConfigStore
+from taskd.seams.store.config import ConfigEditing, ConfigStore
 from taskd.seams.store.scheduler import DispatchBatch, Dispatching, Pruned, Pruning, Reaped, Reaping, Terms, Wakes
 from taskd.seams.store.schedules import Closed, DueSchedules, Fired, Schedules, Ticks
-from taskd.seams.store.worker import Claims, LogWriter, LostClaim, NoteWriter, Sessions, Settlement
+from taskd.seams.store.worker import Claims, LogStore, LostClaim, NoteStore, Sessions, Settlement
 
 __all__ = [
     "Cancels",
     "Claims",
     "Closed",
-    "ConfigEditor",
+    "ConfigEditing",
     "ConfigStore",
     "DispatchBatch",
     "Dispatching",
@@ -21,9 +21,9 @@ __all__ = [
     "Fired",
     "Intake",
     "LogReader",
-    "LogWriter",
+    "LogStore",
     "LostClaim",
-    "NoteWriter",
+    "NoteStore",
     "Pruned",
     "Pruning",
     "Reads",

@@ -27,7 +27,7 @@ class ConfigStore(Protocol):
         ...
 
 
-class ConfigEditor(Protocol):
+class ConfigEditing(Protocol):
     """Reads and changes the live configuration, for the API. Every method raises StoreUnavailable."""
 
     async def latest(self) -> Version:

@@ -101,7 +101,7 @@ class Claims(Protocol):
         ...
 
 
-class NoteWriter(Protocol):
+class NoteStore(Protocol):
     """Stores the progress and checkpoints of running attempts."""
 
     async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
@@ -112,7 +112,7 @@ class NoteWriter(Protocol):
         ...
 
 
-class LogWriter(Protocol):
+class LogStore(Protocol):
     """Stores the output of attempts: what they log and print."""
 
     async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
