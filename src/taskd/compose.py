@@ -103,7 +103,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
     certificate = identity(settings.http.cert_file, settings.http.key_file, "http")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
-        await stack.enter_async_context(tracing.told(settings.trace, "scheduler", name))
+        await stack.enter_async_context(tracing.exporting(settings.trace, "scheduler", name))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
@@ -289,7 +289,7 @@ async def _worker(settings: Settings) -> int:
     certificate = identity(settings.worker.cert_file, settings.worker.key_file, "worker")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
-        await stack.enter_async_context(tracing.told(settings.trace, "worker", worker_id))
+        await stack.enter_async_context(tracing.exporting(settings.trace, "worker", worker_id))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
