@@ -176,24 +176,24 @@ async def test_a_commit_without_an_answer_is_looked_up(
     committed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    say, say_sync = transactions.say, transactions.say_sync
+    send, send_sync = transactions.send, transactions.send_sync
 
     async def lossy(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             if committed:
-                await say(connection, query, named)
+                await send(connection, query, named)
             cut(connection)
-        return await say(connection, query, named)
+        return await send(connection, query, named)
 
     def lossy_sync(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             if committed:
-                say_sync(connection, query, named)
+                send_sync(connection, query, named)
             cut(connection)
-        return say_sync(connection, query, named)
+        return send_sync(connection, query, named)
 
-    monkeypatch.setattr(transactions, "say", lossy)
-    monkeypatch.setattr(transactions, "say_sync", lossy_sync)
+    monkeypatch.setattr(transactions, "send", lossy)
+    monkeypatch.setattr(transactions, "send_sync", lossy_sync)
     (claim,) = await begun(store, term, session)
     told = Told()
     if committed:
@@ -217,7 +217,7 @@ class Lost:
         self.transaction.begin_sync(self.connection)
 
     def commit(self) -> None:
-        transactions.say_sync(self.connection, transactions.COMMIT, self.transaction._parameters(Told()))
+        transactions.send_sync(self.connection, transactions.COMMIT, self.transaction._parameters(Told()))
 
     def _look(self) -> Any:
         self.looks += 1
@@ -253,7 +253,7 @@ async def test_a_transaction_that_stands_still_is_ended_to_know(
 ) -> None:
     monkeypatch.setattr(transactions, "PATIENCE", 0.2)
     complete = transactions.COMMIT.removesuffix("COMMIT")
-    transactions.say_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(Told()))
+    transactions.send_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(Told()))
     assert await asyncio.to_thread(lost.transaction._outcome) == "running"
     with pytest.raises(psycopg.OperationalError):
         lost.connection.execute("SELECT 1")
@@ -317,15 +317,15 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say, there, on = transactions.say, asyncio.Event(), asyncio.Event()
+    send, there, on = transactions.send, asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             there.set()
             await on.wait()
-        return await say(connection, query, named)
+        return await send(connection, query, named)
 
-    monkeypatch.setattr(transactions, "say", slow)
+    monkeypatch.setattr(transactions, "send", slow)
     (claim,) = await begun(store, term, session)
     told = Told()
     task = asyncio.create_task(work(pool, claim, told))
@@ -488,6 +488,11 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
     assert await store.raw.fetch("SELECT job FROM public.rows ORDER BY job") == expected
 
 
+async def nothing_sleeps(store: Storage) -> bool:
+    """A cancelled statement takes PostgreSQL a moment to end."""
+    return await store.raw.fetch(SLEEPING) == [(0,)]
+
+
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
 
 
@@ -561,7 +566,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
         await asyncio.to_thread(block, asyncio.get_running_loop())
     with pytest.raises(psycopg.Error):
         await left[0]
-    assert await store.raw.fetch(SLEEPING) == [(0,)]
+    await wait_until_async(lambda: nothing_sleeps(store))
     await work_in_a_thread(pool, claim)
 
 
@@ -624,7 +629,7 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
     plain = Plain(pool, claim, endless)
     await wait_until_async(asleep)
     await plain.stop()
-    assert await store.raw.fetch(SLEEPING) == [(0,)]
+    await wait_until_async(lambda: nothing_sleeps(store))
     await work_in_a_thread(pool, claim)
     assert await store.raw.fetch(ROWS) == [(1,)]
 

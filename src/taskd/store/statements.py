@@ -36,12 +36,12 @@ def columns(fragment: str) -> tuple[str, ...]:
 @cache
 def fragments() -> Mapping[str, str]:
     """Return the text of each fragment by its name. A fragment may include those that stand before it in its file."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for file in sorted((FOLDER / "fragments").iterdir(), key=lambda file: file.name):
         _, *parts = _NAME.split(file.read_text("utf-8"))
         for name, text in zip(parts[::2], parts[1::2], strict=True):
-            found[name] = expanded(text.strip(), found)
-    return found
+            texts[name] = expanded(text.strip(), texts)
+    return texts
 
 
 def expanded(text: str, known: Mapping[str, str]) -> str:

@@ -25,7 +25,16 @@ from taskd.runtime import forks
 from taskd.seams import Completion
 from taskd.store.pinned import ENCODING
 from taskd.store.sockets import hung_up, sever
-from taskd.store.transactions import AsyncConnection, Connection, Row, Transaction, away, outlast, say, say_sync
+from taskd.store.transactions import (
+    AsyncConnection,
+    Connection,
+    Row,
+    Transaction,
+    run_to_end,
+    send,
+    send_sync,
+    unavailable,
+)
 
 #: A dead connection is noticed after a minute of silence, or after half a minute with something to send.
 ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
@@ -120,13 +129,13 @@ class TaskConnectionPool:
                 _take_back(wrapper)
                 await transaction.commit(connection, ending)
             except BaseException:
-                await outlast(_undo(connection, wrapper))
+                await run_to_end(_undo(connection, wrapper))
                 raise
             finally:
                 if _usable(connection):
                     self._idle.append(connection)
                 else:
-                    await outlast(connection.close())
+                    await run_to_end(connection.close())
 
     @contextmanager
     def transaction_sync(self, job_id: int, attempt: int, ending: Completion) -> Iterator[SyncTaskConnection]:
@@ -182,7 +191,7 @@ class TaskConnectionPool:
         try:
             connection = await psycopg.AsyncConnection.connect(self._dsn, **self._options())
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
         self._open.add(connection)
         return connection
 
@@ -195,7 +204,7 @@ class TaskConnectionPool:
         try:
             return self._connect()
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
 
     def _connect(self) -> Connection:
         connection = psycopg.connect(self._dsn, **self._options())
@@ -261,7 +270,7 @@ async def _undo(connection: AsyncConnection, wrapper: TaskConnection) -> None:
     try:
         _take_back(wrapper)
         if _begun(connection):
-            await say(connection, "ROLLBACK")
+            await send(connection, "ROLLBACK")
     except (psycopg.Error, RuntimeError):
         await _cut_off(connection, wrapper)
 
@@ -270,7 +279,7 @@ def _undo_sync(connection: Connection, wrapper: SyncTaskConnection) -> None:
     try:
         _take_back_sync(wrapper)
         if _begun(connection):
-            say_sync(connection, "ROLLBACK")
+            send_sync(connection, "ROLLBACK")
     except (psycopg.Error, RuntimeError):
         _cut_off_sync(connection, wrapper)
 

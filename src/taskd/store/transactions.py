@@ -50,7 +50,7 @@ Connection = psycopg.Connection[Row]
 AsyncConnection = psycopg.AsyncConnection[Row]
 
 
-async def say(connection: AsyncConnection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
+async def send(connection: AsyncConnection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
     """Send statements in one message; return the last one's row, if it has one. PostgreSQL runs none after one that failed."""
     async with psycopg.AsyncClientCursor(connection, row_factory=tuple_row) as cursor:
         await cursor.execute(query.encode(), named)
@@ -58,8 +58,8 @@ async def say(connection: AsyncConnection, query: str, named: Mapping[str, Any] 
         return await cursor.fetchone() if cursor.description else None
 
 
-def say_sync(connection: Connection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
-    """Do the same as `say`, for a plain connection."""
+def send_sync(connection: Connection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
+    """Do the same as `send`, for a plain connection."""
     with psycopg.ClientCursor(connection, row_factory=tuple_row) as cursor:
         cursor.execute(query.encode(), named)
         cursor.set_result(-1)
@@ -83,18 +83,18 @@ class Transaction:
     async def begin(self, connection: AsyncConnection) -> None:
         """Begin, if the claim holds."""
         try:
-            self._claimed(await say(connection, BEGIN, self._named))
+            self._claimed(await send(connection, BEGIN, self._named))
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
 
     async def commit(self, connection: AsyncConnection, ending: Completion) -> None:
         """Complete the job and commit. A cancel of the caller is raised only after that has ended."""
         _check(connection)
-        await outlast(self._commit(connection, ending))
+        await run_to_end(self._commit(connection, ending))
 
     async def _commit(self, connection: AsyncConnection, ending: Completion) -> None:
         try:
-            await say(connection, COMMIT, self._parameters(ending))
+            await send(connection, COMMIT, self._parameters(ending))
         except psycopg.Error as error:
             await asyncio.to_thread(self._judge, error, connection)
         ending.committed()
@@ -102,9 +102,9 @@ class Transaction:
     def begin_sync(self, connection: Connection) -> None:
         """Do the same as `begin`, for a plain connection."""
         try:
-            self._claimed(say_sync(connection, BEGIN, self._named))
+            self._claimed(send_sync(connection, BEGIN, self._named))
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
 
     def commit_sync(self, connection: Connection, ending: Completion) -> None:
         """Do the same as `commit`, in another thread, which an interrupt of the task's thread does not reach."""
@@ -113,7 +113,7 @@ class Transaction:
 
     def _commit_sync(self, connection: Connection, ending: Completion) -> None:
         try:
-            say_sync(connection, COMMIT, self._parameters(ending))
+            send_sync(connection, COMMIT, self._parameters(ending))
         except psycopg.Error as error:
             self._judge(error, connection)
         ending.committed()
@@ -158,7 +158,7 @@ class Transaction:
                         return self._fate(other)
             except HOPELESS as error:
                 raise StoreUnavailable(
-                    f"the outcome of a COMMIT cannot be looked up. {away(error)}", outcome_unknown=True
+                    f"the outcome of a COMMIT cannot be looked up. {unavailable(error)}", outcome_unknown=True
                 ) from error
             except psycopg.Error as error:
                 reason = _first_line(error)
@@ -170,25 +170,25 @@ class Transaction:
     def _over(self, other: Connection, *, by_force: bool) -> bool:
         """Return True if the transaction has ended; end it if `by_force`. Its number shows that it is this one."""
         try:
-            row = say_sync(other, XACT_STATUS, self._named)
+            row = send_sync(other, XACT_STATUS, self._named)
         except errors.InvalidParameterValue:
             return True  # a standby that took over never had this transaction
         if row != ("in progress",):
             return True
         if by_force:
             with contextlib.suppress(errors.InsufficientPrivilege):
-                say_sync(other, TERMINATE, self._named)
+                send_sync(other, TERMINATE, self._named)
         return False
 
     def _fate(self, other: Connection) -> str:
         with other.transaction():
-            say_sync(other, f"SET LOCAL lock_timeout = {LOOK * 1000:.0f}")
-            row = say_sync(other, FATE_OF, self._named)
+            send_sync(other, f"SET LOCAL lock_timeout = {LOOK * 1000:.0f}")
+            row = send_sync(other, FATE_OF, self._named)
         assert row is not None
         return str(row[0])
 
 
-async def outlast(work: Coroutine[Any, Any, T]) -> T:
+async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Return the work's result. A cancel of the caller does not reach the work, and is raised after its end."""
     # In an empty context it does not belong to the attempt, so that the attempt's end does not cancel it either.
     task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
@@ -229,7 +229,7 @@ def _in_thread(work: Callable[[], None]) -> None:
         raise raised[0]
 
 
-def away(error: psycopg.Error) -> Exception:
+def unavailable(error: psycopg.Error) -> Exception:
     """Return the error for a task whose transaction cannot begin."""
     line = _first_line(error)
     if isinstance(error, MISSING):
