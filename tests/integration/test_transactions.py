@@ -488,12 +488,12 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
     assert await store.raw.fetch("SELECT job FROM public.rows ORDER BY job") == expected
 
 
+SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+
 async def nothing_sleeps(store: Storage) -> bool:
     """A cancelled statement takes PostgreSQL a moment to end."""
     return await store.raw.fetch(SLEEPING) == [(0,)]
-
-
-SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
 
 
 def on_uvloop(made: Callable[[], Coroutine[Any, Any, None]]) -> None:
