@@ -120,7 +120,13 @@ async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: Re
 
 @pytest.mark.parametrize(
     ("lacking", "words"),
-    [("-@scripting", "eval"), ("-@stream", "xlen"), ("-@pubsub", "publish"), ("resetchannels", "channel")],
+    [
+        ("-@scripting", "eval"),
+        ("-@stream", "xlen"),
+        ("-@pubsub", "publish"),
+        ("resetchannels", "channel"),
+        ("-pttl", "pttl"),
+    ],
 )
 async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     private_redis: RedisServer, lacking: str, words: str
