@@ -33,6 +33,7 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.cancel_notifier import CancelNotifier
 from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 from taskd.scheduler.dispatcher import Dispatcher
@@ -490,11 +491,15 @@ async def _check_servers(
     else:
         if policy not in ("noeviction", ""):
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
+
+    async def pause(seconds: float) -> None:
+        await wait_for(stop, seconds)
+
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
-        sleep=lambda seconds: _sleep_unless(stop, seconds),
+        sleep=pause,
         reraise=True,
     )
     try:
@@ -513,11 +518,3 @@ async def _check_schema(settings: PostgresSettings, migrate: bool) -> None:
     missing = await aside(functools.partial(pending_migrations, dsn, pooled=settings.pooled))
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
-
-
-async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

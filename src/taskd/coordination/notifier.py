@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from taskd.runtime.waiting import wait_for
+
 
 class Notifier:
     """Who looks first and then waits, without awaiting in between, misses no ring."""
@@ -18,9 +20,4 @@ class Notifier:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Return at the next ring, or after `seconds`."""
-        ring = self._ring
-        try:
-            async with asyncio.timeout(seconds):
-                await ring.wait()
-        except TimeoutError:
-            return
+        await wait_for(self._ring, seconds)

@@ -14,6 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
 from taskd.runtime.pace import Pace
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
 from taskd.seams import DueBatch, DueJobs, Transport
@@ -70,7 +71,7 @@ class Dispatcher:
                 self._redis.down(error)
                 await self._recover()
             else:
-                await self._rest(pause)
+                await wait_for(self._bell, pause)
 
     async def _round(self, term: Term) -> float:
         """One look; the seconds until the next."""
@@ -136,10 +137,3 @@ class Dispatcher:
         """Pause whatever rings, for a server is away; then look, for what rang meanwhile was not heard."""
         await asyncio.sleep(OUTAGE)
         self._look_at = 0.0
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._bell.wait()
-        except TimeoutError:
-            return

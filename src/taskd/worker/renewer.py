@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
 from taskd.domain.fencing import Session
 from taskd.domain.outcome import Released
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
+from taskd.runtime.waiting import wait_for
 from taskd.seams import Sessions, Transport
 from taskd.settings import WorkerSettings
 from taskd.worker.attempts import Attempts
@@ -111,9 +111,7 @@ class Renewer:
         if not self._postgres.health.ok:
             await asyncio.sleep(OUTAGE)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._every):
-                await self._hurry.wait()
+        await wait_for(self._hurry, self._every)
         self._hurry.clear()
 
     async def _look(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Failed, Outcome, Released, TimedOut
 from taskd.domain.output import Chunk
 from taskd.runtime.log import logger
+from taskd.runtime.waiting import either, wait_for
 from taskd.seams import Order
 from taskd.settings import LogSettings, TaskSettings
 from taskd.worker.pool.exit_status import fate, oom_kills, outcome_of, text_of, verdict_on
@@ -327,19 +327,12 @@ class ExecutorPool:
             elif not self._closing.is_set() and self._changed is not None:
                 failed_starts += 1
                 logger().error("the app does not load: waiting for a change of its code", reason=problem)
-                await self._until_changed(self._changed)
+                await either(self._changed, self._closing)
             elif not self._closing.is_set():
                 delay = min(BACKOFF[1], BACKOFF[0] * 2**failed_starts)
                 failed_starts += 1
                 logger().error("an executor does not start", reason=problem, retry_in=delay)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), delay)
-
-    async def _until_changed(self, changed: asyncio.Event) -> None:
-        waits = [asyncio.create_task(event.wait()) for event in (changed, self._closing)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+                await wait_for(self._closing, delay)
 
     def _await_end(self, child: ExecutorProcess) -> None:
         """Bury it when it has ended. If it has its place still, that is told to who keeps it."""
