@@ -73,7 +73,7 @@ from taskd.transport.stream import RedisTransport
 from taskd.worker.attempts import Attempts
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.http import build as build_worker_http
-from taskd.worker.pool.pool import ExecutorPool
+from taskd.worker.pool.pool import ExecutorPool, OnEnd, OnMessage
 from taskd.worker.pool.protocol import Transactions
 from taskd.worker.pool.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
@@ -295,7 +295,7 @@ async def _worker(settings: Settings) -> int:
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
         live = Config()
-        attempts, executors, role, coordinator, store = await _assemble_worker(
+        executors, role, coordinator, store = await _assemble_worker(
             settings, worker_id, stack, transport, postgres, redis, live
         )
         if settings.worker.http_addr:
@@ -304,7 +304,6 @@ async def _worker(settings: Settings) -> int:
                 serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0, identity=certificate)
             )
             role.address = address.url
-        attempts.attach(executors)
         watcher = Watcher(folders()) if settings.worker.reload else None  # before the code is read for the first time
         if not await unless(stop, executors.start(patient=watcher is not None)):
             return 0  # asked to stop while the app was being imported
@@ -328,7 +327,7 @@ async def _assemble_worker(
     postgres: Outage,
     redis: Outage,
     live: Config,
-) -> tuple[Attempts, ExecutorPool, WorkerRole, EtcdCoordinator, PostgresLiveStore]:
+) -> tuple[ExecutorPool, WorkerRole, EtcdCoordinator, PostgresLiveStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
@@ -337,6 +336,26 @@ async def _assemble_worker(
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     notes = PostgresNotes(lane.one("note", ONE_PLAN))
     logs = PostgresLogs(lane.one("log", RELAXED))
+
+    def executors(on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
+        return ExecutorPool(
+            app=own.app,
+            processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
+            slots=own.concurrency,
+            worker_id=worker_id,
+            stop_grace=own.stop_grace,
+            max_result_bytes=own.max_result_bytes,
+            max_error_bytes=own.max_error_bytes,
+            max_log_bytes=own.max_log_bytes,
+            on_end=on_end,
+            on_message=on_message,
+            log=settings.log,
+            tasks=settings.tasks,
+            transactions=Transactions(
+                own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
+            ),
+        )
+
     attempts = Attempts(
         claims,
         notes,
@@ -346,24 +365,9 @@ async def _assemble_worker(
         worker_id=worker_id,
         slots=own.concurrency,
         max_log_bytes=own.max_log_bytes,
+        executors=executors,
     )
-    executors = ExecutorPool(
-        app=own.app,
-        processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
-        slots=own.concurrency,
-        worker_id=worker_id,
-        stop_grace=own.stop_grace,
-        max_result_bytes=own.max_result_bytes,
-        max_error_bytes=own.max_error_bytes,
-        max_log_bytes=own.max_log_bytes,
-        on_end=attempts.ended,
-        on_word=attempts.hear,
-        log=settings.log,
-        tasks=settings.tasks,
-        transactions=Transactions(
-            own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
-        ),
-    )
+    pool = attempts.executors
     role = WorkerRole(
         worker_id=worker_id,
         settings=own,
@@ -372,13 +376,13 @@ async def _assemble_worker(
         transport=transport,
         coordinator=coordinator,
         attempts=attempts,
-        executors=executors,
-        fetcher=Fetcher(transport, attempts, executors, own, live=live, redis=redis),
-        renewer=Renewer(sessions, transport, attempts, executors, own, postgres=postgres),
+        executors=pool,
+        fetcher=Fetcher(transport, attempts, pool, own, config=live, redis=redis),
+        renewer=Renewer(sessions, transport, attempts, pool, own, postgres=postgres),
         postgres=postgres,
         redis=redis,
     )
-    return attempts, executors, role, coordinator, PostgresLiveStore(lane.one("live"))
+    return pool, role, coordinator, PostgresLiveStore(lane.one("live"))
 
 
 @asynccontextmanager

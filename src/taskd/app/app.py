@@ -248,10 +248,10 @@ class App(Within):
 
     def prepare(self, order: Order, link: Callable[[], Link]) -> Call:
         """Check the order's payload and bind it. Raises LookupError for an unknown task, Fail for a payload that misfits."""
-        task = self._tasks.get(order.task)
+        task = self._tasks.get(order.job.task)
         if task is None:
-            raise LookupError(order.task)
-        return self._bind(task, order.payload, lambda: Context(_completed(order, task), link), self._stock)
+            raise LookupError(order.job.task)
+        return self._bind(task, order.job.payload_json, lambda: Context(_completed(order, task), link), self._stock)
 
     async def start(self) -> None:
         """Run what `on_start` was given, in that order, then open what tasks depend on. Raises what one of them raises.
@@ -323,9 +323,9 @@ class App(Within):
 
 def _completed(order: Order, task: Task[Any, Any]) -> Order:
     """The order with what the task's definition says where the job says nothing."""
-    if order.timeout is not None or task.timeout is None:
+    if order.job.timeout is not None or task.timeout is None:
         return order
-    return msgspec.structs.replace(order, timeout=float(task.timeout))
+    return msgspec.structs.replace(order, job=msgspec.structs.replace(order.job, timeout=float(task.timeout)))
 
 
 def _check_call(function: Callable[..., Any], rule: str, *args: object) -> None:

@@ -22,6 +22,7 @@ from taskd.app.submitter import Submitter
 from taskd.app.task import Task
 from taskd.app.values import plain
 from taskd.domain.errors import Snooze, Unstorable
+from taskd.domain.job import JobInfo
 from taskd.domain.storable import plainly, to_json
 from taskd.seams import Invocation, Order
 
@@ -121,13 +122,12 @@ class Bench:
         self, task: Task[Any, Any], payload: bytes, bind: Bind, link: BenchLink, connection: BenchConnection
     ) -> Invocation:
         now = datetime.now(UTC)
-        order = Order(
-            job_id=self._jobs.next_id(),
-            attempt=self._attempt,
+        job = JobInfo(
+            id=self._jobs.next_id(),
             task=task.name,
             queue=task.queue or "default",
             priority=task.priority or 0,
-            payload=payload,
+            payload_json=payload,
             created_at=now,
             schedule_at=now,
             timeout=task.timeout,
@@ -135,8 +135,8 @@ class Bench:
             max_retries=task.max_retries if task.max_retries is not None else 3,
             failures=self._attempt - 1,
             worker_id="testing",
-            checkpoint=_stored(self._checkpoint),
         )
+        order = Order(job, self._attempt, checkpoint=_stored(self._checkpoint))
         return BenchInvocation(bind(payload, lambda: BenchContext(order, link, connection)), connection)
 
 

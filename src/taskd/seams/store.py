@@ -13,9 +13,21 @@ from taskd.domain.band import Credit
 from taskd.domain.config import Version
 from taskd.domain.explain.situation import JobSnapshot, Queue
 from taskd.domain.fencing import Claim, Delivery, Dispatch, LeaderRow, Note, Session, Suspect, Term
-from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, JobStatus, Page, Stretch, Submitted
+from taskd.domain.job import (
+    AttemptId,
+    Counts,
+    Depths,
+    Ended,
+    Job,
+    JobFilter,
+    JobSpec,
+    JobStatus,
+    Page,
+    Stretch,
+    Submitted,
+)
 from taskd.domain.outcome import Outcome
-from taskd.domain.output import Chunk, LogPosition, Output, Stored
+from taskd.domain.output import Chunk, LogPosition, Output, StoredChunk
 from taskd.domain.retry import Verdict
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Plan, Schedule
 from taskd.domain.token import Keyring
@@ -409,15 +421,15 @@ class Claims(Protocol):
         """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own.
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
+        """Record how attempts ended; those that were still the claim's own.
 
         What is missing from the answer was fenced off: the job was cancelled, or the claim had been lost before.
         """
         ...
 
-    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """How those of the (job_id, attempt) pairs ended that were the end of their job: "cancelled", say, or "completed"."""
+    async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
+        """Return the outcomes of those attempts that ended their job: "cancelled", say, or "completed"."""
         ...
 
 
@@ -438,8 +450,8 @@ class Settlement(msgspec.Struct, frozen=True):
 class Notes(Protocol):
     """For workers: what running attempts say of themselves."""
 
-    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
-        """Write these durably, in one statement; the (job_id, attempt) pairs whose claim still held.
+    async def write(self, notes: Sequence[Note]) -> set[AttemptId]:
+        """Write these durably, in one statement; the attempts whose claim still held.
 
         What is missing from the answer was fenced off, and changed nothing.
         """
@@ -449,8 +461,8 @@ class Notes(Protocol):
 class Logs(Protocol):
     """For workers: what attempts log and print."""
 
-    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
-        """Store these in one statement; the (job_id, attempt) pairs whose claim still held or whose job was cancelled.
+    async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
+        """Store these in one statement; the attempts whose claim still held or whose job was cancelled.
 
         What is missing from the answer was fenced off, and changed nothing.
         """
@@ -460,11 +472,11 @@ class Logs(Protocol):
 class Transcripts(Protocol):
     """For the API: what attempts have logged and printed."""
 
-    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[StoredChunk]:
         """At most `limit` chunks that begin after a place, in their order; of one attempt, or of all."""
         ...
 
-    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[StoredChunk]]:
         """All chunks of these jobs, by job; of the first ones only, if those are large."""
         ...
 
@@ -490,9 +502,9 @@ class Sessions(Protocol):
         ...
 
     async def heartbeat(
-        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+        self, session: Session, ttl: float, claims: Sequence[AttemptId], slots: int | None = None
     ) -> set[Gone]:
-        """Extend the lease, say how many `slots` there are now, if that changed; those of the given (job_id, attempt) claims
+        """Extend the lease, say how many `slots` there are now, if that changed; those of the given claims
         that are no longer this session's.
 
         Raises SessionLost if the session is dead.

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+
+from taskd.domain.job import AttemptId, JobInfo
 
 
 class Link(Protocol):
@@ -141,22 +142,21 @@ class TaskRegistry(Protocol):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker tells an executor about one attempt: everything `ctx.job` and `ctx.attempt` show."""
+    """One attempt for an executor to run: everything that `ctx.job` and `ctx.attempt` show."""
 
-    job_id: int
+    job: JobInfo
     attempt: int
-    task: str
-    queue: str
-    priority: int
-    payload: bytes
-    created_at: datetime
-    schedule_at: datetime
-    timeout: float | None
-    metadata: dict[str, str | int | float | bool | None]
-    max_retries: int
-    failures: int
-    worker_id: str
-    #: It was there when an executor crashed: it runs without neighbours now, so that the next crash shows whose fault it is.
+    #: The job was running when an executor crashed. It runs in a process of its own now, so that a further crash is its own.
     suspect: bool = False
-    #: What an earlier attempt has left for this one (JSON).
+    #: The last checkpoint of the job's earlier attempts (JSON).
     checkpoint: bytes | None = None
+
+    @property
+    def job_id(self) -> int:
+        """The job's id."""
+        return self.job.id
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt's identity."""
+        return AttemptId(self.job.id, self.attempt)

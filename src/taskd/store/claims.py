@@ -12,9 +12,9 @@ import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Claim, Delivery, Session, Suspect
-from taskd.domain.job import Scalar
+from taskd.domain.job import AttemptId, JobInfo, Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
+from taskd.domain.policy import SUSPECT_AFTER, Backoff
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
 from taskd.seams import Settlement
@@ -57,7 +57,7 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, row[1], row[2:]) for row in rows if row[2] is not None]
+        return [_claim(session, row[1], row[2:]) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
         """Those of `deliveries` that are current and whose jobs only run alone."""
@@ -81,47 +81,53 @@ class PostgresClaims:
         }
         return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
+        """Record how attempts ended; those that were still the claim's own."""
         ordered = sorted(settlements, key=lambda s: s.claim.job_id)
         document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
         with meters.timed(meters.SETTLE):
             rows = await self._settling.fetch(SETTLE, {"settlements": document})
-        return {(job_id, attempt) for job_id, attempt in rows}
+        return {AttemptId(job_id, attempt) for job_id, attempt in rows}
 
-    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """How those of the (job_id, attempt) pairs ended that were the end of their job."""
+    async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
+        """Return the outcomes of those attempts that ended their job."""
         parameters = {
             "ids": int_array(job_id for job_id, _ in attempts),
             "attempts": int_array(attempt for _, attempt in attempts),
         }
         rows = await self._settling.fetch(ENDED, parameters)
-        return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
+        return {AttemptId(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
-def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
+def _claim(session: Session, epoch: int, row: tuple[Any, ...]) -> Claim:
     job_id, attempt, task, queue, priority, payload, created, scheduled, queued, started, timeout, metadata, *record = (
         row
     )
     max_retries, backoff, failures, crashes, losses, checkpoint = record
     return Claim(
-        job_id=job_id,
+        job=JobInfo(
+            id=job_id,
+            task=task,
+            queue=queue,
+            priority=priority,
+            payload_json=bytes(payload),
+            created_at=created,
+            schedule_at=scheduled,
+            timeout=timeout,
+            metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
+            max_retries=max_retries,
+            failures=failures,
+            worker_id=session.worker_id,
+        ),
         attempt=attempt,
-        session=session,
+        session=session.id,
         epoch=epoch,
-        task=task,
-        queue=queue,
-        priority=priority,
-        payload=payload,
-        created_at=created,
-        schedule_at=scheduled,
         queued_at=queued,
         started_at=started,
-        timeout=timeout,
-        metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
-        policy=Policy(max_retries, _backoff(bytes(backoff))),
-        record=Record(failures, crashes, losses),
-        checkpoint=checkpoint,
+        backoff=_backoff(bytes(backoff)),
+        crashes=crashes,
+        losses=losses,
+        checkpoint=bytes(checkpoint) if checkpoint is not None else None,
     )
 
 

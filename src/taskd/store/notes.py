@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from taskd.domain.fencing import Note
+from taskd.domain.job import AttemptId
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
 
@@ -19,11 +20,11 @@ class PostgresNotes:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
-        """Write these durably, in one statement; the (job_id, attempt) pairs whose claim still held."""
+    async def write(self, notes: Sequence[Note]) -> set[AttemptId]:
+        """Write these durably, in one statement; the attempts whose claim still held."""
         ordered = sorted(notes, key=lambda note: note.job_id)
         document = msgspec.json.encode([_row(note) for note in ordered]).decode()
-        return {(job_id, attempt) for job_id, attempt in await self._lane.fetch(NOTE, {"notes": document})}
+        return {AttemptId(job_id, attempt) for job_id, attempt in await self._lane.fetch(NOTE, {"notes": document})}
 
 
 def _row(note: Note) -> dict[str, object]:

@@ -10,6 +10,7 @@ import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Host, Session
+from taskd.domain.job import AttemptId
 from taskd.seams import Gone
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
@@ -45,11 +46,11 @@ class PostgresSessions:
         return (session_from(rows[0][:5]), rows[0][5]) if rows else None
 
     async def heartbeat(
-        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+        self, session: Session, ttl: float, claims: Sequence[AttemptId], slots: int | None = None
     ) -> set[Gone]:
         """Extend the lease, and say how many `slots` there are now, if given.
 
-        Those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost.
+        Those of the claims that are no longer this session's. Raises SessionLost.
         """
         parameters: dict[str, Any] = {"session": session.id, "ttl": ttl, "slots": slots}
         if claims:
