@@ -95,8 +95,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     `epoch` is that of the queue's shard when the claim was made: it names the leader, and fences nothing.
     """
 
+    #: Kept as one value: it is the key of the attempt wherever the worker looks it up.
+    attempt_id: AttemptId
     job: JobInfo
-    attempt: int
     session: UUID
     epoch: int
     queued_at: datetime
@@ -113,9 +114,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.job.id
 
     @property
-    def attempt_id(self) -> AttemptId:
-        """The attempt's identity."""
-        return AttemptId(self.job.id, self.attempt)
+    def attempt(self) -> int:
+        """The attempt's number."""
+        return self.attempt_id.attempt
 
     @property
     def policy(self) -> Policy:

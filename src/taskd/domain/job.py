@@ -77,7 +77,7 @@ class AttemptId(NamedTuple):
     attempt: int
 
 
-class JobInfo(msgspec.Struct, frozen=True, array_like=True):
+class JobInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A job as it was when its running attempt began: the part of it that its task sees.
 
     `timeout` is in seconds, None without one. `failures` counts the attempts before this one that failed, and `max_retries`

@@ -141,7 +141,7 @@ class TaskRegistry(Protocol):
         ...
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One attempt for an executor to run: everything that `ctx.job` and `ctx.attempt` show."""
 
     job: JobInfo

@@ -105,6 +105,7 @@ def _claim(session: Session, epoch: int, row: tuple[Any, ...]) -> Claim:
     )
     max_retries, backoff, failures, crashes, losses, checkpoint = record
     return Claim(
+        attempt_id=AttemptId(job_id, attempt),
         job=JobInfo(
             id=job_id,
             task=task,
@@ -119,7 +120,6 @@ def _claim(session: Session, epoch: int, row: tuple[Any, ...]) -> Claim:
             failures=failures,
             worker_id=session.worker_id,
         ),
-        attempt=attempt,
         session=session.id,
         epoch=epoch,
         queued_at=queued,

@@ -201,9 +201,11 @@ class ExecutorPool:
     def _hand_over(self, process: ExecutorProcess, orders: Sequence[Order]) -> None:
         """Start attempts that `process.attempts` has already; their time-outs run from here."""
         for order in orders:
-            job, attempt = order.job, process.attempts[order.attempt_id]
-            timeout = job.timeout if job.timeout is not None else self._supervisor.timeouts.get(job.task)
+            timeout = order.job.timeout
+            if timeout is None:
+                timeout = self._supervisor.timeouts.get(order.job.task)
             if timeout is not None:
+                attempt = process.attempts[order.attempt_id]
                 attempt.deadline = self._loop.call_later(timeout, self._ask_to_stop, attempt, TimedOut(after=timeout))
         for order in process.begin(orders):
             self._end(process, EndedAttempt(order.attempt_id, Failed(UNSENDABLE)))
