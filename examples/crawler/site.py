@@ -1,6 +1,7 @@
-"""A small site to crawl: `python site.py PORT`. Page n links to 2n+1 and 2n+2, and every seventh page to one that is not there.
+"""A small site to crawl: `python site.py PORT`.
 
-It has two names, localhost and 127.0.0.1, and counts how many requests to each there were at once: /most tells.
+Page n links to pages 2n+1 and 2n+2, and every seventh page to one that does not exist. The site has two names,
+localhost and 127.0.0.1. It counts the most requests to each at once, which /most returns.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PAGES = 15
-#: Seconds that a page takes: long enough for requests to meet.
+#: Seconds that a page takes: long enough for requests to overlap.
 SLOW = 0.02
-asked_now: Counter[str] = Counter()
+current: Counter[str] = Counter()
 most: Counter[str] = Counter()
 guard = threading.Lock()
 
 
 class Site(BaseHTTPRequestHandler):
-    """Answers one request."""
+    """Handler of one request."""
 
     def do_GET(self) -> None:
         """Answer a page, or /most."""
@@ -30,13 +31,13 @@ class Site(BaseHTTPRequestHandler):
             return
         host = self.headers["Host"]
         with guard:
-            asked_now[host] += 1
-            most[host] = max(most[host], asked_now[host])
+            current[host] += 1
+            most[host] = max(most[host], current[host])
         time.sleep(SLOW)
         number = int(self.path[1:]) if self.path[1:].isdigit() else PAGES
         self._answer(200 if number < PAGES else 404, self._page(number))
         with guard:
-            asked_now[host] -= 1
+            current[host] -= 1
 
     def _page(self, number: int) -> str:
         names = [f"{name}:{self.server.server_port}" for name in ("localhost", "127.0.0.1")]  # type: ignore[attr-defined]  # an HTTPServer has it
@@ -52,7 +53,7 @@ class Site(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

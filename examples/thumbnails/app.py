@@ -1,4 +1,4 @@
-"""Thumbnails of many images, a job for each."""
+"""Thumbnails of many images, one job for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = taskd.App()
 
 @app.task(max_retries=2, timeout=60)
 def thumbnail(ctx: taskd.Context, source: str, target: str, width: int = 128) -> tuple[int, int]:
-    """Make a smaller copy of an image; its size."""
+    """Make a smaller copy of an image. Return its size."""
     try:
         with Image.open(source) as image:
             image.thumbnail((width, width))
@@ -29,7 +29,7 @@ def thumbnail(ctx: taskd.Context, source: str, target: str, width: int = 128) ->
 
 
 def draw(folder: Path, count: int) -> list[Path]:
-    """So many images, and a file that is none."""
+    """Draw so many images, and write a file that is no image."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         image = Image.new("RGB", (640, 320 + 10 * number), (number * 37 % 256, 128, 200))
@@ -40,7 +40,7 @@ def draw(folder: Path, count: int) -> list[Path]:
 
 
 def main(folder: Path, count: int) -> None:
-    """Draw, submit, wait, tell."""
+    """Draw images, submit a job for each, and print the results."""
     sources = draw(folder.absolute(), count)
     small = folder.absolute() / "small"
     small.mkdir(exist_ok=True)

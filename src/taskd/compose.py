@@ -104,7 +104,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
     certificate = identity(settings.http.cert_file, settings.http.key_file, "http")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
-        await stack.enter_async_context(tracing.told(settings.trace, "scheduler", name))
+        await stack.enter_async_context(tracing.exporting(settings.trace, "scheduler", name))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis)
         stack.push_async_callback(transport.close)
@@ -129,7 +129,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             editor=ConfigEditor(store, coordinator, live),
             tokens=tokens,
             transcripts=PostgresTranscripts(reads),
-            schedules=PostgresSchedules(lanes.one("schedules"), changed=role.cron.changed),
+            schedules=PostgresSchedules(lanes.one("schedules"), changed=role.firer.changed),
             explained=PostgresExplained(lanes.one("explain", ONE_PLAN)),
             transport=transport,
             settings=settings.http,
@@ -205,15 +205,15 @@ def _assemble_scheduler(
 ) -> tuple[SchedulerRole, PostgresIntake, DispatchWakeup]:
     lane = _Lanes(settings, stack, name)
     shards: list[Shard] = []
-    doorbell = DispatchWakeup(transport, shards)
-    live.listen(lambda _: doorbell.ours())  # a queue may go on
-    fleet = Fleet(overview, coordinator, live, every=2.0, changed=doorbell.ours)
+    wakeup = DispatchWakeup(transport, shards)
+    live.listen(lambda _: wakeup.wake_local())  # a queue may go on
+    fleet = Fleet(overview, coordinator, live, every=2.0, changed=wakeup.wake_local)
     first = _LeaderLanes(lane)
     upkeep, history = PostgresUpkeep(first.one(ONE_PLAN)), PostgresHistory(first.one())
-    reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, ring=doorbell)
-    pruner = Pruner(history, settings.history, live=live, postgres=postgres)
-    cron = Firer(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, ring=doorbell)
-    once = reaper.run, pruner.run, cron.run, Repairer(live_store, coordinator).run
+    reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, wake=wakeup)
+    pruner = Pruner(history, settings.history, config=live, postgres=postgres)
+    firer = Firer(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, wake=wakeup)
+    once = reaper.run, pruner.run, firer.run, Repairer(live_store, coordinator).run
     for number in range(settings.scheduler.shards):
         own, more = (_LeaderLanes(lane), ()) if number else (first, once)
         shards.append(_shard(settings, name, own, terms, transport, coordinator, fleet, postgres, redis, number, more))
@@ -225,20 +225,20 @@ def _assemble_scheduler(
         coordinator=coordinator,
         postgres=postgres,
         redis=redis,
-        doorbell=doorbell,
+        wakeup=wakeup,
         submitted=lane.listener(),
         shards=shards,
         reaper=reaper,
         pruner=pruner,
-        cron=cron,
+        firer=firer,
     )
     intake = PostgresIntake(
         lane.one("intake", PATIENCE),
         lane.one("bulk", PATIENCE),
         deadline=settings.postgres.deadline,
-        stored=doorbell,
+        stored=wakeup,
     )
-    return role, intake, doorbell
+    return role, intake, wakeup
 
 
 def _shard(
@@ -255,9 +255,9 @@ def _shard(
     more: Sequence[Duty],
 ) -> Shard:
     """One shard, with `more` duties. `terms` is for looking at, and everybody's."""
-    own, bell = settings.scheduler, asyncio.Event()
+    own, wakeup = settings.scheduler, asyncio.Event()
     due = PostgresDueJobs(lane.one(RELAXED))
-    dispatcher = Dispatcher(due, transport, fleet, own, bell=bell, redis=redis)
+    dispatcher = Dispatcher(due, transport, fleet, own, wakeup=wakeup, redis=redis)
     leadership = Leadership(
         PostgresTerms(lane.one(LOCK_PATIENCE)),
         coordinator,
@@ -274,10 +274,10 @@ def _shard(
         leadership=leadership,
         dispatcher=dispatcher,
         reofferer=Reofferer(
-            due, transport, after=own.reoffer_after, ringing=dispatcher.ringing, bell=bell, redis=redis
+            due, transport, after=own.reoffer_after, ringing=dispatcher.ringing, wakeup=wakeup, redis=redis
         ),
         fleet=fleet,
-        bell=bell,
+        wakeup=wakeup,
         more=more,
     )
 
@@ -290,7 +290,7 @@ async def _worker(settings: Settings) -> int:
     certificate = identity(settings.worker.cert_file, settings.worker.key_file, "worker")
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(_supervised(stop))
-        await stack.enter_async_context(tracing.told(settings.trace, "worker", worker_id))
+        await stack.enter_async_context(tracing.exporting(settings.trace, "worker", worker_id))
         postgres, redis = Outage("PostgreSQL"), Outage("Redis")
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)

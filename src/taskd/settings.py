@@ -1,7 +1,7 @@
-"""Every setting of taskd: typed, frozen, one section per part. Flags > environment > TOML > defaults.
+"""Every setting of taskd, typed and frozen, in sections. Precedence: flags, environment, TOML file, defaults.
 
-`taskd.toml.example` and the tables of `docs/configuration.md` are made from this module, so they cannot drift:
-`python -m taskd.settings`, and `python -m taskd.settings --markdown`.
+This module prints `taskd.toml.example` (`python -m taskd.settings`) and the tables of `docs/configuration.md`
+(`python -m taskd.settings --markdown`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-#: Seconds, at most 100 years: PostgreSQL takes no time that lies before its calendar.
+#: Seconds, at most 100 years: PostgreSQL refuses times before its calendar.
 Keep = Annotated[float, Meta(gt=0, le=3_155_760_000)]
 #: A payload or result must fit into one message to or from an executor (64 MiB) with room to spare.
 OneValue = Annotated[int, Meta(ge=1, le=32 * 1024 * 1024)]
@@ -42,72 +42,74 @@ class HttpSettings(Section, frozen=True):
     max_job_bytes: Annotated[OneValue, _doc("the largest payload of one job")] = 1024 * 1024
     max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
-    shutdown_grace: Annotated[Positive, _doc("seconds that open requests may take after SIGTERM")] = 5.0
-    rate_limit: Annotated[float, Meta(ge=0), _doc("requests a second that an API token may make; 0: any number")] = 0.0
-    insecure: Annotated[bool, _doc("listen on a network although there are no API tokens")] = False
+    shutdown_grace: Annotated[Positive, _doc("seconds that open requests may still take after SIGTERM")] = 5.0
+    rate_limit: Annotated[float, Meta(ge=0), _doc("the most requests per second of an API token; 0: no limit")] = 0.0
+    insecure: Annotated[bool, _doc("listen on a network also without API tokens")] = False
     hosts: Annotated[
-        str, _doc("names of this scheduler in URLs, comma-separated HOST or HOST:PORT (docs/security.md, Browsers)")
+        str, _doc("this scheduler's names in URLs, comma-separated HOST or HOST:PORT (docs/security.md, Browsers)")
     ] = ""
     cert_file: Annotated[str, _doc("PEM file with the certificate chain to show; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
 
 
 class PostgresSettings(Section, frozen=True):
-    """PostgreSQL, the truth about every job."""
+    """PostgreSQL, which stores every job."""
 
     dsn: Annotated[str, _doc("a libpq connection string or URL")] = "postgresql://localhost:5432/taskd"
     deadline: Annotated[Positive, _doc("seconds after which a statement counts as unanswered")] = 2.0
     readers: Annotated[Count, _doc("connections for the API's reads")] = 4
-    pooled: Annotated[bool, _doc("the dsn leads to a pooler that pools transactions, as PgBouncer can")] = False
+    pooled: Annotated[bool, _doc("the dsn names a pooler that pools transactions, such as PgBouncer")] = False
 
 
 class RedisSettings(Section, frozen=True):
-    """Redis or Valkey, the doorbell."""
+    """Redis or Valkey, which carries notices of due jobs to workers."""
 
     url: Annotated[str, _doc("HOST:PORT, redis://, rediss:// or redis+sentinel://")] = "localhost:6379"
     stream: Annotated[str, _doc("the prefix of every key of taskd")] = "jobs"
     group: Annotated[str, _doc("the consumer group that all workers share")] = "workers"
     deadline: Annotated[Positive, _doc("seconds after which a command counts as unanswered")] = 2.0
-    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in rediss://; empty: the system's")] = ""
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust for rediss://; empty: the system's")] = ""
     cert_file: Annotated[str, _doc("PEM file with a client certificate to show to Redis; empty: none")] = ""
     key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
 class EtcdSettings(Section, frozen=True):
-    """etcd: who is alive, who leads."""
+    """etcd, which has the live processes and the leader election."""
 
     endpoints: Annotated[str, _doc("HOST:PORT or https://HOST:PORT, comma-separated")] = "localhost:2379"
     prefix: Annotated[str, _doc("the prefix of every key of taskd")] = "/taskd"
     ttl: Annotated[
         float,
         Meta(ge=2),
-        _doc("seconds until a dead scheduler's keys vanish, and 1.5 times that a worker's; 10 or more"),
+        _doc("seconds until the keys of a dead scheduler expire, and 1.5 times that for a worker; 10 or more"),
     ] = 10.0
-    ca_file: Annotated[
-        str, _doc("PEM file with the authorities to trust in https://; empty: those that gRPC brings")
-    ] = ""
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust for https://; empty: those of gRPC")] = ""
     cert_file: Annotated[str, _doc("PEM file with a client certificate to show to etcd; empty: none")] = ""
     key_file: Annotated[str, _doc("PEM file with the client certificate's private key")] = ""
 
 
 class SchedulerSettings(Section, frozen=True):
-    """A scheduler's duties while it leads."""
+    """Schedulers: dispatch and leadership."""
 
-    instance_id: Annotated[str, _doc("its name; empty: host-pid")] = ""
+    instance_id: Annotated[str, _doc("the scheduler's name; empty: host-pid")] = ""
     shards: Annotated[
-        int, Meta(ge=1, le=64), _doc("how many may lead at once, each for its own queues; the same on every scheduler")
+        int,
+        Meta(ge=1, le=64),
+        _doc("how many schedulers may lead at once, each its own queues; the same on every scheduler"),
     ] = 1
-    poll: Annotated[Positive, _doc("seconds between looks for work when nothing rang the bell")] = 1.0
+    poll: Annotated[Positive, _doc("seconds between checks for due jobs without a wake-up")] = 1.0
     batch: Annotated[Count, _doc("the most jobs in one dispatch statement")] = 1000
-    credit_seconds: Annotated[Positive, _doc("seconds of the fleet's work to keep in Redis")] = 0.2
-    ageing: Annotated[Positive, _doc("a waiting job gains one point of priority each this many seconds")] = 60.0
-    reoffer_after: Annotated[Positive, _doc("seconds until a queued job that nobody claimed is looked for")] = 3.0
-    leader_stale: Annotated[Positive, _doc("seconds without renewal after which leadership may be taken over")] = 10.0
+    credit_seconds: Annotated[Positive, _doc("seconds of work of all workers to keep in Redis")] = 0.2
+    ageing: Annotated[Positive, _doc("seconds in which a waiting job gains one point of priority")] = 60.0
+    reoffer_after: Annotated[Positive, _doc("seconds until the entry of an unclaimed queued job is checked")] = 3.0
+    leader_stale: Annotated[
+        Positive, _doc("seconds without renewal after which another scheduler may take over leadership")
+    ] = 10.0
     leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
 
 
 class HistorySettings(Section, frozen=True):
-    """How long finished jobs are kept, from their end on. Their dedupe keys are kept as long."""
+    """Finished jobs, with their dedupe keys: how long they are kept after their end."""
 
     keep_completed: Annotated[Keep, _doc("seconds; 7 days by default")] = 604_800.0
     keep_failed: Annotated[Keep, _doc("seconds; 30 days by default")] = 2_592_000.0
@@ -117,75 +119,75 @@ class HistorySettings(Section, frozen=True):
 class WorkerSettings(Section, frozen=True):
     """A worker and its executor processes."""
 
-    id: Annotated[str, _doc("its name; empty: host-pid")] = ""
-    app: Annotated[str, _doc("the tasks: pkg.module or pkg.module:attr; empty: the built-in tasks")] = ""
-    queues: Annotated[str, _doc("the queues it serves, comma-separated")] = "default"
+    id: Annotated[str, _doc("the worker's name; empty: host-pid")] = ""
+    app: Annotated[str, _doc("the app with the tasks: pkg.module or pkg.module:attr; empty: the built-in tasks")] = ""
+    queues: Annotated[str, _doc("the queues to serve, comma-separated")] = "default"
     concurrency: Annotated[Count, _doc("slots: how many attempts run at once")] = 8
     processes: Annotated[
         int, Meta(ge=0), _doc("executor processes; 0: one per core, at most 4 and at most the slots")
     ] = 0
-    http_addr: Annotated[str, _doc("HOST:PORT of its /health and /metrics; empty: none")] = ":9090"
-    cert_file: Annotated[str, _doc("PEM file with the certificate chain to show there; empty: plain HTTP")] = ""
+    http_addr: Annotated[str, _doc("HOST:PORT of /health and /metrics; empty: none")] = ":9090"
+    cert_file: Annotated[str, _doc("PEM file with the certificate chain of http_addr; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
-    grace: Annotated[Positive, _doc("seconds that running tasks may take after SIGTERM")] = 30.0
+    grace: Annotated[Positive, _doc("seconds that running tasks may still take after SIGTERM")] = 30.0
     stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
     heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 5.0
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
-    max_error_bytes: Annotated[Count, _doc("what is kept of an error's text, and of its traceback")] = 16 * 1024
+    max_error_bytes: Annotated[Count, _doc("the most bytes kept of an error's text, and of its traceback")] = 16 * 1024
     max_log_bytes: Annotated[
-        int, Meta(ge=0, le=16 * 1024 * 1024), _doc("what is kept of what one attempt logs and prints; 0: nothing")
+        int, Meta(ge=0, le=16 * 1024 * 1024), _doc("the most bytes kept of the output of one attempt; 0: none")
     ] = 64 * 1024
-    reload: Annotated[bool, _doc("for development: take up changes of the code while it runs")] = False
+    reload: Annotated[bool, _doc("for development: load changed code while the worker runs")] = False
     transactions: Annotated[
         Count,
-        _doc("connections to PostgreSQL that tasks may have at once for transactions of their own, in each executor"),
+        _doc("the most connections to PostgreSQL for transactions of tasks, in each executor"),
     ] = 2
     transaction_dsn: Annotated[
         str,
-        _doc("where those lead to; empty: as postgres.dsn. A role of its own needs few rights (docs/transactions.md)"),
+        _doc(
+            "the dsn of these connections; empty: postgres.dsn. A role of its own needs few rights (docs/transactions.md)"
+        ),
     ] = ""
-    claim_idle: Annotated[
-        Positive, _doc("seconds until a delivered entry that nobody decided goes to another worker")
-    ] = 15.0
+    claim_idle: Annotated[Positive, _doc("seconds until an unclaimed delivery goes to another worker")] = 15.0
 
 
 class TaskSettings(Section, frozen=True):
-    """The built-in tasks `command` and `http`, which a worker has only where something is allowed here."""
+    """The built-in tasks `command` and `http`. A worker has each only if its `_allow` key is set."""
 
     command_allow: Annotated[str, _doc("programs that `command` may run: absolute paths, comma-separated")] = ""
-    command_max_output: Annotated[OneValue, _doc("bytes that are kept of what a program writes")] = 64 * 1024
-    http_allow: Annotated[str, _doc("URLs that `http` may call, and all beneath them, comma-separated")] = ""
+    command_max_output: Annotated[OneValue, _doc("the most bytes kept of each output of a program")] = 64 * 1024
+    http_allow: Annotated[str, _doc("URLs that `http` may call, with all URLs below them, comma-separated")] = ""
     http_networks: Annotated[
-        str, _doc("networks that `http` may call although they are not public, as in 10.1.0.0/16, comma-separated")
+        str, _doc("networks that `http` may call although they are not public, such as 10.1.0.0/16, comma-separated")
     ] = ""
-    http_max_response: Annotated[OneValue, _doc("bytes that are kept of an answer")] = 64 * 1024
+    http_max_response: Annotated[OneValue, _doc("the most bytes kept of a response")] = 64 * 1024
 
 
 class TraceSettings(Section, frozen=True):
-    """Traces by OpenTelemetry; needs the extra `otel`."""
+    """Traces with OpenTelemetry; needs the extra `otel`."""
 
     endpoint: Annotated[
-        str, _doc("where spans are sent (OTLP by HTTP), as in http://localhost:4318; empty: nowhere")
+        str, _doc("the receiver of spans (OTLP by HTTP), such as http://localhost:4318; empty: none")
     ] = ""
     sample: Annotated[
-        float, Meta(ge=0, le=1), _doc("the share of jobs that get a trace; who brings a trace decides for itself")
+        float, Meta(ge=0, le=1), _doc("the share of jobs that get a trace; a client's own trace decides for itself")
     ] = 1.0
 
 
 class LogSettings(Section, frozen=True):
-    """Logs go to stderr."""
+    """Logs, which go to stderr."""
 
     level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _doc("DEBUG, INFO, WARNING or ERROR")] = "INFO"
     format: Annotated[Literal["JSON", "TEXT", ""], _doc("JSON or TEXT; empty: TEXT on a terminal, else JSON")] = ""
 
 
 class ClientSettings(Section, frozen=True):
-    """The command line's way to the schedulers, and that of what tasks submit in a worker."""
+    """The command line's connection to the schedulers, and that of tasks that submit."""
 
-    server: Annotated[str, _doc("the schedulers' URLs, comma-separated, tried in turn")] = "http://localhost:8080"
+    server: Annotated[str, _doc("the schedulers' URLs, comma-separated and tried in turn")] = "http://localhost:8080"
     token: Annotated[str, _doc("the API token to show; empty: none")] = ""
-    ca_file: Annotated[str, _doc("PEM file with the authorities to trust in https://; empty: the system's")] = ""
+    ca_file: Annotated[str, _doc("PEM file with the authorities to trust for https://; empty: the system's")] = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -233,9 +235,9 @@ def load(
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, str], object] | None = None,
 ) -> Settings:
-    """The settings of this process; `flags` maps (section, key) to a value, None meaning "not given".
+    """Return the settings of this process; `flags` maps (section, key) to a value, None meaning "not given".
 
-    Raises ConfigurationError with the source, section and key of the first thing that is wrong.
+    Raises ConfigurationError with the source, section and key of the first error.
     """
     settings = Settings()
     for source, raw in _sources(file, environ, flags or {}):
@@ -249,9 +251,9 @@ def given(
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, str], object] | None = None,
 ) -> frozenset[tuple[str, str]]:
-    """The settings (section, key) that something other than a default gives. No value is looked at, no secret read.
+    """Return the settings (section, key) that a file, a variable or a flag sets. Reads no value and no secret.
 
-    Raises ConfigurationError for a file that is no TOML.
+    Raises ConfigurationError for a file that is not TOML.
     """
     raw = _read(path) if (path := _file(file)) is not None else {}
     in_file = {(section, key) for section, values in raw.items() if isinstance(values, dict) for key in values}
@@ -262,7 +264,7 @@ def given(
 def _sources(
     file: Path | None, environ: Mapping[str, str], flags: Mapping[tuple[str, str], object]
 ) -> Iterator[tuple[str | Path, Raw]]:
-    """What gives settings, the weakest first, with what it gives."""
+    """Yield the sources of settings with their values, the one of lowest precedence first."""
     if (path := _file(file)) is not None:
         yield path, _read(path)
     for name, raw in _from_environment(environ):
@@ -273,12 +275,12 @@ def _sources(
 
 
 def _file(named: Path | None) -> Path | None:
-    """The file to read; None if none is named and none is at the usual places."""
+    """Return the file to read; None if none is named and none is at the default places."""
     return named if named is not None else next((f for f in DEFAULT_FILES if f.exists()), None)
 
 
 def _place(name: str) -> tuple[str, str] | None:
-    """The setting that a variable of the environment gives."""
+    """Return the setting (section, key) of an environment variable."""
     for known in (name, name.removesuffix("_FILE")):
         if known in ENVIRONMENT:
             return ENVIRONMENT[known]
@@ -304,7 +306,7 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Raw]]:
     for name in sorted(environ):
         if name.startswith("TASKD_") and "__" in name:
             section, _, key = name.removeprefix("TASKD_").lower().partition("__")
-            # A key may itself end so, as ca_file does: then the value is meant.
+            # A key may itself end in _file, such as ca_file: then the variable has the value.
             if key.endswith("_file") and not _is_key(section, key):
                 found.append((name, {section: {key.removesuffix("_file"): _secret(name, environ[name])}}))
             else:
@@ -354,15 +356,15 @@ def _merge(settings: Settings, raw: Raw, source: str | Path, *, strict: bool) ->
 def _explain(error: msgspec.ValidationError) -> str:
     message, _, path = str(error).partition(" - at `$.")
     section, _, key = path.rstrip("`").replace("[...]", "").partition(".")
-    # The value is not told: it may be a secret.
+    # Without the value, which may be a secret.
     return f"section [{section}], key {key!r}: {constraints.rule(Settings, f'{section}.{key}')}" if key else message
 
 
 def as_toml() -> str:
-    """The text of taskd.toml.example: every setting, its meaning and its default."""
+    """Return the text of taskd.toml.example: every setting, its meaning and its default."""
     lines = [
-        "# Every setting of taskd with its default. Flags win over the environment, the environment over this file.",
-        "# Any key is also the environment variable TASKD_<SECTION>__<KEY>; with _FILE at its end it names a file to read.",
+        "# Every setting of taskd with its default. Precedence: flags, the environment, this file.",
+        "# Any key is also the variable TASKD_<SECTION>__<KEY>; with _FILE at its end it names a file with the value.",
     ]
     shorthands = {place: name for name, place in ENVIRONMENT.items()}
     for section in msgspec.structs.fields(Settings):
@@ -375,7 +377,7 @@ def as_toml() -> str:
 
 
 def as_markdown() -> str:
-    """The tables of docs/configuration.md: one for each section."""
+    """Return the tables of docs/configuration.md, one for each section."""
     lines: list[str] = []
     shorthands = {place: name for name, place in ENVIRONMENT.items()}
     for section in msgspec.structs.fields(Settings):
@@ -398,5 +400,5 @@ def _metas(annotation: Any) -> list[Meta]:
 
 
 if __name__ == "__main__":
-    # The output of this module as a program.
+    # This module as a program prints its output.
     print(as_markdown() if "--markdown" in sys.argv else as_toml(), end="")  # noqa: T201

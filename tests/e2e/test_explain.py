@@ -322,7 +322,7 @@ def test_a_job_that_failed(puzzle: Puzzle) -> None:
         """
         job #hopeless failed (failed)
           It failed for good at TIME, since attempt 1 said that trying again is of no use: no such customer
-          to do  taskd status #hopeless shows the attempts. Once the cause is mended: taskd retry #hopeless
+          to do  taskd status #hopeless shows the attempts. Once the cause is fixed: taskd retry #hopeless
           seen   by s1 at TIME
         """,
     )
@@ -358,7 +358,9 @@ def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
 
     expect(
         "\n".join(
-            line for line in str(wait_until(lost)).replace("s2 puts", "s1 puts").splitlines() if "in vain" not in line
+            line
+            for line in str(wait_until(lost)).replace("s2 puts", "s1 puts").splitlines()
+            if "without a claim" not in line
         ),
         """
         job #offered queued (doorbell_lost)
@@ -369,12 +371,12 @@ def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
     )
     puzzle.wait_for("offered", "jobs_ahead", beside="rung_again")  # with the stream went the entry of the job before it
     expect(
-        re.sub(r"(once|twice|\d+ times) in vain", "SO OFTEN in vain", puzzle.told("offered")),
+        re.sub(r"(once|twice|\d+ times) without a claim", "SO OFTEN without a claim", puzzle.told("offered")),
         """
         job #offered queued (jobs_ahead)
           1 job is ahead of it in queue slow.
           to do  More slots end the backlog sooner: start workers, or taskd config set worker.concurrency N. A higher priority goes first.
-          also   It has been dispatched SO OFTEN in vain: its entry in Redis was lost.
+          also   It was dispatched SO OFTEN without a claim: its entry in Redis was lost.
           seen   by s1 at TIME
         """,  # noqa: E501
     )
@@ -469,7 +471,7 @@ def test_a_job_that_nobody_dispatches(puzzle: Puzzle) -> None:
         job #stuck pending (dispatching)
           It has been due for SPAN, a slot is free, and LEADER dispatches it next.
           to do  Ask again. If it stays so, look at that scheduler's log.
-          also   The leader LEADER has said nothing for SPAN.
+          also   The leader LEADER has not renewed its term for SPAN.
           seen   by OTHER at TIME
         job #stuck pending (no_leader)
           No scheduler leads the cluster, since TIME: LEADER is elected in etcd but does not renew its term in PostgreSQL.
@@ -492,7 +494,7 @@ def test_a_job_that_waits_for_redis(puzzle: Puzzle) -> None:
         "\n".join((head, *rest)),
         """
         job #silent pending (redis_away)
-          to do  Mend Redis (taskd doctor looks at it). No job is lost, and dispatching goes on by itself.
+          to do  Repair Redis (taskd doctor looks at it). No job is lost, and dispatching goes on by itself.
           seen   by s1 at TIME
         """,
     )

@@ -87,14 +87,14 @@ CANDIDATE = """
 import asyncio, sys, uuid
 from taskd.coordination import EtcdCoordinator
 from taskd.seams import Member
-from taskd.settings import Etcd
+from taskd.settings import EtcdSettings
 
 name = sys.argv[3]
 shown = Member(kind="worker", id=name, incarnation=uuid.uuid4(), address="", host="", pid=1, started_at=1.0)
 
 async def main():
     async with (
-        EtcdCoordinator(Etcd(endpoints=sys.argv[1], prefix=sys.argv[2], ttl=2)) as coordinator,
+        EtcdCoordinator(EtcdSettings(endpoints=sys.argv[1], prefix=sys.argv[2], ttl=2)) as coordinator,
         coordinator.campaign(name, uuid.uuid4()) as campaign,
         coordinator.register(lambda: shown, 60),
     ):

@@ -36,7 +36,7 @@ async def test_starting_without_etcd_works_and_joins_when_it_comes(
             finally:
                 server.kill()
     assert health.ok
-    assert [line["event"] for line in lines][:2] == ["etcd is away; trying on", "etcd answers again"]
+    assert [line["event"] for line in lines][:2] == ["etcd is away; retrying", "etcd answers again"]
 
 
 async def test_an_outage_is_two_lines_in_the_log(private_etcd: EtcdServer) -> None:
@@ -53,7 +53,7 @@ async def test_an_outage_is_two_lines_in_the_log(private_etcd: EtcdServer) -> No
             assert list(one.members("worker")) == ["worker-1"]
             private_etcd.launch()
             await until(one, lambda: one.health.ok and campaign.won is not None and first_of(one) is not None)
-    assert [line["event"] for line in lines] == ["etcd is away; trying on", "etcd answers again"]
+    assert [line["event"] for line in lines] == ["etcd is away; retrying", "etcd answers again"]
 
 
 async def test_after_ten_frozen_seconds_everything_is_back(private_etcd: EtcdServer) -> None:

@@ -22,10 +22,10 @@ import asyncio, os, resource
 from taskd.runtime import log, meters
 from taskd.runtime.lifecycle import run
 from taskd.runtime.serve import serving
-from taskd.settings import Log
+from taskd.settings import LogSettings
 
 resource.setrlimit(resource.RLIMIT_NOFILE, ({LIMIT}, {LIMIT}))
-log.configure(Log(format="JSON"))
+log.configure(LogSettings(format="JSON"))
 kept = []
 
 

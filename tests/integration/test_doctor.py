@@ -88,7 +88,7 @@ def test_each_server_that_is_away_is_wrong_and_says_what_to_do(
 
 
 DENIED = "user name or the password"
-#: What is in REDIS_URL, and the words of the finding and of its mend.
+#: What is in REDIS_URL, and the words of the finding and of its advice.
 REDIS_DENIALS = {
     "": ("asks for a password", "put it into REDIS_URL, as in redis://:PASSWORD@HOST:PORT"),
     "taskd:wr0ng@": (DENIED, "correct the user name and the password in REDIS_URL"),
@@ -110,17 +110,23 @@ async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: Re
         client.execute_command(*documented_acl("jobs"))
         client.execute_command("ACL", "SETUSER", "little", "on", ">s3cret", "~jobs:*", "-@all", "+@connection")
         client.execute_command("ACL", "SETUSER", "default", "resetpass", ">s3cret")
-    for who, (text, mend) in REDIS_DENIALS.items():
+    for who, (text, advice) in REDIS_DENIALS.items():
         url = private_redis.url.replace("redis://", f"redis://{who}")
         (found,) = await redis.examine(RedisSettings(url=url))
-        assert (found.level, text in found.text, found.mend.startswith(mend)) == ("wrong", True, True), (who, found)
+        assert (found.level, text in found.text, found.advice.startswith(advice)) == ("wrong", True, True), (who, found)
         assert "HELLO" not in found.text
-        assert "start it" not in found.mend
+        assert "start it" not in found.advice
 
 
 @pytest.mark.parametrize(
     ("lacking", "words"),
-    [("-@scripting", "eval"), ("-@stream", "xlen"), ("-@pubsub", "publish"), ("resetchannels", "channel")],
+    [
+        ("-@scripting", "eval"),
+        ("-@stream", "xlen"),
+        ("-@pubsub", "publish"),
+        ("resetchannels", "channel"),
+        ("-pttl", "pttl"),
+    ],
 )
 async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     private_redis: RedisServer, lacking: str, words: str
@@ -130,22 +136,22 @@ async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
         client.execute_command("ACL", "SETUSER", "taskd", lacking)
     (found,) = await redis.examine(RedisSettings(url=private_redis.url.replace("redis://", "redis://taskd:s3cret@")))
     assert (found.level, words in found.text.lower()) == ("wrong", True), found
-    assert found.mend.startswith("give it the rights that taskd needs")
+    assert found.advice.startswith("give it the rights that taskd needs")
 
 
 async def test_a_database_that_redis_does_not_have_is_told_by_its_number(private_redis: RedisServer) -> None:
     (found,) = await redis.examine(RedisSettings(url=f"{private_redis.url.rstrip('/')}/9999"))
-    assert found.mend == "correct the number of the database at the end of REDIS_URL"
+    assert found.advice == "correct the number of the database at the end of REDIS_URL"
 
 
 async def test_a_redis_without_tls_that_is_asked_by_tls_is_looked_at_for_that(private_redis: RedisServer) -> None:
     (found,) = await redis.examine(RedisSettings(url=private_redis.url.replace("redis://", "rediss://")))
     assert found.level == "wrong"
-    assert "TLS" in found.mend
+    assert "TLS" in found.advice
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "advice"),
     [
         ("errors resolving etcd.invalid:2379: Domain name not found", "check the host name in X"),
         ('connection is bad: invalid port number: "99999"', "correct the port in X"),
@@ -153,8 +159,8 @@ async def test_a_redis_without_tls_that_is_asked_by_tls_is_looked_at_for_that(pr
         ("Connection refused", "start it, or check X"),
     ],
 )
-def test_the_advice_fits_what_the_connection_said(said: str, mend: str) -> None:
-    assert unreached("it", OSError(said), "X").mend.startswith(mend)
+def test_the_advice_fits_what_the_connection_said(said: str, advice: str) -> None:
+    assert unreached("it", OSError(said), "X").advice.startswith(advice)
 
 
 async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(private_redis: RedisServer) -> None:
@@ -200,9 +206,9 @@ def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: 
         f"postgresql://taskd@{address}/taskd?sslmode=require": "check the certificates and the TLS settings of POSTGRES_DSN",
         "postgresql://host.invalid/taskd": "check the host name in POSTGRES_DSN",
     }
-    for dsn, mend in expected.items():
+    for dsn, advice in expected.items():
         (found,) = postgres.examine(dsn, 10.0)
-        assert (found.level, found.mend[: len(mend)]) == ("wrong", mend), (dsn, found)
+        assert (found.level, found.advice[: len(advice)]) == ("wrong", advice), (dsn, found)
 
 
 async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
@@ -217,14 +223,14 @@ async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) ->
         one for one in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
     ]
     assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
-    assert found.mend.startswith("give a client certificate")
+    assert found.advice.startswith("give a client certificate")
 
 
 def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA taskd CASCADE")
     (schema,) = [one for one in postgres.examine(postgres_dsn, 10.0) if one.subject == "schema"]
-    assert (schema.level, schema.mend) == ("wrong", "run `taskd migrate`")
+    assert (schema.level, schema.advice) == ("wrong", "run `taskd migrate`")
 
 
 def test_a_postgresql_that_may_lose_jobs_is_wrong(private_postgres: PostgresServer) -> None:
@@ -293,4 +299,4 @@ async def test_a_key_that_is_no_stream_is_wrong_and_named(
     assert finding.level == "wrong"
     assert f"{stream_name}[*]:{{q1}}:50" in finding.text
     assert finding.text.isprintable()
-    assert "DEL" in finding.mend
+    assert "DEL" in finding.advice

@@ -364,7 +364,7 @@ async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: py
     monkeypatch.setattr(fire_pruner, "PAGE", 3)
     term = await store.lead()
     await crowd(store, term)
-    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: _are(store, "closed"))
     running.cancel()
 
@@ -520,7 +520,7 @@ async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zon
     async with locked(store):
         await store.ticks.rework(term)
     assert await decisions(store) == []
-    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None).run(term))
+    running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: fired_at(store))
     running.cancel()
     assert (await store.raw.fetch("SELECT count(*) FROM taskd.fires WHERE schedule = 'here'")) == [(0,)]
@@ -528,7 +528,7 @@ async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zon
 
 async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: Storage) -> None:
     rung: list[None] = []
-    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: rung.append(None))
+    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: rung.append(None))
     term = await store.lead()
     running = asyncio.create_task(cron.run(term))
     await store.schedules.put(plan(TickRule(cron="* * * * * *"), overlap=Overlap.QUEUE), replace=False)
@@ -559,7 +559,7 @@ async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(rule, "a-broken-one"), replace=False)
     await behind(store)
-    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    cron = Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(cron.run(await store.lead()))
     await wait_until_async(lambda: asyncio.sleep(0, cron.fired == 1))
     await store.schedules.put(plan(TickRule(every=1.0), "a-broken-one"), replace=True)

@@ -143,7 +143,7 @@ async def test_etcd_with_a_wrong_one(kind: str, etcd: str, ours: Authority) -> N
         await ask_etcd(settings)
 
 
-REFUSED = "does not accept our certificate|may not accept our certificate"
+REFUSED = "does not accept the client certificate|may not accept the client certificate"
 
 
 async def test_etcd_refuses_who_shows_none(etcd: str, ours: Authority) -> None:
@@ -174,15 +174,15 @@ SAID = [
     (
         "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:10000412:SSL routines:OPENSSL_internal:"
         "SSLV3_ALERT_BAD_CERTIFICATE: OK",
-        "does not accept our certificate",
+        "does not accept the client certificate",
     ),
     (
         "Tls handshake failed: error:1000045c:SSL routines:OPENSSL_internal:TLSV1_ALERT_CERTIFICATE_REQUIRED",
-        "does not accept our certificate",
+        "does not accept the client certificate",
     ),
-    ("Unwrap failed (TSI_DATA_CORRUPTED)", "does not accept our certificate"),
-    ("Socket closed", "may not accept our certificate"),
-    ("recvmsg:Connection reset by peer", "may not accept our certificate"),
+    ("Unwrap failed (TSI_DATA_CORRUPTED)", "does not accept the client certificate"),
+    ("Socket closed", "may not accept the client certificate"),
+    ("recvmsg:Connection reset by peer", "may not accept the client certificate"),
     ("Handshake read failed (Socket closed)", "does not speak TLS"),
     ("Tls handshake failed: OPENSSL_internal:WRONG_VERSION_NUMBER", "does not speak TLS"),
     ("Hostname Verification Check failed.", "a certificate for another name"),

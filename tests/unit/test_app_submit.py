@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from taskd import App, Context, InvalidJob, JobCancelled, JobFailed, SyncHandle
-from taskd.app.connection import Connection
+from taskd.app.client_pool import ClientPool
 from taskd.app.submitter import Submitter
 from tests.impostor import JOB, answer, idempotency_key, listening, silent
 
@@ -47,9 +47,9 @@ def make_app() -> Iterator[Callable[..., App]]:
         one.close()
 
 
-def sent(submitter: Submitter[Any], **kwargs: Any) -> dict[str, Any]:
+def sent(submitter: Submitter[..., Any], **kwargs: Any) -> dict[str, Any]:
     """The job that is sent."""
-    body = submitter._one((), kwargs).body
+    body = submitter._request((), kwargs).body
     assert body is not None
     found: dict[str, Any] = json.loads(body)
     return found
@@ -257,18 +257,18 @@ async def test_a_result_that_nobody_tells_in_time_is_a_timeout(make_app: Callabl
 
 
 async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> None:
-    connection = Connection("http://127.0.0.1:1", None)
+    clients = ClientPool("http://127.0.0.1:1", None)
 
     class Ended:
         def is_closed(self) -> bool:
-            connection._asynchronous.clear()  # as another thread does that looks through them as well
+            clients._asynchronous.clear()  # as another thread does that looks through them as well
             return True
 
     ended: list[Any] = [Ended(), Ended()]
-    connection._asynchronous.update({(1, loop): cast(Any, None) for loop in ended})
-    client = connection.asynchronous
-    assert connection.asynchronous is client
-    await connection.aclose()
+    clients._asynchronous.update({(1, loop): cast(Any, None) for loop in ended})
+    client = clients.asynchronous
+    assert clients.asynchronous is client
+    await clients.aclose()
 
 
 @pytest.mark.parametrize(

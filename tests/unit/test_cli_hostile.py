@@ -102,7 +102,7 @@ def test_views_of_other_origins_are_harmless_too(monkeypatch: pytest.MonkeyPatch
     token |= {"created_at": HOSTILE, "created_by": HOSTILE, "expires_at": HOSTILE, "revoked_at": HOSTILE}
     with terminal(monkeypatch) as (out, _):
         output.show(tables.tokens([token]))
-        output.show(tables.findings([Diagnosis(level="wrong", subject=HOSTILE, text=HOSTILE, mend=HOSTILE)]))
+        output.show(tables.findings([Diagnosis(level="wrong", subject=HOSTILE, text=HOSTILE, advice=HOSTILE)]))
         screen.say(screen.console(), HOSTILE, HOSTILE)
         screen.console().print(f"[red]{HOSTILE}", Text(HOSTILE))
     assert steering(OWN.sub("", out.getvalue())) == []

@@ -27,18 +27,18 @@ class Etcd:
 
     def becomes(self, *, ok: bool) -> None:
         self.health = Health(ok=ok, since=0.0)
-        self._bell.ring()
+        self._bell.notify()
 
     def figures(self) -> None:
         """Some worker's figures have changed."""
-        self._bell.ring()
+        self._bell.notify()
 
     async def changed(self) -> None:
         await self._bell.wait()
 
     async def publish(self, version: Version) -> None:
         self.configuration = version
-        self._bell.ring()
+        self._bell.notify()
 
 
 class PostgreSQL:

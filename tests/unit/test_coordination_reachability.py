@@ -31,7 +31,7 @@ def test_an_outage_is_one_line_and_its_end_another() -> None:
             pulse.unanswered("refused")
         pulse.answered()
         pulse.answered()
-    assert [line["event"] for line in lines] == ["etcd is away; trying on", "etcd answers again"]
+    assert [line["event"] for line in lines] == ["etcd is away; retrying", "etcd answers again"]
 
 
 def test_the_first_unanswered_call_is_told_and_since_stays_the_start_of_the_outage() -> None:

@@ -64,7 +64,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 async def run(ticks: Locked) -> None:
     with pytest.raises(NotLeader):
-        await Firer(cast("Any", ticks), postgres=Outage("PostgreSQL"), ring=lambda: None).run(TERM)
+        await Firer(cast("Any", ticks), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
 
 
 async def test_what_somebody_has_locked_is_left_out_for_a_while(waits: list[float]) -> None:

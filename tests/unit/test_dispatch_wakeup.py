@@ -18,7 +18,7 @@ class Shard:
         self.term = "a term" if ours else None
         self.rings = 0
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self.rings += 1
 
 
@@ -54,9 +54,9 @@ async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(ours: list[bool],
 
 async def test_rings_that_come_while_one_is_under_way_share_the_next() -> None:
     redis = Redis()
-    doorbell = DispatchWakeup(cast("Any", redis), cast("Any", [Shard(ours=False)]))
+    wakeup = DispatchWakeup(cast("Any", redis), cast("Any", [Shard(ours=False)]))
     for _ in range(5):
-        doorbell()
+        wakeup()
         await settled()
     assert redis.wakes == 1
     redis.gate.set()

@@ -50,13 +50,13 @@ class Recorder:
 
 
 async def rounds(recorder: Recorder, turns: int = 200) -> None:
-    """Let a dispatcher run for so many turns of the event loop, with a bell that never stops ringing."""
-    bell = asyncio.Event()
+    """Let a dispatcher run for so many turns of the event loop, with a wakeup that never stops ringing."""
+    wakeup = asyncio.Event()
     each = cast("Any", recorder)
-    dispatcher = Dispatcher(each, each, each, SchedulerSettings(), bell=bell, redis=Outage("Redis"))
+    dispatcher = Dispatcher(each, each, each, SchedulerSettings(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(dispatcher.run(TERM))
     for _ in range(turns):
-        bell.set()
+        wakeup.set()
         await asyncio.sleep(0)
     running.cancel()
     await asyncio.wait({running})

@@ -271,7 +271,7 @@ def test_an_entry_that_was_dispatched_just_now_is_on_its_way_and_not_lost() -> N
 
 def test_lost_doorbells_are_counted_as_dispatches_without_a_claim() -> None:
     found = explain(situation(job(dispatch_seq=3, attempt=1)))
-    assert found.beside[0].summary == "It has been dispatched twice in vain: its entry in Redis was lost."
+    assert found.beside[0].summary == "It was dispatched twice without a claim: its entry in Redis was lost."
     assert "rung_again" not in codes(explain(situation(job(dispatch_seq=1, attempt=1))))
     assert "rung_again" not in codes(explain(situation(QUEUED, place=EntryLocation())))
 

@@ -58,7 +58,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def asked(history: History, times: int) -> Pruner:
-    pruner = Pruner(cast("Any", history), Settings(), live=Config(), postgres=Outage("PostgreSQL"))
+    pruner = Pruner(cast("Any", history), Settings(), config=Config(), postgres=Outage("PostgreSQL"))
     running = asyncio.create_task(pruner.run(TERM))
     while len(history.asked) < times:
         assert not running.done()

@@ -45,7 +45,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) -> None:
     each = cast("Any", upkeep)
-    reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
     while upkeep.looks < number:
         if upkeep.looks == jump_at:
@@ -79,7 +79,7 @@ async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
 async def test_a_jump_while_workers_have_time_gives_them_a_whole_lease_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now, upkeep = 1000.0, Upkeep()
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
-    reaper = Reaper(cast("Any", upkeep), lease=15.0, postgres=Outage("PostgreSQL"), ring=lambda: None)
+    reaper = Reaper(cast("Any", upkeep), lease=15.0, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
     await _more_looks(upkeep, 3)
     now += 14.0

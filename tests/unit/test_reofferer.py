@@ -50,10 +50,10 @@ async def test_lost_doorbells_behind_many_that_are_there_are_found(
     monkeypatch.setattr(module, "BATCH", 10)
     queued = Queued(jobs, lost)
     each = cast("Any", queued)
-    bell = asyncio.Event()
-    reofferer = Reofferer(each, each, after=3.0, ringing=asyncio.Lock(), bell=bell, redis=Outage("Redis"))
+    wakeup = asyncio.Event()
+    reofferer = Reofferer(each, each, after=3.0, ringing=asyncio.Lock(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(reofferer.run(TERM))
-    await bell.wait()
+    await wakeup.wait()
     while len(queued.reoffered) < len(lost):
         assert not running.done()
         await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.strictjson import check_value, has_nul
 from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
-from taskd.domain.submission import RetryBackoff, Submission, contradiction
+from taskd.domain.submission import BackoffFields, Submission, contradiction
 
 #: Bytes that a job may have beyond its payload: the other fields.
 ENVELOPE = 128 * 1024
@@ -46,7 +46,7 @@ async def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul
     )
 
 
-def _backoff(given: RetryBackoff | None) -> Backoff:
+def _backoff(given: BackoffFields | None) -> Backoff:
     return Backoff(given.initial, given.factor, given.max, given.jitter) if given else _DEFAULT_BACKOFF
 
 

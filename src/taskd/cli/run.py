@@ -111,7 +111,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
 
 
 def _switched_on(settings: Settings) -> App:
-    from taskd.app.outward import build  # noqa: PLC0415  as above
+    from taskd.app.builtin.optional import build  # noqa: PLC0415  as above
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
     try:

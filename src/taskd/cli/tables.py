@@ -146,8 +146,8 @@ def findings(found: list[Diagnosis]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in found:
-        mend = f" -> {one.mend}" if one.mend else ""
-        table.add_row(signs[one.level], styled(one.subject), styled(one.text + mend))
+        advice = f" -> {one.advice}" if one.advice else ""
+        table.add_row(signs[one.level], styled(one.subject), styled(one.text + advice))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Changes to the live configuration: checked, then a new version in PostgreSQL, then spread."""
+"""Changes the live configuration: checks the values, stores a new version in PostgreSQL, and spreads it through etcd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.runtime.config import Config
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, LiveStore
 
-#: How often a change is made again on top of somebody else's.
+#: Tries of one change, each on top of a change that another process made meanwhile.
 TRIES = 5
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -22,21 +22,21 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 class ConfigEditor:
     """Implements `taskd.seams.LiveEditor`."""
 
-    def __init__(self, store: LiveStore, coordinator: Coordinator, live: Config) -> None:
+    def __init__(self, store: LiveStore, coordinator: Coordinator, config: Config) -> None:
         self._store = store
         self._coordinator = coordinator
-        self._live = live
+        self._config = config
 
     async def latest(self) -> Version:
-        """The version that counts."""
+        """Return the latest version."""
         return await self._store.latest()
 
     async def history(self, before: int, limit: int) -> list[Version]:
-        """Versions lower than `before`, newest first."""
+        """Return versions lower than `before`, newest first."""
         return await self._store.history(before, limit)
 
     async def since(self, key: str) -> Version | None:
-        """The version since which a key has the value that it has now; None if it was never set."""
+        """Return the version since which a key has its current value; None if it was never set."""
         return await self._store.since(key)
 
     async def set(self, key: str, value: object, who: str) -> Version:
@@ -45,7 +45,7 @@ class ConfigEditor:
         return await self._change(lambda values: {**values, key: checked}, who, f"set {key} = {_json(checked)}")
 
     async def unset(self, key: str, who: str) -> Version:
-        """Let the processes' own settings decide again; the latest version if the key is not set. Raises InvalidLiveValue."""
+        """Remove one key, so that each process's own settings apply. Return the latest version. Raises InvalidLiveValue."""
         known(key)
         latest = await self._store.latest()
         if key not in latest.values:
@@ -55,11 +55,11 @@ class ConfigEditor:
         )
 
     async def rollback(self, version: int, who: str) -> Version:
-        """Make a new version with the values of an old one (0: none at all). Raises InvalidLiveValue if there is none such."""
-        found = await self._store.history(version + 1, 1) if version else [Version()]
-        if not found or found[0].version != version:
+        """Store a new version with the values of an old one (0: no values). Raises InvalidLiveValue for an unknown version."""
+        versions = await self._store.history(version + 1, 1) if version else [Version()]
+        if not versions or versions[0].version != version:
             raise InvalidLiveValue(f"there is no version {version}")
-        values = {key: check(key, value) for key, value in found[0].values.items()}
+        values = {key: check(key, value) for key, value in versions[0].values.items()}
         return await self._change(lambda _: values, who, f"rollback to version {version}")
 
     async def _change(self, change: Change, who: str, what: str) -> Version:
@@ -69,15 +69,15 @@ class ConfigEditor:
             if made is not None:
                 await self._spread(made)
                 return made
-        raise StoreUnavailable("others change the live configuration all the time: try again", shown=True)
+        raise StoreUnavailable("other clients keep changing the live configuration: try again", shown=True)
 
     async def _spread(self, made: Version) -> None:
-        """Put the version into etcd, and then any newer one that somebody made meanwhile.
+        """Put the version into etcd, and then any newer one that another process stored meanwhile.
 
-        Whoever puts last looks last, so etcd never ends with an old one.
+        The last process to put a version is also the last to look for a newer one, so etcd never keeps an old one.
         """
         while True:
-            self._live.take(made)
+            self._config.take(made)
             try:
                 await self._coordinator.publish(made)
                 latest = await self._store.latest()
@@ -85,7 +85,7 @@ class ConfigEditor:
                 logger().warning("etcd is away: other processes ask PostgreSQL for the change", error=str(error))
                 return
             except StoreUnavailable:
-                return  # the change is made; the leader's keeper compares again
+                return  # the change is stored; the leader compares etcd's copy later
             if latest.version <= made.version:
                 return
             made = latest

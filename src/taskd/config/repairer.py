@@ -1,4 +1,4 @@
-"""The leader keeps etcd's copy of the live configuration true: after a wipe, or when somebody wrote there behind our back."""
+"""Repairs etcd's copy of the live configuration, on the leader: after a wipe, or when another program wrote there."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from taskd.domain.fencing import Term
 from taskd.runtime.log import logger
 from taskd.seams import Coordinator, LiveStore
 
-#: Seconds between comparisons when nothing seems to have changed, and at least between two repairs: where a newer taskd has
-#: keys that this one does not know, each repair would ask for the next.
+#: Seconds between comparisons while nothing changes, and at least between two repairs. Beside a newer taskd with keys that
+#: this one does not know, each repair would be followed by the next.
 EVERY = 10.0
-#: Seconds between tries while one of the two is away.
+#: Seconds between tries while etcd or PostgreSQL is away.
 AWAY = 1.0
 
 
 class Repairer:
-    """Compares etcd's copy with PostgreSQL's, and puts the latter there."""
+    """Compares etcd's copy with PostgreSQL's latest version, and puts that version into etcd where they differ."""
 
     def __init__(self, store: LiveStore, coordinator: Coordinator) -> None:
         self._store = store
         self._coordinator = coordinator
-        #: What etcd had at the last comparison, and whether that was etcd's own word.
+        #: etcd's copy at the last comparison, and whether etcd answered then.
         self._seen: tuple[Version | None, bool] = None, False
 
     async def run(self, _: Term) -> None:
-        """Compare until cancelled. Writes nothing but what PostgreSQL says, so it needs no fence."""
+        """Compare until cancelled. It needs no fence, since it writes only PostgreSQL's latest version."""
         while True:
             try:
                 repaired = await self._compare()
@@ -40,13 +40,13 @@ class Repairer:
                 await self._rest()
 
     @property
-    def _sight(self) -> tuple[Version | None, bool]:
+    def _copy(self) -> tuple[Version | None, bool]:
         return self._coordinator.configuration, self._coordinator.health.ok
 
     async def _compare(self) -> bool:
         latest = await self._store.latest()
-        spread, well = self._seen = self._sight
-        if not well or spread == latest or (spread is None and not latest.version):
+        copy, answers = self._seen = self._copy
+        if not answers or copy == latest or (copy is None and not latest.version):
             return False
         await self._coordinator.publish(latest)
         logger().info("put the live configuration back into etcd", version=latest.version)
@@ -55,8 +55,8 @@ class Repairer:
     async def _rest(self) -> None:
         try:
             async with asyncio.timeout(EVERY):
-                while self._sight == self._seen:  # of all that changes there, this is ours
+                while self._copy == self._seen:  # other keys of etcd change too
                     await self._coordinator.changed()
         except TimeoutError:
             return
-        await asyncio.sleep(AWAY)  # somebody may be writing there all the time
+        await asyncio.sleep(AWAY)  # another program may keep writing there

@@ -1,10 +1,15 @@
-"""etcd: who is alive, who leads, who holds a named lock.
+"""etcd: live processes, elections, named locks, and the latest live configuration.
 
-Model: one `session` (a lease) per process; all its keys hang on it. Everybody follows the keys of candidates and members in
-local copies (`mirror`), so looking costs no round trip. `post` keeps one key standing, `election` and `registry` are two
-uses of it, `mutex` queues up by the same order of keys, `client` speaks to the servers, `coordinator` joins all of it.
+Limits: etcd is only an adviser. Leadership and claims are fenced in PostgreSQL, and taskd goes on without etcd.
 
-Limits: etcd is an adviser here. Leadership and claims are fenced in PostgreSQL, and taskd goes on without etcd.
+Model: each process has one `session` (a lease), and all its keys depend on it. Processes follow the keys of candidates and
+members in local copies (`mirror`), so a look costs no round trip. `persistent_key` keeps one key present; `election` and
+`registry` are its two uses. `mutex` orders waiting processes by the age of their keys. `client` speaks to the servers, and
+`coordinator` joins all parts behind `taskd.seams.Coordinator`.
+
+Failures: while etcd is away, the last seen state stays visible, no election is won anew, and every part retries about once a
+second. After a lost lease a new session begins, and each key is put again. An etcd that was wiped or restored is noticed,
+and read anew. Foreign or malformed values are discarded, counted and logged at a bounded rate (`values`).
 """
 
 from taskd.coordination.coordinator import EtcdCoordinator

@@ -1,10 +1,10 @@
 """The client of etcd: the only importer of gRPC and of etcd's generated messages.
 
 Model: one channel per endpoint and one endpoint in use; every call has a deadline. A call that finds the endpoint
-unreachable moves all of us, the open watches too, to the next one. Watches are streams without a deadline, so the channel
-pings: a silent server is noticed after about 10 s at the latest, and sooner whenever a call finds out first.
+unreachable moves all later calls and the open watches to the next one. Watches are streams without a deadline, so the channel
+pings: a silent server is noticed after about 10 s at the latest, and sooner when a call notices it first.
 
-Limit: no passwords; etcd knows us by a client certificate, or trusts its network.
+Limit: no passwords; etcd knows the client by a certificate, or trusts its network.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import AsyncGenerator
 from operator import attrgetter
 from typing import Any
 
-# Our children exec at once and never use gRPC, so its fork handlers would only complain. It reads this when it is imported.
+# Child processes exec at once and never use gRPC, so its fork handlers would only warn. gRPC reads this when it is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-# Nor may it write to stderr by itself: what fails reaches us as an error.
+# Nor may it write to stderr by itself: failures come as errors.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -35,7 +35,7 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # The default backs off to two minutes: far too long for somebody who waits for etcd to come back.
+    # The default backs off to two minutes: far too long after an outage.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -51,7 +51,7 @@ _UNREACHABLE = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.CANC
 
 
 class EtcdRefused(CoordinatorUnavailable):
-    """etcd answered, and would not do it (no space, no permission)."""
+    """etcd answered and refused (no space, no permission)."""
 
 
 class LeaseGone(Exception):
@@ -59,7 +59,7 @@ class LeaseGone(Exception):
 
 
 class HistoryGone(Exception):
-    """etcd has not the history that was asked for: it was compacted, or this is another etcd's data."""
+    """etcd lacks the history asked for: it was compacted, or the data is another etcd's."""
 
 
 class KeyValue(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class KeyValue(msgspec.Struct, frozen=True):
 
 
 class WatchEvent(msgspec.Struct, frozen=True):
-    """One change of one key; of a deleted one only key and mod_revision mean anything."""
+    """One change of one key. For a deletion, only key and mod_revision have a meaning."""
 
     deleted: bool
     kv: KeyValue
@@ -88,7 +88,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
-    """How one etcd server is. `size` is in bytes."""
+    """The status of one etcd server. `size` is in bytes."""
 
     endpoint: str
     version: str
@@ -102,7 +102,7 @@ class EtcdClient:
     """Leases, keys and watches. Every method raises CoordinatorUnavailable when no endpoint answers in time."""
 
     def __init__(self, endpoints: list[Endpoint], pems: Pems | None = None) -> None:
-        """`pems` are for the secure ones among the endpoints."""
+        """`pems` are for the secure endpoints."""
         credentials = grpc.ssl_channel_credentials(*pems) if pems is not None else None
         self._servers = [_Server(endpoint, credentials) for endpoint in endpoints]
         self._current = 0
@@ -110,20 +110,20 @@ class EtcdClient:
         self._renewals: Any = None
 
     async def close(self) -> None:
-        """Close all channels; calls that still wait fail."""
+        """Close all channels. Waiting calls fail."""
         for server in self._servers:
             await server.channel.close()
 
     async def grant(self, ttl: int, timeout: float) -> tuple[int, int]:
-        """A new lease: its id, and the seconds that etcd gives it."""
+        """Create a lease. Return its id, and the seconds that etcd gives it."""
         reply = await self._call("lease.LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl), timeout)
         return reply.ID, reply.TTL
 
     async def keep_alive(self, lease: int, timeout: float) -> int:
-        """Renew a lease on the endpoint in use, in one attempt; its new seconds, 0 if it is gone.
+        """Renew a lease on the endpoint in use, in one attempt. Return its new seconds; 0 if it is gone.
 
-        The stream stays open for the next renewal: a new one costs etcd more than the renewal. A failure ends it, so an
-        answer is never that to an earlier question.
+        The stream stays open for the next renewal, since a new one costs etcd more than the renewal. A failure ends the stream,
+        so an answer never belongs to an earlier request.
         """
         server, call = self._servers[self._current], self._renewals
         if call is None or self._streams.get(call) is not server:
@@ -163,7 +163,7 @@ class EtcdClient:
             return
 
     async def create(self, key: str, value: bytes, lease: int = 0) -> KeyValue:
-        """Put a key that must not exist yet, or see what is there. Repeating it is harmless. Raises LeaseGone."""
+        """Put a key that must not exist yet; return the key that is there. Repeating it is harmless. Raises LeaseGone."""
         name = raw(key)
         request = rpc.TxnRequest(
             compare=[_created(name, 0)],
@@ -194,7 +194,7 @@ class EtcdClient:
         await self._call("kv.Txn", rpc.TxnRequest(compare=[unchanged], success=[put], failure=[]))
 
     async def put(self, key: str, value: bytes) -> None:
-        """Put a key that outlives us, whatever is there."""
+        """Put a key without a lease, whatever is there."""
         await self._call("kv.Put", rpc.PutRequest(key=raw(key), value=value))
 
     async def delete(self, key: str) -> None:
@@ -202,13 +202,13 @@ class EtcdClient:
         await self._call("kv.DeleteRange", rpc.DeleteRangeRequest(key=raw(key)))
 
     async def listing(self, prefix: str, revision: int = 0) -> Listing:
-        """The keys under a prefix: now, or at an earlier revision. Raises HistoryGone if etcd has not that revision."""
+        """Return the keys under a prefix, now or at an earlier revision. Raises HistoryGone if etcd lacks that revision."""
         start, end = _span(prefix)
         reply = await self._call("kv.Range", rpc.RangeRequest(key=start, range_end=end, revision=revision))
         return Listing(reply.header.revision, [_key_value(kv) for kv in reply.kvs])
 
     async def oldest(self, folder: str) -> KeyValue | None:
-        """The oldest key of a folder."""
+        """Return the oldest key of a folder, or None."""
         start, end = _span(folder)
         request = rpc.RangeRequest(
             key=start, range_end=end, sort_target=rpc.RangeRequest.CREATE, sort_order=rpc.RangeRequest.ASCEND, limit=1
@@ -217,7 +217,7 @@ class EtcdClient:
         return _key_value(reply.kvs[0]) if reply.kvs else None
 
     async def queue(self, folder: str, own: KeyValue) -> tuple[int, KeyValue | None, bool]:
-        """For one who waits in a folder: the revision, the next older key, and whether the own key still stands."""
+        """For a key that waits in a folder, return the revision, the next older key, and True if the key still exists."""
         start, end = _span(folder)
         older = rpc.RangeRequest(
             key=start,
@@ -237,7 +237,7 @@ class EtcdClient:
         return reply.header.revision, _key_value(kvs[0]) if kvs else None, bool(reply.succeeded)
 
     async def status(self) -> EndpointStatus:
-        """How the endpoint in use is, and which alarms its cluster has raised."""
+        """Return the status of the endpoint in use, with the alarms of its cluster."""
         reply = await self._call("maintenance.Status", rpc.StatusRequest())
         request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET)
         alarms = await self._call("maintenance.Alarm", request)
@@ -247,13 +247,13 @@ class EtcdClient:
             size=reply.dbSize,
             has_leader=reply.leader != 0,
             errors=list(reply.errors),
-            alarms=[rpc.AlarmType.Name(one.alarm) for one in alarms.alarms],
+            alarms=[rpc.AlarmType.Name(member.alarm) for member in alarms.alarms],
         )
 
     async def watch(self, key: str, start: int, *, prefix: bool = True) -> AsyncGenerator[list[WatchEvent], None]:
-        """The changes from revision `start` on, one etcd response at a time, until the stream breaks.
+        """Yield the changes from revision `start` on, one etcd response at a time, until the stream breaks.
 
-        The first item is empty: it says that the watch stands. Resume after the last event's mod_revision, never after a
+        The first item is empty: the watch is open. Resume after the last event's mod_revision, never after a
         part of a response. Raises HistoryGone if `start` was compacted.
         """
         first, last = _span(key) if prefix else (raw(key), b"")
@@ -287,7 +287,7 @@ class EtcdClient:
         return [WatchEvent(event.type == rpc.Event.DELETE, _key_value(event.kv)) for event in reply.events]
 
     async def _call(self, method: str, request: Any, timeout: float = DEADLINE) -> Any:
-        """One call, tried once on each endpoint; `timeout` is for each attempt."""
+        """Call a method, once on each endpoint until one answers; `timeout` is for each attempt."""
         invoke, failure = attrgetter(method), None
         for _ in self._servers:
             server = self._servers[self._current]
@@ -302,7 +302,7 @@ class EtcdClient:
         raise failure
 
     async def _broken(self, call: Any, server: _Server, error: BaseException | None) -> BaseException:
-        """What to raise for a stream that broke: a CancelledError is our own task's, or comes from `_rotate`."""
+        """Return the error to raise for a broken stream. A CancelledError is the task's own, or comes from `_rotate`."""
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             return error
@@ -314,7 +314,7 @@ class EtcdClient:
         return _translate(error, server)
 
     def _rotate(self, failed: _Server) -> None:
-        """Leave an endpoint, and take along the watches on it. Several calls that fail at once move us once."""
+        """Leave an endpoint, together with the watches on it. Several calls that fail at once rotate once."""
         if self._servers[self._current] is failed:
             self._current = (self._current + 1) % len(self._servers)
         for call, server in self._streams.items():
@@ -323,7 +323,7 @@ class EtcdClient:
 
 
 class _Server:
-    """One endpoint's channel and what can be called on it."""
+    """One endpoint: its channel and its services."""
 
     def __init__(self, endpoint: Endpoint, credentials: grpc.ChannelCredentials | None) -> None:
         self.endpoint = endpoint.address
@@ -339,17 +339,17 @@ class _Server:
 
 
 def raw(key: str) -> bytes:
-    """Return a key as etcd has it: `KeyValue` decodes any bytes so that they come back."""
+    """Return a key as etcd's bytes: the inverse of the decoding in `KeyValue`."""
     return key.encode("utf-8", "surrogateescape")
 
 
 def _created(key: bytes, revision: int) -> Any:
-    """The condition that a key was created at `revision`; 0: that it does not exist."""
+    """Return the condition that a key was created at `revision`; 0: that it does not exist."""
     return rpc.Compare(key=key, target=rpc.Compare.CREATE, result=rpc.Compare.EQUAL, create_revision=revision)
 
 
 def _span(prefix: str) -> tuple[bytes, bytes]:
-    """First and last of the keys that start with `prefix` (which ends with a slash, so its last byte can go up)."""
+    """Return the range of the keys that start with `prefix`, which ends with a slash, so that its last byte can be raised."""
     start = raw(prefix)
     return start, start[:-1] + bytes([start[-1] + 1])
 
@@ -371,13 +371,13 @@ def _translate(error: grpc.aio.AioRpcError, server: _Server) -> Exception:
         return CoordinatorUnavailable(f"etcd at {endpoint} {why(details, secure=server.secure)}", outcome_unknown=True)
     if "user name is empty" in details or "invalid auth token" in details or "permission denied" in details:
         return EtcdRefused(
-            f"etcd at {endpoint} asks for a user with rights ({details}): let taskd's client certificate in"
+            f"etcd at {endpoint} asks for a user with rights ({details}): grant them to taskd's client certificate"
         )
     return EtcdRefused(f"etcd at {endpoint} refuses: {details}")
 
 
 def why(details: str, *, secure: bool) -> str:
-    """Return what gRPC's words for an endpoint that cannot be used mean, in one line.
+    """Return the reason why an endpoint cannot be used, in one line, from gRPC's text.
 
     A server that refuses a client certificate says so within the handshake in TLS 1.2. In TLS 1.3 (etcd 3.4 and later, as newer
     compilers build them) it says so after the handshake, as the connection's first record or by closing it.
@@ -390,9 +390,13 @@ def why(details: str, *, secure: bool) -> str:
     if secure and ("WRONG_VERSION_NUMBER" in details or "Handshake read failed" in details):
         return "does not speak TLS: write it without https:// in section [etcd], or give etcd a certificate"
     if "ALERT" in details or "TSI_DATA_CORRUPTED" in details or "Unwrap failed" in details:
-        return "does not accept our certificate: see cert_file in section [etcd]"
+        return "does not accept the client certificate: see cert_file in section [etcd]"
     if "Socket closed" in details or "Connection reset" in details:
-        hint = "it may not accept our certificate (see cert_file" if secure else "it may speak TLS only (write https://"
+        hint = (
+            "it may not accept the client certificate (see cert_file"
+            if secure
+            else "it may speak TLS only (write https://"
+        )
         return f"closed the connection: {hint} in section [etcd])"
     if "connect" in details:
         return f"cannot be reached: {details.rpartition(': ')[2]}"

@@ -1,4 +1,4 @@
-"""What `taskd doctor` looks at in etcd."""
+"""The checks of `taskd doctor` in etcd."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ LARGE = 1024 * 1024 * 1024
 
 
 async def examine(settings: EtcdSettings) -> list[Diagnosis]:
-    """Ask every endpoint how it is."""
+    """Ask every endpoint for its status, and return the diagnoses."""
     try:
         endpoints, pems = reach(settings)
     except ConfigurationError as error:
         return [wrong(NAME, str(error), "check ETCD_ENDPOINTS")]
-    found = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
-    reached = [status for status in found if isinstance(status, EndpointStatus)]
+    statuses = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
+    reached = [status for status in statuses if isinstance(status, EndpointStatus)]
     rights = await _rights(EtcdClient(endpoints, pems), settings.prefix) if reached else []
-    return [*_reached(found), *rights, *_quorum(reached), *_alarms(reached)]
+    return [*_reached(statuses), *rights, *_quorum(reached), *_alarms(reached)]
 
 
 async def _rights(client: EtcdClient, prefix: str) -> list[Diagnosis]:
-    """Read a key below our prefix: members tell their state to everybody, and their keys to those with rights."""
+    """Read a key below the prefix: etcd tells its status to any client, but keys only to users with rights."""
     try:
         await client.listing(f"{prefix}/doctor/")
     except EtcdRefused as error:
         return [wrong("etcd rights", str(error), "give a client certificate of a user with rights (etcd.cert_file)")]
     except CoordinatorUnavailable:
-        return []  # the other findings have it
+        return []  # reported by the other diagnoses
     finally:
         await client.close()
     return []
@@ -52,40 +52,40 @@ async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:
         await client.close()
 
 
-def _reached(found: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterator[Diagnosis]:
-    dead = sum(isinstance(one, CoordinatorUnavailable) for one in found)
-    for one in found:
-        if isinstance(one, CoordinatorUnavailable):
-            finding = unreached(NAME, one, "ETCD_ENDPOINTS")
-            yield finding if dead == len(found) else note(NAME, finding.text, finding.mend)
-        elif _numbers(one.version) < OLDEST:
-            yield wrong(NAME, f"{one.endpoint} has version {one.version}", "taskd needs 3.4 or later")
+def _reached(statuses: Sequence[EndpointStatus | CoordinatorUnavailable]) -> Iterator[Diagnosis]:
+    dead = sum(isinstance(status, CoordinatorUnavailable) for status in statuses)
+    for status in statuses:
+        if isinstance(status, CoordinatorUnavailable):
+            finding = unreached(NAME, status, "ETCD_ENDPOINTS")
+            yield finding if dead == len(statuses) else note(NAME, finding.text, finding.advice)
+        elif _numbers(status.version) < OLDEST:
+            yield wrong(NAME, f"{status.endpoint} has version {status.version}", "taskd needs 3.4 or later")
         else:
-            yield ok(NAME, f"{one.endpoint} has version {one.version}")
+            yield ok(NAME, f"{status.endpoint} has version {status.version}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the first two numbers of a version; (0,) of what is none."""
+    """Return the first two numbers of a version; (0,) for a malformed one."""
     found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})", version)
     return (int(found[1]), int(found[2])) if found else (0,)
 
 
 def _quorum(reached: Sequence[EndpointStatus]) -> Iterator[Diagnosis]:
-    if any(not one.has_leader for one in reached):
+    if any(not status.has_leader for status in reached):
         yield wrong("etcd quorum", "a member has no leader: most of the members are away", "bring the others back")
-    for one in reached:
-        if one.errors:
-            yield note("etcd errors", f"{one.endpoint}: {', '.join(one.errors)}", "see its log")
+    for status in reached:
+        if status.errors:
+            yield note("etcd errors", f"{status.endpoint}: {', '.join(status.errors)}", "see its log")
 
 
 def _alarms(reached: Sequence[EndpointStatus]) -> Iterator[Diagnosis]:
-    alarms = sorted({alarm for one in reached for alarm in one.alarms})
+    alarms = sorted({alarm for status in reached for alarm in status.alarms})
     if "NOSPACE" in alarms:
         yield wrong("etcd space", "is used up: it takes no writes", "compact, defragment, then `etcdctl alarm disarm`")
     elif alarms:
         yield wrong("etcd alarm", ", ".join(alarms), "see its log")
-    largest = max((one.size for one in reached), default=0)
+    largest = max((status.size for status in reached), default=0)
     if largest > LARGE:
         yield note(
-            "etcd space", f"{largest / 2**20:.0f} MiB", "compact it: --auto-compaction-retention=1h does it by itself"
+            "etcd space", f"{largest / 2**20:.0f} MiB", "compact it, or let etcd do so: --auto-compaction-retention=1h"
         )

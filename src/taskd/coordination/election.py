@@ -1,10 +1,10 @@
-"""Who leads: the candidate whose key is the oldest.
+"""Elections: the candidate whose key is the oldest leads.
 
 Guarantees: while one history of etcd lasts, at most one candidacy is won at a time, as far as the clocks of two machines
 run at about the same rate. It is won while its key is the oldest that was seen and its lease is certainly alive by the local
-clock; neither needs etcd at that moment. A copy that lags cannot mislead: older keys than ours can only vanish.
+clock; neither needs etcd at that moment. A copy that lags cannot mislead: keys older than one's own can only vanish.
 Limits: when etcd's data is wiped, two candidacies may be won for up to ttl/4 (the old one until its next renewal): the epoch
-that PostgreSQL mints is what fences a leader's writes.
+that PostgreSQL mints fences a leader's writes.
 
 The idea is that of the election recipe in etcd's `concurrency` package.
 """
@@ -28,18 +28,18 @@ from taskd.seams import Leader
 
 
 class Election:
-    """Follows the candidates, and stands for us."""
+    """Follows the candidates of one shard, and runs this process's candidacy."""
 
-    def __init__(self, client: EtcdClient, session: EtcdSession, bell: Notifier, folder: str) -> None:
-        self.mirror: Mirror[Candidate] = Mirror(client, folder, values.candidate, bell, session, kind="candidacy")
+    def __init__(self, client: EtcdClient, session: EtcdSession, notifier: Notifier, folder: str) -> None:
+        self.mirror: Mirror[Candidate] = Mirror(client, folder, values.candidate, notifier, session, kind="candidacy")
         self._client = client
         self._session = session
-        self._bell = bell
+        self._notifier = notifier
         self._folder = folder
 
     @property
     def line(self) -> list[Leader]:
-        """Who stands, in their order, while the candidates are being followed: the first one leads."""
+        """The candidates in their order, the leader first; empty while the watch is broken."""
         entries = self.mirror.entries.values() if self.mirror.synced else ()
         return [
             Leader(entry.value.instance_id, entry.value.holder, entry.create_revision)
@@ -47,29 +47,28 @@ class Election:
         ]
 
     def first(self) -> Entry[Candidate] | None:
-        """The oldest candidacy that was seen."""
+        """Return the oldest candidacy that was seen."""
         return min(self.mirror.entries.values(), key=lambda entry: entry.create_revision, default=None)
 
     @asynccontextmanager
     async def campaign(self, instance_id: str, holder: UUID) -> AsyncIterator[Candidacy]:
-        """Stand until the context ends."""
+        """Be a candidate until the context ends."""
         value = msgspec.json.encode(Candidate(instance_id, holder))
-        post = PersistentKey(
-            self._client, self._session, self.mirror, self._bell, folder=lambda: self._folder, value=lambda: value
+        candidacy = PersistentKey(
+            self._client, self._session, self.mirror, self._notifier, folder=lambda: self._folder, value=lambda: value
         )
-        async with post.standing():
-            yield Candidacy(self, post)
+        async with candidacy.standing():
+            yield Candidacy(self, candidacy)
 
 
 class Candidacy:
-    """Our candidacy, as `taskd.seams.Campaign`."""
+    """Implements `taskd.seams.Campaign`: this process's candidacy."""
 
-    def __init__(self, election: Election, post: PersistentKey) -> None:
+    def __init__(self, election: Election, key: PersistentKey) -> None:
         self._election = election
-        self._post = post
+        self._key = key
 
     @property
     def won(self) -> int | None:
-        """Our create_revision while we hold the election, else None."""
-        place, first = self._post.place, self._election.first()
+        place, first = self._key.place, self._election.first()
         return place.revision if place is not None and first is not None and first.key == place.key else None

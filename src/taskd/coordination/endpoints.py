@@ -1,4 +1,4 @@
-"""Where etcd listens: the setting `etcd.endpoints`, checked before anything connects."""
+"""The endpoints of etcd: the setting `etcd.endpoints`, checked before anything connects."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ EXAMPLE = "for example localhost:2379 or https://etcd-1:2379,https://etcd-2:2379
 
 
 class Endpoint(NamedTuple):
-    """One server of etcd: HOST:PORT, and whether it is spoken to by TLS."""
+    """One server of etcd: HOST:PORT, and True for TLS."""
 
     address: str
     secure: bool = False
 
 
 class Pems(NamedTuple):
-    """What TLS needs, as PEM; None: the system's authorities, or no client certificate."""
+    """The files of TLS, as PEM; None: the system's authorities, or no client certificate."""
 
     authorities: bytes | None
     key: bytes | None
@@ -28,7 +28,7 @@ class Pems(NamedTuple):
 
 
 def reach(settings: EtcdSettings) -> tuple[list[Endpoint], Pems | None]:
-    """The endpoints of these settings, and what the secure ones need. Raises ConfigurationError."""
+    """Return the endpoints of these settings, and the files for the secure ones. Raises ConfigurationError."""
     endpoints = parse(settings.endpoints)
     trust = Trust(settings.ca_file, settings.cert_file, settings.key_file)
     if not any(endpoint.secure for endpoint in endpoints):
@@ -41,14 +41,14 @@ def reach(settings: EtcdSettings) -> tuple[list[Endpoint], Pems | None]:
 
 
 def parse(endpoints: str) -> list[Endpoint]:
-    """Each comma-separated endpoint, in order and without doubles.
+    """Return each comma-separated endpoint, in order and without duplicates.
 
-    Raises ConfigurationError for what is no address, and for what this client cannot do: passwords.
+    Raises ConfigurationError for a malformed address, and for passwords, which this client does not support.
     """
-    found = [_address(text.strip()) for text in endpoints.split(",") if text.strip()]
-    if not found:
+    addresses = [_address(text.strip()) for text in endpoints.split(",") if text.strip()]
+    if not addresses:
         raise ConfigurationError(f"section [etcd], key 'endpoints': is empty; give HOST:PORT, {EXAMPLE}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(addresses))
 
 
 def _address(text: str) -> Endpoint:

@@ -1,12 +1,12 @@
 """A local copy of one folder of etcd, followed by a watch.
 
-Guarantees: after a break the watch resumes right behind the last change that was seen, so no change is lost or comes twice.
-Before it is trusted again, the copy is compared with what etcd itself remembers of that revision: an etcd that was wiped or
-restored has another past, even when its revisions have already overtaken ours. Then, and after a compaction, all is
-listed anew. `synced` says whether the watch stands; the entries are the last that were seen.
+Guarantees: after a break the watch resumes right behind the last change that was seen, so no change is lost or repeated.
+Before the copy is trusted again, it is compared with etcd's own state at that revision: an etcd that was wiped or restored
+has another history, even when its revisions are already higher. Then, and after a compaction, all keys are listed anew.
+`synced` is True while the watch is open; the entries are the last that were seen.
 
-Restored data may hold keys that we deleted since, under a lease that we still renew: a candidacy that nobody stands by, and
-that would lead for ever. They are deleted once more.
+Restored data may hold keys that this process deleted since, under a lease that it still renews: a candidacy without a
+candidate, which would lead for ever. They are deleted once more.
 """
 
 from __future__ import annotations
@@ -40,43 +40,43 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Mirror(Generic[T]):
-    """Run `follow` in the background; rings the bell at each change. Values of which `decode` makes None are left out."""
+    """Run `follow` in the background. Notifies at each change. Values for which `decode` returns None are left out."""
 
     def __init__(
         self,
         client: EtcdClient,
         folder: str,
         decode: Callable[[bytes], T | None],
-        bell: Notifier,
+        notifier: Notifier,
         session: EtcdSession | None = None,
         *,
         kind: str = "value",
     ) -> None:
-        """`session`: whose keys may be in the folder, where only keys of sessions belong. `kind`: what its values are."""
+        """`session`: given for a folder that holds keys of sessions only. `kind`: the kind of its values, for the log."""
         self.entries: dict[str, Entry[T]] = {}
         self.revision = 0
         self.synced = False
         self._client = client
         self._folder = folder
         self._decode = decode
-        self._bell = bell
+        self._notifier = notifier
         self._session = session
         self._kind = kind
         self._known: dict[str, int] = {}
         self._complaint = ""
 
     def lacks(self, key: str, revision: int) -> bool:
-        """Whether a key that was there at `revision` has certainly vanished since."""
+        """Return True if a key that was there at `revision` has certainly vanished since."""
         return self.synced and self.revision >= revision and key not in self._known
 
     async def follow(self) -> None:
-        """Keep the copy true until cancelled."""
+        """Keep the copy up to date until cancelled."""
         async with aclosing(self.changes()) as changes:
             async for _ in changes:
-                self._bell.ring()
+                self._notifier.notify()
 
     async def changes(self) -> AsyncGenerator[list[WatchEvent], None]:
-        """The changes in etcd's order, each batch after it was applied; an empty one when the watch stands (again)."""
+        """Yield the changes in etcd's order, each batch after it was applied; an empty one when the watch is open (again)."""
         pause, listed, self.synced = FIRST_PAUSE, False, False
         while True:
             try:
@@ -95,7 +95,7 @@ class Mirror(Generic[T]):
             except CoordinatorUnavailable as error:
                 self._complain(error)
             self.synced = False
-            self._bell.ring()
+            self._notifier.notify()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -107,9 +107,9 @@ class Mirror(Generic[T]):
         self.revision = listing.revision
 
     async def _compare(self) -> None:
-        then = await self._client.listing(self._folder, self.revision)
-        if {kv.key: kv.mod_revision for kv in then.keys} != self._known:
-            raise HistoryGone("etcd remembers another past than we do")
+        listing = await self._client.listing(self._folder, self.revision)
+        if {kv.key: kv.mod_revision for kv in listing.keys} != self._known:
+            raise HistoryGone("etcd has another history than this copy")
 
     def _apply(self, events: list[WatchEvent]) -> None:
         for event in events:
@@ -123,8 +123,8 @@ class Mirror(Generic[T]):
     def _set(self, kv: KeyValue) -> None:
         self._known[kv.key] = kv.mod_revision
         if self._session is not None and self._session.stray(kv.key):
-            logger().info("a key of ours is there that nobody wants; deleting it", key=shown(kv.key))
-            self._session.owe(kv.key)
+            logger().info("deleting an old key of this session that came back with restored data", key=shown(kv.key))
+            self._session.delete_later(kv.key)
         foreign = self._session is not None and not keys.of_session(kv.key, kv.lease)
         value = self._decode(kv.value) if not foreign else None
         if value is not None:
@@ -134,7 +134,7 @@ class Mirror(Generic[T]):
             discard("etcd", f"a key that is no {self._kind} of taskd's", self._folder, example=shown(kv.key))
 
     def _complain(self, error: CoordinatorUnavailable) -> None:
-        """Unreachable is the session's to tell; a refusal is told once, since the session may do well meanwhile."""
+        """Log a refusal once, since the session may be well meanwhile. The session itself reports an etcd that is away."""
         if isinstance(error, EtcdRefused) and str(error) != self._complaint:
             self._complaint = str(error)
-            logger().warning("etcd refuses a watch; trying on", folder=self._folder, reason=self._complaint)
+            logger().warning("etcd refuses a watch; retrying", folder=self._folder, reason=self._complaint)

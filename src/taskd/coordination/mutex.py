@@ -1,10 +1,10 @@
-"""Named locks. Whoever wants one puts a key into the lock's folder and waits until the next older key is gone.
+"""Named locks. A candidate puts a key into the lock's folder and waits until the next older key is gone.
 
-Guarantees: while one history of etcd lasts, one holder at a time, first come, first served, each waiting for its predecessor
-only; `held` turns False before etcd can give the lock to somebody else, as far as clocks run at about the same rate.
-Fences go up with every holder of a name, also over a wipe of etcd's data: they are create_revisions counted from the
-Unix time (in microseconds) at which the data began, and revisions grow more slowly than time does.
-Limits: after such a wipe a former holder may believe in its lock for up to ttl/4 more; that is what the fence is for. If old
+Guarantees: while one history of etcd lasts, there is one holder at a time, first come, first served, and each candidate waits
+for its predecessor only. `held` turns False before etcd can give the lock to another candidate, as far as clocks run at about
+the same rate. Fences rise with every holder of a name, also over a wipe of etcd's data: they are create_revisions counted
+from the Unix time (in microseconds) at which the data began, and revisions grow more slowly than time does.
+Limits: after such a wipe a former holder may rely on its lock for up to ttl/4 more, which is what the fence is for. If old
 data is restored, fences start from the old ones again.
 """
 
@@ -29,13 +29,13 @@ from taskd.domain.explain.situation import Holder
 from taskd.runtime.discards import discard, shown
 from taskd.runtime.duty import end
 
-#: How long a process that has just begun, or lost its session, may take to get a lease.
+#: Seconds that a process that just began, or lost its session, may take to get a lease.
 SESSION_WAIT = 2.0
 AGAIN = 0.2
 
 
 class LockHold:
-    """A held lock, as `taskd.seams.Lock`."""
+    """Implements `taskd.seams.Lock`: a held lock."""
 
     def __init__(self, lease: Lease, fence: int) -> None:
         self.fence = fence
@@ -44,7 +44,6 @@ class LockHold:
 
     @property
     def held(self) -> bool:
-        """Whether the hold can still be relied on."""
         return not self.released and self._lease.alive
 
 
@@ -58,7 +57,7 @@ class Mutexes:
 
     @asynccontextmanager
     async def lock(self, name: str, wait: float | None = None, holder: Holder | None = None) -> AsyncIterator[LockHold]:
-        """Hold the lock. Raises CoordinatorUnavailable, TimeoutError after `wait` seconds, ValueError without a name."""
+        """Hold the lock. Raises CoordinatorUnavailable, TimeoutError after `wait` seconds, ValueError for an empty name."""
         if not name:
             raise ValueError("a lock needs a name")
         async with asyncio.timeout(wait):
@@ -73,17 +72,17 @@ class Mutexes:
                 await self._session.release(own.key)
 
     async def holder(self, name: str) -> Holder | None:
-        """Who holds the lock, as whoever puts the keys tells it. Raises CoordinatorUnavailable."""
-        found = await self._client.oldest(self._keys.lock(name))
-        if found is None:
+        """Return the holder of the lock as its key describes it, or None. Raises CoordinatorUnavailable."""
+        oldest = await self._client.oldest(self._keys.lock(name))
+        if oldest is None:
             return None
-        holder = values.holder(found.value)
+        holder = values.holder(oldest.value)
         if holder is None:
-            discard("etcd", "a key that is no holder of a lock", example=shown(found.key))
+            discard("etcd", "a key that is no holder of a lock", example=shown(oldest.key))
         return holder or Holder()
 
-    async def _fences(self) -> int:
-        """Return where fences start. What is no such number is replaced by the present, before which all fences began."""
+    async def _fence_start(self) -> int:
+        """Return the start of fences. A malformed value is replaced by the present time, which is later than every start."""
         while True:
             present = str(time.time_ns() // 1000).encode()
             standing = await self._client.create(self._keys.fence, present)
@@ -98,7 +97,7 @@ class Mutexes:
         value = msgspec.json.encode(msgspec.structs.replace(holder, host=socket.gethostname(), pid=os.getpid()))
         writing: asyncio.Task[KeyValue] | None = None
         try:
-            start = await self._fences()
+            start = await self._fence_start()
             writing = self._session.write(self._client.create(key, value, lease.id))
             own = await asyncio.shield(writing)
             await _unless_lost(lease, self._turn(folder, own))
@@ -107,13 +106,13 @@ class Mutexes:
             raise CoordinatorUnavailable("the session with etcd was lost") from None
         except BaseException:
             if writing is not None:
-                self._session.owe(key, writing)
+                self._session.delete_later(key, writing)
             raise
         else:
             return own, start + own.create_revision
 
     async def _turn(self, folder: str, own: KeyValue) -> None:
-        """Wait until nobody is before us, and our own key still stands. Raises LeaseGone if it does not."""
+        """Wait until no older key is left. Raises LeaseGone if the own key is gone."""
         while True:
             try:
                 revision, ahead, standing = await self._client.queue(folder, own)
@@ -125,7 +124,7 @@ class Mutexes:
             except CoordinatorUnavailable:
                 await asyncio.sleep(AGAIN)  # until the lease ends, if etcd stays away
         if not standing:
-            raise LeaseGone("our place in the queue is gone")
+            raise LeaseGone("the key in the queue is gone")
 
     async def _gone(self, key: str, revision: int) -> None:
         async with aclosing(self._client.watch(key, revision, prefix=False)) as batches:
@@ -135,7 +134,7 @@ class Mutexes:
 
 
 async def _unless_lost(lease: Lease, waiting: Coroutine[Any, Any, None]) -> None:
-    """Wait, but no longer than the lease lives. Raises LeaseGone."""
+    """Wait for `waiting` while the lease lives. Raises LeaseGone when it ends first."""
     turn = asyncio.create_task(waiting)
     lost = asyncio.create_task(lease.lost.wait())
     try:

@@ -1,4 +1,4 @@
-"""A bell that wakes everybody who waits for it at that moment, and nobody later."""
+"""A notifier: wakes the tasks that wait at the moment of a notification, and none later."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from taskd.runtime.waiting import wait_for
 
 
 class Notifier:
-    """Who looks first and then waits, without awaiting in between, misses no ring."""
+    """A task that looks first and then waits, without an await in between, misses no notification."""
 
     def __init__(self) -> None:
-        self._ring = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def ring(self) -> None:
-        """Wake all who wait."""
-        rung, self._ring = self._ring, asyncio.Event()
-        rung.set()
+    def notify(self) -> None:
+        """Wake all waiting tasks."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Return at the next ring, or after `seconds`."""
-        await wait_for(self._ring, seconds)
+        """Return at the next notification, or after `seconds`."""
+        await wait_for(self._event, seconds)

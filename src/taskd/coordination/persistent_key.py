@@ -1,4 +1,4 @@
-"""One key of ours that stands in etcd as long as we want it: put again after each loss, of the session or of the key."""
+"""A persistent key: kept in etcd for as long as wanted, and put again after each loss of the session or of the key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRY = 1.0
 
 
 class KeyPlacement(msgspec.Struct):
-    """Where we stand: the key, its lease, and the key's create_revision once that is known (0 before)."""
+    """The key as it was put: its name, its lease, and its create_revision once that is known (0 before)."""
 
     key: str
     lease: Lease
@@ -31,14 +31,14 @@ class KeyPlacement(msgspec.Struct):
 
 
 class PersistentKey:
-    """Keeps one key while `standing` is open. `value` is asked again each `every` seconds; None: only once a put."""
+    """Keeps one key while `standing` is open. `value` is called again each `every` seconds; None: once for each put."""
 
     def __init__(
         self,
         client: EtcdClient,
         session: EtcdSession,
         mirror: Mirror[Any],
-        bell: Notifier,
+        notifier: Notifier,
         folder: Callable[[], str],
         value: Callable[[], bytes],
         every: float | None = None,
@@ -46,7 +46,7 @@ class PersistentKey:
         self._client = client
         self._session = session
         self._mirror = mirror
-        self._bell = bell
+        self._notifier = notifier
         self._folder = folder
         self._value = value
         self._every = every
@@ -57,18 +57,18 @@ class PersistentKey:
 
     @property
     def place(self) -> KeyPlacement | None:
-        """Where we stand, while the key was put and its lease is certainly alive."""
+        """The placement of the key, while it is put and its lease is certainly alive."""
         place = self._place
         return place if place is not None and place.revision and place.lease.alive else None
 
     @asynccontextmanager
     async def standing(self) -> AsyncIterator[None]:
-        """Keep the key in the background; delete it at the end, waiting for etcd a moment at most."""
+        """Keep the key in the background. Delete it at the end, and wait for etcd for a moment at most."""
         keeper = asyncio.create_task(forever("etcd key", self._keep))
         try:
             yield
         finally:
-            place, self._place = self._place, None  # whoever looks sees us gone before etcd hears of it
+            place, self._place = self._place, None  # `place` is gone before etcd hears of it
             keeper.cancel()
             if place is not None and not place.lease.lost.is_set():
                 await self._session.release(place.key, self._writing)
@@ -78,17 +78,17 @@ class PersistentKey:
         while True:
             try:
                 while await self._attend():
-                    """Look again: the bell may have rung during the write."""
+                    """Look again: there may have been a notification during the write."""
                 pause = self._pause()
             except EtcdRefused as error:
                 self._complain(str(error))
                 pause = RETRY
             except CoordinatorUnavailable:
-                pause = RETRY  # the session tells of an etcd that is away
-            await self._bell.wait(pause)
+                pause = RETRY  # the session reports an etcd that is away
+            await self._notifier.wait(pause)
 
     async def _attend(self) -> bool:
-        """Bring the key to what it should be; whether there was anything to do."""
+        """Put or refresh the key if needed. Return True if there was anything to do."""
         lease, place = self._session.lease, self._place
         if lease is None:
             self._place = None
@@ -109,7 +109,7 @@ class PersistentKey:
         return True
 
     def _pause(self) -> float | None:
-        """The seconds until the value is to be asked again; None: only the bell matters."""
+        """Return the seconds until `value` is called again; None: only at a notification."""
         if self._every is None or self._place is None:
             return None
         return max(0.0, self._due - time.monotonic())
@@ -118,13 +118,13 @@ class PersistentKey:
         return self._mirror.lacks(place.key, place.revision)
 
     async def _put(self, place: KeyPlacement) -> None:
-        """Put the key. After an ambiguous put the same key comes here again, and finds itself."""
+        """Put the key. After a put with an unknown outcome, the next try finds the same key."""
         value = self._value()
         self._writing = self._session.write(self._client.create(place.key, value, place.lease.id))
         place.revision = (await asyncio.shield(self._writing)).create_revision
         place.value = value
         self._done()
-        self._bell.ring()
+        self._notifier.notify()
 
     async def _refresh(self, place: KeyPlacement) -> None:
         value = self._value()
@@ -144,5 +144,5 @@ class PersistentKey:
 
     def _complain(self, reason: str) -> None:
         if reason != self._complaint:
-            logger().warning("etcd refuses a key; trying on", folder=self._folder(), reason=reason)
+            logger().warning("etcd refuses a key; retrying", folder=self._folder(), reason=reason)
             self._complaint = reason

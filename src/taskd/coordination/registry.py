@@ -1,7 +1,7 @@
-"""Who is alive: each scheduler and worker keeps one key, under its session's lease, and follows everybody's.
+"""The registry: each scheduler and worker keeps one key, under its session's lease, and follows the others' keys.
 
-Limits: a process that dies without a word stays visible until its lease has run out. While etcd is away the members are
-those that were last seen. If two live processes have one id, the later one is shown.
+Limits: a process that dies stays visible until its lease expires. While etcd is away, the members are those last seen. If
+two live processes have one id, the later one is shown.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from taskd.seams import Member, MemberKind
 
 
 class Registry:
-    """Follows the members in a folder, all or one, and registers ours."""
+    """Follows the members in a folder, all or one, and registers this process."""
 
-    def __init__(self, client: EtcdClient, session: EtcdSession, bell: Notifier, keys: EtcdKeys, folder: str) -> None:
-        self.mirror: Mirror[Member] = Mirror(client, folder, values.member, bell, session, kind="member")
+    def __init__(
+        self, client: EtcdClient, session: EtcdSession, notifier: Notifier, keys: EtcdKeys, folder: str
+    ) -> None:
+        self.mirror: Mirror[Member] = Mirror(client, folder, values.member, notifier, session, kind="member")
         self._client = client
         self._session = session
-        self._bell = bell
+        self._notifier = notifier
         self._keys = keys
 
     def members(self, kind: MemberKind) -> dict[str, Member]:
-        """The members of a kind by id, as last seen."""
+        """Return the members of a kind by id, as last seen."""
         entries = sorted(self.mirror.entries.values(), key=lambda entry: entry.create_revision)
         return {entry.value.id: entry.value for entry in entries if entry.value.kind == kind}
 
     def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
-        """Show `member()` until the context ends, asked again each `every` seconds and written if it changed."""
+        """Show `member()` until the context ends. It is called each `every` seconds, and written if it changed."""
         if every <= 0:
             raise ValueError("`every` must be more than 0 seconds")
 
@@ -48,4 +50,4 @@ class Registry:
         def value() -> bytes:
             return msgspec.json.encode(member())
 
-        return PersistentKey(self._client, self._session, self.mirror, self._bell, folder, value, every).standing()
+        return PersistentKey(self._client, self._session, self.mirror, self._notifier, folder, value, every).standing()

@@ -30,28 +30,31 @@ T = TypeVar("T")
 ATTEMPT = 1.0
 AGAIN = 0.1
 RETRY = 1.0
-#: Seconds without an answer that may always be a stall.
+#: Seconds without an answer that never count as an outage.
 PATIENCE = 3.0
-#: How long leaving waits for etcd: once for a key, once for the lease.
+#: Seconds for which leaving waits for etcd: once for a key, once for the lease.
 PARTING = 0.5
 
 
 class Rhythm(NamedTuple):
-    """How long a lease is and when it is renewed, both in seconds."""
+    """The length of a lease and the time between renewals, in seconds."""
 
     ttl: float
     renewal: float
 
     @classmethod
     def of(cls, ttl: float, *, worker: bool) -> Rhythm:
-        """A scheduler's lease holds the election, so it is as short as `ttl` says, and renewed four times in it. A worker's is
-        half as long again, and renewed two and a half times: there are thousands of them, each renewal is etcd's work, and
-        both leave more than half of the lease for trying again."""
+        """Return the rhythm for a setting `ttl`.
+
+        A scheduler's lease holds elections, so it lasts `ttl` seconds and is renewed four times in them. A worker's lasts half
+        as long again and is renewed two and a half times, since thousands of workers make etcd work. Both leave more than half
+        of the lease for retries.
+        """
         return cls(math.ceil(1.5 * ttl), 0.6 * ttl) if worker else cls(math.ceil(ttl), ttl / 4)
 
     @property
     def patience(self) -> float:
-        """Seconds without an answer that count as an outage: no mere stall of a disk, and never just a renewal not yet due."""
+        """Seconds without an answer that count as an outage: longer than a stall of a disk, and than the wait for a renewal."""
         return max(PATIENCE, self.renewal + self.ttl / 4)
 
 
@@ -65,24 +68,24 @@ class Lease:
 
     @property
     def alive(self) -> bool:
-        """Whether etcd certainly still has it."""
+        """True while etcd certainly has the lease."""
         return not self.lost.is_set() and time.monotonic() < self.deadline
 
 
 class EtcdSession:
-    """Runs between `open` and `close`; rings the bell at each new lease and each loss."""
+    """Runs between `open` and `close`. Notifies at each new lease and each loss."""
 
-    def __init__(self, client: EtcdClient, rhythm: Rhythm, pulse: Reachability, bell: Notifier) -> None:
+    def __init__(self, client: EtcdClient, rhythm: Rhythm, reachability: Reachability, notifier: Notifier) -> None:
         self._client = client
         self._rhythm = rhythm
-        self._pulse = pulse
-        self._bell = bell
+        self._reachability = reachability
+        self._notifier = notifier
         self._lease: Lease | None = None
         self._stale: list[int] = []
         self._count = 0
         self._keys: set[str] = set()
-        self._debts: list[_Debt] = []
-        self._owing = asyncio.Event()
+        self._deletions: list[_Deletion] = []
+        self._deletion_wanted = asyncio.Event()
         self._writes: set[asyncio.Task[Any]] = set()
         self._duties: list[asyncio.Task[None]] = []
 
@@ -92,33 +95,33 @@ class EtcdSession:
         return self._lease if self._lease is not None and self._lease.alive else None
 
     async def lease_within(self, seconds: float) -> Lease:
-        """The lease, waiting a little for a new one. Raises CoordinatorUnavailable."""
+        """Return the lease; wait for a new one for at most `seconds`. Raises CoordinatorUnavailable."""
         until = time.monotonic() + seconds
         while (lease := self.lease) is None:
             if time.monotonic() >= until or not self._duties:
-                raise CoordinatorUnavailable(self._pulse.health.detail or "there is no session with etcd")
-            await self._bell.wait(until - time.monotonic())
+                raise CoordinatorUnavailable(self._reachability.health.detail or "there is no session with etcd")
+            await self._notifier.wait(until - time.monotonic())
         return lease
 
     def new_key(self, folder: str, lease: Lease) -> str:
-        """A key in `folder` that was never used before."""
+        """Return a key in `folder` that was never used before."""
         self._count += 1
         self._keys.add(key := keys.own(folder, lease.id, self._count))
         return key
 
     def forget(self, key: str) -> None:
-        """Say that a key of ours is gone."""
+        """Forget a key of this session: it is gone."""
         self._keys.discard(key)
 
     def stray(self, key: str) -> bool:
-        """Whether a key lives by our lease and nobody wants it or deletes it: a restored etcd has it from before we did."""
+        """Return True for a key under this lease that the session does not keep or delete: it came back with restored data."""
         lease = self.lease
         if lease is None or key in self._keys or not keys.belongs(key, lease.id):
             return False
-        return all(debt.key != key for debt in self._debts)
+        return all(deletion.key != key for deletion in self._deletions)
 
     def write(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Send a write that is never cut short: whether it happened must be known before its key can be deleted.
+        """Start a write that is never cancelled: its outcome must be known before its key can be deleted.
 
         Await it through asyncio.shield.
         """
@@ -128,37 +131,37 @@ class EtcdSession:
         return task
 
     async def release(self, key: str, after: asyncio.Task[Any] | None = None) -> None:
-        """Delete a key of ours, after that write. Waits a moment at most; what cannot be done yet is done later."""
-        behind = bool(self._debts) or self._lease is None
-        debt = self.owe(key, after)
+        """Delete a key of this session after that write. Waits a moment at most; otherwise the deletion follows later."""
+        behind = bool(self._deletions) or self._lease is None
+        deletion = self.delete_later(key, after)
         if not behind:
-            await asyncio.wait({debt.paid}, timeout=PARTING)
+            await asyncio.wait({deletion.done}, timeout=PARTING)
 
-    def owe(self, key: str, after: asyncio.Task[Any] | None = None) -> _Debt:
-        """Delete a key of ours in the background, however long it takes."""
+    def delete_later(self, key: str, after: asyncio.Task[Any] | None = None) -> _Deletion:
+        """Delete a key of this session in the background, however long it takes."""
         self.forget(key)
-        debt = _Debt(key, after)
-        self._debts.append(debt)
-        self._owing.set()
-        return debt
+        deletion = _Deletion(key, after)
+        self._deletions.append(deletion)
+        self._deletion_wanted.set()
+        return deletion
 
     def lose(self, lease: Lease) -> None:
-        """Say that etcd does not know this lease any longer."""
+        """Mark a lease as lost: etcd does not know it any longer."""
         if lease.lost.is_set():
             return
         lease.lost.set()
         self._stale.append(lease.id)
-        self._bell.ring()
+        self._notifier.notify()
 
     async def open(self) -> None:
-        """Begin, without waiting for etcd."""
+        """Begin in the background."""
         self._duties = [
             asyncio.create_task(forever("etcd session", self._live)),
-            asyncio.create_task(forever("etcd deletions", self._settle)),
+            asyncio.create_task(forever("etcd deletions", self._delete_keys)),
         ]
 
     async def close(self) -> None:
-        """Revoke the lease, so that all our keys vanish now. Waits a moment at most."""
+        """Revoke the lease, so that all keys of the session vanish now. Waits a moment at most."""
         for duty in self._duties:
             await end(duty)
         self._duties = []
@@ -169,7 +172,7 @@ class EtcdSession:
                 async with asyncio.timeout(2 * PARTING):
                     await self._client.revoke(lease.id, PARTING)
             except (CoordinatorUnavailable, TimeoutError):
-                logger().info("etcd was not told of the end; its lease runs out", lease=f"{lease.id:016x}")
+                logger().info("could not revoke the lease in etcd: it expires", lease=f"{lease.id:016x}")
         for write in list(self._writes):
             await end(write)
 
@@ -178,11 +181,11 @@ class EtcdSession:
             lost, self._lease = self._lease, await self._begin()
             lease = self._lease
             self._keys.clear()
-            if lost is not None and self._pulse.health.ok:
-                logger().warning("the session with etcd was lost and begun anew", lease=f"{lease.id:016x}")
-            self._pulse.answered()
+            if lost is not None and self._reachability.health.ok:
+                logger().warning("the session with etcd was lost; a new one began", lease=f"{lease.id:016x}")
+            self._reachability.answered()
             self._guard(lease)
-            self._bell.ring()
+            self._notifier.notify()
             await self._keep(lease)
             self.lose(lease)
 
@@ -196,7 +199,7 @@ class EtcdSession:
                 sent = time.monotonic()
                 lease_id, ttl = await self._client.grant(int(self._rhythm.ttl), ATTEMPT)
             except CoordinatorUnavailable as error:
-                self._pulse.unanswered(str(error))
+                self._reachability.unanswered(str(error))
                 await asyncio.sleep(max(AGAIN, began + RETRY - time.monotonic()))
             else:
                 return Lease(lease_id, sent + ttl)
@@ -205,7 +208,7 @@ class EtcdSession:
         try:
             await self._client.revoke(lease_id, ATTEMPT)
         except EtcdRefused as error:
-            logger().warning("a lost lease could not be revoked; it runs out", reason=str(error))
+            logger().warning("could not revoke a lost lease: it expires", reason=str(error))
 
     async def _keep(self, lease: Lease) -> None:
         """Renew until the lease is lost."""
@@ -216,17 +219,17 @@ class EtcdSession:
             try:
                 ttl = await self._client.keep_alive(lease.id, attempt)
             except CoordinatorUnavailable as error:
-                self._pulse.unanswered(str(error))
+                self._reachability.unanswered(str(error))
                 pause = AGAIN
                 continue
-            self._pulse.answered()
+            self._reachability.answered()
             if ttl <= 0 or not lease.alive:
                 return
             lease.deadline = sent + ttl
             pause = max(AGAIN, sent + self._rhythm.renewal - time.monotonic())
 
     def _guard(self, lease: Lease) -> None:
-        """A timer of its own, so that a renewal that hangs cannot hide the end of the lease."""
+        """Watch the lease by a timer of its own, so that a renewal that hangs cannot hide its end."""
         left = lease.deadline - time.monotonic()
         if lease.lost.is_set():
             return
@@ -235,38 +238,38 @@ class EtcdSession:
         else:
             asyncio.get_running_loop().call_later(left, self._guard, lease)
 
-    async def _settle(self) -> None:
+    async def _delete_keys(self) -> None:
         while True:
-            await self._owing.wait()
-            self._owing.clear()
-            while self._debts:
-                debt = self._debts[0]
-                if debt.after is not None:
-                    await asyncio.wait({debt.after})
-                await self._delete(debt.key)
-                debt.paid.set_result(None)
-                del self._debts[0]
+            await self._deletion_wanted.wait()
+            self._deletion_wanted.clear()
+            while self._deletions:
+                deletion = self._deletions[0]
+                if deletion.after is not None:
+                    await asyncio.wait({deletion.after})
+                await self._delete(deletion.key)
+                deletion.done.set_result(None)
+                del self._deletions[0]
 
     async def _delete(self, key: str) -> None:
         while True:
             try:
                 return await self._client.delete(key)
             except EtcdRefused as error:
-                logger().warning("a key could not be deleted; trying on", key=key, reason=str(error))
+                logger().warning("could not delete a key; retrying", key=key, reason=str(error))
             except CoordinatorUnavailable as error:
-                self._pulse.unanswered(str(error))
+                self._reachability.unanswered(str(error))
             await asyncio.sleep(RETRY)
 
     def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever awaited it has seen it; if nobody did, the key is deleted anyway
+            task.exception()  # its caller has seen the error; without a caller, the key is deleted anyway
 
 
-class _Debt:
-    """A key that has to be deleted; `paid` is done when it is."""
+class _Deletion:
+    """A key that has to be deleted; `done` is set when that is done."""
 
     def __init__(self, key: str, after: asyncio.Task[Any] | None) -> None:
         self.key = key
         self.after = after
-        self.paid: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

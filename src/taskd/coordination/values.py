@@ -1,6 +1,6 @@
-"""Reads the values that lie in etcd. Anybody who reaches etcd can write there, so each reader checks form and bounds.
+"""Reads the values in etcd. Any program may write there, so each reader checks form and bounds.
 
-A reader returns None for what is malformed. It never raises.
+A reader returns None for a malformed value. It never raises.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _holder = msgspec.json.Decoder(_Holder)
 
 
 def candidate(data: bytes) -> Candidate | None:
-    """Return who stands for an election."""
+    """Return a candidate for an election."""
     return _read(_candidate.decode, data, SHORT)
 
 
@@ -58,18 +58,18 @@ def member(data: bytes) -> Member | None:
 
 
 def version(data: bytes) -> Version | None:
-    """Return a version of the live configuration, every value of which can be used."""
+    """Return a version of the live configuration whose values are all valid."""
     return _read(config.decode, data, LONGEST)
 
 
 def holder(data: bytes) -> Holder | None:
-    """Return who holds a lock."""
-    found = _read(_holder.decode, data, SHORT)
-    return Holder(**msgspec.structs.asdict(found)) if found is not None else None
+    """Return the holder of a lock."""
+    value = _read(_holder.decode, data, SHORT)
+    return Holder(**msgspec.structs.asdict(value)) if value is not None else None
 
 
 def fence(data: bytes) -> int | None:
-    """Return where the fences of locks start."""
+    """Return the start of the fences of locks."""
     if not (data.isdigit() and len(data) <= len(str(MAX_FENCE))):
         return None
     start = int(data)

@@ -1,4 +1,4 @@
-"""Bands of priority: jobs of one band wait in one line outside PostgreSQL, and urgent bands go first."""
+"""Bands of priority: jobs of one band wait in one stream of Redis, and urgent bands go first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BANDS = (Band(75, 100), Band(50, 74), Band(25, 49), Band(0, 24))
 
 
 def band_of(priority: int) -> Band:
-    """The band of a priority (0-100)."""
+    """Return the band of a priority (0-100)."""
     return next(band for band in BANDS if priority >= band.low)
 
 
 class Credit(NamedTuple):
-    """How many jobs of one queue and band may be dispatched now."""
+    """The number of jobs of one queue and band that may be dispatched now."""
 
     queue: str
     band: Band

@@ -1,6 +1,7 @@
-"""Live configuration: what may be changed while everything runs, as flat keys and JSON values.
+"""The live configuration: flat keys and JSON values that may be changed while everything runs.
 
-What is not set follows each process's own settings. A version is a whole set of values, so that none is ever seen half-changed.
+A key that is not set follows each process's own settings. A version is a whole set of values, so no process ever sees half of
+a change.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ Slots = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class ConfigRule(NamedTuple):
-    """One kind of key: its pattern, where a name in capitals stands for any, the type of its value, what it does, and what a
-    value must be, where its type does not say it well."""
+    """One kind of key: its pattern, the type of its value, and its meaning.
+
+    In the pattern, a name in capitals stands for any name. `wanted` describes the value where the type does not do so well.
+    """
 
     key: str
     kind: Any
@@ -35,7 +38,7 @@ class ConfigRule(NamedTuple):
     wanted: str = ""
 
     def matches(self, key: str) -> bool:
-        """Whether `key` is of this kind."""
+        """Return True if `key` is of this kind."""
         before, _, after = re.sub(r"[A-Z]+", "\0", self.key).partition("\0")
         if "\0" not in re.sub(r"[A-Z]+", "\0", self.key):
             return key == self.key
@@ -93,17 +96,17 @@ def check(key: str, value: object) -> Any:
 
 
 def operates(key: str) -> bool:
-    """Whether the key stops, starts or spreads work; the others change what is kept and told."""
+    """Return True if the key stops, starts or spreads work. Other keys change retention and logging."""
     return key.startswith(("queue.", "worker."))
 
 
 def concerns_only(key: str, queue: str) -> bool:
-    """Whether the key is about this queue and nothing else."""
+    """Return True if the key concerns this queue alone."""
     return key in (f"queue.{queue}.paused", f"queue.{queue}.weight")
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of the live configuration: who made it when, and what they did. Version 0 has no values."""
+    """One version of the live configuration, with its author (`who`), time and change (`what`). Version 0 has no values."""
 
     version: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     at: datetime | None = None
@@ -112,34 +115,34 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, Any] = {}
 
     def paused(self, queue: str) -> bool:
-        """Whether the queue stands still."""
+        """Return True if the queue is paused."""
         return bool(self.values.get(f"queue.{queue}.paused", False))
 
     def weight(self, queue: str) -> int:
-        """The queue's share beside others."""
+        """Return the queue's share beside other queues."""
         return int(self.values.get(f"queue.{queue}.weight", 1))
 
     def concurrency(self, worker_id: str) -> int | None:
-        """The slots of a worker, if somebody set them."""
+        """Return the slots of a worker; None if they are not set."""
         found: int | None = self.values.get(f"worker.{worker_id}.concurrency", self.values.get("worker.concurrency"))
         return found
 
     def quiet(self, worker_id: str) -> bool:
-        """Whether the worker is to take nothing new."""
+        """Return True if the worker takes no new jobs."""
         return bool(self.values.get(f"worker.{worker_id}.quiet", False))
 
     def drains(self, worker_id: str, incarnation: object) -> bool:
-        """Whether this life of the worker is to end."""
+        """Return True if this incarnation of the worker is asked to end."""
         return bool(self.values.get(f"worker.{worker_id}.drain") == str(incarnation))
 
     def keep(self, status: JobStatus) -> float | None:
-        """Seconds for which jobs that ended so are kept, if somebody set them."""
+        """Return the seconds for which jobs of this final status are kept; None if they are not set."""
         found: float | None = self.values.get(f"history.keep_{status}")
         return found
 
     @property
     def log_level(self) -> Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None:
-        """The log level, if somebody set it."""
+        """The log level; None if it is not set."""
         return self.values.get("log.level")
 
 
@@ -147,7 +150,7 @@ _decoder = msgspec.json.Decoder(Version)
 
 
 def decode(text: bytes) -> Version:
-    """A version from its JSON. Raises msgspec.MsgspecError if it is none, or one of its values cannot be used."""
+    """Return a version from its JSON. Raises msgspec.MsgspecError if it is malformed, or one of its values is not valid."""
     found = _decoder.decode(text)
     try:
         values = {key: check(key, value) for key, value in found.values.items()}
@@ -157,5 +160,5 @@ def decode(text: bytes) -> Version:
 
 
 def encode(version: Version) -> bytes:
-    """The JSON of a version."""
+    """Return the JSON of a version."""
     return msgspec.json.encode(version)

@@ -1,4 +1,4 @@
-"""What a value of some type must be, in words: for refusals that people read."""
+"""Constraints of types in words, for refusals that people read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSTANT = "an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"
 
 @functools.cache
 def rule(kind: Any, path: str = "") -> str:
-    """What must be at `path` of a value of this type, as in "must be a whole number from 0 to 100".
+    """Return the constraint at `path` of a value of this type, as in "must be a whole number from 0 to 100".
 
     A path is as in `jobs[0].retry_backoff.max`; `[...]` is any value of a mapping. Raises LookupError for a place that the
     type does not have.
@@ -26,20 +26,20 @@ def rule(kind: Any, path: str = "") -> str:
 
 
 def fields(kind: Any, path: str = "") -> str:
-    """The names of the fields of the struct that is at `path`."""
+    """Return the names of the fields of the struct at `path`."""
     return next(
         _names(found) for found in _kinds(_at(inspect.type_info(kind), path)) if isinstance(found, _WITH_FIELDS)
     )
 
 
 def steps(path: str) -> Iterator[str | int]:
-    """The parts of a path: names of fields, numbers of elements, and `...`."""
+    """Return the parts of a path: names of fields, numbers of elements, and `...`."""
     for name, place in _STEP.findall(path):
         yield name or (int(place) if place.isdigit() else place)
 
 
 def instead(document: bytes, path: str) -> str:
-    """What stands at `path` of this JSON, as in ", not 101"; nothing if it is long, or not to be found."""
+    """Return the value at `path` of this JSON, as in ", not 101"; an empty text if it is long or missing."""
     try:
         value = msgspec.json.decode(document, type=msgspec.Raw)
         for step in steps(path):
@@ -73,7 +73,7 @@ def _kinds(found: inspect.Type) -> tuple[inspect.Type, ...]:
 
 
 def _inside(found: inspect.Type, step: str | int) -> inspect.Type | None:
-    """The type of one field or element."""
+    """Return the type of one field or element."""
     match found:
         case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType():
             return next((field.type for field in found.fields if field.encode_name == step), None)

@@ -1,4 +1,4 @@
-"""What `taskd doctor` finds about one thing, and what mends it."""
+"""Diagnoses of `taskd doctor`: the state of one subject, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ Level = Literal["ok", "note", "wrong"]
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """One line of the diagnosis. What is `wrong` keeps taskd from working as promised, a `note` may do so one day.
+    """One line of the doctor's report. A `wrong` subject keeps taskd from working as promised; a `note` may do so later.
 
-    `mend` says what to do about it.
+    `advice` says what to do about it.
     """
 
     subject: str
     level: Level
     text: str
-    mend: str = ""
+    #: `mend` in the JSON of `taskd doctor`, which programs read.
+    advice: str = msgspec.field(default="", name="mend")
 
 
 def ok(subject: str, text: str) -> Diagnosis:
-    """All is well."""
+    """Return the diagnosis of a subject in good order."""
     return Diagnosis(subject, "ok", text)
 
 
-def note(subject: str, text: str, mend: str) -> Diagnosis:
-    """It works, but."""
-    return Diagnosis(subject, "note", text, mend)
+def note(subject: str, text: str, advice: str) -> Diagnosis:
+    """Return the diagnosis of a subject that works, but should be changed."""
+    return Diagnosis(subject, "note", text, advice)
 
 
-def wrong(subject: str, text: str, mend: str) -> Diagnosis:
-    """It does not work, or not as promised."""
-    return Diagnosis(subject, "wrong", text, mend)
+def wrong(subject: str, text: str, advice: str) -> Diagnosis:
+    """Return the diagnosis of a subject that does not work, or not as promised."""
+    return Diagnosis(subject, "wrong", text, advice)
 
 
 #: What a failed connection says, in lower case, and what to do about it; `{}` is the setting. The first that fits counts.
-_MENDS = (
+_ADVICE = (
     (("certificate", "ssl", "tls", "handshake"), "check the certificates and the TLS settings of {}"),
     (("name or service not known", "name resolution", "nodename nor servname", "translate host name", "no address",
       "domain name not found", "errors resolving"),
@@ -59,5 +60,5 @@ def unreached(subject: str, error: Exception, setting: str, *, tls: bool = False
     text = str(error)
     lower = text.lower()
     other = "start it, or check {}" + (", and that it speaks TLS there" if tls else "")
-    mend = next((mend for signs, mend in _MENDS if any(sign in lower for sign in signs)), other)
+    mend = next((mend for signs, mend in _ADVICE if any(sign in lower for sign in signs)), other)
     return wrong(subject, text, mend.format(setting))

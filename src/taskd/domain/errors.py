@@ -1,4 +1,4 @@
-"""What can go wrong, by name. A user sees the message of each as one line, so each message says what to do."""
+"""The errors of taskd. A user sees the message of each as one line, so each message says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TaskdError(Exception):
 
 
 class ConfigurationError(TaskdError):
-    """A setting that cannot be used: names the source, the key, and the mend."""
+    """A setting that cannot be used. The message names the source, the key, and what to do."""
 
 
 class InvalidLiveValue(TaskdError):
@@ -35,7 +35,7 @@ class AccessDenied(ConfigurationError):
 
 
 class Unavailable(TaskdError):
-    """A server did not answer in time. `outcome_unknown` tells whether a write may have happened all the same.
+    """A server did not answer in time. `outcome_unknown`: a write may have happened all the same.
 
     The message may quote a driver, with hosts, roles and statements: it is for logs. `shown` says that it quotes none.
     """
@@ -134,9 +134,9 @@ class NoResult(TaskdError):
         self.attempts = list(attempts)
 
     def __str__(self) -> str:
-        said = error_line(self.error)
+        line = error_line(self.error)
         count = len(self.attempts)
-        return f"job {self.job_id} {self.ending} after {count} attempt{'s' * (count != 1)}{': ' * bool(said)}{said}"
+        return f"job {self.job_id} {self.ending} after {count} attempt{'s' * (count != 1)}{': ' * bool(line)}{line}"
 
 
 class JobFailed(NoResult):
@@ -211,7 +211,7 @@ class RetryAt(Exception):
 
 
 def _seconds_to(name: str, when: object) -> float:
-    """How long it is from now until then. Raises ValueError and TypeError in the words of the exception `name`."""
+    """Return the seconds from now until `when`. Raises ValueError and TypeError, which name the exception `name`."""
     if isinstance(when, timedelta):
         return when.total_seconds()
     if isinstance(when, datetime):

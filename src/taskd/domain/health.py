@@ -8,19 +8,19 @@ import msgspec
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether it works; `since` is Unix seconds of the last change, `detail` says what is wrong."""
+    """The health of one component: `since` is Unix seconds of the last change, `detail` says what is wrong."""
 
     ok: bool
     since: float
     detail: str = ""
 
 
-#: What is said of a component in the place of its details.
+#: The text that replaces a component's details in public answers.
 AWAY = "it does not answer as it should: the log says more"
 
 
 def public(components: Mapping[str, Health]) -> dict[str, Health]:
-    """The same without the details, which may have hosts, roles and paths: for answers that need no token."""
+    """Return the same without the details, which may have hosts, roles and paths: for answers that need no token."""
     return {
         name: health if health.ok else Health(ok=False, since=health.since, detail=AWAY)
         for name, health in components.items()

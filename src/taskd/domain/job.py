@@ -1,4 +1,4 @@
-"""What a client asks for (JobSpec) and what the store knows of it (Job, Attempt)."""
+"""Jobs: as a client submits them (JobSpec), and as the store has them (Job, Attempt)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
 
 
 class JobStatus(StrEnum):
-    """Where a job stands. `taskd.domain.lifecycle` has the legal moves between these."""
+    """The status of a job. `taskd.domain.lifecycle` has the legal transitions."""
 
     PENDING = "pending"
     QUEUED = "queued"
@@ -160,7 +160,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs a listing shows: newest first, `before` (exclusive id) down, at most `limit`."""
+    """The filter of a listing: newest jobs first, with ids lower than `before`, at most `limit`."""
 
     status: JobStatus | None = None
     queue: str | None = None
@@ -170,7 +170,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """Which finished jobs an export wants, of the `limit` with the highest ids below `before`."""
+    """The filter of an export of finished jobs, among the `limit` with the highest ids below `before`."""
 
     since: datetime | None
     until: datetime | None
@@ -196,7 +196,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many jobs stand where, over the whole cluster; finished ones since the cluster was created."""
+    """Numbers of jobs by status, over the whole cluster; finished ones since the cluster was created."""
 
     pending: int
     queued: int
@@ -209,7 +209,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many live jobs one queue holds, and the seconds that the oldest due one has waited (None: none is due)."""
+    """The live jobs of one queue, and the seconds that its oldest due job has waited (None: none is due)."""
 
     queue: str
     pending: int = 0
@@ -219,7 +219,7 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Depths(msgspec.Struct, frozen=True, kw_only=True):
-    """The queues with most live jobs, by name; `left_out` others, and how many live jobs those hold."""
+    """The queues with most live jobs, by name; the number of `left_out` queues, and of the live jobs in those."""
 
     queues: list[QueueDepth]
     left_out: int = 0

@@ -12,12 +12,12 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def moment(when: datetime) -> str:
-    """The instant in UTC, to the second."""
+    """Return the instant in UTC, to the second."""
     return when.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def span(seconds: float) -> str:
-    """The duration in its two largest units, as in `2 h 5 min`; less than ten seconds with a decimal."""
+    """Return the duration in its two largest units, as in `2 h 5 min`; less than ten seconds with a decimal."""
     seconds = max(0.0, seconds)
     if seconds < 10:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
@@ -30,18 +30,18 @@ def span(seconds: float) -> str:
 
 
 def are_jobs(number: int, *, at_least: bool = False) -> str:
-    """So many jobs with their verb: `1 job is`, `At least 10,000 jobs are`."""
+    """Return a number of jobs with its verb: `1 job is`, `At least 10,000 jobs are`."""
     return f"{'At least ' * at_least}{number:,} job{' is' if number == 1 else 's are'}"
 
 
 def times(number: int) -> str:
-    """So often."""
+    """Return a number of times in words: `once`, `twice`, `3 times`."""
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def main_line(text: str | None) -> str:
     """Return the line of an error that says what it is, cut to MAX_QUOTE characters."""
-    said = error_line(text)
-    if not said:
+    line = error_line(text)
+    if not line:
         return "it left no error"
-    return said if len(said) <= MAX_QUOTE else f"{said[:MAX_QUOTE]}…"
+    return line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}…"

@@ -1,4 +1,4 @@
-"""A schedule: when what is submitted, and what becomes of ticks that were missed or come too soon."""
+"""Schedules: their ticks and jobs, and the policies for ticks that were missed or overlap an earlier job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from taskd.domain.ticks import TickRule
 GRACE = timedelta(seconds=60)
 #: The most ticks of the past that a schedule may catch up with.
 MAX_CATCH_UP = 1000
-#: With how many of them it catches up if nobody says.
+#: The number of them if the schedule does not say.
 CATCH_UP = 10
 #: The most ticks within the grace: one a second, and both ends.
 _MOST_ON_TIME = int(GRACE.total_seconds()) + 1
 
 
 class Missed(StrEnum):
-    """What becomes of missed ticks: nothing; one job for all of them; a job for each of the latest ones."""
+    """The policy for missed ticks: no job; one job for all of them; one job for each of the latest ones."""
 
     SKIP = "skip"
     ONCE = "once"
@@ -31,8 +31,10 @@ class Missed(StrEnum):
 
 
 class Overlap(StrEnum):
-    """What becomes of a tick while an earlier job of the schedule is live: a job all the same; nothing; a job afterwards, and
-    one at most waits."""
+    """The policy for a tick while an earlier job of the schedule is live: a job at once; no job; a job afterwards.
+
+    At most one tick of a schedule waits.
+    """
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -40,7 +42,7 @@ class Overlap(StrEnum):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as somebody wants it. `app` is the app whose declaration it is, None for one that was made by hand."""
+    """A schedule as its author wants it. `app`: the app that declares it, None for one that was made by hand."""
 
     name: str
     rule: TickRule
@@ -52,7 +54,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fire(msgspec.Struct, frozen=True):
-    """What became of one tick: `open` has a job that may be live, `closed` one that ended."""
+    """The decision on one tick: `open` has a job that may be live, `closed` one that ended."""
 
     fire_at: datetime
     fired_at: datetime
@@ -75,19 +77,19 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     fires: list[Fire] = []
 
     def coming(self) -> Iterator[datetime]:
-        """The ticks to come."""
+        """Yield the coming ticks."""
         return self.plan.rule.after(max(self.decided_until, self.now), self.anchor)
 
 
 class Edition(NamedTuple):
-    """A schedule as it is until somebody changes it."""
+    """One revision of a schedule, valid until its next change."""
 
     name: str
     revision: int
 
 
 class Mark(NamedTuple):
-    """How far one has come in the order of all ticks."""
+    """A position in the order of all ticks."""
 
     schedule: str
     fire_at: datetime
@@ -110,12 +112,12 @@ class Due(msgspec.Struct, frozen=True):
 
     @property
     def edition(self) -> Edition:
-        """What it was worked out from."""
+        """The revision of the schedule that this is computed from."""
         return Edition(self.name, self.revision)
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What follows for one that was due: the ticks that fire, and the next one. It holds if the schedule is still as it was."""
+    """The decision for a due schedule: the ticks that fire, and the next one. Valid while the schedule is unchanged."""
 
     name: str
     revision: int
@@ -126,14 +128,14 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def edition(self) -> Edition:
-        """What it was worked out from."""
+        """The revision of the schedule that this is computed from."""
         return Edition(self.name, self.revision)
 
 
 def decide(due: Due, now: datetime) -> Decision:
-    """Which of the ticks up to `now` fire, by the policy for missed ones. Those within the grace all do.
+    """Decide which of the ticks up to `now` fire: all within the grace, and of missed ones those that the policy says.
 
-    Raises ValueError if it cannot be told, because zone or expression is not known here, or if there is no next tick.
+    Raises ValueError if this process does not know the zone or the expression, or if there is no next tick.
     """
     most = _MOST_ON_TIME + (due.catch_up if due.missed is Missed.ALL else 1)
     ticks = due.rule.latest(due.decided_until, now, due.anchor, most)

@@ -1,4 +1,4 @@
-"""What an API token may be for."""
+"""Scopes: the rights that an API token may have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a token is for. `admin` includes the others; none of the others includes another."""
+    """One right of a token. `admin` includes the others; no other scope includes another."""
 
     SUBMIT = "submit"
     READ = "read"

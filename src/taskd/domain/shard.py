@@ -8,5 +8,5 @@ from hashlib import sha256
 
 @lru_cache(maxsize=4096)
 def shard_of(queue: str, shards: int) -> int:
-    """The shard of a queue, from 0 on: the same one everywhere and for ever. `taskd.shard_of` in PostgreSQL says the same."""
+    """Return the shard of a queue, from 0 on: always the same. `taskd.shard_of` in PostgreSQL gives the same number."""
     return int.from_bytes(sha256(queue.encode()).digest()[:4]) % shards if shards > 1 else 0

@@ -1,4 +1,4 @@
-"""How long a job stood where: its stages one after another, from its submit on."""
+"""Timelines: the stages of a job one after another, from its submit on, with their durations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from taskd.domain.job import Job, JobStatus
 
 State = Literal["pending", "queued", "running"]
-#: What a job waits for after an attempt that ended so.
+#: The reason for which a job waits after an attempt with this outcome.
 AFTER = {
     "failed": "until its retry",
     "timed_out": "until its retry",
@@ -35,7 +35,7 @@ class Stage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def timeline(job: Job, now: datetime) -> list[Stage]:
-    """The stages of a job with its attempts. One that lasts has its seconds up to `now`; one that took no time is left out."""
+    """Return the stages of a job. A stage that lasts has its seconds up to `now`; one that took no time is left out."""
     stages: list[Stage] = []
     since, reason = job.created_at, "until it is due"
     for attempt in job.attempts:

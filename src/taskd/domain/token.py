@@ -1,4 +1,4 @@
-"""API tokens: what one looks like, and what it allows.
+"""API tokens: their form, and what they allow.
 
 A token is `taskd_ID_SECRET`. The id finds it, and may be shown anywhere; the secret is 256 random bits, and only its SHA-256
 is ever stored (a slow hash is for secrets that can be guessed).
@@ -19,7 +19,7 @@ PREFIX = "taskd"
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a token. `queues` None: all; `rate` None: the scheduler's setting, in requests a second."""
+    """A token. `queues` None: all; `rate`: requests a second, None: the scheduler's setting."""
 
     id: str
     name: str
@@ -29,20 +29,20 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
 
     def allows(self, scope: Scope) -> bool:
-        """Whether it may do what needs this scope."""
+        """Return True if the token has this scope, or `admin`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def sees(self, queue: str) -> bool:
-        """Whether it may deal with this queue's jobs."""
+        """Return True if the token may read and change this queue's jobs."""
         return self.queues is None or queue in self.queues
 
     def proves(self, secret: str) -> bool:
-        """Whether this is its secret, in a time that says nothing about how much of it is right."""
+        """Return True if this is the token's secret, in a time that does not depend on how much of it is right."""
         return hmac.compare_digest(self.digest, digest(secret))
 
 
 class TokenRecord(Token, frozen=True, kw_only=True):
-    """A token's whole record, for those who administer them."""
+    """A token with its history, for administrators."""
 
     created_at: datetime
     created_by: str
@@ -52,25 +52,25 @@ class TokenRecord(Token, frozen=True, kw_only=True):
 
 
 class Keyring(msgspec.Struct, frozen=True):
-    """The tokens that hold now, by id. `closed`: there is, or ever was, one, so that nobody gets in without."""
+    """The valid tokens, by id. `closed`: a token exists or existed, so every request needs one."""
 
     closed: bool
     tokens: dict[str, Token]
 
 
 def make() -> tuple[str, str, bytes]:
-    """A new token's id, its text (the only time that it is seen), and its secret's digest."""
+    """Return a new token's id, its text (seen only this once), and the digest of its secret."""
     token_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     return token_id, f"{PREFIX}_{token_id}_{secret}", digest(secret)
 
 
 def split(text: str) -> tuple[str, str] | None:
-    """The id and the secret; None for what is no token."""
+    """Return the id and the secret; None for a text that is no token."""
     prefix, _, rest = text.partition("_")
     token_id, _, secret = rest.partition("_")
     return (token_id, secret) if prefix == PREFIX and token_id and secret else None
 
 
 def digest(secret: str) -> bytes:
-    """What is stored of a secret."""
+    """Return the digest of a secret, which is stored instead of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

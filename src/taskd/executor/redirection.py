@@ -92,7 +92,7 @@ class Streams:
             self._check_at = now + LOOK_EVERY
             open_input()
             for number, own in enumerate(self._own, 1):
-                own.sink.mend(number)
+                own.sink.reopen(number)
 
     def _put_back(self, alone: bool) -> None:
         for name, usual, own in zip(_STREAMS, self._usual, self._own, strict=True):

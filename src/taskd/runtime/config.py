@@ -1,4 +1,4 @@
-"""The live configuration as this process has it, and whoever wants to hear of a change."""
+"""The live configuration as this process has it, with listeners for its changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskd.runtime.log import logger
 
 
 class Config:
-    """The last good version."""
+    """The last good version of the live configuration."""
 
     def __init__(self) -> None:
         self.now = Version()
@@ -21,7 +21,7 @@ class Config:
         changed(self.now)
 
     def take(self, version: Version, *, certain: bool = False) -> None:
-        """This version is valid from now on, if it is newer than ours, or `certain`: PostgreSQL says that it is the latest."""
+        """Use this version from now on, if it is newer than the present one, or `certain`: PostgreSQL's latest."""
         if version == self.now or (version.version <= self.now.version and not certain):
             return
         before, self.now = self.now, version

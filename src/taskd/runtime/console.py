@@ -1,4 +1,4 @@
-"""The rich console of every view: what is printed on it is text, never markup, and harmless."""
+"""The rich console of every view: it prints plain, harmless text, and never markup."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 
 from taskd.runtime.terminal import clean
 
-#: One character each, as lines are laid out already.
+#: One character each, since lines are laid out already.
 _ASCII = str.maketrans({"…": "~", "─": "-", "━": "-", "╸": "-", "╺": "-"})
 
 
 class SafeConsole(Console):
-    """A console whose texts are cleaned before they are laid out, and what is left of them before it is written."""
+    """A console that cleans texts before they are laid out, and segments before they are written."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
@@ -26,7 +26,7 @@ class SafeConsole(Console):
         return super().render_str(clean(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render in segments; only those that rich made itself control the terminal."""
+        """Render in segments. Only rich's own segments may control the terminal."""
         plain = not self.encoding.startswith("utf")
         for segment in super().render(renderable, options):
             text, style, control = segment
@@ -38,5 +38,5 @@ class SafeConsole(Console):
 
 
 def styled(text: object, style: str = "") -> Text:
-    """The text in a style, cleaned."""
+    """Return the text in a style, cleaned."""
     return Text(clean(str(text)), style)

@@ -1,4 +1,4 @@
-"""Counts what other programs left in Redis, in etcd or in a message and what taskd cannot use; logs it at a bounded rate."""
+"""Counts unusable values that other programs left in Redis, in etcd or in messages, and logs them at a bounded rate."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from taskd.runtime import meters
 from taskd.runtime.log import logger
 
-#: Seconds between two log lines about the same thing.
+#: Seconds between two log lines about the same kind and key.
 EVERY = 60.0
-#: How many different things are remembered. More of them share one line in EVERY seconds.
+#: The most kinds and keys that are remembered. Further ones share one line in EVERY seconds.
 KINDS = 1000
 #: Characters of foreign text in a log line or a message.
 SHOWN = 120
@@ -23,7 +23,7 @@ class Discards:
         self._logged: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def note(self, source: str, kind: str, key: str = "", count: int = 1, **facts: Any) -> None:
-        """Count discarded values of `source` ("redis", "etcd"); `kind` says what they were to be, `key` where they lay."""
+        """Count discarded values of `source` ("redis", "etcd"); `kind` describes them, `key` is their place."""
         meters.DISCARDED.labels(source, kind).inc(count)
         place = source, kind, key
         if place not in self._logged and len(self._logged) >= KINDS:
@@ -39,7 +39,7 @@ class Discards:
 
 
 def shown(text: object, limit: int = SHOWN) -> str:
-    """Foreign text as printable ASCII of at most `limit` characters."""
+    """Return foreign text as printable ASCII of at most `limit` characters."""
     return ascii(str(text)[:limit])[1:-1][:limit]
 
 

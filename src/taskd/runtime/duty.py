@@ -1,4 +1,4 @@
-"""A background duty that has to go on, whatever happens in one of its rounds."""
+"""Background duties, which go on whatever happens in one of their rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAUSE = 1.0
 
 
 async def forever(name: str, duty: Callable[[], Awaitable[None]]) -> None:
-    """Run `duty` until cancelled; what it raises is logged, and it starts again a second later."""
+    """Run `duty` until cancelled. An exception is logged, and the duty starts again a second later."""
     while True:
         try:
             await duty()
@@ -24,7 +24,7 @@ async def forever(name: str, duty: Callable[[], Awaitable[None]]) -> None:
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Await `work`, or cancel it as soon as `stop` is set; whether it was done. Raises what it raises."""
+    """Await `work`, or cancel it once `stop` is set. Return True if it was done. Raises its exceptions."""
     doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -38,7 +38,7 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 
 async def aside(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a blocking function in a thread that nothing waits for when this process ends; what it returns, or raises."""
+    """Call a blocking function in a daemon thread, which the end of this process does not wait for. Return its result."""
     future: Future[Any] = Future()
 
     def call() -> None:
@@ -46,7 +46,7 @@ async def aside(function: Callable[..., Any], *args: Any) -> Any:
             return
         try:
             future.set_result(function(*args))
-        except BaseException as error:  # noqa: BLE001 - the future's to raise
+        except BaseException as error:  # noqa: BLE001 - the future raises it
             future.set_exception(error)
 
     threading.Thread(target=call, name="aside", daemon=True).start()
@@ -54,6 +54,6 @@ async def aside(function: Callable[..., Any], *args: Any) -> Any:
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel `task` and wait until it is gone."""
+    """Cancel `task` and wait until it has ended."""
     task.cancel()
     await asyncio.wait({task})

@@ -1,4 +1,4 @@
-"""uvicorn, made fit to live inside another program: no signals, no logs of its own, and limits on all that a client sends."""
+"""uvicorn embedded in another program: without signals and logs of its own, with limits on everything that a client sends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 #: Seconds an idle connection stays open: longer than the 60 s after which most load balancers close theirs.
 KEEP_ALIVE = 75
 BACKLOG = 2048
-#: Bytes of a request that are no body: request line, headers, chunk framing, trailers, and what stands between two requests.
+#: Bytes of a request that are no body: request line, headers, chunk framing, trailers, and bytes between two requests.
 #: Each PAID_BY bytes of body pay for one more, so that a long body may come in many chunks, but not in crumbs.
 OVERHEAD_LIMIT = 64 * 1024
 PAID_BY = 4
@@ -37,17 +37,17 @@ SLICE, PIPELINE = 8 * 1024, 16
 #: hear it; and of methods that have none.
 UNREAD_LIMIT, BODILESS_LIMIT = 64 * 1024 * 1024, 1024 * 1024
 BODILESS = ("GET", "HEAD")
-#: Seconds in which a head must have arrived, from its first byte or the connection's beginning on.
+#: Seconds in which a head must arrive, from its first byte or the begin of the connection.
 HEAD_DEADLINE = 30.0
-#: Seconds in which a body must have: longer than the application waits for one, which can then say so; but not every
-#: request's body is asked for.
+#: Seconds in which a body must arrive. The application waits for less time, and then answers with the reason; this limit is for
+#: bodies that it does not read.
 BODY_DEADLINE = 45.0
-#: The scope of a request that is over.
+#: The scope of a finished request.
 NOTHING: Any = {}
 
 
 class EmbeddedServer(uvicorn.Server):
-    """A server that leaves the signals alone, accepts by itself, and tells when it is ready."""
+    """A server that leaves signals to the process, accepts by itself, and sets an event when it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -56,11 +56,11 @@ class EmbeddedServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: signals belong to the process."""
+        """Capture no signals: they belong to the process."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept, then say so."""
+        """Start to accept connections, then report it."""
         await super().startup([])  # with no server of the event loop's: see Listener
         connections = self.server_state.connections
         listeners = [Listener(one, self._protocol, connections, self.config.ssl) for one in sockets or ()]
@@ -83,7 +83,7 @@ class Flow(FlowControl):
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1 of which every byte is counted; what is no HTTP gets a problem document, like everything else.
+    """HTTP/1.1 with every byte counted. Malformed requests get a problem document, like all other refusals.
 
     1. Data is parsed in slices, and no further while answers wait: neither floods of requests nor clients that do not read
        hold memory.
@@ -95,7 +95,7 @@ class Protocol(HttpToolsProtocol):
 
     flow: Flow
     _overhead = 0  # bytes since the last request that were no body, less what bodies paid for
-    _begun = False  # some of a request has come, and not its end
+    _begun = False  # a request has begun and not ended
     _in_body = False  # its head has
     _upgrade = False  # the head that was parsed asks for an upgrade: it is parsed again, without
     _unread = 0  # bytes of its body that nothing asked for
@@ -112,21 +112,21 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------ the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for a head."""
+        """Begin to wait for a head."""
         super().connection_made(transport)
         self.flow = Flow(transport)
         self._stall = Stall(transport, self._stalls)
         self._expect(HEAD_DEADLINE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
+        """Drop all state of the connection."""
         self._came()
         self._stall.end()
         self._held = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, or keep it while answers wait; reading is paused then."""
+        """Parse the data, or keep it while answers wait; reading is paused then."""
         self._unset_keepalive_if_required()
         if self._held is not None:
             self._held += data
@@ -150,14 +150,14 @@ class Protocol(HttpToolsProtocol):
         return self.flow.write_paused or len(self.pipeline) >= PIPELINE
 
     def _hold(self, data: bytes) -> None:
-        """Keep `data` and read no more."""
+        """Keep `data`, and pause reading."""
         self._held = data
         self.flow.pause_reading()
         self.flow.held = True
-        self._came()  # the client is not the one that is slow
+        self._came()  # the client is not slow
 
     def _release(self) -> None:
-        """Go on with what was held, if nothing hinders."""
+        """Parse the held data, if nothing prevents it."""
         if self._held is None or self._refusal is not None or self._busy() or self.transport.is_closing():
             return
         data, self._held = self._held, None
@@ -166,7 +166,7 @@ class Protocol(HttpToolsProtocol):
         self._take(data)
 
     def _parse(self, data: bytes | memoryview) -> bool:
-        """Parse one slice; whether to go on."""
+        """Parse one slice. Return True to go on."""
         self._overhead += len(data)
         try:
             self._feed(data)
@@ -183,7 +183,7 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _feed(self, data: bytes | memoryview) -> None:
-        """Parse; a head that asks for an upgrade a second time, without, and then what follows it."""
+        """Parse. A head that asks for an upgrade is parsed a second time without that, then the data behind it."""
         while (end := self._end_of_upgrade(data)) is not None:
             data = memoryview(data)[end:]
             head = heads.without_upgrade(
@@ -195,7 +195,7 @@ class Protocol(HttpToolsProtocol):
             self.parser.feed_data(head)
 
     def _end_of_upgrade(self, data: bytes | memoryview) -> int | None:
-        """Parse up to the end of a head that asks for an upgrade, if there is one; where that is."""
+        """Parse up to the end of a head that asks for an upgrade. Return that position."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -206,14 +206,14 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------ what the parser finds
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         super().on_message_begin()
         self._begun = True
         self._unread = 0
         self._once.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers, which are of no use here, are dropped. Raises Refused."""
+        """Keep a header. Trailers are dropped, since nothing uses them. Raises HeadRefused."""
         if self._in_body:
             return
         name = name.lower()
@@ -230,7 +230,7 @@ class Protocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Start the request, unless its head has to be parsed again. Raises Refused."""
+        """Start the request, unless its head has to be parsed again. Raises HeadRefused."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise HeadRefused("CONNECT is for proxies, and this is none")
@@ -238,7 +238,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self.parser.get_http_version() not in heads.VERSIONS:
             raise HeadRefused("only HTTP/1.1 and HTTP/1.0 are spoken here")
-        # The count may have some of the body in it; the size is exact.
+        # The count may include a part of the body; the size is exact.
         if self._overhead > OVERHEAD_LIMIT and heads.size(self.url, self.headers) > OVERHEAD_LIMIT:
             raise HeadRefused(TOO_MUCH)
         heads.check_target(self.url, self.headers)
@@ -248,7 +248,7 @@ class Protocol(HttpToolsProtocol):
             self._came()
 
     def on_body(self, body: bytes) -> None:
-        """Take some of a body. Raises Refused for one that nothing asks for and that does not end."""
+        """Take a part of a body. Raises HeadRefused for an endless body that the application does not read."""
         self._overhead -= len(body) + len(body) // PAID_BY
         answered = self.cycle.response_complete
         if answered or self.scope["method"] in BODILESS:
@@ -258,7 +258,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """End the request: it is complete."""
         if self._upgrade:
             return
         self._overhead = 0
@@ -272,7 +272,7 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------ answering
 
     def on_response_complete(self) -> None:
-        """Begin the next request once this answer is taken."""
+        """Begin the next request once the client has taken this answer."""
         if self.flow.write_paused and not self.transport.is_closing():
             self._deferred = True
             return
@@ -286,17 +286,17 @@ class Protocol(HttpToolsProtocol):
         self._release()
 
     def _forget(self) -> None:
-        """Drop what the last request held: its connection may stay open for long."""
+        """Drop the state of the last request: its connection may stay open for long."""
         self.headers = []
         self.scope = self.cycle.scope = NOTHING
         self.cycle.body = bytearray()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is being read."""
+        """Refuse the request that is being read."""
         self._refuse(msg)
 
     def _refuse(self, reason: str) -> None:
-        """Read no more, answer 400 in its turn, and hang up."""
+        """Stop reading, answer 400 in its turn, and close the connection."""
         self._hold(b"")
         self._refusal = heads.bad_request(reason)
         if self._in_body:
@@ -320,12 +320,12 @@ class Protocol(HttpToolsProtocol):
     # ------------------------------------------------------------ clients that do not read
 
     def pause_writing(self) -> None:
-        """An answer is not taken as fast as it was made."""
+        """Pause writing: the client takes an answer more slowly than it is made."""
         super().pause_writing()
         self._stall.begin()
 
     def resume_writing(self) -> None:
-        """It was taken."""
+        """Resume writing: the client has taken the answer."""
         self._stall.end()
         super().resume_writing()
         if self._deferred:
@@ -346,7 +346,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def embedded(app: Application, grace: float, tls: ssl.SSLContext | None = None) -> EmbeddedServer:
-    """A server for `app` that gives open requests `grace` seconds (rounded up) when it stops."""
+    """Return a server for `app` that gives open requests `grace` seconds (rounded up) when it stops."""
     return EmbeddedServer(
         uvicorn.Config(
             app,

@@ -1,4 +1,4 @@
-"""Named points in the code at which a test makes a process die, stand still, wait or meet an error.
+"""Named points in the code at which a test makes a process die, stop, wait or meet an error.
 
 The gap between a commit and what follows it lasts a millisecond, so no killer from outside hits it. A point stands right there.
 All are off unless the environment of a scheduler or worker says otherwise: `TASKD_FAILPOINT=dispatch.committed:kill`.
@@ -35,13 +35,13 @@ def _redis(point: str) -> Unavailable:
 
 
 class Point(msgspec.Struct, frozen=True):
-    """Where it is, in one sentence, and the error that an outage would raise there."""
+    """One failpoint: its place in the code, in one sentence, and the error that an outage would raise there."""
 
     where: str
     error: Callable[[str], Unavailable]
 
 
-#: Every point there is, in the order of a job's walk. `tests/unit/test_failpoints.py` holds it against the code.
+#: Every failpoint, in the order of a job's way. `tests/unit/test_failpoints.py` holds it against the code.
 POINTS = {
     "submit.stored": Point("Jobs are stored and committed; no client has been answered.", _postgres_unknown),
     "dispatch.committed": Point("Jobs are queued and committed; Redis knows nothing of it yet.", _postgres_unknown),
@@ -50,8 +50,10 @@ POINTS = {
     "claim.done": Point("Claims are committed; their attempts have not begun.", _postgres_unknown),
     "decide.before": Point("Executors were handed the claimed attempts; their entries are not acknowledged.", _redis),
     "decide.done": Point("The entries of decided claims are gone from Redis; their attempts run already.", _redis),
-    "note.before": Point("Attempts have handed in checkpoints or progress; PostgreSQL has not been told.", _postgres),
-    "settle.before": Point("Attempts have ended; PostgreSQL has not been told.", _postgres),
+    "note.before": Point(
+        "Attempts have handed in checkpoints or progress; PostgreSQL has not received them.", _postgres
+    ),
+    "settle.before": Point("Attempts have ended; PostgreSQL has not received them.", _postgres),
     "settle.done": Point("The ends of attempts are committed; the worker has not taken note.", _postgres_unknown),
     "session.opened": Point("A worker's session is committed; the worker does not count on it yet.", _postgres_unknown),
     "term.taken": Point("A new epoch is committed; the leader's duties have not begun.", _postgres_unknown),
@@ -65,7 +67,7 @@ _ORDER = re.compile(r"(?P<name>[^:]*):(?P<action>kill|stop|error|sleep=(?P<secon
 
 
 class FailpointOrder(msgspec.Struct, frozen=True):
-    """What a point is to do: on its passing number `on`, or on each if that is 0."""
+    """The action of a point: at its passing number `on`, or at each if that is 0."""
 
     action: str
     seconds: float
@@ -77,7 +79,7 @@ _passings: Counter[str] = Counter()
 
 
 def arm(environ: Mapping[str, str] = os.environ) -> None:
-    """Switch on what the environment asks for, and say so. Raises ConfigurationError for what cannot be understood."""
+    """Switch on the failpoints that the environment names, and log them. Raises ConfigurationError for a malformed value."""
     text = environ.get(VARIABLE, "").strip()
     orders = parse(text)
     _orders.clear()
@@ -88,7 +90,7 @@ def arm(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def parse(text: str) -> dict[str, list[FailpointOrder]]:
-    """The orders for each point in `NAME:ACTION[@N],...`. Raises ConfigurationError."""
+    """Return the orders for each point in `NAME:ACTION[@N],...`. Raises ConfigurationError."""
     orders: dict[str, list[FailpointOrder]] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         found = _ORDER.fullmatch(part)
@@ -104,7 +106,7 @@ def parse(text: str) -> dict[str, list[FailpointOrder]]:
 
 
 async def passed(name: str) -> None:
-    """The process is at this point. Off, it costs one look and does not let the event loop turn.
+    """Mark that the process passes this point. While it is off, this costs one look and no turn of the event loop.
 
     `sleep` lets the rest of the process go on; `stop` and `kill` do not. Raises the point's Unavailable for `error`.
     """

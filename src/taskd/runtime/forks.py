@@ -26,7 +26,7 @@ FAILED = 1
 
 
 class _State:
-    """What a process knows of its forks; a fork inherits it."""
+    """The state of forks in a process; a fork inherits it."""
 
     forked = False
     watched = False
@@ -42,19 +42,19 @@ _mask = threading.local()
 
 
 def watch() -> None:
-    """Make forks of this process, from now on, programs of their own."""
+    """Make all later forks of this process independent programs."""
     if not _state.watched:
         _state.watched = True
         os.register_at_fork(before=_prepare, after_in_parent=_unblock, after_in_child=_become_own)
 
 
 def loop_runs_here(loop: asyncio.AbstractEventLoop) -> None:
-    """Name the frame that calls this as the one that runs `loop`: a fork never comes back to it."""
+    """Register the calling frame as the one that runs `loop`: a fork never returns to it."""
     _state.loop_frame, _state.loop = sys._getframe(1), loop
 
 
 def in_child(callback: Callable[[], None]) -> None:
-    """Call this in each fork: it gives up what belongs to the parent."""
+    """Register a function that each fork calls to give up its parent's resources."""
     _state.callbacks += (callback,)
 
 
@@ -69,7 +69,7 @@ def refuse() -> None:
 
 
 def replace_sockets(*descriptors: int) -> None:
-    """Put closed sockets in the place of these descriptors. The parent's own stay as they are."""
+    """Replace these descriptors by closed sockets. Those of the parent stay as they are."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for descriptor in descriptors:
@@ -78,7 +78,7 @@ def replace_sockets(*descriptors: int) -> None:
 
 
 def leave(error: BaseException | None = None) -> None:
-    """End this process if it is a fork, whose code has returned, or raised `error`; do nothing in its parent.
+    """End this process if it is a fork whose code returned or raised `error`. Do nothing in its parent.
 
     The exit status is that of a program: 0, the code of SystemExit, or 1 with a traceback on stderr.
     """
@@ -96,7 +96,7 @@ def leave(error: BaseException | None = None) -> None:
 
 
 def ending(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same plain function; in a fork of its own it is the last that runs."""
+    """Wrap a plain function so that a fork made in it ends with it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -111,7 +111,7 @@ def ending(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ending_async(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `ending`, for an async function."""
+    """Wrap an async function so that a fork made in it ends with it."""
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -135,19 +135,19 @@ def _status(error: BaseException | None) -> int:
         return 0
     if isinstance(error.code, int):
         return error.code & 0xFF if abs(error.code) <= sys.maxsize else 0xFF
-    print(error.code, file=sys.stderr)  # noqa: T201 - as any program does
+    print(error.code, file=sys.stderr)  # noqa: T201 - a program's own message
     return FAILED
 
 
 def _flush() -> None:
-    """Write out what standard streams hold: after a fork, two processes would."""
+    """Flush the standard streams before a fork: otherwise both processes would write their contents."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
 
 
 def _prepare() -> None:
-    """Let no signal come to a fork before its handlers are set back: it would be taken for one that is ignored, and lost."""
+    """Block signals until a fork has reset its handlers: an ignored signal would be lost."""
     _flush()
     _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
@@ -157,7 +157,7 @@ def _unblock() -> None:
 
 
 def _become_own() -> None:
-    """Become a program of the task's own."""
+    """Turn a fork into a program of the task's own."""
     first, _state.forked = not _state.forked, True
     if first:
         _reset_signals()
@@ -175,7 +175,7 @@ def _become_own() -> None:
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
     for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is no_reaction:  # a handler of the task's own stays
+        if signal.getsignal(number) is no_reaction:  # the task's own handlers stay
             signal.signal(number, default)
     if signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None):
         # Python knows nothing of the loop's own handler, which would write into a pipe of the parent's.
@@ -183,18 +183,18 @@ def _reset_signals() -> None:
 
 
 def _reopen(name: str) -> None:
-    """A standard stream of its own: another thread may have held the lock of the parent's for ever."""
+    """Give the fork a standard stream of its own: another thread may hold the lock of the parent's for ever."""
     stream: TextIO = getattr(sys, name)
     with contextlib.suppress(Exception):  # a stream of the task's, or one that is closed, stays
         if isinstance(stream, io.TextIOWrapper) and stream.fileno() in (1, 2):
-            own = open(  # noqa: SIM115 - as long as the process lives
+            own = open(  # noqa: SIM115 - open until the process ends
                 stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors=stream.errors, closefd=False
             )
             setattr(sys, name, own)
 
 
 def _detach(loop: asyncio.AbstractEventLoop) -> None:
-    """Give the loop an empty set of descriptors: what it does to the one that it inherited, it does to its parent's."""
+    """Give the loop an empty set of descriptors: changes to the inherited one would reach the parent's."""
     backend = getattr(loop, "_get_backend_id", None)
     if backend is not None and hasattr(select, "epoll"):
         with select.epoll() as empty, contextlib.suppress(OSError):
@@ -202,7 +202,7 @@ def _detach(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end_at_loop() -> None:
-    """End this process when its code returns to the event loop, which is its parent's: by its end, or by an await."""
+    """End this process when its code returns to the parent's event loop, by its end or by an await."""
     base, frame = sys._getframe(), sys._getframe().f_back
     while frame is not None and frame is not _state.loop_frame:
         if str(frame.f_globals.get("__name__")).endswith(".popen_fork"):  # multiprocessing's forks never return

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one on this machine is gone."""
+"""Identities of processes: of this one, and of others on the same machine, which may be gone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from taskd.domain.fencing import Host
 
 
 def this_process() -> Host:
-    """This process, precise enough that a recycled pid is not taken for it."""
+    """Return the identity of this process, precise enough that a recycled pid is not mistaken for it."""
     return Host(socket.gethostname(), _boot(), os.getpid(), started(os.getpid()))
 
 
 def certainly_gone(host: Host) -> bool:
-    """True only if that process ran on this machine and runs no more; a process elsewhere cannot be judged."""
+    """Return True only if that process ran on this machine and has ended. Nothing is known of other machines."""
     here = this_process()
     if host.name != here.name:
         return False
     if host.boot != here.boot:
-        # The same machine after a reboot; or another container with the same name, whose processes we cannot see.
+        # The same machine after a reboot; or another container with the same name, whose processes are invisible here.
         return host.boot.partition("/")[0] != here.boot.partition("/")[0]
     return started(host.pid) != host.started
 
 
 def _boot() -> str:
-    """The boot id and the pid namespace, where the system tells (Linux); else empty."""
+    """Return the boot id and the pid namespace on Linux; elsewhere an empty text."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
@@ -35,7 +35,7 @@ def _boot() -> str:
 
 
 def started(pid: int) -> int:
-    """When a process began, in clock ticks since boot; 0 where the system does not tell, -1 if there is none."""
+    """Return the start of a process in clock ticks since boot; 0 where that is not known, -1 for no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 
-#: Signals that are not passed on: the first is the init's own, the kernel sends the others to a background process.
+#: Signals that are not passed on: the first is for the init, the others come from the kernel to a background process.
 KEPT = frozenset({signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -29,14 +29,14 @@ def split() -> None:
 
 
 def _lead_a_group() -> None:
-    """Ctrl-C on a terminal is then for taskd alone; passed on by the init, it would come twice."""
+    """Give the terminal to taskd, so that Ctrl-C reaches it once: passed on by the init, it would come twice."""
     os.setpgid(0, 0)
     with contextlib.suppress(OSError):  # no terminal
         os.tcsetpgrp(0, os.getpid())  # SIGTTOU, which this may bring, is blocked
 
 
 def _serve(child: int, signals: set[signal.Signals]) -> int:
-    """Pass signals on to the child until it ends; its exit status, as a shell tells it."""
+    """Pass signals on to the child until it ends. Return its exit status as a shell would."""
     while True:
         number = signal.sigwaitinfo(signals).si_signo
         if number == signal.SIGCHLD:
@@ -49,7 +49,7 @@ def _serve(child: int, signals: set[signal.Signals]) -> int:
 
 
 def _reap(child: int) -> int | None:
-    """Wait for all that have ended; the child's exit code (-n for signal n) if it is among them."""
+    """Reap all ended processes. Return the child's exit code (-n for signal n) if it is among them."""
     found = None
     with contextlib.suppress(ChildProcessError):
         while True:

@@ -19,22 +19,22 @@ from taskd.domain.errors import TaskdError
 from taskd.runtime import stdio
 from taskd.runtime.log import logger
 
-#: When Python's collector runs: after so many new objects and not after 700, for a batch of jobs makes thousands that go by
-#: themselves.
+#: New objects after which Python's garbage collector runs. Its default of 700 is low: a batch of jobs makes thousands, which
+#: are freed without it.
 COLLECT = (20_000, 10, 10)
-#: Bytes from which on glibc maps a block of its own, which is given back as soon as it is free. Its own limit rises with the
-#: blocks that are freed, up to 32 MiB: then the process keeps what the largest requests took.
+#: Bytes from which glibc maps a block of its own, which is given back once it is free. Its default limit rises with the freed
+#: blocks, up to 32 MiB, so that the process would keep the memory of the largest requests.
 MAPPED = 1024 * 1024
 _M_MMAP_THRESHOLD = -3
 
 
 def instance_name(configured: str) -> str:
-    """The configured name, or host-pid."""
+    """Return the configured name, or host-pid."""
     return configured or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    """Return an event that SIGTERM and SIGINT set. A second signal ends the process at once."""
     stop, asked_before = asyncio.Event(), False
     loop = asyncio.get_running_loop()
 
@@ -53,15 +53,15 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a process's main coroutine on a fresh uvloop; its exit status.
+    """Run a process's main coroutine on a fresh uvloop. Return its exit status.
 
     Its work goes on whatever stdout and stderr lead to. Should native code end the process, where it was is written to stderr.
-    What the user must mend comes out as the one TaskdError that it is, however deep the task that met it.
+    A TaskdError that the user must act on is raised as itself, from however deep a task it comes.
     """
     stdio.steady()
     with contextlib.suppress(RuntimeError, ValueError, OSError):
         faulthandler.enable()
-    gc.freeze()  # what was imported stays: looking through it again and again stops everything for some milliseconds
+    gc.freeze()  # imported objects stay: scanning them again and again stops everything for some milliseconds
     gc.set_threshold(*COLLECT)
     with contextlib.suppress(AttributeError, OSError):  # other C libraries have no such limit
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED)
@@ -76,6 +76,6 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first exception in a group that is not itself a group."""
+    """Return the first exception in a group that is not itself a group."""
     first = group.exceptions[0]
     return first_of(first) if isinstance(first, BaseExceptionGroup) else first

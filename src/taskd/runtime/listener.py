@@ -16,7 +16,7 @@ from collections.abc import Callable, Sized
 from taskd.runtime import meters
 from taskd.runtime.log import logger
 
-#: Descriptors that connections leave to everything else that the process opens, of a limit that is large enough for it.
+#: Descriptors that connections leave to the rest of the process, if the limit is large enough.
 RESERVE = 128
 #: Connections to accept before other work has its turn.
 AT_ONCE = 64
@@ -28,7 +28,7 @@ HANDSHAKE = 30.0
 
 
 def room() -> int:
-    """How many connections the limit on open files (`ulimit -n`) leaves room for."""
+    """Return the number of connections for which the limit on open files (`ulimit -n`) leaves room."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(limit - RESERVE, limit // 2) if limit != resource.RLIM_INFINITY else 1 << 31
 
@@ -58,7 +58,7 @@ class Listener:
         self._loop.add_reader(sock, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting connections."""
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
@@ -68,7 +68,7 @@ class Listener:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait for handshakes that were under way."""
+        """Wait for the handshakes that are under way."""
         await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _accept(self) -> None:
@@ -101,7 +101,7 @@ class Listener:
                 connection.close()
 
     def _wait(self, line: str, reason: str) -> None:
-        """Leave clients waiting in the kernel's queue for a moment; say so, but not each time."""
+        """Leave clients waiting in the kernel's queue for a moment, and log it at a bounded rate."""
         self._loop.remove_reader(self._sock)
         self._resuming = self._loop.call_later(PAUSE, self._resume)
         meters.ACCEPT_PAUSES.inc()

@@ -1,4 +1,4 @@
-"""Every figure that a process exports to Prometheus. Each room observes its own; nothing here reads anything.
+"""Every metric that a process exports to Prometheus. Each room observes its own; nothing here reads them.
 
 Names follow Prometheus's habits: seconds, `_total` for counters. Labels hold queues, tasks and statuses, never ids.
 """
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from taskd.domain.health import Health
 from taskd.runtime import stdio
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody draws
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second, useless series for each
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
@@ -55,7 +55,7 @@ FIRED = _counter("fired_jobs", "Jobs that schedules made")
 SKIPPED_TICKS = _counter("skipped_ticks", "Ticks that made no job because an earlier one was live")
 TURNED_AWAY = _counter("refused_requests", "Requests that were not let in", "reason")
 TERMS = _counter("leader_changes", "Terms that this scheduler began")
-SHARDS = _gauge("shards", "How many shards there are, as this scheduler is told")
+SHARDS = _gauge("shards", "The number of shards in this scheduler's settings")
 LEADING = _gauge("leading", "How many shards this scheduler leads")
 EPOCH = _gauge("epoch", "The epoch of this scheduler's latest term of a shard", "shard")
 
@@ -87,13 +87,13 @@ SESSION_AGE = _gauge("session_age_seconds", "How long this worker's session has 
 DISCARDED = _counter("discarded_values", "Values in Redis or etcd that taskd could not use", "source", "kind")
 UP = _gauge("up", "1 if the server answers this process", "server")
 LANE_WAIT = _histogram("lane_wait", "Waiting for a connection to PostgreSQL that is in use", "duty")
-LOOP_LAG = _histogram("event_loop_lag", "How late the event loop wakes who asked for a moment")
+LOOP_LAG = _histogram("event_loop_lag", "The delay of the event loop's timers")
 ACCEPT_PAUSES = _counter("accept_pauses", "Times that new connections had to wait for a file descriptor")
 LOOP_TASKS = _gauge("event_loop_tasks", "asyncio tasks of this process")
 
 
 class _LinesLost(Collector):
-    """Lines that could not be written to the log: by this process, and, as they tell it, by its children (`elsewhere`).
+    """Lines that this process and its children (`elsewhere`, by their own reports) could not write to the log.
 
     It is read and not counted up: what counts is the sink, inside of a write, where no lock of another may be waited for.
     """
@@ -102,7 +102,6 @@ class _LinesLost(Collector):
         self.elsewhere = 0
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """As of any collector."""
         meaning = "Lines of the log of this process and its executors that could not be written"
         yield CounterMetricFamily("taskd_log_lines_lost", meaning, stdio.lines_lost() + self.elsewhere)
 
@@ -116,7 +115,7 @@ EVERY = 0.5
 
 @contextmanager
 def timed(histogram: Histogram) -> Iterator[None]:
-    """Observe how long the block takes, if it succeeds."""
+    """Observe the duration of the block, if it succeeds."""
     began = time.perf_counter()
     yield
     histogram.observe(time.perf_counter() - began)
@@ -132,22 +131,22 @@ async def watch_loop() -> None:
 
 
 def show_servers(components: Mapping[str, Health]) -> None:
-    """Set the gauges that every process has."""
+    """Set the gauges that all processes have."""
     for name, health in components.items():
         UP.labels(name).set(health.ok)
     LOOP_TASKS.set(len(asyncio.all_tasks()))
 
 
 def wants_text(accept: str) -> bool:
-    """Whether whoever sent this Accept header is Prometheus, or something like it, and no reader of JSON (some take both)."""
+    """Return True if this Accept header is that of Prometheus or a similar scraper, and not of a reader of JSON."""
     return "application/json" not in accept and ("application/openmetrics-text" in accept or "text/plain" in accept)
 
 
-#: The most queues that have series of their own, and the name under which the others are counted.
+#: The most queues with series of their own, and the name under which the others are summed.
 MOST_QUEUES, OTHERS = 500, "…others"
 
 
 def exposition(accept: str) -> tuple[bytes, str]:
-    """All figures as text, and its content type."""
+    """Return all metrics as text, and its content type."""
     encode, content_type = choose_encoder(accept)
     return encode(REGISTRY), content_type

@@ -1,4 +1,4 @@
-"""Saying once that a server is away and once that it is back, however often it is asked."""
+"""Outages of servers: one log line when a server goes away, and one when it is back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskd.runtime.log import logger
 
 
 class Outage:
-    """What one process knows of one server's health. `gaps` counts how often it went away."""
+    """The health of one server, as this process sees it. `gaps` counts its outages."""
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -23,7 +23,7 @@ class Outage:
         return self._health
 
     def down(self, error: Exception) -> None:
-        """It did not answer."""
+        """Record that the server did not answer."""
         if self._down_since is None:
             self._down_since = time.monotonic()
             self.gaps += 1
@@ -33,7 +33,7 @@ class Outage:
             self._health = Health(ok=False, since=since, detail=str(error))
 
     def up(self) -> None:
-        """It answered."""
+        """Record that the server answered."""
         if self._down_since is not None:
             seconds = round(time.monotonic() - self._down_since, 1)
             logger().info(f"{self._server} is back", away_seconds=seconds)

@@ -1,16 +1,16 @@
-"""Cutting a stream of small things into batches without making a single one wait."""
+"""Pacing: cuts a stream of small items into batches, without a wait for a single item."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-#: Seconds from one batch to the next, at the least. A batch of one costs twenty times what a job costs among a hundred.
+#: Least seconds between batches. A batch of one costs twenty times as much as one job among a hundred.
 PACE = 0.005
 
 
 class Pace:
-    """One turn each PACE seconds: who comes after a rest gets it at once, who comes in a stream waits with those behind it."""
+    """Gives one turn each PACE seconds: at once after a pause, otherwise after a wait in which a batch gathers."""
 
     def __init__(self) -> None:
         self._next = 0.0

@@ -1,4 +1,4 @@
-"""Finds and ends processes, with what they have started."""
+"""Finds and ends processes together with their descendants."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from taskd.runtime.host import started
 
 #: Seconds between looks at processes that were asked to end.
 LOOK = 0.02
-#: How often processes are looked for that were started while the others were killed.
+#: The number of looks for processes that were started while others were killed.
 ROUNDS = 10
 
-#: Processes by id, with when they began: an id may be another process's later.
+#: Processes by id, with their start times: an id may belong to another process later.
 Started = Mapping[int, int]
 
 
 def noted(pids: Iterable[int]) -> dict[int, int]:
-    """Those that run, with when they began."""
+    """Return those that run, with their start times."""
     return {pid: began for pid in pids if (began := started(pid)) >= 0}
 
 
 def alive(processes: Started) -> list[int]:
-    """Those that have not ended and are still the same."""
+    """Return those that have not ended and are still the same."""
     return [pid for pid, began in processes.items() if started(pid) == began]
 
 
 async def end(processes: Started, grace: float, mark: bytes = b"") -> list[int]:
-    """End these processes, what is below them, and what has `mark` in its environment; the given ones that were there.
+    """End these processes, their descendants, and all with `mark` in their environment. Return the given ones that ran.
 
     The given ones get SIGTERM first. When they have ended, or `grace` seconds are over, all the others get SIGKILL.
     """
@@ -54,7 +54,7 @@ async def end(processes: Started, grace: float, mark: bytes = b"") -> list[int]:
 
 
 def descendants(pids: Iterable[int]) -> set[int]:
-    """The processes below these, where the system tells (Linux)."""
+    """Return the descendants of these processes; none where the system does not tell (other than Linux)."""
     found: set[int] = set()
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ def descendants(pids: Iterable[int]) -> set[int]:
 
 
 def marked(mark: bytes) -> set[int]:
-    """The processes with this variable (NAME=VALUE) in the environment that they began with, where the system tells (Linux)."""
+    """Return the processes that began with this variable (NAME=VALUE) in their environment; none elsewhere than on Linux."""
     found: set[int] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's

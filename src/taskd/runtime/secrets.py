@@ -15,9 +15,9 @@ from urllib.parse import unquote
 from taskd.settings import ClientSettings, Settings
 
 HIDDEN = "***"
-#: Shorter ones would hide half of every sentence.
+#: Shorter secrets would hide half of every sentence.
 SHORTEST = 4
-#: Passwords that everybody tries first, and words of our own messages: hiding them would hide nothing.
+#: Common passwords, which are also words of messages: hiding them would protect nothing.
 WORDS = frozenset(
     {
         "admin",
@@ -62,19 +62,19 @@ def learn_from(text: str) -> None:
 
 
 def in_text(text: str) -> list[str]:
-    """The passwords in a URL or connection string."""
+    """Return the passwords in a URL or connection string."""
     return [*_URL.findall(text), *_NAMED.findall(text)]
 
 
 def mask(text: str) -> str:
-    """The text without any secret that was learnt."""
+    """Return the text without any learnt secret."""
     for secret in sorted(_known, key=len, reverse=True):  # one may contain another
         text = text.replace(secret, HIDDEN)
     return text
 
 
 def mask_line(_: Any, __: str, line: Any) -> Any:
-    """The same for a rendered line of the log (a processor of structlog's)."""
+    """Mask a rendered log line (a processor of structlog)."""
     return mask(line) if isinstance(line, str) else line
 
 

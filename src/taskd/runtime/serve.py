@@ -1,6 +1,6 @@
-"""Serving HTTP inside a process that has other things to do.
+"""Serves HTTP inside a process that also does other work.
 
-uvicorn runs in our event loop with its signal handling taken out: signals belong to the process. The socket is bound before
+uvicorn runs in the process's event loop, without its signal handling: signals belong to the process. The socket is bound before
 anything else starts, so a taken port is one clear line and not a traceback from the middle of a start.
 """
 
@@ -20,7 +20,7 @@ from taskd.runtime.duty import end
 from taskd.runtime.embedded import BACKLOG, Application, embedded
 from taskd.runtime.tls import Identity
 
-#: Seconds after which a client that takes nothing of its answer is cut off, by the kernel, which knows what it took.
+#: Seconds after which the kernel cuts off a client that takes nothing of its answer.
 READ_DEADLINE = 60.0
 
 
@@ -32,18 +32,18 @@ class Address(NamedTuple):
     secure: bool = False
 
     def __str__(self) -> str:
-        """HOST:PORT, with brackets around an IPv6 address."""
+        """Return HOST:PORT, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """A URL that reaches it from this machine."""
+        """A URL that reaches the address from this machine."""
         host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104  compared, not bound
         return f"{'https' if self.secure else 'http'}://{Address(host, self.port)}"
 
 
 def parse_address(text: str, option: str) -> Address:
-    """Take HOST:PORT apart. Raises ConfigurationError that names `option`."""
+    """Parse HOST:PORT. Raises ConfigurationError, which names `option`."""
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535):
         raise ConfigurationError(f"{text!r} is no address to listen on: {option} takes HOST:PORT, as in :8080")
@@ -53,7 +53,7 @@ def parse_address(text: str, option: str) -> Address:
 
 
 def local(address: Address) -> bool:
-    """Whether only this machine can reach it."""
+    """Return True if only this machine can reach the address."""
     if not address.host:
         return False
     try:
@@ -103,7 +103,7 @@ async def serving(
 
 
 def _bind(wanted: Address, option: str) -> list[socket.socket]:
-    """Listening sockets for every address that the host stands for."""
+    """Return listening sockets for every address of the host."""
     if wanted.host == "":
         return [_everywhere(wanted.port, option)]
     try:
@@ -115,7 +115,7 @@ def _bind(wanted: Address, option: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     failures: list[OSError] = []
     for family, *_, place in dict.fromkeys(found):
-        # With port 0 the first socket's port is everybody's.
+        # With port 0, all sockets take the first one's port.
         port = sockets[0].getsockname()[1] if sockets else wanted.port
         try:
             sockets.append(_listen(family, (place[0], port)))
@@ -130,7 +130,7 @@ def _bind(wanted: Address, option: str) -> list[socket.socket]:
 
 
 def _everywhere(port: int, option: str) -> socket.socket:
-    """One socket for IPv4 and IPv6, or IPv4 alone where there is no IPv6."""
+    """Return one socket for IPv4 and IPv6, or IPv4 alone where there is no IPv6."""
     try:
         if socket.has_dualstack_ipv6():
             try:
@@ -150,7 +150,7 @@ def _listen(family: socket.AddressFamily, place: tuple[Any, Any]) -> socket.sock
 
 
 def _tune(listener: socket.socket) -> None:
-    """Set what its connections inherit."""
+    """Set the options that accepted connections inherit."""
     # uvloop sets it itself; without, an answer's body waits 40 ms for its head to be acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux

@@ -1,4 +1,4 @@
-"""A file descriptor for what a process logs and prints: writing to it never raises, and never waits for a stalled reader.
+"""A sink for a process's output: writing to it never raises, and never waits for a stalled reader.
 
 The descriptor is a private one, so that code which closes or replaces descriptors 1 and 2 does not reach it. What cannot be
 written at once waits in memory, and a thread writes it. What does not fit there, or meets a broken pipe or a full disk, is
@@ -21,9 +21,9 @@ from functools import partial
 #: Bytes that wait in memory, and bytes of one write of them.
 MOST, PART = 2**20, 2**16
 #: Seconds that the end of the process waits for the reader.
-FAREWELL = 1.0
+FLUSH_TIMEOUT = 1.0
 
-#: Writes a part of these bytes; how many. Raises OSError, and BlockingIOError instead of waiting.
+#: Writes a part of these bytes, and returns its length. Raises OSError, and BlockingIOError instead of waiting.
 Put = Callable[[bytes], int]
 
 
@@ -32,7 +32,7 @@ def _plain(lines: int) -> bytes:
 
 
 class Sink:
-    """One open file that takes what is said, in the order in which it is said. Any thread may write.
+    """One open file, written to in order. Any thread may write.
 
     `patience` is for how many seconds a writer waits for room when the memory is full. After it the reader counts as stalled,
     and nothing waits until it has read something. `None` is for commands: they wait for their reader, however long it takes.
@@ -40,13 +40,13 @@ class Sink:
 
     def __init__(self, number: int, patience: float | None) -> None:
         self.number = number
-        #: How many lines were lost. It only goes up.
+        #: The number of lost lines. It only rises.
         self.lost = 0
-        #: What is written for so many lost lines, once something can be written again.
+        #: The notice about lost lines, written once writing works again.
         self.notice: Callable[[int], bytes] = _plain
-        #: A copy of the descriptor, which waits as the original does.
+        #: A copy of the descriptor, which blocks as the original does.
         self.spare = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
-        #: A descriptor of the same file that is never anything else.
+        #: A descriptor that always refers to the same file.
         self.fd = self.spare
         #: True if writing does not wait for the reader.
         self.prompt = patience is not None
@@ -57,13 +57,13 @@ class Sink:
         self._thread: threading.Thread | None = None
         self._room = threading.Event()
         self._stalled = False
-        self._untold = 0
+        self._unreported = 0
         self._torn = False
         _sinks.add(self)
 
     def write(self, data: bytes) -> None:
-        """Write this, or keep it for later, or lose it."""
-        if len(data) > PART:  # room is made for one part after the other
+        """Write the data, keep it for later, or lose it."""
+        if len(data) > PART:  # one part after the other gets room
             for start in range(0, len(data), PART):
                 self.write(data[start : start + PART])
             return
@@ -76,12 +76,12 @@ class Sink:
                 self._write(data)
 
     def finish(self) -> None:
-        """Give the reader a moment for what still waits."""
+        """Give the reader a moment for the waiting bytes."""
         thread = self._thread
         if thread is not None:
-            thread.join(FAREWELL)
+            thread.join(FLUSH_TIMEOUT)
 
-    def mend(self, number: int) -> None:
+    def reopen(self, number: int) -> None:
         """Open this descriptor again if it was closed."""
         try:
             os.fstat(number)
@@ -96,7 +96,7 @@ class Sink:
         self.fd, self._patience, self._put = self.number, None, self._waiting
 
     def _is_full(self, more: int) -> bool:
-        """Whether so many bytes have no room now. Then the thread tells when there is some."""
+        """Return True if there is no room for so many bytes. The thread then reports when there is."""
         if len(self._backlog) + more <= MOST:
             return False
         with self._lock:
@@ -106,10 +106,10 @@ class Sink:
         return full
 
     def _write(self, data: bytes) -> None:
-        """Write now, after the notice of what was lost before. With the lock."""
+        """Write now, after the notice of earlier losses. The caller holds the lock."""
         head = b""
-        if self._untold:
-            head = (b"\n" if self._torn else b"") + self.notice(self._untold)
+        if self._unreported:
+            head = (b"\n" if self._torn else b"") + self.notice(self._unreported)
         whole = left = head + data if head else data
         keep = False
         try:
@@ -122,7 +122,7 @@ class Sink:
         if written := len(whole) - len(left):
             self._torn = whole[written - 1 : written] != b"\n"
         if len(left) <= len(data):
-            self._untold = 0  # the notice is written
+            self._unreported = 0  # the notice is written
         if left and keep and len(left) <= len(data):
             self._keep(left)
         elif left:
@@ -145,10 +145,10 @@ class Sink:
     def _lose(self, data: bytes) -> None:
         lines = data.count(b"\n")
         self.lost += lines
-        self._untold += lines
+        self._unreported += lines
 
     def _drain(self) -> None:
-        """Write what waits, as the reader takes it, until nothing does."""
+        """Write the waiting bytes, as fast as the reader takes them, until none is left."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         while True:
@@ -167,14 +167,14 @@ class Sink:
                     self._room.set()
                 if not self._backlog:
                     self._thread = None
-                    if self._untold:
+                    if self._unreported:
                         self._write(b"")
                     return
 
     # ------------------------------------------------------------------ how to write
 
     def _prompt(self) -> Put:
-        """A way to write that does not wait for a reader, whatever the file is."""
+        """Return a function that writes without waiting for a reader, whatever the file is."""
         mode = os.fstat(self.spare).st_mode
         if stat.S_ISSOCK(mode):
             return self._sending
@@ -196,7 +196,7 @@ class Sink:
             line.detach()  # it only borrows the descriptor
 
     def _looking(self, data: bytes) -> int:
-        """Write as much as there is room for. It waits only if another process takes that room first."""
+        """Write as much as there is room for. Waits only if another process takes that room first."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         if not poll.poll(0):

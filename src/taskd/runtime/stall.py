@@ -1,4 +1,4 @@
-"""Clients that do not read: how long, and how many bytes of answers, they may keep waiting in memory."""
+"""Stalled clients: limits on the time and the bytes for which their answers may wait in memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from taskd.runtime import meters
 
 #: Bytes of answers that may wait in all for clients to read them. A scheduler's pages have limits of their own.
 UNTAKEN_LIMIT = 128 * 1024 * 1024
-#: Seconds in which a client must take so many bytes of an answer that waits for it.
+#: Seconds in which a client must take this many bytes of a waiting answer.
 TAKE_DEADLINE, TAKE_LEAST = 60.0, 64 * 1024
-#: Seconds of a stall before its pace says anything.
+#: Seconds of a stall before its pace is judged.
 YOUNG = 0.5
 
 
@@ -34,7 +34,7 @@ class Stall:
         return self._transport.get_write_buffer_size()
 
     def begin(self) -> None:
-        """Watch what waits from now on. If it is too much in all, cut the others, those that read slowest first."""
+        """Begin to watch the waiting bytes. If all stalls hold too many, cut other clients, the slowest first."""
         self._began, self._at_first = asyncio.get_running_loop().time(), self.untaken
         total = self.untaken + sum(stall.untaken for stall in self._others)
         if total > UNTAKEN_LIMIT:
@@ -47,20 +47,20 @@ class Stall:
         self._watch()
 
     def end(self) -> None:
-        """Stop to watch: it was taken, or the connection is gone. May be called again."""
+        """Stop watching: the answer was taken, or the connection is gone. May be called again."""
         self._others.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def cut(self) -> None:
-        """End the connection with all that waits for it."""
+        """End the connection, and drop its waiting bytes."""
         self.end()
         meters.TURNED_AWAY.labels("slow").inc()
         self._transport.abort()
 
     def _pace(self) -> float:
-        """Bytes a second that the client took."""
+        """Return the bytes a second that the client took."""
         age = asyncio.get_running_loop().time() - self._began
         return (self._at_first - self.untaken) / age if age >= YOUNG else math.inf
 

@@ -16,7 +16,7 @@ from taskd.runtime.sink import Sink
 
 
 def open_closed() -> None:
-    """Open closed ones of the descriptors 0, 1 and 2 to /dev/null.
+    """Open those of the descriptors 0, 1 and 2 that are closed to /dev/null.
 
     The next file or socket would get the number of a closed one, and whatever prints would write into it.
     """
@@ -46,12 +46,12 @@ def open_input() -> None:
 
 
 def steady_stderr() -> None:
-    """Let a command go on when its stderr cannot be written to. It waits for a reader that is slow."""
+    """Let a command go on when writing to its stderr fails. It waits for a slow reader."""
     sys.stderr = Steady(Sink(2, None), 2, sys.stderr)
 
 
 def steady(patience: float = 0.0) -> None:
-    """Let a process that works for others go on whatever its stdout and stderr lead to. Done once; a second call does nothing.
+    """Let a long-running process go on, whatever its stdout and stderr lead to. A second call does nothing.
 
     `patience` is the sink's.
     """
@@ -66,18 +66,18 @@ def steady(patience: float = 0.0) -> None:
 
 
 def descriptor() -> int:
-    """A descriptor of what stderr leads to that is never anything else."""
+    """Return a descriptor that always refers to the file behind stderr."""
     return sys.stderr.sink.fd if isinstance(sys.stderr, Steady) else 2
 
 
 def lines_lost() -> int:
-    """How many lines this process could not write."""
+    """Return the number of lines that this process could not write."""
     sinks = {stream.sink for stream in (sys.__stdout__, sys.__stderr__) if isinstance(stream, Steady)}
     return sum(sink.lost for sink in sinks)
 
 
 class Outlet(io.BufferedIOBase):
-    """The binary side of a standard stream. Nothing that is done to it does harm to the next writer."""
+    """The binary side of a standard stream. No call on it harms the next writer."""
 
     mode = "wb"
 
@@ -87,36 +87,36 @@ class Outlet(io.BufferedIOBase):
         self._number = number
 
     def write(self, data: Any, /) -> int:
-        """Take all of it."""
+        """Accept all the data."""
         data = bytes(data)
         self.sink.write(data)
         return len(data)
 
     def writable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def flush(self) -> None:
-        """Nothing: whatever can be written is written."""
+        """Do nothing: everything that can be written is written."""
 
     def close(self) -> None:
-        """Nothing: others go on with it."""
+        """Do nothing: other writers go on with the stream."""
 
     def detach(self) -> Any:
-        """Itself: there is nothing below."""
+        """The stream itself: there is no lower layer."""
         return self
 
     def fileno(self) -> int:
-        """The descriptor, for programs that are started with it."""
+        """Return the descriptor, for child processes."""
         return self._number
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return True for a terminal."""
         return os.isatty(self.sink.spare)
 
 
 class Steady(io.TextIOWrapper):
-    """A standard stream that cannot be closed, and whose failures nobody meets."""
+    """A standard stream that cannot be closed, and never raises a failure to write."""
 
     def __init__(self, sink: Sink, number: int, before: TextIO) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -126,8 +126,8 @@ class Steady(io.TextIOWrapper):
         self.sink = sink
 
     def close(self) -> None:
-        """Nothing: others go on with it."""
+        """Do nothing: other writers go on with the stream."""
 
     def detach(self) -> Any:
-        """The binary side, which this stream goes on with."""
+        """Return the binary side, which this stream goes on using."""
         return self.buffer

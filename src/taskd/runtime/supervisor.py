@@ -1,4 +1,4 @@
-"""Telling systemd how we are (sd_notify(3)): ready, alive, stopping. Without systemd all of this does nothing.
+"""Notifications to systemd (sd_notify(3)): ready, alive, stopping. Without systemd all of this does nothing.
 
 A watchdog that is fed from the event loop notices a process that hangs, and not only one that died.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 
 class Supervisor:
-    """One process's line to systemd, if it has one. `environ` has NOTIFY_SOCKET and WATCHDOG_USEC then."""
+    """The connection of one process to systemd, if there is one. `environ` has NOTIFY_SOCKET and WATCHDOG_USEC then."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -21,19 +21,19 @@ class Supervisor:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         own = environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
         microseconds = environ.get("WATCHDOG_USEC", "")
-        #: Seconds between signs of life: half of what systemd waits for one.
+        #: Seconds between keep-alive notifications: half of systemd's time-out.
         self._every = int(microseconds) / 2e6 if own and microseconds.isdecimal() else 0.0
 
     def ready(self) -> None:
-        """The process serves: who waited for it may go on."""
+        """Notify that the process serves."""
         self._say("READY=1")
 
     def stopping(self) -> None:
-        """The process was asked to stop, and drains."""
+        """Notify that the process was asked to stop, and drains."""
         self._say("STOPPING=1")
 
     async def watch(self) -> None:
-        """Give signs of life until cancelled."""
+        """Send keep-alive notifications until cancelled."""
         if not self._address or not self._every:
             await asyncio.Event().wait()
         while True:

@@ -1,4 +1,4 @@
-r"""Text on its way to a terminal: made harmless, in the encoding that the terminal has.
+r"""Text for terminals: made harmless, and written in the terminal's encoding.
 
 Names, errors, payloads and answers come from outside. A terminal obeys the control characters in them, and shows some
 other characters as nothing or in another order. `clean` writes each of those as an escape, such as \x1b or \u202e, so that
@@ -35,27 +35,27 @@ _FLOOD = re.compile(f"({_MARKS}{{{MOST_MARKS}}})({_MARKS}+)")
 _NOT_ASCII = re.compile(r"[^\t\n\x20-\x7e]")
 _SHORT = {"\t": r"\t", "\n": r"\n"}
 
-#: What stands for characters that an encoding lacks and this program itself writes.
+#: Replacements for characters of taskd's own texts that an encoding lacks.
 _PLAIN = {"…": "...", "─": "-", "━": "-", "═": "=", "│": "|", "╸": "-", "╺": "-", "–": "-", "—": "-", "→": "->"}  # noqa: RUF001
 ERRORS = "taskd.plain"
 
 
 class NotText(Exception):
-    """An argument that is no text; the message says which."""
+    """An argument that is not valid UTF-8; the message names it."""
 
 
 def clean(text: str) -> str:
-    """The text with every character escaped that steers a terminal or deceives its reader; tabs and newlines stay."""
+    """Return the text with all characters escaped that control a terminal or deceive its reader; tabs and newlines stay."""
     return _escaped(text, _CHARACTER, _escape)
 
 
 def clean_line(text: str) -> str:
-    """The text as `clean` gives it, on one line: tabs and newlines are escaped, too."""
+    """Return the text as `clean` does, on one line: tabs and newlines are escaped, too."""
     return _escaped(text, _CHARACTER_OR_BREAK, _escape)
 
 
 def clean_json(text: str, *, ascii_only: bool = False) -> str:
-    """JSON of the same value that is harmless on a terminal. Outside of strings JSON has none of these but \\r."""
+    """Return JSON of the same value that is harmless on a terminal. Outside of strings JSON has none of these but \\r."""
     text = text.replace("\r", "")
     return _escaped(text, _NOT_ASCII if ascii_only and not text.isascii() else _CHARACTER, _json_escape)
 
@@ -66,7 +66,7 @@ def _escaped(text: str, unsafe: re.Pattern[str], escape: Callable[[str], str]) -
 
 
 def prepare_streams() -> None:
-    """Let standard output and error write any text, whatever their encoding lacks. Closed ones become /dev/null."""
+    """Let standard output and error write any text, whatever their encoding lacks. Closed streams become /dev/null."""
     codecs.register_error(ERRORS, _replace)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -78,12 +78,12 @@ def prepare_streams() -> None:
 
 
 def decoded(arguments: Sequence[str]) -> list[str]:
-    """The arguments as UTF-8, which a C locale has not made of them. Raises NotText naming one that is no UTF-8."""
+    """Return the arguments decoded as UTF-8, which a C locale does not do. Raises NotText for one that is not UTF-8."""
     return [_decoded(argument) for argument in arguments]
 
 
 def path(text: str) -> str:
-    """The path that an argument of `decoded` names; a file system in a C locale takes its bytes only as surrogates."""
+    """Return the path of a decoded argument. In a C locale, the file system takes its bytes only as surrogates."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
@@ -114,7 +114,7 @@ def _json_escape(character: str) -> str:
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Stand-ins for what an encoding lacks, else escapes: the error handler of the streams."""
+    """Replace characters that an encoding lacks by stand-ins or escapes: the error handler of the streams."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

@@ -1,4 +1,4 @@
-"""Certificates: ours for those who connect to us, and those of others that we trust.
+"""TLS: the certificates of this process's servers, and the ones that its clients trust.
 
 Files are looked at when a process starts, so a wrong path or a key that does not fit is one clear line then.
 """
@@ -14,12 +14,12 @@ from typing import NamedTuple
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime.log import logger
 
-#: Seconds between looks at the files of our certificate.
+#: Seconds between looks at the files of a server's certificate.
 EVERY = 10.0
 
 
 class Identity:
-    """The certificate that a server of ours shows. Its files may be replaced while it runs: new connections get the new one."""
+    """The certificate of a server in this process. Its files may be replaced: new connections then get the new one."""
 
     def __init__(self, cert_file: str, key_file: str, section: str) -> None:
         """Raises ConfigurationError, naming the section, for files that cannot be used."""
@@ -29,19 +29,19 @@ class Identity:
         self._seen = self._stamps()
 
     async def renew(self) -> None:
-        """Look at the files until cancelled."""
+        """Watch the files until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.look()
 
     def look(self) -> None:
-        """Load the files if they changed. What cannot be used (half of a change, say) is told once, and the old one stays."""
+        """Load the files if they changed. Unusable files (half of a change, say) are logged once, and the old ones stay."""
         stamps = self._stamps()
         if stamps == self._seen:
             return
         self._seen = stamps
         try:
-            _server_context(*self._files, self._section)  # in a context of its own: a failure would spoil ours
+            _server_context(*self._files, self._section)  # in a separate context: a failure would spoil the present one
             _load(self.context, *self._files, self._section)
         except (ConfigurationError, OSError) as error:
             logger().warning("the new certificate cannot be used; the old one stays", error=str(error))
@@ -61,14 +61,14 @@ class Identity:
 
 
 def identity(cert_file: str, key_file: str, section: str) -> Identity | None:
-    """What these settings of a server say; None: no TLS. Raises ConfigurationError."""
+    """Return the identity that a server's settings name; None: no TLS. Raises ConfigurationError."""
     if not _both(cert_file, key_file, section):
         return None
     return Identity(cert_file, key_file, section)
 
 
 class Trust(NamedTuple):
-    """How a client of ours knows a server, and shows itself: file names, empty where there is none."""
+    """The files with which a client checks a server and proves itself; an empty name: none."""
 
     ca_file: str = ""
     cert_file: str = ""
@@ -76,7 +76,7 @@ class Trust(NamedTuple):
 
     @property
     def given(self) -> bool:
-        """Whether any is set."""
+        """True if any file is set."""
         return any(self)
 
     def check(self, section: str) -> None:
@@ -91,7 +91,7 @@ class Trust(NamedTuple):
 
 
 def pem(path: str, section: str, key: str) -> bytes | None:
-    """The content of a file; None if none is named. Raises ConfigurationError."""
+    """Return the content of a file; None if none is named. Raises ConfigurationError."""
     if not path:
         return None
     try:
@@ -128,7 +128,7 @@ def _unusable(section: str, key: str, file: str, error: OSError) -> Configuratio
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, for a reader who does not know OpenSSL."""
+    """Return the reason of a failure, for a reader who does not know OpenSSL."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry: one for each job, from its submit over its dispatch and delivery to every attempt.
 
-The thread through it is a W3C `traceparent` in the job's metadata: whoever submits may bring one, and a task finds its own
+The trace is carried by a W3C `traceparent` in the job's metadata: a client may submit one, and a task finds its own
 attempt's there. That much works without OpenTelemetry; spans are made only where `trace.endpoint` is set and the extra `otel`
 is installed.
 """
@@ -24,32 +24,32 @@ from taskd.runtime.log import logger
 from taskd.runtime.waiting import wait_for
 from taskd.settings import TraceSettings
 
-#: The name of the thread, in headers and in metadata.
+#: The name of the trace context, in headers and in metadata.
 KEY = "traceparent"
 _FORM = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: Seconds that the last spans may take to be told at the end of a process.
-FAREWELL = 2.0
-#: Seconds between lines about a collector that does not take spans.
+#: Seconds in which the last spans are exported at the end of a process.
+FLUSH_TIMEOUT = 2.0
+#: Seconds between log lines about a collector that refuses spans.
 QUIET = 60.0
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 
 Attributes = Mapping[str, str | int | float]
 
 
-class _Made:
-    """What makes this process's spans, if any are made."""
+class _Tracer:
+    """The tracer of this process, if it makes spans."""
 
     tracer: Any = None
 
 
 def thread(text: object) -> str | None:
-    """The text, if it is a traceparent; anything else is ignored, as the standard asks."""
+    """Return the text if it is a traceparent, else None, as the standard asks."""
     return text if isinstance(text, str) and _FORM.fullmatch(text) else None
 
 
 @asynccontextmanager
-async def told(settings: TraceSettings, role: str, instance: str) -> AsyncIterator[None]:
-    """Make spans and tell them to `settings.endpoint` while the context lasts; without an endpoint do nothing.
+async def exporting(settings: TraceSettings, role: str, instance: str) -> AsyncIterator[None]:
+    """Make spans and export them to `settings.endpoint` while the context lasts. Without an endpoint, do nothing.
 
     Raises ConfigurationError if the extra is not installed.
     """
@@ -57,21 +57,21 @@ async def told(settings: TraceSettings, role: str, instance: str) -> AsyncIterat
         yield
         return
     provider = _provider(settings, role, instance)
-    _Made.tracer = provider.get_tracer("taskd")
+    _Tracer.tracer = provider.get_tracer("taskd")
     try:
         yield
     finally:
-        _Made.tracer = None
+        _Tracer.tracer = None
         await _farewell(provider)
 
 
 def making() -> bool:
-    """Whether this process makes spans."""
-    return _Made.tracer is not None
+    """Return True if this process makes spans."""
+    return _Tracer.tracer is not None
 
 
 class Span:
-    """A stretch of a job's way. `traceparent` is for what happens within it."""
+    """A span of a job. `traceparent` is the context for its children."""
 
     __slots__ = ("_span", "traceparent")
 
@@ -81,7 +81,7 @@ class Span:
         self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
     def end(self, *, error: str = "", at: datetime | None = None, **attributes: str | int | float) -> None:
-        """It is over, at that time or now; `error` is empty if all went well."""
+        """End the span, at that time or now. `error` is empty if all went well."""
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415  only where the extra is
 
         for name, value in attributes.items():
@@ -92,15 +92,15 @@ class Span:
 
 
 def begin(name: str, parent: str | None, attributes: Attributes, *, at: datetime | None = None) -> Span | None:
-    """A span of this name below `parent`, from that time or from now on; None where no spans are made."""
-    if _Made.tracer is None:
+    """Begin a span of this name below `parent`, at that time or now. Return None where no spans are made."""
+    if _Tracer.tracer is None:
         return None
     named = {f"taskd.{key}": value for key, value in attributes.items()}
-    return Span(_Made.tracer.start_span(name, _context(parent), attributes=named, start_time=_nanoseconds(at)))
+    return Span(_Tracer.tracer.start_span(name, _context(parent), attributes=named, start_time=_nanoseconds(at)))
 
 
 def adopted(metadata: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """Let spans that a task makes itself belong to its attempt, if its app uses OpenTelemetry."""
+    """Make the spans of a task children of its attempt's span, if its app uses OpenTelemetry."""
     parent = thread(metadata.get(KEY)) if "opentelemetry.trace" in sys.modules else None
     return _NOTHING if parent is None else _adopted(parent)
 
@@ -117,30 +117,30 @@ def _adopted(parent: str) -> Iterator[None]:
 
 
 async def _farewell(provider: Any) -> None:
-    """Tell what is left, for FAREWELL seconds: in a thread that the end of the process does not wait for."""
+    """Export the remaining spans, for FLUSH_TIMEOUT seconds, in a thread that the end of the process does not wait for."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def tell() -> None:
         provider.shutdown()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits any longer
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=tell, daemon=True).start()
-    await wait_for(done, FAREWELL)
+    await wait_for(done, FLUSH_TIMEOUT)
 
 
-class _Complaints(logging.Handler):
-    """What OpenTelemetry logs, as a line of ours, and not again and again."""
+class _RateLimitedHandler(logging.Handler):
+    """Passes OpenTelemetry's log records to taskd's log, at a bounded rate."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._next = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log it, unless there was one a moment ago."""
+        """Log the record, unless another was logged a moment ago."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + QUIET
-            logger().warning("traces are not told", reason=record.getMessage()[:300])
+            logger().warning("traces are not exported", reason=record.getMessage()[:300])
 
 
 def _provider(settings: TraceSettings, role: str, instance: str) -> Any:
@@ -155,18 +155,18 @@ def _provider(settings: TraceSettings, role: str, instance: str) -> Any:
             "section [trace], key 'endpoint': traces need OpenTelemetry: pip install 'taskd[otel]'"
         ) from None
     own = logging.getLogger("opentelemetry")
-    own.handlers, own.propagate = [_Complaints()], False
+    own.handlers, own.propagate = [_RateLimitedHandler()], False
     resource = Resource.create({"service.name": f"taskd-{role}", "service.instance.id": instance})
     provider = TracerProvider(
         resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample), shutdown_on_exit=False
     )
-    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=FAREWELL)
+    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=FLUSH_TIMEOUT)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
 def _context(parent: str | None) -> Any:
-    """The context in which a span has this parent; an empty one for none."""
+    """Return the context in which a span has this parent; an empty one for None."""
     from opentelemetry.context import Context  # noqa: PLC0415  only where the extra is
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 

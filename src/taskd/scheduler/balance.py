@@ -1,8 +1,9 @@
-"""Spreads the leaderships over the schedulers that live.
+"""Spreads the leaderships over the live schedulers.
 
-Whoever stands for a shard waits in a line, and the first one leads. Everybody stands for every shard, so the lines say who
-lives and who leads how much. To step back is to go to the end of a line: for one that waits it costs nothing, for one that
-leads it is a handover to the next. Nobody decides for somebody else, and while etcd is away nobody moves.
+The candidates for a shard wait in a line, and the first one leads. Every scheduler is a candidate for every shard, so the
+lines show which schedulers live and how many shards each leads. To step back is to go to the end of a line. For a waiting
+candidate this costs nothing; for the leader it is a handover to the next candidate. Each scheduler decides only for itself,
+and while etcd is away no scheduler moves.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from collections.abc import Mapping, Sequence
 from taskd.scheduler.leadership import Leadership
 from taskd.seams import Coordinator
 
-#: Seconds between looks: about, so that two schedulers with one thought seldom act at once.
+#: Seconds between looks: a random number between these, so that two schedulers seldom act at once.
 EVERY = (0.5, 1.5)
 
 
 def steps_back(me: str, lines: Mapping[int, Sequence[str]]) -> set[int]:
-    """The shards in whose lines, of names, `me` should step back: any number where it waits, one at the most where it leads.
+    """Return the shards in whose lines `me` should step back: any number where it waits, at most one where it leads.
 
-    1. The next in line lets those go first who lead less. 2. Who leads hands over to a next one that leads at least two shards
-    less, so that no handover is ever taken back. Shard 0, which has further duties, goes last.
+    `lines`: the candidates' names for each shard, the leader first. 1. The next in line steps back if a candidate behind it
+    leads fewer shards. 2. A leader hands over if the next in line leads at least two shards less, so that no handover is
+    ever taken back. Shard 0, which has further duties, goes last.
     """
     leads = Counter(line[0] for line in lines.values() if line)
     waiting = {
@@ -38,7 +40,10 @@ def steps_back(me: str, lines: Mapping[int, Sequence[str]]) -> set[int]:
 
 
 class Balance:
-    """1. See who stands where. 2. Step back where others lead less. Only when etcd shows what we lead ourselves."""
+    """1. Read the lines. 2. Step back where other schedulers lead fewer shards.
+
+    It acts only while etcd shows the same leaderships as this process has.
+    """
 
     def __init__(self, coordinator: Coordinator, leaderships: Sequence[Leadership], *, instance_id: str) -> None:
         self._coordinator = coordinator
@@ -48,10 +53,14 @@ class Balance:
     async def run(self) -> None:
         """Keep the balance until cancelled."""
         while True:
-            await asyncio.sleep(random.uniform(*EVERY))  # noqa: S311  nobody guards a secret with it
+            await asyncio.sleep(random.uniform(*EVERY))  # noqa: S311  no secret depends on it
             lines = {
-                one.shard: [who.instance_id for who in self._coordinator.line(one.shard)] for one in self._leaderships
+                leadership.shard: [leader.instance_id for leader in self._coordinator.line(leadership.shard)]
+                for leadership in self._leaderships
             }
-            if all((lines[one.shard][:1] == [self._me]) == (one.term is not None) for one in self._leaderships):
+            if all(
+                (lines[leadership.shard][:1] == [self._me]) == (leadership.term is not None)
+                for leadership in self._leaderships
+            ):
                 for shard in steps_back(self._me, lines):
                     self._leaderships[shard].step_back()

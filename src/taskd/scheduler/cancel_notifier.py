@@ -1,4 +1,4 @@
-"""Tells workers of jobs that were cancelled under them."""
+"""Notifies workers of running jobs that were cancelled."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from taskd.seams import Transport
 
 
 class CancelNotifier:
-    """What a cancel calls after its commit. What comes while one message is under way shares the next one."""
+    """Called after the commit of a cancel. Calls that come while a message is under way share the next one."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._news: set[int] = set()
-        self._telling: asyncio.Task[None] | None = None
+        self._cancelled: set[int] = set()
+        self._sending: asyncio.Task[None] | None = None
 
     def __call__(self, job_ids: Collection[int]) -> None:
-        """Tell of these; never blocks, never raises."""
-        self._news.update(job_ids)
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell())
+        """Notify workers of these jobs; never blocks, never raises."""
+        self._cancelled.update(job_ids)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
 
-    async def _tell(self) -> None:
-        while self._news:
-            news, self._news = self._news, set()
+    async def _send(self) -> None:
+        while self._cancelled:
+            job_ids, self._cancelled = self._cancelled, set()
             try:
-                await self._transport.tell_cancelled(news)
+                await self._transport.tell_cancelled(job_ids)
             except TransportUnavailable:
-                return  # the workers' next heartbeats find it
+                return  # the workers' next heartbeats find these jobs

@@ -1,6 +1,7 @@
-"""How much work may lie in Redis: about what the fleet drains in `credit_seconds`, at least its slots, never a backlog.
+"""Credit: the number of jobs that may lie in Redis, about what the fleet drains in `credit_seconds` and at least its slots.
 
-Everything else waits, sorted, in PostgreSQL: so priority is decided late, a wipe of Redis costs little, memory is flat.
+All other jobs wait, sorted, in PostgreSQL. So priorities are decided late, a wipe of Redis costs little, and Redis's memory
+stays flat.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Depths = Mapping[tuple[str, Band], int]
 
 
 class Gauge:
-    """The drain rate of one queue: what was announced and is no longer there was drained."""
+    """The drain rate of one queue in jobs per second. Entries that were added and are gone count as drained."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -26,11 +27,11 @@ class Gauge:
         self.rate = 0.0
 
     def announced(self, jobs: int) -> None:
-        """So many were just added."""
+        """Count `jobs` entries as just added."""
         self._depth += jobs
 
     def measure(self, depth: int) -> None:
-        """The queue's streams hold `depth` entries now."""
+        """Update the rate: the queue's streams hold `depth` entries now."""
         now = time.monotonic()
         elapsed = max(1e-3, now - self._at)
         drained = max(0, self._depth - depth)
@@ -40,7 +41,7 @@ class Gauge:
 
 
 class Creditor:
-    """Turns depths and slots into credits."""
+    """Computes credits from the depths of streams and the slots of workers."""
 
     def __init__(self, *, seconds: float, most: int) -> None:
         self._seconds = seconds
@@ -48,12 +49,12 @@ class Creditor:
         self._gauges: dict[str, Gauge] = {}
 
     def announced(self, queue: str, jobs: int) -> None:
-        """So many jobs of a queue were just announced."""
+        """Count `jobs` of a queue as just added to its streams."""
         self._gauges.setdefault(queue, Gauge()).announced(jobs)
 
     def credits(self, slots: Mapping[str, int], depths: Depths) -> list[Credit]:
-        """The credits that are not spent. Lower bands do not use up the credit of higher ones: an urgent job always passes."""
-        found = []
+        """Return the unspent credits. Lower bands do not use up the credit of higher ones, so an urgent job always passes."""
+        unspent = []
         for queue, live in slots.items():
             gauge = self._gauges.setdefault(queue, Gauge())
             gauge.measure(sum(depths[queue, band] for band in BANDS))
@@ -62,5 +63,5 @@ class Creditor:
             for band in BANDS:
                 ahead += depths[queue, band]
                 if whole > ahead:
-                    found.append(Credit(queue, band, min(self._most, whole - ahead)))
-        return found
+                    unspent.append(Credit(queue, band, min(self._most, whole - ahead)))
+        return unspent

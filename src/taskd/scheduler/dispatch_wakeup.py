@@ -1,4 +1,4 @@
-"""Who hears that there may be work to dispatch."""
+"""Wakes dispatchers when there may be work: those of this process at once, those of other schedulers through Redis."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from taskd.seams import Transport
 
 
 class DispatchWakeup:
-    """What is rung after each commit that makes jobs pending: our own dispatchers, and through Redis those of others.
+    """Called after each commit that makes jobs pending. Wakes this process's dispatchers, and other schedulers' by a message.
 
-    Rings that come while one is under way share the next one.
+    Calls that come while a message is under way share the next one.
     """
 
     def __init__(self, transport: Transport, shards: Sequence[Shard]) -> None:
         self._transport = transport
         self._shards = shards
         self._wanted = False
-        self._ringing: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     def __call__(self) -> None:
-        """Ring; never blocks, never raises."""
+        """Wake the dispatchers; never blocks, never raises."""
         elsewhere = False
         for shard in self._shards:
             if shard.term is not None:
-                shard.ring()
+                shard.wake()
             else:
                 elsewhere = True
         if elsewhere:
             self._wanted = True
-            if self._ringing is None or self._ringing.done():
-                self._ringing = asyncio.create_task(self._ring())
+            if self._sending is None or self._sending.done():
+                self._sending = asyncio.create_task(self._send())
 
-    def ours(self) -> None:
-        """Ring our own dispatchers only."""
+    def wake_local(self) -> None:
+        """Wake this process's dispatchers only."""
         for shard in self._shards:
-            shard.ring()
+            shard.wake()
 
     async def listen(self) -> None:
-        """Hear what others ring, until cancelled."""
-        await self.hear(self._transport.wakes())
+        """Wake this process's dispatchers at each message of another process, until cancelled."""
+        await self.relay(self._transport.wakes())
 
-    async def hear(self, wakes: AsyncIterator[None]) -> None:
-        """Ring our own dispatchers whenever there is something to hear."""
+    async def relay(self, wakes: AsyncIterator[None]) -> None:
+        """Wake this process's dispatchers at each item of `wakes`."""
         async for _ in wakes:
-            self.ours()
+            self.wake_local()
 
-    async def _ring(self) -> None:
+    async def _send(self) -> None:
         while self._wanted:
             self._wanted = False
             try:

@@ -1,4 +1,4 @@
-"""Moves due jobs to workers: pending -> queued in PostgreSQL, then an entry in Redis."""
+"""Dispatches due jobs: pending to queued in PostgreSQL, then an entry in Redis for the workers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ OUTAGE = 0.25
 
 
 class Dispatcher:
-    """For the queues of one shard:
+    """Dispatches the jobs of one shard's queues.
 
-    1. Ask Redis how much room there is. 2. Move that many of the best due jobs. 3. Ring. 4. Wait for a reason to look again.
+    1. Read the streams' depths from Redis. 2. Move as many of the best due jobs as there is credit for. 3. Add their entries
+    to Redis. 4. Wait for a wake-up, or until the next look is due.
 
-    `ringing` is held from the commit to the end of the ring: whoever looks for lost entries waits for it.
+    `ringing` is held from the commit until the entries are added. The re-offerer takes it before it looks for lost entries.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class Dispatcher:
         fleet: Fleet,
         settings: SchedulerSettings,
         *,
-        bell: asyncio.Event,
+        wakeup: asyncio.Event,
         redis: Outage,
     ) -> None:
         self._due = due
         self._transport = transport
         self._fleet = fleet
         self._settings = settings
-        self._bell = bell
+        self._wakeup = wakeup
         self._redis = redis
         self._creditor = Creditor(seconds=settings.credit_seconds, most=settings.batch)
         self._pause = BRISK
@@ -66,45 +67,45 @@ class Dispatcher:
             try:
                 pause = await self._round(term)
             except StoreUnavailable:
-                await self._recover()  # the renewal meets the same outage and tells of it
+                await self._recover()  # the renewal meets the same outage and reports it
             except TransportUnavailable as error:
                 self._redis.down(error)
                 await self._recover()
             else:
-                await wait_for(self._bell, pause)
+                await wait_for(self._wakeup, pause)
 
     async def _round(self, term: Term) -> float:
-        """One look; the seconds until the next."""
+        """Look once; return the seconds until the next look."""
         if not self._redis.health.ok:
-            # The breaker: nothing is taken out of PostgreSQL that could not be announced.
+            # Circuit breaker: no job leaves PostgreSQL's pending while Redis could not take its entry.
             await self._transport.ping()
             self._redis.up()
-        rung = self._bell.is_set() or time.monotonic() >= self._look_at
-        self._bell.clear()
-        slots = {queue: own for queue, own in self._fleet.slots.items() if term.owns(queue)}
+        woken = self._wakeup.is_set() or time.monotonic() >= self._look_at
+        self._wakeup.clear()
+        slots = {queue: count for queue, count in self._fleet.slots.items() if term.owns(queue)}
         if not slots:
             return self._settings.poll
         depths = await self._transport.depths(slots)
-        slots = {queue: own for queue, own in slots.items() if (queue, BANDS[0]) in depths}
+        slots = {queue: count for queue, count in slots.items() if (queue, BANDS[0]) in depths}
         if not slots:
             return self._settings.poll
         credits_ = self._creditor.credits(slots, depths)
         ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
-        useful = credits_ if rung else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]
+        useful = credits_ if woken else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]
         if not useful:
-            # No room anywhere that we were asked to fill; what rang waits with the backlog until there is.
-            if rung:
+            # None of the wanted queues has credit. Queues that were woken wait with the backlog until they have.
+            if woken:
                 self._backlog |= set(slots)
                 self._look_at = time.monotonic() + self._settings.poll
             self._pause = min(CALM, self._pause * 1.5)
             return min(self._pause, self._until_look())
         batch = await self._dispatch(term, useful)
         sent = Counter(d.queue for d in batch.dispatches)
-        # A queue whose ordinary credit is spent may have more waiting; any other has nothing more that is due.
-        asked = {credit.queue for credit in useful} if not rung else set(slots)
+        # A queue whose ordinary credit is spent may have more due jobs; any other queue has none left.
+        asked = {credit.queue for credit in useful} if not woken else set(slots)
         self._backlog -= asked
         self._backlog |= {queue for queue in asked if sent[queue] >= ordinary.get(queue, 0)}
-        if rung:
+        if woken:
             self._look_at = time.monotonic() + self._settings.poll
         if batch.next_due is not None:
             self._look_at = min(self._look_at, time.monotonic() + max(0.0, batch.next_due))
@@ -134,6 +135,6 @@ class Dispatcher:
         return batch
 
     async def _recover(self) -> None:
-        """Pause whatever rings, for a server is away; then look, for what rang meanwhile was not heard."""
+        """Pause without heeding wake-ups, since a server is away; the next round looks at all queues."""
         await asyncio.sleep(OUTAGE)
         self._look_at = 0.0

@@ -1,4 +1,4 @@
-"""Fires schedules."""
+"""Fires schedules: decides each due tick once, under the term, and creates its job."""
 
 from __future__ import annotations
 
@@ -20,60 +20,60 @@ from taskd.seams import Ticks
 
 #: Seconds between looks while nothing is due, and while there is no schedule: a change on another scheduler is seen by then.
 EVERY, CALM = 1.0, 5.0
-#: Seconds from a look that found something to the next, which sees when the next tick is due.
+#: Seconds from a look that found due schedules to the next one, which sees when the next tick is due.
 SOON = 0.05
-#: Schedules in one look; ticks from which on a statement takes no further schedule, since it holds the leader's row.
+#: Schedules in one look; ticks after which a statement takes no further schedule, since it holds the leader's row.
 LOOK, BATCH = 200, 500
-#: Seconds after which what cannot be worked out here is tried again, and what somebody has locked.
+#: Seconds until the next try of a schedule that this process cannot compute, and of one whose row is locked.
 BROKEN, HELD = 30.0, 1.0
 
 
 class Firer:
-    """1. See what is due, by PostgreSQL's clock. 2. Work out which ticks fire. 3. Fire them, under the term. 4. Wait.
+    """1. Read the due schedules, by PostgreSQL's clock. 2. Compute which ticks fire. 3. Fire them, under the term. 4. Wait.
 
-    Nothing that counts is remembered from one look to the next: PostgreSQL has what was decided, so any leader goes on from it.
+    All decisions are in PostgreSQL, and none is remembered here from one look to the next, so any leader can go on from them.
     """
 
-    def __init__(self, ticks: Ticks, *, postgres: Outage, ring: Callable[[], None]) -> None:
+    def __init__(self, ticks: Ticks, *, postgres: Outage, wake: Callable[[], None]) -> None:
         self._ticks = ticks
         self._postgres = postgres
-        self._ring = ring
-        self._bell = asyncio.Event()
-        #: Schedules that looks leave out, and until when: else they would be due again at once, in front of all others.
+        self._wake = wake
+        self._wakeup = asyncio.Event()
+        #: Schedules that looks leave out, with the time until which. Otherwise they would be due at once, before all others.
         self._aside: dict[Edition, float] = {}
         self.fired = 0
 
     def changed(self) -> None:
-        """A schedule may have been made or changed."""
-        self._bell.set()
+        """Look again soon: a schedule may have been created or changed."""
+        self._wakeup.set()
 
     async def run(self, term: Term) -> None:
         """Fire until cancelled. Raises NotLeader when the term is over."""
-        sweep, begun = FirePruner(self._ticks), False
+        fire_pruner, begun = FirePruner(self._ticks), False
         while True:
             wait = EVERY
-            self._bell.clear()
+            self._wakeup.clear()
             try:
-                if not begun:  # this process may know newer rules of time zones than the one that led before
+                if not begun:  # this process may have newer time zone rules than the previous leader
                     await self._ticks.rework(term)
                     begun = True
                 wait = await self._look(term)
-                if await sweep.page(term):
+                if await fire_pruner.page(term):
                     wait = min(wait, SOON)
             except StoreUnavailable as error:
                 self._postgres.down(error)
-            await wait_for(self._bell, wait)
+            await wait_for(self._wakeup, wait)
 
     async def _look(self, term: Term) -> float:
-        """Fire what is due; the seconds until the next look."""
+        """Fire the due schedules; return the seconds until the next look."""
         look = await self._ticks.due(LOOK, self._left_out())
         if look.waiting:
             self._count(await self._ticks.fire_waiting(term, LOOK))
         batch: list[Decision] = []
         for due in look.due:
             batch += self._decide(due, look.now)
-            await asyncio.sleep(0)  # a tick takes up to a millisecond to work out: dispatching goes on meanwhile
-            if sum(len(one.fires) for one in batch) >= BATCH:
+            await asyncio.sleep(0)  # computing a tick takes up to a millisecond; dispatching goes on meanwhile
+            if sum(len(decision.fires) for decision in batch) >= BATCH:
                 await self._fire(term, batch)
                 batch.clear()
         if batch:
@@ -114,4 +114,4 @@ class Firer:
         if jobs:
             self.fired += jobs
             meters.FIRED.inc(jobs)
-            self._ring()
+            self._wake()

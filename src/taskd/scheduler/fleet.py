@@ -1,4 +1,4 @@
-"""Who can run jobs: the live workers' slots, queue by queue."""
+"""The fleet: the live workers' slots, queue by queue."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.config import Config
 from taskd.seams import Coordinator, Overview
 
-#: Seconds from one look to the next, at the least: a large fleet's registry changes all the time, as its figures do.
+#: Least seconds between looks: a large fleet's registry changes all the time, since its figures do.
 PAUSE = 0.2
 
 
 class Fleet:
-    """Slots per queue, from the workers' sessions in PostgreSQL: who has none there could not claim anyway.
+    """Slots per queue, from the workers' sessions in PostgreSQL: a worker without one could not claim anyway.
 
-    1. Look every `every` seconds. 2. Look at once when etcd's registry shows a change. 3. Tell the dispatchers, by `changed`.
+    1. Look every `every` seconds. 2. Look at once when etcd's registry changes. 3. Call `changed` when the sessions differ.
     """
 
     def __init__(
-        self, overview: Overview, coordinator: Coordinator, live: Config, *, every: float, changed: Callable[[], None]
+        self, overview: Overview, coordinator: Coordinator, config: Config, *, every: float, changed: Callable[[], None]
     ) -> None:
         self._overview = overview
         self._coordinator = coordinator
-        self._live = live
+        self._config = config
         self._every = every
         self._changed = changed
         self._looking = asyncio.Lock()
@@ -33,18 +33,18 @@ class Fleet:
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """The live slots of each queue that somebody serves who is not quiet, and nobody paused."""
-        version, slots = self._live.now, Counter[str]()
-        for worker_id, queues, own in self._sessions:
+        """The live slots of each queue. Workers that are quiet and queues that are paused do not count."""
+        version, slots = self._config.now, Counter[str]()
+        for worker_id, queues, count in self._sessions:
             if not version.quiet(worker_id):
-                slots.update({queue: own for queue in queues if not version.paused(queue)})
+                slots.update({queue: count for queue in queues if not version.paused(queue)})
         return slots
 
     async def run(self) -> None:
-        """Keep looking until cancelled. It is a duty of each shard that we lead, and one of them looks for all."""
+        """Keep looking until cancelled. Each led shard runs this as a duty, and one of them looks for all."""
         async with self._looking:
             while True:
-                # What changes during a look is news for the next.
+                # A change during a look must start the next one.
                 news = asyncio.ensure_future(self._coordinator.changed())
                 try:
                     await self._look()
@@ -55,10 +55,10 @@ class Fleet:
 
     async def _look(self) -> None:
         try:
-            found = await self._overview.sessions()
+            rows = await self._overview.sessions()
         except StoreUnavailable:
-            return  # the renewal meets the same outage and tells of it
-        sessions = sorted((session.worker_id, session.queues, session.slots) for session in found)
+            return  # the renewal meets the same outage and reports it
+        sessions = sorted((session.worker_id, session.queues, session.slots) for session in rows)
         if sessions != self._sessions:
             self._sessions = sessions
             self._changed()

@@ -1,4 +1,4 @@
-"""Watching PostgreSQL and Redis for /health and for everybody who must know whether they answer."""
+"""Watches PostgreSQL and Redis, for /health and for the duties that depend on them."""
 
 from __future__ import annotations
 

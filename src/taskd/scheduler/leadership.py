@@ -1,4 +1,4 @@
-"""Winning, keeping and losing the right to dispatch the queues of a shard."""
+"""Leadership of a shard: wins, keeps and gives up the right to dispatch its queues."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from taskd.runtime.outage import Outage
 from taskd.seams import Campaign, Coordinator, Terms
 from taskd.settings import SchedulerSettings
 
-#: Seconds between looks of a candidate that has a reason to hope.
+#: Seconds between looks of a candidate that may win at the next one.
 EVERY = 0.5
-#: Seconds that etcd must have been away before leadership is sought without it.
+#: Seconds that etcd must have been away before a candidate goes on without it.
 ETCD_PATIENCE = 2.0
 
-Reign = Callable[[Term], Awaitable[None]]
+Duties = Callable[[Term], Awaitable[None]]
 
 
 class SteppedBack(Exception):
-    """The term ends because we want somebody else to lead."""
+    """This scheduler ends its term so that another one can lead."""
 
 
 class Leadership:
-    """1. Stand for election while PostgreSQL answers. 2. Take the next epoch. 3. Reign: renew, watch etcd. 4. Resign.
+    """1. Be a candidate while PostgreSQL answers. 2. Take the next epoch. 3. Lead: do the duties, renew, watch etcd. 4. Resign.
 
     A term ends when PostgreSQL shows a newer epoch, when etcd shows another holder, after `leader_stale` seconds without a
-    commit, or when we step back. It does not end because etcd is away.
+    commit, or by `step_back`. It does not end because etcd is away.
 
-    Candidates look at the rows by `current`, on a connection that they share. Who leads has connections of its own, for `terms`
-    and for the duties; `rest` closes them.
+    Candidates read the leaders' rows by `current`, on a connection that they share. A leader has connections of its own, for
+    `terms` and for the duties; `rest` closes them.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class Leadership:
         self.term: Term | None = None
         self.last_epoch = 0
 
-    async def run(self, reign: Reign) -> None:
-        """Lead whenever possible, until cancelled; `reign` does the duties of one term."""
+    async def run(self, duties: Duties) -> None:
+        """Lead whenever possible, until cancelled; `duties` runs those of one term until it ends."""
         while True:
             if not self._postgres.health.ok:
                 await asyncio.sleep(EVERY)
@@ -79,29 +79,29 @@ class Leadership:
             async with self._coordinator.campaign(self._instance_id, self._holder, self.shard) as campaign:
                 term = await self._acquire(campaign)
                 if term is not None:
-                    await self._hold(term, reign)
+                    await self._lead(term, duties)
             await self._rest()
 
     def step_back(self) -> None:
-        """Go to the end of the line, so that the next one is first: a leader at once, a candidate within some seconds."""
+        """Go to the end of the line, so that the next candidate is first: a leader at once, a candidate within seconds."""
         self._stepped_back.set()
 
     async def _acquire(self, campaign: Campaign) -> Term | None:
-        """Wait until leadership is ours; None when we step back or PostgreSQL went away: the candidacy must be withdrawn."""
+        """Wait for the leadership. Return None after `step_back` or without PostgreSQL: the candidacy must be withdrawn."""
         while self._postgres.health.ok and not self._stepped_back.is_set():
-            hopeful = campaign.won is not None or self._without_etcd()
+            may_win = campaign.won is not None or self._without_etcd()
             try:
-                term = await self._try(campaign.won) if hopeful else None
+                term = await self._try(campaign.won) if may_win else None
             except StoreUnavailable as error:
                 self._postgres.down(error)
                 return None
             if term is not None:
                 return term
-            await _first(self._coordinator.changed(), EVERY if hopeful else self._settings.leader_renew)
+            await _within(self._coordinator.changed(), EVERY if may_win else self._settings.leader_renew)
         return None
 
     def _without_etcd(self) -> bool:
-        """True if etcd has been away for a while: at its start a process has only not met it yet."""
+        """Return True if etcd has been away for a while. A process that just started may only not have reached it yet."""
         health = self._coordinator.health
         return not health.ok and time.time() - health.since > ETCD_PATIENCE
 
@@ -122,22 +122,22 @@ class Leadership:
             await passed("term.taken")
         return term
 
-    async def _hold(self, term: Term, reign: Reign) -> None:
+    async def _lead(self, term: Term, duties: Duties) -> None:
         self.term, self.last_epoch = term, term.epoch
         self._counted = self._dispatched()
         meters.TERMS.inc()
         meters.EPOCH.labels(term.shard).set(term.epoch)
         logger().info("leading", shard=term.shard, epoch=term.epoch)
         try:
-            async with asyncio.TaskGroup() as duties:
-                duties.create_task(self._renew(term))
-                duties.create_task(self._watch())
-                duties.create_task(self._end_of_standing())
-                duties.create_task(_duty(reign, term))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew(term))
+                group.create_task(self._watch())
+                group.create_task(self._end_when_stepped_back())
+                group.create_task(_run(duties, term))
         except* NotLeader as over:
             logger().warning("no longer leading", shard=term.shard, epoch=term.epoch, reason=str(first_of(over)))
         except* SteppedBack:
-            logger().info("handing over, for others lead less", shard=term.shard, epoch=term.epoch)
+            logger().info("handing over: other schedulers lead fewer shards", shard=term.shard, epoch=term.epoch)
         finally:
             self.term = None
             await self._resign(term)
@@ -158,14 +158,14 @@ class Leadership:
                     raise NotLeader(f"nothing could be committed for {silent:.0f} s") from None
 
     async def _watch(self) -> None:
-        """End the term as soon as etcd shows another holder; its absence shows nothing."""
+        """End the term as soon as etcd shows another holder. An etcd that is away shows nothing."""
         while True:
             leader = next(iter(self._coordinator.line(self.shard)), None)
             if leader is not None and leader.holder != self._holder:
                 raise NotLeader(f"etcd shows {leader.instance_id} as leader")
             await self._coordinator.changed()
 
-    async def _end_of_standing(self) -> None:
+    async def _end_when_stepped_back(self) -> None:
         await self._stepped_back.wait()
         raise SteppedBack
 
@@ -173,16 +173,14 @@ class Leadership:
         try:
             await self._terms.resign(term)
         except StoreUnavailable:
-            logger().info(
-                "could not resign in PostgreSQL: the term runs out by itself", shard=term.shard, epoch=term.epoch
-            )
+            logger().info("could not resign in PostgreSQL: the term expires", shard=term.shard, epoch=term.epoch)
 
 
-async def _duty(reign: Reign, term: Term) -> None:
-    await reign(term)
+async def _run(duties: Duties, term: Term) -> None:
+    await duties(term)
 
 
-async def _first(event: Awaitable[None], seconds: float) -> None:
+async def _within(event: Awaitable[None], seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await event

@@ -1,4 +1,4 @@
-"""Deletes finished jobs that have been kept long enough."""
+"""Deletes finished jobs whose retention is over."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from taskd.runtime.outage import Outage
 from taskd.seams import History
 from taskd.settings import HistorySettings as Settings
 
-#: Jobs in one statement: it holds the leader's row, so it must be short, also where each job has a megabyte.
+#: Jobs in one statement. It holds the leader's row, so it must be short even where each job has a megabyte.
 PAGE = 500
 #: Seconds between pages, so that pruning takes a small part of the database's time.
 PAUSE = 0.05
-#: Seconds between rounds that go on from where the last one met young jobs.
+#: Seconds between rounds. A round goes on where the last one met young jobs.
 EVERY = 30.0
-#: Seconds between rounds that go through everything: jobs with low ids may have ended late.
+#: Seconds between rounds over all ids: jobs with low ids may have ended late.
 WHOLE_EVERY = 6 * 3600.0
 
 
 class Pruner:
-    """Walks each final status along the ids, a page at a time, until it meets a page with nothing old on it.
+    """Walks the jobs of each final status in the order of their ids, a page at a time, until a page has no old job.
 
-    Most jobs end in the order of their ids, so the next round goes on from there. Now and then a round goes to the end.
+    Most jobs end in the order of their ids, so the next round goes on from there. Every six hours a round covers all ids.
     """
 
-    def __init__(self, history: History, settings: Settings, *, live: Config, postgres: Outage) -> None:
+    def __init__(self, history: History, settings: Settings, *, config: Config, postgres: Outage) -> None:
         self._history = history
         self._keep = {
             JobStatus.COMPLETED: settings.keep_completed,
             JobStatus.FAILED: settings.keep_failed,
             JobStatus.CANCELLED: settings.keep_cancelled,
         }
-        self._live = live
+        self._config = config
         self._postgres = postgres
         self._after = dict.fromkeys(FINAL, 0)
         self.pruned = 0
@@ -54,7 +54,7 @@ class Pruner:
             try:
                 pruned = sum([await self._round(term, status, whole=whole) for status in self._keep])
                 if whole:
-                    await self._sweep(term)
+                    await self._prune_logs(term)
             except StoreUnavailable as error:
                 self._postgres.down(error)
             else:
@@ -65,7 +65,7 @@ class Pruner:
             await asyncio.sleep(EVERY)
 
     async def _round(self, term: Term, status: JobStatus, *, whole: bool) -> int:
-        keep = self._live.now.keep(status) or self._keep[status]
+        keep = self._config.now.keep(status) or self._keep[status]
         deleted, after, met_young = 0, self._after[status], False
         while True:
             page = await self._history.prune(term, status, keep, after, PAGE)
@@ -76,8 +76,8 @@ class Pruner:
                 return deleted
             await asyncio.sleep(PAUSE)
 
-    async def _sweep(self, term: Term) -> None:
-        """Go once through what attempts have said, for what a deleted job has left behind."""
+    async def _prune_logs(self, term: Term) -> None:
+        """Walk the logs of attempts once, and delete those whose job is gone."""
         after: int | None = 0
         while after is not None:
             after = await self._history.forget_logs(term, after, PAGE)

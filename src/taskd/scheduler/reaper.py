@@ -1,4 +1,4 @@
-"""Ends the sessions of workers that fell silent, and restarts their jobs elsewhere."""
+"""Ends the sessions of silent workers, and makes their jobs due again."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from taskd.seams import Upkeep
 
 #: Seconds between looks.
 EVERY = 2.0
-#: Seconds that PostgreSQL's clock may run ahead of ours from one look to the next; more is a jump of it.
+#: Seconds that PostgreSQL's clock may gain on this process's from one look to the next; more is a jump.
 JUMP = 2.0
-#: Seconds between clearings of old sessions.
+#: Seconds between deletions of old sessions.
 CLEAR_EVERY = 600.0
 
 
 class Reaper:
-    """1. Wait a whole lease at the start of a term and after each gap in our own connection. 2. End what
-    expired. 3. Free its jobs.
+    """1. Wait a whole lease at the start of a term and after each gap in the connection. 2. End the expired sessions.
+    3. Free their jobs.
 
-    The wait is what keeps an outage of PostgreSQL from reaping workers that could not reach it either: they get a lease's
-    time to come back first. And a lease counts as expired only if it was so at the previous look: a statement that was on
-    its way while the server stood still must not reap at the thaw. A clock of PostgreSQL's that jumps ahead makes every lease
-    seem to have run out, so it is a gap as well. Sessions that were ended by their own worker are freed without any of this.
+    The wait gives workers a lease's time to come back after an outage of PostgreSQL, which they could not reach either. A
+    lease counts as expired only if it had expired at the previous look too: a statement that was under way while the server
+    stood still must not reap when it goes on. If PostgreSQL's clock jumps ahead, every lease seems expired, so a jump counts
+    as a gap. The jobs of a session that its own worker ended are freed at once.
     """
 
-    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, ring: Callable[[], None]) -> None:
+    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, wake: Callable[[], None]) -> None:
         self._upkeep = upkeep
         self._lease = lease
         self._postgres = postgres
-        self._ring = ring
-        #: PostgreSQL's time at the previous look, and at that look if it may end sessions.
+        self._wake = wake
+        #: PostgreSQL's time at the previous look; and the same if sessions that had expired by then may be ended, or None.
         self._seen: datetime | None = None
         self._before: datetime | None = None
         self._asked_at = 0.0
@@ -67,11 +67,11 @@ class Reaper:
             await asyncio.sleep(EVERY)
 
     def _give_time(self) -> None:
-        """Let every worker renew before anybody is looked for."""
+        """Give every worker the time to renew before a session is ended."""
         self._patient_until, self._before = time.monotonic() + self._lease, None
 
     async def _look(self, term: Term) -> list[str]:
-        """End what expired, unless workers still have time; their ids. PostgreSQL's clock is watched all the while."""
+        """End the expired sessions, unless workers still have time; return the workers' ids. Watches PostgreSQL's clock."""
         patient = time.monotonic() < self._patient_until
         seen, since, self._asked_at = self._seen, self._asked_at, time.monotonic()
         workers, self._seen = await self._upkeep.end_expired(term, None if patient else self._before)
@@ -94,4 +94,4 @@ class Reaper:
             # Jobs of sessions that ended earlier: their workers were named then.
             names = {"workers": workers} if workers else {}
             logger().warning("restarted jobs of lost workers", **names, jobs=freed.restarted, failed=freed.failed)
-            self._ring()
+            self._wake()

@@ -1,4 +1,4 @@
-"""Rings lost doorbells again: jobs that are queued in PostgreSQL and that no worker will ever be given by Redis."""
+"""Re-offers lost jobs: those that are queued in PostgreSQL but have no entry in Redis, so that no worker will get them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BATCH = 1000
 
 
 class Reofferer:
-    """For the queues of one shard:
+    """Re-offers the lost jobs of one shard's queues.
 
-    1. Notice a wiped Redis. 2. Find what was queued long ago and never claimed. 3. Move what is lost back to pending.
+    1. Notice a wiped Redis. 2. Find jobs that were queued long ago and not claimed. 3. Move those without an entry to pending.
 
-    When a term begins, and after a wipe or a failed ring, everything queued is suspect at once; otherwise only what is older
-    than `after` seconds.
+    When a term begins, and after a wipe or a failed write of entries, every queued job is checked at once; otherwise only
+    jobs that were queued more than `after` seconds ago.
     """
 
     def __init__(
@@ -33,33 +33,33 @@ class Reofferer:
         *,
         after: float,
         ringing: asyncio.Lock,
-        bell: asyncio.Event,
+        wakeup: asyncio.Event,
         redis: Outage,
     ) -> None:
         self._due = due
         self._transport = transport
         self._after = after
         self._ringing = ringing
-        self._bell = bell
+        self._wakeup = wakeup
         self._redis = redis
-        self._memory = ""
+        self._incarnation = ""
         self._suspect = False
         self.reoffered = 0
 
     def suspect(self) -> None:
-        """A ring may have been lost."""
+        """Check all queued jobs at the next look: entries may have been lost."""
         self._suspect = True
 
     async def run(self, term: Term) -> None:
-        """Look after lost doorbells until cancelled. Raises NotLeader when the term is over."""
+        """Re-offer lost jobs until cancelled. Raises NotLeader when the term is over."""
         due_in = 0.0
-        self._suspect = True  # whoever led before us may have ended between its commit and its ring
+        self._suspect = True  # the previous leader may have ended between its commit and its entries
         while True:
             try:
-                memory, before = await self._transport.incarnation(), self._memory
+                incarnation, before = await self._transport.incarnation(), self._incarnation
                 self._redis.up()
-                self._memory = memory
-                self._suspect |= memory != before
+                self._incarnation = incarnation
+                self._suspect |= incarnation != before
                 due_in -= EVERY
                 if self._suspect or due_in <= 0:
                     await self._look(term)
@@ -68,12 +68,12 @@ class Reofferer:
                 self._redis.down(error)
                 self._suspect = True
             except StoreUnavailable:
-                self._suspect = True  # the renewal meets the same outage and tells of it
+                self._suspect = True  # the renewal meets the same outage and reports it
             await asyncio.sleep(EVERY)
 
     async def _look(self, term: Term) -> None:
         suspect, self._suspect = self._suspect, False
-        waiting = 0  # those that are in Redis: of a paused queue there may be many, for long
+        waiting = 0  # jobs that have their entry: a paused queue may have many, for long
         while True:
             async with self._ringing:
                 unclaimed = await self._due.unclaimed(term, 0.0 if suspect else self._after, BATCH, waiting)
@@ -84,7 +84,7 @@ class Reofferer:
                 self.reoffered += moved
                 meters.REOFFERED.inc(moved)
                 logger().warning("rang lost doorbells again", jobs=moved)
-                self._bell.set()
+                self._wakeup.set()
             waiting += len(unclaimed) - moved
             if len(unclaimed) < BATCH:
                 return

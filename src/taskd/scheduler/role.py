@@ -1,4 +1,4 @@
-"""A scheduler process, joined together from its duties."""
+"""A scheduler process: runs its duties together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.shard import Shard
 from taskd.seams import Coordinator, Health, LeaderView, Overview, Transport, Wakes
 
-#: Seconds between publications of what the leader sees, and how long one is good.
+#: Seconds between publications of the leader's view, and for which one is valid.
 VIEW_EVERY, VIEW_TTL = 1.0, 5.0
 
 
 class SchedulerRole:
-    """1. Watch the servers. 2. Lead the shards that we are elected for. 3. Keep the balance. 4. Answer the doorbell. 5. Tell
-    workers what the leader of shard 0 sees.
+    """1. Watch the servers. 2. Lead the shards that this scheduler is elected for. 3. Keep the balance of leaderships. 4. Wake
+    its dispatchers at news from other processes. 5. Publish the view of shard 0's leader to workers.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class SchedulerRole:
         coordinator: Coordinator,
         postgres: Outage,
         redis: Outage,
-        doorbell: DispatchWakeup,
+        wakeup: DispatchWakeup,
         submitted: Wakes,
         shards: Sequence[Shard],
         reaper: Reaper,
         pruner: Pruner,
-        cron: Firer,
+        firer: Firer,
     ) -> None:
         self.instance_id = instance_id
         self.shards = len(shards)
@@ -49,12 +49,12 @@ class SchedulerRole:
         self._coordinator = coordinator
         self._postgres = postgres
         self._redis = redis
-        self._doorbell = doorbell
+        self._wakeup = wakeup
         self._submitted = submitted
         self._shards = shards
         self._reaper = reaper
         self._pruner = pruner
-        self.cron = cron
+        self.firer = firer
         self._balance = Balance(coordinator, [shard.leadership for shard in shards], instance_id=instance_id)
 
     @property
@@ -63,18 +63,18 @@ class SchedulerRole:
         return {term.shard: term for shard in self._shards if (term := shard.term) is not None}
 
     def components(self) -> dict[str, Health]:
-        """The health of the three servers as this scheduler sees them."""
+        """Return the health of the three servers as this scheduler sees them."""
         return {"postgres": self._postgres.health, "redis": self._redis.health, "etcd": self._coordinator.health}
 
     def stats(self) -> dict[str, float]:
-        """This scheduler's own figures, for the registry."""
+        """Return this scheduler's figures, for the registry."""
         return {
             "leading": float(len(self.terms)),
             "dispatched": float(sum(shard.dispatcher.dispatched for shard in self._shards)),
             "reoffered": float(sum(shard.reofferer.reoffered for shard in self._shards)),
             "reaped": float(self._reaper.reaped),
             "pruned": float(self._pruner.pruned),
-            "fired": float(self.cron.fired),
+            "fired": float(self.firer.fired),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -83,8 +83,8 @@ class SchedulerRole:
             tasks = [
                 group.create_task(watch_postgres(self._overview, self._postgres)),
                 group.create_task(watch_redis(self._transport, self._redis)),
-                group.create_task(self._doorbell.listen()),
-                group.create_task(self._doorbell.hear(self._submitted.wakes())),
+                group.create_task(self._wakeup.listen()),
+                group.create_task(self._wakeup.relay(self._submitted.wakes())),
                 group.create_task(self._publish()),
                 group.create_task(self._balance.run()),
                 *(group.create_task(shard.run()) for shard in self._shards),
@@ -94,7 +94,7 @@ class SchedulerRole:
                 task.cancel()
 
     async def _publish(self) -> None:
-        """Tell workers whether the leader reaches PostgreSQL, also after a term that ended because it does not."""
+        """Publish whether the leader reaches PostgreSQL, also after a term that ended because it does not."""
         leadership = self._shards[0].leadership
         while True:
             answers = self._postgres.health.ok

@@ -1,4 +1,4 @@
-"""What one shard's leadership is made of."""
+"""One shard: its leadership and the duties that go with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Duty = Callable[[Term], Coroutine[Any, Any, None]]
 
 
 class Shard:
-    """1. Stand for the shard. 2. While it is ours, dispatch, ring again, see who can run jobs, and do what `more` there is."""
+    """1. Be a candidate for the shard. 2. While leading it: dispatch, re-offer, follow the fleet, and run the `more` duties."""
 
     def __init__(
         self,
@@ -25,32 +25,32 @@ class Shard:
         dispatcher: Dispatcher,
         reofferer: Reofferer,
         fleet: Fleet,
-        bell: asyncio.Event,
+        wakeup: asyncio.Event,
         more: Sequence[Duty] = (),
     ) -> None:
         self.leadership = leadership
         self.dispatcher = dispatcher
         self.reofferer = reofferer
         self._fleet = fleet
-        self._bell = bell
+        self._wakeup = wakeup
         self._more = more
         dispatcher.on_lost_ring = reofferer.suspect
 
     @property
     def term(self) -> Term | None:
-        """The term in which it is ours, or None."""
+        """The term in which this scheduler leads the shard, or None."""
         return self.leadership.term
 
-    def ring(self) -> None:
-        """There may be work to dispatch."""
-        self._bell.set()
+    def wake(self) -> None:
+        """Wake the dispatcher: there may be work."""
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Lead it whenever possible, until cancelled."""
-        await self.leadership.run(self._reign)
+        await self.leadership.run(self._lead)
 
-    async def _reign(self, term: Term) -> None:
-        async with asyncio.TaskGroup() as duties:
+    async def _lead(self, term: Term) -> None:
+        async with asyncio.TaskGroup() as group:
             for duty in (self.dispatcher.run, self.reofferer.run, *self._more):
-                duties.create_task(duty(term))
-            duties.create_task(self._fleet.run())
+                group.create_task(duty(term))
+            group.create_task(self._fleet.run())

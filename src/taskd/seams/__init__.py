@@ -1,4 +1,4 @@
-"""Where the rooms meet: one Protocol per caller, so that swapping a server touches one room.
+"""The seams between rooms: one Protocol for each caller, so that replacing a server touches one room.
 
 PostgreSQL implements the store's seams (`taskd.store`), Redis the Transport (`taskd.transport`), etcd the Coordinator
 (`taskd.coordination`). Every method raises the matching `Unavailable` within its deadline when its server does not answer;

@@ -1,4 +1,4 @@
-"""The coordinator, etcd: who is alive, who leads. And what a scheduler knows of itself."""
+"""The coordinator, etcd: live processes, elections, locks. And a scheduler's own state, for the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskd.domain.health import Health
 
 MemberKind = Literal["scheduler", "worker"]
 
-# What others may write into etcd is bounded where it is read. The bounds are far above what taskd writes.
+# Any program may write into etcd, so values are bounded where they are read. The bounds are far above what taskd writes.
 #: A name without control characters.
 Text = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
 #: A number that PostgreSQL and every JSON encoder can hold.
@@ -29,7 +29,7 @@ Moment = Annotated[float, Meta(ge=0, le=253_370_764_800)]
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One live process as the registry shows it. `stats` are its own figures, refreshed every few seconds."""
+    """One live process as the registry shows it. `stats` are its figures, refreshed every few seconds."""
 
     kind: MemberKind
     id: Text
@@ -42,7 +42,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     slots: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     tasks: Names = []
     stats: Annotated[dict[Text, Figure], Meta(max_length=1000)] = {}
-    #: Of a worker: attempts that end per second, by queue, once there was time to measure.
+    #: Of a worker: attempts that end per second, by queue, once they are measured.
     rates: Annotated[dict[Text, Annotated[float, Meta(ge=0, le=1e9)]], Meta(max_length=10_000)] = {}
     #: Of a worker: the seconds for which its session lasts without a heartbeat; 0 of one that does not say so.
     lease: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
@@ -52,7 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who holds an election, or waits to, and the create_revision of its key."""
+    """A candidate for an election, the leader or one in line, with the create_revision of its key."""
 
     instance_id: str
     holder: UUID
@@ -71,9 +71,9 @@ class Lock(Protocol):
 
 
 class Coordinator(Protocol):
-    """Who is alive, who leads. Everything here may be gone for a while; taskd then goes on without it.
+    """Live processes, elections and locks. All of it may be away for a while; taskd then goes on without it.
 
-    Runs in the background from `async with`; reconnects and re-registers by itself.
+    Runs in the background inside `async with`; reconnects and registers again by itself.
     """
 
     async def __aenter__(self) -> Coordinator: ...
@@ -82,11 +82,11 @@ class Coordinator(Protocol):
 
     @property
     def health(self) -> Health:
-        """Whether etcd answers this process at present. Costs no round trip."""
+        """The state of etcd as this process sees it. Costs no round trip."""
         ...
 
     def line(self, shard: int) -> Sequence[Leader]:
-        """Who stands for a shard as last seen while etcd answers, in their order: the first one holds the election."""
+        """Return the candidates for a shard, the leader first, as last seen; empty while etcd is away."""
         ...
 
     async def changed(self) -> None:
@@ -94,7 +94,7 @@ class Coordinator(Protocol):
         ...
 
     def campaign(self, instance_id: str, holder: UUID, shard: int = 0) -> AbstractAsyncContextManager[Campaign]:
-        """Stand for leader of a shard until the context ends (which withdraws at once)."""
+        """Be a candidate for a shard until the context ends, which withdraws at once."""
         ...
 
     def register(self, member: Callable[[], Member], every: float) -> AbstractAsyncContextManager[None]:
@@ -102,12 +102,12 @@ class Coordinator(Protocol):
         ...
 
     def members(self, kind: MemberKind) -> Mapping[str, Member]:
-        """The live processes of a kind by id, as last seen."""
+        """Return the live processes of a kind by id, as last seen."""
         ...
 
     @property
     def configuration(self) -> Version | None:
-        """The live configuration as etcd has it, as last seen; None if it has none, or one that cannot be used."""
+        """etcd's copy of the live configuration, as last seen; None if there is none, or it is not valid."""
         ...
 
     async def publish(self, version: Version) -> None:
@@ -119,26 +119,26 @@ class Coordinator(Protocol):
     ) -> AbstractAsyncContextManager[Lock]:
         """Hold the named mutex. Raises CoordinatorUnavailable, or TimeoutError after `wait` seconds.
 
-        `holder` is what others are told of who holds it or waits.
+        `holder` describes this holder, or candidate, to other processes.
         """
         ...
 
     async def holder(self, name: str) -> Holder | None:
-        """Who holds the named mutex; None if nobody does. Raises CoordinatorUnavailable."""
+        """Return the holder of the named mutex, or None. Raises CoordinatorUnavailable."""
         ...
 
 
 class Campaign(Protocol):
-    """A candidacy. It is won while our key is the oldest and our lease is certainly alive."""
+    """A candidacy. It is won while its key is the oldest and its lease is certainly alive."""
 
     @property
     def won(self) -> int | None:
-        """Our create_revision while we hold the election, else None."""
+        """The create_revision of the candidacy's key while it is won, else None."""
         ...
 
 
 class Standing(Protocol):
-    """For the API: what this scheduler knows of itself."""
+    """The state of this scheduler, for the API."""
 
     instance_id: str
     shards: int
@@ -149,5 +149,5 @@ class Standing(Protocol):
         ...
 
     def components(self) -> dict[str, Health]:
-        """The health of `postgres`, `redis` and `etcd` as this scheduler sees them. Costs no round trip."""
+        """Return the health of `postgres`, `redis` and `etcd` as this scheduler sees them. Costs no round trip."""
         ...

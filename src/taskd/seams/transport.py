@@ -13,40 +13,40 @@ from taskd.domain.fencing import Delivery, Dispatch
 
 
 class LeaderView(msgspec.Struct, frozen=True):
-    """What the leader tells workers of its own connection: semantics.md's "when may a worker outlive its lease?"."""
+    """The leader's view for workers: its epoch, and whether it reaches PostgreSQL (docs/adr/0012-outliving-the-lease.md)."""
 
     epoch: int
     postgres: bool
 
 
 class Transport(Protocol):
-    """The doorbell. Whatever it holds may vanish or be repeated at any instant."""
+    """The doorbell. Its entries may vanish or be repeated at any instant."""
 
     async def ping(self) -> None:
         """Return if Redis answers and takes writes."""
         ...
 
     async def ring(self, dispatches: Sequence[Dispatch]) -> None:
-        """Announce dispatches, in their order."""
+        """Add the entries of these dispatches, in their order."""
         ...
 
     async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
-        """Return how many announced and undecided entries each queue and band has.
+        """Return the number of undecided entries of each queue and band.
 
-        A queue whose keys in Redis are something else is left out: it can be given nothing.
+        A queue whose keys in Redis have another type is left out: no entry can be added to it.
         """
         ...
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
-        """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
+        """Return those of `dispatches` whose entry is lost: no worker will get them. Removes entries without a holder."""
         ...
 
     async def locate(self, dispatch: Dispatch) -> EntryLocation:
-        """Where a dispatch's entry is: with a worker, behind how many others, or gone."""
+        """Return the location of a dispatch's entry: with a worker, behind other entries, or gone."""
         ...
 
     async def incarnation(self) -> str:
-        """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""
+        """Return the id of Redis's memory: it changes whenever Redis loses its data."""
         ...
 
     async def wake(self) -> None:
@@ -54,48 +54,48 @@ class Transport(Protocol):
         ...
 
     def wakes(self) -> AsyncIterator[None]:
-        """One item per wake (and one after every reconnect, since wakes may have been missed). Never ends, never raises."""
+        """Yield once per wake, and after every reconnect, since wakes may have been missed. Never ends, never raises."""
         ...
 
     async def tell_cancelled(self, job_ids: Collection[int]) -> None:
-        """Tell whoever runs these jobs that they were cancelled, so that it looks at PostgreSQL at once. Best effort."""
+        """Tell the workers of these jobs that they were cancelled, so that they ask PostgreSQL at once. Best effort."""
         ...
 
     def cancellations(self) -> AsyncIterator[frozenset[int] | None]:
-        """Ids of jobs that were cancelled as they ran; None after every (re)connect, since some may have been missed.
+        """Yield ids of running jobs that were cancelled; None after every (re)connect, since some may have been missed.
 
         Never ends, never raises.
         """
         ...
 
     async def publish_view(self, view: LeaderView, ttl: float) -> None:
-        """Tell workers what the leader sees, for `ttl` seconds; a view of a later epoch stays."""
+        """Publish the leader's view for `ttl` seconds. A view of a later epoch stays."""
         ...
 
     async def view(self) -> LeaderView | None:
-        """What the leader published, or None if that has run out."""
+        """Return the leader's view, or None if it has expired."""
         ...
 
     async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
-        """At most `slots` deliveries, urgent bands first; waits up to `block` seconds for the first."""
+        """Return at most `slots` deliveries, urgent bands first. Wait up to `block` seconds for the first."""
         ...
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
-        """The claims of these were decided (won or refused): forget their entries."""
+        """Forget the entries of these deliveries: their claims were won or refused."""
         ...
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
-        """These are still about to be decided here: no other worker is to adopt them yet."""
+        """Keep other workers from adopting these deliveries yet: their claims are not decided."""
         ...
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Announce these again, for somebody else to take."""
+        """Add the entries of these deliveries again, for other workers."""
         ...
 
     async def adopt(self, queues: Sequence[str], slots: int, idle: float) -> list[Delivery]:
-        """Deliveries whose worker left them undecided for `idle` seconds, now ours. Workers long gone are forgotten."""
+        """Take over deliveries that another worker left undecided for `idle` seconds. Forgets workers that are long gone."""
         ...
 
     async def leave(self, queues: Sequence[str]) -> None:
-        """Forget this consumer where it holds nothing."""
+        """Give back what this consumer holds, and forget the consumer."""
         ...

@@ -67,7 +67,7 @@ def run(order: RunOptions, settings: Settings, view: View) -> Verdict:
     """Do all of it; the history is left in `order.history`. Raises TaskdError; StopAsked if stopped a second time."""
     folder = _emptied(order.history)
     with _arena(order, settings, folder) as arena:
-        campaign = Run(order, settings, arena, view)
+        campaign = TortureRun(order, settings, arena, view)
         try:
             with view, Observer(arena.dsn, arena.only) as lookout:
                 campaign.fight(lookout)
@@ -80,7 +80,7 @@ def run(order: RunOptions, settings: Settings, view: View) -> Verdict:
     return verdict
 
 
-class Run:
+class TortureRun:
     """The run itself, once the arena stands."""
 
     def __init__(self, order: RunOptions, settings: Settings, arena: Target, view: View) -> None:

@@ -1,4 +1,4 @@
-"""Connections to Redis with none of the library's own retries: a repeated XADD would ring twice, and a deadline must hold."""
+"""Connections to Redis without the library's retries: a repeated XADD would add two entries, and a deadline must hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from taskd.transport.sentinel import behind_sentinels
 
 
 def connect(settings: RedisSettings, *, deadline: float) -> Redis:
-    """A client for HOST:PORT, redis://, rediss:// or redis+sentinel:// whose commands answer or fail within `deadline` seconds.
+    """Return a client for HOST:PORT, redis://, rediss:// or redis+sentinel://. Its commands end within `deadline` seconds.
 
     Raises ConfigurationError for a URL of another form, or files for TLS that cannot be used.
     """
@@ -46,7 +46,7 @@ def connect(settings: RedisSettings, *, deadline: float) -> Redis:
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
         "legacy_responses": False,
-        # Other programs may have put any bytes there: decoding never fails, and encoding gives the same bytes back.
+        # Other programs may have stored any bytes: decoding never fails, and encoding gives the same bytes back.
         "encoding_errors": "surrogateescape",
         **tls,
     }
@@ -72,7 +72,7 @@ def _tls(settings: RedisSettings, url: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def translated(doing: str) -> AsyncIterator[None]:
-    """Turn the library's errors into TransportUnavailable: one line that says what was being done.
+    """Turn the library's errors into TransportUnavailable, with one line that names the operation.
 
     The library sends with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes as the send completes.
     A leader's duty that is cancelled must end, so a forgotten cancellation is raised here.
@@ -98,21 +98,21 @@ async def _translated(doing: str) -> AsyncIterator[None]:
     except ReadOnlyError as error:
         raise TransportUnavailable(f"Redis is a read-only replica ({doing}): point REDIS_URL at the primary") from error
     except (RedisConnectionError, RedisTimeoutError, BusyLoadingError) as error:
-        raise TransportUnavailable(f"Redis did not answer ({doing}): {_words(error)}", outcome_unknown=True) from error
+        raise TransportUnavailable(f"Redis did not answer ({doing}): {_text(error)}", outcome_unknown=True) from error
     except ResponseError as error:
-        raise TransportUnavailable(f"Redis refused a command ({doing}): {_words(error)}") from error
+        raise TransportUnavailable(f"Redis refused a command ({doing}): {_text(error)}") from error
     except RedisError as error:
-        raise TransportUnavailable(f"Redis failed ({doing}): {_words(error)}", outcome_unknown=True) from error
+        raise TransportUnavailable(f"Redis failed ({doing}): {_text(error)}", outcome_unknown=True) from error
     except RuntimeError as error:
-        # What uvloop says, and the library passes on, when a connection that was reset a moment ago is written to.
+        # uvloop's error, which the library passes on, for a write to a connection that was just reset.
         if "the handler is closed" not in str(error):
             raise
         raise TransportUnavailable(f"Redis did not answer ({doing}): the connection was reset") from error
 
 
 def _denied(error: RedisError, doing: str) -> TransportAccessDenied:
-    """The refusal in plain words: what Redis says of it is about its protocol."""
-    text = _words(error)
+    """Return the refusal in plain words: Redis's own text is about its protocol."""
+    text = _text(error)
     if isinstance(error, NoPermissionError):
         advice = "give it the rights that taskd needs (ACL SETUSER; docs/security.md lists them)"
         return TransportAccessDenied(f"Redis does not allow its user a command ({doing}): {text}", advice)
@@ -130,6 +130,6 @@ def _denied(error: RedisError, doing: str) -> TransportAccessDenied:
     return TransportAccessDenied(f"Redis denies access ({text})", "correct the user name and the password in REDIS_URL")
 
 
-def _words(error: Exception) -> str:
-    """Redis's error text, in which a key's name may be any bytes."""
+def _text(error: Exception) -> str:
+    """Return Redis's error text, in which the name of a key may be any bytes."""
     return shown(error, 500)

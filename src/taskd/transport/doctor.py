@@ -1,4 +1,4 @@
-"""What `taskd doctor` looks at in Redis."""
+"""The checks of `taskd doctor` in Redis."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from taskd.transport.keys import RedisKeys
 
 NAME = "Redis"
 OLDEST = (6, 2)
-#: The share of maxmemory from which it is worth a word.
+#: The share of maxmemory above which the doctor notes it.
 FULL = 0.8
-#: Seconds that listing keys may take, and how many of those that are wrong are named.
+#: Seconds that listing keys may take; and the most wrong keys that are named.
 LOOK, NAMED = 2.0, 5
 
 
 async def examine(settings: RedisSettings) -> list[Diagnosis]:
-    """Connect and look."""
+    """Connect, and return the diagnoses."""
     try:
         client = connect(settings, deadline=settings.deadline)
     except ConfigurationError as error:
@@ -33,13 +33,14 @@ async def examine(settings: RedisSettings) -> list[Diagnosis]:
     keys = RedisKeys(settings.stream)
     try:
         async with translated("doctor"):
-            # Of each kind that taskd needs one command: an ACL that is enough for taskd is enough for this.
+            # One command of each kind that taskd needs: an ACL that is enough for taskd is enough for these.
             began = time.monotonic()
             await client.set(keys.probe, "", px=1000)
             took = time.monotonic() - began
             await client.eval("return 1", 0)
             await client.xlen(f"{keys.probe}:stream")
             await client.publish(keys.probe, "")
+            await client.pttl(keys.probe)
             spoilt = await _spoilt(client, keys)
         return [*await _look(client, took), *_keys(spoilt)]
     except TransportAccessDenied as error:
@@ -51,7 +52,7 @@ async def examine(settings: RedisSettings) -> list[Diagnosis]:
 
 
 async def _look(client: Redis, took: float) -> list[Diagnosis]:
-    """What the server tells of itself, if this user may ask for it."""
+    """Return diagnoses from INFO, if this user may ask for it."""
     try:
         async with translated("doctor"):
             facts = await client.info()
@@ -61,7 +62,7 @@ async def _look(client: Redis, took: float) -> list[Diagnosis]:
 
 
 async def _spoilt(client: Redis, keys: RedisKeys) -> list[str]:
-    """Return keys with names of streams that are none, as far as the keys can be listed within LOOK seconds."""
+    """Return keys with names of streams and another type, as far as the keys can be listed within LOOK seconds."""
     found: list[str] = []
     until, cursor = time.monotonic() + LOOK, 0
     try:
@@ -74,7 +75,7 @@ async def _spoilt(client: Redis, keys: RedisKeys) -> list[str]:
             found += [str(name) for name, kind in zip(names, kinds, strict=True) if kind not in ("stream", "none")]
             if not cursor or time.monotonic() > until:
                 return found
-    except (NoPermissionError, ResponseError):  # an ACL that is enough for taskd may not let us list keys
+    except (NoPermissionError, ResponseError):  # an ACL that is enough for taskd may forbid listing keys
         return found
 
 
@@ -106,10 +107,12 @@ def _server(facts: dict[str, Any], took: float) -> Iterator[Diagnosis]:
 def _memory(facts: dict[str, Any]) -> Iterator[Diagnosis]:
     policy, used, most = facts.get("maxmemory_policy", ""), facts.get("used_memory", 0), facts.get("maxmemory", 0)
     if policy not in ("", "noeviction"):
-        yield wrong(
-            "Redis policy", f"{policy}: it throws entries away when it is full", "set maxmemory-policy noeviction"
-        )
+        yield wrong("Redis policy", f"{policy}: it deletes entries when it is full", "set maxmemory-policy noeviction")
     elif policy:
         yield ok("Redis policy", policy)
     if most and used > FULL * most:
-        yield note("Redis memory", f"{used / most:.0%} of maxmemory used", "raise maxmemory, or find who else uses it")
+        yield note(
+            "Redis memory",
+            f"{used / most:.0%} of maxmemory used",
+            "raise maxmemory, or find the other users of its memory",
+        )

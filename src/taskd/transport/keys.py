@@ -1,9 +1,9 @@
 """The key schema. PREFIX is REDIS_STREAM_NAME (`jobs`).
 
     PREFIX:{QUEUE}:LOW      stream    entries of one queue and one band of priorities (LOW is its lowest); read high to low
-    PREFIX:incarnation      string    a random id; gone or changed: Redis lost its memory
+    PREFIX:incarnation      string    a random id; gone or changed: Redis lost its data
     PREFIX:leader           string    LeaderView as JSON, with a time to live
-    PREFIX:probe            string    written now and then to see whether writes are taken; `taskd doctor` also publishes there
+    PREFIX:probe            string    written now and then to see that writes are accepted; `taskd doctor` also publishes there
     PREFIX:wake             channel   "there may be work to dispatch"
     PREFIX:cancel           channel   ids of jobs that were cancelled while they ran, separated by commas
 
@@ -30,7 +30,7 @@ class RedisKeys:
         self.cancel = f"{prefix}:cancel"
 
     def stream(self, queue: str, band: Band) -> str:
-        """The stream of one queue and band."""
+        """Return the stream of one queue and band."""
         return f"{self._prefix}:{{{queue}}}:{band.low}"
 
     @property
@@ -39,6 +39,6 @@ class RedisKeys:
         return re.sub(r"([*?\[\]\\^-])", r"\\\1", self._prefix) + ":{*}:*"
 
     def streams(self, queues: Iterable[str]) -> list[str]:
-        """The streams of these queues, urgent bands first."""
+        """Return the streams of these queues, urgent bands first."""
         queues = list(queues)
         return [self.stream(queue, band) for band in BANDS for queue in queues]

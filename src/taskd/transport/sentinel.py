@@ -1,7 +1,7 @@
 """Redis behind Sentinels: `redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT,…/NAME[/DATABASE]`, or `rediss+sentinel://`.
 
 Each new connection asks the Sentinels for the primary, so after a failover the next command that finds its connection broken
-finds the new one. Entries that the old primary did not pass on in time are lost; they are doorbells, and are rung again.
+finds the new one. Entries that the old primary did not replicate in time are lost; the leader re-offers their jobs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ FORM = "the form is redis+sentinel://HOST:PORT,HOST:PORT/NAME, where NAME is the
 
 
 class Primary(Redis):
-    """A client of whoever is the primary."""
+    """A client of the current primary."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close its connections, and those to the Sentinels, which the library would leave open."""
+        """Close the connections, and those to the Sentinels, which the library would leave open."""
         await super().aclose(close_connection_pool)
         pool: Any = self.connection_pool
         for sentinel in pool.sentinel_manager.sentinels:
@@ -28,7 +28,7 @@ class Primary(Redis):
 
 
 def behind_sentinels(url: str, link: dict[str, Any], patience: float, **options: Any) -> Redis:
-    """A client of whoever is the primary, which is found within `patience` seconds; `link` is for the Sentinels, too.
+    """Return a client of the current primary, found within `patience` seconds. `link`: options for Sentinels and primary.
 
     Raises ValueError for a bad URL.
     """
@@ -39,7 +39,7 @@ def behind_sentinels(url: str, link: dict[str, Any], patience: float, **options:
         raise ValueError(FORM)
     user, _, password = credentials.partition(":")
     addresses = [_address(host) for host in hosts.split(",")]
-    # Finding the primary and asking it something are to fit into one deadline, also where all Sentinels but one are silent.
+    # Finding the primary and one command fit into one deadline, even where all Sentinels but one are silent.
     share = patience / (len(addresses) + 1)
     secure = {"ssl": True} if parts.scheme.startswith("rediss") else {}
     sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _own(parts: SplitResult) -> dict[str, str]:
-    """What the Sentinels themselves want to know: `?sentinel_username=…&sentinel_password=…`."""
+    """Return the Sentinels' own credentials: `?sentinel_username=…&sentinel_password=…`."""
     found = dict(parse_qsl(parts.query))
     if unknown := sorted(found.keys() - {"sentinel_username", "sentinel_password"}):
         raise ValueError(f"{unknown[0]!r} is no parameter of redis+sentinel://")

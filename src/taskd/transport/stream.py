@@ -36,15 +36,15 @@ from taskd.transport.wire import (
 
 T = TypeVar("T")
 
-#: The longest that one fetch waits, in seconds: a worker that is told to stop waits no longer than this.
+#: The longest wait of one fetch, in seconds: a worker that is asked to stop waits no longer than this.
 BLOCK = 1.0
-#: Seconds of silence after which a consumer that holds nothing is forgotten. A worker that lives reads every second if it can.
+#: Seconds of silence after which a consumer that holds nothing is forgotten. A live worker reads every second.
 SILENCE = 3600.0
-#: The most entries of a stream that are looked through for one. Credit keeps streams shorter.
+#: The most entries of a stream that are searched for one. Credit keeps streams shorter.
 LOOK = 20_000
 #: Redis's error for a command on a key of another type.
 WRONG_TYPE = "WRONGTYPE"
-#: What an operator is told to do about a key of another type.
+#: The advice about a key of another type.
 REMEDY = "delete it (DEL): its queue waits until then"
 
 
@@ -54,7 +54,7 @@ def _lua(name: str) -> str:
 
 
 class RedisTransport:
-    """The doorbell of one process; `consumer` is the worker's id (schedulers need none)."""
+    """Implements `taskd.seams.Transport`; `consumer` is the worker's id (schedulers need none)."""
 
     def __init__(self, settings: RedisSettings, *, consumer: str = "") -> None:
         self._settings = settings
@@ -62,10 +62,10 @@ class RedisTransport:
         self._group = settings.group
         self._consumer = consumer
         self._client = connect(settings, deadline=settings.deadline)
-        # A blocking read is meant to be silent for a while, so its connection waits longer before it gives up.
+        # A blocking read may be silent for BLOCK seconds, so its connection has a longer deadline.
         self._blocking = connect(settings, deadline=settings.deadline + BLOCK)
         self._scripts: dict[str, Any] = {}
-        #: Streams that could not be used at the last look, since their keys are something else.
+        #: Streams that could not be used at the last look, since their keys have another type.
         self._spoilt: set[str] = set()
         self._swept = False
 
@@ -75,12 +75,12 @@ class RedisTransport:
         await self._blocking.aclose()
 
     async def ping(self) -> None:
-        """Return if Redis answers and takes writes: one that is out of memory answers a PING, too."""
+        """Return if Redis answers and accepts writes. A server that is out of memory answers a PING, too."""
         async with translated("probe"):
             await self._client.set(self._keys.probe, "", px=60_000)
 
     async def policy(self) -> str:
-        """The server's maxmemory-policy: anything but `noeviction` may throw entries away. Empty if it will not tell."""
+        """Return the server's maxmemory-policy; any but `noeviction` may delete entries. Empty if this user may not ask."""
         async with translated("config get"):
             try:
                 return str((await self._client.config_get("maxmemory-policy")).get("maxmemory-policy", ""))
@@ -90,7 +90,6 @@ class RedisTransport:
     # ------------------------------------------------------------ the leader's side
 
     async def ring(self, dispatches: Sequence[Dispatch]) -> None:
-        """Announce dispatches, in their order."""
         streams: dict[str, int] = {}
         places: dict[tuple[str, int], int] = {}
         arguments: list[str | int] = []
@@ -103,7 +102,6 @@ class RedisTransport:
         await self._run("ring", list(streams), arguments)
 
     async def depths(self, queues: Collection[str]) -> dict[tuple[str, Band], int]:
-        """Return the undecided entries of each queue and band; a queue whose keys are spoilt is left out."""
         places = [(queue, band) for queue in queues for band in BANDS]
         keys = [self._keys.stream(queue, band) for queue, band in places]
         async with translated("xlen"):
@@ -115,25 +113,23 @@ class RedisTransport:
             for length in lengths:
                 if isinstance(length, Exception) and not _is_wrong_type(length):
                     raise length
-        self._tell_spoilt(spoilt)
+        self._report_spoilt(spoilt)
         unusable = {queue for (queue, _), key in zip(places, keys, strict=True) if key in spoilt}
         return {place: length for place, length in zip(places, lengths, strict=True) if place[0] not in unusable}
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
-        """Those of `dispatches` that no worker will ever be given (entries that nobody holds are removed)."""
         streams = {self._keys.stream(d.queue, band_of(d.priority)) for d in dispatches}
-        values, mended = await self._run("survey", sorted(streams), [self._group])
-        for key in mended:
+        values, repaired = await self._run("survey", sorted(streams), [self._group])
+        for key in repaired:
             discard("redis", "a group that stands beyond the end of its stream", key)
         alive = set(values)
         return [d for d in dispatches if encode(d.job_id, d.seq) not in alive]
 
     async def locate(self, dispatch: Dispatch) -> EntryLocation:
-        """Where a dispatch's entry is."""
         band = band_of(dispatch.priority)
-        streams = [self._keys.stream(dispatch.queue, one) for one in BANDS if one.low >= band.low]
-        found = await self._run("locate", streams, [self._group, encode(dispatch.job_id, dispatch.seq), LOOK])
-        match found:
+        streams = [self._keys.stream(dispatch.queue, other) for other in BANDS if other.low >= band.low]
+        location = await self._run("locate", streams, [self._group, encode(dispatch.job_id, dispatch.seq), LOOK])
+        match location:
             case ["held", consumer, idle]:
                 return EntryLocation(worker_id=shown(consumer), idle=int(idle) / 1000)
             case ["waiting", ahead]:
@@ -141,30 +137,25 @@ class RedisTransport:
         return EntryLocation(gone=True)
 
     async def incarnation(self) -> str:
-        """What Redis's memory is called: whenever Redis loses it, the next one gets another name."""
         name, replaced = await self._run("incarnation", [self._keys.incarnation], [fresh := str(uuid4())])
         if replaced or not is_incarnation(name):
             discard("redis", "a value that is no incarnation", self._keys.incarnation)
         return name if is_incarnation(name) else fresh
 
     async def wake(self) -> None:
-        """Tell the leader, wherever it runs, that there may be work to dispatch. Best effort."""
         async with translated("wake"):
             await self._client.publish(self._keys.wake, "")
 
     async def wakes(self) -> AsyncIterator[None]:
-        """One item per wake, and one after every reconnect, since wakes may have been missed. Never ends, never raises."""
         async for _ in self._messages(self._keys.wake):
             yield None
 
     async def tell_cancelled(self, job_ids: Collection[int]) -> None:
-        """Tell whoever runs these jobs to look at PostgreSQL. Best effort."""
         async with translated("cancel"):
             for message in encode_ids(job_ids):
                 await self._client.publish(self._keys.cancel, message)
 
     async def cancellations(self) -> AsyncIterator[frozenset[int] | None]:
-        """Ids of jobs that were cancelled as they ran; None after every (re)connect. Never ends, never raises."""
         async for text in self._messages(self._keys.cancel):
             if text is None:
                 yield None
@@ -176,12 +167,12 @@ class RedisTransport:
                 yield named.ids
 
     async def _messages(self, channel: str) -> AsyncIterator[str | None]:
-        """What is published on a channel; None after every (re)connect, since messages may have been missed."""
+        """Yield the messages of a channel; None after every (re)connect, since messages may have been missed."""
         pause = 0.1
         while True:
             listener = self._client.pubsub(ignore_subscribe_messages=True)
             try:
-                # One `translated` a call: it is what notices a cancellation that the library forgot (ADR 13).
+                # One `translated` for each call: it notices a cancellation that the library forgot (ADR 13).
                 async with translated("subscribe"):
                     await listener.subscribe(channel)
                 pause = 0.1
@@ -192,18 +183,16 @@ class RedisTransport:
                     if message is not None:
                         yield str(message["data"])[: MAX_MESSAGE + 1]
             except TransportUnavailable:
-                # Whoever else uses Redis meets the same outage and tells of it; here it only has to end.
+                # Other users of Redis in this process meet the same outage and report it; here it only has to end.
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
             finally:
                 await listener.aclose()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
     async def publish_view(self, view: LeaderView, ttl: float) -> None:
-        """Tell workers what the leader sees, for `ttl` seconds; a view of a later epoch stays."""
         await self._run("publish_view", [self._keys.view], [msgspec.json.encode(view), view.epoch, int(ttl * 1000)])
 
     async def view(self) -> LeaderView | None:
-        """What the leader published, or None if that has run out."""
         async with translated("leader view"):
             try:
                 text = await self._client.getrange(self._keys.view, 0, MAX_VIEW)
@@ -221,17 +210,15 @@ class RedisTransport:
     # ------------------------------------------------------------ the worker's side
 
     async def fetch(self, queues: Sequence[str], slots: int, block: float) -> list[Delivery]:
-        """At most `slots` deliveries, urgent bands first; waits up to `block` seconds for the first."""
         streams = self._keys.streams(queues)
         arguments = [self._group, self._consumer, slots]
         found = await self._grouped(streams, lambda: self._run("fetch", streams, arguments))
         if not found and block > 0:
-            # Who waited starts with what came first: asking for more would only hold that up, and the next fetch asks anyway.
+            # After a wait, the first entry starts at once: asking for more would delay it, and the next fetch asks anyway.
             found = await self._grouped(streams, lambda: self._wait(streams, block))
         return await self._deliveries(found, slots)
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
-        """The claims of these were decided (won or refused): forget their entries."""
         entries: dict[str, list[str]] = {}
         for delivery in deliveries:
             entries.setdefault(delivery.stream, []).append(delivery.entry)
@@ -240,24 +227,21 @@ class RedisTransport:
             await self._run("decide", list(entries), [self._group, *counted])
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
-        """These are still about to be decided here: no other worker is to adopt them yet."""
         async with translated("hold"), self._client.pipeline(transaction=False) as pipe:
             for delivery in deliveries:
                 pipe.xclaim(delivery.stream, self._group, self._consumer, 0, [delivery.entry], justid=True)
             await pipe.execute(raise_on_error=False)  # an entry that Redis has lost needs no holding
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Announce these again, for somebody else to take."""
         streams = _numbered(d.stream for d in deliveries)
         triples = [part for d in deliveries for part in (streams[d.stream], d.entry, encode(d.job_id, d.seq))]
         if triples:
             await self._run("give_back", list(streams), [self._group, *triples])
 
     async def adopt(self, queues: Sequence[str], slots: int, idle: float) -> list[Delivery]:
-        """Deliveries whose worker left them undecided for `idle` seconds, now ours."""
         streams = self._keys.streams(queues)
         arguments = [self._group, self._consumer, slots, int(idle * 1000)]
-        if not self._swept:  # once a process: consumers are left behind by starts, so as many starts clear them away
+        if not self._swept:  # once a process: each start may leave a consumer behind, and each start removes old ones
             self._swept = True
             with suppress(TransportUnavailable):
                 await self._run("forget", streams, [self._group, int(SILENCE * 1000)])
@@ -265,7 +249,6 @@ class RedisTransport:
         return await self._deliveries(found, slots)
 
     async def leave(self, queues: Sequence[str]) -> None:
-        """Give back what this consumer still holds, and forget the consumer."""
         await self._run("leave", self._keys.streams(queues), [self._group, self._consumer])
 
     async def _wait(self, streams: Sequence[str], block: float) -> list[tuple[str, str, str]]:
@@ -283,7 +266,7 @@ class RedisTransport:
             except ResponseError as error:
                 if not _is_wrong_type(error):
                     raise
-                return []  # a key was spoilt since the last look; the next one finds out which
+                return []  # a key was spoilt since the last look; the next look finds it
         return decode_found(reply)
 
     async def _deliveries(self, found: Iterable[Sequence[str]], slots: int) -> list[Delivery]:
@@ -296,7 +279,7 @@ class RedisTransport:
         if unreadable:
             discard("redis", "stream entries that this version cannot read", unreadable[0].stream, len(unreadable))
             await self.decided(unreadable)
-        # A blocked read may answer one entry for each stream: what is more than the slots goes back at once.
+        # A blocking read may return one entry for each stream: entries beyond the slots are given back at once.
         if len(deliveries) > slots:
             await self.give_back(deliveries[slots:])
         return deliveries[:slots]
@@ -310,17 +293,17 @@ class RedisTransport:
         async with translated(name):
             result, spoilt = await script(keys=streams, args=arguments)
         self._spoilt.difference_update(streams)
-        self._tell_spoilt(spoilt)
+        self._report_spoilt(spoilt)
         return list(result)
 
-    def _tell_spoilt(self, keys: Collection[str]) -> None:
-        """Remember and report streams whose keys are something else."""
+    def _report_spoilt(self, keys: Collection[str]) -> None:
+        """Remember and report streams whose keys have another type."""
         self._spoilt.update(keys)
         for key in keys:
             discard("redis", "a key that is no usable stream", key, remedy=REMEDY)
 
     async def _grouped(self, streams: Sequence[str], read: Callable[[], Awaitable[list[T]]]) -> list[T]:
-        """Run `read`; if a group is gone (a wipe, a deleted stream), make the groups anew and run it once more."""
+        """Run `read`. If a group is gone (a wipe, a deleted stream), create the groups again and run it once more."""
         try:
             return await read()
         except TransportUnavailable as error:
@@ -336,7 +319,7 @@ class RedisTransport:
                     await self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
                 except ResponseError as error:
                     if _is_wrong_type(error):
-                        self._tell_spoilt([stream])
+                        self._report_spoilt([stream])
                     elif "BUSYGROUP" not in str(error):
                         raise
         logger().info("made consumer groups", streams=len(streams), group=self._group)
@@ -347,5 +330,5 @@ def _is_wrong_type(reply: object) -> bool:
 
 
 def _numbered(streams: Iterable[str]) -> dict[str, int]:
-    """Each stream once, with its place among a script's KEYS."""
+    """Return each stream once, with its place among a script's KEYS."""
     return {stream: place for place, stream in enumerate(dict.fromkeys(streams), start=1)}

@@ -1,4 +1,4 @@
-"""Reads and writes what lies in Redis. Anybody who reaches Redis can write there, so each reader checks form and bounds.
+"""Reads and writes the values in Redis. Any program may write there, so each reader checks form and bounds.
 
 A stream entry has the field `d` with `VERSION:JOB:SEQ`. A message about jobs has their ids, separated by commas.
 """
@@ -39,7 +39,7 @@ _view = msgspec.json.Decoder(_View)
 
 
 class Ids(NamedTuple):
-    """The job ids of one message, and how many parts of it are none."""
+    """The job ids of one message, and the number of its malformed parts."""
 
     ids: frozenset[int]
     malformed: int
@@ -51,7 +51,7 @@ def encode(job_id: int, seq: int) -> str:
 
 
 def decode(value: object) -> tuple[int, int] | None:
-    """Return (job_id, seq), or None for what this version cannot read: such an entry is removed, and its job rung again."""
+    """Return (job_id, seq), or None for an unreadable value: such an entry is removed, and its job re-offered."""
     found = _ENTRY.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return None
@@ -77,7 +77,7 @@ def decode_ids(text: object) -> Ids:
 
 
 def decode_view(text: object) -> LeaderView | None:
-    """Return the leader's view from its JSON, or None for what is none."""
+    """Return the leader's view from its JSON, or None if it is malformed."""
     if not isinstance(text, str) or len(text) > MAX_VIEW:
         return None
     try:
@@ -88,7 +88,7 @@ def decode_view(text: object) -> LeaderView | None:
 
 
 def is_incarnation(text: object) -> bool:
-    """Return True for an id as taskd makes them for Redis's memory."""
+    """Return True for an id of Redis's memory in the form that taskd writes."""
     return isinstance(text, str) and _INCARNATION.fullmatch(text) is not None
 
 

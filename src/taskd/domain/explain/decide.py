@@ -1,7 +1,7 @@
-"""Which of the reasons that hold is the one, and what stands beside it. Pure: all that it goes by is a Situation.
+"""Decides which of the reasons that hold is the main one. Pure: it depends on a Situation alone.
 
-The order of the checks decides. First comes what would still hold if everything after it were mended: a job of a paused queue
-waits for whoever paused it, whether or not there are workers.
+The order of the checks decides. First come reasons that would still hold if all later ones were removed: a job of a paused
+queue waits, with or without workers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskd.domain.explain.obstacles import (
     etcd_away,
     line,
     needs_worker,
-    nobody,
+    no_worker,
     nothing_ends,
     offered,
     paused,
@@ -40,7 +40,7 @@ Check = Callable[[Situation], Finding | None]
 
 
 class CheckOrder(NamedTuple):
-    """What is looked for, the most causal first; what it is if none of that holds; and what is only ever told beside it."""
+    """Checks for the main reason, the most causal first; the reason if none holds; and checks for facts beside it."""
 
     reasons: tuple[Check, ...]
     otherwise: Check
@@ -49,12 +49,12 @@ class CheckOrder(NamedTuple):
 
 SERVERS: tuple[Check, ...] = (silent_leader, etcd_away)
 BEFORE: tuple[Check, ...] = (nothing_ends, before, rung_again, *SERVERS)
-#: It is not due.
-EARLY = CheckOrder((put_off,), not_yet, (paused, unled, away, nobody, quiet, unknown_task, *SERVERS))
-DUE = CheckOrder((paused, unled, away, nobody, quiet, unknown_task, needs_worker, line, busy), dispatching, BEFORE)
-#: What is in Redis needs no leader any more, and what is delivered waits for its worker only.
+#: For jobs that are not due.
+EARLY = CheckOrder((put_off,), not_yet, (paused, unled, away, no_worker, quiet, unknown_task, *SERVERS))
+DUE = CheckOrder((paused, unled, away, no_worker, quiet, unknown_task, needs_worker, line, busy), dispatching, BEFORE)
+#: An entry in Redis needs no leader any more, and a delivered one waits for its worker only.
 QUEUED = CheckOrder(
-    (away, delivered, paused, stranded, nobody, quiet, unknown_task, needs_worker, line, busy, doorbell_lost),
+    (away, delivered, paused, stranded, no_worker, quiet, unknown_task, needs_worker, line, busy, doorbell_lost),
     offered,
     BEFORE,
 )
@@ -63,13 +63,13 @@ ENDED = CheckOrder((), ended, (retried,))
 
 
 def explain(situation: Situation) -> Explanation:
-    """The one reason, and what is true as well."""
+    """Return the main reason, and the other facts beside it."""
     order = _order(situation)
     found = _found(order.reasons, situation) or _found((order.otherwise,), situation)
     found += _found(order.beside, situation)
     if _hopeless(found):
         found.sort(key=lambda finding: finding.reason is not why.TASK_UNKNOWN)
-    first, own, job = found[0], _told(found[0], situation), situation.job
+    first, main, job = found[0], _sentence(found[0], situation), situation.job
     detail: dict[str, object] = {}
     for finding in reversed(found):
         detail |= finding.detail
@@ -77,10 +77,10 @@ def explain(situation: Situation) -> Explanation:
         id=job.id,
         status=job.status,
         reason=first.reason.code,
-        summary=own.summary,
-        advice=own.advice,
+        summary=main.summary,
+        advice=main.advice,
         estimate=first.estimate,
-        beside=[_told(finding, situation) for finding in found[1:]],
+        beside=[_sentence(finding, situation) for finding in found[1:]],
         detail=Detail(task=job.task, queue=job.queue, priority=job.priority, **detail),  # type: ignore[arg-type]  # its own fields
         at=job.now,
     )
@@ -103,7 +103,7 @@ def _order(situation: Situation) -> CheckOrder:
 
 
 def _hopeless(found: list[Finding]) -> bool:
-    """Whether it waits for a retry that cannot do better: nobody knows its task."""
+    """Return True if the job waits for a retry that must fail too: no worker knows its task."""
     return found[0].reason is why.RETRY and any(finding.reason is why.TASK_UNKNOWN for finding in found)
 
 
@@ -112,6 +112,6 @@ def _words(finding: Finding, situation: Situation) -> dict[str, object]:
     return {"id": job.id, "queue": job.queue, "task": job.task, **finding.words}
 
 
-def _told(finding: Finding, situation: Situation) -> Beside:
+def _sentence(finding: Finding, situation: Situation) -> Beside:
     words, reason = _words(finding, situation), finding.reason
     return Beside(reason.code, reason.sentence.format_map(words), reason.advice.format_map(words))

@@ -1,4 +1,4 @@
-"""How a job ended, and whether its task still runs."""
+"""Checks for jobs that ended: the end, a task that still runs, and the job that retries it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskd.domain.phrases import main_line, moment, times
 
 
 def ended(situation: Situation) -> Finding:
-    """The end."""
+    """Describe the end of the job."""
     job = situation.job
     words: dict[str, Any] = {
         "at": moment(job.completed_at or job.now),
@@ -40,7 +40,7 @@ def ended(situation: Situation) -> Finding:
 
 
 def retried(situation: Situation) -> Finding | None:
-    """What it was retried as."""
+    """Name the job that retries this one."""
     job = situation.job.retried_as
     return Finding(why.RETRIED, {"job": job}, {"retried_as": job}) if job is not None else None
 

@@ -1,4 +1,4 @@
-"""What `taskd explain` answers: the one reason, and what stands beside it."""
+"""The answer of `taskd explain`: the main reason, and the facts beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskd.domain.job import JobStatus
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many seconds until that is over, and what this was worked out from. `at_least`: it may take longer."""
+    """The seconds until the reason no longer holds, and the basis of this estimate. `at_least`: it may take longer."""
 
     seconds: float
     basis: str
@@ -20,7 +20,7 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """What is true as well."""
+    """A fact beside the main reason."""
 
     reason: str
     summary: str
@@ -28,7 +28,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A worker that serves the queue. `knows_task` is absent if nobody can tell."""
+    """A worker that serves the queue. `knows_task` is absent if it is not known."""
 
     id: str
     slots: int
@@ -39,7 +39,7 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the sentences say, for programs; absent is what does not matter. `error` is the last line of the last error.
+    """The contents of the sentences, for programs; fields that do not apply are absent. `error`: the last error's last line.
 
     `ahead` jobs go first, or at least so many; the first twenty `workers` of the queue; the `slots` of all that take jobs, and
     how many are `busy`; the jobs that have had one `longest`; attempts of the queue that end per second (`rate`).
@@ -85,7 +85,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a job is not running or not finished. `reason` is a code that stays as it is, `summary` says it in one sentence.
+    """The reason why a job is not running or not finished. `reason` is a stable code, `summary` its sentence.
 
     `at` is PostgreSQL's time at the look, `seen_by` the scheduler that looked.
     """
@@ -103,7 +103,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One reason that holds: the words for its sentence, and what it tells programs."""
+    """One reason that holds: the words for its sentence, and the details for programs."""
 
     reason: Any
     words: dict[str, Any]

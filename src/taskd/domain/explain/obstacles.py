@@ -1,4 +1,4 @@
-"""What may stand between a job and a slot. Each check finds one thing, or nothing."""
+"""Checks for obstacles between a waiting job and a slot. Each returns one finding, or None."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ON_ITS_WAY = 1.0
 
 
 def paused(situation: Situation) -> Finding | None:
-    """Somebody paused the queue."""
+    """Find a paused queue."""
     queue = situation.job.queue
     if not situation.live.paused(queue):
         return None
@@ -29,7 +29,7 @@ def paused(situation: Situation) -> Finding | None:
 
 
 def unled(situation: Situation) -> Finding | None:
-    """Nobody leads: what waits is not dispatched; what runs on a silent worker is not reaped."""
+    """Find a shard without a leader: waiting jobs are not dispatched, and those of a silent worker are not reaped."""
     job, row = situation.job, situation.leader
     if situation.led_by is not None or (job.status is JobStatus.RUNNING and not _silent(situation)):
         return None
@@ -53,7 +53,7 @@ def _why_unled(situation: Situation) -> str:
 
 
 def silent_leader(situation: Situation) -> Finding | None:
-    """Somebody leads who has said nothing for longer than usual."""
+    """Find a leader that has not renewed its term for longer than usual."""
     leader, row = situation.led_by, situation.leader
     if leader is None or row is None or row.age < situation.timings.leader_stale / 2:
         return None
@@ -61,7 +61,7 @@ def silent_leader(situation: Situation) -> Finding | None:
 
 
 def away(situation: Situation) -> Finding | None:
-    """Redis is away, as the scheduler sees it that was asked."""
+    """Find Redis away, as the answering scheduler sees it."""
     redis = situation.redis
     if redis.ok:
         return None
@@ -70,15 +70,15 @@ def away(situation: Situation) -> Finding | None:
 
 
 def etcd_away(situation: Situation) -> Finding | None:
-    """etcd is away: no reason for anything, but not all is seen."""
+    """Find etcd away: no reason to wait, but some facts are unknown then."""
     if situation.etcd.ok:
         return None
     since = datetime.fromtimestamp(situation.etcd.since, UTC)
     return Finding(why.ETCD_AWAY, {"since": moment(since)}, {"etcd_away_since": since})
 
 
-def nobody(situation: Situation) -> Finding | None:
-    """No session that lives serves the queue."""
+def no_worker(situation: Situation) -> Finding | None:
+    """Find a queue that no live session serves."""
     queue = situation.queue
     if queue is None or queue.servers:
         return None
@@ -89,14 +89,14 @@ def nobody(situation: Situation) -> Finding | None:
 
 
 def quiet(situation: Situation) -> Finding | None:
-    """Those who serve the queue take nothing new."""
+    """Find that all workers that serve the queue take no new jobs."""
     if situation.queue is None or not situation.queue.servers or situation.takers:
         return None
     servers = situation.queue.servers
-    told = ", ".join(_refusal(situation, one) for one in servers[:NAMED])
+    workers = ", ".join(_refusal(situation, one) for one in servers[:NAMED])
     if len(servers) > NAMED:
-        told += f", and {len(servers) - NAMED} more"
-    return Finding(why.WORKERS_QUIET, {"workers": told}, {"workers": _views(situation)})
+        workers += f", and {len(servers) - NAMED} more"
+    return Finding(why.WORKERS_QUIET, {"workers": workers}, {"workers": _views(situation)})
 
 
 def _refusal(situation: Situation, server: ServingWorker) -> str:
@@ -107,7 +107,7 @@ def _refusal(situation: Situation, server: ServingWorker) -> str:
 
 
 def unknown_task(situation: Situation) -> Finding | None:
-    """None of those who take jobs of the queue has loaded the task; only if that is known of each."""
+    """Find that no worker that takes jobs of the queue has loaded the task; only if that is known of each worker."""
     takers = situation.takers
     if not takers or any(_knows(situation, one) is not False for one in takers):
         return None
@@ -133,7 +133,7 @@ def needs_worker(situation: Situation) -> Finding | None:
 
 
 def line(situation: Situation) -> Finding | None:
-    """Others go first: the better ones in PostgreSQL and the dispatched ones; for a queued job, those before it in Redis."""
+    """Find jobs that go first: better and dispatched ones in PostgreSQL; for a queued job, those before it in Redis."""
     job, queue = situation.job, situation.queue
     if queue is None:
         return None
@@ -152,15 +152,15 @@ def line(situation: Situation) -> Finding | None:
 
 
 def busy(situation: Situation) -> Finding | None:
-    """Every slot is taken."""
+    """Find every slot taken."""
     takers = situation.takers
-    slots = sum(one.slots for one in takers)
+    slots = sum(worker.slots for worker in takers)
     if situation.queue is None or not takers or not _all_busy(situation):
         return None
     detail = {
         "workers": _views(situation),
         "slots": slots,
-        "busy": sum(one.busy for one in takers),
+        "busy": sum(worker.busy for worker in takers),
         "longest": situation.queue.longest,
         "rate": situation.rate,
     }
@@ -168,27 +168,27 @@ def busy(situation: Situation) -> Finding | None:
 
 
 def nothing_ends(situation: Situation) -> Finding | None:
-    """The slots are taken and nothing has come out of them for a while."""
+    """Find that all slots are taken and no attempt has ended for a while."""
     if not _all_busy(situation) or situation.rate != 0:
         return None
     return Finding(why.NOTHING_ENDS, {"window": span(situation.timings.rate_window)}, {"rate": 0.0})
 
 
 def dispatching(situation: Situation) -> Finding:
-    """Nothing stands in its way."""
+    """State that there is no obstacle: the leader dispatches the job next."""
     waited = (situation.job.now - situation.job.schedule_at).total_seconds()
     words = {"time": span(waited), "leader": situation.led_by}
     return Finding(why.DISPATCHING, words, {"leader": situation.led_by, "workers": _views(situation)})
 
 
 def offered(situation: Situation) -> Finding:
-    """A slot is free and the job's entry is there to be fetched."""
+    """State that a slot is free and the job's entry waits in Redis."""
     detail = {"queued_at": situation.job.queued_at, "workers": _views(situation)}
     return Finding(why.OFFERED, {"time": span(_queued_for(situation))}, detail)
 
 
 def delivered(situation: Situation) -> Finding | None:
-    """A worker has its entry and has not claimed it."""
+    """Find a worker that holds the job's entry and has not claimed it."""
     place = situation.place
     if place is None or place.worker_id is None or situation.job.runs_alone:
         return None
@@ -197,12 +197,12 @@ def delivered(situation: Situation) -> Finding | None:
 
 
 def stranded(situation: Situation) -> Finding | None:
-    """Its entry is gone, and there is no leader to find that out."""
+    """Find that the job's entry is gone, and no leader is there to notice it."""
     return unled(situation) if _gone(situation) else None
 
 
 def doorbell_lost(situation: Situation) -> Finding | None:
-    """Its entry is gone, which the leader finds out after a while."""
+    """Find that the job's entry is gone, which the leader notices after a while."""
     if not _gone(situation) or situation.led_by is None:
         return None
     at = situation.job.now + timedelta(seconds=max(1.0, situation.timings.reoffer_after * 1.5 - _queued_for(situation)))
@@ -212,7 +212,7 @@ def doorbell_lost(situation: Situation) -> Finding | None:
 
 
 def _gone(situation: Situation) -> bool:
-    """Its entry is not in Redis, though it should be by now: it goes there when the dispatch is committed."""
+    """Return True if the entry is not in Redis, although it should be: it is added once the dispatch is committed."""
     return situation.place is not None and situation.place.gone and _queued_for(situation) >= ON_ITS_WAY
 
 
@@ -223,7 +223,7 @@ def _queued_for(situation: Situation) -> float:
 
 def _all_busy(situation: Situation) -> bool:
     takers = situation.takers
-    return bool(takers) and sum(one.busy for one in takers) >= sum(one.slots for one in takers)
+    return bool(takers) and sum(worker.busy for worker in takers) >= sum(worker.slots for worker in takers)
 
 
 def _silent(situation: Situation) -> bool:
@@ -233,11 +233,11 @@ def _silent(situation: Situation) -> bool:
 
 def _set_by(situation: Situation, key: str) -> tuple[datetime | None, str]:
     version = situation.set_by.get(key)
-    return (version.at if version else None), (version.who if version and version.who else "somebody")
+    return (version.at if version else None), (version.who if version and version.who else "an unknown client")
 
 
 def _when_through(situation: Situation, ahead: int, *, at_least: bool) -> Estimate | None:
-    """When those who go first have slots, and this one too; None without a rate to go by."""
+    """Estimate when the jobs ahead and this one have slots; None if the rate is not known."""
     rate = situation.rate
     if not rate:
         return None

@@ -1,4 +1,4 @@
-"""What a job that waits has behind it, and the time that it waits for because of that."""
+"""Checks for the past of a waiting job: its last attempt, and the time that it waits for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskd.domain.job import Attempt, JobStatus
 from taskd.domain.phrases import main_line, moment, span, times
 from taskd.domain.retry import CRASH_LIMIT
 
-#: How the outcome of an attempt that is tried again reads.
+#: Words for the outcomes of attempts that are retried.
 ENDED = {"failed": "failed", "timed_out": "ran out of its time", "crashed": "crashed its executor"}
 
 
@@ -25,7 +25,7 @@ def put_off(situation: Situation) -> Finding | None:
 
 
 def not_yet(situation: Situation) -> Finding:
-    """It is not due: it is scheduled, snoozes, or waits for its next try."""
+    """Describe why the job is not due: it is scheduled, snoozed, or waits for its retry."""
     job, last = situation.job, situation.job.last
     wait = (job.schedule_at - job.now).total_seconds()
     words: dict[str, Any] = {"at": moment(job.schedule_at), "wait": span(wait)}
@@ -43,7 +43,7 @@ def not_yet(situation: Situation) -> Finding:
 
 
 def before(situation: Situation) -> Finding | None:
-    """How the attempt before ended, for a job that is due again."""
+    """Describe how the last attempt ended, for a job that is due again."""
     job, last = situation.job, situation.job.last
     if last is None:
         return None
@@ -59,7 +59,7 @@ def before(situation: Situation) -> Finding | None:
 
 
 def rung_again(situation: Situation) -> Finding | None:
-    """Every claim uses up one dispatch, and so does a doorbell that is lost."""
+    """Find lost entries: each dispatch is used up by one claim or by one lost entry."""
     job = situation.job
     if job.runs_alone:
         return None  # busy workers put it off, which uses up dispatches too

@@ -1,4 +1,4 @@
-"""Why a job is not running or not finished: every reason there is, in words. docs/explain.md shows the same tables.
+"""Every reason why a job is not running or not finished, in words. docs/explain.md shows the same tables.
 
 What stands in braces is filled in. `FACTS` are never the reason: they stand beside it.
 """
@@ -47,7 +47,7 @@ NO_LEADER = Reason(
 REDIS_AWAY = Reason(
     "redis_away",
     "Redis has been away since {since}: {error}",
-    "Mend Redis (taskd doctor looks at it). No job is lost, and dispatching goes on by itself.",
+    "Repair Redis (taskd doctor looks at it). No job is lost, and dispatching goes on by itself.",
 )
 NO_WORKER = Reason(
     "no_worker",
@@ -125,7 +125,7 @@ COMPLETED = Reason("completed", "It completed at {at}, as attempt {attempt} on {
 FAILED = Reason(
     "failed",
     "It failed for good at {at}, {why}: {error}",
-    "taskd status {id} shows the attempts. Once the cause is mended: taskd retry {id}",
+    "taskd status {id} shows the attempts. Once the cause is fixed: taskd retry {id}",
 )
 CANCELLED = Reason("cancelled", "It was cancelled at {at}, {when}.", "If that was a mistake: taskd retry {id}")
 
@@ -154,15 +154,15 @@ LOST = Reason("lost", "Attempt {attempt} ended when its worker {worker} disappea
 FAILED_BEFORE = Reason(
     "failed_before", "Attempt {attempt} {ended}: {error}", "taskd status {id} shows the whole error."
 )
-RUNG_AGAIN = Reason("rung_again", "It has been dispatched {times} in vain: its entry in Redis was lost.", NOTHING)
+RUNG_AGAIN = Reason("rung_again", "It was dispatched {times} without a claim: its entry in Redis was lost.", NOTHING)
 ETCD_AWAY = Reason(
     "etcd_away",
     "etcd has been away since {since}: what workers know, and how fast they work, is not seen.",
-    "Mend etcd (taskd doctor looks at it). Jobs run without it.",
+    "Repair etcd (taskd doctor looks at it). Jobs run without it.",
 )
 LEADER_SILENT = Reason(
     "leader_silent",
-    "The leader {leader} has said nothing for {time}.",
+    "The leader {leader} has not renewed its term for {time}.",
     "If it stays so, another scheduler takes over.",
 )
 NOTHING_ENDS = Reason(

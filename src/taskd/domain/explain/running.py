@@ -1,4 +1,4 @@
-"""What a job that runs is doing, as far as anybody can tell."""
+"""Checks for a running job: its worker, its locks, its progress and its deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.domain.policy import LONE_LOSS_LIMIT
 
 
 def silent(situation: Situation) -> Finding | None:
-    """Its worker's session is over, or half of its lease has passed without a heartbeat."""
+    """Find a silent worker: its session is over, or half of its lease has passed without a heartbeat."""
     job = situation.job
     until = job.ended_at or job.lease
     if until is None or (job.ended_at is None and until - job.now > timedelta(seconds=situation.timings.lease / 2)):
@@ -24,7 +24,7 @@ def silent(situation: Situation) -> Finding | None:
 
 
 def locked(situation: Situation) -> Finding | None:
-    """It waits inside `ctx.lock`, as its worker shows; who holds it, etcd says."""
+    """Find an attempt that waits inside `ctx.lock`, as its worker shows, with the lock's holder from etcd."""
     if situation.lock is None or situation.holder is None:
         return None
     words = {"lock": situation.lock, "holder": _named(situation.holder)}
@@ -40,7 +40,7 @@ def _named(holder: Holder) -> str:
 
 
 def at_work(situation: Situation) -> Finding:
-    """It runs."""
+    """State that the job runs."""
     job = situation.job
     started = job.started_at or job.now
     words = {"worker": job.worker_id, "time": span((job.now - started).total_seconds()), "attempt": job.attempt}
@@ -48,12 +48,15 @@ def at_work(situation: Situation) -> Finding:
 
 
 def progress(situation: Situation) -> Finding | None:
-    """What this attempt says of itself; what an earlier one said does not count."""
-    said = situation.job.progress
-    if said is None or said.attempt != situation.job.attempt:
+    """Report the progress of this attempt; that of an earlier one does not count."""
+    progress = situation.job.progress
+    if progress is None or progress.attempt != situation.job.attempt:
         return None
-    words = {"percent": f"{said.fraction * 100:.3g}", "message": f": {said.message}" if said.message else ""}
-    return Finding(why.PROGRESS, words, {"progress": said})
+    words = {
+        "percent": f"{progress.fraction * 100:.3g}",
+        "message": f": {progress.message}" if progress.message else "",
+    }
+    return Finding(why.PROGRESS, words, {"progress": progress})
 
 
 def alone(situation: Situation) -> Finding | None:
@@ -65,7 +68,7 @@ def alone(situation: Situation) -> Finding | None:
 
 
 def deadline(situation: Situation) -> Finding | None:
-    """When its own time-out ends the attempt; a task's is known to its worker only."""
+    """Report when the job's own time-out ends the attempt. A task's time-out is known to its worker only."""
     job = situation.job
     if job.timeout is None or job.started_at is None:
         return None

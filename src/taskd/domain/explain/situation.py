@@ -1,4 +1,4 @@
-"""What is known of a job and of all that it may wait for, at one moment: what `explain` decides by."""
+"""The situation of a job: its state and that of everything it may wait for, at one moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK = Health(ok=True, since=0.0)
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What an attempt says of how far it is."""
+    """The progress that an attempt reported."""
 
     attempt: int
     fraction: float
@@ -25,9 +25,9 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class JobSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The job, and `now`, PostgreSQL's time at the look. `last` is the last attempt that has ended, while the job is live.
+    """The job, and `now`, PostgreSQL's time at the look. `last` is the last ended attempt, while the job is live.
 
-    `lease` is when that of its worker's session runs out, `ended_at` when the session ended, while it runs.
+    For a running job, `lease` is when its worker's session expires, and `ended_at` when that session ended.
     """
 
     now: datetime
@@ -58,21 +58,21 @@ class JobSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def waits(self) -> bool:
-        """Whether it has no worker yet."""
+        """True if the job has no worker yet."""
         return self.status in (JobStatus.PENDING, JobStatus.QUEUED)
 
     @property
     def due(self) -> bool:
-        """Whether its time has come."""
+        """True if the job is due."""
         return self.schedule_at <= self.now
 
     @property
     def runs_alone(self) -> bool:
-        """Return True if it shares a worker with no other job, since workers disappeared under it."""
+        """True if the job shares a worker with no other job, since workers disappeared under it."""
         return self.losses >= SUSPECT_AFTER
 
     def effective(self, ageing: float) -> int:
-        """Its priority with what it gained by waiting."""
+        """Return the priority with the points gained by waiting."""
         return self.priority + max(0, int((self.now - self.schedule_at) / timedelta(seconds=ageing)))
 
 
@@ -96,7 +96,7 @@ class Busy(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """What a waiting job finds before it: who serves its queue, which of their jobs have run longest, and who goes first.
+    """The queue of a waiting job: the workers that serve it, their jobs that have run longest, and the jobs ahead.
 
     `ahead` counts pending jobs, `rung` queued ones; neither counts further than `bound`. `served_by` is the worker that served
     the queue last, until `served_until`.
@@ -112,7 +112,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry shows of a worker. `rates`: attempts that end per second, by queue."""
+    """A worker as the registry shows it. `rates`: attempts that end per second, by queue."""
 
     tasks: frozenset[str] = frozenset()
     rates: dict[str, float] = {}
@@ -120,7 +120,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryLocation(msgspec.Struct, frozen=True):
-    """Where a queued job's entry is in Redis: with a worker for `idle` seconds, or behind so many; or it is gone."""
+    """The location of a queued job's entry in Redis: with a worker for `idle` seconds, behind `ahead` entries, or gone."""
 
     gone: bool = False
     worker_id: str | None = None
@@ -129,7 +129,7 @@ class EntryLocation(msgspec.Struct, frozen=True):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who holds a lock: a job's attempt, or at least a process."""
+    """The holder of a lock: a job's attempt, or at least a process."""
 
     job_id: int | None = None
     attempt: int | None = None
@@ -150,9 +150,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything. `leader` is the row of the shard that looks after the job now, None if it never had a leader; `line` are
-    those who stand for it in etcd. `queue` is known for jobs that wait, `place` for queued ones while Redis answers, `lock` and
-    `holder` for one that waits for a lock. `set_by` are the versions that paused the queue and made workers quiet, by key.
+    """The whole situation. `leader` is the row of the job's shard, None if it never had a leader; `line` are the candidates in
+    etcd. `queue` is known for waiting jobs, `place` for queued ones while Redis answers, `lock` and `holder` for one that
+    waits for a lock. `set_by` are the versions that paused the queue and made workers quiet, by key.
     """
 
     job: JobSnapshot
@@ -174,7 +174,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def led_by(self) -> str | None:
-        """Who leads the shard."""
+        """The scheduler that leads the shard, or None."""
         row = self.leader
         alive = row is not None and row.holder is not None and row.age < self.timings.leader_stale
         return row.instance_id if alive and row is not None else None
@@ -182,20 +182,20 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def takers(self) -> list[ServingWorker]:
         """The workers that would take the job if they had a slot."""
-        return [one for one in self.queue.servers if not self.refuses(one)] if self.queue else []
+        return [worker for worker in self.queue.servers if not self.refuses(worker)] if self.queue else []
 
     def refuses(self, server: ServingWorker) -> bool:
-        """Whether the worker takes nothing new."""
+        """Return True if the worker takes no new jobs."""
         return self.live.quiet(server.worker_id) or self.drains(server)
 
     def drains(self, server: ServingWorker) -> bool:
-        """Whether the worker is about to end."""
+        """Return True if the worker is about to end."""
         found = self.seen.get(server.session)
         return self.live.drains(server.worker_id, server.session) or (found is not None and found.draining)
 
     @property
     def rate(self) -> float | None:
-        """How many attempts of the queue end per second; None if that is not known of each worker that takes its jobs."""
+        """Attempts of the queue that end per second; None if that is not known of each worker that takes its jobs."""
         rates = [found.rates.get(self.job.queue) if (found := self.seen.get(t.session)) else None for t in self.takers]
         known = [rate for rate in rates if rate is not None]
         return sum(known) if known and len(known) == len(rates) and self.etcd.ok else None

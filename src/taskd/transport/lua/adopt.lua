@@ -1,4 +1,4 @@
--- Takes over entries that were delivered long ago and never decided. ARGV: group, consumer, count, idle milliseconds.
+-- Takes over entries that were delivered long ago and are undecided. ARGV: group, consumer, count, idle milliseconds.
 local left = tonumber(ARGV[3])
 local found = {}
 for _, key in ipairs(KEYS) do

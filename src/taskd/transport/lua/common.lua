@@ -1,6 +1,6 @@
--- Stands before every script that works on streams. Other programs can write to Redis: a key may have another type, and an entry
--- other fields. What a script meets then costs the one key, never the others. A script answers {result, spoilt}; `spoilt` are
--- those of KEYS that cannot be used until an operator deletes them.
+-- Precedes every script. Other programs can write to Redis: a key may have another type, and an entry other fields. Such a key
+-- costs its own queue, never the others. A script returns {result, spoilt}; `spoilt` are those of KEYS that cannot be used
+-- until an operator deletes them.
 local spoilt, known = {}, {}
 local function spoil(key)
   if not known[key] then
@@ -8,7 +8,7 @@ local function spoil(key)
     spoilt[#spoilt + 1] = key
   end
 end
--- Runs a command on a key. Answers nil if the key is of another type, or a stream without an id that is left; such keys are noted.
+-- Runs a command on a key. Returns nil if the key has another type, or is a stream without free ids; such keys are noted.
 local function checked(key, ...)
   if known[key] then return nil end
   local reply = redis.pcall(...)
@@ -17,7 +17,7 @@ local function checked(key, ...)
       spoil(key)
       return nil
     end
-    return redis.call(...) -- fails again, and ends the script with the error of its own
+    return redis.call(...) -- fails again, and ends the script with its own error
   end
   return reply
 end
@@ -39,7 +39,7 @@ local function after(a, b)
   local bm, bs = parts(b)
   return am > bm or (am == bm and as > bs)
 end
--- The last entry that a consumer group was given, and how many it holds; nil and 0 without the key or the group.
+-- The last entry that a consumer group was given, and the number it holds; nil and 0 without the key or the group.
 local function group_of(key, name)
   local groups = redis.pcall('XINFO', 'GROUPS', key)
   if groups.err then

@@ -1,5 +1,5 @@
--- Forgets entries whose claim is decided. ARGV: group, then for each of KEYS how many entries it has, and those.
-local most = 1000 -- what Lua passes on to one command is bounded
+-- Deletes entries whose claim is decided. ARGV: group, then for each of KEYS the number of its entries, and the entries.
+local most = 1000 -- Lua limits the arguments of one command
 local at = 2
 for _, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])

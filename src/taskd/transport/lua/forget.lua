@@ -1,5 +1,5 @@
 -- Deletes consumers that hold nothing and were silent for long: workers that were killed and never came back under their names.
--- One that lives all the same is made again by its next read. KEYS: streams. ARGV: group, milliseconds of silence.
+-- The consumer of a worker that still lives is created again by its next read. KEYS: streams. ARGV: group, milliseconds of silence.
 for _, key in ipairs(KEYS) do
   local consumers = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1])
   if not consumers.err then

@@ -1,4 +1,4 @@
--- Announces entries again for other consumers. ARGV: group, then (index into KEYS, entry, value) triples.
+-- Adds entries again, for other consumers. ARGV: group, then (index into KEYS, entry, value) triples.
 for i = 2, #ARGV, 3 do
   local key = KEYS[tonumber(ARGV[i])]
   if try('XDEL', key, ARGV[i + 1]) == 1 then

@@ -1,6 +1,6 @@
--- Answers {the id of Redis's memory, 0}; sets it to ARGV[1] if there is none. A value that is no such id is replaced: {id, 1}.
--- The SET comes first also where there is one: a server that takes no writes, because it is out of memory or a replica, refuses it,
--- and so it counts as away. Else jobs would be offered again and again to a server that takes no entry.
+-- Returns {the id of Redis's memory, 0}; sets it to ARGV[1] if there is none. A malformed value is replaced: {id, 1}.
+-- The SET comes first even where there is an id: a server that is out of memory or a replica refuses it, and so counts as away.
+-- Otherwise jobs would be re-offered again and again to a server that takes no entry.
 if redis.call('SET', KEYS[1], ARGV[1], 'NX') then
   return {{ARGV[1], 0}, spoilt}
 end

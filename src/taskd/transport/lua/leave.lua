@@ -1,4 +1,4 @@
--- Gives back what a consumer still holds and forgets the consumer. KEYS: streams. ARGV: group, consumer.
+-- Adds the entries that a consumer still holds again, and deletes the consumer. KEYS: streams. ARGV: group, consumer.
 for _, key in ipairs(KEYS) do
   if redis.call('EXISTS', key) == 1 then
     local held = redis.pcall('XPENDING', key, ARGV[1], '-', '+', 10000, ARGV[2])

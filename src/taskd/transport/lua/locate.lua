@@ -1,5 +1,5 @@
--- Finds one entry. KEYS: streams, those that are read first before, the entry's own last. ARGV: group, value, the most entries to
--- look through. Answers {'held', consumer, idle milliseconds}, {'waiting', how many are given out before it}, or {'gone'}.
+-- Finds one entry. KEYS: streams in the order of reading, the entry's own last. ARGV: group, value, the most entries to search.
+-- Returns {'held', consumer, idle milliseconds}, {'waiting', the number of entries before it}, or {'gone'}.
 local ahead = 0
 for i = 1, #KEYS - 1 do
   local _, pending = group_of(KEYS[i], ARGV[1])

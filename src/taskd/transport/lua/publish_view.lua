@@ -1,5 +1,5 @@
--- Sets the leader's view unless a later epoch's stands there. KEYS: the view. ARGV: JSON, epoch, milliseconds to live.
--- What stands there is believed only if it is a view of taskd's own: short JSON that runs out as soon as this one would.
+-- Sets the leader's view unless there is one of a later epoch. KEYS: the view. ARGV: JSON, epoch, milliseconds to live.
+-- The present value counts only if taskd may have written it: short JSON that expires no later than this one would.
 local function epoch_of(standing, left)
   if type(standing) ~= 'string' or #standing > 256 or left <= 0 or left > tonumber(ARGV[3]) then return nil end
   local readable, view = pcall(cjson.decode, standing)

@@ -1,7 +1,7 @@
--- Finds the entries that some worker holds or will be given; deletes those that nobody ever will (their consumer was deleted
--- while it held them). A group that stands beyond the end of its stream would never be given an entry again: it is set to the end.
--- KEYS: streams. ARGV: group. Answers the values, and the streams whose group was set back.
-local alive, mended = {}, {}
+-- Returns the values of the entries that a worker holds or will get, and deletes the others: their consumer was deleted while it
+-- held them. A group whose last id lies beyond the end of its stream would get no entry again, so it is set to the end.
+-- KEYS: streams. ARGV: group. Returns {values, streams whose group was set back}.
+local alive, repaired = {}, {}
 local function end_of(key)
   local info = redis.pcall('XINFO', 'STREAM', key)
   for i = 1, info.err and 0 or #info, 2 do
@@ -13,7 +13,7 @@ for _, key in ipairs(KEYS) do
   local newest = last and end_of(key)
   if newest and after(last, newest) then
     redis.call('XGROUP', 'SETID', key, ARGV[1], newest)
-    mended[#mended + 1] = key
+    repaired[#repaired + 1] = key
     last = newest
   end
   local held = {}
@@ -28,4 +28,4 @@ for _, key in ipairs(KEYS) do
     end
   end
 end
-return {{alive, mended}, spoilt}
+return {{alive, repaired}, spoilt}

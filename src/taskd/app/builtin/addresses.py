@@ -1,4 +1,4 @@
-"""Addresses that the task `http` may connect to: ordinary ones of the Internet, and the networks that the operator lists."""
+"""Addresses that the task `http` may connect to: public ones, and those in the networks that the operator lists."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: IPv6 addresses that stand for an IPv4 address in their last 32 bits (RFC 6052).
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
-#: IPv6 addresses that are given out for the Internet; all others are special, fec0::/10 and ::10.0.0.1 among them.
+#: IPv6 addresses that are assigned for the Internet; all others are special, fec0::/10 and ::10.0.0.1 among them.
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
-#: Every entry of IANA's registries of special-purpose addresses, those that may be routed included, multicast, and what
-#: clouds answer on inside of their machines. Python's own list (`is_global`) differs from version to version.
+#: Every entry of IANA's registries of special-purpose addresses, also those that may be routed; multicast; and the addresses
+#: of clouds' metadata services. Python's own list (`is_global`) differs from version to version.
 SPECIAL: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -34,11 +34,11 @@ SPECIAL: tuple[Network, ...] = tuple(
 
 
 class NotAllowed(Exception):
-    """An address that may not be called."""
+    """Raised for an address that may not be called."""
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that may be called, and to no others."""
+    """Connects only to addresses that may be called."""
 
     def __init__(self, networks: Iterable[Network]) -> None:
         self._networks = tuple(networks)
@@ -52,11 +52,14 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Resolve, check, connect to the first address that answers. Raises NotAllowed if any may not be called."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+        """Resolve the host, check all its addresses, and connect to the first that answers.
+
+        Raises NotAllowed if any of them may not be called.
+        """
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in entries))
         for address in addresses:
-            if not self._may(ipaddress.ip_address(address.partition("%")[0])):
+            if not self._allows(ipaddress.ip_address(address.partition("%")[0])):
                 named = host if host == address else f"{host} ({address})"
                 raise NotAllowed(f"{named} is no public address, and its network is not listed (tasks.http_networks)")
         failure: Exception = OSError(f"{host} has no address")
@@ -74,25 +77,26 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         raise NotAllowed(f"{path}: a socket is no URL")
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep."""
         await asyncio.sleep(seconds)
 
-    def _may(self, address: Address) -> bool:
+    def _allows(self, address: Address) -> bool:
         real = embedded(address)
         return any(real in network for network in self._networks) or public(real)
 
 
 def public(address: Address) -> bool:
-    """Tell if this is an ordinary address of the Internet."""
+    """Return True for an ordinary address of the Internet."""
     if isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST:
         return False
     return address.is_global and not any(address in network for network in SPECIAL)
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that packets to an IPv6 address go to, by this machine (IPv4-mapped) or by its network (NAT64).
+    """Return the IPv4 address that packets to an IPv6 address go to; any other address as it is.
 
-    Other forms that contain an IPv4 address, as 6to4 and Teredo do, are never public.
+    This machine translates IPv4-mapped addresses, and its network may translate NAT64 ones. Other forms that contain an IPv4
+    address, as 6to4 and Teredo do, are never public.
     """
     if not isinstance(address, ipaddress.IPv6Address):
         return address
@@ -102,7 +106,7 @@ def embedded(address: Address) -> Address:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The networks of the setting. Raises ValueError."""
+    """Return the networks of the setting. Raises ValueError for an invalid one."""
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:

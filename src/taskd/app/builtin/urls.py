@@ -1,4 +1,4 @@
-"""URLs that the task `http` may call: their parts, and the tricks by which one could lead elsewhere than it seems to."""
+"""URLs that the task `http` may call: their parts, and the checks for URLs that lead elsewhere than they seem to."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PORTS = {"http": 80, "https": 443}
 MAX_HOST = 253
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-#: Labels that make resolvers read the whole name as an IPv4 address: 2130706433, 0x7f000001, 127.1, 0177.0.0.1.
+#: Labels by which resolvers read the whole name as an IPv4 address: 2130706433, 0x7f000001, 127.1, 0177.0.0.1.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-#: ASCII characters in a longer UTF-8 form than theirs, which lenient decoders take: C0 AE is a full stop.
+#: ASCII characters in an overlong UTF-8 form, which lenient decoders accept: C0 AE is a full stop.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]")
 _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
-#: The form of some servers for a character by its number: %u002e is a full stop.
+#: A character by its number, as some servers read it: %u002e is a full stop.
 _BY_NUMBER = re.compile(r"%u([0-9a-f]{4})", re.IGNORECASE)
-#: Ends a segment for some servers: parameters, a query, a fragment, a stream of NTFS, or anything odd.
+#: The characters of a segment before the first that ends it for some servers: parameters, a query, a fragment, an NTFS stream.
 _ORDINARY = re.compile(r"[\w.~-]*")
 
 
-class Place(NamedTuple):
+class UrlParts(NamedTuple):
     """The parts of a URL that decide where a call goes."""
 
     scheme: str
@@ -34,10 +34,10 @@ class Place(NamedTuple):
     path: str
     query: str = ""
 
-    def covers(self, other: Place) -> bool:
-        """Tell if the other one is below this one: the same server, and this path or one beneath it."""
-        beneath = self.path.rstrip("/") + "/"
-        return self[:3] == other[:3] and (other.path == self.path or other.path.startswith(beneath))
+    def covers(self, other: UrlParts) -> bool:
+        """Return True if the other URL has the same server, and this path or one below it."""
+        below = self.path.rstrip("/") + "/"
+        return self[:3] == other[:3] and (other.path == self.path or other.path.startswith(below))
 
     @property
     def authority(self) -> str:
@@ -47,13 +47,13 @@ class Place(NamedTuple):
 
     @property
     def url(self) -> httpcore.URL:
-        """The URL to call, made of the parts that were checked, so that no library takes them apart in another way."""
+        """The URL to call, made of the checked parts, so that no library parses them in another way."""
         target = f"{self.path}?{self.query}" if self.query else self.path
         return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=target)
 
 
-def locate(url: str) -> Place:
-    """Take a URL apart. Raises ValueError for one that could lead elsewhere than it seems to."""
+def parse_url(url: str) -> UrlParts:
+    """Return the parts of a URL. Raises ValueError for one that could lead elsewhere than it seems to."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -67,16 +67,17 @@ def locate(url: str) -> Place:
         raise ValueError(f"{url!r} must not have an empty part at the start of its path")
     if climbs(parts.path):
         raise ValueError(f"{url!r} must not have . or .. or control characters in its path")
-    return Place(parts.scheme, host, port or PORTS[parts.scheme], parts.path or "/", parts.query)
+    return UrlParts(parts.scheme, host, port or PORTS[parts.scheme], parts.path or "/", parts.query)
 
 
 def climbs(path: str) -> bool:
-    """Tell if a server might read a . or .. in it: servers differ in what they decode, how often, and what they cut off.
+    """Return True if a server might read a . or .. segment in the path.
 
-    Control characters count too: for a server that ends texts at a NUL, `..%00` is `..`.
+    Servers differ in what they decode, how often, and what they cut off. Control characters count too: for a server that ends
+    texts at a NUL, `..%00` is `..`.
     """
     while True:
-        data = unquote_to_bytes(_BY_NUMBER.sub(lambda found: chr(int(found[1], 16)), path).encode("utf-8", "replace"))
+        data = unquote_to_bytes(_BY_NUMBER.sub(lambda match: chr(int(match[1], 16)), path).encode("utf-8", "replace"))
         decoded = unicodedata.normalize("NFKC", data.decode("utf-8", "replace"))
         if _OVERLONG.search(data) or _CONTROL.search(decoded):
             return True
@@ -87,15 +88,15 @@ def climbs(path: str) -> bool:
 
 
 def _names_a_parent(segment: str) -> bool:
-    """Tell if the segment up to its first unusual character is . or .., spaces at its start left out."""
+    """Return True if the segment up to its first unusual character is . or .., without spaces at its start."""
     start = _ORDINARY.match(segment.strip())
     return start is not None and start[0] in (".", "..")
 
 
 def _host(text: str) -> str:
-    """The host in its one form; empty if it is no host that resolvers read in one way only."""
+    """Return the host in its normal form; empty if resolvers might read it in several ways."""
     if ":" in text:
-        # A zone, as in fe80::1%eth0, names a network interface of the worker's.
+        # A zone, as in fe80::1%eth0, names a network interface of the worker.
         return "" if "%" in text else str(ipaddress.IPv6Address(text))
     name = text.removesuffix(".")
     labels = name.split(".")

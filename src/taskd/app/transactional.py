@@ -1,6 +1,6 @@
-"""Submitting on somebody's own connection to PostgreSQL: the job exists if and only if their transaction commits.
+"""Submits on a connection of the caller's: the job exists if and only if the transaction there commits.
 
-Connections are known by the names of their classes, so that nothing is imported that their owner has not imported.
+The driver is recognised by the names of the connection's classes, so that taskd imports no driver that the caller has not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from taskd.domain.errors import AccessDenied, InvalidJob, SchemaMismatch
 
 STATEMENT = "SELECT s.id FROM taskd.submit_many(CAST(CAST({} AS text) AS json)) AS s"
 
-#: SQLSTATEs: of a job that cannot be, of a payload that is too large; of what is missing; of a right that is missing.
+#: SQLSTATEs: an invalid job, and a payload that is too large; a missing function or schema; a missing right.
 _BAD, _MISSING, _DENIED = ("22023", "54000"), ("42883", "3F000"), "42501"
 _KNOWN = (
     "connections of psycopg 3, SQLAlchemy (also sessions) and Django; with any other, call taskd.submit_many in SQL"
@@ -23,60 +23,63 @@ _KNOWN = (
 
 
 class Library(Enum):
-    """Whose connection it is."""
+    """The library that a connection belongs to."""
 
     PSYCOPG = "psycopg"
     SQLALCHEMY = "sqlalchemy"
     DJANGO = "django"
 
 
-class Kind(NamedTuple):
-    """What is known of a connection by its class."""
+class ConnectionKind(NamedTuple):
+    """The kind of a connection, by its class."""
 
     library: Library
     asynchronous: bool
 
 
-def kind_of(connection: Any) -> Kind:
-    """What this is. Raises TypeError for what is none of the connections we know."""
-    for one in type(connection).__mro__:
-        module, name = one.__module__, one.__name__
+def kind_of(connection: Any) -> ConnectionKind:
+    """Return the kind of a connection. Raises TypeError for an object that is no connection of a known library."""
+    for base in type(connection).__mro__:
+        module, name = base.__module__, base.__name__
         if module.partition(".")[0] == "psycopg" and name in ("Connection", "AsyncConnection"):
-            return Kind(Library.PSYCOPG, name.startswith("Async"))
+            return ConnectionKind(Library.PSYCOPG, name.startswith("Async"))
         if module.startswith("sqlalchemy.ext.asyncio") and name in (
             "AsyncConnection",
             "AsyncSession",
             "async_scoped_session",
         ):
-            return Kind(Library.SQLALCHEMY, asynchronous=True)
+            return ConnectionKind(Library.SQLALCHEMY, asynchronous=True)
         if module.startswith("sqlalchemy.") and name in ("Connection", "Session", "scoped_session"):
-            return Kind(Library.SQLALCHEMY, asynchronous=False)
+            return ConnectionKind(Library.SQLALCHEMY, asynchronous=False)
         if module.startswith("django.") and name in ("BaseDatabaseWrapper", "ConnectionProxy"):
-            return Kind(Library.DJANGO, asynchronous=False)
+            return ConnectionKind(Library.DJANGO, asynchronous=False)
     raise TypeError(f"submit_in knows {_KNOWN}; this is {type(connection).__module__}.{type(connection).__name__}")
 
 
 async def store(connection: Any, jobs: Sequence[bytes]) -> list[int]:
-    """Store the jobs (JSON, as POST /jobs takes them); their ids. Raises TypeError, InvalidJob, and the driver's errors."""
+    """Store the jobs (JSON, as POST /jobs takes them) and return their ids.
+
+    Raises TypeError for a connection of the wrong kind, InvalidJob, and the driver's errors.
+    """
     kind = kind_of(connection)
     if not kind.asynchronous:
         raise TypeError(f"this connection blocks ({_name(connection)}): use submit_in_sync")
-    document = _together(jobs)
+    document = _batch(jobs)
     try:
         if kind.library is Library.PSYCOPG:
             return _ids(await _psycopg(connection, document))
         _check_dialect(connection)
         return _ids((await connection.execute(*_text(document))).all())
-    except Exception as error:  # noqa: BLE001 - drivers have no common one
+    except Exception as error:  # noqa: BLE001 - drivers have no common base class
         _refuse(error)
 
 
 def store_sync(connection: Any, jobs: Sequence[bytes]) -> list[int]:
-    """As `store`, for connections that block."""
+    """Store the jobs on a connection that blocks: as `store`."""
     kind = kind_of(connection)
     if kind.asynchronous:
         raise TypeError(f"this connection is asynchronous ({_name(connection)}): await submit_in")
-    document = _together(jobs)
+    document = _batch(jobs)
     try:
         if kind.library is Library.PSYCOPG:
             return _ids(_psycopg_sync(connection, document))
@@ -89,12 +92,12 @@ def store_sync(connection: Any, jobs: Sequence[bytes]) -> list[int]:
 
 
 async def _psycopg(connection: Any, document: str) -> list[Any]:
-    # Cursors of the plain kind, whatever the connection itself would make.
-    from psycopg import AsyncCursor  # noqa: PLC0415 - whoever has such a connection has imported it
+    # Plain cursors, whatever class of cursors the connection has.
+    from psycopg import AsyncCursor  # noqa: PLC0415 - a caller with such a connection has imported it
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
     async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
-        await cursor.execute(STATEMENT.format("%s").encode(), [_fitting(connection, document)])
+        await cursor.execute(STATEMENT.format("%s").encode(), [_encodable(connection, document)])
         return await cursor.fetchall()
 
 
@@ -103,14 +106,14 @@ def _psycopg_sync(connection: Any, document: str) -> list[Any]:
     from psycopg.rows import tuple_row  # noqa: PLC0415
 
     with Cursor(connection, row_factory=tuple_row) as cursor:
-        return cursor.execute(STATEMENT.format("%s").encode(), [_fitting(connection, document)]).fetchall()
+        return cursor.execute(STATEMENT.format("%s").encode(), [_encodable(connection, document)]).fetchall()
 
 
-def _fitting(connection: Any, document: str) -> str:
-    """Return the JSON in characters that the connection's encoding has; outside of UTF-8 only ASCII is certain."""
+def _encodable(connection: Any, document: str) -> str:
+    """Return the JSON in characters that the connection's encoding has: without UTF-8 only ASCII is certain."""
     if connection.info.encoding == "utf-8":
         return document
-    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], document)
+    return re.sub(r"[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], document)
 
 
 def _django(connection: Any, document: str) -> list[Any]:
@@ -122,7 +125,7 @@ def _django(connection: Any, document: str) -> list[Any]:
 
 
 def _text(document: str) -> tuple[Any, dict[str, str]]:
-    from sqlalchemy import text  # noqa: PLC0415 - whoever has such a connection has imported it
+    from sqlalchemy import text  # noqa: PLC0415 - a caller with such a connection has imported it
 
     return text(STATEMENT.format(":jobs")), {"jobs": document}
 
@@ -137,7 +140,7 @@ def _no_postgresql(name: str) -> TypeError:
     return TypeError(f"a job is submitted in PostgreSQL, and this connection leads to {name}")
 
 
-def _together(jobs: Sequence[bytes]) -> str:
+def _batch(jobs: Sequence[bytes]) -> str:
     return (b"[%b]" % b",".join(jobs)).decode()
 
 
@@ -150,8 +153,8 @@ def _name(connection: Any) -> str:
 
 
 def _refuse(error: Exception) -> NoReturn:
-    """Raise what our own function has said in our words, and anything else as it is."""
-    state, text = _said(error)
+    """Raise taskd's own error for what its SQL function has refused; raise any other error as it is."""
+    state, text = _sqlstate(error)
     if state in _BAD and "taskd: " in text:
         raise InvalidJob(text.partition("taskd: ")[2].splitlines()[0]) from error
     if state in _MISSING and "taskd" in text:
@@ -165,12 +168,12 @@ def _refuse(error: Exception) -> NoReturn:
     raise error
 
 
-def _said(error: BaseException) -> tuple[str, str]:
-    """The SQLSTATE and the words of PostgreSQL, which SQLAlchemy and Django wrap up."""
-    found: BaseException | None = error
-    while found is not None:
-        state = getattr(found, "sqlstate", None) or getattr(found, "pgcode", None)
+def _sqlstate(error: BaseException) -> tuple[str, str]:
+    """Return the SQLSTATE and the message of PostgreSQL, which SQLAlchemy and Django wrap in errors of their own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         if isinstance(state, str):
-            return state, str(found)
-        found = getattr(found, "orig", None) or found.__cause__
+            return state, str(cause)
+        cause = getattr(cause, "orig", None) or cause.__cause__
     return "", ""

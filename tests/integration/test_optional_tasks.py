@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from taskd.app.addresses import CheckedBackend, NotAllowed, embedded, networks, public
-from taskd.app.outward import build
-from taskd.app.urls import locate
+from taskd.app.builtin.addresses import CheckedBackend, NotAllowed, embedded, networks, public
+from taskd.app.builtin.optional import build
+from taskd.app.builtin.urls import parse_url
 from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, TimedOut
 from taskd.runtime.serve import serving
@@ -520,7 +520,7 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
 )  # fmt: skip
 def test_a_url_that_can_be_read_in_two_ways_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
-        locate(url)
+        parse_url(url)
 
 
 def test_the_forms_of_one_url_are_one_place() -> None:
@@ -530,10 +530,10 @@ def test_the_forms_of_one_url_are_one_place() -> None:
         "https://api.example.com:/",
         "https://api.example.com:0443/#x",
     ):
-        assert locate(url) == locate("https://api.example.com/")
-    assert locate("http://[::FFFF:7f00:1]:8080/").authority == locate("http://[::ffff:127.0.0.1]:8080/").authority
-    assert locate("http://[::1]:8080/").authority == "[::1]:8080"
-    assert locate("http://xn--bcher-kva.example/").authority == "xn--bcher-kva.example"
+        assert parse_url(url) == parse_url("https://api.example.com/")
+    assert parse_url("http://[::FFFF:7f00:1]:8080/").authority == parse_url("http://[::ffff:127.0.0.1]:8080/").authority
+    assert parse_url("http://[::1]:8080/").authority == "[::1]:8080"
+    assert parse_url("http://xn--bcher-kva.example/").authority == "xn--bcher-kva.example"
 
 
 async def test_an_address_that_is_not_public_is_not_called_unless_its_network_is_listed() -> None:
@@ -590,7 +590,7 @@ def test_an_address_of_the_internet(text: str) -> None:
 
 def test_a_listed_network_counts_for_the_address_that_is_meant() -> None:
     assert ip_address("10.1.2.3") in networks("10.1.0.0/16, fd00::/8")[0]
-    assert locate("HTTP://Example.com").host == "example.com"
+    assert parse_url("HTTP://Example.com").host == "example.com"
 
 
 @pytest.mark.parametrize(

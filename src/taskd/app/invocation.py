@@ -10,38 +10,38 @@ from taskd.app.task import Task
 from taskd.runtime import forks
 
 
-class Around(Protocol):
-    """What happens around the task's function, in the attempt's own thread."""
+class Wrapper(Protocol):
+    """Code around the task's function, in the attempt's own thread."""
 
     def call(self, function: Callable[..., Any]) -> Any:
-        """Around a plain function."""
+        """Call a plain function; return its result."""
         ...
 
     async def await_(self, function: Callable[..., Awaitable[Any]]) -> Any:
-        """Around an async one."""
+        """Await an async function; return its result."""
         ...
 
 
-class Call:
-    """A task with its arguments: an Invocation of the seam. `around` has what is around it, the outermost last."""
+class TaskInvocation:
+    """Implements `taskd.seams.Invocation`: a task with its arguments. The last of the `wrappers` is the outermost."""
 
-    __slots__ = ("_args", "_around", "_function", "_kwargs", "asynchronous")
+    __slots__ = ("_args", "_function", "_kwargs", "_wrappers", "asynchronous")
 
     def __init__(
-        self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any], around: Sequence[Around] = ()
+        self, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any], wrappers: Sequence[Wrapper] = ()
     ) -> None:
         self.asynchronous = task.asynchronous
         self._function = task.function
         self._args = args
         self._kwargs = kwargs
-        self._around = around
+        self._wrappers = wrappers
 
     def __call__(self) -> Any:
-        if not self._around:
+        if not self._wrappers:
             return self._function(*self._args, **self._kwargs)
-        # A fork's code ends with the function: what is around it is its parent's to close.
+        # The code of a forked process ends with the function: the wrappers are its parent's to close.
         ending = forks.ending_async if self.asynchronous else forks.ending
         run: Callable[..., Any] = functools.partial(ending(self._function), *self._args, **self._kwargs)
-        for one in self._around:
-            run = functools.partial(one.await_ if self.asynchronous else one.call, run)
+        for wrapper in self._wrappers:
+            run = functools.partial(wrapper.await_ if self.asynchronous else wrapper.call, run)
         return run()

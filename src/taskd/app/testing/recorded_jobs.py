@@ -1,12 +1,10 @@
-"""Jobs that tasks submit inside `app.testing()`: recorded, and answered for in place of the schedulers."""
+"""Jobs that tasks submit inside `app.testing()`: recorded, with clients that answer for them in place of the schedulers."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ from taskd.domain.job import FINAL, JobStatus
 
 
 class Child(NamedTuple):
-    """A job that a task has submitted: not run, only written down. `options` are fields of POST /jobs, such as `queue`."""
+    """A job that a task has submitted: recorded, not run. `options` are fields of POST /jobs, such as `queue`."""
 
     task: str
     payload: Any
@@ -27,7 +25,7 @@ class Child(NamedTuple):
 class RecordedJobs:
     """The jobs of one bench, by id.
 
-    `results` has, by the name of a task, what its jobs come to: a value, an exception, or a function that is called with the
+    `results` has, by the name of a task, the result of its jobs: a value, an exception, or a function that is called with the
     payload's arguments and returns or raises. A job of any other task stays pending until it is cancelled.
     """
 
@@ -42,7 +40,7 @@ class RecordedJobs:
         return next(self._ids)
 
     def submit(self, document: Mapping[str, Any], children: list[Child]) -> dict[str, Any]:
-        """Record one job (the fields of POST /jobs) in `children`, or find the job that has its dedupe_key; the job."""
+        """Record one job (the fields of POST /jobs) in `children` and return it; return the older job with its dedupe_key."""
         key = document.get("dedupe_key")
         if key is not None and key in self._keys:
             return self._jobs[self._keys[key]] | {"duplicate": True}
@@ -63,7 +61,7 @@ class RecordedJobs:
         return dict(job)
 
     def final(self, job_id: int | str) -> dict[str, Any]:
-        """Return the job if it is final. Raises TimeoutError for any other: it would stay as it is."""
+        """Return the job if it is final. Raises TimeoutError for any other, because a recorded job does not change."""
         job = self.job(job_id)
         if job["status"] not in FINAL:
             raise TimeoutError(
@@ -82,45 +80,31 @@ class RecordedJobs:
         return self.job(job_id)
 
     def _end(self, task: str, payload: Any) -> dict[str, Any]:
-        """Return the fields of the job's end, or none if the test does not say what its task comes to."""
+        """Return the fields of the job's end; none for a task without a result in `results`."""
         if task not in self._results:
             return {}
-        found = self._results[task]
-        if callable(found):
+        result = self._results[task]
+        if callable(result):
             try:
-                found = found(**payload) if isinstance(payload, dict) else found(payload)
+                result = result(**payload) if isinstance(payload, dict) else result(payload)
             except Exception as error:  # noqa: BLE001 - a failed child is an answer, not the end of the test
-                found = error
-        if isinstance(found, Exception):
-            text = str(found) if isinstance(found, Fail) else f"{type(found).__name__}: {found}"
+                result = error
+        if isinstance(result, Exception):
+            text = str(result) if isinstance(result, Fail) else f"{type(result).__name__}: {result}"
             return {"status": JobStatus.FAILED.value, "error": text}
-        return {"status": JobStatus.COMPLETED.value, "result": json.loads(json.dumps(found, allow_nan=False))}
+        return {"status": JobStatus.COMPLETED.value, "result": json.loads(json.dumps(result, allow_nan=False))}
 
 
-class BenchConnection:
-    """A Connection whose clients answer from a bench's recorded jobs. Nothing that they do reaches the network."""
+class BenchClients:
+    """Implements `taskd.app.client_pool.Clients` with a bench's recorded jobs. Nothing reaches the network."""
 
     def __init__(self, jobs: RecordedJobs, children: list[Child]) -> None:
-        self.blocking = BlockingAnswers(jobs, children)
-        self.asynchronous = AsyncAnswers(self.blocking)
-
-    @contextlib.contextmanager
-    def standing_in(self) -> Iterator[None]:
-        """Take the place of every App's Connection, in this context and wherever else in the process no bench is known.
-
-        A thread that the task's code starts by itself has no context, and its jobs must not reach a real cluster either.
-        """
-        token = _stand_in.set(self)
-        _at_work.append(self)
-        try:
-            yield
-        finally:
-            _at_work.remove(self)
-            _stand_in.reset(token)
+        self.blocking = BenchClient(jobs, children)
+        self.asynchronous = AsyncBenchClient(self.blocking)
 
 
-class BlockingAnswers:
-    """The methods of `taskd.client.Client` that submitters and handles call."""
+class BenchClient:
+    """Answers requests from recorded jobs. What a task submits is added to `children`."""
 
     def __init__(self, jobs: RecordedJobs, children: list[Child]) -> None:
         self._jobs = jobs
@@ -138,7 +122,7 @@ class BlockingAnswers:
         return self._jobs.job(job_id)
 
     def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
-        """Return the final job; a job that is not raises TimeoutError at once, whatever `seconds` says."""
+        """Return the final job. Raises TimeoutError at once for any other, whatever `seconds` says."""
         return self._jobs.final(job_id)
 
     def cancel(self, job_id: int | str) -> dict[str, Any]:
@@ -146,43 +130,27 @@ class BlockingAnswers:
         return self._jobs.cancel(job_id)
 
 
-class AsyncAnswers:
-    """The same, awaited: the methods of `taskd.client.AsyncClient`."""
+class AsyncBenchClient:
+    """A `BenchClient` whose methods are awaited."""
 
-    def __init__(self, answers: BlockingAnswers) -> None:
-        self._answers = answers
+    def __init__(self, client: BenchClient) -> None:
+        self._client = client
 
     async def ask(self, request: Request) -> dict[str, Any]:
         """Answer POST /jobs and POST /jobs/batch."""
-        return self._answers.ask(request)
+        return self._client.ask(request)
 
     async def job(self, job_id: int | str) -> dict[str, Any]:
         """Return the job."""
-        return self._answers.job(job_id)
+        return self._client.job(job_id)
 
     async def wait(self, job_id: int | str, seconds: float | None = None) -> dict[str, Any]:
-        """Return the final job, as the blocking one does."""
-        return self._answers.wait(job_id, seconds)
+        """Return the final job."""
+        return self._client.wait(job_id, seconds)
 
     async def cancel(self, job_id: int | str) -> dict[str, Any]:
         """Cancel the job."""
-        return self._answers.cancel(job_id)
-
-
-_stand_in: ContextVar[BenchConnection | None] = ContextVar("taskd_bench", default=None)
-#: The connections of all attempts that benches of this process run now, the latest last. Changed in single steps.
-_at_work: list[BenchConnection] = []
-
-
-def stand_in() -> BenchConnection | None:
-    """Return the bench's connection while a bench of this process runs a task, else None.
-
-    Code without a context of its own, such as that of a new thread, gets the one that began last.
-    """
-    found = _stand_in.get()
-    if found is not None:
-        return found
-    return next(iter(_at_work[-1:]), None)
+        return self._client.cancel(job_id)
 
 
 def by_name(results: Mapping[Any, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What providers have made: for an executor from its start to its end, and for one attempt."""
+"""Values of providers, and their lifetimes: one executor, from its start to its end, and one attempt."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from taskd.app.provider import Needs, Provider, Sources
 from taskd.domain.errors import Fail, RetryAt, Snooze
 from taskd.runtime.log import logger
 
-#: What a provider may raise to say what becomes of the job; everything else is told with the provider's name.
+#: Exceptions by which a provider decides the end of its attempt; every other one is reported with the provider's name.
 _VERDICTS = (Fail, RetryAt, Snooze)
 
 
-class Stock:
-    """The values of providers that are opened once, all in one asyncio task: some libraries mind who closes what was opened."""
+class ExecutorScope:
+    """The values of providers that are opened once an executor.
+
+    One asyncio task opens and closes all of them: some libraries want a value closed by the task that opened it.
+    """
 
     def __init__(self, needs: Mapping[str, Needs], given: Mapping[Provider, Any] | None = None) -> None:
-        """`needs`: those of each task, by its name; what is `given` is there already."""
+        """`needs`: those of each task, by its name. Values that are `given` are not opened."""
         self.needs = needs
         self.values: dict[Provider, Any] = dict(given or {})
-        #: Each once, and still after what it depends on.
-        self._providers = dict.fromkeys(provider for one in needs.values() for provider in one.executor)
-        self._sources = {provider: sources for one in needs.values() for provider, sources in one.sources.items()}
-        self._over = asyncio.Event()
+        #: Each once, and still after its own dependencies.
+        self._providers = dict.fromkeys(provider for need in needs.values() for provider in need.executor)
+        self._sources = {provider: sources for need in needs.values() for provider, sources in need.sources.items()}
+        self._closing = asyncio.Event()
         self._holder: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -45,8 +48,8 @@ class Stock:
             raise
 
     async def close(self) -> None:
-        """Close them, the last one first; one that fails keeps no other from being closed."""
-        self._over.set()
+        """Close them, the last one first; one that fails does not keep the others from being closed."""
+        self._closing.set()
         if self._holder is not None:
             await self._holder
 
@@ -54,18 +57,21 @@ class Stock:
         async with AsyncExitStack() as stack:
             try:
                 for provider in self._providers:
-                    made = await _made(provider, self.values, self._sources, stack, _quietly)
-                    self.values[provider] = made
-            except BaseException as error:  # noqa: BLE001 - who waits for it has to know, whatever it is
+                    value = await _opened(provider, self.values, self._sources, stack, _logged_exit)
+                    self.values[provider] = value
+            except BaseException as error:  # noqa: BLE001 - open() waits for it, and raises it
                 if not opened.done():
                     opened.set_exception(error)
                 return
             opened.set_result(None)
-            await self._over.wait()
+            await self._closing.wait()
 
 
-class Supply:
-    """What one attempt is given; what was opened for it is closed at its end, the last one first, and sees how it ended."""
+class AttemptScope:
+    """The values of providers for one attempt.
+
+    Those that are opened for it are closed at its end, the last one first, and see how the attempt ended.
+    """
 
     def __init__(self, needs: Needs, values: Mapping[Provider, Any], ctx: Context) -> None:
         self._needs = needs
@@ -73,29 +79,29 @@ class Supply:
         self._ctx = ctx
 
     def call(self, function: Callable[..., Any]) -> Any:
-        """Run a plain function."""
+        """Call a plain function with its dependencies; return its result."""
         if not self._needs.attempt:
             return function(**_filled(self._needs.parameters, self._values))
         values = dict(self._values)
         with ExitStack() as stack:
             for provider in self._needs.attempt:
                 with _named(provider, "opened"):
-                    found = provider.function(**self._arguments(provider, values))
-                    manager = _manager(provider, found)
-                    values[provider] = found if manager is None else manager.__enter__()
+                    value = provider.function(**self._arguments(provider, values))
+                    manager = _manager(provider, value)
+                    values[provider] = value if manager is None else manager.__enter__()
                 if manager is not None:
-                    stack.push(_leaving(provider, manager.__exit__))
+                    stack.push(_exit(provider, manager.__exit__))
             return function(**_filled(self._needs.parameters, values))
 
     async def await_(self, function: Callable[..., Awaitable[Any]]) -> Any:
-        """Run an async function."""
+        """Await an async function with its dependencies; return its result."""
         if not self._needs.attempt:
             return await function(**_filled(self._needs.parameters, self._values))
         values = dict(self._values)
         async with AsyncExitStack() as stack:
             for provider in self._needs.attempt:
-                values[provider] = await _made(
-                    provider, values, self._needs.sources, stack, _leaving_async, ctx=self._ctx
+                values[provider] = await _opened(
+                    provider, values, self._needs.sources, stack, _async_exit, ctx=self._ctx
                 )
             return await function(**_filled(self._needs.parameters, values))
 
@@ -103,40 +109,41 @@ class Supply:
         return _filled(self._needs.sources[provider], values) | _context(provider, self._ctx)
 
 
-Leaving = Callable[[Provider, Callable[..., Any]], Callable[..., Awaitable[None]]]
+#: Makes the function that an exit stack calls at the end, of a provider and its `__exit__`.
+MakeExit = Callable[[Provider, Callable[..., Any]], Callable[..., Awaitable[None]]]
 
 
-async def _made(
+async def _opened(
     provider: Provider,
     values: Mapping[Provider, Any],
     sources: Mapping[Provider, Sources],
     stack: AsyncExitStack,
-    leaving: Leaving,
+    make_exit: MakeExit,
     ctx: Context | None = None,
 ) -> Any:
-    """The provider's value; what is to be done after its use is put on the stack."""
+    """Return the provider's value; push its closing on the stack."""
     with _named(provider, "opened"):
-        found = provider.function(**_filled(sources[provider], values), **_context(provider, ctx))
-        if inspect.iscoroutine(found):
-            found = await found
-        manager = _manager(provider, found)
+        value = provider.function(**_filled(sources[provider], values), **_context(provider, ctx))
+        if inspect.iscoroutine(value):
+            value = await value
+        manager = _manager(provider, value)
         if manager is None:
-            return found
+            return value
         if hasattr(manager, "__aenter__"):
             value, leave = await manager.__aenter__(), manager.__aexit__
         else:
             value, leave = manager.__enter__(), manager.__exit__
-    stack.push_async_exit(leaving(provider, leave))
+    stack.push_async_exit(make_exit(provider, leave))
     return value
 
 
-def _manager(provider: Provider, found: Any) -> Any:
-    """What is to be entered for the value; None if the provider has returned the value itself."""
-    if inspect.isasyncgen(found):
-        return contextlib.asynccontextmanager(lambda: found)()
-    if inspect.isgenerator(found):
-        return contextlib.contextmanager(lambda: found)()
-    return found if provider.entered else None
+def _manager(provider: Provider, value: Any) -> Any:
+    """Return the context manager that gives the value; None if the provider has returned the value itself."""
+    if inspect.isasyncgen(value):
+        return contextlib.asynccontextmanager(lambda: value)()
+    if inspect.isgenerator(value):
+        return contextlib.contextmanager(lambda: value)()
+    return value if provider.entered else None
 
 
 def _filled(sources: Sources, values: Mapping[Provider, Any]) -> dict[str, Any]:
@@ -148,21 +155,21 @@ def _context(provider: Provider, ctx: Context | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _named(provider: Provider, what: str) -> Iterator[None]:
-    """Tell an error with the provider's name."""
+def _named(provider: Provider, action: str) -> Iterator[None]:
+    """Raise errors of the block as RuntimeError with the provider's name."""
     try:
         yield
     except _VERDICTS:
         raise
     except Exception as error:
-        told = str(error).strip() or "it said nothing"
+        reason = str(error).strip() or "it said nothing"
         raise RuntimeError(
-            f"the dependency {provider.name!r} could not be {what}: {type(error).__name__}: {told}"
+            f"the dependency {provider.name!r} could not be {action}: {type(error).__name__}: {reason}"
         ) from error
 
 
-def _leaving(provider: Provider, leave: Callable[..., Any]) -> Callable[..., None]:
-    """It sees how the attempt ended, and changes that only by raising something else."""
+def _exit(provider: Provider, leave: Callable[..., Any]) -> Callable[..., None]:
+    """Return the exit for an attempt: it sees how the attempt ended, and changes that only by raising something else."""
 
     def exit_(kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None:
@@ -174,7 +181,9 @@ def _leaving(provider: Provider, leave: Callable[..., Any]) -> Callable[..., Non
     return exit_
 
 
-def _leaving_async(provider: Provider, leave: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+def _async_exit(provider: Provider, leave: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+    """Return the same for an async task."""
+
     async def exit_(kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None:
             await _finished(leave(kind, error, trace))
@@ -185,18 +194,18 @@ def _leaving_async(provider: Provider, leave: Callable[..., Any]) -> Callable[..
     return exit_
 
 
-def _quietly(provider: Provider, leave: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-    """For the end of an executor: what goes wrong is logged."""
+def _logged_exit(provider: Provider, leave: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+    """Return the exit for the end of an executor: a failure is logged."""
 
     async def exit_(*_: object) -> None:
         try:
             await _finished(leave(None, None, None))
-        except Exception:  # noqa: BLE001 - the process ends, and the log says what went wrong
+        except Exception:  # noqa: BLE001 - the process ends, and the log has the failure
             logger().error("a dependency could not be closed", provider=provider.name, exc_info=True)
 
     return exit_
 
 
-async def _finished(left: Any) -> None:
-    if inspect.isawaitable(left):
-        await left
+async def _finished(result: Any) -> None:
+    if inspect.isawaitable(result):
+        await result

@@ -1,4 +1,4 @@
-"""A task's transaction inside a test: on the test's own connection, and no job is completed by it."""
+"""`ctx.transaction` inside a test: a block on the test's own connection, which completes no job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from taskd.app.results import Results
+from taskd.app.results import ResultCodec
 
 _NO_CONNECTION = (
     "app.testing() has no PostgreSQL: give it a psycopg connection of the test's own, app.testing(connection=conn), "
@@ -14,11 +14,13 @@ _NO_CONNECTION = (
 )
 
 
-class Rehearsal:
-    """The rules of `ctx.transaction`, with a block of the given connection instead of a transaction: what the test makes of
-    that decides whether anything stays."""
+class FakeTransaction:
+    """Follows the rules of `ctx.transaction` with a nested block of the given connection.
 
-    def __init__(self, connection: Any, results: Results) -> None:
+    The test's own transaction around it decides whether the writes stay.
+    """
+
+    def __init__(self, connection: Any, results: ResultCodec) -> None:
         self._connection = connection
         self._results = results
         self._open = False
@@ -26,20 +28,18 @@ class Rehearsal:
         self.result: Any = None
 
     def complete(self, value: Any) -> None:
-        """Keep it, as a handle would read it. Raises Unstorable for what a worker would not store."""
+        """Keep the result as a handle would read it. Raises Unstorable for a value that a worker would not store."""
         if not self._open:
             raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
         self.result = self._results.travelled(value)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        """For an async task; the connection is asynchronous."""
+        """Open the block for an async task, on an asynchronous connection."""
         self._begin()
         try:
             if not self._connection.autocommit:
-                await self._connection.execute(
-                    "SELECT 1"
-                )  # so that the test's own transaction is open, and ours within it
+                await self._connection.execute("SELECT 1")  # opens the test's own transaction, which this one nests in
             async with self._connection.transaction():
                 yield self._connection
             self.completed = True
@@ -48,7 +48,7 @@ class Rehearsal:
 
     @contextmanager
     def transaction_sync(self) -> Iterator[Any]:
-        """For a plain one; the connection is not."""
+        """Open the block for a plain task, on a blocking connection."""
         self._begin()
         try:
             if not self._connection.autocommit:

@@ -1,7 +1,7 @@
 """The built-in task `command`: runs a program that the operator allows, by its argument list and never through a shell.
 
-The program gets a small environment of its own (the worker's has passwords in it), and lives in its executor's process group:
-an executor that dies takes it along.
+The program gets a small environment of its own, because the worker's contains passwords. It runs in its executor's process
+group, and ends with its executor.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import os
 from typing import Any
 from uuid import uuid4
 
+from taskd.app.builtin.result_text import shortened, size, text
 from taskd.app.context import Context
-from taskd.app.replies import shortened, size, text
 from taskd.domain.errors import Fail
 from taskd.runtime import processes
 from taskd.settings import TaskSettings
 
-#: Variables that a program may have from the worker.
+#: Environment variables that a program inherits from the worker.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-#: Seconds between asking a program to end, because its job was cancelled or ran too long, and killing it.
+#: Seconds between the signals to end and to kill, for a program whose job was cancelled or ran too long.
 GRACE = 1.0
-#: The variable by which a run's processes are found, wherever they are.
+#: The environment variable that marks all processes of a run, also those outside its process tree.
 MARK = "TASKD_RUN"
 CHUNK = 64 * 1024
 
 
-class Kept:
-    """The beginning of what a program writes, and whether there was more."""
+class OutputHead:
+    """The first bytes of a program's output; `cut` is True if there was more."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._bytes = bytearray()
         self.cut = False
 
-    async def fill(self, stream: asyncio.StreamReader | None) -> None:
-        """Read to the end, so that the program never waits for us."""
+    async def read(self, stream: asyncio.StreamReader | None) -> None:
+        """Read the stream to its end, so that the program never blocks on its output."""
         assert stream is not None
         while data := await stream.read(CHUNK):
             room = self._most - len(self._bytes)
@@ -45,21 +45,21 @@ class Kept:
 
     @property
     def text(self) -> str:
-        """As text that PostgreSQL takes."""
+        """The output as text that PostgreSQL takes."""
         return text(bytes(self._bytes))
 
 
-class Programs:
-    """Runs what is allowed, one program an attempt."""
+class CommandTask:
+    """Runs allowed programs, one each attempt."""
 
     def __init__(self, settings: TaskSettings, max_result: int) -> None:
-        """`max_result`: bytes that a result may have. Raises ValueError for an allowed program that is no absolute path."""
+        """`max_result`: the most bytes of a result. Raises ValueError for an allowed program that is no absolute path."""
         self._max_result = max_result
         self._allowed = allowed(settings.command_allow)
         self._most = settings.command_max_output
 
     async def command(self, ctx: Context, argv: list[str], stdin: str = "") -> dict[str, Any]:
-        """Run `argv`; what it wrote. Any other exit status than 0 fails the attempt."""
+        """Run `argv` and return its output. Any other exit status than 0 fails the attempt."""
         if not argv or argv[0] not in self._allowed:
             raise Fail(f"{argv[0] if argv else ''!r} is no program that this worker may run (tasks.command_allow)")
         run = uuid4().hex
@@ -73,45 +73,46 @@ class Programs:
             )
         except OSError as error:
             raise RuntimeError(f"{argv[0]} cannot be started: {error.strerror}") from None
-        out, err = Kept(self._most), Kept(self._most)
-        talk = asyncio.gather(out.fill(process.stdout), err.fill(process.stderr), _feed(process, stdin.encode()))
+        out, err = OutputHead(self._most), OutputHead(self._most)
+        pipes = asyncio.gather(out.read(process.stdout), err.read(process.stderr), _feed(process, stdin.encode()))
         try:
             status = await process.wait()
-            # What it has started may hold its output open for ever.
-            await asyncio.wait({talk}, timeout=GRACE)
+            # Processes that it has started may hold its output open for ever.
+            await asyncio.wait({pipes}, timeout=GRACE)
         except BaseException:
             await asyncio.shield(_end(process, run))
             raise
         finally:
-            talk.cancel()
+            pipes.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await talk
+                await pipes
         if status != 0:
-            said = err.text.strip() or out.text.strip() or "it said nothing"
-            raise RuntimeError(f"{argv[0]} {_fate(status)}: {said}")
+            reason = err.text.strip() or out.text.strip() or "it said nothing"
+            raise RuntimeError(f"{argv[0]} {_end_of(status)}: {reason}")
         return _result(out, err, self._max_result)
 
 
 def allowed(text: str) -> tuple[str, ...]:
-    """The programs of the setting. Raises ValueError for one that is no absolute path."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for path in found:
+    """Return the programs of the setting. Raises ValueError for one that is no absolute path."""
+    programs = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for path in programs:
         if not path.startswith("/"):
             raise ValueError(f"section [tasks], key 'command_allow': {path!r} is no absolute path")
-    return found
+    return programs
 
 
-def _result(out: Kept, err: Kept, limit: int) -> dict[str, Any]:
-    """`stdout`, `stderr` and `cut`, as JSON of at most `limit` bytes: half of them for stderr at least, if it needs them.
+def _result(out: OutputHead, err: OutputHead, limit: int) -> dict[str, Any]:
+    """Return `stdout`, `stderr` and `cut`, which as JSON have at most `limit` bytes.
 
-    The program has run, so a result that is too large must not make its job run it again.
+    At least half of them are for stderr, if it needs them. The program has run, so a result that is too large must not make
+    its job run it again.
     """
-    made: dict[str, Any] = {"stdout": "", "stderr": "", "cut": out.cut or err.cut}
-    room = limit - size(made)
-    made["stderr"] = shortened(err.text, max(room // 2, room - size(out.text)) + len('""'))
-    made["stdout"] = shortened(out.text, limit - size(made) + len('""'))
-    made["cut"] = made["cut"] or (made["stdout"], made["stderr"]) != (out.text, err.text)
-    return made
+    result: dict[str, Any] = {"stdout": "", "stderr": "", "cut": out.cut or err.cut}
+    room = limit - size(result)
+    result["stderr"] = shortened(err.text, max(room // 2, room - size(out.text)) + len('""'))
+    result["stdout"] = shortened(out.text, limit - size(result) + len('""'))
+    result["cut"] = result["cut"] or (result["stdout"], result["stderr"]) != (out.text, err.text)
+    return result
 
 
 def _environment(ctx: Context, run: str) -> dict[str, str]:
@@ -120,7 +121,7 @@ def _environment(ctx: Context, run: str) -> dict[str, str]:
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    """Give it its input, which it need not read."""
+    """Write the program's input, which it need not read."""
     if process.stdin is None:
         return
     try:
@@ -129,20 +130,20 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
     except (BrokenPipeError, ConnectionResetError):
         pass
     except RuntimeError as error:
-        # What uvloop says about a pipe whose other end was closed a moment ago.
+        # uvloop's message for a pipe whose other end was closed a moment ago.
         if "the handler is closed" not in str(error):
             raise
     process.stdin.close()
 
 
 async def _end(process: asyncio.subprocess.Process, run: str) -> None:
-    """End a program and whatever it has started: first by asking.
+    """End a program and all processes that it has started: first with a signal to end, then to kill.
 
-    What has left the program's tree (a session of its own, a parent that has ended) still has the run's mark.
+    A process that has left the program's tree (a session of its own, a parent that has ended) still has the run's mark.
     """
     await processes.end(processes.noted([process.pid]), GRACE, f"{MARK}={run}".encode())
     await process.wait()
 
 
-def _fate(status: int) -> str:
+def _end_of(status: int) -> str:
     return f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"

@@ -1,4 +1,4 @@
-"""The tasks of a worker that was given no app: enough to see a cluster work."""
+"""The tasks of a worker without an app: enough to see a cluster work."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from taskd.app.context import Context
 
 app = App()
 
-#: A year: event loops cannot time much more.
+#: Seconds: a year. Event loops cannot time much more.
 LONGEST_SLEEP = 366 * 24 * 3600
 
 
 @app.task
 async def default(ctx: Context, /, *value: Any, **fields: Any) -> Any:
     """Log the payload and return it."""
-    return _say(ctx, value, fields)
+    return _logged(ctx, value, fields)
 
 
 @app.task
 async def echo(ctx: Context, /, *value: Any, **fields: Any) -> Any:
     """Log the payload and return it."""
-    return _say(ctx, value, fields)
+    return _logged(ctx, value, fields)
 
 
 @app.task
@@ -40,7 +40,7 @@ async def fail(ctx: Context, /, *value: Any, **fields: Any) -> None:
     raise RuntimeError(f"the task 'fail' fails: this was attempt {ctx.attempt} of job {ctx.job.id}")
 
 
-def _say(ctx: Context, value: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+def _logged(ctx: Context, value: tuple[Any, ...], fields: dict[str, Any]) -> Any:
     payload = value[0] if value else fields
     ctx.log.info("payload", payload=payload)
     return payload
