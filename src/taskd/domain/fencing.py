@@ -120,7 +120,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def policy(self) -> Policy:
-        """How often the job may be tried again."""
+        """The job's limits for retries."""
         return Policy(self.job.max_retries, self.backoff)
 
     @property

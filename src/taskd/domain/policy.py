@@ -1,4 +1,4 @@
-"""How often and how soon a job may be tried again (Policy, Backoff), and its earlier attempts by outcome (Record)."""
+"""The limits and pauses of a job's retries (Policy, Backoff), and its earlier attempts by outcome (Record)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How often a job may be tried again."""
+    """The number of retries that a job may have, and the pauses before them."""
 
     max_retries: int = 3
     backoff: Backoff = Backoff()

@@ -25,7 +25,7 @@ class Counter(StrEnum):
 
 
 class Final(msgspec.Struct, frozen=True):
-    """The job is over: `completed` or failed."""
+    """The job is over: completed, or failed if not `completed`."""
 
     completed: bool
     counter: Counter

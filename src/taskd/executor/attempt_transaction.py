@@ -1,4 +1,4 @@
-"""The transaction of an attempt: what the task writes in it and the completion of its job commit together."""
+"""The transaction of an attempt: the task's own writes and the completion of its job commit together."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from taskd.seams import Invocation, Link, Order, TaskConnections, TaskRegistry
 from taskd.settings import TaskSettings, WorkerSettings
 from taskd.worker.pool.protocol import Transactions
 
-#: The module whose app has the tasks that reach outward, as `taskd run` names it.
+#: The module of the built-in tasks that settings switch on, as `taskd run` names it.
 OUTWARD = "taskd.app.builtin.optional"
 
 
 class NotLoadable(Exception):
-    """The app cannot be loaded; the message is one line that says what to do."""
+    """The app cannot be loaded; the message is one line with the cause and the remedy."""
 
 
 def load(name: str, settings: TaskSettings, max_result: int = WorkerSettings().max_result_bytes) -> TaskRegistry:

@@ -214,7 +214,7 @@ async def _serve(fd: int, crash_buffer: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run until the worker says Shutdown or is gone: `python -m taskd.executor.main FD PARENT CRASH_BUFFER`."""
+    """Run until the worker sends Shutdown or is gone: `python -m taskd.executor.main FD PARENT CRASH_BUFFER`."""
     fd, parent, crash_buffer = map(int, arguments)
     _prepare(parent)
     loading.search_current_folder()

@@ -1,4 +1,4 @@
-"""Where the output of attempts is caught: the standard streams, and the method that every record of `logging` passes."""
+"""Catches the output of attempts: in the standard streams, and in the method that every record of `logging` passes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-#: Frames of these folders say nothing about the user's code.
+#: Frames of these folders are taskd's or msgspec's, and are left out.
 OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
 #: Frames of these are code that the user has not written: long runs of them are cut.
 _FOLDERS = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}

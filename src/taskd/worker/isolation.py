@@ -102,7 +102,7 @@ class Isolation:
         await self._executors.available()
 
     def _refuses(self, session: Session, suspect: Suspect) -> bool:
-        """True if this worker takes no such job any more: it is quiet, or the queue is paused."""
+        """Return True if this worker takes no such job any more: it is quiet, or the queue is paused."""
         version = self._config.now
         return version.quiet(session.worker_id) or version.paused(suspect.queue)
 

@@ -1,4 +1,4 @@
-"""The rate at which this worker's attempts end: from it explanations estimate how long a queue takes."""
+"""The rate at which this worker's attempts end. Explanations estimate the time that a queue takes by it."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ Limits
   session of its own is not killed with its executor.
 
 Model
-  `ExecutorPool` (pool) hands orders out, `Supervisor` (supervisor) keeps a process in each place, `ExecutorProcess` (process)
-  is one process with its socket. The two sides exchange the messages of `protocol`, each in a frame. A suspect, which is an
-  attempt of a job that was there when an executor crashed, gets a process of its own.
+  `ExecutorPool` (pool) hands orders out, `ProcessSupervisor` (supervisor) keeps a process in each place, and
+  `ExecutorProcess` (process) is one process with its socket. The two sides exchange the messages of `protocol`, each in a
+  frame. A suspect, which is an attempt of a job that was there when an executor crashed, gets a process of its own.
 
 Guarantees
   The end of each attempt is reported exactly once, and only when its code has certainly stopped: by its End, or by the end

@@ -16,7 +16,7 @@ from taskd.settings import LogSettings, TaskSettings
 from taskd.worker.pool.exit_status import outcome_of_end
 from taskd.worker.pool.process import Assignment, ExecutorProcess
 from taskd.worker.pool.protocol import BUILTIN, Answer, End, Setup, TaskMessage, Transactions
-from taskd.worker.pool.supervisor import EXIT_PATIENCE, Supervisor
+from taskd.worker.pool.supervisor import EXIT_PATIENCE, ProcessSupervisor
 
 #: Why an order may not fit into a message.
 UNSENDABLE = (
@@ -76,7 +76,7 @@ class ExecutorPool:
             max_log_bytes=max_log_bytes,
         )
         self._freed = asyncio.Event()
-        self._supervisor = Supervisor(
+        self._supervisor = ProcessSupervisor(
             setup, max(1, min(processes, slots)), self._make, on_exit=self._on_exit, on_ready=self._freed.set
         )
         self.resize(slots)
@@ -93,7 +93,7 @@ class ExecutorPool:
 
     @property
     def restarts(self) -> int:
-        """How often a process that ended was replaced."""
+        """The number of processes that ended and were replaced."""
         return self._supervisor.restarts
 
     def resize(self, slots: int) -> None:

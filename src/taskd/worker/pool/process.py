@@ -182,7 +182,9 @@ class ExecutorProcess(asyncio.Protocol):
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:
-            logger().warning("an executor did not exit when it was told to, killing it", pid=self.pid, seconds=patience)
+            logger().warning(
+                "an executor did not exit when it was asked to, killing it", pid=self.pid, seconds=patience
+            )
             self.kill("the worker is closing")
 
     async def wait_ended(self) -> int:

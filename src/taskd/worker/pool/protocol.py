@@ -32,7 +32,7 @@ class TooLong(OverflowError):
 
 
 class Transactions(msgspec.Struct, frozen=True, array_like=True):
-    """How tasks reach PostgreSQL for transactions of their own; `size` connections at once in one executor."""
+    """The connections of tasks to PostgreSQL for transactions of their own; `size` is the most at once in one executor."""
 
     dsn: str = ""
     size: int = 1
@@ -96,7 +96,7 @@ class Unusable(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class EndKind(IntEnum):
-    """How an attempt ended inside its executor."""
+    """The way in which an attempt ended inside its executor."""
 
     COMPLETED = 0
     FAILED = 1

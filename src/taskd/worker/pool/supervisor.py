@@ -23,7 +23,7 @@ EXIT_PATIENCE = 2.0
 CLOSING = "the worker is closing"
 
 
-class Supervisor:
+class ProcessSupervisor:
     """The processes of a pool.
 
     Each place has one process. A process that ends is replaced. A process that is to be replaced keeps its place until its
