@@ -33,6 +33,7 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.cancel_notifier import CancelNotifier
 from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 from taskd.scheduler.dispatcher import Dispatcher
@@ -72,7 +73,7 @@ from taskd.transport.stream import RedisTransport
 from taskd.worker.attempts import Attempts
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.http import build as build_worker_http
-from taskd.worker.pool.pool import ExecutorPool
+from taskd.worker.pool.pool import ExecutorPool, OnEnd, OnMessage
 from taskd.worker.pool.protocol import Transactions
 from taskd.worker.pool.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
@@ -294,7 +295,7 @@ async def _worker(settings: Settings) -> int:
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
         live = Config()
-        attempts, executors, role, coordinator, store = await _assemble_worker(
+        executors, role, coordinator, store = await _assemble_worker(
             settings, worker_id, stack, transport, postgres, redis, live
         )
         if settings.worker.http_addr:
@@ -303,7 +304,6 @@ async def _worker(settings: Settings) -> int:
                 serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0, identity=certificate)
             )
             role.address = address.url
-        attempts.attach(executors)
         watcher = Watcher(folders()) if settings.worker.reload else None  # before the code is read for the first time
         if not await unless(stop, executors.start(patient=watcher is not None)):
             return 0  # asked to stop while the app was being imported
@@ -327,7 +327,7 @@ async def _assemble_worker(
     postgres: Outage,
     redis: Outage,
     live: Config,
-) -> tuple[Attempts, ExecutorPool, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
+) -> tuple[ExecutorPool, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
@@ -336,6 +336,26 @@ async def _assemble_worker(
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
     notes = PostgresNoteStore(lane.one("note", ONE_PLAN))
     logs = PostgresLogStore(lane.one("log", RELAXED))
+
+    def executors(on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
+        return ExecutorPool(
+            app=own.app,
+            processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
+            slots=own.concurrency,
+            worker_id=worker_id,
+            stop_grace=own.stop_grace,
+            max_result_bytes=own.max_result_bytes,
+            max_error_bytes=own.max_error_bytes,
+            max_log_bytes=own.max_log_bytes,
+            on_end=on_end,
+            on_message=on_message,
+            log=settings.log,
+            tasks=settings.tasks,
+            transactions=Transactions(
+                own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
+            ),
+        )
+
     attempts = Attempts(
         claims,
         notes,
@@ -345,24 +365,9 @@ async def _assemble_worker(
         worker_id=worker_id,
         slots=own.concurrency,
         max_log_bytes=own.max_log_bytes,
+        executors=executors,
     )
-    executors = ExecutorPool(
-        app=own.app,
-        processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
-        slots=own.concurrency,
-        worker_id=worker_id,
-        stop_grace=own.stop_grace,
-        max_result_bytes=own.max_result_bytes,
-        max_error_bytes=own.max_error_bytes,
-        max_log_bytes=own.max_log_bytes,
-        on_end=attempts.ended,
-        on_word=attempts.hear,
-        log=settings.log,
-        tasks=settings.tasks,
-        transactions=Transactions(
-            own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
-        ),
-    )
+    pool = attempts.executors
     role = WorkerRole(
         worker_id=worker_id,
         settings=own,
@@ -371,13 +376,13 @@ async def _assemble_worker(
         transport=transport,
         coordinator=coordinator,
         attempts=attempts,
-        executors=executors,
-        fetcher=Fetcher(transport, attempts, executors, own, live=live, redis=redis),
-        renewer=Renewer(sessions, transport, attempts, executors, own, postgres=postgres),
+        executors=pool,
+        fetcher=Fetcher(transport, attempts, pool, own, config=live, redis=redis),
+        renewer=Renewer(sessions, transport, attempts, pool, own, postgres=postgres),
         postgres=postgres,
         redis=redis,
     )
-    return attempts, executors, role, coordinator, PostgresConfigStore(lane.one("live"))
+    return pool, role, coordinator, PostgresConfigStore(lane.one("live"))
 
 
 @asynccontextmanager
@@ -490,11 +495,15 @@ async def _check_servers(
     else:
         if policy not in ("noeviction", ""):
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
+
+    async def pause(seconds: float) -> None:
+        await wait_for(stop, seconds)
+
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
-        sleep=lambda seconds: _sleep_unless(stop, seconds),
+        sleep=pause,
         reraise=True,
     )
     try:
@@ -513,11 +522,3 @@ async def _check_schema(settings: PostgresSettings, migrate: bool) -> None:
     missing = await aside(functools.partial(pending_migrations, dsn, pooled=settings.pooled))
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
-
-
-async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -10,7 +10,7 @@ import msgspec
 
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.fencing import Claim, Delivery, Dispatch, Host, Note, Session, Term
-from taskd.domain.job import Job, JobSpec, Submitted
+from taskd.domain.job import AttemptId, Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
 from taskd.domain.output import Chunk
 from taskd.domain.retry import decide
@@ -107,7 +107,7 @@ class Storage:
 
     async def settle(
         self, claims: Sequence[Claim], outcome: Outcome = DONE, said: Chunk | None = None
-    ) -> set[tuple[int, int]]:
+    ) -> set[AttemptId]:
         verdicts = [(claim, decide(outcome, claim.policy, claim.record)) for claim in claims]
         return await self.claims.settle([Settlement(c, outcome, verdict, said=said) for c, verdict in verdicts])
 

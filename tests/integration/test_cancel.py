@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from taskd.domain.fencing import Claim, Dispatch, Session, Term
-from taskd.domain.job import JobStatus
+from taskd.domain.job import AttemptId, JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.policy import Backoff
 from taskd.seams import LostClaim
@@ -258,10 +258,10 @@ async def test_a_running_job_is_cancelled_at_once_and_its_holder_is_fenced_off_a
     await running(world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
     assert world.store.stopped == [world.job_id]
-    held = [(world.job_id, 1)]
+    held = [AttemptId(world.job_id, 1)]
     assert await world.store.sessions.heartbeat(world.session, 30.0, held) == {LostClaim(world.job_id, 1, "cancelled")}
     assert await world.store.settle(world.claims) == set()
-    assert await world.store.claims.outcomes([*held, (world.job_id, 2)]) == dict.fromkeys(held, "cancelled")
+    assert await world.store.claims.outcomes([*held, AttemptId(world.job_id, 2)]) == dict.fromkeys(held, "cancelled")
     (attempt,) = (await world.store.job(world.job_id)).attempts
     assert (attempt.worker_id, attempt.outcome, attempt.error) == ("worker-1", "cancelled", None)
     assert attempt.ended_at is not None
@@ -271,7 +271,7 @@ async def test_what_was_lost_before_the_cancel_does_not_count_as_cancelled_under
     await orphaned(world)
     await restart(world.store, world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
-    assert await world.store.claims.outcomes([(world.job_id, 1)]) == {}
+    assert await world.store.claims.outcomes([AttemptId(world.job_id, 1)]) == {}
 
 
 async def test_a_job_that_waited_for_its_retry_keeps_its_last_error(world: World) -> None:

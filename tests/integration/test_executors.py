@@ -19,12 +19,13 @@ from msgspec import Raw, structs
 
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
+from taskd.domain.job import AttemptId, JobInfo
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.output import Chunk, Line
 from taskd.seams import Order
 from taskd.settings import TaskSettings
 from taskd.worker.pool.guard import clock
-from taskd.worker.pool.pool import Ending, ExecutorPool
+from taskd.worker.pool.pool import EndedAttempt, ExecutorPool
 from taskd.worker.pool.protocol import Answer, Denial, NoteMessage, TaskMessage
 from tests.servers import wait_until, wait_until_async
 
@@ -63,15 +64,15 @@ class Bench:
             max_error_bytes=4_000,
             max_log_bytes=max_log_bytes,
             on_end=self._ended,
-            on_word=self._hear,
+            on_message=self._hear,
             tasks=tasks,
         )
 
-    def _ended(self, endings: Sequence[Ending]) -> None:
-        for job_id, attempt, outcome, said in endings:
+    def _ended(self, endings: Sequence[EndedAttempt]) -> None:
+        for (job_id, attempt), outcome, output in endings:
             assert attempt == 7
-            if said is not None:
-                self.chunks.append(said)
+            if output is not None:
+                self.chunks.append(output)
             self.ends[job_id].append(outcome)
             self.heard[job_id] = self.texts(job_id)
 
@@ -91,7 +92,7 @@ class Bench:
 
     def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
         self._number += 1
-        return Order(self._number, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
+        return Order(JobInfo(self._number, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
 
     async def begin(self, *orders: Order) -> None:
         await self.executors.available()
@@ -249,7 +250,7 @@ async def test_other_executors_do_not_notice(make_bench: Callable[..., Bench]) -
     (outcome,) = await bench.ended(guilty)
     assert isinstance(outcome, Crashed)
     assert not bench.ends[innocent.job_id]
-    bench.executors.stop(innocent.job_id, 7, Released("over"))
+    bench.executors.stop(AttemptId(innocent.job_id, 7), Released("over"))
     assert await bench.ended(innocent) == [Released("over")]
 
 
@@ -282,7 +283,7 @@ async def test_a_stopped_attempt_ends_as_it_was_told(bench: Bench) -> None:
     orders = [bench.order("naps"), bench.order("thread_naps")]
     await bench.begin(*orders)
     for order in orders:
-        bench.executors.stop(order.job_id, 7, Released("the worker shut down"))
+        bench.executors.stop(order.attempt_id, Released("the worker shut down"))
     assert await bench.ended(*orders) == [Released("the worker shut down")] * 2
 
 
@@ -429,7 +430,7 @@ async def test_more_results_at_once_than_fit_a_frame_all_arrive(make_bench: Call
 async def test_an_executor_whose_connection_makes_no_sense_ends(bench: Bench) -> None:
     waits = bench.order("naps")
     await bench.begin(waits)
-    (child,) = bench.executors._live
+    (child,) = bench.executors._supervisor.live
     child._send(b"\xff" * 16)
     (outcome,) = await bench.ended(waits)
     assert isinstance(outcome, Crashed)
@@ -479,7 +480,7 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     bench.executors.resize(1)  # what runs already goes on
     assert (bench.executors.running, bench.executors.free) == (5, 0)
     for order in running[:4]:
-        bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+        bench.executors.stop(order.attempt_id, Released("enough"))
     await bench.ended(*running[:4])
     assert bench.executors.free == 0
     bench.executors.resize(3)
@@ -532,7 +533,7 @@ async def test_an_attempt_that_waits_for_its_checkpoint_can_be_stopped(bench: Be
     order = bench.order(task, '{"value": 3}')
     await bench.begin(order)
     await wait_until_async(lambda: bench.said != [])
-    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
     assert await executor_of(bench) == [pid]
 
@@ -597,7 +598,7 @@ async def test_an_attempt_that_is_to_stop_may_store_a_last_checkpoint(bench: Ben
     order = bench.order(task)
     await bench.begin(order)
     await wait_until_async(lambda: bench.said != [])
-    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
     assert [one.checkpoint for one in bench.said][-1] == b'"last"'
     assert bench.executors.restarts == 0
@@ -647,7 +648,7 @@ async def test_what_a_running_task_says_is_told_while_it_runs_within_its_limit(l
     order = listening.order("talks_for_ever")
     await listening.begin(order)
     await wait_until_async(lambda: sum(chunk.tail for chunk in listening.chunks) > 3)
-    listening.executors.stop(order.job_id, 7, Released("enough"))
+    listening.executors.stop(order.attempt_id, Released("enough"))
     await wait_until_async(lambda: listening.ends[order.job_id])
     texts = listening.texts(order.job_id)
     assert texts[:50] == [f"line {number}" for number in range(1, 51)]

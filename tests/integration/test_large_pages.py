@@ -13,7 +13,7 @@ import pytest
 from taskd.client import Client
 from taskd.client.asynchronous import AsyncClient
 from taskd.domain.job import Ended, JobFilter, JobStatus
-from taskd.domain.output import Stored
+from taskd.domain.output import StoredChunk
 from taskd.runtime.serve import Address
 from taskd.store import config, lane, logs, reads, schedules
 from tests.integration.api_stack import api_on
@@ -121,7 +121,7 @@ async def test_what_attempts_have_said_counts_too(store: Storage, address: Addre
                 "INSERT INTO taskd.logs (job_id, attempt, line, lines, body) VALUES (%s, 1, 1, 1, %s)",
                 [job_id, json.dumps([[1.0, "stdout", "", "y" * 60_000]])],
             )
-    found: dict[int, list[Stored]] = await store.transcripts.of(ids[::-1])
+    found: dict[int, list[StoredChunk]] = await store.transcripts.of(ids[::-1])
     assert list(found) == ids[:3:-1]
 
     def exported() -> list[list[int]]:

@@ -107,7 +107,7 @@ async def test_a_job_goes_its_whole_way(hostile: str) -> None:
     term, session = await store.lead(), await store.work()
     (submitted,) = await store.submit(spec(TEXT))
     (claim,) = await store.claim(session, await store.dispatch(term))
-    assert bytes(claim.payload).decode() == TEXT
+    assert claim.job.payload_json.decode() == TEXT
     await store.settle([claim], DONE)
     assert (await store.job(submitted.id)).status == "completed"
     await store.close()

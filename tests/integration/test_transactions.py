@@ -121,7 +121,7 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
     events = "SELECT from_status, to_status, attempt, session_id FROM taskd.job_events WHERE to_status = 'completed'"
     assert await store.raw.fetch(events) == [("running", "completed", 1, session.id)] * 2
     assert await store.settle([ours]) == set()
-    assert await store.claims.outcomes([(ours.job_id, 1)]) == {(ours.job_id, 1): "completed"}
+    assert await store.claims.outcomes([ours.attempt_id]) == {ours.attempt_id: "completed"}
 
 
 @BOTH
@@ -575,23 +575,21 @@ class Plain:
 
     def __init__(self, pool: TaskConnectionPool, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
         self.over = asyncio.Event()
-        order = Order(
-            claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
-        )
+        order = Order(claim.job, claim.attempt)
         self._settling = AttemptTransaction(order, 1000, lambda: pool)
         self._work = work
-        self._seat = WorkerThread(asyncio.get_running_loop())
-        self._seat.give(self._run, lambda end: self.over.set())
+        self._thread = WorkerThread(asyncio.get_running_loop())
+        self._thread.run(self._run, lambda end: self.over.set())
 
     def _run(self) -> End:
         self._work(self._settling)
         return End(1, 1, EndKind.COMPLETED)
 
     async def stop(self) -> None:
-        self._seat.interrupt()
+        self._thread.interrupt()
         self._settling.interrupt()
         await asyncio.wait_for(self.over.wait(), 10)
-        self._seat.dismiss()
+        self._thread.dismiss()
 
 
 async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:

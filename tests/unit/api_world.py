@@ -30,7 +30,7 @@ from taskd.domain.job import (
     Stretch,
     Submitted,
 )
-from taskd.domain.output import Line, LogPosition, Stored
+from taskd.domain.output import Line, LogPosition, StoredChunk
 from taskd.domain.token import Keyring
 from taskd.seams import ConfigEditing, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
 from taskd.settings import HttpSettings
@@ -123,13 +123,13 @@ class Recorder:
         below = wanted.before if wanted.before is not None else 2**63
         return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
 
-    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[StoredChunk]:
         self._fail()
-        said = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
+        said = (StoredChunk(number, line, body) for number, line, body in self.said.get(job_id, []))
         found = [c for c in said if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
         return found[:limit]
 
-    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[StoredChunk]]:
         return {job_id: await self.read(job_id, None, LogPosition(), 10**6) for job_id in job_ids}
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -54,10 +55,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the duty waited between its looks, on a clock that goes on by that only."""
     found: list[float] = []
 
-    async def wait(self: Firer, seconds: float) -> None:
+    async def wait_for(event: asyncio.Event, seconds: float) -> bool:
         found.append(seconds)
+        return event.is_set()
 
-    monkeypatch.setattr(Firer, "_wait", wait)
+    monkeypatch.setattr(module, "wait_for", wait_for)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(found)))
     return found
 

@@ -11,13 +11,14 @@ import pytest
 
 import taskd
 from taskd import App
+from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder
 from taskd.executor.tracebacks import describe
 from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
 
 NOW = datetime.now(UTC)
-ORDER = Order(1, 2, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
+ORDER = Order(JobInfo(1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 2)
 
 
 def caught(call: Callable[[], Any]) -> BaseException:
@@ -91,7 +92,7 @@ def test_an_exception_that_lies_is_told_by_its_type() -> None:
 @pytest.mark.parametrize("text", ["é" * 10_000, "a\x00" * 10_000, "\ud800" * 10_000, "head " + "x" * 5_000 + " tail"])
 def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, limit: int) -> None:
     end = ResultEncoder(1000, limit).failed(ORDER, text)
-    assert end.how is EndKind.FAILED
+    assert end.kind is EndKind.FAILED
     assert len(end.data) <= limit
     told = end.data.decode()
     assert "characters left out" in told

@@ -101,7 +101,7 @@ class World:
         live = Config()
         if version is not None:
             live.now = version
-        self.solitude = Isolation(each, each, each, claim_idle=0.03, live=live, redis=Outage("Redis"))
+        self.solitude = Isolation(each, each, each, claim_idle=0.03, config=live, redis=Outage("Redis"))
 
     async def take(self, *suspects: Suspect) -> list[str]:
         async with asyncio.timeout(10):

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 import structlog
 
-from taskd.domain.fencing import Claim
 from taskd.domain.outcome import Failed, Outcome, TimedOut
-from taskd.domain.policy import Policy, Record
 from taskd.domain.retry import Counter, Final
 from taskd.seams import Settlement
 from taskd.worker.reporting import AttemptReporter
+from tests.unit.claims import claim
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def line(outcome: Outcome) -> dict[str, Any]:
     """The one line that tells of an attempt with this outcome."""
-    claim = Claim(
-        job_id=1,
-        attempt=1,
-        session=uuid4(),
-        epoch=1,
-        task="t",
-        queue="q",
-        priority=0,
-        payload=msgspec.Raw(b"1"),
-        created_at=NOW,
-        schedule_at=NOW,
-        queued_at=NOW,
-        started_at=NOW,
-        timeout=None,
-        metadata={},
-        policy=Policy(),
-        record=Record(),
-    )
-    settlement = Settlement(claim, outcome, Final(completed=False, counter=Counter.FAILURES))
+    settlement = Settlement(claim(1), outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
         AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
     (told,) = lines

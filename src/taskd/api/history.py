@@ -19,7 +19,7 @@ from taskd.api.reading import Gate, within
 from taskd.api.transcripts import lines
 from taskd.api.turns import Turns
 from taskd.domain.job import MAX_ID, NAME_RULE, Ended, Job, JobStatus, is_name
-from taskd.domain.output import Stored
+from taskd.domain.output import StoredChunk
 from taskd.seams import LogReader, Reads
 
 #: Finished jobs that one request looks at; and with what their attempts have said, which may be much.
@@ -57,7 +57,7 @@ class History:
         """The lines of a stretch, and where the next one begins."""
         stretch, turns = await within(self._overview.ended(wanted)), Turns()
         jobs, cursor = stretch.jobs, stretch.next
-        said: dict[int, list[Stored]] | None = None
+        said: dict[int, list[StoredChunk]] | None = None
         if logs and jobs:
             said = await within(self._transcripts.of([job.id for job in jobs]))
             if len(said) < len(jobs):
@@ -70,7 +70,7 @@ class History:
         return b"".join(lines), cursor
 
 
-def _line(found: Job, said: Mapping[int, list[Stored]] | None) -> bytes:
+def _line(found: Job, said: Mapping[int, list[StoredChunk]] | None) -> bytes:
     text = render.job(found)
     if said is not None:
         logs = msgspec.json.encode(list(lines(said.get(found.id, []))))

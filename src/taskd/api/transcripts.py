@@ -15,7 +15,7 @@ from taskd.api.documents import LineView, LogsView
 from taskd.api.jobs import job_id_of
 from taskd.api.problems import FieldError, invalid, not_found
 from taskd.api.reading import within
-from taskd.domain.output import LogPosition, Stored
+from taskd.domain.output import LogPosition, StoredChunk
 from taskd.seams import LogReader, Reads
 
 #: Chunks in one answer: some hundreds of kilobytes at the most.
@@ -54,7 +54,7 @@ class JobLogs:
         return document(view)
 
 
-def lines(chunks: Iterable[Stored], after: LogPosition = START) -> Iterator[LineView]:
+def lines(chunks: Iterable[StoredChunk], after: LogPosition = START) -> Iterator[LineView]:
     """The lines of chunks; where numbers are missing, one that says how many."""
     attempt, last = after
     for chunk in chunks:

@@ -92,7 +92,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
     from taskd.settings import TaskSettings  # noqa: PLC0415
     from taskd.worker.pool.protocol import BUILTIN  # noqa: PLC0415
 
-    loading.look_here_too()
+    loading.search_current_folder()
     name = settings.worker.app or BUILTIN
     try:
         own = loading.load(name, TaskSettings())

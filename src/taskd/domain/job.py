@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -79,6 +79,39 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float | None = None
     metadata: dict[str, Scalar] = {}
     parent_id: int | None = None
+
+
+class AttemptId(NamedTuple):
+    """One attempt of one job. A job's attempts are numbered upwards and never reused."""
+
+    job_id: int
+    attempt: int
+
+
+class JobInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A job as it was when its running attempt began: the part of it that its task sees.
+
+    `timeout` is in seconds, None without one. `failures` counts the attempts before this one that failed, and `max_retries`
+    how many may; crashes and lost workers are counted elsewhere. The datetimes are in UTC.
+    """
+
+    id: int
+    task: str
+    queue: str
+    priority: int
+    payload_json: bytes
+    created_at: datetime
+    schedule_at: datetime
+    timeout: float | None
+    metadata: dict[str, Scalar]
+    max_retries: int
+    failures: int
+    worker_id: str
+
+    @property
+    def payload(self) -> Any:
+        """The whole payload as it came, decoded from its JSON anew at each call: usually a dict with the arguments by name."""
+        return msgspec.json.decode(self.payload_json)
 
 
 class Submitted(msgspec.Struct, frozen=True):

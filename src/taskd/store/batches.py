@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from taskd.domain.job import AttemptId
 from taskd.store.lane import Lane
 
 UNTIMED = nullcontext()
@@ -28,8 +29,8 @@ async def write_batch(
     rows: Iterable[AttemptRow],
     *,
     timed: AbstractContextManager[object] = UNTIMED,
-) -> set[tuple[int, int]]:
-    """Run a statement on these rows, as its JSON `parameter`; return the (job_id, attempt) pairs that it answers.
+) -> set[AttemptId]:
+    """Run a statement on these rows, as its JSON `parameter`; return the attempts that it answers.
 
     The rows go in the order of their jobs: in that order every statement locks several jobs. The statement runs in `timed`.
     """
@@ -37,4 +38,4 @@ async def write_batch(
     document = msgspec.json.encode(ordered).decode()
     with timed:
         answer = await lane.fetch(statement, {parameter: document})
-    return {(job_id, attempt) for job_id, attempt in answer}
+    return {AttemptId(*row) for row in answer}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from uuid import UUID
 
 import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Claim, Delivery, Session, Suspect
-from taskd.domain.job import Json, Scalar
+from taskd.domain.job import AttemptId, JobInfo, Json, Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
+from taskd.domain.policy import SUSPECT_AFTER, Backoff
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
 from taskd.seams import Settlement
@@ -52,7 +51,7 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, _ClaimRow(*row)) for row in rows if row[2] is not None]
+        return [_claim(session, _ClaimRow(*row)) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
         by_job = {delivery.job_id: delivery for delivery in deliveries}
@@ -74,17 +73,17 @@ class PostgresClaims:
         }
         return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
         rows = map(_ending, settlements)
         return await write_batch(self._settling, SETTLE, "settlements", rows, timed=meters.timed(meters.SETTLE))
 
-    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
         parameters = {
             "ids": int_array(job_id for job_id, _ in attempts),
             "attempts": int_array(attempt for _, attempt in attempts),
         }
         rows = await self._settling.fetch(ENDED, parameters)
-        return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
+        return {AttemptId(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
 class _ClaimRow(msgspec.Struct, frozen=True, gc=False):
@@ -112,32 +111,38 @@ class _ClaimRow(msgspec.Struct, frozen=True, gc=False):
     checkpoint: Json | None
 
 
-def _claim(session: UUID, row: _ClaimRow) -> Claim:
+def _claim(session: Session, row: _ClaimRow) -> Claim:
     return Claim(
-        job_id=row.id,
-        attempt=row.attempt,
-        session=session,
+        attempt_id=AttemptId(row.id, row.attempt),
+        job=JobInfo(
+            id=row.id,
+            task=row.task,
+            queue=row.queue,
+            priority=row.priority,
+            payload_json=bytes(row.payload),
+            created_at=row.created_at,
+            schedule_at=row.schedule_at,
+            timeout=row.timeout,
+            metadata=msgspec.json.decode(row.metadata, type=dict[str, Scalar]) if row.metadata is not None else {},
+            max_retries=row.max_retries,
+            failures=row.failures,
+            worker_id=session.worker_id,
+        ),
+        session=session.id,
         epoch=row.epoch,
-        task=row.task,
-        queue=row.queue,
-        priority=row.priority,
-        payload=row.payload,
-        created_at=row.created_at,
-        schedule_at=row.schedule_at,
         queued_at=row.queued_at,
         started_at=row.started_at,
-        timeout=row.timeout,
-        metadata=msgspec.json.decode(row.metadata, type=dict[str, Scalar]) if row.metadata is not None else {},
-        policy=_policy(row.max_retries, bytes(row.backoff)),
-        record=Record(row.failures, row.crashes, row.losses),
-        checkpoint=row.checkpoint,
+        backoff=_backoff(bytes(row.backoff)),
+        crashes=row.crashes,
+        losses=row.losses,
+        checkpoint=bytes(row.checkpoint) if row.checkpoint is not None else None,
     )
 
 
 @lru_cache(maxsize=256)
-def _policy(max_retries: int, backoff: bytes) -> Policy:
-    """Return the policy, decoded once for all jobs that share it: most do."""
-    return Policy(max_retries, msgspec.json.decode(backoff, type=Backoff))
+def _backoff(text: bytes) -> Backoff:
+    """Return the backoff, decoded once for all jobs that share it: most do."""
+    return msgspec.json.decode(text, type=Backoff)
 
 
 class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):

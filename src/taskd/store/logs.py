@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from taskd.domain.output import Chunk, Line, LogPosition, Output, Stored
+from taskd.domain.job import AttemptId
+from taskd.domain.output import Chunk, Line, LogPosition, Output, StoredChunk
 from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import PAGE_BYTES, Lane, Lanes, int_array
 from taskd.store.statements import statement
@@ -24,7 +25,7 @@ class PostgresLogStore:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+    async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
         return await write_batch(self._lane, LOG, "outputs", map(_row, outputs))
 
 
@@ -35,7 +36,7 @@ class _Chunk(msgspec.Struct, frozen=True):
 
 
 class _OutputRow(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
-    """One attempt's output as log.sql reads it. Stored chunks that begin from line `first` to below `wanted` make way."""
+    """One attempt's output as log.sql reads it. StoredChunk chunks that begin from line `first` to below `wanted` make way."""
 
     chunks: list[_Chunk]
     first: int
@@ -64,7 +65,7 @@ class PostgresLogReader:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
 
-    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[StoredChunk]:
         parameters = {
             "id": job_id,
             "only": attempt,
@@ -73,13 +74,13 @@ class PostgresLogReader:
             "limit": limit,
         }
         rows = await self._lanes.fetch(LOGS, parameters)
-        return [Stored(number, line, _body.decode(body)) for number, line, body in rows]
+        return [StoredChunk(number, line, _body.decode(body)) for number, line, body in rows]
 
-    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[StoredChunk]]:
         ids = list(job_ids)
         rows = await self._lanes.fetch(EXPORT_LOGS, {"ids": int_array(ids), "budget": PAGE_BYTES})
-        chunks: dict[int, list[Stored]] = {job_id: [] for job_id in ids[: rows[0][0]]}
+        chunks: dict[int, list[StoredChunk]] = {job_id: [] for job_id in ids[: rows[0][0]]}
         for _, job_id, attempt, line, body in rows:
             if job_id is not None:
-                chunks[job_id].append(Stored(attempt, line, _body.decode(body)))
+                chunks[job_id].append(StoredChunk(attempt, line, _body.decode(body)))
         return chunks

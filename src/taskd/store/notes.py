@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskd.domain.fencing import Note
+from taskd.domain.job import AttemptId
 from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import Lane
 from taskd.store.statements import statement
@@ -18,7 +19,7 @@ class PostgresNoteStore:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
+    async def write(self, notes: Sequence[Note]) -> set[AttemptId]:
         return await write_batch(self._lane, NOTE, "notes", map(_row, notes))
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Host, Session
+from taskd.domain.job import AttemptId
 from taskd.seams import LostClaim
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
@@ -43,7 +44,7 @@ class PostgresSessions:
         return (session_from(rows[0][:5]), rows[0][5]) if rows else None
 
     async def heartbeat(
-        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+        self, session: Session, ttl: float, claims: Sequence[AttemptId], slots: int | None = None
     ) -> set[LostClaim]:
         parameters: dict[str, Any] = {"session": session.id, "ttl": ttl, "slots": slots}
         if claims:

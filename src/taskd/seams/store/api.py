@@ -8,7 +8,7 @@ from typing import Protocol
 from taskd.domain.explain.situation import JobSnapshot, Queue
 from taskd.domain.fencing import Session
 from taskd.domain.job import Counts, Depths, Ended, Job, JobFilter, JobSpec, Page, Stretch, Submitted
-from taskd.domain.output import LogPosition, Stored
+from taskd.domain.output import LogPosition, StoredChunk
 from taskd.domain.token import Keyring
 
 
@@ -109,11 +109,11 @@ class Explained(Protocol):
 class LogReader(Protocol):
     """Reads the output of attempts: what they have logged and printed."""
 
-    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[StoredChunk]:
         """Return at most `limit` chunks that begin after a place, in their order; of one attempt, or of all (None)."""
         ...
 
-    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[StoredChunk]]:
         """Return all chunks of these jobs, by job; of the first jobs only, if their output is large."""
         ...
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from taskd.domain.fencing import Claim, Delivery, Note, Session, Suspect
+from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Outcome
 from taskd.domain.output import Chunk, Output
 from taskd.domain.retry import Verdict
@@ -38,11 +39,11 @@ class Sessions(Protocol):
         ...
 
     async def heartbeat(
-        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
+        self, session: Session, ttl: float, claims: Sequence[AttemptId], slots: int | None = None
     ) -> set[LostClaim]:
         """Extend the lease and store the number of `slots`, if given. Raises SessionLost if the session is dead.
 
-        Returns those of the given (job_id, attempt) claims that are no longer this session's.
+        Returns those of the given claims that are no longer this session's.
         """
         ...
 
@@ -89,25 +90,25 @@ class Claims(Protocol):
         """queued -> pending, due again after `delay` seconds; return False if the dispatch is no longer current."""
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Record the ends of attempts; return the (job_id, attempt) pairs whose claim still held.
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
+        """Record the ends of attempts; return the attempts whose claim still held.
 
-        A pair that is missing was fenced off: the job was cancelled, or the claim had been lost before.
+        An attempt that is missing was fenced off: the job was cancelled, or the claim had been lost before.
         """
         ...
 
-    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """Return the outcomes ("cancelled", "completed") of those (job_id, attempt) pairs that ended their job."""
+    async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
+        """Return the outcomes ("cancelled", "completed") of those attempts that ended their job."""
         ...
 
 
 class NoteStore(Protocol):
     """Stores the progress and checkpoints of running attempts."""
 
-    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
-        """Store these durably, in one statement; return the (job_id, attempt) pairs whose claim still held.
+    async def write(self, notes: Sequence[Note]) -> set[AttemptId]:
+        """Store these durably, in one statement; return the attempts whose claim still held.
 
-        A pair that is missing was fenced off, and changed nothing.
+        An attempt that is missing was fenced off, and changed nothing.
         """
         ...
 
@@ -115,10 +116,10 @@ class NoteStore(Protocol):
 class LogStore(Protocol):
     """Stores the output of attempts: what they log and print."""
 
-    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
-        """Store these in one statement; return the (job_id, attempt) pairs whose output was taken.
+    async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
+        """Store these in one statement; return the attempts whose output was taken.
 
-        Output is taken while its claim holds, and after the attempt has ended its job by a cancel or its own transaction. A
-        pair that is missing was fenced off, and changed nothing.
+        Output is taken while its claim holds, and after the attempt has ended its job by a cancel or its own transaction. An
+        attempt that is missing was fenced off, and changed nothing.
         """
         ...
