@@ -32,7 +32,7 @@ from taskd.domain.job import (
 )
 from taskd.domain.output import Line, LogPosition, Stored
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Explained, Health, Leader, ConfigEditing, Member, Schedules, Terms, Transport
+from taskd.seams import ConfigEditing, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
 from taskd.settings import HttpSettings
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -23,7 +23,7 @@ from taskd.api.time_slice import TimeSlice
 from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
 from taskd.domain.output import Stored
 from taskd.domain.scope import Scope
-from taskd.seams import Reads, LogReader
+from taskd.seams import LogReader, Reads
 
 #: Finished jobs that one request reads; and fewer with their output, which may be large.
 STRETCH, STRETCH_WITH_LOGS = 500, 50

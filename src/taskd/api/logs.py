@@ -19,7 +19,7 @@ from taskd.api.routes import READ_PROBLEMS, Operation, Parameter, Resource, Resu
 from taskd.api.views import LineView, LogsView
 from taskd.domain.output import LogPosition, Stored
 from taskd.domain.scope import Scope
-from taskd.seams import Reads, LogReader
+from taskd.seams import LogReader, Reads
 
 #: Chunks in one response: at most a few hundred kilobytes.
 PAGE = 50

@@ -21,17 +21,17 @@ from taskd.api.submits import SubmitResource
 from taskd.domain.explain.situation import Timings
 from taskd.seams import (
     Cancels,
+    ConfigEditing,
     Coordinator,
     Explained,
     Intake,
-    ConfigEditing,
+    LogReader,
     Reads,
     Retries,
     Schedules,
     Standing,
     Terms,
     Tokens,
-    LogReader,
     Transport,
 )
 from taskd.settings import HttpSettings
