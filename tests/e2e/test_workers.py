@@ -1,4 +1,4 @@
-"""Test the control of running workers, and how several of them share the work."""
+"""What running workers are told from elsewhere, and how several of them share the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet
     assert client.wait(waiting, 20)["status"] == "completed"
 
 
-def test_a_worker_that_is_asked_to_drain_finishes_and_ends(fleet: Fleet) -> None:
+def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
     scheduler, worker = fleet.start_scheduler("s1"), fleet.start_worker("w1")
     client = fleet.client(scheduler)
     running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
@@ -45,7 +45,7 @@ def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
     told = fleet.taskd(scheduler, "worker", "quiet", "absent")
     assert (told.returncode, told.stderr) == (
         1,
-        "error: there is no live worker 'absent': taskd status shows who is there\n",
+        "error: there is no live worker 'absent': taskd status shows the live workers\n",
     )
 
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskd.client import Client
-from taskd.client.request import Request
+from taskd.client.requests import ClientRequest
 from taskd.client.servers import DEFAULT_SERVER
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class BlockingRequests(Protocol):
     """The methods of `taskd.client.Client` that submitters and handles call."""
 
-    def ask(self, request: Request) -> dict[str, Any]:
+    def ask(self, request: ClientRequest) -> dict[str, Any]:
         """Send a request; return the decoded body of the response."""
         ...
 
@@ -41,7 +41,7 @@ class BlockingRequests(Protocol):
 class AsyncRequests(Protocol):
     """The methods of `taskd.client.AsyncClient` that submitters and handles await: as `BlockingRequests`."""
 
-    async def ask(self, request: Request) -> dict[str, Any]: ...
+    async def ask(self, request: ClientRequest) -> dict[str, Any]: ...
 
     async def job(self, job_id: int | str) -> dict[str, Any]: ...
 

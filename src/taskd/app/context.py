@@ -180,7 +180,10 @@ class Context(TransactionalSubmit):
         self._link().complete(result)
 
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
-        """Hold a lock in a plain function in a thread: as `lock`, `with ctx.lock_sync("printer") as held:`."""
+        """Hold a lock in a plain function in a thread: as `lock`, `with ctx.lock_sync("printer") as held:`.
+
+        `wait`: the seconds after which TimeoutError is raised; None: no limit.
+        """
         _not_on_a_loop("lock")
         return lock_sync(self._link(), name, wait)
 

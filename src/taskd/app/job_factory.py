@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 from taskd.app.client_pool import ClientPool
 from taskd.app.handle import Handle, SyncHandle
 from taskd.app.transactional import store, store_sync
-from taskd.client.request import Request, keyed_batch, submission
+from taskd.client.requests import ClientRequest, keyed_batch, submission
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,10 +61,10 @@ class JobFactory(Signature[Callable[P, T]], Generic[P, T]):
         """Return the job that `submit` would send, as JSON. Nothing is sent."""
         return _document(self._target.payload(args, kwargs), self._fields())
 
-    def _request(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Request:
+    def _request(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> ClientRequest:
         return submission(self.template(*args, **kwargs), deduped="dedupe_key" in self._options)
 
-    def _batch(self, jobs: Iterable[Mapping[str, Any]]) -> Request | None:
+    def _batch(self, jobs: Iterable[Mapping[str, Any]]) -> ClientRequest | None:
         documents = self._documents(jobs)
         return keyed_batch(b'{"jobs":[%b]}' % b",".join(documents)) if documents else None
 

@@ -25,9 +25,8 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 
     from taskd.runtime.secrets import mask  # noqa: PLC0415
 
-    found = [
-        msgspec.structs.replace(one, text=mask(one.text)) for one in asyncio.run(_examine(options.settings(context)))
-    ]
+    settings = options.settings(context, related=False)  # what does not fit together is a finding here
+    found = [msgspec.structs.replace(one, text=mask(one.text)) for one in asyncio.run(_examine(settings))]
     healthy = all(one.level != "wrong" for one in found)
     if as_json:
         output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(found)})
@@ -49,6 +48,16 @@ async def _examine(settings: Settings) -> list[Diagnosis]:
             postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale, pooled=settings.postgres.pooled
         ),
         redis.examine(settings.redis),
-        etcd.examine(settings.etcd),
+        etcd.examine(settings.etcd, settings.worker.session_ttl),
     )
-    return [ok("configuration", "no unknown key, no wrong type"), *(one for part in found for one in part)]
+    own = [ok("configuration", "no unknown key, no wrong type"), *_times(settings)]
+    return [*own, *(one for part in found for one in part)]
+
+
+def _times(settings: Settings) -> list[Diagnosis]:
+    from taskd.domain.diagnosis import ok, wrong  # noqa: PLC0415  as above
+    from taskd.settings import unfit_times  # noqa: PLC0415  as above
+
+    lines = unfit_times(settings)
+    mend = "change one of the two: schedulers and workers refuse to start with them"
+    return [wrong("timings", line, mend) for line in lines] or [ok("timings", "they fit together")]

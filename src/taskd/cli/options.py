@@ -80,9 +80,13 @@ def instant(text: str, option: str) -> str:
 
 
 def settings(
-    context: typer.Context, flags: dict[tuple[str, str], object] | None = None, *, beside_dev: bool = True
+    context: typer.Context,
+    flags: dict[tuple[str, str], object] | None = None,
+    *,
+    beside_dev: bool = True,
+    related: bool = True,
 ) -> Settings:
-    """The settings with this command's `flags` on top. Raises ConfigurationError.
+    """The settings with this command's `flags` on top. Raises ConfigurationError; `related`: as of `taskd.settings.load`.
 
     Unless a server is configured, and if `beside_dev`, the servers are those of a dev cluster that runs in this folder.
     """
@@ -94,9 +98,9 @@ def settings(
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
     merged = {**logs, **(flags or {})}
     config = given.config and Path(path(str(given.config)))
-    found = load(file=config, flags=merged)
+    found = load(file=config, flags=merged, related=related)
     if beside_dev and (servers := beside.servers(config, found.client.server)):
-        found = load(file=config, flags={**servers, **merged})
+        found = load(file=config, flags={**servers, **merged}, related=related)
     secrets.learn(found)
     return found
 
@@ -117,10 +121,10 @@ def connect(server: str) -> Client:
     """
     from taskd.cli import beside  # noqa: PLC0415  keeps --help and --version quick
     from taskd.client import Client, ClientError  # noqa: PLC0415  as above
-    from taskd.client.servers import Servers  # noqa: PLC0415
+    from taskd.client.servers import ServerList  # noqa: PLC0415
 
     try:
-        Servers(server)
+        ServerList(server)
     except ClientError as error:
         raise typer.BadParameter(str(error)) from None
     token, ca_file = beside.credentials()

@@ -45,15 +45,17 @@ class DevCluster:
         app = plan.worker.get("app") if plan.schedules else None
         self._schedules = DeclaredSchedules(app, self.folder, say) if app else None
         self._server_keepers: dict[str, Restarter] = {}
+        configured = process_spec.configured_worker(plan.options)
         self.crew = Members(
             [
                 process_spec.scheduler(f"scheduler-{n + 1}", plan.port + n, process_spec.LEADERSHIP)
                 for n in range(plan.schedulers)
             ],
-            [process_spec.worker(name, plan.worker) for name in self.worker_names],
+            [process_spec.worker(name, plan.worker, configured) for name in self.worker_names],
             folder=self.folder,
             bell=self._bell,
             say=self._heard,
+            worker_grace=process_spec.worker_grace(configured),
         )
         self._begun = time.monotonic()
         self.start_seconds = 0.0

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from taskd.dev import process_spec
 from taskd.dev.child_process import ChildProcess
 from taskd.dev.folder import DataFolder
 from taskd.dev.logs import Tail, taskd_warning
@@ -38,14 +37,18 @@ class Members:
         folder: DataFolder,
         bell: StopSignals,
         say: Say,
+        worker_grace: float,
         alone: bool = True,
     ) -> None:
-        """Unless `alone`, the cluster has other schedulers too, and one of those may lead it."""
+        """`worker_grace`: seconds that the workers' tasks may take at the end.
+
+        Unless `alone`, the cluster has other schedulers too, and one of those may lead it."""
         self._alone = alone
         self._schedulers = schedulers
         self._workers = workers
         self._folder = folder
         self._bell = bell
+        self._worker_grace = worker_grace
         self._say = say
         #: By name.
         self.keepers: dict[str, Restarter] = {}
@@ -107,8 +110,7 @@ class Members:
 
     def stop(self) -> None:
         """Workers first, so that they can hand back what they hold. Raises StopAsked."""
-        grace = float(os.environ.get("TASKD_WORKER__GRACE", process_spec.WORKER_GRACE)) + WORKER_MARGIN
-        self._end(self._workers, grace)
+        self._end(self._workers, self._worker_grace + WORKER_MARGIN)
         self._end(self._schedulers, SCHEDULER_GRACE)
 
     def kill(self) -> None:

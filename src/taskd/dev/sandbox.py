@@ -250,7 +250,7 @@ class Sandbox:
             "concurrency": str(wanted.concurrency),
             "processes": "1",
         }
-        part = process_spec.worker(name or f"worker-{self._made}", settings)
+        part = process_spec.worker(name or f"worker-{self._made}", settings, process_spec.configured_worker())
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         started = self._spawn(part, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(wanted.environment)})
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -183,13 +182,12 @@ class TortureRun:
             raise TaskdError(f"PostgreSQL did not give its part of the history: {error}") from error
         except redis.RedisError:
             left = RedisLeft(-1, -1)
-        grace = settings.worker.grace if "TASKD_WORKER__GRACE" in os.environ else process_spec.WORKER_GRACE
         Meta(
             scenario="torture",
             seed=self._order.seed,
             session_ttl=settings.worker.session_ttl,
             ageing=settings.scheduler.ageing,
-            grace=grace,
+            grace=process_spec.worker_grace(settings.worker),
             boot_offset=time.time() - trace_clock(),
             healed_at=healed_at,
             load_from=load_from,

@@ -198,10 +198,11 @@ def given(
     folder, bell, served = DataFolder(data), StopSignals(), queues(name, settings.scheduler.shards)
     crew = Members(
         [process_spec.scheduler(one, free_port(), {}) for one in _named(name, "scheduler")],
-        [process_spec.worker(one, _worker(served)) for one in _named(name, "worker")],
+        [process_spec.worker(one, _worker(served), settings.worker) for one in _named(name, "worker")],
         folder=folder,
         bell=bell,
         say=say,
+        worker_grace=process_spec.worker_grace(settings.worker),
         alone=False,
     )
     folder.take()

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from taskd.client import ClientError
-from taskd.client.request import Request
+from taskd.client.requests import ClientRequest
 from taskd.domain.errors import Fail
 from taskd.domain.job import FINAL, JobStatus
 
@@ -110,7 +110,7 @@ class BenchClient:
         self._jobs = jobs
         self._children = children
 
-    def ask(self, request: Request) -> dict[str, Any]:
+    def ask(self, request: ClientRequest) -> dict[str, Any]:
         """Answer POST /jobs and POST /jobs/batch."""
         document = json.loads(request.body or b"null")
         if request.path == "/jobs/batch":
@@ -136,7 +136,7 @@ class AsyncBenchClient:
     def __init__(self, client: BenchClient) -> None:
         self._client = client
 
-    async def ask(self, request: Request) -> dict[str, Any]:
+    async def ask(self, request: ClientRequest) -> dict[str, Any]:
         """Answer POST /jobs and POST /jobs/batch."""
         return self._client.ask(request)
 

@@ -1,4 +1,4 @@
-"""Who comes in: every route and every scope, restrictions to queues, rates, and what is known while PostgreSQL is away."""
+"""Tests of authentication: every route and scope, restrictions to queues, rates, and tokens while PostgreSQL is away."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from taskd.api import door
-from taskd.api.door import Bucket
+from taskd.api import auth
+from taskd.api.auth import TokenBucket
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
@@ -36,7 +36,7 @@ class World(Recorder):
         self.ring = Keyring(closed=True, tokens={})
 
     def token(self, *scopes: Scope, queues: Collection[str] | None = None, rate: float | None = None) -> dict[str, str]:
-        """A new token, as the header that shows it."""
+        """Make a token; return its header."""
         token_id, text, digest = make()
         self.ring.tokens[token_id] = Token(
             id=token_id,
@@ -64,13 +64,13 @@ def place(path: str) -> str:
 
 
 @pytest.mark.parametrize(("path", "method", "scope"), ROUTES)
-async def test_a_route_answers_those_who_may_and_nobody_else(
+async def test_a_route_serves_callers_with_its_scope_and_no_others(
     world: World, path: str, method: str, scope: Scope | None
 ) -> None:
-    for own in Scope:
-        async with world.asking(world.token(own)) as client:
+    for granted in Scope:
+        async with world.asking(world.token(granted)) as client:
             status = (await client.request(method, place(path))).status_code
-        assert (status in REFUSALS) == (scope is not None and own not in (scope, Scope.ADMIN)), (own, status)
+        assert (status in REFUSALS) == (scope is not None and granted not in (scope, Scope.ADMIN)), (granted, status)
     async with world.asking({}) as client:
         response = await client.request(method, place(path))
     assert (response.status_code == 401) == (scope is not None)
@@ -79,7 +79,7 @@ async def test_a_route_answers_those_who_may_and_nobody_else(
         assert "TASKD_TOKEN" in response.json()["detail"]
 
 
-async def test_what_is_no_token_or_not_the_right_one_does_not_hold(world: World) -> None:
+async def test_malformed_and_wrong_tokens_are_refused(world: World) -> None:
     right = world.token(Scope.READ)["authorization"].removeprefix("Bearer ")
     token_id, secret = split(right) or ("", "")
     for text in (
@@ -103,11 +103,11 @@ async def test_what_is_no_token_or_not_the_right_one_does_not_hold(world: World)
             assert (await client.get("/jobs", headers={"authorization": text})).status_code == 200
 
 
-async def test_without_tokens_a_scheduler_is_open_or_shut(world: World) -> None:
+async def test_without_tokens_a_scheduler_is_open_or_closed(world: World) -> None:
     world.ring = Keyring(closed=False, tokens={})
     async with world.asking({}) as client:
         assert (await client.get("/jobs")).status_code == 200
-    world.anybody = False
+    world.allow_anonymous = False
     async with world.asking({}) as client:
         refused = await client.get("/jobs")
         assert (refused.status_code, "taskd token create" in refused.text) == (503, True)
@@ -115,51 +115,49 @@ async def test_without_tokens_a_scheduler_is_open_or_shut(world: World) -> None:
         assert (await client.get("/alive")).status_code == 200
 
 
-async def test_a_token_holds_no_longer_when_it_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+async def test_a_revoked_token_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
         world.ring = Keyring(closed=True, tokens={})
         assert (await client.get("/jobs")).status_code == 401
 
 
-async def test_tokens_that_are_known_hold_while_postgresql_is_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+async def test_known_tokens_stay_valid_while_postgresql_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/workers")).status_code == 200
         world.no_keyring = StoreUnavailable("away")
         assert (await client.get("/workers")).status_code == 200
-    async with world.asking(world.token(Scope.READ)) as client:  # a scheduler that was started meanwhile
+    async with world.asking(world.token(Scope.READ)) as client:  # a scheduler that started meanwhile
         assert (await client.get("/workers")).status_code == 503
 
 
-async def test_tokens_that_cannot_be_read_for_another_reason_are_told(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
+async def test_an_unexpected_error_of_a_token_read_is_logged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FRESH", 0.0)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
         world.no_keyring = ValueError("a bug")
-        with capture_logs() as told:
+        with capture_logs() as lines:
             assert (await client.get("/jobs")).status_code == 200
-    assert [line["event"] for line in told] == ["the API tokens cannot be read: those that were known last hold on"]
+    assert [line["event"] for line in lines] == ["cannot read the API tokens: those that were read last stay valid"]
 
 
-async def test_nobody_comes_in_with_what_was_known_long_ago(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_that_were_read_long_ago_are_read_again_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
         world.ring, now = Keyring(closed=True, tokens={}), now + 3600
-        answers = await asyncio.gather(*(client.get("/jobs") for _ in range(5)))
-    assert {answer.status_code for answer in answers} == {401}
+        responses = await asyncio.gather(*(client.get("/jobs") for _ in range(5)))
+    assert {response.status_code for response in responses} == {401}
 
 
-async def test_a_slow_answer_counts_when_it_comes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FRESH", 0.0)
-    monkeypatch.setattr(door, "PATIENCE", 0.01)
+async def test_a_slow_read_of_tokens_counts_when_it_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FRESH", 0.0)
+    monkeypatch.setattr(auth, "PATIENCE", 0.01)
     gate = asyncio.Event()
     async with world.asking(world.token(Scope.READ)) as client:
         assert (await client.get("/jobs")).status_code == 200
@@ -186,7 +184,7 @@ async def test_a_token_for_a_queue_submits_there_only(world: World) -> None:
     assert [spec.queue for spec in world.specs] == ["a"]
 
 
-async def test_others_jobs_are_not_there_for_a_token_for_a_queue(world: World) -> None:
+async def test_jobs_of_other_queues_are_hidden_from_a_token_for_a_queue(world: World) -> None:
     world.found = {17: a_job(17, JobStatus.RUNNING, queue="a"), 18: a_job(18, JobStatus.RUNNING, queue="c")}
     world.found |= {19: a_job(19, JobStatus.FAILED, queue="c")}
     async with world.asking(world.token(Scope.READ, Scope.OPERATE, queues=["a"])) as client:
@@ -198,7 +196,7 @@ async def test_others_jobs_are_not_there_for_a_token_for_a_queue(world: World) -
     assert (world.cancels, world.retries) == ([[17]], [])
 
 
-async def test_what_a_key_made_in_another_queue_is_not_shown(world: World) -> None:
+async def test_a_duplicate_in_another_queue_is_not_shown(world: World) -> None:
     world.found, world.duplicate_of = {17: a_job(17, queue="c")}, 17
     async with world.asking(world.token(Scope.SUBMIT, queues=["a"])) as client:
         assert (await client.post("/jobs", json={"payload": 1, "queue": "a", "dedupe_key": "k"})).status_code == 403
@@ -224,7 +222,7 @@ async def test_changes_by_filter_are_of_the_tokens_queues(world: World, path: st
     assert [wanted.queue for wanted in world.wanted] == ["a"]
 
 
-async def test_what_concerns_every_queue_is_not_for_a_token_for_one(world: World) -> None:
+async def test_routes_that_concern_every_queue_refuse_a_token_for_one(world: World) -> None:
     async with world.asking(world.token(Scope.ADMIN, queues=["default"])) as client:
         assert (await client.get("/metrics")).status_code == 403
         assert [q["queue"] for q in (await client.get("/queues")).json()["queues"]] == ["default"]
@@ -233,7 +231,7 @@ async def test_what_concerns_every_queue_is_not_for_a_token_for_one(world: World
             assert (await client.put(f"/config/{key}", json={"value": True})).status_code == 403, key
 
 
-async def test_to_operate_is_not_to_administer(world: World) -> None:
+async def test_the_scope_operate_does_not_include_admin(world: World) -> None:
     async with world.asking(world.token(Scope.OPERATE)) as client:
         for key in ("log.level", "history.keep_failed"):
             assert (await client.put(f"/config/{key}", json={"value": 1})).status_code == 403, key
@@ -243,7 +241,7 @@ async def test_to_operate_is_not_to_administer(world: World) -> None:
 # ------------------------------------------------------------ rates and records
 
 
-async def test_a_token_that_asks_too_often_is_told_when_to_come_back(world: World) -> None:
+async def test_a_token_beyond_its_rate_gets_a_429_with_retry_after(world: World) -> None:
     hasty, other = world.token(Scope.READ, rate=0.25), world.token(Scope.READ)
     async with world.asking({}) as client:
         assert (await client.get("/jobs", headers=hasty)).status_code == 200
@@ -253,7 +251,7 @@ async def test_a_token_that_asks_too_often_is_told_when_to_come_back(world: Worl
             assert (await client.get("/jobs", headers=other)).status_code == 200
 
 
-async def test_the_setting_is_for_tokens_that_say_nothing(world: World) -> None:
+async def test_the_setting_limits_tokens_without_a_rate(world: World) -> None:
     headers = world.token(Scope.READ)
     async with world.asking(headers, HttpSettings(rate_limit=2.0)) as client:
         statuses = [(await client.get("/jobs")).status_code for _ in range(3)]
@@ -263,7 +261,7 @@ async def test_the_setting_is_for_tokens_that_say_nothing(world: World) -> None:
 def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    bucket = Bucket(2.0)
+    bucket = TokenBucket(2.0)
     assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
     now += 0.5
     assert [bucket.take() for _ in range(2)] == [0, 0.5]
@@ -271,32 +269,32 @@ def test_a_bucket_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
 
 
-async def test_a_change_that_may_have_been_made_leaves_its_line(world: World) -> None:
+async def test_a_change_with_an_unknown_outcome_leaves_an_audit_line(world: World) -> None:
     world.found = {17: a_job(17)}
     world.lost_answer = StoreUnavailable("away", outcome_unknown=True)
-    with capture_logs() as told:
+    with capture_logs() as lines:
         async with world.asking(world.token(Scope.OPERATE)) as client:
             assert (await client.post("/jobs/17/cancel")).status_code == 503
             world.lost_answer = None
             await client.post("/jobs/cancel", json={"queue": "none"})
-    assert [(line["request"], line["about"], line["status"]) for line in told] == [
+    assert [(line["request"], line["about"], line["status"]) for line in lines] == [
         ("POST /jobs/17/cancel", None, 503),
         ("POST /jobs/cancel", '{"queue":"none"}', 200),
     ]
 
 
-async def test_a_change_leaves_one_line_that_says_who_and_not_their_secret(world: World) -> None:
+async def test_an_audit_line_names_the_token_without_its_secret(world: World) -> None:
     world.found = {17: a_job(17)}
     headers = world.token(Scope.OPERATE, Scope.SUBMIT)
-    with capture_logs() as told:
+    with capture_logs() as lines:
         async with world.asking(headers) as client:
             await client.post("/jobs/17/cancel")
             await client.post("/jobs/17/cancel")  # too late: nothing was changed
             await client.post("/jobs", json={"payload": 1})
-    assert [(line["event"], line["token"], line["request"], line["status"]) for line in told] == [
+    assert [(line["event"], line["token"], line["request"], line["status"]) for line in lines] == [
         ("audit", "robot", "POST /jobs/17/cancel", 200)
     ]
-    assert headers["authorization"].split("_")[2] not in str(told)
+    assert headers["authorization"].split("_", 2)[2] not in str(lines)
 
 
 def test_a_secret_is_not_kept(world: World) -> None:

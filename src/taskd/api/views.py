@@ -1,4 +1,4 @@
-"""The answers of the cluster's resources, as types: what is rendered and what the OpenAPI document says are one thing."""
+"""Types of responses. They are rendered from these types, and the OpenAPI document describes the same types."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from msgspec import UNSET, UnsetType
 
 from taskd.api.problems import FieldError
 from taskd.domain.health import Health
-from taskd.domain.job import JobStatus, Scalar
+from taskd.domain.job import Job, JobStatus, Scalar
 from taskd.domain.output import Source
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import Fire, Missed, Overlap
+from taskd.domain.timeline import Stage
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
 
 class AliveView(msgspec.Struct, kw_only=True):
-    """A process whose event loop turns; what it can do is another question."""
+    """A process whose event loop runs; /health reports whether it can work."""
 
     status: Literal["alive"] = "alive"
 
 
 class HealthView(msgspec.Struct, kw_only=True):
-    """One scheduler's health. `timestamp` is Unix seconds, `coordinator_health` true while etcd answers.
+    """One scheduler's health. `timestamp` is Unix seconds, `coordinator_health` is true while etcd answers.
 
-    `components` says of each server what is wrong.
+    `components` has the state of each server.
     """
 
     status: Status
@@ -40,7 +41,7 @@ class HealthView(msgspec.Struct, kw_only=True):
 
 
 class MetricsView(msgspec.Struct, kw_only=True):
-    """The cluster's counters; those of finished jobs since the cluster was made. Times are Unix seconds."""
+    """The cluster's counters; finished jobs are counted from the cluster's creation. Times are Unix seconds."""
 
     timestamp: int
     instance_id: str
@@ -57,15 +58,15 @@ class MetricsView(msgspec.Struct, kw_only=True):
 
 
 class ShardView(msgspec.Struct, kw_only=True):
-    """Who may dispatch the queues of one shard. There is no epoch while PostgreSQL is away."""
+    """The leader of one shard, which alone dispatches its queues. There is no epoch while PostgreSQL is away."""
 
     shard: int
     current_leader: str | None
     epoch: int | UnsetType = UNSET
 
 
-class LeaderView(msgspec.Struct, kw_only=True):
-    """Who leads shard 0, whether this scheduler leads any, and all shards if there are several."""
+class LeadersView(msgspec.Struct, kw_only=True):
+    """The leader of shard 0, and all shards if there are several. `is_leader`: this scheduler leads a shard."""
 
     current_leader: str | None
     is_leader: bool
@@ -75,7 +76,7 @@ class LeaderView(msgspec.Struct, kw_only=True):
 
 
 class SchedulerView(msgspec.Struct, kw_only=True):
-    """One scheduler and its own figures."""
+    """One scheduler and its own metrics."""
 
     id: str
     incarnation: UUID
@@ -87,7 +88,7 @@ class SchedulerView(msgspec.Struct, kw_only=True):
 
 
 class WorkerView(msgspec.Struct, kw_only=True):
-    """One worker. While etcd is away, only what PostgreSQL knows of it."""
+    """One worker. While etcd is away, only the fields that PostgreSQL has."""
 
     id: str
     incarnation: UUID
@@ -110,7 +111,7 @@ class SchedulersView(msgspec.Struct, kw_only=True):
 
 
 class WorkersView(msgspec.Struct, kw_only=True):
-    """The workers that are registered, and who says so."""
+    """The workers that are registered, and the server that the list comes from."""
 
     source: Literal["etcd", "postgres"]
     workers: list[WorkerView]
@@ -118,7 +119,7 @@ class WorkersView(msgspec.Struct, kw_only=True):
 
 
 class QueueView(msgspec.Struct, kw_only=True):
-    """One queue: its live jobs, the seconds that its oldest due job has waited, and who serves it."""
+    """One queue: its live jobs, the seconds that its oldest due job has waited, and its workers and their slots."""
 
     queue: str
     pending: int
@@ -130,21 +131,33 @@ class QueueView(msgspec.Struct, kw_only=True):
 
 
 class QueuesView(msgspec.Struct, kw_only=True):
-    """The queues that have live jobs or workers; `left_out`: how many more have jobs, fewer than each of these."""
+    """The queues that have live jobs or workers. `left_out`: how many more queues have jobs, fewer than each of these."""
 
     queues: list[QueueView]
     left_out: int | UnsetType = UNSET
 
 
-class Stored(msgspec.Struct, kw_only=True):
-    """The ids of a batch, in the order of its jobs; `duplicates` are those of them that an earlier job has."""
+class BatchView(msgspec.Struct, kw_only=True):
+    """The ids of a batch, in the order of its jobs; `duplicates` are the ids that belong to earlier jobs."""
 
     ids: list[int]
     duplicates: list[int]
 
 
+class DuplicateJob(Job, frozen=True):
+    """A job that an earlier request made."""
+
+    duplicate: bool = True
+
+
+class JobWithTimeline(Job, frozen=True, kw_only=True):
+    """A job with its attempts, and the time that it spent in each state."""
+
+    timeline: list[Stage]
+
+
 class LineView(msgspec.Struct, kw_only=True):
-    """One line that an attempt has logged or printed, or (`source` is taskd) what became of others: `left_out` of them."""
+    """One line that an attempt logged or printed. A line whose `source` is taskd stands for `left_out` missing lines."""
 
     attempt: int
     line: int
@@ -156,9 +169,9 @@ class LineView(msgspec.Struct, kw_only=True):
 
 
 class LogsView(msgspec.Struct, kw_only=True):
-    """A page of lines; the next one begins at `cursor`, and there is one already if there is `more`.
+    """A page of lines. The next page begins at `cursor`; with `more`, it has lines already.
 
-    `status` and `attempts` (how many) are the job's before the lines were read: of a job that is final none comes later.
+    `status` and `attempts` (their number) were read before the lines, so a final job has no later lines.
     """
 
     id: int
@@ -183,7 +196,7 @@ class JobPlanView(msgspec.Struct, kw_only=True):
 
 
 class ScheduleView(msgspec.Struct, kw_only=True):
-    """A schedule. `next_at` is null while it is paused; `fires` are its last ticks, newest first."""
+    """A schedule. `next_at` is null while the schedule is paused; `fires` are its last ticks, newest first."""
 
     name: str
     cron: str | UnsetType = UNSET
@@ -203,7 +216,7 @@ class ScheduleView(msgspec.Struct, kw_only=True):
 
 
 class ScheduleSummary(msgspec.Struct, kw_only=True):
-    """A schedule for a caller that may change it and not read its job."""
+    """A schedule, for a caller that may change it and not read its job."""
 
     name: str
     next_at: datetime | None
@@ -214,7 +227,7 @@ class ScheduleSummary(msgspec.Struct, kw_only=True):
 
 
 class NextFires(msgspec.Struct, kw_only=True):
-    """The coming ticks of a schedule, with the offset of its zone; those that there would be, if it is paused."""
+    """The coming ticks of a schedule, with the offset of its zone. While it is paused: the ticks that it would have."""
 
     name: str
     tz: str
@@ -223,14 +236,14 @@ class NextFires(msgspec.Struct, kw_only=True):
 
 
 class Removed(msgspec.Struct, kw_only=True):
-    """A schedule that is no more."""
+    """A schedule that was removed."""
 
     name: str
     removed: Literal[True] = True
 
 
 class ProblemView(msgspec.Struct, kw_only=True):
-    """What went wrong (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     type: str | UnsetType = UNSET
     title: str

@@ -1,4 +1,4 @@
-"""The resources under /config on a real database."""
+"""Tests of the routes under /config on a real database."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ async def client(postgres_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_it_is_shown_with_the_keys_that_there_are(client: httpx.AsyncClient) -> None:
+async def test_the_configuration_is_shown_with_the_kinds_of_keys(client: httpx.AsyncClient) -> None:
     shown = (await client.get("/config")).json()
     assert (shown["version"], shown["values"]) == (0, {})
-    assert "queue.NAME.paused" in {one["key"] for one in shown["keys"]}
+    assert "queue.NAME.paused" in {entry["key"] for entry in shown["keys"]}
 
 
 async def test_a_key_is_set_unset_and_rolled_back(client: httpx.AsyncClient) -> None:
@@ -34,7 +34,7 @@ async def test_a_key_is_set_unset_and_rolled_back(client: httpx.AsyncClient) -> 
     assert (await client.delete("/config/queue.a.weight?who=you")).json()["values"] == {}
     assert (await client.post("/config/rollback", json={"version": 1})).json()["values"] == {"queue.a.weight": 3}
     history = (await client.get("/config/history")).json()
-    assert [(one["version"], one["who"]) for one in history] == [(3, ""), (2, "you"), (1, "me")]
+    assert [(entry["version"], entry["who"]) for entry in history] == [(3, ""), (2, "you"), (1, "me")]
     assert history[-1] == made.json()
 
 
@@ -57,7 +57,7 @@ async def test_a_name_may_have_a_slash(client: httpx.AsyncClient) -> None:
         ("POST", "/config/rollback", {"version": -1}, "version"),
     ],
 )
-async def test_what_is_wrong_is_named(
+async def test_an_error_names_its_field(
     client: httpx.AsyncClient, method: str, path: str, body: object, field: str
 ) -> None:
     response = await client.request(method, path, json=body)

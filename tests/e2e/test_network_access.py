@@ -1,4 +1,4 @@
-"""A scheduler that a network can reach asks who comes, or does not start."""
+"""Test that a scheduler on a network requires tokens, or does not start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers import wait_until
 EVERYWHERE = "0.0.0.0:0"
 
 
-def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
+def test_a_network_needs_tokens_or_insecure(fleet: Fleet) -> None:
     refused = fleet.spawn("scheduler", "--http-addr", EVERYWHERE)
     assert refused.popen.wait(30) == 1
     (line,) = [line for line in refused.output.splitlines() if line.startswith("error: ")]
@@ -24,8 +24,8 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
     insecure = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure")
     assert web.get(f"{url_of(insecure)}/jobs").status_code == 200
     foreign = {"host": "rebound.example"}
-    answer = web.post(f"{url_of(insecure)}/jobs", headers=foreign, json={"payload": 1})
-    assert (answer.status_code, "http.hosts" in answer.text) == (421, True)
+    response = web.post(f"{url_of(insecure)}/jobs", headers=foreign, json={"payload": 1})
+    assert (response.status_code, "http.hosts" in response.text) == (421, True)
     assert web.get(f"{url_of(insecure)}/health", headers=foreign).status_code == 200
     insecure.kill()
     listed = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure", TASKD_HTTP__HOSTS="rebound.example")
@@ -48,6 +48,6 @@ def test_a_network_needs_tokens_or_the_word_insecure(fleet: Fleet) -> None:
 
 
 def url_of(process: Process) -> str:
-    """Where it serves, by its log."""
-    found = wait_until(lambda: re.findall(r"serving.*address=\S*:(\d+)", process.output))[0]
-    return f"http://127.0.0.1:{found}"
+    """Return the URL that the scheduler logged."""
+    port = wait_until(lambda: re.findall(r"serving.*address=\S*:(\d+)", process.output))[0]
+    return f"http://127.0.0.1:{port}"

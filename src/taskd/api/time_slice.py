@@ -1,4 +1,4 @@
-"""Long work on the event loop, cut into short pieces."""
+"""Long work on the event loop, in short slices."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import time
 SLICE = 0.005
 
 
-class Turns:
-    """Counts the time of one piece of work; `turn` lets the event loop go on once that was long enough."""
+class TimeSlice:
+    """Measures one piece of work, and lets the event loop run once a slice is used up."""
 
     def __init__(self) -> None:
         self._end = time.perf_counter() + SLICE
 
-    async def turn(self) -> None:
-        """Return at once, or after other requests had their turn."""
+    async def pause(self) -> None:
+        """Return at once, or after other requests had their turn if the slice is used up."""
         if time.perf_counter() >= self._end:
             await asyncio.sleep(0)
             self._end = time.perf_counter() + SLICE

@@ -1,4 +1,4 @@
-"""A server that gives canned replies: for failures that a real scheduler cannot be made to produce."""
+"""A fake server with canned responses, for failures that a real scheduler cannot be made to produce."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 
-def answer(status: str, document: object, *headers: str) -> bytes:
-    """A reply with this status line, this JSON and further headers. It says that the connection ends with it: else a client
-    that is quick may send its next request into one that is about to be closed."""
+def response(status: str, document: object, *headers: str) -> bytes:
+    """Return a response with a status line, JSON and further headers. Its connection ends with it.
+
+    Otherwise a fast client may send its next request on a connection that is about to be closed.
+    """
     body = json.dumps(document).encode()
     more = "".join(f"{header}\r\n" for header in headers)
     return f"HTTP/1.1 {status}\r\n{more}connection: close\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
-JOB = answer("201 Created", {"id": 1, "status": "pending"})
-AWAY = answer("503 Service Unavailable", {"detail": "PostgreSQL is away"})
-UNSURE = answer("503 Service Unavailable", {"detail": "PostgreSQL is away", "outcome_unknown": True})
+JOB = response("201 Created", {"id": 1, "status": "pending"})
+AWAY = response("503 Service Unavailable", {"detail": "PostgreSQL is away"})
+UNSURE = response("503 Service Unavailable", {"detail": "PostgreSQL is away", "outcome_unknown": True})
 
 
 @contextmanager
 def listening(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that gives one reply per connection, in turn (None: it hangs up), and what it was asked."""
+    """Yield the URL of a server that sends one response per connection (None: it closes), and the requests so far."""
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -48,14 +50,14 @@ def listening(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """A server that takes connections and never answers, as a process that stands still."""
+    """Yield the URL of a server that accepts connections and never responds, as a stopped process."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @contextmanager
 def deaf() -> Iterator[str]:
-    """A server that nobody can connect to, as a host that drops what it is sent: its line is full."""
+    """Yield the URL of a server that completes no connection, as a host that drops packets: its backlog is full."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -66,14 +68,14 @@ def deaf() -> Iterator[str]:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """One whole request: head and body may come in two pieces."""
-    found = b""
+    """Return one whole request: head and body may come in two pieces."""
+    request = b""
     while chunk := connection.recv(65_536):
-        found += chunk
-        head, end, body = found.partition(b"\r\n\r\n")
+        request += chunk
+        head, end, body = request.partition(b"\r\n\r\n")
         if end and len(body) >= _length(head):
             break
-    return found
+    return request
 
 
 def _length(head: bytes) -> int:
@@ -82,6 +84,6 @@ def _length(head: bytes) -> int:
 
 
 def idempotency_key(request: bytes) -> bytes:
-    """The header of the one key that a request has."""
+    """Return the Idempotency-Key header of a request."""
     (line,) = [line for line in request.split(b"\r\n") if line.lower().startswith(b"idempotency-key:")]
     return line.lower()
