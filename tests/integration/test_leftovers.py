@@ -1,4 +1,4 @@
-"""What attempts leave behind in their executor: innocent ones do not notice, and what a stopped one has started ends."""
+"""Test what attempts leave behind in their executor: other attempts do not notice, and processes of a stopped one end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP = "tests.integration.leftover_tasks"
 
 @pytest.fixture
 def stderr(tmp_path: Path) -> Path:
-    """What the executor writes to its stderr."""
+    """Return the path of a file that gets the executor's stderr."""
     return tmp_path / "stderr"
 
 

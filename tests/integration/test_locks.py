@@ -1,4 +1,4 @@
-"""The locks that a worker holds for its attempts, on a real etcd."""
+"""Test the locks that a worker holds for its attempts, on a real etcd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = "/taskd/locks/"
 
 
 class Bench:
-    """What attempts were answered, and which locks were lost."""
+    """Keeps the answers to attempts, and the locks that were lost."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -50,7 +50,7 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         holder = await one.holder("a")
         assert holder is not None
         assert (holder.job_id, holder.attempt, holder.worker_id, holder.pid) == (2, 1, "w1", os.getpid())
-        assert await one.holder("nobody's") is None
+        assert await one.holder("free") is None
         locks.end(AttemptId(3, 1))  # it was only waiting
         await has_keys(private_etcd.endpoint, FOLDER, 2)
         locks.end(AttemptId(2, 1))

@@ -1,4 +1,4 @@
-"""A job that was there when an executor crashed runs alone the next time: its neighbours never pay for it again."""
+"""Test suspects: a job that was there when an executor crashed runs in a process of its own, at no cost to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's attempts: what they said reaches PostgreSQL, whatever becomes of their ends."""
+"""Test a worker's attempts: their output reaches PostgreSQL, whatever happens to their ends."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def store() -> Store:
     return Store()
 
 
-async def test_words_that_come_with_the_end_cost_no_statement_of_their_own(store: Store) -> None:
+async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(store: Store) -> None:
     async with working(store, 2) as attempts:
         attempts.on_end([ended(1, DONE, chunk(1, 1)), ended(2, DONE, None)])
         await asyncio.wait_for(attempts.idle(), 10)
@@ -94,7 +94,7 @@ async def test_words_that_come_with_the_end_cost_no_statement_of_their_own(store
     assert store.written == []
 
 
-async def test_words_that_follow_others_are_written_in_order_before_the_end(store: Store) -> None:
+async def test_output_that_follows_other_output_is_written_in_order_before_the_end(store: Store) -> None:
     async with working(store, 1) as attempts:
         attempts.on_message(chunk(1, 1), lambda _: None)
         attempts.on_end([ended(1, DONE, chunk(1, 2))])
@@ -103,7 +103,7 @@ async def test_words_that_follow_others_are_written_in_order_before_the_end(stor
     assert store.settled[1].said is None
 
 
-async def test_a_cancelled_job_has_the_words_that_came_with_the_refused_end_and_a_lost_one_has_not(
+async def test_the_output_of_a_refused_end_is_kept_if_the_job_was_cancelled_and_dropped_if_the_claim_was_lost(
     store: Store,
 ) -> None:
     store.over = {1: "cancelled", 2: ""}
@@ -113,7 +113,7 @@ async def test_a_cancelled_job_has_the_words_that_came_with_the_refused_end_and_
     assert store.written == [(1, 1)]
 
 
-async def test_words_of_a_job_that_its_own_transaction_completed_are_written(store: Store) -> None:
+async def test_output_of_a_job_that_its_own_transaction_completed_is_written(store: Store) -> None:
     async with working(store, 1) as attempts:
         attempts.on_end([ended(1, Completed(msgspec.Raw(b"null"), recorded=True), chunk(1, 1))])
         await asyncio.wait_for(attempts.idle(), 10)
@@ -121,7 +121,7 @@ async def test_words_of_a_job_that_its_own_transaction_completed_are_written(sto
     assert store.settled == {}
 
 
-async def test_an_end_that_postgresql_does_not_take_is_tried_without_its_words_which_stay(store: Store) -> None:
+async def test_an_end_that_postgresql_refuses_is_tried_without_its_output_which_is_kept(store: Store) -> None:
     store.refuses = {2}
     async with working(store, 3) as attempts:
         attempts.on_end([ended(n, DONE, chunk(n, 1)) for n in (1, 2, 3)])

@@ -1,4 +1,4 @@
-"""What is said inside an executor: whose it is, in which order, and how much of it is kept."""
+"""Test the capture of output inside an executor: its attempt, its order, and how much of it is kept."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def world() -> World:
 
 @contextmanager
 def installed(world: World, folder: Path) -> Iterator[None]:
-    """In a test's own time: pytest has other streams before and after."""
+    """Install the capture for a block of the test only: pytest has other streams before and after."""
     before = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
     with open(folder / "out", "w") as out, open(folder / "err", "w") as err:
         sys.stdout, sys.stderr = (Steady(Sink(file.fileno(), 1.0), n, file) for n, file in enumerate((out, err), 1))
@@ -79,7 +79,7 @@ def installed(world: World, folder: Path) -> Iterator[None]:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = before  # type: ignore[misc]
 
 
-async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tmp_path: Path) -> None:
+async def test_output_belongs_to_the_attempt_of_its_context(world: World, tmp_path: Path) -> None:
     buffers = {n: world.buffer(n) for n in (1, 2, 3)}
 
     async def task(number: int) -> None:
@@ -96,11 +96,11 @@ async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tm
 
     with installed(world, tmp_path):
         await asyncio.gather(task(1), task(2))
-        thread = threading.Thread(target=lambda: contextvars.Context().run(print, "nobody's"))
+        thread = threading.Thread(target=lambda: contextvars.Context().run(print, "of no attempt"))
         thread.start()
         thread.join()
-        print("nobody's")
-    assert (tmp_path / "out").read_text().count("nobody's") == 2
+        print("of no attempt")
+    assert (tmp_path / "out").read_text().count("of no attempt") == 2
     assert "hello from 1\n" in (tmp_path / "out").read_text(), "the worker's log has it too"
     for number in (1, 2):
         assert world.lines(number) == [
@@ -112,7 +112,7 @@ async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tm
     assert world.lines(3) == []
 
 
-async def test_taskds_own_logger_is_heard_without_what_every_line_has(world: World) -> None:
+async def test_lines_of_taskds_logger_are_kept_without_the_common_fields(world: World) -> None:
     buffer = world.buffer(1)
 
     async def task() -> None:
@@ -167,7 +167,7 @@ async def test_any_text_can_be_stored(world: World, text: str) -> None:
 
 
 class Markup(str):
-    """As some libraries have it."""
+    """A subclass of str that splits in its own way, as some libraries have."""
 
     __slots__ = ()
 
@@ -182,7 +182,7 @@ async def test_a_subclass_of_str_is_text_like_any_other(world: World) -> None:
     assert world.texts(1) == ["one", "two"]
 
 
-async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment_ago(world: World) -> None:
+async def test_a_crash_leaves_the_unsent_lines_and_those_sent_just_before(world: World) -> None:
     buffer = world.buffer(7)
     buffer.add("stdout", "", "told")
     world.capture.flush()
@@ -195,7 +195,7 @@ async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment
     ]
 
 
-async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_nobody(world: World) -> None:
+async def test_the_crash_buffer_has_the_newest_lines_and_nonsense_in_it_does_no_harm(world: World) -> None:
     buffer = world.buffer(7)
     for number in range(1, 10_001):
         buffer.add("stdout", "", f"line {number} " + "x" * 50)
@@ -209,14 +209,14 @@ async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_
     assert all(isinstance(word, CrashEntry) for word in crash_buffer.read(world.fd))
 
 
-async def test_a_line_is_told_soon(world: World) -> None:
+async def test_a_line_is_sent_soon(world: World) -> None:
     world.buffer(1).add("stdout", "", "soon")
     await wait_until_async(lambda: world.told)
     assert world.texts(1) == ["soon"]
     assert len(world.told) == 1
 
 
-async def test_the_last_words_come_once(world: World) -> None:
+async def test_the_last_lines_are_sent_once(world: World) -> None:
     buffer = world.buffer(1)
     buffer.add("stdout", "", "told")
     world.capture.flush()
@@ -228,7 +228,7 @@ async def test_the_last_words_come_once(world: World) -> None:
     assert world.texts(1) == ["told"]
 
 
-async def test_what_is_more_than_a_chunk_is_told_before_the_end(world: World) -> None:
+async def test_more_than_a_chunk_is_sent_before_the_end(world: World) -> None:
     buffer = world.buffer(1)
     for number in range(3):
         buffer.add("stdout", "", f"{number}" * module.MAX_LINE)
@@ -236,7 +236,7 @@ async def test_what_is_more_than_a_chunk_is_told_before_the_end(world: World) ->
     assert [text[0] for text in world.texts(1)] == ["0", "1", "2"]
 
 
-async def test_voices_may_begin_while_others_are_told(world: World) -> None:
+async def test_buffers_may_be_made_while_others_are_sent(world: World) -> None:
     over, interval = threading.Event(), sys.getswitchinterval()
 
     def talk(first: int) -> None:
@@ -260,8 +260,8 @@ async def test_voices_may_begin_while_others_are_told(world: World) -> None:
     assert sum(chunk.lines for chunk in world.told) == 9000
 
 
-def test_a_line_that_is_said_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the garbage collector may bring about, and signal handlers."""
+def test_a_line_that_is_written_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer or a signal handler may do that."""
     words = CrashBuffer(crash_buffer.create())
     line = msgspec.json.encode(Line(0.0, "stdout", "", "x" * 4000))
     switch = words._switch

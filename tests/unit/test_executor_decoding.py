@@ -1,4 +1,4 @@
-"""The reader of an executor's messages: anything may arrive, and what passes can be stored."""
+"""Test the decoding of an executor's messages: anything may arrive, and a message that passes can be stored."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("message", GOOD)
-def test_what_an_executor_says_is_received(message: ToWorker) -> None:
+def test_messages_of_an_executor_are_decoded(message: ToWorker) -> None:
     assert decode(msgspec.msgpack.encode(message), LIMITS) == message
 
 
 @pytest.mark.parametrize("message", BAD, ids=range(len(BAD)))
-def test_what_no_executor_says_breaks_the_stream(message: Any) -> None:
+def test_a_message_that_no_executor_sends_breaks_the_stream(message: Any) -> None:
     with pytest.raises(BrokenStream):
         decode(msgspec.msgpack.encode(message), LIMITS)
 

@@ -1,4 +1,4 @@
-"""What tasks raise, as their authors are told: their own frames, clean text, of limited size."""
+"""Test the errors of tasks as their authors see them: their own frames, clean text, of limited size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def caught(call: Callable[[], Any]) -> BaseException:
 
 
 def compiled(code: str, package: Any) -> Callable[..., Any]:
-    """A function `it` whose file seems to lie in the package's folder."""
+    """Return a function `it` whose file seems to lie in the package's folder."""
     scope: dict[str, Any] = {}
     exec(compile(code, package.__file__.replace("__init__", "elsewhere"), "exec"), scope)
     found: Callable[..., Any] = scope["it"]
@@ -61,7 +61,7 @@ def test_an_exception_without_frames_of_the_user_is_one_line() -> None:
     assert describe(error) == "ValueError: boom"
 
 
-def test_what_led_to_an_exception_is_told_without_our_frames_too() -> None:
+def test_the_causes_of_an_exception_are_shown_without_our_frames_too() -> None:
     def user() -> None:
         try:
             compiled("def it(): raise KeyError('first')", taskd)()
@@ -73,14 +73,14 @@ def test_what_led_to_an_exception_is_told_without_our_frames_too() -> None:
     assert "elsewhere" not in text
 
 
-def test_the_parts_of_a_group_are_told_without_our_frames() -> None:
+def test_the_parts_of_a_group_are_shown_without_our_frames() -> None:
     parts = [caught(compiled("def it(): raise KeyError('part')", taskd))]
     text = describe(BaseExceptionGroup("many", parts))
     assert "KeyError: 'part'" in text
     assert "elsewhere" not in text
 
 
-def test_an_exception_that_lies_is_told_by_its_type() -> None:
+def test_an_exception_that_lies_is_shown_by_its_type() -> None:
     class Liar(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")

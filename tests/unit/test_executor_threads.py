@@ -1,4 +1,4 @@
-"""Threads that plain functions run in: each piece of work is told, whenever it is interrupted."""
+"""Test the threads of plain functions: the end of each is reported, whenever it is interrupted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def pool() -> Pool:
 
 @pytest.fixture
 def fickle_switching() -> Iterator[None]:
-    """Threads take turns as often as they can, so that interrupts land in odd places."""
+    """Let threads take turns as often as they can, so that interrupts land in odd places."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -70,7 +70,7 @@ def fickle_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fickle_switching")
-async def test_an_interrupt_at_any_instant_is_told_and_its_thread_ends(pool: Pool) -> None:
+async def test_an_interrupt_at_any_instant_is_reported_and_its_thread_ends(pool: Pool) -> None:
     before = threading.active_count()
     draw = random.Random(5)
     for _ in range(1500):
@@ -79,7 +79,7 @@ async def test_an_interrupt_at_any_instant_is_told_and_its_thread_ends(pool: Poo
     await wait_until_async(lambda: threading.active_count() <= before)
 
 
-async def test_a_stop_that_is_caught_is_told_as_the_work_wishes(pool: Pool) -> None:
+async def test_a_function_that_catches_its_stop_reports_its_own_end(pool: Pool) -> None:
     started = threading.Event()
 
     def work() -> End:
@@ -104,7 +104,7 @@ async def test_a_thread_is_used_again_unless_it_was_interrupted(pool: Pool) -> N
     assert await pool.run(work) == END
 
 
-async def test_work_that_breaks_its_promise_is_told_and_its_thread_is_not_used_again(pool: Pool) -> None:
+async def test_a_function_that_raises_is_reported_and_its_thread_is_not_used_again(pool: Pool) -> None:
     def breaks() -> End:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""What a worker's fetcher does when PostgreSQL is away while it claims."""
+"""Test a worker's fetcher: outages of PostgreSQL and Redis, free slots, and the order of queues."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Seams:
         return [ENTRY]
 
     def on_fetch(self) -> None:
-        """What happens while the worker waits for work."""
+        """Do what the test wants to happen while the worker waits for work."""
 
     async def caught_up(self) -> None:
         return
@@ -162,7 +162,7 @@ async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_
 
 
 async def orders(version: Version, queues: tuple[str, ...], number: int) -> list[list[str]]:
-    """In which order a worker looks through its queues."""
+    """Return the order in which a worker reads its queues, many times."""
     live = Config()
     live.take(version)
     each = cast("Any", Seams())

@@ -1,4 +1,4 @@
-"""What attempts say, on its way from an executor to PostgreSQL: bounded, in batches, and before the attempt's end."""
+"""Test the writing of output: bounded, in batches, and before the attempt's end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chunk(job_id: int, line: int, text: str = "x", *, tail: bool = False) -> Chu
 
 
 class Store:
-    """Keeps what is written, as the table would; may be away, refuse, or know no claim."""
+    """Keeps the output as the table would; may be away, refuse, or know no claim."""
 
     def __init__(self) -> None:
         self.writes: list[list[Output]] = []
@@ -81,7 +81,7 @@ def world() -> World:
     return World()
 
 
-async def test_what_many_attempts_say_is_one_statement(world: World) -> None:
+async def test_output_of_many_attempts_is_one_statement(world: World) -> None:
     for job_id in (1, 2, 3):
         world.logs.add(chunk(job_id, 1))
         world.logs.add(chunk(job_id, 2))
@@ -90,13 +90,13 @@ async def test_what_many_attempts_say_is_one_statement(world: World) -> None:
     assert len(world.store.writes) == 1
 
 
-async def test_an_attempt_that_says_nothing_ends_at_once_and_costs_nothing(world: World) -> None:
+async def test_an_attempt_without_output_ends_at_once_and_costs_nothing(world: World) -> None:
     async with writing(world):
         assert not world.logs.end(AttemptId(1, 1))
     assert world.store.tries == 0
 
 
-async def test_an_end_waits_for_the_last_words_and_only_for_those(world: World) -> None:
+async def test_an_end_waits_for_its_last_output_and_only_for_that(world: World) -> None:
     world.logs.add(chunk(1, 1))
     assert world.logs.end(AttemptId(1, 1))
     async with writing(world):
@@ -107,7 +107,7 @@ async def test_an_end_waits_for_the_last_words_and_only_for_those(world: World) 
     assert world.store.lines(1) == [1]
 
 
-async def test_an_end_waits_for_words_that_are_being_written_just_now(world: World) -> None:
+async def test_an_end_waits_for_output_that_is_being_written(world: World) -> None:
     world.store.gate = asyncio.Event()
     world.logs.add(chunk(1, 1))
     async with writing(world):
@@ -155,7 +155,7 @@ async def test_while_postgresql_is_away_what_waits_is_bounded_and_then_written(
     assert world.logs._bytes == 0
 
 
-async def test_what_does_not_fit_at_all_is_left_out_and_its_attempt_says_so(
+async def test_output_beyond_the_limit_is_left_out_and_a_line_notes_that(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 100)
@@ -170,7 +170,7 @@ async def test_what_does_not_fit_at_all_is_left_out_and_its_attempt_says_so(
     assert (line.source, line.text) == ("taskd", LOST)
 
 
-async def test_a_fenced_attempt_says_nothing_more_and_ends(world: World) -> None:
+async def test_a_fenced_attempt_writes_nothing_more_and_ends(world: World) -> None:
     world.store.fenced = {1}
     world.logs.add(chunk(1, 1))
     async with writing(world):

@@ -1,4 +1,4 @@
-"""What attempts say, on its way to PostgreSQL: the latest counts, also while PostgreSQL is away, and who waits is answered."""
+"""Test the writing of notes: the latest counts, also while PostgreSQL is away, and each checkpoint is answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.claims import SESSION, claim
 
 
 class Store:
-    """Remembers what it is given, when it is there; `bad` has what it refuses, `gone` whose claim is over."""
+    """Keeps the notes unless it is `away`. It refuses those of jobs in `bad`; the claims of jobs in `gone` are over."""
 
     def __init__(self) -> None:
         self.away = False
@@ -62,7 +62,9 @@ def note(job_id: int, progress: bytes | None = None, checkpoint: bytes | None = 
     return Note(job_id=job_id, attempt=1, session=SESSION, progress=progress, checkpoint=checkpoint)
 
 
-async def test_what_many_say_is_one_statement_with_the_latest_of_each(store: Store, answers: list[Answer]) -> None:
+async def test_notes_of_many_attempts_are_one_statement_with_the_latest_of_each(
+    store: Store, answers: list[Answer]
+) -> None:
     async with writing(store) as notes:
         for number in range(3):
             for job_id in (1, 2):

@@ -1,4 +1,4 @@
-"""How fast slots come free, as a worker tells it."""
+"""Test the rates that a worker publishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log lines of attempts."""
+"""Test the log lines of attempts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def line(outcome: Outcome) -> dict[str, Any]:
-    """The one line that tells of an attempt with this outcome."""
+    """Return the fields of the one line that reports an attempt with this outcome."""
     settlement = Settlement(claim(1), outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
         AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
@@ -25,11 +25,11 @@ def line(outcome: Outcome) -> dict[str, Any]:
     return dict(told)
 
 
-def test_an_attempt_whose_time_ran_out_is_told_without_an_error_that_it_has_not() -> None:
+def test_a_timed_out_attempt_is_reported_without_an_error() -> None:
     told = line(TimedOut(1.0))
     assert (told["event"], told["outcome"]) == ("attempt ended", "timed_out")
     assert "error" not in told
 
 
-def test_a_failure_is_told_with_its_error() -> None:
+def test_a_failure_is_reported_with_its_error() -> None:
     assert line(Failed("ValueError: no"))["error"] == "ValueError: no"

@@ -1,4 +1,4 @@
-"""Attempts inside an executor: what is left of them when they have ended."""
+"""Test attempts inside an executor: their ends, and that nothing is left of them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def no_connections() -> TaskConnections:
 
 
 async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[list[End], list[Chunk]]:
-    """Run so many attempts at once: their ends, and what was told before those."""
+    """Run so many attempts at once. Return their ends, and the chunks that were sent before those."""
     over = asyncio.Event()
     ended: list[End] = []
     told: list[Chunk] = []
@@ -95,7 +95,7 @@ async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector
         gc.enable()
 
 
-async def test_an_end_is_told_whatever_becomes_of_the_last_words() -> None:
+async def test_an_end_is_sent_even_if_the_last_output_is_lost() -> None:
     class Broken(Capture):
         def take_rest(self, buffer: OutputBuffer) -> Chunk | None:
             raise RuntimeError("dictionary changed size during iteration")
@@ -103,7 +103,7 @@ async def test_an_end_is_told_whatever_becomes_of_the_last_words() -> None:
     await run("prints", 3, Broken)
 
 
-async def test_an_end_takes_along_what_was_not_told() -> None:
+async def test_an_end_takes_the_unsent_output_along() -> None:
     ends, told = await run("prints", 3)
     assert sorted(end.job_id for end in ends) == [0, 1, 2]
     assert all(
@@ -113,14 +113,14 @@ async def test_an_end_takes_along_what_was_not_told() -> None:
     assert told == []
 
 
-async def test_what_is_too_much_for_an_end_is_told_before_it() -> None:
+async def test_output_that_is_too_much_for_an_end_is_sent_before_it() -> None:
     ends, told = await run("talks_much", 1)
     assert [end.output for end in ends] == [None]
     assert sum(chunk.lines for chunk in told) == 100
 
 
-def test_who_speaks_while_its_voice_is_made_does_not_wait_for_itself() -> None:
-    """As what the garbage collector ends may do, wherever it starts."""
+def test_output_that_is_written_while_its_buffer_is_made_does_not_block() -> None:
+    """A finalizer may write output wherever the garbage collector starts."""
 
     class Finalizing:
         def buffer(self, order: Order) -> OutputBuffer | None:

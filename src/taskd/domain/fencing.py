@@ -111,7 +111,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def job_id(self) -> int:
         """The job's id."""
-        return self.job.id
+        return self.attempt_id.job_id
 
     @property
     def attempt(self) -> int:
