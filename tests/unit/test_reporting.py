@@ -20,7 +20,7 @@ def line(outcome: Outcome) -> dict[str, Any]:
     """Return the fields of the one line that reports an attempt with this outcome."""
     settlement = Settlement(claim(1), outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
-        AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
+        AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), settled=True, unknown=False)
     (told,) = lines
     return dict(told)
 

@@ -18,7 +18,7 @@ from taskd.settings import TaskSettings, WorkerSettings
 from taskd.worker.pool.protocol import Transactions
 
 #: The module of the built-in tasks that settings switch on, as `taskd run` names it.
-OUTWARD = "taskd.app.builtin.optional"
+OPTIONAL = "taskd.app.builtin.optional"
 
 
 class NotLoadable(Exception):

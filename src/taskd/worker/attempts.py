@@ -182,7 +182,7 @@ class Attempts:
         if self.logs.end(claim.attempt_id):
             self._awaiting_output[claim.attempt_id] = None
         settlement = Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))
-        self.reporter.ended(settlement, seconds, logger().bind(), ours=True, unknown=False)
+        self.reporter.ended(settlement, seconds, logger().bind(), settled=True, unknown=False)
 
     def _output_written(self, attempt_id: AttemptId) -> None:
         """Settle an attempt that has ended: its last output is written."""

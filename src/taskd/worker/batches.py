@@ -14,8 +14,8 @@ B = TypeVar("B")
 class BatchWriter(Generic[B]):
     """Writes items that accumulate, one batch at a time. A stream of items is cut into turns of Pace.
 
-    `take` removes and returns the next batch, which is empty (false) if there is none. `write` writes one; what it cannot
-    write it puts back itself.
+    `take` removes and returns the next batch, which is empty (false) if there is none. `write` writes one, and puts
+    back itself what it cannot write.
     """
 
     def __init__(self, take: Callable[[], B], write: Callable[[B], Awaitable[None]]) -> None:

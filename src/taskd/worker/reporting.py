@@ -38,11 +38,11 @@ class AttemptReporter:
         span = self._spans.get(claim.attempt_id)
         return claim.job.metadata if span is None else {**claim.job.metadata, tracing.KEY: span.traceparent}
 
-    def ended(self, settlement: Settlement, seconds: float, log: Any, *, ours: bool, unknown: bool) -> None:
-        """Report an attempt's end. `ours`: it was recorded. `unknown`: a try whose answer was lost may have recorded it."""
+    def ended(self, settlement: Settlement, seconds: float, log: Any, *, settled: bool, unknown: bool) -> None:
+        """Report an attempt's end. `settled`: it was recorded. `unknown`: a try whose answer was lost may have recorded it."""
         claim, outcome = settlement.claim, settlement.outcome
         name = str(outcome.__struct_config__.tag)
-        if not ours and not unknown:
+        if not settled and not unknown:
             self.tallies["fenced"] += 1
             meters.FENCED.inc()
             self._trace(claim, "fenced", seconds, "the claim had been lost")
@@ -52,7 +52,7 @@ class AttemptReporter:
         self._measure(claim.job.task, name, seconds)
         self._trace(claim, name, seconds, "" if isinstance(outcome, Completed | Snoozed) else _brief(outcome))
         if isinstance(outcome, Completed):
-            if log.is_enabled_for(logging.INFO):  # the line itself is the dearest part of this
+            if log.is_enabled_for(logging.INFO):  # making the line costs the most here
                 log.info("attempt ended", **_line(claim, name, seconds))
         elif isinstance(outcome, Snoozed):
             log.info("attempt ended", **_line(claim, name, seconds), again=True, reason=outcome.reason)

@@ -118,9 +118,9 @@ class Settler:
             elif outcome == "completed":  # by the task's own transaction, though the worker saw a crash, say
                 completed = Completed(Raw(b"null"), recorded=True)
                 recorded = Settlement(claim, completed, decide(completed, claim.policy, claim.record))
-                self._reporter.ended(recorded, seconds, log, ours=True, unknown=False)
+                self._reporter.ended(recorded, seconds, log, settled=True, unknown=False)
             else:
-                self._reporter.ended(settlement, seconds, log, ours=attempt_id in settled, unknown=unknown)
+                self._reporter.ended(settlement, seconds, log, settled=attempt_id in settled, unknown=unknown)
 
     async def _record(self, settlements: Sequence[Settlement]) -> tuple[set[AttemptId], bool]:
         """Settle, however long it takes. Return the attempts that were settled, and whether the answer to a try was lost: then
