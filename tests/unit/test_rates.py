@@ -26,4 +26,4 @@ def test_the_samples_are_bounded() -> None:
     rates, began = Rates(), time.monotonic()
     for step in range(1000):
         rates.measure(["a"], began + step * 0.5)
-    assert len(rates._then) < 40
+    assert len(rates._samples) < 40
