@@ -182,10 +182,10 @@ def test_a_worker_hands_the_schedulers_of_its_file_on_to_its_tasks(
 
 
 def test_ports_are_the_same_in_every_run_and_no_two_clusters_share_one(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    with FixedPorts(one) as first, FixedPorts(two) as second:
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+    with FixedPorts(folders[0]) as first, FixedPorts(folders[1]) as second:
         first.choose()
         second.choose()
         assert not set(first.chosen.values()) & set(second.chosen.values())
@@ -193,7 +193,7 @@ def test_ports_are_the_same_in_every_run_and_no_two_clusters_share_one(tmp_path:
         assert [name for name, _ in second.lines] == list(DEFAULTS)
         assert f"port {first.chosen['Redis']} is taken" in dict(second.lines)["Redis"] or first.lines
         kept = second.chosen
-    with FixedPorts(two) as again:
+    with FixedPorts(folders[1]) as again:
         again.choose()
     assert all(is_free(port) for port in kept.values())
     assert (again.chosen, again.lines) == (kept, [])

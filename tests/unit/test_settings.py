@@ -168,7 +168,7 @@ def test_every_process_that_reads_settings_refuses_them(
 
 
 def test_a_client_does_without_the_times_of_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its settings may include one of two related times: the other is in an environment that it does not read."""
+    """A client may have one of two related times: the other is in an environment that the client does not read."""
     file = tmp_path / "taskd.toml"
     file.write_text('[worker]\nheartbeat = 60\n[client]\nserver = "http://taskd.invalid"\n')
     monkeypatch.delenv("TASKD_SERVER", raising=False)
