@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from msgspec import Meta, Struct
 
 from taskd import App, Context, Fail
-from taskd.domain.job import JobInfo
-from taskd.seams import Link, Order
+from tests.unit.claims import no_link, order
 
-NOW = datetime.now(UTC)
 app = App()
 Return = tuple[Any, ...]
 
@@ -95,13 +93,8 @@ def timed(ctx: Context) -> Return:
     return (ctx.job.timeout,)
 
 
-def no_link() -> Link:
-    raise AssertionError("no task here uses its link")
-
-
 def call(task: str, payload: str, timeout: float | None = None) -> Any:
-    order = Order(JobInfo(5, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
-    return app.prepare(order, no_link)()
+    return app.prepare(order(5, task, payload.encode(), attempt=7, timeout=timeout), no_link)()
 
 
 @pytest.mark.parametrize(
@@ -200,8 +193,7 @@ async def test_the_context_is_recognized_by_its_name_whatever_its_annotation() -
     linted = App()
     linted.task(context_by_name)
     await linted.start()
-    order = Order(JobInfo(5, "context_by_name", "default", 0, b'{"x": 2}', NOW, NOW, None, {}, 3, 0, "w"), 7)
-    assert linted.prepare(order, no_link)() == 2
+    assert linted.prepare(order(5, "context_by_name", b'{"x": 2}'), no_link)() == 2
 
 
 def test_an_unknown_task_is_a_lookup_error() -> None:

@@ -15,8 +15,7 @@ import pydantic
 import pytest
 
 from taskd import App, Context, Fail, Task
-from taskd.domain.job import JobInfo
-from taskd.seams import Link, Order
+from tests.unit.claims import no_link, order
 
 NOW = datetime.now(UTC)
 NAN = float("nan")
@@ -131,13 +130,8 @@ def payload(task: Task[Any, Any], *args: Any, **kwargs: Any) -> bytes:
     return task.arguments.payload(args, kwargs)
 
 
-def no_link() -> Link:
-    raise AssertionError("no task here uses its link")
-
-
 def arrives(task: Task[Any, Any], text: bytes) -> Any:
-    order = Order(JobInfo(5, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w"), 7)
-    return app.prepare(order, no_link)()
+    return app.prepare(order(5, task.name, text), no_link)()
 
 
 def call(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -26,10 +26,9 @@ from hypothesis import strategies as st
 from taskd import App, Context, Fail
 from taskd.app.results import ResultCodec
 from taskd.domain.errors import Unstorable
-from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder
-from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
+from tests.unit.claims import order
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -119,11 +118,6 @@ def named(value: Any) -> str | None:
         if isinstance(value, type) or typing.get_origin(value)
         else None
     )
-
-
-def order(task: str = "it") -> Order:
-    now = datetime.now(UTC)
-    return Order(JobInfo(1, task, "default", 0, b"null", now, now, None, {}, 3, 0, "w"), 1)
 
 
 def ended(function: Callable[..., Any], value: Any) -> Any:

@@ -11,29 +11,22 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk, Line
 from taskd.executor import capture as module
 from taskd.executor.capture import Capture, OutputBuffer, attribute_output, tap
 from taskd.runtime.sink import Sink
 from taskd.runtime.stdio import Steady
-from taskd.seams import Order
 from taskd.worker.pool import crash_buffer
 from taskd.worker.pool.crash_buffer import CrashBuffer, CrashEntry
 from tests.servers import wait_until_async
+from tests.unit.claims import order
 
-NOW = datetime.now(UTC)
 LIMIT = 20_000
-
-
-def order(job_id: int) -> Order:
-    return Order(JobInfo(job_id, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 1)
 
 
 class World:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,14 +10,10 @@ import pytest
 
 import taskd
 from taskd import App
-from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder
 from taskd.executor.tracebacks import describe
-from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
-
-NOW = datetime.now(UTC)
-ORDER = Order(JobInfo(1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 2)
+from tests.unit.claims import order
 
 
 def caught(call: Callable[[], Any]) -> BaseException:
@@ -91,7 +86,7 @@ def test_an_exception_whose_text_cannot_be_made_is_shown_by_its_type() -> None:
 @pytest.mark.parametrize("limit", [100, 101, 1000])
 @pytest.mark.parametrize("text", ["é" * 10_000, "a\x00" * 10_000, "\ud800" * 10_000, "head " + "x" * 5_000 + " tail"])
 def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, limit: int) -> None:
-    end = ResultEncoder(1000, limit).failed(ORDER, text)
+    end = ResultEncoder(1000, limit).failed(order(), text)
     assert end.kind is EndKind.FAILED
     assert len(end.data) <= limit
     shown = end.data.decode()
@@ -103,5 +98,5 @@ def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, li
 
 
 def test_an_error_of_exactly_the_limit_is_whole() -> None:
-    assert ResultEncoder(1000, 100).failed(ORDER, "x" * 100).data == b"x" * 100
-    assert len(ResultEncoder(1000, 100).failed(ORDER, "x" * 101).data) <= 100
+    assert ResultEncoder(1000, 100).failed(order(), "x" * 100).data == b"x" * 100
+    assert len(ResultEncoder(1000, 100).failed(order(), "x" * 101).data) <= 100

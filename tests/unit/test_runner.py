@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from datetime import UTC, datetime
 
 import pytest
 
 from taskd import App, Context
-from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk
 from taskd.executor import redirection
 from taskd.executor.capture import Capture, OutputBuffer
@@ -21,8 +19,8 @@ from taskd.seams import Order, TaskConnections
 from taskd.worker.pool import crash_buffer
 from taskd.worker.pool.crash_buffer import CrashBuffer
 from taskd.worker.pool.protocol import End
+from tests.unit.claims import order
 
-NOW = datetime.now(UTC)
 app = App()
 
 
@@ -55,10 +53,6 @@ def _write(*lines: str) -> None:
 @app.task
 async def talks(ctx: Context) -> None:
     await ctx.progress(0.5)
-
-
-def order(job_id: int, task: str) -> Order:
-    return Order(JobInfo(job_id, task, "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 1)
 
 
 def no_connections() -> TaskConnections:
