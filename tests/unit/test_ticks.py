@@ -134,7 +134,7 @@ def changes() -> list[tuple[str, datetime]]:
 
 
 def oracle(cron: str, where: ZoneInfo, begin: datetime, seconds: int, step: int) -> list[datetime]:
-    """Return the ticks by a look at every instant: the clock shows a tick, the first time if it is fixed, or a gap ends."""
+    """Return the ticks by a look at every instant. A fixed time counts once, and at the end of a gap that skips it."""
     first = datetime.combine((begin - timedelta(days=2)).date(), time())
     naive = set(takewhile(lambda tick: tick < first + timedelta(days=5), CronSim(cron, first)))
     fixed = not any(part.startswith("*") for part in cron.split()[-5:-3])
@@ -152,7 +152,7 @@ def oracle(cron: str, where: ZoneInfo, begin: datetime, seconds: int, step: int)
 
 @pytest.mark.parametrize("cron", FIXED + WILD)
 def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
-    """Around every kind of change of clocks that any zone has in ten years."""
+    """The ticks around every kind of change of clocks that any zone has in ten years."""
     assert len(changes()) > 20
     step, hours = (1, 2) if len(cron.split()) == 6 else (60, 10)
     for name, moment in changes():
