@@ -13,6 +13,7 @@ from taskd import settings
 from taskd.cli import beside
 from taskd.cli.main import run
 from taskd.domain.errors import ConfigurationError
+from taskd.settings import documents
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -87,12 +88,12 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_the_example_file_names_every_setting_with_its_default() -> None:
-    assert tomllib.loads(settings.as_toml()) == msgspec.to_builtins(settings.Settings())
+    assert tomllib.loads(documents.as_toml()) == msgspec.to_builtins(settings.Settings())
 
 
 def test_the_configuration_page_has_the_texts_of_the_settings() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
-    assert settings.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
+    assert documents.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
 
 
 EVERY_KEY = [

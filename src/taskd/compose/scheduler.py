@@ -65,7 +65,7 @@ def run_scheduler(settings: Settings, *, migrate: bool = False) -> int:
     return run(_run(settings, migrate))
 
 
-class _Process(NamedTuple):
+class _SchedulerParts(NamedTuple):
     """The parts that the others are made of."""
 
     settings: Settings
@@ -97,33 +97,33 @@ async def _run(settings: Settings, migrate: bool) -> int:
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(supervised(stop))
         await stack.enter_async_context(tracing.exporting(settings.trace, "scheduler", name))
-        process = await _process(settings, name, stack)
-        role, api = _role_and_api(process)
+        parts = await _parts(settings, name, stack)
+        role, api = _role_and_api(parts)
         address = await stack.enter_async_context(
             serving(api, http.addr, HTTP_ADDR, grace=http.shutdown_grace, closing=api.close, identity=certificate)
         )
-        async with process.coordinator.register(_member(name, address, role), REPORT_EVERY):
+        async with parts.coordinator.register(_member(name, address, role), REPORT_EVERY):
             supervisor.ready()
             # The API is served already, so that /health tells what is missing during the wait.
-            transport, postgres, redis = process.transport, process.postgres, process.redis
+            transport, postgres, redis = parts.transport, parts.postgres, parts.redis
             if not await unless(stop, check_servers(settings, transport, stop, postgres, redis, migrate=migrate)):
                 return 0
-            if not process.private and not http.insecure:
-                await _check_tokens(process.tokens, address)
+            if not parts.private and not http.insecure:
+                await _check_tokens(parts.tokens, address)
             log.logger().info("serving", address=str(address))
-            async with following(settings, process.config, process.coordinator, process.config_store):
+            async with following(settings, parts.config, parts.coordinator, parts.config_store):
                 await role.run(stop)
     return 0
 
 
-async def _process(settings: Settings, name: str, stack: AsyncExitStack) -> _Process:
+async def _parts(settings: Settings, name: str, stack: AsyncExitStack) -> _SchedulerParts:
     transport = RedisTransport(settings.redis)
     stack.push_async_callback(transport.close)
     shards = settings.scheduler.shards
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=shards))
     connections = Connections(settings, stack, name)
     readers = connections.several("overview", settings.postgres.readers)
-    return _Process(
+    return _SchedulerParts(
         settings=settings,
         name=name,
         connections=connections,
@@ -172,37 +172,37 @@ def _member(name: str, address: Address, role: SchedulerRole) -> Callable[[], Me
     return member
 
 
-def _role_and_api(process: _Process) -> tuple[SchedulerRole, Api]:
+def _role_and_api(parts: _SchedulerParts) -> tuple[SchedulerRole, Api]:
     shards: list[Shard] = []
-    wakeup = DispatchWakeup(process.transport, shards)
-    process.config.listen(lambda _: wakeup.wake_local())  # a queue may go on
-    role = _role(process, wakeup, shards)
-    return role, _api(process, role, wakeup)
+    wakeup = DispatchWakeup(parts.transport, shards)
+    parts.config.listen(lambda _: wakeup.wake_local())  # a queue may go on
+    role = _role(parts, wakeup, shards)
+    return role, _api(parts, role, wakeup)
 
 
-def _role(process: _Process, wakeup: DispatchWakeup, shards: list[Shard]) -> SchedulerRole:
+def _role(parts: _SchedulerParts, wakeup: DispatchWakeup, shards: list[Shard]) -> SchedulerRole:
     """Return the role; adds its shards to `shards`. Shard 0 has the duties that only one leader does."""
-    settings, postgres, config, coordinator = process.settings, process.postgres, process.config, process.coordinator
-    fleet = Fleet(process.reads, coordinator, config, every=2.0, changed=wakeup.wake_local)
-    first = LeaderConnections(process.connections)
+    settings, postgres, config, coordinator = parts.settings, parts.postgres, parts.config, parts.coordinator
+    fleet = Fleet(parts.reads, coordinator, config, every=2.0, changed=wakeup.wake_local)
+    first = LeaderConnections(parts.connections)
     reaping, pruning = PostgresReaping(first.one(ONE_PLAN)), PostgresPruning(first.one())
     reaper = Reaper(reaping, lease=settings.worker.session_ttl, postgres=postgres, wake=wakeup)
     pruner = Pruner(pruning, settings.history, config=config, postgres=postgres)
     firer = Firer(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, wake=wakeup)
-    once = reaper.run, pruner.run, firer.run, Repairer(process.config_store, coordinator).run
+    once = reaper.run, pruner.run, firer.run, Repairer(parts.config_store, coordinator).run
     for number in range(settings.scheduler.shards):
-        leader, more = (LeaderConnections(process.connections), ()) if number else (first, once)
-        shards.append(_shard(process, leader, fleet, number, more))
+        leader, more = (LeaderConnections(parts.connections), ()) if number else (first, once)
+        shards.append(_shard(parts, leader, fleet, number, more))
     meters.SHARDS.set(len(shards))
     return SchedulerRole(
-        instance_id=process.name,
-        overview=process.reads,
-        transport=process.transport,
+        instance_id=parts.name,
+        overview=parts.reads,
+        transport=parts.transport,
         coordinator=coordinator,
         postgres=postgres,
-        redis=process.redis,
+        redis=parts.redis,
         wakeup=wakeup,
-        submitted=process.connections.listener(),
+        submitted=parts.connections.listener(),
         shards=shards,
         reaper=reaper,
         pruner=pruner,
@@ -210,22 +210,22 @@ def _role(process: _Process, wakeup: DispatchWakeup, shards: list[Shard]) -> Sch
     )
 
 
-def _shard(process: _Process, leader: LeaderConnections, fleet: Fleet, number: int, more: Sequence[Duty]) -> Shard:
+def _shard(parts: _SchedulerParts, leader: LeaderConnections, fleet: Fleet, number: int, more: Sequence[Duty]) -> Shard:
     """Return one shard, with `more` duties. All shards read the leaders' rows on one connection."""
-    settings, transport, redis = process.settings.scheduler, process.transport, process.redis
+    settings, transport, redis = parts.settings.scheduler, parts.transport, parts.redis
     wakeup = asyncio.Event()
     dispatching = PostgresDispatching(leader.one(RELAXED))
     dispatcher = Dispatcher(dispatching, transport, fleet, settings, wakeup=wakeup, redis=redis)
     leadership = Leadership(
         PostgresTerms(leader.one(LOCK_PATIENCE)),
-        process.coordinator,
+        parts.coordinator,
         settings,
-        instance_id=process.name,
+        instance_id=parts.name,
         holder=leader.holder,
         shard=number,
-        current=process.terms.current,
+        current=parts.terms.current,
         rest=leader.rest,
-        postgres=process.postgres,
+        postgres=parts.postgres,
         dispatched=lambda: dispatcher.dispatched,
     )
     return Shard(
@@ -245,8 +245,8 @@ def _shard(process: _Process, leader: LeaderConnections, fleet: Fleet, number: i
     )
 
 
-def _api(process: _Process, role: SchedulerRole, wakeup: DispatchWakeup) -> Api:
-    connections, settings = process.connections, process.settings
+def _api(parts: _SchedulerParts, role: SchedulerRole, wakeup: DispatchWakeup) -> Api:
+    connections, settings = parts.connections, parts.settings
     return build_api(
         intake=PostgresIntake(
             connections.one("intake", PATIENCE),
@@ -254,21 +254,21 @@ def _api(process: _Process, role: SchedulerRole, wakeup: DispatchWakeup) -> Api:
             deadline=settings.postgres.deadline,
             stored=wakeup,
         ),
-        cancels=PostgresCancels(connections.one("cancel", ONE_PLAN), stopped=CancelNotifier(process.transport)),
+        cancels=PostgresCancels(connections.one("cancel", ONE_PLAN), stopped=CancelNotifier(parts.transport)),
         retries=PostgresRetries(connections.one("retry", ONE_PLAN), stored=wakeup),
-        overview=process.reads,
-        terms=process.terms,
-        coordinator=process.coordinator,
+        overview=parts.reads,
+        terms=parts.terms,
+        coordinator=parts.coordinator,
         standing=role,
-        editor=ConfigEditor(process.config_store, process.coordinator, process.config),
-        tokens=process.tokens,
-        transcripts=PostgresLogReader(process.readers),
+        editor=ConfigEditor(parts.config_store, parts.coordinator, parts.config),
+        tokens=parts.tokens,
+        transcripts=PostgresLogReader(parts.readers),
         schedules=PostgresSchedules(connections.one("schedules"), changed=role.firer.changed),
         explained=PostgresExplained(connections.one("explain", ONE_PLAN)),
-        transport=process.transport,
+        transport=parts.transport,
         settings=settings.http,
         timings=_timings(settings),
-        allow_anonymous=process.private or settings.http.insecure,
+        allow_anonymous=parts.private or settings.http.insecure,
     )
 
 

@@ -45,7 +45,7 @@ def run_worker(settings: Settings) -> int:
     return run(_run(settings))
 
 
-class _Process(NamedTuple):
+class _WorkerParts(NamedTuple):
     """The parts that the others are made of."""
 
     settings: Settings
@@ -67,29 +67,29 @@ async def _run(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(supervised(stop))
         await stack.enter_async_context(tracing.exporting(settings.trace, "worker", worker_id))
-        process = await _process(settings, worker_id, stack)
-        role, executors = _role(process)
+        parts = await _parts(settings, worker_id, stack)
+        role, executors = _role(parts)
         if settings.worker.http_addr:
             served = serving(build_http(role), settings.worker.http_addr, HTTP_ADDR, grace=1.0, identity=certificate)
             role.address = (await stack.enter_async_context(served)).url
         if not await _started(executors, settings, stop, stack):
             return 0
         supervisor.ready()
-        transport, postgres, redis = process.transport, process.postgres, process.redis
+        transport, postgres, redis = parts.transport, parts.postgres, parts.redis
         if not await unless(stop, check_servers(settings, transport, stop, postgres, redis, migrate=False)):
             return 0
-        process.config.listen(role.configure)
-        store = PostgresConfigStore(process.connections.one("live"))
-        async with following(settings, process.config, process.coordinator, store):
+        parts.config.listen(role.configure)
+        store = PostgresConfigStore(parts.connections.one("live"))
+        async with following(settings, parts.config, parts.coordinator, store):
             await role.run(stop)
     return 0
 
 
-async def _process(settings: Settings, worker_id: str, stack: AsyncExitStack) -> _Process:
+async def _parts(settings: Settings, worker_id: str, stack: AsyncExitStack) -> _WorkerParts:
     transport = RedisTransport(settings.redis, consumer=worker_id)
     stack.push_async_callback(transport.close)
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
-    return _Process(
+    return _WorkerParts(
         settings=settings,
         worker_id=worker_id,
         connections=Connections(settings, stack, worker_id),
@@ -112,18 +112,18 @@ async def _started(executors: ExecutorPool, settings: Settings, stop: asyncio.Ev
     return True
 
 
-def _role(process: _Process) -> tuple[WorkerRole, ExecutorPool]:
-    settings, transport = process.settings.worker, process.transport
-    attempts = _attempts(process)
-    sessions = PostgresSessions(process.connections.one("session", RELAXED))
-    pool, config, postgres, redis = attempts.executors, process.config, process.postgres, process.redis
+def _role(parts: _WorkerParts) -> tuple[WorkerRole, ExecutorPool]:
+    settings, transport = parts.settings.worker, parts.transport
+    attempts = _attempts(parts)
+    sessions = PostgresSessions(parts.connections.one("session", RELAXED))
+    pool, config, postgres, redis = attempts.executors, parts.config, parts.postgres, parts.redis
     role = WorkerRole(
-        worker_id=process.worker_id,
+        worker_id=parts.worker_id,
         settings=settings,
         queues=tuple(dict.fromkeys(queue.strip() for queue in settings.queues.split(",") if queue.strip())),
         sessions=sessions,
         transport=transport,
-        coordinator=process.coordinator,
+        coordinator=parts.coordinator,
         attempts=attempts,
         executors=pool,
         fetcher=Fetcher(transport, attempts, pool, settings, config=config, redis=redis),
@@ -134,39 +134,39 @@ def _role(process: _Process) -> tuple[WorkerRole, ExecutorPool]:
     return role, pool
 
 
-def _attempts(process: _Process) -> Attempts:
-    settings, connections = process.settings.worker, process.connections
+def _attempts(parts: _WorkerParts) -> Attempts:
+    settings, connections = parts.settings.worker, parts.connections
 
     def executors(on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
-        return _pool(process, on_end, on_message)
+        return _pool(parts, on_end, on_message)
 
     return Attempts(
         PostgresClaims(connections.one("claim", ONE_PLAN), connections.one("settle", ONE_PLAN)),
         PostgresNoteStore(connections.one("note", ONE_PLAN)),
         PostgresLogStore(connections.one("log", RELAXED)),
-        process.transport,
-        process.coordinator,
-        worker_id=process.worker_id,
+        parts.transport,
+        parts.coordinator,
+        worker_id=parts.worker_id,
         slots=settings.concurrency,
         max_log_bytes=settings.max_log_bytes,
         executors=executors,
     )
 
 
-def _pool(process: _Process, on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
-    settings, postgres = process.settings.worker, process.settings.postgres
+def _pool(parts: _WorkerParts, on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
+    settings, postgres = parts.settings.worker, parts.settings.postgres
     return ExecutorPool(
         app=settings.app,
         processes=settings.processes or min(settings.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
         slots=settings.concurrency,
-        worker_id=process.worker_id,
+        worker_id=parts.worker_id,
         stop_grace=settings.stop_grace,
         max_result_bytes=settings.max_result_bytes,
         max_error_bytes=settings.max_error_bytes,
         max_log_bytes=settings.max_log_bytes,
         on_end=on_end,
         on_message=on_message,
-        log=process.settings.log,
-        tasks=process.settings.tasks,
+        log=parts.settings.log,
+        tasks=parts.settings.tasks,
         transactions=Transactions(settings.transaction_dsn or postgres.dsn, settings.transactions, postgres.pooled),
     )
