@@ -24,7 +24,7 @@ from tests.unit.test_logs import chunk
 DONE = Completed(msgspec.Raw(b"1"))
 
 
-class Store:
+class FakeStore:
     """Fake store that settles attempts and stores output. Jobs in `over` have ended; those in `refuses` are refused."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Store:
         return {AttemptId(output.job_id, output.attempt) for output in outputs}
 
 
-class NoExecutors:
+class FakeExecutors:
     """Fake pool of executors that begins nothing."""
 
     tasks = ("t",)
@@ -64,14 +64,14 @@ def ended(job_id: int, outcome: Outcome, output: Chunk | None) -> EndedAttempt:
 
 
 @asynccontextmanager
-async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
+async def working(store: FakeStore, jobs: int) -> AsyncIterator[Attempts]:
     seams = cast(Any, store)
     attempts = Attempts(
         *(seams, seams, seams, seams, seams),
         worker_id="w",
         slots=10,
         max_log_bytes=1000,
-        executors=lambda on_end, on_message: cast(Any, NoExecutors()),
+        executors=lambda on_end, on_message: cast(Any, FakeExecutors()),
     )
     duties = [asyncio.create_task(duty) for duty in (attempts.settle(), attempts.logs.write())]
     await attempts.accept(seams, [Delivery(n, 1, "", "") for n in range(1, jobs + 1)], again=False)
@@ -84,11 +84,11 @@ async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
 
 
 @pytest.fixture
-def store() -> Store:
-    return Store()
+def store() -> FakeStore:
+    return FakeStore()
 
 
-async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(store: Store) -> None:
+async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(store: FakeStore) -> None:
     async with working(store, 2) as attempts:
         attempts.on_end([ended(1, DONE, chunk(1, 1)), ended(2, DONE, None)])
         await asyncio.wait_for(attempts.idle(), 10)
@@ -96,7 +96,7 @@ async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(stor
     assert store.written == []
 
 
-async def test_output_that_follows_other_output_is_written_in_order_before_the_end(store: Store) -> None:
+async def test_output_that_follows_other_output_is_written_in_order_before_the_end(store: FakeStore) -> None:
     async with working(store, 1) as attempts:
         attempts.on_message(chunk(1, 1), lambda _: None)
         attempts.on_end([ended(1, DONE, chunk(1, 2))])
@@ -106,7 +106,7 @@ async def test_output_that_follows_other_output_is_written_in_order_before_the_e
 
 
 async def test_the_output_of_a_refused_end_is_kept_if_the_job_was_cancelled_and_dropped_if_the_claim_was_lost(
-    store: Store,
+    store: FakeStore,
 ) -> None:
     store.over = {1: "cancelled", 2: ""}
     async with working(store, 2) as attempts:
@@ -115,7 +115,7 @@ async def test_the_output_of_a_refused_end_is_kept_if_the_job_was_cancelled_and_
     assert store.written == [(1, 1)]
 
 
-async def test_output_of_a_job_that_its_own_transaction_completed_is_written(store: Store) -> None:
+async def test_output_of_a_job_that_its_own_transaction_completed_is_written(store: FakeStore) -> None:
     async with working(store, 1) as attempts:
         attempts.on_end([ended(1, Completed(msgspec.Raw(b"null"), recorded=True), chunk(1, 1))])
         await asyncio.wait_for(attempts.idle(), 10)
@@ -123,7 +123,7 @@ async def test_output_of_a_job_that_its_own_transaction_completed_is_written(sto
     assert store.settled == {}
 
 
-async def test_an_end_that_postgresql_refuses_is_tried_without_its_output_which_is_kept(store: Store) -> None:
+async def test_an_end_that_postgresql_refuses_is_tried_without_its_output_which_is_kept(store: FakeStore) -> None:
     store.refuses = {2}
     async with working(store, 3) as attempts:
         attempts.on_end([ended(n, DONE, chunk(n, 1)) for n in (1, 2, 3)])

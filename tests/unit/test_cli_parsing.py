@@ -167,12 +167,12 @@ def test_a_job_that_a_scheduler_refuses_is_a_usage_error_too(capsys: pytest.Capt
 
 
 def test_a_missing_libpq_is_no_bug(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(*_: object) -> None:
         raise ImportError("no pq wrapper available.\nAttempts made:\n- couldn't import psycopg 'c' implementation")
 
-    monkeypatch.setattr(asked, "submit", missing)
+    monkeypatch.setattr(client, "submit", missing)
     assert run(["submit", "1"]) == 1
     assert one_error(capsys).startswith("error: libpq, PostgreSQL's client library, is missing: install it")
 
@@ -219,7 +219,7 @@ def test_a_shell_completes_values(line: str, values: list[str]) -> None:
     ],
 )
 def test_a_missing_payload_is_noted(
-    asked: Asked, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["submit", "--json", *arguments]) == 0
     assert capsys.readouterr().err == note
@@ -241,7 +241,7 @@ def test_an_unknown_key_in_the_configuration_names_file_section_and_key(
     assert "'adress'" in error
 
 
-class Asked(Client):
+class RecordingClient(Client):
     """Fake client that records jobs and waits instead of sending them."""
 
     jobs: list[dict[str, Any]]
@@ -292,21 +292,21 @@ class Asked(Client):
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    client = Asked()
+def client(monkeypatch: pytest.MonkeyPatch) -> RecordingClient:
+    client = RecordingClient()
     monkeypatch.setattr("taskd.cli.options.connect", lambda server: client)
     return client
 
 
-def test_only_given_options_are_sent(asked: Asked) -> None:
+def test_only_given_options_are_sent(client: RecordingClient) -> None:
     assert run(["submit", "hello"]) == 0
-    assert asked.jobs == [{"payload": "hello"}]
+    assert client.jobs == [{"payload": "hello"}]
 
 
-def test_every_option_becomes_its_field(asked: Asked) -> None:
+def test_every_option_becomes_its_field(client: RecordingClient) -> None:
     line = "submit 1 --task t --queue q --priority 5 --dedupe-key k --delay 10m --max-retries 0 --timeout 1m"
     assert run([*line.split(), "--metadata", "a=b", "--metadata", "v=1.10=x"]) == 0
-    assert asked.jobs == [
+    assert client.jobs == [
         {
             "payload": 1,
             "task": "t",
@@ -332,14 +332,16 @@ def test_every_option_becomes_its_field(asked: Asked) -> None:
         (["--wait", "--", "10"], 10, None),
     ],
 )
-def test_wait_takes_seconds_or_none(asked: Asked, arguments: list[str], payload: object, wait: float | None) -> None:
+def test_wait_takes_seconds_or_none(
+    client: RecordingClient, arguments: list[str], payload: object, wait: float | None
+) -> None:
     assert run(["submit", *arguments]) == 0
-    assert asked.jobs == [{"payload": payload}]
-    assert asked.waits == [wait]
+    assert client.jobs == [{"payload": payload}]
+    assert client.waits == [wait]
 
 
 def test_a_retry_names_the_new_job_also_when_it_was_made_before(
-    asked: Asked, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["retry", "17", "19"]) == 0
     assert capsys.readouterr().out == (
@@ -353,28 +355,32 @@ def test_a_retry_names_the_new_job_also_when_it_was_made_before(
 
 
 @pytest.mark.parametrize(("command", "done"), [("cancel", "cancelled"), ("retry", "retried")])
-def test_a_filter_takes_all_pages(asked: Asked, command: str, done: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_takes_all_pages(
+    client: RecordingClient, command: str, done: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([command, "--queue", "q", "--yes"]) == 0
     assert capsys.readouterr().out == f"3 jobs {done}\n"
     assert run([command, "--queue", "q", "--task", "t", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"would {command} 3 jobs\n"
-    assert asked.selected == [
+    assert client.selected == [
         (command, {"queue": "q"}),
         (command, {"queue": "q", "task": "t", "dry_run": True}),
     ]
 
 
-def test_nothing_is_changed_by_a_filter_without_a_yes(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_changed_by_a_filter_without_a_yes(
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["cancel", "--queue", "q"]) == 2
     assert "--yes" in one_error(capsys)
     assert run(["cancel", "--queue", "q", "--json"]) == 2
-    assert all(fields.get("dry_run") for _, fields in asked.selected)
+    assert all(fields.get("dry_run") for _, fields in client.selected)
     assert run(["cancel", "17", "--queue", "q", "--yes"]) == 2
 
 
-def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_says_how_to_see_older_jobs(client: RecordingClient, capsys: pytest.CaptureFixture[str]) -> None:
     job = {"status": "failed", "task": "t", "queue": "q", "priority": 0, "attempt": 1, "created_at": "then"}
-    asked.found = [{"id": 9 - n, **job, "error": "Traceback\n  x\nValueError: no"} for n in range(3)]
+    client.found = [{"id": 9 - n, **job, "error": "Traceback\n  x\nValueError: no"} for n in range(3)]
     assert run(["list", "--status", "failed", "--limit", "2"]) == 0
     captured = capsys.readouterr()
     assert [line.split()[:3] for line in captured.out.splitlines()[2:]] == [["9", "failed", "t"], ["8", "failed", "t"]]
@@ -386,12 +392,12 @@ def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1)])
 def test_a_watched_job_is_shown_at_each_change_in_a_pipe(
-    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    client: RecordingClient, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskd.cli.watching.EVERY", 0.0)
     pending = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
     running = {**pending, "status": "running", "attempt": 1, "worker_id": "w"}
-    asked.found = [pending, pending, running, {**running, "status": final}]
+    client.found = [pending, pending, running, {**running, "status": final}]
     assert run(["status", "17", "--watch"]) == code
     assert capsys.readouterr().out.splitlines() == [
         "job 17 pending",
@@ -402,9 +408,9 @@ def test_a_watched_job_is_shown_at_each_change_in_a_pipe(
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1), ("running", 3)])
 def test_the_exit_code_of_a_wait_shows_the_end(
-    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, final: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked.final = final
+    client.final = final
     assert run(["submit", "1", "--wait", "1", "--json"]) == code
     captured = capsys.readouterr()
     assert json.loads(captured.out)["status"] == final
@@ -412,12 +418,12 @@ def test_the_exit_code_of_a_wait_shows_the_end(
 
 
 def test_a_wait_without_an_answer_shows_the_job_as_it_was_submitted(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def timed_out(*_: object) -> None:
         raise TimeoutError("there was no answer in the time given")
 
-    monkeypatch.setattr(asked, "wait", timed_out)
+    monkeypatch.setattr(client, "wait", timed_out)
     assert run(["submit", "1", "--wait", "1", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"id": 17, "status": "pending"}
@@ -436,14 +442,16 @@ def test_a_schedule_that_is_already_gone_is_removed(
     assert capsys.readouterr().out == ("removed a\nremoved b\n" if code == 0 else "")
 
 
-def test_each_job_is_cancelled_once_and_shown_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_job_is_cancelled_once_and_shown_in_one_line(
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["cancel", "17", "17"]) == 0
-    assert asked.cancels == ["17"]
+    assert client.cancels == ["17"]
     assert capsys.readouterr() == ("job 17 cancelled\n", "")
 
 
 def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
-    asked: Asked, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["cancel", "18", "x", "17", "--json"]) == 1
     captured = capsys.readouterr()
@@ -458,23 +466,23 @@ def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
 
 
 def test_an_interrupted_wait_says_that_the_job_goes_on(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(asked, "wait", interrupted)
+    monkeypatch.setattr(client, "wait", interrupted)
     assert run(["submit", "1", "--wait", "--json"]) == 130
     assert capsys.readouterr() == ("", "job 17 goes on: taskd status 17\n")
 
 
 def test_a_bug_is_one_line_too(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(asked, "submit", broken)
+    monkeypatch.setattr(client, "submit", broken)
     assert run(["submit", "1"]) == 1
     assert "ZeroDivisionError: oops" in one_error(capsys)
 

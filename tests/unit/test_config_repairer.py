@@ -17,7 +17,7 @@ from taskd.seams import Health
 from tests.servers import wait_until_async
 
 
-class Etcd:
+class FakeEtcd:
     """Fake of etcd as a process sees it."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Etcd:
         self._notifier.notify()
 
 
-class PostgreSQL:
+class FakePostgreSQL:
     """Fake of PostgreSQL with one version; it counts the reads."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_version_from_an_outage_of_etcd_is_there_when_etcd_is_back() -> None:
-    etcd, postgres = Etcd(), PostgreSQL()
+    etcd, postgres = FakeEtcd(), FakePostgreSQL()
     repairing = asyncio.create_task(_repair(etcd, postgres))
     await wait_until_async(lambda: postgres.reads == 1)
     postgres.version = 2
@@ -71,7 +71,7 @@ async def test_a_version_from_an_outage_of_etcd_is_there_when_etcd_is_back() -> 
 
 
 async def test_other_changes_in_etcd_cost_postgresql_nothing() -> None:
-    etcd, postgres = Etcd(), PostgreSQL()
+    etcd, postgres = FakeEtcd(), FakePostgreSQL()
     repairing = asyncio.create_task(_repair(etcd, postgres))
     await wait_until_async(lambda: postgres.reads == 1)
     for _ in range(10):
@@ -86,5 +86,5 @@ async def test_other_changes_in_etcd_cost_postgresql_nothing() -> None:
     repairing.cancel()
 
 
-async def _repair(etcd: Etcd, postgres: PostgreSQL) -> None:
+async def _repair(etcd: FakeEtcd, postgres: FakePostgreSQL) -> None:
     await Repairer(cast(Any, postgres), cast(Any, etcd)).run(Term(1, msgspec.UNSET))  # type: ignore[arg-type]  # it needs no fence

@@ -11,7 +11,7 @@ from taskd.domain.errors import TransportUnavailable
 from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 
 
-class Shard:
+class FakeShard:
     """Shard that this scheduler leads, or does not."""
 
     def __init__(self, *, led: bool) -> None:
@@ -22,7 +22,7 @@ class Shard:
         self.wakes += 1
 
 
-class Redis:
+class FakeRedis:
     """Fake Redis that counts wake-ups. Each waits for the gate."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ async def settled() -> None:
 
 @pytest.mark.parametrize(("led", "wakes"), [([True], 0), ([True, True], 0), ([False], 1), ([True, False, True], 1)])
 async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(led: list[bool], wakes: int) -> None:
-    redis, shards = Redis(), [Shard(led=each) for each in led]
+    redis, shards = FakeRedis(), [FakeShard(led=each) for each in led]
     redis.gate.set()
     DispatchWakeup(cast("Any", redis), cast("Any", shards))()
     await settled()
@@ -53,8 +53,8 @@ async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(led: list[bool], 
 
 
 async def test_wakeups_that_come_while_one_is_under_way_share_the_next() -> None:
-    redis = Redis()
-    wakeup = DispatchWakeup(cast("Any", redis), cast("Any", [Shard(led=False)]))
+    redis = FakeRedis()
+    wakeup = DispatchWakeup(cast("Any", redis), cast("Any", [FakeShard(led=False)]))
     for _ in range(5):
         wakeup()
         await settled()
@@ -65,8 +65,8 @@ async def test_wakeups_that_come_while_one_is_under_way_share_the_next() -> None
 
 
 async def test_a_redis_that_is_away_does_not_stop_wakeups_in_this_process() -> None:
-    redis, shard = Redis(), Shard(led=True)
+    redis, shard = FakeRedis(), FakeShard(led=True)
     redis.away = True
-    DispatchWakeup(cast("Any", redis), cast("Any", [shard, Shard(led=False)]))()
+    DispatchWakeup(cast("Any", redis), cast("Any", [shard, FakeShard(led=False)]))()
     await settled()
     assert (redis.wakes, shard.wakes) == (1, 1)

@@ -24,7 +24,7 @@ SESSION = Session(id=uuid4(), worker_id="w", host=Host("h", "b", 1, 1), queues=(
 ENTRY = Delivery(1, 1, "jobs:q:0", "1-1")
 
 
-class Seams:
+class FakeSeams:
     """Fake transport, attempts and executors of a fetcher: one delivery, and a PostgreSQL that is away at first."""
 
     def __init__(self) -> None:
@@ -73,14 +73,14 @@ async def turns(number: int = 50) -> None:
         await asyncio.sleep(0)
 
 
-def start(seams: Seams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
+def start(seams: FakeSeams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
     fakes = cast("Any", seams)
     fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=Config(), redis=Outage("Redis"))
     return asyncio.create_task(fetcher.run(SESSION, stop, allowed))
 
 
 async def test_a_claim_is_tried_again_only_once_the_lease_is_renewed() -> None:
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
     allowed.set()
     running = start(seams, stop, allowed)
     await seams.failed.wait()
@@ -96,7 +96,7 @@ async def test_a_claim_is_tried_again_only_once_the_lease_is_renewed() -> None:
 
 
 async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> None:
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
     allowed.set()
     running = start(seams, stop, allowed)
     await seams.failed.wait()
@@ -109,7 +109,7 @@ async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> N
 
 async def test_a_delivery_without_a_free_slot_is_given_back_unclaimed() -> None:
     """An executor died while the worker waited for work. A claimed job would be released at once."""
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
 
     def crash() -> None:
         seams.free = 0
@@ -122,8 +122,8 @@ async def test_a_delivery_without_a_free_slot_is_given_back_unclaimed() -> None:
     running.cancel()
 
 
-class Flowing(Seams):
-    """Seams that deliver again and again. Redis does not answer while it `hangs`."""
+class ContinuousSeams(FakeSeams):
+    """FakeSeams that deliver again and again. Redis does not answer while it `hangs`."""
 
     hangs = True
 
@@ -144,7 +144,7 @@ class Flowing(Seams):
 
 
 async def test_a_session_that_ends_while_entries_are_being_forgotten_leaves_nothing_to_the_next() -> None:
-    seams, allowed = Flowing(), asyncio.Event()
+    seams, allowed = ContinuousSeams(), asyncio.Event()
     allowed.set()
     fakes = cast("Any", seams)
     fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=Config(), redis=Outage("Redis"))
@@ -165,7 +165,7 @@ async def orders(version: Version, queues: tuple[str, ...], number: int) -> list
     """Return the order in which a worker reads its queues, many times."""
     live = Config()
     live.take(version)
-    fakes = cast("Any", Seams())
+    fakes = cast("Any", FakeSeams())
     fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=live, redis=Outage("Redis"))
     session = msgspec.structs.replace(SESSION, queues=queues)
     return [fetcher._queues(session) for _ in range(number)]

@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 LOCKED = Due("locked", TickRule(every=1.0), Missed.SKIP, 1, 7, NOW - timedelta(seconds=5), NOW - timedelta(seconds=2))
 
 
-class Locked:
+class FakeSchedules:
     """Store with one schedule that is always due and whose row is locked. Ends the duty at its third look."""
 
     def __init__(self) -> None:
@@ -64,26 +64,26 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-async def run(ticks: Locked) -> None:
+async def run(schedules: FakeSchedules) -> None:
     with pytest.raises(NotLeader):
-        await Firer(cast("Any", ticks), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
+        await Firer(cast("Any", schedules), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
 
 
 async def test_a_locked_schedule_is_left_out_for_a_while(waits: list[float]) -> None:
     """Otherwise it would be due at each look, and the looks would follow each other without a pause."""
-    ticks = Locked()
-    await run(ticks)
-    assert ticks.without == [set(), {LOCKED.edition}, set()]
+    schedules = FakeSchedules()
+    await run(schedules)
+    assert schedules.without == [set(), {LOCKED.edition}, set()]
     assert waits == [module.SOON, module.EVERY]
 
 
 async def test_while_all_schedules_are_paused_looks_go_on(waits: list[float]) -> None:
     """Another scheduler may resume one."""
 
-    class Paused(Locked):
+    class PausedSchedules(FakeSchedules):
         async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
             await super().due(limit, without)
             return DueSchedules(NOW, [], None, False, some=len(self.without) == 1)
 
-    await run(Paused())
+    await run(PausedSchedules())
     assert waits == [module.EVERY, module.CALM]

@@ -24,7 +24,7 @@ def suspect(job_id: int = 1, waited: float = 0.0) -> Suspect:
     return Suspect(Delivery(job_id, 1, "jobs:q:0", f"{job_id}-1"), "q", 2, waited)
 
 
-class Seams:
+class FakeSeams:
     """Fake attempts, executors and transport: `open` attempts run until `rest` is called. Records the calls."""
 
     def __init__(self, running: int) -> None:
@@ -90,11 +90,11 @@ class Seams:
         self.calls.append(f"give back {deliveries[0].job_id}")
 
 
-class World:
+class Harness:
     """One worker's Isolation, and the events that steer it."""
 
     def __init__(self, running: int = 0, version: Version | None = None) -> None:
-        self.seams = Seams(running)
+        self.seams = FakeSeams(running)
         self.stop, self.allowed = asyncio.Event(), asyncio.Event()
         self.allowed.set()
         each = cast("Any", self.seams)
@@ -116,99 +116,99 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_idle_worker_runs_a_suspect_at_once_and_takes_nothing_until_it_ends() -> None:
-    world = World()
-    taking = asyncio.create_task(world.take(suspect()))
-    await world.seams.claimed.wait()
+    harness = Harness()
+    taking = asyncio.create_task(harness.take(suspect()))
+    await harness.seams.claimed.wait()
     await asyncio.sleep(0)
     assert not taking.done()
-    world.seams.rest()
+    harness.seams.rest()
     assert await taking == ["claim 1", "decided 1"]
 
 
 async def test_a_busy_worker_lets_its_attempts_end_first_and_holds_the_delivery_meanwhile() -> None:
-    world = World(running=3)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
-    await world.seams.held(1)
-    world.seams.rest()
-    await world.seams.claimed.wait()
-    world.seams.rest()
+    harness = Harness(running=3)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
+    await harness.seams.held(1)
+    harness.seams.rest()
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     assert [call for call in await taking if call != "hold 1"] == ["claim 1", "decided 1"]
 
 
 async def test_a_suspect_is_put_off_if_another_attempt_runs_too_long() -> None:
-    world = World(running=1)
-    assert [call for call in await world.take(suspect()) if call != "hold 1"] == ["put off 1", "decided 1"]
-    assert world.seams.wakes == 1  # so that the leader looks when the suspect is due again
+    harness = Harness(running=1)
+    assert [call for call in await harness.take(suspect()) if call != "hold 1"] == ["put off 1", "decided 1"]
+    assert harness.seams.wakes == 1  # so that the leader looks when the suspect is due again
 
 
 async def test_the_patience_grows_with_the_time_that_a_suspect_has_waited() -> None:
-    world = World(running=1)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
-    await world.seams.held(20)  # four times the least patience
+    harness = Harness(running=1)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
+    await harness.seams.held(20)  # four times the least patience
     assert not taking.done()
     taking.cancel()
 
 
 async def test_a_busy_worker_that_has_just_waited_puts_the_next_suspect_off() -> None:
-    world = World(running=1)
-    await world.take(suspect())
-    world.seams.calls.clear()
-    assert await world.take(suspect()) == ["put off 1", "decided 1"]  # not even held
-    world.seams.rest()
-    world.seams.calls.clear()
-    taking = asyncio.create_task(world.take(suspect()))  # an idle worker need not wait
-    await world.seams.claimed.wait()
-    world.seams.rest()
+    harness = Harness(running=1)
+    await harness.take(suspect())
+    harness.seams.calls.clear()
+    assert await harness.take(suspect()) == ["put off 1", "decided 1"]  # not even held
+    harness.seams.rest()
+    harness.seams.calls.clear()
+    taking = asyncio.create_task(harness.take(suspect()))  # an idle worker need not wait
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     assert await taking == ["claim 1", "decided 1"]
 
 
 async def test_the_suspect_that_has_waited_longest_runs_and_the_others_are_put_off() -> None:
-    world = World()
-    taking = asyncio.create_task(world.take(suspect(1, 5.0), suspect(2, 9.0), suspect(3, 7.0)))
-    await world.seams.claimed.wait()
-    world.seams.rest()
+    harness = Harness()
+    taking = asyncio.create_task(harness.take(suspect(1, 5.0), suspect(2, 9.0), suspect(3, 7.0)))
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     calls = await taking
     assert calls == ["put off 3", "decided 3", "put off 1", "decided 1", "claim 2", "decided 2"]
 
 
 async def test_a_worker_that_stops_gives_a_suspect_back() -> None:
-    world = World(running=1)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
+    harness = Harness(running=1)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
     await asyncio.sleep(0)
-    world.stop.set()
+    harness.stop.set()
     assert [call for call in await taking if call != "hold 1"] == ["give back 1"]
 
 
 @pytest.mark.parametrize("key", ["worker.w.quiet", "queue.q.paused"])
 async def test_a_worker_that_takes_nothing_new_gives_a_suspect_back(key: str) -> None:
     version = Version(version=1, values={key: True})
-    assert await World(running=1, version=version).take(suspect(waited=1000.0)) == ["give back 1"]
+    assert await Harness(running=1, version=version).take(suspect(waited=1000.0)) == ["give back 1"]
 
 
 async def test_a_claim_is_tried_again_after_an_outage() -> None:
-    world = World()
-    world.seams.failures = [StoreUnavailable("away", outcome_unknown=True)]
-    taking = asyncio.create_task(world.take(suspect()))
-    await world.seams.claimed.wait()
-    world.seams.rest()
+    harness = Harness()
+    harness.seams.failures = [StoreUnavailable("away", outcome_unknown=True)]
+    taking = asyncio.create_task(harness.take(suspect()))
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     assert await taking == ["claim 1 again", "decided 1"]
 
 
 async def test_a_worker_without_its_session_gives_a_suspect_back() -> None:
-    world = World()
-    world.seams.failures = [SessionLost("over")]
+    harness = Harness()
+    harness.seams.failures = [SessionLost("over")]
     with pytest.raises(SessionLost):
-        await world.take(suspect())
-    assert world.seams.calls == ["give back 1"]
+        await harness.take(suspect())
+    assert harness.seams.calls == ["give back 1"]
 
 
 async def test_a_current_suspect_that_could_not_be_claimed_is_put_off() -> None:
-    world = World()
-    world.seams.left = [suspect()]
-    assert await world.take(suspect()) == ["claim 1", "put off 1", "decided 1"]
+    harness = Harness()
+    harness.seams.left = [suspect()]
+    assert await harness.take(suspect()) == ["claim 1", "put off 1", "decided 1"]
 
 
 async def test_a_suspect_that_cannot_be_put_off_is_offered_again() -> None:
-    world = World(running=1)
-    world.seams.failures = [StoreUnavailable("away")]
-    assert [call for call in await world.take(suspect()) if call != "hold 1"] == ["give back 1"]
+    harness = Harness(running=1)
+    harness.seams.failures = [StoreUnavailable("away")]
+    assert [call for call in await harness.take(suspect()) if call != "hold 1"] == ["give back 1"]

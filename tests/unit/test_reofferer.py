@@ -17,7 +17,7 @@ from taskd.scheduler.reofferer import Reofferer
 TERM = Term(1, uuid4())
 
 
-class Queued:
+class FakeStore:
     """Fake store and Redis: jobs that were queued long ago, oldest first, with the entries of all but the lost ones."""
 
     def __init__(self, jobs: int, lost: set[int]) -> None:
@@ -48,15 +48,15 @@ async def test_lost_doorbells_behind_many_that_are_there_are_found(
 ) -> None:
     """Entries of a paused queue stay until a worker reads them."""
     monkeypatch.setattr(module, "BATCH", 10)
-    queued = Queued(jobs, lost)
-    each = cast("Any", queued)
+    store = FakeStore(jobs, lost)
+    each = cast("Any", store)
     wakeup = asyncio.Event()
     reofferer = Reofferer(each, each, after=3.0, ringing=asyncio.Lock(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(reofferer.run(TERM))
     await wakeup.wait()
-    while len(queued.reoffered) < len(lost):
+    while len(store.reoffered) < len(lost):
         assert not running.done()
         await asyncio.sleep(0)
     running.cancel()
-    assert sorted(queued.reoffered) == sorted(lost)
+    assert sorted(store.reoffered) == sorted(lost)
     assert reofferer.reoffered == len(lost)
