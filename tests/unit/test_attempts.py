@@ -25,7 +25,7 @@ DONE = Completed(msgspec.Raw(b"1"))
 
 
 class Store:
-    """Settles and stores; knows jobs that are over, and refuses some."""
+    """Fake store that settles attempts and stores output. Jobs in `over` have ended; those in `refuses` are refused."""
 
     def __init__(self) -> None:
         self.settled: dict[int, Settlement] = {}
@@ -44,14 +44,16 @@ class Store:
         return {s.claim.attempt_id for s in held}
 
     async def outcomes(self, refused: Collection[AttemptId]) -> dict[AttemptId, str]:
-        return {key: self.over[key[0]] for key in refused if self.over.get(key[0])}
+        return {attempt_id: self.over[attempt_id.job_id] for attempt_id in refused if self.over.get(attempt_id.job_id)}
 
     async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
-        self.written += [(output.job_id, one.line) for output in outputs for one in output.chunks]
+        self.written += [(output.job_id, chunk.line) for output in outputs for chunk in output.chunks]
         return {AttemptId(output.job_id, output.attempt) for output in outputs}
 
 
 class NoExecutors:
+    """Fake pool of executors that begins nothing."""
+
     tasks = ("t",)
 
     def begin(self, orders: object) -> None: ...
@@ -63,16 +65,16 @@ def ended(job_id: int, outcome: Outcome, output: Chunk | None) -> EndedAttempt:
 
 @asynccontextmanager
 async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
-    server = cast(Any, store)
+    seams = cast(Any, store)
     attempts = Attempts(
-        *(server, server, server, server, server),
+        *(seams, seams, seams, seams, seams),
         worker_id="w",
         slots=10,
         max_log_bytes=1000,
         executors=lambda on_end, on_message: cast(Any, NoExecutors()),
     )
     duties = [asyncio.create_task(duty) for duty in (attempts.settle(), attempts.logs.write())]
-    await attempts.accept(server, [Delivery(n, 1, "", "") for n in range(1, jobs + 1)], again=False)
+    await attempts.accept(seams, [Delivery(n, 1, "", "") for n in range(1, jobs + 1)], again=False)
     try:
         yield attempts
     finally:
