@@ -37,7 +37,7 @@ class FakeStore:
         return [claim(delivery.job_id) for delivery in deliveries]
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
-        if any(s.claim.job_id in self.refuses and (s.said or s.outcome == DONE) for s in settlements):
+        if any(s.claim.job_id in self.refuses and (s.output or s.outcome == DONE) for s in settlements):
             raise Rejected("no")
         held = [s for s in settlements if s.claim.job_id not in self.over]
         self.settled |= {s.claim.job_id: s for s in held}
@@ -92,7 +92,7 @@ async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(stor
     async with working(store, 2) as attempts:
         attempts.on_end([ended(1, DONE, chunk(1, 1)), ended(2, DONE, None)])
         await asyncio.wait_for(attempts.idle(), 10)
-    assert {job_id: s.said for job_id, s in store.settled.items()} == {1: chunk(1, 1), 2: None}
+    assert {job_id: s.output for job_id, s in store.settled.items()} == {1: chunk(1, 1), 2: None}
     assert store.written == []
 
 
@@ -102,7 +102,7 @@ async def test_output_that_follows_other_output_is_written_in_order_before_the_e
         attempts.on_end([ended(1, DONE, chunk(1, 2))])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(1, 1), (1, 2)]
-    assert store.settled[1].said is None
+    assert store.settled[1].output is None
 
 
 async def test_the_output_of_a_refused_end_is_kept_if_the_job_was_cancelled_and_dropped_if_the_claim_was_lost(
@@ -129,5 +129,5 @@ async def test_an_end_that_postgresql_refuses_is_tried_without_its_output_which_
         attempts.on_end([ended(n, DONE, chunk(n, 1)) for n in (1, 2, 3)])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(2, 1)]
-    assert {n: s.said for n, s in store.settled.items()} == {1: chunk(1, 1), 2: None, 3: chunk(3, 1)}
+    assert {n: s.output for n, s in store.settled.items()} == {1: chunk(1, 1), 2: None, 3: chunk(3, 1)}
     assert isinstance(store.settled[2].outcome, Failed)
