@@ -134,7 +134,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["--config", "/does/not/exist", "status"], "/does/not/exist"),
         (["--config", "/", "status"], "cannot be read"),
         (["--config", "/does/not/exist"], "/does/not/exist"),
-        (["--config", sys.executable, "status"], "is no TOML"),
+        (["--config", sys.executable, "status"], "is not valid TOML"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(

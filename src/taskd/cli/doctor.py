@@ -1,4 +1,4 @@
-"""`taskd doctor`: is everything there that taskd needs, and set up as it should be?"""
+"""`taskd doctor`: checks the configuration and the servers that taskd needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
     """Check the configuration, PostgreSQL, Redis and etcd.
 
-    Each thing that is wrong comes with its mend. Exit status 1 if something is wrong.
+    Each problem is shown with its fix. Exit status 1 if there is a problem.
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd doctor
     """
@@ -25,16 +25,17 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 
     from taskd.runtime.secrets import mask  # noqa: PLC0415
 
-    found = [
-        msgspec.structs.replace(one, text=mask(one.text)) for one in asyncio.run(_examine(options.settings(context)))
+    findings = [
+        msgspec.structs.replace(finding, text=mask(finding.text))
+        for finding in asyncio.run(_examine(options.settings(context)))
     ]
-    healthy = all(one.level != "wrong" for one in found)
+    healthy = all(finding.level != "wrong" for finding in findings)
     if as_json:
-        output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(found)})
+        output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(findings)})
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-        output.show(tables.findings(found))
+        output.show(tables.findings(findings))
     return 0 if healthy else 1
 
 

@@ -1,6 +1,6 @@
-"""`python -m taskd.dev.example MODULE[:ATTR]`: a task of an app, with a payload that it takes, as one line of JSON.
+"""`python -m taskd.dev.example MODULE[:ATTR]`: prints a task of an app, with a valid payload, as one line of JSON.
 
-`taskd dev` shows a submit to try. Only a process that loads the app knows what its tasks take.
+`taskd dev` shows the line as a submit to try. Only a process that loads the app knows its tasks' parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Example(msgspec.Struct):
 
 
 def example(tasks: Iterable[Task[Any, Any]]) -> Example | None:
-    """The first of the tasks for which a payload can be made up."""
+    """Return the first task for which a payload can be made up; None without one."""
     for task in tasks:
         try:
             payload = _fields(inspect.type_info(task.arguments.prepare().struct))
@@ -43,12 +43,12 @@ def _no_context() -> Any:
 
 
 def _fields(found: Any) -> dict[str, Any]:
-    """The required fields of a struct or dataclass. Raises LookupError for a type without an example."""
+    """Return values for the required fields of a struct or dataclass. Raises LookupError for a type without an example."""
     return {field.encode_name: _value(field.type) for field in found.fields if field.required}
 
 
 def _value(found: inspect.Type) -> Any:
-    """A value of the type. Raises LookupError."""
+    """Return a value of the type. Raises LookupError for a type without an example."""
     if isinstance(found, inspect.Metadata):
         return _value(found.type)
     if isinstance(found, inspect.UnionType):
@@ -79,16 +79,16 @@ _EXAMPLES: dict[type[inspect.Type], Callable[[Any], Any]] = {
 
 
 def main(name: str) -> int:
-    """Print the example; 1 if there is none."""
+    """Print the example. Return the exit status: 1 if there is none."""
     loading.look_here_too()
     try:
         app = loading.load(name, TaskSettings())
     except loading.NotLoadable:
         return 1
-    found = example(app.tasks.values()) if isinstance(app, App) else None
-    if found is None:
+    made = example(app.tasks.values()) if isinstance(app, App) else None
+    if made is None:
         return 1
-    sys.stdout.write(f"\n{msgspec.json.encode(found).decode()}\n")
+    sys.stdout.write(f"\n{msgspec.json.encode(made).decode()}\n")
     return 0
 
 

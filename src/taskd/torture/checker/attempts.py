@@ -13,16 +13,16 @@ from taskd.torture.history import AuditEvent, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
-#: And this much of the connection's name that a task's own transaction has (`taskd.store.desk`).
+#: The connections of tasks' own transactions have names that are cut to this length.
 TASK_NAME_LENGTH = 50
-#: The trace is written by another clock than the events (the time since boot), which a slewed Unix clock drifts from.
+#: Seconds. The trace has another clock than the events (the time since boot), and a slewed Unix clock drifts from it.
 CLOCKS = 1.0
 #: Rounding, in seconds.
 ROUNDING = 0.001
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each job's attempts."""
+    """Check each job's attempts."""
     wrong = wrongly_ended(history)
     for job_id, events in history.events_of.items():
         _check_closing(history, ledger, events, wrong)
@@ -77,7 +77,7 @@ def _check_closer(history: History, ledger: Ledger, claim: AuditEvent, end: Audi
 def _check_runs(history: History, ledger: Ledger) -> None:
     traced = {history.row_of[job].task for job in history.signs_of if job in history.row_of}
     for events in history.events_of.values():
-        # A task that never writes to the trace is not one of ours.
+        # A task that never writes to the trace is not one of the traffic's.
         if events[0].task in traced and events[-1].to_status == "completed":
             _check_completed(history, ledger, events)
     for job_id, attempts in history.signs_of.items():
@@ -106,8 +106,8 @@ def _check_completed(history: History, ledger: Ledger, events: list[AuditEvent])
 
 def _check_overlaps(ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]) -> None:
     spans = sorted((signs[0].at, signs[-1].at, attempt) for attempt, signs in attempts.items())
-    for (_, until, one), (since, _, two) in pairwise(spans):
-        message = f"attempts {one} and {two} ran at the same time: {since:.3f} to {until:.3f}"
+    for (_, until, earlier), (since, _, later) in pairwise(spans):
+        message = f"attempts {earlier} and {later} ran at the same time: {since:.3f} to {until:.3f}"
         ledger.demand("I6", job_id, until < since, message)
 
 
@@ -127,7 +127,7 @@ def _check_limits(ledger: Ledger, events: list[AuditEvent], row: JobRow) -> None
 
 
 def _check_backoff(ledger: Ledger, before: AuditEvent, after: AuditEvent, row: JobRow) -> None:
-    """The backoff is counted within the statement that settles, so from its beginning it is never shorter."""
+    """Check the wait before a retry. It is counted within the settling statement, so from its beginning it is never shorter."""
     for name in ("failures", "crashes"):
         count = getattr(after, name)
         if count <= getattr(before, name):
@@ -140,7 +140,7 @@ def _check_backoff(ledger: Ledger, before: AuditEvent, after: AuditEvent, row: J
 
 
 def _check_snoozes(history: History, ledger: Ledger, events: list[AuditEvent]) -> None:
-    """An attempt that snoozes costs no retry, and its job rests for as long as it said, unless it ended otherwise."""
+    """Check that a snooze costs no retry and that the job waits for the given time, unless the attempt ended otherwise."""
     for attempt, signs in history.signs_of.get(events[0].job_id, {}).items():
         seconds = next((float(sign.detail[0]) for sign in signs if sign.what == "snooze"), None)
         ends = [pair for pair in pairwise(events) if pair[0].to_status == "running" and pair[1].attempt == attempt]

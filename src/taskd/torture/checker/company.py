@@ -1,4 +1,4 @@
-"""I12: jobs that lose their workers. After a few losses a job runs alone, and only losses alone make it fail for good."""
+"""I12: jobs that lose their workers. After a few losses a job runs alone, and only losses while alone make it fail for good."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class AttemptRun(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """True if it ended because its worker disappeared."""
+        """True if the attempt ended because its worker disappeared."""
         return self.end is not None and self.end.losses > self.claim.losses
 
     def beside(self, other: AttemptRun) -> bool:
-        """True if the two ran at the same time."""
+        """Return True if the two ran at the same time."""
         ends_later = self.end is None or self.end.at > other.claim.at
         return ends_later and (other.end is None or other.end.at > self.claim.at)
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each attempt of a job that had lost workers before, and at each job that failed because of that."""
+    """Check each attempt of a job that had lost workers before, and each job that failed because of that."""
     sessions: dict[str | None, list[AttemptRun]] = defaultdict(list)
     jobs: dict[int, list[AttemptRun]] = {}
     for job_id, events in history.events_of.items():

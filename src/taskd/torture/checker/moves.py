@@ -13,7 +13,7 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each job's trail and its row."""
+    """Check each job's events and its row."""
     for job_id, events in history.events_of.items():
         _check_trail(ledger, job_id, events)
         row = history.row_of.get(job_id)
@@ -57,9 +57,9 @@ def _check_attempt(ledger: Ledger, event: AuditEvent, before: int) -> None:
 
 
 def _check_row(ledger: Ledger, last: AuditEvent, row: JobRow) -> None:
-    told = (last.to_status, last.attempt)
-    message = f"the last event says {told}, the job {(row.status, row.attempt)} (status, attempt)"
-    ledger.demand("I2", row.id, told == (row.status, row.attempt), message)
+    recorded = (last.to_status, last.attempt)
+    message = f"the last event says {recorded}, the job {(row.status, row.attempt)} (status, attempt)"
+    ledger.demand("I2", row.id, recorded == (row.status, row.attempt), message)
 
 
 def _check_doubles(history: History, ledger: Ledger) -> None:

@@ -1,16 +1,16 @@
-"""I19: what attempts say is kept only while their claim holds."""
+"""I19: an attempt's output is stored only while its claim holds."""
 
 from __future__ import annotations
 
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import History
 
-#: Seconds by which a statement's beginning and another one's commit may be written down in the wrong order.
+#: Seconds by which a statement's beginning and another one's commit may be recorded in the wrong order.
 SLACK = 0.05
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each time that something was stored. A cancelled attempt may add its last words."""
+    """Check each time that output was stored. A cancelled attempt may add its last lines."""
     for output in history.outputs:
         ledger.look("I19")
         events = history.events_of.get(output.job_id, [])
