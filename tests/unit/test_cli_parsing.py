@@ -104,7 +104,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["nope"], "nope"),
         (["submit", "--prioritty", "3"], "--priority"),
         (["submit", "--priority", "x"], "--priority"),
-        (["submit", "1", "--delay", "3x"], "no duration"),
+        (["submit", "1", "--delay", "3x"], "not a duration"),
         (["submit", "1", "--delay", "3", "--schedule-at", "2026-01-01T00:00:00Z"], "either"),
         (["submit", "1", "--metadata", "x"], "KEY=VALUE"),
         (["submit", "@/does/not/exist"], "/does/not/exist"),

@@ -195,9 +195,9 @@ def apply(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Apply the schedules that an app declares with @app.cron and @app.every.
+    """Apply the schedules that an app declares.
 
-    Run this with each deployment. Schedules that the app declared before and no longer declares are removed.
+    It declares them with @app.cron and @app.every. Run this with each deployment. Schedules that the app declared before and no longer declares are removed.
     Schedules that were made by hand or by another app stay.
 
     Example: taskd schedule apply --app shop.tasks

@@ -20,7 +20,7 @@ def scheduler(
         bool, typer.Option("--insecure", help="Listen on a network although there are no API tokens.")
     ] = False,
 ) -> int:
-    """Run a scheduler: it serves the HTTP API, and dispatches jobs while it leads.
+    """Run a scheduler: the HTTP API, and dispatching while it leads.
 
     Example: taskd scheduler --instance-id scheduler-1 --http-addr localhost:8080
     """

@@ -38,7 +38,7 @@ def torture(
     history: HistoryOption = Path("taskd-torture"),
     as_json: options.JsonOption = False,
 ) -> int:
-    """Prove that no job is lost or done twice when processes and servers die.
+    """Prove that no job is lost or done twice under faults.
 
     It kills and freezes schedulers, workers and servers under load, then checks every job. Ctrl-C ends the faults
     early; the check still runs. Exit status 1 if a promise was broken.

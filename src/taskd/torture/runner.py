@@ -112,7 +112,10 @@ class Run:
         self._observer: Observer | None = None
 
     def execute(self, observer: Observer) -> None:
-        """Run load and faults, heal, wait for the end of all jobs, and record. Raises TaskdError, and StopAsked if stopped twice."""
+        """Run load and faults, heal, wait until all jobs ended, and record.
+
+        Raises TaskdError, and StopAsked if the user stops it twice.
+        """
         self._observer = observer
         self._traffic.start()
         load_from = time.time()
