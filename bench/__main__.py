@@ -1,7 +1,7 @@
-"""Measures taskd, its peers and the servers beneath, in one run on this machine. `make bench`, or QUICK=1 for a short one.
+"""Measure taskd, its peers and the limits of the servers, in one run: `make bench`, or short with QUICK=1.
 
-A short run is one pass without peers and without full tables. Each run says what became slower since the committed one
-(bench/last.json).
+A short run is one pass without peers and without full tables. Each run reports figures that became slower since the
+committed one (bench/last.json).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from bench.targets import TARGETS, below, ratios
 
 HERE = Path(__file__).parent
 OUT, LAST = HERE / "out", HERE / "last.json"
-#: Of each limit, in each pass.
+#: Seconds for each limit, in each pass.
 SECONDS = 1.5
 
 
 def measured(*, quick: bool, full: bool, passes: int, console: Console) -> dict[str, Any]:
-    """Everything that was found."""
+    """Return all figures of this run."""
 
     def say(what: str, part: str = "") -> None:
         console.print(f"measuring: {part}{what}")
@@ -68,7 +68,7 @@ def measured(*, quick: bool, full: bool, passes: int, console: Console) -> dict[
 
 
 def compared(document: dict[str, Any], console: Console) -> None:
-    """Say what became slower since the committed run, and what cannot be compared with it."""
+    """Report figures that became slower since the committed run, and those that cannot be compared with it."""
     if not LAST.exists():
         return
     then = json.loads(LAST.read_text())
@@ -82,7 +82,7 @@ def compared(document: dict[str, Any], console: Console) -> None:
 
 
 def main() -> None:
-    """Measure and report; the exit status is 1 if a floor was not kept."""
+    """Measure and report. The exit status is 1 if a figure is below its floor."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", default=_on("QUICK", "0"), help="one pass, and no peers")
     parser.add_argument(

@@ -14,24 +14,24 @@ from bench.contestants import Contestant, Tallies
 from bench.moments import share
 from bench.rig import Rig, until
 
-#: Seconds from one job to the next, between two looks at whether it began, and until it is given up.
+#: Seconds from one job to the next, between two polls of its start, and until it counts as failed.
 PAUSE, LOOK, PATIENCE = 0.02, 0.0002, 30.0
 
 
 def idle(contestant: Contestant, tallies: Tallies, rig: Rig, jobs: int) -> dict[str, float]:
-    """Milliseconds from submit to start, and until the system has recorded the end.
+    """Return milliseconds from submit to start, and until the system has recorded the end.
 
-    The system is at rest: what the jobs before have left to PostgreSQL is done, as it is by itself in a while.
+    The system is at rest: work that earlier jobs left to PostgreSQL is done first, as it would be after a while.
     """
     rig.rest()
     wanted = tallies.done + 1
     with unfinished(contestant.unfinished, rig) as left, contestant.client.asked() as ask:
         until(lambda: tallies.done >= wanted)
-        found = []
+        probes = []
         for _ in range(jobs):
             time.sleep(PAUSE)
-            found.append(_probe(ask, tallies, left))
-    starts, ends = sorted(start for start, _ in found), sorted(end for _, end in found)
+            probes.append(_probe(ask, tallies, left))
+    starts, ends = sorted(start for start, _ in probes), sorted(end for _, end in probes)
     return {
         "idle, submit to start p50, ms": median(starts),
         "idle, submit to start p99, ms": share(starts, 99),
@@ -41,9 +41,9 @@ def idle(contestant: Contestant, tallies: Tallies, rig: Rig, jobs: int) -> dict[
 
 
 def _probe(ask: Callable[[], None], tallies: Tallies, left: Callable[[], int]) -> tuple[float, float]:
-    """Milliseconds until one job began, and until the system knew that it was over. Raises TimeoutError."""
+    """Return milliseconds until one job began, and until the system recorded its end. Raises TimeoutError."""
     tallies.forget()
-    before = left()  # workers that were killed may have left some behind
+    before = left()  # killed workers may have left some behind
     ask()
     deadline = time.monotonic() + PATIENCE
     while not (started := tallies.started()):
@@ -63,7 +63,7 @@ def _patient(deadline: float) -> None:
 
 @contextlib.contextmanager
 def unfinished(question: str, rig: Rig) -> Iterator[Callable[[], int]]:
-    """Asks PostgreSQL, in SQL, or else Redis, in Lua, how many jobs there are that it does not know the end of."""
+    """Return how many jobs have no recorded end: asked of PostgreSQL in SQL, or else of Redis in Lua."""
     if question.startswith("SELECT"):
         with psycopg.connect(rig.dsn, autocommit=True) as connection:
 

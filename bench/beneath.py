@@ -1,7 +1,7 @@
-"""What lies beneath each process's part of a job, by itself, in µs of processor time a job: no stage can cost less.
+"""The lower limit of each process's part of a job, in µs of processor time a job: no stage can cost less.
 
-It is the bare statement, command, request and message for the same jobs, in batches of the same size, with nothing of taskd's
-around it: no fence, no second index, no bookkeeping. `python -m bench.beneath` on a socket is the bare executor.
+A limit is the bare statement, command, request and message for the same jobs, in batches of the same size, without
+taskd's fences, second indexes and bookkeeping. `python -m bench.beneath` on a socket is the bare executor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from taskd.seams import Order
 from taskd.store.lane import ONE_PLAN, RELAXED, RawJson, RawJsonb
 from taskd.worker.pool.protocol import Begin, End, EndKind, Ends, FrameSplitter, encode
 
-#: Jobs in one submit, and in what follows it: a worker with 500 slots has no larger batch.
+#: Jobs in one submit, and in each later step: a worker with 500 slots has no larger batch.
 MANY, BATCH = 1000, 500
 STREAM, GROUP = "bench-beneath", "bench"
 #: The columns and the size of real rows, with a primary key and nothing else.
@@ -65,13 +65,13 @@ INSERT INTO bench_done SELECT * FROM gone RETURNING id, attempt
 
 @dataclass
 class Meter:
-    """Adds up what was used for what, in nanoseconds."""
+    """Adds up processor time by name, in nanoseconds."""
 
     used: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
     def timed(self, ours: str, theirs: str, pid: int) -> Iterator[None]:
-        """What this process uses meanwhile counts for `ours`, and what `pid` uses for `theirs`."""
+        """Add this process's time in the block to `ours`, and the time of `pid` to `theirs`."""
         before, own = nanoseconds(pid), time.process_time_ns()
         yield
         self.used[ours] += time.process_time_ns() - own
@@ -79,7 +79,7 @@ class Meter:
 
 
 def measure(cluster: Rig, jobs: int) -> dict[str, float]:
-    """µs of processor time a job of what each process does, named as `bench.stages` names the processes."""
+    """Return µs of processor time a job for each process, with the names of `bench.stages`."""
     meter = Meter()
     pid = cluster.servers.redis.child.pid
     assert pid is not None
@@ -108,7 +108,7 @@ def measure(cluster: Rig, jobs: int) -> dict[str, float]:
 
 
 def _connected(cluster: Rig, options: dict[str, str]) -> psycopg.Connection:
-    """A connection with the settings and the loaders of taskd's own."""
+    """Return a connection with taskd's settings and loaders."""
     settings = " ".join(f"-c {name}={value}" for name, value in options.items())
     connection = psycopg.connect(cluster.dsn, autocommit=True, options=f"{settings} -c jit=off -c timezone=UTC")
     connection.adapters.register_loader("json", RawJson)
@@ -141,8 +141,8 @@ def _deliver(meter: Meter, client: redis.Redis, pid: int, ids: list[int]) -> Non
     with meter.timed("scheduler", "Redis", pid):
         client.eval(XADD, 1, STREAM, *values)
     with meter.timed("worker", "Redis", pid):
-        found: Any = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
-        entries = [entry for _, of_stream in found for entry, _ in of_stream]
+        streams: Any = client.xreadgroup(GROUP, "bench-1", {STREAM: ">"}, count=BATCH)
+        entries = [entry for _, of_stream in streams for entry, _ in of_stream]
         client.xack(STREAM, GROUP, *entries)
         client.xdel(STREAM, *entries)
 
@@ -162,7 +162,7 @@ def _settle(meter: Meter, connection: psycopg.Connection, ids: list[int]) -> Non
 
 
 def _execute(meter: Meter, executor: tuple[socket.socket, int], ids: list[int]) -> None:
-    """The orders there, and the ends back."""
+    """Send the orders and receive the ends."""
     link, pid = executor
     now = datetime.now(UTC)
     orders = [Order(i, 1, "noop", "default", 50, b"{}", now, now, None, {}, 3, 0, "bench-1") for i in ids]
@@ -180,7 +180,7 @@ def _frames(link: socket.socket) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _executor(cluster: Rig) -> Iterator[tuple[socket.socket, int]]:
-    """The socket to a bare executor, and its process id."""
+    """Start a bare executor: yields the socket to it and its process id."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -192,8 +192,11 @@ def _executor(cluster: Rig) -> Iterator[tuple[socket.socket, int]]:
 
 
 def execute() -> None:
-    """Be a bare executor: an asyncio task for each order, which does what the task `noop` does, and one message of all ends."""
-    from bench.peers.common import ran  # noqa: PLC0415  # it needs its environment, which the others have not
+    """Run as a bare executor.
+
+    Each order becomes an asyncio task that does the same as the task `noop`. One message has all ends.
+    """
+    from bench.peers.common import ran  # noqa: PLC0415  # it needs an environment that other callers do not have
 
     async def noop() -> None:
         ran(0)
@@ -215,7 +218,7 @@ def execute() -> None:
 
 @contextlib.contextmanager
 def _http(meter: Meter, jobs: int) -> Iterator[None]:
-    """The batches that a client sends, to a server that decodes them and answers as many jobs."""
+    """Send a client's batches to a server that decodes them and answers as many jobs."""
     with bare_http("bench.beneath:stores_nothing") as (url, pid), httpx.Client(timeout=60) as client:
         body = batch("noop", {}, MANY)
         client.post(url, content=body)
@@ -226,13 +229,13 @@ def _http(meter: Meter, jobs: int) -> Iterator[None]:
 
 
 async def stores_nothing(_scope: Scope, receive: Receive, send: Send) -> None:
-    """An ASGI application that reads a batch as JSON and answers each of its jobs."""
+    """ASGI application that reads a batch as JSON and answers each of its jobs."""
     body, more = b"", True
     while more:
         message = await receive()
         body, more = body + message["body"], message["more_body"]
-    found = msgspec.json.decode(body)["jobs"]
-    answer = msgspec.json.encode({"jobs": [{"id": place, "duplicate": False} for place, _ in enumerate(found)]})
+    jobs = msgspec.json.decode(body)["jobs"]
+    answer = msgspec.json.encode({"jobs": [{"id": place, "duplicate": False} for place, _ in enumerate(jobs)]})
     head = [(b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 201, "headers": head})
     await send({"type": "http.response.body", "body": answer})

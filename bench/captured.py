@@ -1,7 +1,8 @@
-"""What it costs that a task's output is kept: `python -m bench.captured [JOBS [ROUNDS]]`.
+"""The cost of storing a task's output: `python -m bench.captured [JOBS [ROUNDS]]`.
 
-The processor time of all processes for one job. Each round has one turn of each kind: a task that does nothing; one that prints
-a line, whose worker keeps nothing; and the same with a worker that keeps it. The medians of the rounds count.
+Measured is the processor time of all processes for one job. Each round measures three kinds once: a task that does
+nothing; one that prints a line to a worker that stores no output; and the same with a worker that stores it. The result
+is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from rich.table import Table
 from bench.rig import Rig, Role, batch, post, rig, until
 from bench.stages import processes, spent
 
-#: Queues: one for each kind, since a queue pays for what was in it before.
+#: Queues: one for each kind, since a queue pays for the rows that were in it before.
 NOTHING, KEPT, DROPPED = "nothing", "kept", "dropped"
 #: Name, task, queue.
-TURNS = (("nothing", "noop", NOTHING), ("a line, not kept", "prints", DROPPED), ("a line, kept", "prints", KEPT))
+TURNS = (("nothing", "noop", NOTHING), ("a line, not stored", "prints", DROPPED), ("a line, stored", "prints", KEPT))
 WARM = 5_000
-#: Microseconds from which on a process is shown.
+#: The least microseconds with which a process is shown.
 LEAST = 0.5
 
 
 @contextmanager
 def settings(**values: str) -> Iterator[None]:
-    """For a process that is started meanwhile."""
+    """Set worker settings for the processes that are started in the block."""
     names = {f"TASKD_WORKER__{name.upper()}": value for name, value in values.items()}
     os.environ.update(names)
     try:
@@ -52,7 +53,7 @@ Spent = dict[str, float]
 
 
 def turn(cluster: Rig, scheduler: Role, workers: list[Role], jobs: int, task: str, queue: str) -> tuple[float, Spent]:
-    """(jobs/s, microseconds of processor time a job by process)."""
+    """Return jobs/s, and microseconds of processor time a job by process."""
     target = cluster.finished() + jobs
     pids = {pid: name for worker in workers for pid, name in processes(cluster, scheduler, worker).items()}
     before, began = spent(pids), time.monotonic()
@@ -61,7 +62,7 @@ def turn(cluster: Rig, scheduler: Role, workers: list[Role], jobs: int, task: st
             post(client, f"{scheduler.url}/jobs/batch", batch(task, {}, queue=queue))
     until(partial(_over, cluster, target))
     rate = jobs / (time.monotonic() - began)
-    time.sleep(0.5)  # what is told and written a moment later belongs to it
+    time.sleep(0.5)  # messages and writes of a moment later belong to it
     after = spent(pids)
     return rate, {name: (after[name] - before[name]) / jobs / 1000 for name in after}
 
@@ -71,7 +72,7 @@ def main() -> None:
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     rates: dict[str, list[float]] = {name: [] for name, *_ in TURNS}
-    found: dict[str, list[Spent]] = {name: [] for name, *_ in TURNS}
+    times: dict[str, list[Spent]] = {name: [] for name, *_ in TURNS}
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
@@ -82,28 +83,28 @@ def main() -> None:
             with settings(max_log_bytes="0", queues=DROPPED):
                 workers.append(cluster.worker(500))
             for number in range(-1, rounds):
-                first = number % len(TURNS)  # a turn pays for what the one before it has left to PostgreSQL
+                first = number % len(TURNS)  # a turn pays for the rows that the one before has left in PostgreSQL
                 for what, task, queue in TURNS[first:] + TURNS[:first]:
                     rate, used = turn(cluster, scheduler, workers, WARM if number < 0 else jobs, task, queue)
                     if number >= 0:
                         rates[what].append(rate)
-                        found[what].append(used)
+                        times[what].append(used)
                         time_of = sum(used.values())
                         Console().print(f"round {number + 1}: {what}: {time_of:.1f} µs, {rate:,.0f}/s", highlight=False)
-    table = Table("process, µs a job", *found, title=f"{rounds} rounds of {jobs:,} jobs each, medians")
-    for process in sorted(found["nothing"][0]):
-        medians = [statistics.median(used[process] for used in rounds_of) for rounds_of in found.values()]
+    table = Table("process, µs a job", *times, title=f"{rounds} rounds of {jobs:,} jobs each, medians")
+    for process in sorted(times["nothing"][0]):
+        medians = [statistics.median(used[process] for used in rounds_of) for rounds_of in times.values()]
         if max(medians) >= LEAST:
             table.add_row(process, *(f"{median:.1f}" for median in medians))
-    totals = {what: [sum(used.values()) for used in rounds_of] for what, rounds_of in found.items()}
+    totals = {what: [sum(used.values()) for used in rounds_of] for what, rounds_of in times.items()}
     table.add_section()
     table.add_row("all", *(f"{statistics.median(total):.1f}" for total in totals.values()))
     table.add_row("jobs/s", *(f"{statistics.median(rate):,.0f}" for rate in rates.values()))
     Console().print(table)
     for what, figures in (("processor time", totals), ("jobs/s", rates)):
-        kept, dropped = figures["a line, kept"], figures["a line, not kept"]
+        kept, dropped = figures["a line, stored"], figures["a line, not stored"]
         ratios = sorted(one / other - 1 for one, other in zip(kept, dropped, strict=True))
-        text = f"keeping a line, {what}: {statistics.median(ratios):+.1%} ({ratios[0]:+.1%} to {ratios[-1]:+.1%})"
+        text = f"storing a line, {what}: {statistics.median(ratios):+.1%} ({ratios[0]:+.1%} to {ratios[-1]:+.1%})"
         Console().print(text, highlight=False)
 
 

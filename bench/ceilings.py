@@ -1,4 +1,4 @@
-"""The limit beside each figure: what this machine's servers or its network reach at the same thing by themselves."""
+"""The limit beside each figure: the same work by this machine's servers or network alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BARE = "HTTP, server of bare answers, memory, MB"
 
 
 class Ceiling(NamedTuple):
-    """`value` finds the limit, in the unit of the figure, among those that were measured; KeyError if it was not."""
+    """A named limit.
+
+    `value` selects it, in the unit of the figure, from the measured ones; KeyError if it was not measured.
+    """
 
     name: str
     value: Callable[[Limits], float]
@@ -34,10 +37,10 @@ def _commits(name: str, times: int) -> Ceiling:
 
 _inserts = _of("inserts by the thousand", INSERT)
 _life = _of("insert and three updates", LIFE)
-#: A drain begins with rows that are there already.
+#: A drain begins with stored rows.
 _updates = Ceiling("three updates", lambda limits: 1 / (1 / limits[LIFE] - 1 / limits[INSERT]))
 _http = _of("bare HTTP", f"{HTTP}, requests/s")
-#: What must be durable before a job starts, and before it has ended: its submit; and its claim and its end, too.
+#: Commits that must be durable before a job starts (its submit), and before it has ended (also its claim and its end).
 _start, _end = _commits("one commit", 1), _commits("three commits", 3)
 
 CEILINGS = {
@@ -73,7 +76,7 @@ CEILINGS = {
 
 
 class Beside(NamedTuple):
-    """What stands beside a figure: its limit, and which share of that it reaches."""
+    """The limit of a figure, and the reached share of it."""
 
     name: str
     limit: float
@@ -81,9 +84,10 @@ class Beside(NamedTuple):
 
 
 def beside(name: str, figure: float, limits: Limits) -> Beside | None:
-    """The limit of a figure; None if it has none, or if that was not measured.
+    """Return the limit of a figure; None if it has none, or if it was not measured.
 
-    Of a rate, the share is that of the limit; of a time or a cost, the limit's of the figure: 1 is as good as it can get.
+    The share is the figure divided by the limit for a rate, and the limit divided by the figure for a time or a cost: 1
+    is the best possible.
     """
     ceiling = CEILINGS.get(name)
     try:
@@ -96,5 +100,5 @@ def beside(name: str, figure: float, limits: Limits) -> Beside | None:
 
 
 def rises(name: str) -> bool:
-    """Whether more of a figure is better: of rates, and of those that are a multiple of another."""
+    """Return True if more of a figure is better: for rates, and for multiples of another figure."""
     return name.endswith("jobs/s") or ", of " in name

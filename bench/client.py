@@ -1,4 +1,7 @@
-"""Submits to taskd as the peers' scripts do to theirs: by its own client, on one connection. In the environment: BENCH_URL."""
+"""Submits to taskd as the peers' scripts do to theirs: by its own client, on one connection.
+
+BENCH_URL names the scheduler.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became slower since another run, each figure beside its own limit."""
+"""Figures that became slower since another run, each beside its own limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from bench.ceilings import beside, rises
 from bench.words import text
 
-#: By how much a figure that was measured once may change before it is told; and one whose passes agree.
+#: The factor by which a figure may change without a report: if it was measured once; if its passes agree.
 ONCE, LEAST = 1.5, 1.25
 #: How much more than the passes of one run two runs may differ.
 MORE = 1.1
@@ -17,17 +17,17 @@ SIDE = "side by side, "
 
 
 def fallen(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """A line for each figure that became slower, or costs more, by more than it changes by itself.
+    """Return a line for each figure that became slower, or costs more, by more than its noise.
 
-    Where a figure has a limit, how much of it was reached each time is compared, so a slower machine is no fault of ours.
-    What a figure changes by itself is what the passes of the other run differ by: the best of them over the worst.
+    If a figure has a limit, the reached shares of it are compared, so that a slower machine does not count. The noise
+    is the ratio of the best to the worst pass of the other run.
     """
     ours, theirs = _passes(now), _passes(then)
     lines = []
-    for name, found in ours.items():
+    for name, passes in ours.items():
         if name not in theirs:
             continue
-        figure, before = median(found), median(theirs[name])
+        figure, before = median(passes), median(theirs[name])
         left, how = _change(name, figure, before, now["limits"], then["limits"])
         if left < 1 / noise(theirs[name]):
             lines.append(
@@ -37,20 +37,20 @@ def fallen(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
 
 
 def uncompared(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """The figures of the other run that this one does not have."""
+    """Return the figures of the other run that this one does not have."""
     ours = _passes(now)
     return [name for name in _passes(then) if name not in ours]
 
 
 def noise(passes: Sequence[float]) -> float:
-    """By how many times a figure may be worse before that says something."""
+    """Return the factor by which a figure may be worse within the noise."""
     if len(passes) < 2 or min(passes) <= 0:
         return ONCE
     return max(LEAST, MORE * max(passes) / min(passes))
 
 
 def _passes(run: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    """Every figure of taskd's: its own, and what is measured as the peers' is, which has another idle latency."""
+    """Return every figure of taskd's: its own, and those of the contest, which has another idle latency."""
     several = run["ratios"] | run.get("passes", {})
     own = {name: several.get(name, [figure]) for name, figure in run["figures"].items()}
     contest = run["contest"]["taskd"].items()
@@ -60,9 +60,9 @@ def _passes(run: Mapping[str, Any]) -> dict[str, Sequence[float]]:
 def _change(
     name: str, now: float, then: float, limits: Mapping[str, float], limits_then: Mapping[str, float]
 ) -> tuple[float, str]:
-    """(How much is left of what a figure was, 1 if nothing was lost; the same in words.)"""
+    """Return the remaining share of a figure, 1 if nothing was lost, and the same in words."""
     own = name.removeprefix(SIDE)
-    if min(now, then) <= 0:  # a count of what must not be, or less than can be measured
+    if min(now, then) <= 0:  # a count that must be 0, or too little to measure
         return (0.0 if now > then and not rises(own) else 1.0), "it was nothing"
     mine, before = beside(own, now, limits), beside(own, then, limits_then)
     if mine is None or before is None:

@@ -1,4 +1,4 @@
-"""One race of taskd and its peers, each measured in one way: submit, work, count."""
+"""One contest of taskd and its peers, each measured in the same way: submit, work, count."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bench.contestants import Contestant, Own, Tallies, contestants
 from bench.machine import busy, proportional
 from bench.rig import Rig, Role, until
 
-#: Of a drain, the part that is not measured: workers need a while until they run.
+#: The part of a drain that is not measured: workers need a while until they run.
 WARM = 0.1
 
 Passes = dict[str, list[float]]
 
 
 def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, float]:
-    """One pass of one contestant."""
+    """Return the figures of one contestant in one pass."""
     before, jobs, backlog, client = tallies.done, contestant.jobs, contestant.backlog, contestant.client
     few = max(200, jobs // 50)
     _, seconds_one = client.submit("one", few)
@@ -32,7 +32,7 @@ def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, flo
     whole = time.monotonic() - began
     used = busy() - used
     megabytes = proportional(contestant.pids)
-    found = idle(contestant, tallies, rig, 100)
+    latencies = idle(contestant, tallies, rig, 100)
     contestant.end()
     return {
         "one by one, jobs/s": few / seconds_one,
@@ -41,12 +41,12 @@ def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, flo
         "end to end, jobs/s": jobs / whole,
         "CPU, s per 100,000 jobs": used / jobs * 100_000,
         "memory, MB": megabytes,
-        **found,
+        **latencies,
     }
 
 
 def drain(count: Callable[[], int], before: int, expected: int) -> float:
-    """Jobs/s of workers that were just started, without the time that they need until they run."""
+    """Return jobs/s of newly started workers, without the time until they run."""
     first = before + int((expected - before) * WARM)
     until(lambda: count() >= first)
     began, counted = time.monotonic(), count()
@@ -55,9 +55,9 @@ def drain(count: Callable[[], int], before: int, expected: int) -> float:
 
 
 class Contest:
-    """Several passes, in each of them every contestant once.
+    """Several passes, each with every contestant once.
 
-    `results` has what each of them reached in each pass, by contestant and figure; who fails is left out, in passes before too.
+    `results` has the figures of each pass, by contestant and name. A contestant that fails is removed from all passes.
     """
 
     def __init__(self, rig: Rig, scheduler: Role, say: Callable[[str], None], *, peers: bool) -> None:
@@ -67,11 +67,11 @@ class Contest:
 
     @property
     def notes(self) -> dict[str, str]:
-        """How each was set up."""
+        """Return the setup of each contestant."""
         return {contestant.name: contestant.note for contestant, _ in self._field}
 
     def run(self, say: Callable[[str], None]) -> None:
-        """One pass."""
+        """Measure one pass."""
         for contestant, tallies in list(self._field):
             say(contestant.name)
             try:
@@ -80,8 +80,8 @@ class Contest:
                 contestant.end()
                 if contestant.name == Own.name:
                     raise
-                say(f"{contestant.name} did not get through, and is left out: {error}")
-                del self.results[contestant.name]  # medians and ratios are of passes that all were in
+                say(f"{contestant.name} failed, and is left out: {error}")
+                del self.results[contestant.name]  # medians and ratios need passes with all contestants
                 self._field.remove((contestant, tallies))
 
 
@@ -92,5 +92,5 @@ def gather(passes: Passes, figures: dict[str, float]) -> None:
 
 
 def medians(passes: Passes) -> dict[str, float]:
-    """Of each figure."""
+    """Return the median of each figure."""
     return {name: median(values) for name, values in passes.items()}

@@ -1,4 +1,4 @@
-"""taskd and its peers, behind one face: submit, work, end."""
+"""taskd and its peers, with one interface: submit, work, end."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HERE = Path(__file__).parent
 SCRIPTS = HERE / "peers"
 #: Where the Makefile installs the peers, each in a folder with its name.
 HOMES = HERE.parent / ".venv-bench"
-#: Of our worker, whose next batch is claimed while one runs: with 500, which is what one statement settles, it waited for that.
+#: Slots of taskd's worker. With 500, as many as one statement settles, it claimed the next batch only after the last one.
 SLOTS = 1000
 
 
 class Contestant(Protocol):
-    """Something that takes jobs and runs them."""
+    """A system that takes jobs and runs them."""
 
     name: str
     jobs: int
@@ -37,7 +37,7 @@ class Contestant(Protocol):
     client: Client
 
     def begin(self) -> None:
-        """Start the workers; they may need a while until they run."""
+        """Start the workers. They may need a while until they run."""
         ...
 
     def end(self) -> None:
@@ -46,12 +46,12 @@ class Contestant(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Every process of its own; the servers are none."""
+        """Return every process of the system itself, without servers."""
         ...
 
 
 class Tallies:
-    """What the tasks themselves leave in a folder."""
+    """The counts and times that the tasks themselves leave in a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,40 +59,41 @@ class Tallies:
 
     @property
     def done(self) -> int:
-        """How many jobs have begun to run: for a job that does nothing, how many have run."""
+        """Return how many jobs have begun to run: for a job that does nothing, how many have run."""
         read = (file.read_bytes() for file in self.folder.glob("*.tally"))
         return sum(struct.unpack("<q", data)[0] for data in read if len(data) == 8)
 
     def started(self) -> list[tuple[int, int]]:
-        """When the jobs that were asked for were submitted and began, in nanoseconds of the monotonic clock."""
+        """Return when the measured jobs were submitted and began, in nanoseconds of the monotonic clock."""
         lines = [line for file in self.folder.glob("*.starts") for line in file.read_text().splitlines(keepends=True)]
-        found = [line.split() for line in lines if line.endswith("\n")]
-        return [(int(sent), int(began)) for sent, began in found]
+        times = [line.split() for line in lines if line.endswith("\n")]
+        return [(int(sent), int(began)) for sent, began in times]
 
     def forget(self) -> None:
-        """Leave none of those."""
+        """Delete those times."""
         for file in self.folder.glob("*.starts"):
             file.unlink()
 
 
 class Client(NamedTuple):
-    """A script that submits, called as bench/peers/common.py says."""
+    """A script that submits, called as described in bench/peers/common.py."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
 
     def submit(self, how: str, jobs: int) -> tuple[float, float]:
-        """Submit `jobs` and one more before: when it began (seconds of time.monotonic), and how long it took.
+        """Submit one job, then `jobs` more.
 
-        `how`: "one" after another, or in "bulk" of a thousand.
+        Returns when the latter began (seconds of time.monotonic), and how long they took. `how`: "one" after another,
+        or in "bulk" of a thousand.
         """
         began, seconds = run((*self.command, how, str(jobs)), self.environment, self.folder).split()[-2:]
         return float(began), float(seconds)
 
     @contextlib.contextmanager
     def asked(self) -> Iterator[Callable[[], None]]:
-        """A client that has submitted one job, and submits one more whenever the function is called."""
+        """Start a client that has submitted one job, and submits one more whenever the yielded function is called."""
         popen = subprocess.Popen(
             (*self.command, "asked", "0"),
             cwd=self.folder,
@@ -117,7 +118,7 @@ class Client(NamedTuple):
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:
-    """What a command prints. Raises RuntimeError with what it complains of."""
+    """Return the output of a command. Raises RuntimeError with its errors."""
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
@@ -164,7 +165,7 @@ class Other:
                 )
 
     def end(self) -> None:
-        for pid in self.pids:  # SIGTERM would have some of them wait for jobs for a while
+        for pid in self.pids:  # after SIGTERM some of them would wait for jobs for a while
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for worker in self._workers:
@@ -207,7 +208,7 @@ class Own:
 
 
 def version(peer: Peer) -> str:
-    """The version that is installed."""
+    """Return the installed version of a peer."""
     package = peer.name.lower()
     if peer.program == "node":
         text = (SCRIPTS / "node" / "node_modules" / package / "package.json").read_text()
@@ -219,8 +220,8 @@ def version(peer: Peer) -> str:
 def contestants(
     rig: Rig, scheduler: Role, say: Callable[[str], None], *, peers: bool
 ) -> list[tuple[Contestant, Tallies]]:
-    """taskd and those peers that are installed, each with the folder of its own where its jobs leave their tally."""
-    found: list[tuple[Contestant, Tallies]] = [(Own(rig, scheduler), Tallies(rig.tallies))]
+    """Return taskd and the installed peers, each with the folder in which its jobs count."""
+    field: list[tuple[Contestant, Tallies]] = [(Own(rig, scheduler), Tallies(rig.tallies))]
     for peer in PEERS if peers else ():
         if peer.program == "node":
             there = shutil.which("node") is not None and (SCRIPTS / "node" / "node_modules").exists()
@@ -228,7 +229,7 @@ def contestants(
             there = (HOMES / peer.name / "bin" / peer.program).exists()
         if there:
             tallies = Tallies(rig.folder / "peers" / peer.name)
-            found.append((Other(peer, rig, tallies.folder), tallies))
+            field.append((Other(peer, rig, tallies.folder), tallies))
         else:
-            say(f"nothing of {peer.name}: it is not installed here")
-    return found
+            say(f"{peer.name} is left out: it is not installed here")
+    return field

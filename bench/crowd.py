@@ -1,8 +1,9 @@
-"""Many workers that have nothing to do, in one process: `python -m bench.crowd FIRST COUNT [SLOTS QUEUE...]`, until SIGTERM.
+"""Many idle workers in one process: `python -m bench.crowd FIRST COUNT [SLOTS QUEUE...]`, until SIGTERM.
 
-Each is a session in PostgreSQL with its heartbeats, a lease and a registered key in etcd with its renewals and watches, and a
-follower of the live configuration: the code of real workers, without their executors. They share a few connections to
-PostgreSQL, as behind a pooler. Each has 8 slots and serves the queue "default" if nothing else is said. They take no job.
+Each is a session in PostgreSQL with its heartbeats, a lease and a registered key in etcd with its renewals and watches,
+and a follower of the live configuration: the code of real workers, without their executors. They share a few
+connections to PostgreSQL, as behind a pooler. By default each has 8 slots and serves the queue "default". They take no
+job.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ LANES = 8
 
 
 async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, queues: Sequence[str]) -> None:
-    """Live as an idle worker does, forever."""
-    own, host = settings.worker, this_process()
+    """Run as an idle worker does, for ever."""
+    options, host = settings.worker, this_process()
     session = Session(id=uuid4(), worker_id=name, host=host, queues=tuple(queues), slots=slots)
     sessions = PostgresSessions(lane)
     member = Member(
@@ -49,20 +50,20 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
         tasks=["noop"],
         stats={"running": 0.0, "free": float(slots)},
     )
-    await asyncio.sleep(random.uniform(0, own.heartbeat))  # as workers that were not all started at once
-    assert await sessions.open(session, own.session_ttl)
+    await asyncio.sleep(random.uniform(0, options.heartbeat))  # like workers that were not all started at once
+    assert await sessions.open(session, options.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
         following = asyncio.create_task(follow(Config(), coordinator, PostgresLiveStore(lane)))
         try:
             while True:
-                await asyncio.sleep(own.heartbeat)
-                await sessions.heartbeat(session, own.session_ttl, [], slots)
+                await asyncio.sleep(options.heartbeat)
+                await sessions.heartbeat(session, options.session_ttl, [], slots)
         finally:
             following.cancel()
 
 
 async def crowd(first: int, count: int, slots: int, queues: Sequence[str]) -> None:
-    """So many of them."""
+    """Run `count` idle workers."""
     settings = load()
     lanes = itertools.cycle(
         Lane(settings.postgres.dsn, name="taskd:crowd", deadline=30.0, options=RELAXED) for _ in range(LANES)

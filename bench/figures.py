@@ -1,4 +1,4 @@
-"""What taskd itself reaches: rates, latencies, and what it costs."""
+"""The figures of taskd itself: rates, latencies and costs."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from bench.rig import Rig, Role
 from bench.scaling import scaling
 from bench.submits import submit_at_once, submit_batches, submit_from_python, submit_in_sql
 
-#: How long each load goes on, in seconds, and half a load, whose p99 needs more; jobs that are watched one by one; and those of
-#: each kind of batch. They are the same in a short run, so that it can be compared.
+#: Seconds of each load, and of half a load, whose p99 needs more; jobs that are watched one by one; and jobs of each kind of
+#: batch. They are the same in a short run, so that it can be compared.
 SECONDS, HALF, JOBS, BATCHED = 4.0, 8.0, 200, 100_000
 
 
 def one_by_one(scheduler: Role) -> Figures:
-    """POST /jobs, as many as get through, and as many as come."""
-    found: Figures = {}
+    """Measure POST /jobs, at the highest rate and at a fixed rate."""
+    figures: Figures = {}
     for name, (rate, p50, p99) in (
         ("POST /jobs, 100 connections", submit_one_by_one(scheduler.url, 100, SECONDS)),
         ("POST /jobs, 5,000 a second", submit_steadily(scheduler.url, 100, 5000, SECONDS)),
     ):
-        found |= {f"{name}, jobs/s": rate, f"{name}, p50, ms": p50, f"{name}, p99, ms": p99}
-    return found
+        figures |= {f"{name}, jobs/s": rate, f"{name}, p50, ms": p50, f"{name}, p99, ms": p99}
+    return figures
 
 
 def in_batches(cluster: Rig, scheduler: Role) -> Figures:
-    """Jobs/s that are submitted by the thousand; none of them is run."""
+    """Return jobs/s submitted by the thousand; none of them runs."""
     ways: dict[str, Callable[[], float]] = {
         "POST /jobs/batch of 1,000 on 1 connection": lambda: submit_at_once(scheduler, BATCHED, 1),
         "POST /jobs/batch of 1,000 on 4 connections": lambda: submit_at_once(scheduler, BATCHED, 4),
         "submit_many of 1,000 from Python": lambda: submit_from_python(scheduler, BATCHED),
         "taskd.submit_many of 1,000 in SQL": lambda: submit_in_sql(cluster, BATCHED),
     }
-    found: Figures = {}
+    figures: Figures = {}
     for name, submit in ways.items():
         cluster.empty()
-        found[f"{name}, jobs/s"] = submit()
+        figures[f"{name}, jobs/s"] = submit()
     cluster.empty()
-    return found
+    return figures
 
 
 def drained(cluster: Rig, scheduler: Role, task: str) -> float:
-    """Jobs/s of a worker that was just started, as the contest counts them."""
+    """Return jobs/s of a newly started worker, counted as in the contest."""
     tallies = Tallies(cluster.tallies)
     before = tallies.done
     submit_batches(scheduler, BACKLOG, task)
@@ -61,46 +61,46 @@ def drained(cluster: Rig, scheduler: Role, task: str) -> float:
 
 
 def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], None]) -> Figures:
-    """What is measured in every pass; `whole` is the rate end to end, in jobs/s."""
+    """Return the figures that every pass measures. `whole` is the rate end to end, in jobs/s."""
     worker = cluster.worker(500)
     cluster.rest()
     say("latency of an idle cluster")
-    found = latency.idle(cluster, scheduler, JOBS)
+    figures = latency.idle(cluster, scheduler, JOBS)
     say("delayed jobs")
-    found |= latency.delayed(cluster, scheduler, JOBS)
+    figures |= latency.delayed(cluster, scheduler, JOBS)
     worker.stop()
     say("submits one by one, and by the thousand")
-    found |= one_by_one(scheduler)
-    found |= in_batches(cluster, scheduler)
+    figures |= one_by_one(scheduler)
+    figures |= in_batches(cluster, scheduler)
     say("draining jobs that run in threads")
-    found["drain, plain, jobs/s"] = drained(cluster, scheduler, "plain")
+    figures["drain, plain, jobs/s"] = drained(cluster, scheduler, "plain")
     worker = cluster.worker(500)
     cluster.rest()
     say("half load")
-    found |= latency.busy(cluster, scheduler, whole, HALF)
+    figures |= latency.busy(cluster, scheduler, whole, HALF)
     say("200 clients")
-    found |= latency.saturated(cluster, scheduler, SECONDS)
-    found |= {
+    figures |= latency.saturated(cluster, scheduler, SECONDS)
+    figures |= {
         "memory, scheduler, MB": peak(scheduler.popen.pid),
         "memory, worker, MB": peak(worker.popen.pid),
         "memory, executor, MB (max)": max(peak(child) for child in worker.children),
     }
     worker.stop()
     say("an urgent job behind a backlog")
-    return found | latency.urgent(cluster, scheduler, backlog=100_000, probes=20)
+    return figures | latency.urgent(cluster, scheduler, backlog=100_000, probes=20)
 
 
 def once(cluster: Rig, scheduler: Role, say: Callable[[str], None], *, quick: bool) -> Figures:
-    """What is measured once, because it takes long."""
+    """Return the figures that are measured once, because they take long."""
     say("idleness")
     worker = cluster.worker(500)
-    found = costs(cluster, scheduler, worker, 20)
+    figures = costs(cluster, scheduler, worker, 20)
     worker.stop()
     if not quick:
         say("a thousand idle workers")
-        found["1,000 idle workers, scheduler + PostgreSQL + etcd, % of a core"] = crowded(
+        figures["1,000 idle workers, scheduler + PostgreSQL + etcd, % of a core"] = crowded(
             cluster, scheduler, 1000, 30.0
         )
         say("one worker and eight")
-        found |= scaling(cluster, scheduler, 2000)
-    return found
+        figures |= scaling(cluster, scheduler, 2000)
+    return figures

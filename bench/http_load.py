@@ -13,16 +13,16 @@ import uvloop
 
 BODY = b'{"task":"noop","payload":{}}'
 HEAD = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-#: As taskd and uvicorn write it.
+#: The header in the form of taskd and uvicorn.
 LENGTH = b"content-length: "
-#: Seconds that a load runs before it is measured, and between two looks at what is due.
+#: Seconds that a load runs before it is measured, and between two checks for due requests.
 WARM, TICK = 0.5, 0.001
 
 Load = tuple[float, float, float]
 
 
 class Poster(asyncio.Protocol):
-    """One connection, one request at a time; `answered` hears of each answer."""
+    """One connection with one request at a time. It calls `answered` after each response."""
 
     def __init__(self, answered: Callable[[Poster, float], None], jobs: int) -> None:
         self._answered = answered
@@ -44,17 +44,17 @@ class Poster(asyncio.Protocol):
         self._answered(self, time.perf_counter() - self._since)
 
     def send(self, since: float) -> None:
-        """Ask; the answer's time counts from `since`."""
+        """Send the request. The response time counts from `since`."""
         self._since = since
         self._transport.write(self._request)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._transport.abort()
 
 
 def _request(jobs: int) -> bytes:
-    """A submit of so many jobs: by themselves, if it is one."""
+    """Return a request that submits that many jobs: a plain submit for one, a batch for more."""
     body = BODY if jobs == 1 else b'{"jobs":[%s]}' % b",".join([BODY] * jobs)
     return HEAD % (b"/jobs" if jobs == 1 else b"/jobs/batch", len(body)) + body
 
@@ -69,7 +69,7 @@ async def _connected(
 
 
 async def answered(url: str, connections: int, duration: float) -> Load:
-    """(requests/s, p50, p99 in milliseconds) of connections that each ask again as soon as they are answered."""
+    """Return requests/s, p50 and p99 in milliseconds, of connections that each send again at once after a response."""
     seconds: list[float] = []
 
     def again(poster: Poster, took: float) -> None:
@@ -82,15 +82,17 @@ async def answered(url: str, connections: int, duration: float) -> Load:
     await asyncio.sleep(WARM)
     seconds.clear()
     await asyncio.sleep(duration)
-    found = list(seconds)
+    times = list(seconds)
     for poster in posters:
         poster.close()
-    return _load(found, duration)
+    return _load(times, duration)
 
 
 async def arriving(url: str, connections: int, rate: float, duration: float, jobs: int) -> Load:
-    """The same for requests of `jobs` jobs that come `rate` a second, whatever the answers do: each one's time counts from when
-    it was due."""
+    """Return the same for requests of `jobs` jobs that arrive `rate` a second, independent of the responses.
+
+    The time of each request counts from when it was due.
+    """
     seconds: list[float] = []
     idle: deque[Poster] = deque()
 
@@ -109,22 +111,22 @@ async def arriving(url: str, connections: int, rate: float, duration: float, job
             idle.popleft().send(began + sent / rate)
             sent += 1
         await asyncio.sleep(TICK)
-    found = list(seconds)
+    times = list(seconds)
     for poster in posters:
         poster.close()
-    return _load(found, duration)
+    return _load(times, duration)
 
 
 def _load(seconds: list[float], duration: float) -> Load:
-    found = sorted(seconds)
-    return len(found) / duration, found[len(found) // 2] * 1e3, found[len(found) * 99 // 100] * 1e3
+    times = sorted(seconds)
+    return len(times) / duration, times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3
 
 
 def submit_one_by_one(url: str, connections: int, duration: float) -> Load:
-    """(jobs/s, p50, p99) of as many submits as get through."""
+    """Return jobs/s, p50 and p99 of as many submits as succeed."""
     return uvloop.run(answered(url, connections, duration))
 
 
 def submit_steadily(url: str, connections: int, rate: float, duration: float, jobs: int = 1) -> Load:
-    """(requests/s, p50, p99) of `rate` jobs a second that come so many at a time."""
+    """Return requests/s, p50 and p99 of `rate` jobs a second, `jobs` in each request."""
     return uvloop.run(arriving(url, connections, rate / jobs, duration, jobs))

@@ -1,4 +1,4 @@
-"""What a cluster uses that has nothing to do."""
+"""The cost of an idle cluster."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from bench.rig import Rig, Role
 
 
 def costs(cluster: Rig, scheduler: Role, worker: Role, seconds: float) -> Figures:
-    """What a cluster uses that has nothing to do."""
+    """Return the statements and processor time of an idle cluster."""
     with cluster.without_autovacuum():
-        # its transactions are none of an idle cluster's: what was done before calls for them
-        time.sleep(12)  # an idle backend tells of its last transactions only after 10 s
+        # its transactions come from earlier work, and not from an idle cluster
+        time.sleep(12)  # an idle backend reports its last transactions only after 10 s
         before = cluster.transactions(), nanoseconds(scheduler.popen.pid), nanoseconds(worker.popen.pid)
         time.sleep(seconds)
         after = cluster.transactions(), nanoseconds(scheduler.popen.pid), nanoseconds(worker.popen.pid)
-    statements, own, its = (b - a for a, b in zip(before, after, strict=True))
+    statements, scheduler_time, worker_time = (b - a for a, b in zip(before, after, strict=True))
     return {
         "idle, statements/s": (statements - 1) / seconds,
-        "idle, scheduler CPU, % of a core": own / 1e9 / seconds * 100,
-        "idle, worker CPU, % of a core": its / 1e9 / seconds * 100,
+        "idle, scheduler CPU, % of a core": scheduler_time / 1e9 / seconds * 100,
+        "idle, worker CPU, % of a core": worker_time / 1e9 / seconds * 100,
     }
 
 
 def crowded(cluster: Rig, scheduler: Role, workers: int, seconds: float) -> float:
-    """What that many idle workers cost the scheduler, PostgreSQL and etcd together, in % of a core."""
+    """Return the cost of that many idle workers for the scheduler, PostgreSQL and etcd together, in % of a core."""
     servers = cluster.servers.postgres.child.pid, cluster.servers.etcd.child.pid
     with cluster.crowd(workers, 4):
-        time.sleep(15)  # all have registered; what their coming has caused ends
+        time.sleep(15)  # all have registered, and the work caused by that ends
         pids = [scheduler.popen.pid, *(member for pid in servers if pid for member in family(pid))]
         before = sum(nanoseconds(pid) for pid in pids)
         time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What a long history and a long backlog cost: the same figures with little and with much in the tables."""
+"""The cost of a long history and a long backlog: the same figures with little and with much in the tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.rig import Rig, Role, until
 from bench.submits import submit_batches
 
 FINISHED, PENDING = 10_000_000, 1_000_000
-#: Ids that no job of the benchmark gets.
+#: The first id above those of the benchmark's jobs.
 FIRST = 10**12
 
 HISTORY = """
@@ -33,7 +33,7 @@ SELECT %s + n, 'noop', 'default', 0, 3, '{}', now(), now() + interval '1 day', '
 
 
 def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figures:
-    """The rate beside that of the empty tables, and how long it takes to look at something."""
+    """Return the rate compared with the empty tables, and the times of reads."""
     worker = cluster.worker(500)
     say("taskd: rate with empty tables")
     empty = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
@@ -45,20 +45,20 @@ def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figure
         for statement, first, rows in ((HISTORY, FIRST, FINISHED), (BACKLOG, FIRST + FINISHED, PENDING)):
             connection.execute(statement.encode(), [first, rows])
         connection.execute("VACUUM ANALYZE taskd.finished_jobs, taskd.jobs")
-        connection.execute("CHECKPOINT")  # what making them has left to be written is no part of what follows
+        connection.execute("CHECKPOINT")  # writes that are left from making them must not affect the next measurement
     say("taskd: rate with full tables")
     full = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
     growth = resident(redis) - megabytes
-    found = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB more": growth}
+    figures = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB more": growth}
     for name, path in (
         ("/metrics", "/metrics"),
         ("a job", f"/jobs/{FIRST + FINISHED // 2}"),
         ("the first page of jobs", "/jobs"),
     ):
         times = _times(f"{scheduler.url}{path}", 300)
-        found |= {f"full tables, {name} p{percent}, ms": share(times, percent) for percent in (50, 99)}
+        figures |= {f"full tables, {name} p{percent}, ms": share(times, percent) for percent in (50, 99)}
     worker.stop()
-    return found
+    return figures
 
 
 def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
@@ -69,13 +69,13 @@ def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
 
 
 def _times(url: str, times: int) -> list[float]:
-    """Sorted milliseconds of one read after another."""
-    found = []
+    """Return the sorted milliseconds of repeated reads."""
+    reads = []
     with httpx.Client(timeout=60) as client:
         client.get(url).raise_for_status()
         for _ in range(times):
             began = time.perf_counter()
             client.get(url).raise_for_status()
-            found.append((time.perf_counter() - began) * 1e3)
+            reads.append((time.perf_counter() - began) * 1e3)
             time.sleep(0.05)
-    return sorted(found)
+    return sorted(reads)

@@ -1,4 +1,4 @@
-"""How long taskd's jobs wait: of an idle cluster, of a busy one, and of one that has too much to do."""
+"""The waiting times of taskd's jobs: on an idle cluster, on a busy one, and on an overloaded one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.moments import Figures, between, last_id, settled, share
 from bench.rig import Rig, Role, batch, post
 from bench.submits import submit_batches
 
-#: Of urgent jobs: milliseconds until they started, and how many less urgent ones started in that time.
+#: For each urgent job: milliseconds until it started, and how many less urgent ones started in that time.
 URGENT = """
 SELECT extract(epoch FROM u.started_at - u.created_at)::float8 * 1000,
        (SELECT count(*) FROM taskd.finished_jobs o
@@ -24,7 +24,7 @@ FROM taskd.finished_jobs u WHERE u.id = ANY(%s)
 
 
 def idle(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
-    """Latencies of an idle cluster: one job after another."""
+    """Return latencies of an idle cluster, one job after another."""
     after, seen = last_id(cluster), []
     with httpx.Client(timeout=60) as client:
         for _ in range(jobs):
@@ -34,14 +34,14 @@ def idle(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
             seen.append((time.perf_counter() - began) * 1e3)
     starts, seen = between(cluster, after, "created_at", "started_at"), sorted(seen)
     return {
-        f"idle, submit to {what} p{percent}, ms": share(found, percent)
-        for what, found in (("start", starts), ("seen completed", seen))
+        f"idle, submit to {what} p{percent}, ms": share(times, percent)
+        for what, times in (("start", starts), ("seen completed", seen))
         for percent in (50, 99)
     }
 
 
 def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
-    """How late jobs are dispatched that wait for a time of their own."""
+    """Return how late delayed jobs are dispatched."""
     after = last_id(cluster)
     with httpx.Client(timeout=60) as client:
         for number in range(jobs):
@@ -53,35 +53,38 @@ def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
 
 
 def busy(cluster: Rig, scheduler: Role, whole: float, seconds: float) -> Figures:
-    """Submit to start at half of what gets through, for jobs that come a hundred at a time (`whole` is the rate end to end,
-    in jobs/s) and for jobs that come one at a time, of which fewer get through: that is measured first."""
-    submit_batches(scheduler, 2000, "noop")  # the worker was just started: now it works
+    """Return the times from submit to start at half of the highest rate.
+
+    One load has jobs that arrive a hundred at a time (`whole` is the rate end to end, in jobs/s). The other has jobs
+    that arrive one at a time; their highest rate is lower and is measured first.
+    """
+    submit_batches(scheduler, 2000, "noop")  # so that the new worker is warm
     settled(cluster)
     singles = _sustained(cluster, scheduler, seconds)
-    found = {"one by one, end to end, jobs/s": singles}
+    figures = {"one by one, end to end, jobs/s": singles}
     for name, rate, jobs in (("half load", whole / 2, 100), ("half load, one by one", singles / 2, 1)):
         after = last_id(cluster)
         submit_steadily(scheduler.url, 100, rate, seconds, jobs)
         settled(cluster)
         starts = between(cluster, after, "created_at", "started_at")
-        found |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
-    return found
+        figures |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+    return figures
 
 
 def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
-    """Jobs/s that are submitted one by one, and run, before the last of them is over."""
+    """Return jobs/s that are submitted one by one and run, until the last of them has ended."""
     before, began = cluster.finished(), time.perf_counter()
     submit_one_by_one(scheduler.url, 100, seconds)
     settled(cluster)
     return (cluster.finished() - before) / (time.perf_counter() - began)
 
 
-#: The histogram knows that it is at most that.
+#: The figure is an upper bound, since a histogram has only the bounds of its buckets.
 DISPATCH = "under 200 clients, dispatch p99, upper bound of its bucket, ms"
 
 
 def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
-    """How long dispatches take while 200 clients submit as fast as they can, and whether the leader kept its term."""
+    """Return the duration of dispatches, and lost terms, while 200 clients submit as fast as they can."""
     before, epoch = _dispatches(scheduler), _epoch(scheduler)
     submit_one_by_one(scheduler.url, 200, seconds)
     counts = {bound: count - before.get(bound, 0.0) for bound, count in _dispatches(scheduler).items()}
@@ -93,10 +96,10 @@ def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
 
 
 def _dispatches(scheduler: Role) -> dict[float, float]:
-    """How many dispatches took at most so many seconds."""
+    """Return how many dispatches took at most so many seconds, by that bound."""
     text = httpx.get(f"{scheduler.url}/metrics", headers={"accept": "text/plain"}).text
-    found = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
-    return {float(bound): float(count) for bound, count in found}
+    buckets = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in buckets}
 
 
 def _epoch(scheduler: Role) -> int:
@@ -104,7 +107,7 @@ def _epoch(scheduler: Role) -> int:
 
 
 def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
-    """Until an urgent job starts while 8 slots work through a backlog of 50 ms jobs."""
+    """Return the time until an urgent job starts while 8 slots work through a backlog of 50 ms jobs."""
     worker = cluster.worker(8)
     with httpx.Client(timeout=60) as client:
         for _ in range(backlog // 1000):
@@ -119,10 +122,10 @@ def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
     with psycopg.connect(cluster.dsn) as connection:
         rows = connection.execute(URGENT, [ids]).fetchall()
     cluster.empty()  # the rest of the backlog would take minutes
-    found, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
+    starts, overtaken = sorted(float(row[0]) for row in rows), max(int(row[1]) for row in rows)
     name = "urgent job behind a backlog"
     return {
-        f"{name}, start, ms (median)": statistics.median(found),
-        f"{name}, start, ms (max)": found[-1],
+        f"{name}, start, ms (median)": statistics.median(starts),
+        f"{name}, start, ms (max)": starts[-1],
         f"{name}, overtaken by (max)": float(overtaken),
     }

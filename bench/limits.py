@@ -1,4 +1,4 @@
-"""What this machine's servers and its network reach by themselves: no figure of taskd's can be better."""
+"""The highest rates of this machine's servers and network alone: no figure of taskd's can be better."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ XADD = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'd', ARGV[i]) end"
 
 
 def measure(rig: Rig, seconds: float) -> dict[str, float]:
-    """Each limit, measured for about so many seconds."""
+    """Measure each limit for about so many seconds."""
     return _postgres(rig, seconds) | _redis(rig, seconds) | _http(seconds)
 
 
@@ -98,7 +98,7 @@ def _commit(connection: psycopg.Connection) -> None:
 
 @contextlib.contextmanager
 def bare_http(application: str = "bench.limits:bare") -> Iterator[tuple[str, int]]:
-    """The HTTP server that taskd has, with an application that only answers: its URL and its process id."""
+    """Start taskd's HTTP server with an application that only answers; yields its URL and its process id."""
     port = free_port()
     command = (
         *(sys.executable, "-m", "uvicorn", application, "--port", str(port)),
@@ -119,7 +119,7 @@ def _listens(port: int) -> bool:
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-    """An ASGI application that reads a body and says 201."""
+    """ASGI application that reads a body and answers 201."""
     await receive()
     await send({"type": "http.response.start", "status": 201, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"{}"})

@@ -1,4 +1,4 @@
-"""What this machine is, and what its processes use of it."""
+"""A description of this machine, and the resources that its processes use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def described(dsn: str, redis_url: str, etcd: str) -> dict[str, str]:
-    """The machine, and the versions of what runs on it."""
+    """Return the machine, and the versions of its programs."""
     with psycopg.connect(dsn) as connection:
         postgres = connection.info.server_version
     with redis.Redis.from_url(redis_url) as client:
@@ -40,20 +40,20 @@ def described(dsn: str, redis_url: str, etcd: str) -> dict[str, str]:
 
 
 def busy() -> float:
-    """Seconds of CPU that this machine has used since it started, on all cores and by everybody."""
+    """Return the CPU seconds that this machine has used since it started, on all cores and by all processes."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _wait, irq, soft = fields[:7]
     return (user + nice + system + irq + soft) / TICKS
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds that one process has used so far."""
+    """Return the CPU seconds that one process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def nanoseconds(pid: int) -> int:
-    """Nanoseconds of processor time that one process has used so far, in all of its threads; 0 if it has ended."""
+    """Return the nanoseconds of processor time used by all threads of a process so far; 0 if it has ended."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
@@ -62,7 +62,7 @@ def nanoseconds(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The processes right below this one."""
+    """Return the direct children of a process."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -70,17 +70,17 @@ def children(pid: int) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """This process and every one below it."""
+    """Return a process and all of its descendants."""
     return [pid, *(member for child in children(pid) for member in family(child))]
 
 
 def resident(pid: int) -> float:
-    """Megabytes that a process has in memory."""
+    """Return the megabytes that a process has in memory."""
     return _memory(pid, "VmRSS")
 
 
 def peak(pid: int) -> float:
-    """Megabytes that a process has had in memory at most, since it began."""
+    """Return the most megabytes that a process has had in memory since it began."""
     return _memory(pid, "VmHWM")
 
 
@@ -90,7 +90,7 @@ def _memory(pid: int, what: str) -> float:
 
 
 def proportional(pids: Iterable[int]) -> float:
-    """Megabytes of these processes, what they share with others divided among those who share it."""
+    """Return the megabytes of these processes. Shared memory is divided among the processes that share it."""
     return sum(_proportional(pid) for pid in pids)
 
 

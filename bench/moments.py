@@ -1,4 +1,4 @@
-"""When jobs were submitted, dispatched and started, as PostgreSQL keeps it."""
+"""The times at which jobs were submitted, dispatched and started, as PostgreSQL stores them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from bench.rig import Rig, until
 
 Figures = dict[str, float]
 
-#: Milliseconds from one moment of finished jobs to another, by PostgreSQL's clock.
+#: Milliseconds between two times of finished jobs, by PostgreSQL's clock.
 MOMENTS = """
 SELECT extract(epoch FROM {over} - {start})::float8 * 1000 FROM taskd.finished_jobs WHERE id > %s AND started_at IS NOT NULL
 """
 
 
-def share(found: Sequence[float], percent: int) -> float:
-    """The percentile of sorted figures."""
-    return found[min(len(found) - 1, len(found) * percent // 100)]
+def share(values: Sequence[float], percent: int) -> float:
+    """Return a percentile of sorted figures."""
+    return values[min(len(values) - 1, len(values) * percent // 100)]
 
 
 def between(cluster: Rig, after: int, start: str, over: str) -> list[float]:
-    """Sorted milliseconds between two moments of the jobs with ids above `after`."""
+    """Return the sorted milliseconds between two times of the jobs with ids above `after`."""
     with psycopg.connect(cluster.dsn) as connection:
         rows = connection.execute(MOMENTS.format(start=start, over=over).encode(), [after]).fetchall()
     return sorted(float(row[0]) for row in rows)
 
 
 def last_id(cluster: Rig) -> int:
-    """The highest id that was given so far."""
+    """Return the highest id given so far."""
     with psycopg.connect(cluster.dsn) as connection:
         row = connection.execute("SELECT last_value FROM taskd.job_ids").fetchone()
     assert row is not None
@@ -37,6 +37,6 @@ def last_id(cluster: Rig) -> int:
 
 
 def settled(cluster: Rig) -> None:
-    """Wait until there is nothing left to do."""
+    """Wait until no live job is left."""
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         until(lambda: connection.execute("SELECT 1 FROM taskd.jobs LIMIT 1").fetchone() is None)

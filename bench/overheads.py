@@ -1,10 +1,9 @@
-"""What a context, typed arguments and dependencies cost a job: `python -m bench.overheads [ROUNDS [JOBS]]`.
+"""The cost of a context, typed arguments and dependencies for a job: `python -m bench.overheads [ROUNDS [JOBS]]`.
 
-Each round runs the same number of jobs of every task, one task after another, and reads the processor time of all processes of
-the cluster before and after; the table has the median of the rounds. Processor time is steadier than a rate, and steadiest is
-what is measured inside this process: making a call of an order and running it, which is all that these tasks differ in.
-
-With 0 rounds only that is measured.
+Each round runs the same number of jobs of every task, one task after another. It reads the processor time of all
+processes of the cluster before and after. The table has the median of the rounds. Processor time is steadier than a
+rate. Steadiest is the part measured inside this process: making a call of an order and running it, the only difference
+of these tasks. With 0 rounds only that is measured.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ TASKS: dict[str, object] = {
 
 
 def measured(cluster: Rig, scheduler: Role, worker: Role, task: str, jobs: int) -> tuple[float, float]:
-    """µs of processor time a job: of its executor, and of all processes."""
+    """Return µs of processor time a job: of its executor, and of all processes."""
     pids = processes(cluster, scheduler, worker)
     target = cluster.finished() + jobs
     before = spent(pids)
@@ -54,9 +53,9 @@ def measured(cluster: Rig, scheduler: Role, worker: Role, task: str, jobs: int) 
 
 
 async def inside(rounds: int = 7, calls: int = 5_000) -> dict[str, float]:
-    """µs of processor time for one call: the median of interleaved rounds."""
+    """Return µs of processor time for one call: the median of interleaved rounds."""
     now = datetime.now(UTC)
-    found: dict[str, list[float]] = {task: [] for task in TASKS}
+    times: dict[str, list[float]] = {task: [] for task in TASKS}
     await app.start()
     for _ in range(rounds):
         for task, payload in TASKS.items():
@@ -66,13 +65,13 @@ async def inside(rounds: int = 7, calls: int = 5_000) -> dict[str, float]:
             began = time.process_time()
             for _ in range(calls):
                 await app.prepare(order, _no_link)()
-            found[task].append((time.process_time() - began) / calls * 1e6)
+            times[task].append((time.process_time() - began) / calls * 1e6)
     await app.stop()
-    return {task: statistics.median(rounds) for task, rounds in found.items()}
+    return {task: statistics.median(rounds) for task, rounds in times.items()}
 
 
 def _no_link() -> Link:
-    raise NotImplementedError  # these tasks say nothing
+    raise NotImplementedError  # these tasks have no output
 
 
 def main() -> None:
@@ -83,7 +82,7 @@ def main() -> None:
     if rounds == 0:
         Console().print({task: round(micros, 1) for task, micros in calls.items()})
         return
-    found: dict[str, list[tuple[float, float]]] = {task: [] for task in TASKS}
+    times: dict[str, list[tuple[float, float]]] = {task: [] for task in TASKS}
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
@@ -92,17 +91,17 @@ def main() -> None:
             measured(cluster, scheduler, worker, "bare", jobs)
             tasks = list(TASKS)
             for number in range(rounds):
-                first = number % len(tasks)  # a turn pays for what those before it have left to PostgreSQL
+                first = number % len(tasks)  # a turn pays for the rows that earlier ones have left in PostgreSQL
                 for task in tasks[first:] + tasks[:first]:
-                    found[task].append(measured(cluster, scheduler, worker, task, jobs))
-    _print(found, calls, f"{rounds} rounds of {jobs:,} jobs of each task, interleaved: medians")
+                    times[task].append(measured(cluster, scheduler, worker, task, jobs))
+    _print(times, calls, f"{rounds} rounds of {jobs:,} jobs of each task, interleaved: medians")
 
 
-def _print(found: dict[str, list[tuple[float, float]]], calls: dict[str, float], title: str) -> None:
+def _print(times: dict[str, list[tuple[float, float]]], calls: dict[str, float], title: str) -> None:
     table = Table("task", "call, µs", "executor, µs a job", "all, µs a job", "of bare", "each round", title=title)
-    for task, rounds in found.items():
+    for task, rounds in times.items():
         executor, whole = (statistics.median(column) for column in zip(*rounds, strict=True))
-        ratios = [one[1] / bare[1] for one, bare in zip(rounds, found["bare"], strict=True)]
+        ratios = [used[1] / bare[1] for used, bare in zip(rounds, times["bare"], strict=True)]
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
         table.add_row(
             task, f"{calls[task]:.1f}", f"{executor:.1f}", f"{whole:.1f}", f"{statistics.median(ratios):.2f}", each

@@ -8,20 +8,20 @@ from statistics import median
 
 from bench.words import text
 
-#: The figures that are drawn, and the measures of the picture in pixels.
+#: The drawn figures, and the sizes of the picture in pixels.
 DRAWN = ("end to end, jobs/s", "drain, jobs/s")
 WIDTH, LABEL, BAR, GAP = 760, 150, 14, 10
 
 
 def picture(contest: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Bars, longest first, as SVG that is readable on light and on dark pages."""
+    """Return bars, longest first, as SVG that is readable on light and on dark pages."""
     parts, y = [], 0
     for figure in DRAWN:
         parts.append(f'<text x="0" y="{y + 16}" class="title">{escape(figure)}</text>')
         y += 28
-        found = sorted(((median(passes[figure]), name) for name, passes in contest.items()), reverse=True)
-        for value, name in found:
-            width = (WIDTH - LABEL - 80) * value / found[0][0]
+        bars = sorted(((median(passes[figure]), name) for name, passes in contest.items()), reverse=True)
+        for value, name in bars:
+            width = (WIDTH - LABEL - 80) * value / bars[0][0]
             kind = "own" if name == "taskd" else "other"
             parts.append(
                 f'<text x="{LABEL - 8}" y="{y + BAR - 2}" class="name">{escape(name)}</text>'

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from rich import box
@@ -20,27 +21,31 @@ from bench.words import text, with_range
 Document = Mapping[str, Any]
 
 INTRODUCTION = (
-    "`make bench` writes this page (bench/out/latest.md). Each figure is the median of the passes, with the lowest and the "
-    "highest of them; what has no range was measured once. All that runs shares one machine. A limit is what its servers "
-    "or its network reach at the same thing by themselves, in the same run; beside it stands how much of it is reached: "
-    "of a rate its share, of a time or a cost the limit's share of it."
+    "Read here how fast taskd is on one machine, beside other systems and beside its own servers. docs/performance.md explains "
+    "the figures. `make bench` writes this page as bench/out/latest.md. Each figure is the median of the passes, with the "
+    "lowest and the highest in brackets. A figure without a range was measured once. All processes share one machine. A "
+    "limit is what the servers or the network reach by themselves with the same work, in the same run. The share of the "
+    "limit stands beside it: for a rate the figure divided by the limit, for a time or a cost the limit divided by the figure."
 )
-#: What the columns of the contest mean, for all systems alike.
+#: The meaning of the columns of the contest, for all systems alike.
 METHOD = (
-    "one by one, in bulk: from one client on one connection, which waits for each answer; a thousand jobs in each bulk, or as "
-    "the system's own client sends that many",
-    "drain: workers that were just started run what is there; their start and the first tenth are not counted",
-    "end to end: from the first submit of a bulk to the start of the last job, which does nothing",
-    "CPU: of the whole machine while that went on, servers and client included",
-    "memory: of the system's own processes right after it, what they share divided among them; no servers and no clients",
-    "idle: one job at a time, each after the last is done. Start is when the task itself runs. Done is when the system has "
-    "recorded that it has: its row is over or gone, its entry acknowledged, its key deleted; the servers are asked without a "
-    "pause. Both count from just before the client's submit",
+    "one by one, in bulk: one client on one connection, which waits for each response; a bulk has a thousand jobs, or as many "
+    "as the system's own client sends at a time",
+    "drain: newly started workers run the jobs that are stored; their start and the first tenth are not counted",
+    "end to end: from the first submit of a bulk to the start of the last job; the jobs do nothing",
+    "CPU: of the whole machine meanwhile, servers and client included",
+    "memory: of the system's own processes right afterwards, without servers and clients; shared memory is divided among the "
+    "processes",
+    "idle: one job at a time, each after the last is done. Start is the time at which the task runs. Done is the time at "
+    "which the system has recorded it: its row is finished or deleted, its entry acknowledged, its key deleted; the servers "
+    "are polled without a pause. Both count from just before the client's submit",
 )
+#: Columns of a line of the page.
+WIDTH = 100
 
 
 class Section(NamedTuple):
-    """A table, and lines that say what it means."""
+    """A table, and lines that explain it."""
 
     title: str
     head: Sequence[str]
@@ -49,14 +54,14 @@ class Section(NamedTuple):
 
 
 def sections(document: Document) -> list[Section]:
-    """All that was measured."""
+    """Return all results."""
     return [_side_by_side(document), _own(document), _limits(document)]
 
 
 def _side_by_side(document: Document) -> Section:
     contest, limits = document["contest"], document["limits"]
     names = list(contest["taskd"])
-    rows = [[system, *(with_range(found[name]) for name in names)] for system, found in contest.items()]
+    rows = [[system, *(with_range(results[name]) for name in names)] for system, results in contest.items()]
     held = [beside(name, median(contest["taskd"][name]), limits) for name in names]
     rows.append(["the limit", *(f"{text(limit.limit)} ({limit.name})" if limit else "" for limit in held)])
     rows.append(["taskd, of the limit", *(f"{limit.share:.0%}" if limit else "" for limit in held)])
@@ -89,7 +94,7 @@ def _machine(document: Document) -> str:
 
 
 def show(document: Document, console: Console) -> None:
-    """Print everything."""
+    """Print all results."""
     for section in sections(document):
         table = Table(*section.head, title=section.title, box=box.SIMPLE_HEAD)
         for row in section.rows:
@@ -101,21 +106,25 @@ def show(document: Document, console: Console) -> None:
 
 
 def markdown(document: Document) -> str:
-    """The whole result as a page."""
-    parts = ["# Measured", INTRODUCTION, _machine(document)]
+    """Return the whole result as a page."""
+    parts = ["# Measured", _wrapped(INTRODUCTION), _wrapped(_machine(document))]
     for section in sections(document):
         parts += [f"## {section.title}", _rows(section.head, section.rows)]
         if section.notes:
-            parts.append("\n".join(f"- {note}" for note in section.notes))
+            parts.append("\n".join(_wrapped(f"- {note}", "  ") for note in section.notes))
     return "\n\n".join(parts) + "\n"
 
 
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 def short(document: Document) -> str:
-    """The README's table."""
+    """Return the README's table."""
     names = [*DRAWN, "in bulk, jobs/s", "idle, submit to start p50, ms"]
     rows = [
-        [contestant, *(text(median(found[name])) for name in names)]
-        for contestant, found in document["contest"].items()
+        [contestant, *(text(median(results[name])) for name in names)]
+        for contestant, results in document["contest"].items()
     ]
     return _rows(["", *names], rows)
 
@@ -126,7 +135,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(document: Document, folder: Path) -> None:
-    """latest.json, latest.md and, if there were peers, latest.svg."""
+    """Write latest.json, latest.md and, if there were peers, latest.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "latest.json").write_text(json.dumps(document, indent=2) + "\n")
     (folder / "latest.md").write_text(markdown(document))

@@ -32,23 +32,23 @@ class Role:
 
     @property
     def cpu(self) -> float:
-        """CPU seconds used so far."""
+        """Return the CPU seconds used so far."""
         return cpu(self.popen.pid)
 
     @property
     def children(self) -> list[int]:
-        """The process ids below it."""
+        """Return the process ids below it."""
         return children(self.popen.pid)
 
     def stop(self) -> None:
-        """SIGTERM, and wait."""
+        """Send SIGTERM, and wait for the end."""
         self.popen.terminate()
         self.popen.wait(timeout=60)
 
 
 @dataclass
 class Rig:
-    """The cluster: its servers run, its roles are started by the measurements."""
+    """The cluster: its servers run; the measurements start its schedulers and workers."""
 
     servers: Servers
     folder: Path
@@ -60,12 +60,12 @@ class Rig:
 
     @property
     def tallies(self) -> Path:
-        """Where our tasks count."""
+        """Return the folder in which taskd's tasks count."""
         return self.folder / "tallies"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What our processes find the servers by."""
+        """Return the environment in which taskd's processes find the servers."""
         settings = {f"TASKD_{s}__{k}".upper(): v for (s, k), v in self.servers.settings().items()}
         more = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "TEXT", "BENCH_FOLDER": str(self.tallies)}
         return {**os.environ, **settings, **more}
@@ -98,7 +98,7 @@ class Rig:
 
     @contextmanager
     def crowd(self, workers: int, processes: int) -> Iterator[None]:
-        """So many simulated workers that have nothing to do, in a few processes."""
+        """Run that many simulated idle workers, in a few processes."""
         each = workers // processes
         commands = [(sys.executable, "-m", "bench.crowd", str(n * each), str(each)) for n in range(processes)]
         with (self.folder / "crowd.log").open("wb") as log:
@@ -116,30 +116,30 @@ class Rig:
 
     @property
     def registered(self) -> int:
-        """How many workers a scheduler sees."""
+        """Return how many workers a scheduler sees."""
         return len(httpx.get(f"{self.roles[0].url}/workers").json()["workers"])
 
     @property
     def family(self) -> list[int]:
-        """Every process of the servers, the schedulers and the workers that run now."""
+        """Return every process of the servers, the schedulers and the workers that run now."""
         servers = [server.child.pid for server in (self.servers.postgres, self.servers.redis, self.servers.etcd)]
         roles = [role.popen.pid for role in self.roles if role.popen.poll() is None]
         return [member for pid in (*servers, *roles) if pid for member in family(pid)]
 
     def empty(self) -> None:
-        """Drop what is left to do, which would take too long."""
+        """Delete the remaining jobs, which would take too long."""
         with psycopg.connect(self.dsn) as connection:
             connection.execute("TRUNCATE taskd.jobs")
 
     def rest(self) -> None:
-        """Have PostgreSQL do now what it has to do after all that went before: it is no part of what follows."""
+        """Make PostgreSQL do the work that earlier measurements left to it, so that it does not affect the next one."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute("VACUUM")
             connection.execute("CHECKPOINT")
 
     @contextmanager
     def without_autovacuum(self) -> Iterator[None]:
-        """PostgreSQL does what it is asked to, and nothing besides."""
+        """Switch off autovacuum in the block."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET autovacuum = off")
             connection.execute("SELECT pg_reload_conf()")
@@ -149,14 +149,14 @@ class Rig:
             connection.execute("SELECT pg_reload_conf()")
 
     def finished(self) -> int:
-        """How many jobs are over."""
+        """Return how many jobs have ended."""
         with psycopg.connect(self.dsn) as connection:
             row = connection.execute("SELECT coalesce(sum(n), 0)::bigint FROM taskd.finished_counts").fetchone()
         assert row is not None
         return int(row[0])
 
     def transactions(self) -> int:
-        """What PostgreSQL has committed so far."""
+        """Return how many transactions PostgreSQL has committed so far."""
         with psycopg.connect(self.dsn) as connection:
             row = connection.execute(
                 "SELECT pg_stat_force_next_flush(), xact_commit FROM pg_stat_database WHERE datname = current_database()"
@@ -182,25 +182,25 @@ def _ok(url: str) -> bool:
 
 
 def batch(task: str, payload: object, jobs: int = 1000, **fields: object) -> bytes:
-    """The body of one POST /jobs/batch."""
+    """Return the body of one POST /jobs/batch."""
     return json.dumps({"jobs": [{"task": task, "payload": payload, **fields}] * jobs}).encode()
 
 
 def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
-    """Submit, and the answer."""
+    """Submit, and return the response."""
     answer = client.post(url, content=body, headers={"content-type": "application/json"})
     answer.raise_for_status()
-    found: dict[str, object] = answer.json()
-    return found
+    document: dict[str, object] = answer.json()
+    return document
 
 
 @contextmanager
 def rig(folder: Path) -> Iterator[Rig]:
-    """A cluster whose processes all end with the context."""
+    """Start a cluster whose processes all end with the context."""
     servers = Servers(binaries.find(), folder / "servers", durable_redis=False)
     made = Rig(servers, folder)
     made.tallies.mkdir()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is below happens then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cleanup below runs then, too
     try:
         servers.start()
         migrate(made.dsn)

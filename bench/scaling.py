@@ -1,4 +1,4 @@
-"""What several workers reach."""
+"""The rates of several workers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from bench.submits import submit_batches
 
 
 def scaling(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
-    """What several workers of 8 slots reach with 20 ms jobs, of as many times what one reaches, and how much of the machine
-    they all use for it. The target ends where a core is full: what counts is the most workers that need less."""
+    """Return the rate of several workers as a multiple of one worker's, and the cores that all use.
+
+    Each has 8 slots and runs jobs of 20 ms. The target ends where a core is full: the largest number of workers that
+    need less counts.
+    """
     rates = {workers: _rate_of(cluster, scheduler, workers, jobs) for workers in (1, 2, 4, 8)}
-    found: Figures = {}
+    figures: Figures = {}
     for workers, (rate, cores) in rates.items():
         if workers > 1:
             share_of = rate / (workers * rates[1][0])
-            found |= {f"{workers} workers, of {workers} times one": share_of, f"{workers} workers, cores used": cores}
+            figures |= {f"{workers} workers, of {workers} times one": share_of, f"{workers} workers, cores used": cores}
             if cores < 1 or workers == 2:
-                found["workers until a core is full, of linear"] = share_of
-    return found
+                figures["workers until a core is full, of linear"] = share_of
+    return figures
 
 
 def _rate_of(cluster: Rig, scheduler: Role, workers: int, jobs: int) -> tuple[float, float]:
-    """(jobs/s, cores used by everything but the client). All workers work already when the count begins."""
+    """Return jobs/s, and the cores used by all processes but the client. All workers run before the count begins."""
     roles = [cluster.worker(8) for _ in range(workers)]
     until(lambda: cluster.registered == workers)
     submit_batches(scheduler, 1000 * workers, "nap", {"seconds": 0.02})

@@ -1,7 +1,7 @@
-"""How fast leaders dispatch who have nothing else to do, with one shard, with two led by one scheduler and by one each.
+"""The speed of leaders that only dispatch: with one shard, with two led by one scheduler, and with two led by one each.
 
-`python -m bench.shards [JOBS]`. The jobs wait in two queues, one of each shard. Then a worker announces more slots
-than there are jobs, and takes none.
+`python -m bench.shards [JOBS]`. The jobs wait in two queues, one of each shard. Then a worker announces more slots than
+there are jobs, and takes none.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import psycopg
 from bench.rig import Rig, batch, post, rig, until
 from taskd.domain.shard import shard_of
 
-#: (Shards, schedulers), and how often each is measured, by turns.
+#: (Shards, schedulers), and how often each pair is measured, in turn.
 SETUPS, PASSES = ((1, 1), (2, 1), (2, 2)), 3
 PENDING = b"SELECT 1 FROM taskd.jobs WHERE status = 'pending' LIMIT 1"
 RATE = b"SELECT count(*) / extract(epoch FROM max(queued_at) - min(queued_at))::float8 FROM taskd.jobs"
 
 
 def queues() -> list[str]:
-    """The names of two queues, one for each of two shards."""
-    found = {shard_of(f"queue-{number}", 2): f"queue-{number}" for number in range(100)}
-    return [found[shard] for shard in (0, 1)]
+    """Return the names of two queues, one for each of two shards."""
+    names = {shard_of(f"queue-{number}", 2): f"queue-{number}" for number in range(100)}
+    return [names[shard] for shard in (0, 1)]
 
 
 def dispatched(shards: int, schedulers: int, jobs: int) -> float:
-    """Jobs/s of all leaders together, by PostgreSQL's clock."""
+    """Return jobs/s of all leaders together, by PostgreSQL's clock."""
     os.environ["TASKD_SCHEDULER__SHARDS"] = str(shards)
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
@@ -42,7 +42,7 @@ def dispatched(shards: int, schedulers: int, jobs: int) -> float:
 
 
 def _dispatched(cluster: Rig, shards: int, schedulers: int, jobs: int) -> float:
-    first, *_ = [cluster.scheduler() for _ in range(schedulers)]  # each leads something, then
+    first, *_ = [cluster.scheduler() for _ in range(schedulers)]  # each then leads at least one shard
     until(lambda: len(_leaders(first.url)) == shards and len(set(_leaders(first.url))) == schedulers)
     with httpx.Client(timeout=60) as client:
         for _ in range(jobs // 2000):
@@ -63,19 +63,19 @@ def _dispatched(cluster: Rig, shards: int, schedulers: int, jobs: int) -> float:
 
 
 def _leaders(url: str) -> list[str]:
-    """Who leads each shard that somebody leads."""
-    found = httpx.get(f"{url}/leader").json()
-    return [leader for shard in found.get("shards", [found]) if (leader := shard["current_leader"])]
+    """Return the leader of each shard that has one."""
+    document = httpx.get(f"{url}/leader").json()
+    return [leader for shard in document.get("shards", [document]) if (leader := shard["current_leader"])]
 
 
 def main() -> None:
     """Measure, and print a line for each setup."""
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-    found: dict[tuple[int, int], list[float]] = {setup: [] for setup in SETUPS}
+    measured: dict[tuple[int, int], list[float]] = {setup: [] for setup in SETUPS}
     for _ in range(PASSES):
-        for setup, rates in found.items():
+        for setup, rates in measured.items():
             rates.append(dispatched(*setup, jobs))
-    for (shards, schedulers), rates in found.items():
+    for (shards, schedulers), rates in measured.items():
         print(
             f"{shards} shards, {schedulers} schedulers: {median(rates):,.0f} jobs/s ({min(rates):,.0f} to {max(rates):,.0f})"
         )

@@ -1,4 +1,4 @@
-"""What submitting in SQL costs: `POSTGRES_DSN=… python -m bench.sql`, on a database of its own that `taskd migrate` has seen.
+"""The cost of submitting in SQL: `POSTGRES_DSN=… python -m bench.sql`, on a database of its own after `taskd migrate`.
 
 1. Jobs a second by `taskd.submit_many`, a thousand at a time, beside the schedulers' own statement, in the best round.
 2. Commits a second of single submits by eight clients: without NOTIFY, as it is, and with a NOTIFY in each.
@@ -36,7 +36,7 @@ WAYS = {
 
 
 def rate(connection: psycopg.Connection[tuple[object, ...]], query: str, job: dict[str, object]) -> float:
-    """Jobs a second, in the best round: what others do on the machine counts least there."""
+    """Return jobs a second in the best round, in which other programs on the machine count least."""
     document, times = json.dumps([job] * JOBS), []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -46,7 +46,7 @@ def rate(connection: psycopg.Connection[tuple[object, ...]], query: str, job: di
 
 
 def commits(dsn: str, notify: str, query: str) -> float:
-    """Commits a second by all clients."""
+    """Return commits a second by all clients."""
     end, done = time.monotonic() + SECONDS, [0] * CLIENTS
 
     def submit(number: int) -> None:

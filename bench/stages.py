@@ -1,7 +1,8 @@
-"""Where the processor time of one job goes, process by process: `python -m bench.stages [JOBS] [TASK]`.
+"""The processor time of one job, process by process: `python -m bench.stages [JOBS] [TASK]`.
 
-Each duty has a connection to PostgreSQL of its own, so the time of the server process behind it is the time of one stage.
-Beside it is what lies beneath that stage by itself (`bench.beneath`), in the same run; passes of the two take turns.
+Each duty has a connection to PostgreSQL of its own, so the time of the server process behind it is the time of one
+stage. The lower limit of that stage (`bench.beneath`) stands beside it, measured in the same run; passes of the two
+take turns.
 """
 
 from __future__ import annotations
@@ -23,42 +24,42 @@ from bench.rig import Rig, Role, rig, until
 from bench.submits import submit_batches
 
 WARM, PASSES = 20_000, 3
-#: µs a job: what uses less is not shown.
+#: The least µs a job with which a process is shown.
 LEAST = 0.05
 BACKENDS = "SELECT pid, application_name, backend_type FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
 def processes(cluster: Rig, scheduler: Role, worker: Role) -> dict[int, str]:
-    """Every process that has a part in a job, by its id."""
-    found = {scheduler.popen.pid: "scheduler", worker.popen.pid: "worker"}
+    """Return the name of every process that has a part in a job, by its id."""
+    names = {scheduler.popen.pid: "scheduler", worker.popen.pid: "worker"}
     for pid in family(worker.popen.pid)[1:]:
         executor = "executor" in Path(f"/proc/{pid}/cmdline").read_text()
-        found[pid] = "executor" if executor else "guard"
+        names[pid] = "executor" if executor else "guard"
     for name, server in (("Redis", cluster.servers.redis), ("etcd", cluster.servers.etcd)):
         assert server.child.pid is not None
-        found[server.child.pid] = name
+        names[server.child.pid] = name
     with psycopg.connect(cluster.dsn) as connection:
         for pid, application, kind in connection.execute(BACKENDS).fetchall():
             duty = re.match(r"taskd:([a-z]+)", application or "")
-            found[pid] = f"PostgreSQL, {duty.group(1) if duty else kind}"
-    return found
+            names[pid] = f"PostgreSQL, {duty.group(1) if duty else kind}"
+    return names
 
 
 def spent(pids: dict[int, str]) -> dict[str, int]:
-    """Nanoseconds of processor time so far, by name."""
-    found: dict[str, int] = {}
+    """Return the nanoseconds of processor time so far, by name."""
+    totals: dict[str, int] = {}
     for pid, name in pids.items():
-        found[name] = found.get(name, 0) + nanoseconds(pid)
-    return found
+        totals[name] = totals.get(name, 0) + nanoseconds(pid)
+    return totals
 
 
 def over(cluster: Rig, target: int) -> bool:
-    """Whether so many jobs have ended."""
+    """Return True if at least `target` jobs have ended."""
     return cluster.finished() >= target
 
 
 def measure(cluster: Rig, scheduler: Role, worker: Role, jobs: int, task: str) -> dict[str, float]:
-    """µs of processor time a job, by name, while they are submitted and run."""
+    """Return µs of processor time a job, by name, while jobs are submitted and run."""
     target = cluster.finished() + jobs
     pids = processes(cluster, scheduler, worker)
     before = spent(pids)
@@ -69,8 +70,8 @@ def measure(cluster: Rig, scheduler: Role, worker: Role, jobs: int, task: str) -
 
 
 def medians(passes: list[dict[str, float]]) -> dict[str, float]:
-    """Of each name."""
-    return {name: statistics.median(found.get(name, 0.0) for found in passes) for name in passes[0]}
+    """Return the median of each name."""
+    return {name: statistics.median(figures.get(name, 0.0) for figures in passes) for name in passes[0]}
 
 
 def main() -> None:
@@ -93,8 +94,8 @@ def main() -> None:
 
 
 def show(title: str, used: dict[str, float], limits: dict[str, float]) -> None:
-    """Print what each process used, beside what lies beneath it."""
-    table = Table("process", "µs of processor time a job", "what lies beneath, by itself", title=title)
+    """Print the processor time of each process, beside its lower limit."""
+    table = Table("process", "µs of processor time a job", "lower limit, µs", title=title)
     for name, micros in sorted(used.items(), key=lambda item: -item[1]):
         if micros >= LEAST:
             table.add_row(name, f"{micros:.1f}", f"{limits[name]:.1f}" if name in limits else "")

@@ -1,4 +1,4 @@
-"""Jobs that come in by the thousand: over HTTP, from Python, and in SQL."""
+"""Jobs that are submitted by the thousand: over HTTP, from Python, and in SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskd import App
 
 
 def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None) -> float:
-    """Jobs/s of batches of a thousand, one after another."""
+    """Return jobs/s of batches of a thousand, one after another."""
     body = batch(task, payload or {})
     with httpx.Client(timeout=60) as client:
         post(client, f"{scheduler.url}/jobs/batch", body)
@@ -26,7 +26,7 @@ def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None
 
 
 def submit_at_once(scheduler: Role, jobs: int, connections: int) -> float:
-    """Jobs/s of batches of a thousand on so many connections, each of which sends the next as soon as it is answered."""
+    """Return jobs/s of batches of a thousand on several connections that send again at once after a response."""
     each = jobs // connections
 
     def submit(_: int) -> None:
@@ -39,7 +39,10 @@ def submit_at_once(scheduler: Role, jobs: int, connections: int) -> float:
 
 
 def submit_from_python(scheduler: Role, jobs: int) -> float:
-    """Jobs/s of `submit_many` in one process: four calls of a thousand jobs at a time, each followed by the next at once."""
+    """Return jobs/s of `submit_many` in one process.
+
+    Four calls of a thousand jobs run at a time, each followed by the next at once.
+    """
 
     async def submit() -> float:
         app = App(server=scheduler.url)
@@ -61,7 +64,7 @@ def submit_from_python(scheduler: Role, jobs: int) -> float:
 
 
 def submit_in_sql(cluster: Rig, jobs: int) -> float:
-    """Jobs/s of `taskd.submit_many` on one connection: a thousand jobs a statement, each statement a transaction."""
+    """Return jobs/s of `taskd.submit_many` on one connection: a thousand jobs a statement and transaction."""
     document = json.dumps([{"task": "noop", "payload": {}}] * 1000)
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute("SELECT count(*) FROM taskd.submit_many(%s)", [document], prepare=True)

@@ -1,4 +1,4 @@
-"""What the figures are to reach on two cores with everything on them, and what they must not fall below on a noisy machine."""
+"""The targets of the figures on two cores with all processes, and the floors for a noisy machine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 Figures = Mapping[str, float]
 
-#: What measures those figures that not every run has.
+#: The commands for figures that not every run has.
 FULL = "make bench without QUICK=1"
 LARGE = "make bench without QUICK=1 and LARGE=0"
 PEER = "make bench without QUICK=1, where that peer is installed"
 
 
 class Target(NamedTuple):
-    """`target` is what we want, `floor` what may never happen, each as ">= 5" or "<= 5"; `by` says what measures it."""
+    """`target` is the aim and `floor` the limit that no run may miss, each as ">= 5" or "<= 5".
+
+    `by` names the measuring command.
+    """
 
     target: str
     floor: str = ""
@@ -61,38 +64,41 @@ TARGETS = {
 
 
 def holds(figure: float, bound: str) -> bool:
-    """Whether a figure keeps a bound such as `>= 6000`; any figure keeps none at all."""
+    """Return True if a figure keeps a bound such as `>= 6000`, or if there is no bound."""
     sign, _, value = bound.partition(" ")
     return not bound or (figure >= float(value) if sign == ">=" else figure <= float(value))
 
 
 def bound(name: str) -> str:
-    """What a figure is held against: its target, or, where it has none, its floor; "" for neither."""
-    found = TARGETS.get(name, Target(""))
-    return found.target or found.floor
+    """Return the target of a figure, or, if it has none, its floor; "" for neither."""
+    target = TARGETS.get(name, Target(""))
+    return target.target or target.floor
 
 
 def unmeasured(figures: Figures) -> dict[str, Target]:
-    """The targets that this run has no figure for."""
+    """Return the targets without a figure in this run."""
     return {name: target for name, target in TARGETS.items() if name not in figures}
 
 
 def below(figures: Figures) -> list[str]:
-    """The figures that did not keep their floor."""
+    """Return the figures that missed their floor."""
     return [name for name, figure in figures.items() if name in TARGETS and not holds(figure, TARGETS[name].floor)]
 
 
 def ratios(contest: dict[str, dict[str, list[float]]], plain: list[float]) -> dict[str, list[float]]:
-    """Our figures as multiples of the peers', pass by pass; `plain` has our drains of jobs that run in threads, in jobs/s."""
-    found = {}
+    """Return taskd's figures as multiples of the peers', pass by pass.
+
+    `plain` has taskd's drains of jobs that run in threads, in jobs/s.
+    """
+    multiples = {}
     for figure in ("end to end", "drain"):
         ours = contest["taskd"][f"{figure}, jobs/s"]
         for peer, theirs in contest.items():
             if peer != "taskd":
                 pairs = zip(ours, theirs[f"{figure}, jobs/s"], strict=True)
-                found[f"{figure}, of {peer}'s"] = [own / other for own, other in pairs]
+                multiples[f"{figure}, of {peer}'s"] = [own / other for own, other in pairs]
     for peer in ("celery", "dramatiq"):
         if peer in contest:
             pairs = zip(plain, contest[peer]["drain, jobs/s"], strict=True)
-            found[f"drain, plain, of {peer}'s"] = [own / other for own, other in pairs]
-    return found
+            multiples[f"drain, plain, of {peer}'s"] = [own / other for own, other in pairs]
+    return multiples

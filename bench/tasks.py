@@ -1,4 +1,4 @@
-"""What the measured jobs do."""
+"""The measured tasks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ app = App()
 
 @app.task
 async def noop(sent: int = 0) -> None:
-    """Nothing but what the peers' job does, on the event loop."""
+    """Do the same as the peers' job, on the event loop."""
     ran(sent)
 
 
 @app.task
 def plain(sent: int = 0) -> None:
-    """What noop does, in a thread."""
+    """Do the same as noop, in a thread."""
     ran(sent)
 
 
@@ -30,6 +30,6 @@ async def nap(seconds: float) -> None:
 
 @app.task
 async def prints(sent: int = 0) -> None:
-    """What noop does, and say so."""
+    """Do the same as noop, and print a line."""
     ran(sent)
     print("one line of a usual length, such as a task might print about its work")

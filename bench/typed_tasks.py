@@ -1,4 +1,4 @@
-"""Tasks that do nothing, and what of the Python API each of them uses: beside each other in bench.overheads."""
+"""Tasks that do nothing, each with another part of the Python API, for bench.overheads."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ app = App()
 
 @dataclass
 class Box:
-    """An argument of its own type."""
+    """An argument as a dataclass."""
 
     width: int
     name: str
 
 
 class Struct(msgspec.Struct):
-    """The same for msgspec."""
+    """An argument as a msgspec struct."""
 
     width: int
     name: str
 
 
 class Model(pydantic.BaseModel):
-    """The same for Pydantic."""
+    """An argument as a Pydantic model."""
 
     width: int
     name: str
 
 
 class Pool:
-    """What an executor opens once."""
+    """A dependency that an executor opens once."""
 
 
 @app.provide
 def pool() -> Pool:
-    """Opened once."""
+    """Open a pool, once for an executor."""
     return Pool()
 
 
 @app.provide(per="attempt")
 def session(pool: Pool = Depends()) -> Iterator[int]:
-    """Opened for each attempt."""
+    """Open a session, for each attempt."""
     yield 1
 
 
 @app.task
 async def bare() -> None:
-    """No arguments, no context: what the others are compared with."""
+    """No arguments, no context: the base of the comparison."""
 
 
 @app.task
-async def untyped(box) -> None:  # type: ignore[no-untyped-def]  # that is the point
-    """The same payload as those below, not decoded into anything."""
+async def untyped(box) -> None:  # type: ignore[no-untyped-def]  # it is measured without an annotation
+    """The payload of the tasks below, not decoded into a type."""
 
 
 @app.task
@@ -87,5 +87,5 @@ async def with_pool(pool: Pool = Depends()) -> None:
 
 
 @app.task
-async def with_session(one: int = Depends(session)) -> None:
-    """One that is opened for the attempt."""
+async def with_session(number: int = Depends(session)) -> None:
+    """A dependency that is opened for the attempt."""

@@ -1,4 +1,4 @@
-"""How figures are written."""
+"""The text form of figures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from statistics import median
 
 
 def text(figure: float) -> str:
-    """A figure with as many digits as say something."""
+    """Return a figure with its significant digits."""
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
 def with_range(passes: Sequence[float]) -> str:
-    """The median, and between what the passes were."""
+    """Return the median, and the range of the passes."""
     middle = text(median(passes))
     return middle if len(passes) == 1 else f"{middle} ({text(min(passes))} to {text(max(passes))})"

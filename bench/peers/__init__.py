@@ -1,8 +1,8 @@
-"""The systems that taskd is measured beside: how each is installed, and how its workers are started with its best settings.
+"""The systems that taskd is compared with, each with its installation and its best settings.
 
-Each has a script of its own here, which runs in an environment of its own (`.venv-bench/NAME`, `bench/peers/node`), for their
-dependencies do not agree. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT asked 0`
-or `SCRIPT work` (see common.py).
+Each has a script here, which runs in an environment of its own (`.venv-bench/NAME`, `bench/peers/node`), since their
+dependencies conflict. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT asked 0` or
+`SCRIPT work` (see common.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """One system. `workers` has the arguments of each worker process, after its program; `jobs` is how many it is given end to
-    end, about five seconds of its work, and to drain, unless `backlog` says otherwise; `note` has its settings in words.
-    `unfinished` asks its store, in SQL or in Lua, how many jobs there are that it does not know the end of."""
+    """One system.
+
+    - `workers`: the arguments of each worker process, after its program.
+    - `jobs`: how many jobs it runs end to end, about five seconds of its work, and in a drain, unless `backlog` is given.
+    - `note`: its settings in words.
+    - `unfinished`: a query of its store, in SQL or in Lua, for the number of jobs without a recorded end.
+    """
 
     name: str
     program: str
@@ -26,7 +30,7 @@ class Peer(NamedTuple):
     backlog: int = 0
 
 
-#: What the fast ones drain: a table that grows, and indexes with what was in them, are part of it.
+#: Jobs that the fast ones drain, enough to include a growing table and indexes with old entries.
 BACKLOG = 200_000
 CELERY = (
     "-A",
@@ -112,7 +116,7 @@ PEERS = (
         script="graphile.mjs",
         workers=(("graphile.mjs", "work"), ("graphile.mjs", "work")),
         jobs=60_000,
-        note="Node.js, 2 processes, local queue 500, ends told in batches; rows are deleted at the end",
+        note="Node.js, 2 processes, local queue 500, completions sent in batches; rows are deleted at the end",
         unfinished="SELECT count(*) FROM graphile_worker._private_jobs",
         backlog=BACKLOG,
     ),

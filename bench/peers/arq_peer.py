@@ -25,8 +25,8 @@ async def one(sent):
 
 
 async def bulk(jobs):
-    found = await pool()
-    await asyncio.gather(*(found.enqueue_job("noop", 0) for _ in range(jobs)))
+    redis_pool = await pool()
+    await asyncio.gather(*(redis_pool.enqueue_job("noop", 0) for _ in range(jobs)))
 
 
 class WorkerSettings:

@@ -1,9 +1,9 @@
-"""What every peer's script shares: the job that is measured, and the command line. Standard library only.
+"""The shared part of every peer's script: the measured job, and the command line. Standard library only.
 
-In the environment: BENCH_DSN, BENCH_REDIS, and BENCH_FOLDER, where this machine's clock and counters leave what is measured.
-`one` submits N jobs one after another, `bulk` a thousand at a time, `asked` one for every line that comes in. Each submits one
-job more before, so that connecting is not measured, and prints when it began (seconds of the monotonic clock) and how many
-seconds it took.
+The environment has BENCH_DSN, BENCH_REDIS, and BENCH_FOLDER, in which the measured counts and times are written. `one`
+submits N jobs one after another, `bulk` a thousand at a time, `asked` one for every line of its input. Each submits one
+more job first, so that connecting is not measured. It then prints when it began (seconds of the monotonic clock) and
+how many seconds it took.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Tally:
         self._n = 0
 
     def hit(self) -> None:
-        """One more."""
+        """Count one job."""
         if self._pid != os.getpid():  # a fork counts for itself
             self._open()
         self._n += 1
@@ -51,7 +51,7 @@ _tally = Tally()
 
 
 def ran(sent: int) -> None:
-    """What each measured job does: count, and for one that was asked for, say when it was submitted and when it began."""
+    """Count a measured job; for a single one (`sent` is not 0) record when it was submitted and when it began."""
     if sent:
         with (FOLDER / f"{os.getpid()}.starts").open("a") as file:
             file.write(f"{sent} {time.monotonic_ns()}\n")
@@ -64,7 +64,10 @@ def command(
     work: Callable[[], Any] = lambda: None,
     prepare: Callable[[], Any] = lambda: None,
 ) -> None:
-    """Do what the command line says. `one` submits a job whose payload is its argument; `bulk` so many with payload 0."""
+    """Run the subcommand of the command line.
+
+    `one` submits a job whose payload is its argument; `bulk` submits that many with payload 0.
+    """
     what, *rest = sys.argv[1:]
     match what:
         case "prepare":

@@ -1,4 +1,4 @@
-"""What MkDocs does not do by itself: pages that lie above docs/, links to them, and every decision record in the navigation."""
+"""Additions to MkDocs: pages that lie above docs/, links to them, and every decision record in the navigation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
-#: Pages that belong to the repository's root, and what they are called on the site.
+#: Pages in the repository's root, and their names on the site.
 ABOVE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "README.md"}
 
 
@@ -30,9 +30,9 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links that leave docs/ to where the site has those pages; of others, to files that it has not, the text stays."""
-    led = re.sub(r"\]\(\.\./([A-Z]+\.md)", lambda found: f"]({ABOVE[found[1]]}", markdown)
-    return re.sub(r"\[([^\]]*)\]\(\.\./(?:examples|src|tests|deploy|bench)\b[^)]*\)", r"\1", led)
+    """Change links that leave docs/ to the pages of the site. Links to files that the site does not have become plain text."""
+    internal = re.sub(r"\]\(\.\./([A-Z]+\.md)", lambda link: f"]({ABOVE[link[1]]}", markdown)
+    return re.sub(r"\[([^\]]*)\]\(\.\./(?:examples|src|tests|deploy|bench)\b[^)]*\)", r"\1", internal)
 
 
 def on_page_content(html: str, **_: Any) -> str:
@@ -42,7 +42,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def _expanded(nav: Any) -> Any:
     if isinstance(nav, list):
-        return [_expanded(one) for one in nav]
+        return [_expanded(entry) for entry in nav]
     if isinstance(nav, dict):
         return {title: _expanded(below) for title, below in nav.items()}
     if nav.endswith("/*"):

@@ -1,5 +1,5 @@
 -- An audit trail: each move of a job, each term and each session, written by triggers in the transaction of the move itself.
--- `taskd migrate --audit` applies it, again and again if you like. It costs every move a row, and nothing ever removes one.
+-- `taskd migrate --audit` applies it, and may be repeated. Every move adds a row, and no row is ever removed.
 
 CREATE TABLE IF NOT EXISTS taskd.job_events (
     job_id       bigint      NOT NULL,
@@ -9,11 +9,11 @@ CREATE TABLE IF NOT EXISTS taskd.job_events (
     task         text        NOT NULL,
     queue        text        NOT NULL,
     priority     int         NOT NULL,
-    attempt      int         NOT NULL,   -- attempt, worker and session are those that the move concerns:
-    worker_id    text,                   -- for a running job that moves, the ones that ended
+    attempt      int         NOT NULL,   -- attempt, worker and session of the move:
+    worker_id    text,                   -- those that ended, for a running job
     session_id   uuid,
     dispatch_seq int,
-    epoch        bigint,                 -- the leader's latest, if a leader wrote this
+    epoch        bigint,                 -- the latest epoch of the leader that wrote this; null for other writers
     failures     int         NOT NULL,
     crashes      int         NOT NULL,
     losses       int         NOT NULL,
@@ -34,10 +34,10 @@ CREATE TABLE IF NOT EXISTS taskd.term_events (
     xid         xid8        NOT NULL,
     at          timestamptz NOT NULL
 );
--- A trail that was begun before there were shards.
+-- For a trail that is older than shards.
 ALTER TABLE taskd.term_events
     ADD COLUMN IF NOT EXISTS shard int NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS shards int NOT NULL DEFAULT 1; -- how many the leader counts: whose queues are its own
+    ADD COLUMN IF NOT EXISTS shards int NOT NULL DEFAULT 1; -- the number of shards that the leader counts, from which its queues follow
 
 CREATE TABLE IF NOT EXISTS taskd.session_events (
     session_id uuid        NOT NULL,
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS taskd.session_events (
     at         timestamptz NOT NULL
 );
 
--- What attempts said: a row for each attempt and statement that stored some of it.
+-- Output of attempts: a row for each attempt and statement that stored some of it.
 CREATE TABLE IF NOT EXISTS taskd.output_events (
     job_id       bigint      NOT NULL,
     attempt      int         NOT NULL,
@@ -60,14 +60,14 @@ CREATE TABLE IF NOT EXISTS taskd.output_events (
 CREATE OR REPLACE FUNCTION taskd.audit_version(job bigint) RETURNS int LANGUAGE sql AS
     'SELECT coalesce(max(version), 0) + 1 FROM taskd.job_events WHERE job_id = job';
 
--- The epoch of whoever writes, if that is a leader.
+-- The epoch of the writing connection, if that belongs to a leader.
 CREATE OR REPLACE FUNCTION taskd.audit_epoch() RETURNS bigint LANGUAGE sql AS $$
     SELECT max(epoch) FROM taskd.term_events
     WHERE what = 'takeover' AND 'taskd:leader:' || holder = current_setting('application_name')
 $$;
 
--- The triggers see whole statements, not rows: a batch of a thousand jobs calls each once. The functions may join as they
--- like, whatever plans the connection leaves to the statement itself.
+-- The triggers run once for a statement, not for each row: a batch of a thousand jobs calls each once. Their functions switch
+-- on the joins that a connection switches off for its own statements.
 CREATE OR REPLACE FUNCTION taskd.audit_submit() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE writer_epoch bigint := taskd.audit_epoch();
 BEGIN
@@ -79,7 +79,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- An attempt or a dispatch that is raised without a move has no business to be: it is written down as a move to where it was.
+-- An attempt or a dispatch_seq that changes without a move is an error. It is recorded as a move to the same status.
 CREATE OR REPLACE FUNCTION taskd.audit_move() RETURNS trigger LANGUAGE plpgsql
 SET enable_hashjoin = on SET enable_mergejoin = on AS $$
 DECLARE writer_epoch bigint := taskd.audit_epoch();
@@ -112,7 +112,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A job that becomes history without leaving `jobs`, or a second time: an event of its own shows it.
+-- A job that becomes history without leaving `jobs`, or a second time, gets an event of its own.
 CREATE OR REPLACE FUNCTION taskd.audit_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO taskd.job_events
@@ -127,7 +127,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A shard's first takeover makes its row, so that there is none before it.
+-- A shard's first takeover inserts its row, so OLD is null then.
 CREATE OR REPLACE FUNCTION taskd.audit_term() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO taskd.term_events VALUES (
@@ -172,7 +172,7 @@ CREATE OR REPLACE TRIGGER audit_session_renew AFTER UPDATE ON taskd.sessions FOR
 CREATE OR REPLACE TRIGGER audit_session_end AFTER UPDATE ON taskd.sessions FOR EACH ROW
     WHEN (OLD.ended_at IS NULL AND NEW.ended_at IS NOT NULL) EXECUTE FUNCTION taskd.audit_session('end');
 
--- Whoever leads already took over before there was a trail.
+-- Leaders that took over before the trail existed.
 INSERT INTO taskd.term_events
 SELECT epoch, holder, instance_id, 'takeover', pg_current_xact_id(), clock_timestamp(), shard, shards
 FROM taskd.leader l

@@ -1,7 +1,19 @@
-"""taskd: a distributed task scheduler.
+"""A distributed task scheduler: applications submit jobs, workers run them as Python functions.
 
-PostgreSQL decides, Redis is a doorbell, etcd says who is alive and who leads, and every write is fenced.
-`docs/architecture.md` tells one job's walk through these packages.
+Model: PostgreSQL has the truth about jobs, Redis Streams wake workers, etcd elects leaders. A scheduler stores what is
+submitted over HTTP, and the leader of a queue's shard dispatches its due jobs. A worker claims them and runs them in executor
+processes, through the author's `App`.
+
+Guarantees: a job that was accepted runs at least once, and exactly one attempt's result is recorded. Every write of a
+leader or a worker carries a fence: one that has lost its right changes nothing.
+
+Failures: without PostgreSQL nothing is accepted or dispatched, and results wait. Without Redis nothing is dispatched. Without
+etcd there are no locks and no registry of processes, and failover is slower. A failed attempt is retried by the job's policy.
+
+Limits: a task may run more than once, so it should be idempotent. Jobs start by priority and age, not in a strict order.
+
+`docs/architecture.md` follows one job through these packages. The names here are the public API; they are loaded at their
+first use, so that `taskd status` does not import what only the author of a task needs.
 """
 
 from __future__ import annotations
@@ -45,7 +57,7 @@ __all__ = [
     "__version__",
 ]
 
-# Loaded on first use, so that `taskd status` does not pay for what only a task author needs.
+#: The module of each name that is loaded at its first use.
 _LAZY = {
     "App": "taskd.app",
     "Context": "taskd.app",

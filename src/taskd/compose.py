@@ -133,7 +133,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             transport=transport,
             settings=settings.http,
             timings=_timings(settings),
-            anybody=private or settings.http.insecure,
+            allow_anonymous=private or settings.http.insecure,
         )
         grace = settings.http.shutdown_grace
         address = await stack.enter_async_context(

@@ -1,6 +1,7 @@
-"""A pytest plugin: the fixture `taskd_cluster` gives tests a private cluster of real servers (needs `taskd[dev]`).
+"""Pytest plugin with the fixture `taskd_cluster`: a private cluster of real servers for tests (needs `taskd[dev]`).
 
-pytest loads this module in every project that has taskd installed, so it imports nothing that costs time before it is used.
+pytest loads this module in every project that has taskd installed, so modules that take time to load are imported at their
+first use.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def _taskd_sandbox() -> Iterator[Sandbox]:
-    """The servers of this session."""
-    # Here, so that projects without such tests do not pay for it.
+    """Start the servers for the tests of this session."""
+    # Imported here: projects without such tests do without it.
     from taskd.domain.errors import TaskdError  # noqa: PLC0415
 
     try:
@@ -36,10 +37,10 @@ def _taskd_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def taskd_cluster(_taskd_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A private taskd cluster: `.worker(app)` starts a worker, then `task.submit_sync(...)` and its like reach it.
+    """A private taskd cluster: `.worker(app)` starts a worker, then `task.submit_sync(...)` and the other methods reach it.
 
-    PostgreSQL, Redis, etcd and a scheduler are started once a session. Each test finds the cluster empty, with TASKD_SERVER set
-    to it. What scheduler and workers log during a test is shown if the test fails.
+    PostgreSQL, Redis, etcd and a scheduler are started once a session. Each test gets an empty cluster, with its address in
+    TASKD_SERVER. The log lines of schedulers and workers during a test are shown if the test fails.
     """
     monkeypatch.setenv("TASKD_SERVER", _taskd_sandbox.url)
     monkeypatch.delenv("TASKD_TOKEN", raising=False)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from taskd.domain import constraints
+from taskd.domain import constraints, timing_rules
 from taskd.domain.errors import ConfigurationError
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -40,7 +40,9 @@ class HttpSettings(Section, frozen=True):
 
     addr: Annotated[str, _doc("HOST:PORT to listen on; an empty HOST means every interface")] = ":8080"
     max_job_bytes: Annotated[OneValue, _doc("the largest payload of one job")] = 1024 * 1024
-    max_batch_bytes: Annotated[Count, _doc("the largest body of POST /jobs/batch")] = 16 * 1024 * 1024
+    max_batch_bytes: Annotated[
+        Count, _doc("the largest body of POST /jobs/batch; bodies of more than 64 KiB share 128 MiB")
+    ] = 16 * 1024 * 1024
     max_batch_jobs: Annotated[Count, _doc("the most jobs in one POST /jobs/batch")] = 10_000
     shutdown_grace: Annotated[Positive, _doc("seconds that open requests may still take after SIGTERM")] = 5.0
     rate_limit: Annotated[float, Meta(ge=0), _doc("the most requests per second of an API token; 0: no limit")] = 0.0
@@ -81,7 +83,10 @@ class EtcdSettings(Section, frozen=True):
     ttl: Annotated[
         float,
         Meta(ge=2),
-        _doc("seconds until the keys of a dead scheduler expire, and 1.5 times that for a worker; 10 or more"),
+        _doc(
+            "seconds until the keys of a dead scheduler expire, and 1.5 times that for a worker; 10 or more, and at most"
+            " twice scheduler.leader_stale"
+        ),
     ] = 10.0
     ca_file: Annotated[str, _doc("PEM file with the authorities to trust for https://; empty: those of gRPC")] = ""
     cert_file: Annotated[str, _doc("PEM file with a client certificate to show to etcd; empty: none")] = ""
@@ -105,7 +110,9 @@ class SchedulerSettings(Section, frozen=True):
     leader_stale: Annotated[
         Positive, _doc("seconds without renewal after which another scheduler may take over leadership")
     ] = 10.0
-    leader_renew: Annotated[Positive, _doc("seconds between renewals of leadership")] = 2.0
+    leader_renew: Annotated[
+        Positive, _doc("seconds between renewals of leadership; less than half of leader_stale")
+    ] = 2.0
 
 
 class HistorySettings(Section, frozen=True):
@@ -130,9 +137,11 @@ class WorkerSettings(Section, frozen=True):
     cert_file: Annotated[str, _doc("PEM file with the certificate chain of http_addr; empty: plain HTTP")] = ""
     key_file: Annotated[str, _doc("PEM file with the certificate's private key")] = ""
     grace: Annotated[Positive, _doc("seconds that running tasks may still take after SIGTERM")] = 30.0
-    stop_grace: Annotated[Positive, _doc("seconds between asking a task to stop and killing its executor")] = 2.0
+    stop_grace: Annotated[
+        Positive, _doc("seconds between asking a task to stop and killing its executor; at most grace")
+    ] = 2.0
     session_ttl: Annotated[float, Meta(ge=2), _doc("seconds until a silent worker's jobs restart elsewhere")] = 15.0
-    heartbeat: Annotated[Positive, _doc("seconds between heartbeats")] = 5.0
+    heartbeat: Annotated[Positive, _doc("seconds between heartbeats; less than half of session_ttl")] = 5.0
     max_result_bytes: Annotated[OneValue, _doc("the largest result or checkpoint that is stored")] = 1024 * 1024
     max_error_bytes: Annotated[Count, _doc("the most bytes kept of an error's text, and of its traceback")] = 16 * 1024
     max_log_bytes: Annotated[
@@ -234,15 +243,24 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, str], object] | None = None,
+    related: bool = True,
 ) -> Settings:
     """Return the settings of this process; `flags` maps (section, key) to a value, None meaning "not given".
 
-    Raises ConfigurationError with the source, section and key of the first error.
+    Raises ConfigurationError with the source, section and key of the first error. With `related` it also raises for
+    times that do not fit together.
     """
     settings = Settings()
     for source, raw in _sources(file, environ, flags or {}):
         settings = _merge(settings, raw, source, strict=isinstance(source, Path))
+    if related and (lines := unfit_times(settings)):
+        raise ConfigurationError(lines[0])
     return settings
+
+
+def unfit_times(settings: Settings) -> list[str]:
+    """Return one line for each rule between times that these settings break."""
+    return timing_rules.broken(lambda section, key: float(getattr(getattr(settings, section), key)))
 
 
 def given(

@@ -51,13 +51,15 @@ class Puzzle:
             "w1", "--queues", "work,still", "--concurrency", "4", "--processes", "1"
         )
         two = ("--concurrency", "2", "--processes", "2")
-        self.workers["w2"] = fleet.start_worker("w2", "--queues", "busy", *two, TASKD_WORKER__STOP_GRACE="60")
+        self.workers["w2"] = fleet.start_worker(
+            "w2", "--queues", "busy", *two, TASKD_WORKER__STOP_GRACE="60", TASKD_WORKER__GRACE="60"
+        )
         failpoint = {"TASKD_FAILPOINT": "claim.before:sleep=600@2"}
         self.workers["w3"] = fleet.start_worker(
             "w3", "--queues", "slow", "--concurrency", "3", "--processes", "1", **failpoint
         )
         one = ("--concurrency", "1", "--processes", "1")
-        self.workers["w4"] = fleet.start_worker("w4", "--queues", "idle", *one, TASKD_WORKER__GRACE="0.01")
+        self.workers["w4"] = fleet.start_worker("w4", "--queues", "idle", *one, TASKD_WORKER__GRACE="1")
 
     @cached_property
     def client(self) -> Client:

@@ -12,7 +12,7 @@ from taskd.dev.servers.ports import free_port
 from tests.e2e.fleet import Fleet
 from tests.pages import ROOT, Reader, blocks
 
-GUIDES = ("retries", "long-tasks", "schedules", "fastapi", "django", "coming-from-celery")
+GUIDES = ("retries", "long-tasks", "schedules", "fastapi", "django", "coming-from-celery", "recipes", "cheat-sheet")
 
 
 @pytest.fixture

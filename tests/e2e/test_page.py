@@ -1,4 +1,4 @@
-"""GET /docs in a browser that reaches nothing but this scheduler. Left out where there is no Chromium."""
+"""Test of GET /docs in a browser that reaches only this scheduler. Left out where there is no Chromium."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.fleet import Fleet
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = (
     "--headless",
-    "--no-sandbox",  # it refuses to run as root with one, and sees only our own page
+    "--no-sandbox",  # Chromium refuses to run as root with a sandbox; it loads only this page
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
@@ -21,7 +21,7 @@ OPTIONS = (
     "--disable-sync",
     "--disable-quic",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--virtual-time-budget=20000",  # milliseconds that the page's own clock may run on before it is read
+    "--virtual-time-budget=20000",  # milliseconds of the page's clock before the page is read
 )
 
 

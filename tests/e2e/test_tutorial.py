@@ -15,7 +15,7 @@ from tests.pages import ROOT, Reader, blocks
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "tutorial.md"
-OWN_SERVERS = "export POSTGRES_DSN"
+PRODUCTION = ROOT / "docs" / "production.md"
 
 
 @pytest.fixture
@@ -56,11 +56,10 @@ def test_the_readme_does_what_it_says(reader: Reader) -> None:
     # and a test of test_dev.py runs the demo.
     reader.instead = {**reader.instead, "^make ": f"make -n -C {ROOT} "}
     for block in blocks(README):
-        if not block.text.startswith(OWN_SERVERS):
-            reader.follow(block)
+        reader.follow(block)
 
 
-def test_the_servers_of_the_readme_may_be_ones_own(fleet: Fleet, tmp_path: Path) -> None:
+def test_the_page_on_production_begins_with_servers_that_are_there(fleet: Fleet, tmp_path: Path) -> None:
     port = free_port()
     addresses = {"HTTP_ADDR": f":{port}", "WORKER_HTTP_ADDR": "", "TASKD_SERVER": f"http://localhost:{port}"}
     instead = {
@@ -69,8 +68,8 @@ def test_the_servers_of_the_readme_may_be_ones_own(fleet: Fleet, tmp_path: Path)
         r"localhost:2379": fleet.servers["etcd_endpoint"],
     }
     reader = Reader(tmp_path, fleet.environment | addresses, instead)
-    (block,) = (one for one in blocks(README) if one.text.startswith(OWN_SERVERS))
+    (first, *_) = blocks(PRODUCTION)
     try:
-        reader.follow(block)
+        reader.follow(first)
     finally:
         reader.close()

@@ -45,7 +45,7 @@ def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
     told = fleet.taskd(scheduler, "worker", "quiet", "nobody")
     assert (told.returncode, told.stderr) == (
         1,
-        "error: there is no live worker 'nobody': taskd status shows who is there\n",
+        "error: there is no live worker 'nobody': taskd status shows the live workers\n",
     )
 
 

@@ -1,4 +1,4 @@
-"""The API as a scheduler serves it: the real store behind it, real sockets in front."""
+"""The API as a scheduler serves it, with the real store and real sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEADLINE = 1.5
 
 @asynccontextmanager
 async def api_on(dsn: str, settings: HttpSettings | None = None) -> AsyncIterator[Address]:
-    """Serve the API for the database at `dsn` on a free port. Leadership and registry are told, not lived."""
+    """Serve the API for the database at `dsn` on a free port. Leadership and registry are set by the test."""
     world = Recorder()
     async with AsyncExitStack() as stack:
         duties = ("single", "bulk", "cancel", "retry", "terms", "live", "tokens", "schedules", "explain")
@@ -57,6 +57,6 @@ async def api_on(dsn: str, settings: HttpSettings | None = None) -> AsyncIterato
             explained=PostgresExplained(explain),
             transport=cast(Transport, world),
             timings=Timings(),
-            anybody=True,
+            allow_anonymous=True,
         )
         yield await stack.enter_async_context(serving(api, "127.0.0.1:0", "--http-addr", closing=api.close))

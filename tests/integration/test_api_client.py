@@ -1,4 +1,4 @@
-"""The client against servers that misbehave, and the executable against a real API."""
+"""Tests of the client against servers that misbehave, and of the executable against a real API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from taskd.client import Client, ClientError
-from tests.impostor import AWAY, JOB, UNSURE, answer, idempotency_key, listening
+from tests.fake_server import AWAY, JOB, UNSURE, idempotency_key, listening, response
 from tests.integration.api_stack import api_on
 
 
@@ -36,22 +36,22 @@ def test_a_submit_with_dedupe_key_is_repeated_until_it_is_answered() -> None:
         assert len(asked) == 2
 
 
-def test_a_submit_that_was_certainly_not_taken_is_repeated() -> None:
+def test_a_submit_that_was_not_stored_is_repeated() -> None:
     with listening(AWAY, JOB) as (url, asked), Client(url) as client:
         assert client.submit({"payload": 1})["id"] == 1
         assert len(asked) == 2
 
 
-def test_a_batch_that_may_have_been_taken_is_not_repeated() -> None:
+def test_a_batch_with_an_unknown_outcome_is_not_repeated() -> None:
     with listening(UNSURE, JOB) as (url, asked), Client(url) as client:
         with pytest.raises(ClientError, match="it is unknown whether it was done"):
             client.submit_batch([{"payload": 1}])
         assert len(asked) == 1
 
 
-def test_a_cancel_whose_answer_was_lost_is_repeated_and_finds_the_job_cancelled() -> None:
-    late = answer("409 Conflict", {"detail": "job 5 is cancelled: it is too late", "job_status": "cancelled"})
-    job = answer("200 OK", {"id": 5, "status": "cancelled"})
+def test_a_cancel_with_a_lost_response_is_repeated_and_finds_the_job_cancelled() -> None:
+    late = response("409 Conflict", {"detail": "job 5 is cancelled: it is too late", "job_status": "cancelled"})
+    job = response("200 OK", {"id": 5, "status": "cancelled"})
     with listening(None, late, job) as (url, asked), Client(url) as client:
         assert client.cancel(5) == {"id": 5, "status": "cancelled"}
         starts = [request.split(b" HTTP")[0] for request in asked]
@@ -59,35 +59,37 @@ def test_a_cancel_whose_answer_was_lost_is_repeated_and_finds_the_job_cancelled(
 
 
 def test_a_cancel_that_is_too_late_says_how_the_job_ended() -> None:
-    late = answer("409 Conflict", {"detail": "job 5 is completed: it is too late", "job_status": "completed"})
-    with listening(late) as (url, _), Client(url) as client, pytest.raises(ClientError, match="too late") as told:
+    late = response("409 Conflict", {"detail": "job 5 is completed: it is too late", "job_status": "completed"})
+    with listening(late) as (url, _), Client(url) as client, pytest.raises(ClientError, match="too late") as raised:
         client.cancel(5)
-    assert (told.value.status, told.value.problem["job_status"]) == (409, "completed")
+    assert (raised.value.status, raised.value.problem["job_status"]) == (409, "completed")
 
 
-def test_the_next_address_answers_for_one_that_cannot() -> None:
+def test_the_next_address_is_tried() -> None:
     with ExitStack() as stack:
         tired, _ = stack.enter_context(listening(AWAY))
-        awake, asked = stack.enter_context(listening(answer("200 OK", {"id": 5})))
+        awake, asked = stack.enter_context(listening(response("200 OK", {"id": 5})))
         client = stack.enter_context(Client(f"http://127.0.0.1:1,{tired},{awake}", patience=0))
         assert client.job(5) == {"id": 5}
         assert asked[0].startswith(b"GET /jobs/5 HTTP/1.1\r\n")
 
 
-def test_the_token_travels_in_its_header() -> None:
-    with listening(answer("200 OK", {})) as (url, asked), Client(url, token="secret") as client:
+def test_the_token_is_sent_in_its_header() -> None:
+    with listening(response("200 OK", {})) as (url, asked), Client(url, token="secret") as client:
         client.get("/leader")
         assert b"\r\nAuthorization: Bearer secret\r\n" in asked[0]
 
 
-@pytest.mark.parametrize("reply", [answer("200 OK", 1)[:-1] + b"<", b"SSH-2.0-x\r\n", answer("500 Oops", "x"), None])
-def test_what_is_no_scheduler_is_a_clear_error(reply: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "reply", [response("200 OK", 1)[:-1] + b"<", b"SSH-2.0-x\r\n", response("500 Oops", "x"), None]
+)
+def test_a_server_that_is_no_scheduler_is_named_in_the_error(reply: bytes | None) -> None:
     with listening(*[reply] * 2) as (url, _), Client(url, patience=0) as client, pytest.raises(ClientError, match=url):
         client.get("/leader")
 
 
 async def taskd(*arguments: str) -> tuple[int, str, str]:
-    """Run the executable; exit code, stdout, stderr."""
+    """Run the executable; return its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "taskd", *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -124,13 +126,13 @@ async def test_the_executable_submits_and_shows_jobs_and_the_cluster(postgres_ds
         assert (code, out, err) == (1, "", "error: there is no job 424242\n")
 
 
-async def test_the_executable_cancels_jobs_and_tells_which_it_could_not(postgres_dsn: str) -> None:
+async def test_the_executable_cancels_jobs_and_names_those_it_could_not(postgres_dsn: str) -> None:
     async with api_on(postgres_dsn) as address:
         server = ("--server", f"http://{address}")
         ids = [json.loads((await taskd("submit", "1", "--json", *server))[1])["id"] for _ in range(2)]
         code, out, err = await taskd("cancel", str(ids[0]), "424242", *server)
-        said = f"job {ids[0]} cancelled\njob 424242 not cancelled: there is no job 424242\n"
-        assert (code, out, err) == (1, said, "")
+        printed = f"job {ids[0]} cancelled\njob 424242 not cancelled: there is no job 424242\n"
+        assert (code, out, err) == (1, printed, "")
         code, out, err = await taskd("cancel", *map(str, ids), "--json", *server)
         assert (code, err) == (0, "")
         assert json.loads(out) == [{"id": i, "cancelled": True, "status": "cancelled"} for i in ids]
@@ -143,19 +145,19 @@ async def test_ctrl_c_ends_a_wait_with_130_and_no_traceback(postgres_dsn: str) -
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "taskd", "submit", "1", "--wait", "--server", f"http://{address}"),
             stderr=asyncio.subprocess.PIPE,
-            # Whoever runs the tests in the background may have them ignore Ctrl-C, and children inherit that.
+            # Tests in the background may run with Ctrl-C ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stderr is not None
         assert b"waiting for its end" in await process.stderr.readline()
-        said = asyncio.ensure_future(process.stderr.read())
-        # Python looks for signals before it enters a system call: one that comes between the two is seen after the call, which
-        # waits here for a minute (of 6,000 that were aimed at that moment 27 met it). People press the keys again.
+        output = asyncio.ensure_future(process.stderr.read())
+        # Python checks for signals before a system call. A signal between the check and the call is seen only after the call,
+        # which waits here for a minute (27 of 6,000 signals met that moment). So the signal is sent again.
         async with asyncio.timeout(10):
-            while not said.done():
+            while not output.done():
                 process.send_signal(signal.SIGINT)
-                await asyncio.wait([said], timeout=2)
-            assert await said == b"job 1 goes on: taskd status 1\n"
+                await asyncio.wait([output], timeout=2)
+            assert await output == b"job 1 goes on: taskd status 1\n"
             assert await process.wait() == 130
 
 

@@ -1,4 +1,4 @@
-"""The API on real sockets and a real PostgreSQL."""
+"""Tests of the API on real sockets and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ async def client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def raw(address: Address, request: bytes) -> bytes:
-    """What comes back for these bytes, up to the end of the connection."""
+    """Send bytes; return the response up to the end of the connection."""
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(request)
-    answer = b""
+    response = b""
     async with asyncio.timeout(10):
-        with contextlib.suppress(ConnectionResetError):  # it hung up while we were still talking
-            answer = await reader.read()
+        with contextlib.suppress(ConnectionResetError):  # the server closed the connection before all parts were sent
+            response = await reader.read()
     writer.close()
-    return answer
+    return response
 
 
 async def test_a_job_comes_back_as_it_was_submitted(client: httpx.AsyncClient) -> None:
     sent = {"payload": {"n": 1.5, "s": "é\\u0000"}, "task": "echo", "priority": 7, "metadata": {"a": 1, "b": None}}
     created = await client.post("/jobs", json=sent)
     assert created.status_code == 201
-    found = (await client.get(created.headers["location"])).json()
-    (stage,) = found.pop("timeline")
-    assert (stage["state"], stage["since"]) == ("pending", found["created_at"])
-    assert found == {**created.json(), "attempts": []}
-    assert {name: found[name] for name in sent} == sent
-    assert found["created_at"].endswith("Z")
+    job = (await client.get(created.headers["location"])).json()
+    (stage,) = job.pop("timeline")
+    assert (stage["state"], stage["since"]) == ("pending", job["created_at"])
+    assert job == {**created.json(), "attempts": []}
+    assert {name: job[name] for name in sent} == sent
+    assert job["created_at"].endswith("Z")
 
 
 async def test_extreme_but_legal_values_are_stored(client: httpx.AsyncClient) -> None:
@@ -72,14 +72,14 @@ async def test_extreme_but_legal_values_are_stored(client: httpx.AsyncClient) ->
 
 async def test_two_hundred_submits_of_one_key_make_one_job(client: httpx.AsyncClient) -> None:
     async def submit() -> httpx.Response:
-        while (answer := await client.post("/jobs", json={"payload": 1, "dedupe_key": "once"})).status_code == 503:
-            assert "retry-after" in answer.headers  # a busy machine may take longer than a submit may
-        return answer
+        while (response := await client.post("/jobs", json={"payload": 1, "dedupe_key": "once"})).status_code == 503:
+            assert "retry-after" in response.headers  # a busy machine may take longer than a submit may
+        return response
 
-    answers = await asyncio.gather(*(submit() for _ in range(200)))
-    assert sorted(a.status_code for a in answers) == [200] * 199 + [201]
-    assert len({a.json()["id"] for a in answers}) == 1
-    assert sum(a.json().get("duplicate", False) for a in answers) == 199
+    responses = await asyncio.gather(*(submit() for _ in range(200)))
+    assert sorted(a.status_code for a in responses) == [200] * 199 + [201]
+    assert len({a.json()["id"] for a in responses}) == 1
+    assert sum(a.json().get("duplicate", False) for a in responses) == 199
 
 
 async def test_a_batch_is_stored_in_order_and_listed_newest_first(client: httpx.AsyncClient) -> None:
@@ -102,7 +102,7 @@ async def test_ids_and_filters_at_the_edge_are_no_server_errors(client: httpx.As
     assert (await client.get("/jobs?status=completed&task=x&queue=y")).json() == []
 
 
-async def test_the_cluster_can_be_looked_at(client: httpx.AsyncClient) -> None:
+async def test_the_cluster_is_shown(client: httpx.AsyncClient) -> None:
     await client.post("/jobs", json={"payload": 1})
     assert (await client.get("/metrics")).json()["pending_jobs"] == 1
     assert (await client.get("/queues")).json()["queues"][0]["pending"] == 1
@@ -126,28 +126,28 @@ async def test_a_body_over_the_limit_is_refused_whether_it_says_so_or_not(
     assert (await client.get("/health")).status_code == 200
 
 
-async def test_what_is_no_http_gets_a_problem_document(address: Address) -> None:
-    answer = await raw(address, b"\x16\x03\x01nonsense\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 400
+async def test_malformed_http_gets_a_problem_document(address: Address) -> None:
+    response = await raw(address, b"\x16\x03\x01nonsense\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["status"] == 400
 
 
 async def test_a_head_without_end_is_cut_off(address: Address) -> None:
-    answer = await raw(address, b"GET /health HTTP/1.1\r\nX: " + b"x" * 700_000)
-    assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""
+    response = await raw(address, b"GET /health HTTP/1.1\r\nX: " + b"x" * 700_000)
+    assert response.startswith(b"HTTP/1.1 400 ") or response == b""
 
 
 @pytest.mark.parametrize("target", [b"/\xff", b"/jobs/%ff", b"//", b"/jobs?%zz", b"*", b"/jobs/1;x", b"http://h/jobs"])
 async def test_strange_targets_are_no_server_errors(address: Address, target: bytes) -> None:
-    answer = await raw(address, b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-    assert answer[9:10] in (b"2", b"4"), answer
+    response = await raw(address, b"GET " + target + b" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert response[9:10] in (b"2", b"4"), response
 
 
 async def test_a_job_is_cancelled_once(client: httpx.AsyncClient) -> None:
     job_id = (await client.post("/jobs", json={"payload": 1})).json()["id"]
-    answers = await asyncio.gather(*(client.post(f"/jobs/{job_id}/cancel") for _ in range(8)))
-    assert sorted(a.status_code for a in answers) == [200] + [409] * 7
-    assert {a.json()["job_status"] for a in answers if a.status_code == 409} == {"cancelled"}
+    responses = await asyncio.gather(*(client.post(f"/jobs/{job_id}/cancel") for _ in range(8)))
+    assert sorted(a.status_code for a in responses) == [200] + [409] * 7
+    assert {a.json()["job_status"] for a in responses if a.status_code == 409} == {"cancelled"}
     assert (await client.get("/metrics")).json()["cancelled_jobs"] == 1
 
 
@@ -176,7 +176,7 @@ async def test_a_wait_ends_with_the_job_and_with_the_server(postgres_dsn: str) -
         assert time.monotonic() - began < 3
 
 
-async def test_a_taken_port_is_one_line_with_the_mend() -> None:
+async def test_a_taken_port_is_one_line_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"{port} is taken by another process: .* --http-addr"):
@@ -199,7 +199,7 @@ async def test_an_empty_host_listens_on_every_interface() -> None:
 
 
 async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn: str) -> None:
-    def talk() -> None:
+    def use() -> None:
         with Client(f"http://127.0.0.1:1, {address}", timeout=5) as client:
             job = client.submit({"payload": [1]})
             assert client.job(job["id"])["payload"] == [1]
@@ -216,4 +216,4 @@ async def test_the_client_submits_reads_and_waits(address: Address, postgres_dsn
             with pytest.raises(ClientError, match="no job 999999"):
                 client.cancel(999_999)
 
-    await asyncio.to_thread(talk)
+    await asyncio.to_thread(use)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,11 +21,13 @@ from taskd.dev.servers.postgres import PostgresServer
 from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.diagnosis import Diagnosis, unreached
 from taskd.domain.fencing import Dispatch
+from taskd.seams import Member
 from taskd.settings import EtcdSettings, RedisSettings
 from taskd.store import examine as postgres
 from taskd.transport import doctor as redis
 from taskd.transport.stream import RedisTransport
 from tests import web
+from tests.integration.etcd_world import coordinator
 from tests.integration.storage import Storage
 from tests.servers import SharedServers, wait_until
 
@@ -50,6 +55,41 @@ def test_a_sound_set_up_has_nothing_wrong(surroundings: pytest.MonkeyPatch, caps
     assert {"configuration", "PostgreSQL", "schema", "durability", "Redis", "Redis policy", "etcd"} <= by_subject.keys()
     # This cluster has no process of taskd's.
     assert (by_subject["leader"]["level"], by_subject["workers"]["level"]) == ("note", "note")
+
+
+def test_times_that_do_not_fit_together_are_findings_and_the_rest_is_looked_at(
+    surroundings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    surroundings.setenv("TASKD_WORKER__HEARTBEAT", "60")
+    surroundings.setenv("TASKD_SCHEDULER__LEADER_RENEW", "9")
+    assert run(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    texts = [one["text"] for one in findings if (one["subject"], one["level"]) == ("timings", "wrong")]
+    assert [text.partition(":")[0] for text in texts] == [
+        "twice worker.heartbeat (60 s) must be less than worker.session_ttl (15 s)",
+        "twice scheduler.leader_renew (9 s) must be less than scheduler.leader_stale (10 s)",
+    ]
+    assert {one["subject"] for one in findings if one["level"] == "ok"} > {"PostgreSQL", "Redis", "etcd"}
+
+
+async def test_workers_with_sessions_of_another_length_are_worth_a_note(etcd_endpoint: str, etcd_prefix: str) -> None:
+    def member(name: str, lease: float) -> Callable[[], Member]:
+        shown = Member(
+            kind="worker", id=name, incarnation=uuid4(), address="", host="h", pid=1, started_at=0.0, lease=lease
+        )
+        return lambda: shown
+
+    settings = EtcdSettings(endpoints=etcd_endpoint, prefix=etcd_prefix)
+    async with coordinator(etcd_endpoint, etcd_prefix) as mine, AsyncExitStack() as stack:
+        for shown in (member("w1", 15.0), member("silent", 0.0), member("w2", 60.0), member("w3", 30.0)):
+            await stack.enter_async_context(mine.register(shown, 3.0))
+        (found,) = [one for one in await etcd.examine(settings, 15.0) if one.subject == "sessions"]
+        assert (found.level, found.text) == (
+            "note",
+            "worker w2 runs with worker.session_ttl 60, these settings have 15, and 1 more differ",
+        )
+    async with coordinator(etcd_endpoint, etcd_prefix) as mine, mine.register(member("w1", 15.0), 3.0):
+        assert "sessions" not in levels(await etcd.examine(settings, 15.0))
 
 
 async def test_shards_that_nobody_leads_are_named(
@@ -122,7 +162,13 @@ async def test_a_redis_that_denies_access_says_what_to_correct(private_redis: Re
 
 @pytest.mark.parametrize(
     ("lacking", "words"),
-    [("-@scripting", "eval"), ("-@stream", "xlen"), ("-@pubsub", "publish"), ("resetchannels", "channel")],
+    [
+        ("-@scripting", "eval"),
+        ("-@stream", "xlen"),
+        ("-@pubsub", "publish"),
+        ("resetchannels", "channel"),
+        ("-pttl", "pttl"),
+    ],
 )
 async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     private_redis: RedisServer, lacking: str, words: str

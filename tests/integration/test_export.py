@@ -1,4 +1,4 @@
-"""Exporting history: through the API and the client, over many stretches, with every filter."""
+"""Tests of the export of history: through the API and the client, over many stretches, with every filter."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def address(postgres_dsn: str) -> AsyncIterator[Address]:
         yield address
 
 
-def told(job: dict[str, Any]) -> dict[str, Any]:
-    """Without the story that only GET /jobs/{id} tells."""
+def without_timeline(job: dict[str, Any]) -> dict[str, Any]:
+    """Remove the timeline, which only GET /jobs/{id} has."""
     return {name: value for name, value in job.items() if name != "timeline"}
 
 
 async def ended(store: Storage, jobs: int, **fields: Any) -> list[int]:
-    """Jobs that completed, the last of them cancelled."""
+    """Make jobs that completed, and a last one that is cancelled; return their ids."""
     ids = [s.id for s in await store.submit(*[spec('{"ü": 1}', **fields)] * jobs)]
     await store.cancels.cancel(ids[-1:])
     queue = fields.get("queue", "default")
@@ -52,7 +52,7 @@ async def ended(store: Storage, jobs: int, **fields: Any) -> list[int]:
 
 
 async def exported(address: Address, **wanted: str) -> list[dict[str, Any]]:
-    """What the client gets, from a thread as in the command line."""
+    """Return the export of the client, from a thread as in the command line."""
 
     def get() -> bytes:
         with Client(address.url) as client:
@@ -61,17 +61,17 @@ async def exported(address: Address, **wanted: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (await asyncio.to_thread(get)).splitlines()]
 
 
-async def test_all_stretches_are_gone_through_newest_first(store: Storage, address: Address) -> None:
+async def test_all_stretches_are_exported_newest_first(store: Storage, address: Address) -> None:
     ids = await ended(store, 8)
-    await store.submit(spec())  # live jobs are no history
-    found = await exported(address)
-    assert [job["id"] for job in found] == ids[::-1]
+    await store.submit(spec())  # a live job is not in the history
+    jobs = await exported(address)
+    assert [job["id"] for job in jobs] == ids[::-1]
     async with httpx.AsyncClient(base_url=address.url) as client:
-        assert found[0] == told((await client.get(f"/jobs/{ids[-1]}")).json())
-        assert found[1] == told((await client.get(f"/jobs/{ids[-2]}")).json())
+        assert jobs[0] == without_timeline((await client.get(f"/jobs/{ids[-1]}")).json())
+        assert jobs[1] == without_timeline((await client.get(f"/jobs/{ids[-2]}")).json())
 
 
-async def test_only_what_is_wanted_comes_also_from_behind_empty_stretches(store: Storage, address: Address) -> None:
+async def test_filters_also_hold_beyond_empty_stretches(store: Storage, address: Address) -> None:
     rare = await ended(store, 2, queue="rare", task="t")
     await ended(store, 10)
     assert [job["id"] for job in await exported(address, queue="rare")] == rare[::-1]
@@ -79,7 +79,7 @@ async def test_only_what_is_wanted_comes_also_from_behind_empty_stretches(store:
     assert await exported(address, status="failed") == []
 
 
-async def test_times_are_of_the_end(store: Storage, address: Address) -> None:
+async def test_times_filter_by_the_end(store: Storage, address: Address) -> None:
     early, late = await ended(store, 4), await ended(store, 4)
     first = min(
         [job["completed_at"] for job in await exported(address) if job["id"] in late], key=datetime.fromisoformat

@@ -1,4 +1,4 @@
-"""Requests that bend HTTP: none holds memory, and no body is run as a request."""
+"""Tests of requests that violate HTTP: none holds memory, and no body is run as a request."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ UPGRADES = (
     b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
     b"Upgrade: TLS/1.0\r\nConnection: keep-alive, UPGRADE\r\n",
 )
-#: More than any limit lets through, and little enough to be sent in a moment.
+#: More bytes than any limit allows, and few enough to be sent quickly.
 ENDLESS = 100 * 1024 * 1024
 
 
 class Echo:
-    """An application that answers with the method, the path and the body, and remembers the first two."""
+    """An application that responds with the method, the path and the body, and records the first two."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -43,10 +43,10 @@ class Echo:
         await self.gate.wait()
         line = f"{scope['method']} {scope['path']}"
         self.ran.append(line)
-        answer = line.encode() + b" " + body
-        head = [(b"content-length", b"%d" % len(answer))]
+        response = line.encode() + b" " + body
+        head = [(b"content-length", b"%d" % len(response))]
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": answer})
+        await send({"type": "http.response.body", "body": response})
 
 
 @pytest.fixture
@@ -61,18 +61,18 @@ async def address(echo: Echo) -> AsyncIterator[Address]:
 
 
 async def exchange(address: Address, *parts: bytes) -> bytes:
-    """All that comes back, up to the end of the connection. Each part is sent when the one before it was read."""
+    """Send parts one after another; return the response up to the end of the connection."""
     reader, writer = await asyncio.open_connection(*address[:2])
-    answer = b""
+    response = b""
     async with asyncio.timeout(20):
-        with contextlib.suppress(ConnectionError):  # it hung up while we were still talking
+        with contextlib.suppress(ConnectionError):  # the server closed the connection before all parts were sent
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-                await asyncio.sleep(0.02)  # a segment of its own: not waited for, only made likely
-            answer = await reader.read()
+                await asyncio.sleep(0.02)  # makes a segment of its own likely
+            response = await reader.read()
     writer.close()
-    return answer
+    return response
 
 
 LAST = b"GET /last HTTP/1.1\r\n" + HOST + b"connection: close\r\n\r\n"
@@ -92,10 +92,10 @@ async def test_a_request_to_upgrade_is_handled_as_if_it_was_none(
         head, sent = head + b"transfer-encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     following = b"GET /between HTTP/1.1\r\n" + HOST + upgrade + b"\r\n" + LAST
     parts = [head, sent + following] if apart else [head + sent + following]
-    answer = await exchange(address, *parts)
+    response = await exchange(address, *parts)
     assert echo.ran == ["POST /read", "GET /between", "GET /last"]
-    assert b"POST /read " + body in answer
-    assert b"101" not in answer.split(b"\r\n")[0]
+    assert b"POST /read " + body in response
+    assert b"101" not in response.split(b"\r\n")[0]
 
 
 async def test_a_head_that_asks_for_an_upgrade_may_come_byte_by_byte(address: Address, echo: Echo) -> None:
@@ -145,10 +145,10 @@ BODY = b"0\r\n\r\nPOST /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
 async def test_framing_that_servers_read_in_different_ways_is_refused(
     address: Address, echo: Echo, head: bytes
 ) -> None:
-    answer = await exchange(address, head + b"\r\n" + BODY + LAST)
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"\r\nconnection: close\r\n" in answer
-    assert answer.count(b"\r\ncontent-length: ") == 1
+    response = await exchange(address, head + b"\r\n" + BODY + LAST)
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nconnection: close\r\n" in response
+    assert response.count(b"\r\ncontent-length: ") == 1
     assert echo.ran == []
 
 
@@ -157,10 +157,10 @@ async def test_an_absolute_target_of_the_same_host_is_a_path(address: Address, e
     assert echo.ran == ["GET /last"]
 
 
-async def test_a_body_is_asked_for_where_the_client_waits_for_that(address: Address) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(address: Address) -> None:
     head = b"POST /read HTTP/1.1\r\n" + HOST + UPGRADES[1] + b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n"
-    answer = await exchange(address, head, b"abc" + LAST)
-    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+    response = await exchange(address, head, b"abc" + LAST)
+    assert response.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
@@ -185,20 +185,20 @@ async def test_a_body_is_asked_for_where_the_client_waits_for_that(address: Addr
         "crumbs",        "crumbs with extensions", "empty lines", "trailers of an answered request", "headers of an upgrade",
     ],
 )  # fmt: skip
-async def test_what_is_no_body_has_a_limit(address: Address, begin: bytes, more: bytes) -> None:
+async def test_framing_has_a_limit(address: Address, begin: bytes, more: bytes) -> None:
     assert (
         await _sent_until_cut_off(address, begin, more * 10) < 20 * 1024 * 1024
-    )  # most of it is in the sockets' buffers
+    )  # most bytes are in the sockets' buffers
 
 
-async def test_a_body_that_is_of_no_use_has_a_limit(address: Address) -> None:
+async def test_an_unread_body_has_a_limit(address: Address) -> None:
     head = b" / HTTP/1.1\r\n" + HOST + b"content-length: 1000000000000\r\n\r\n"
     assert await _sent_until_cut_off(address, b"GET" + head, b"x" * 65536) < 20 * 1024 * 1024
     assert await _sent_until_cut_off(address, b"POST" + head, b"x" * 65536) < ENDLESS
 
 
 async def _sent_until_cut_off(address: Address, begin: bytes, more: bytes) -> int:
-    """How much could be sent until the connection ended; ENDLESS if it did not."""
+    """Return the bytes that were sent before the connection ended; ENDLESS if it did not end."""
     reader, writer = await asyncio.open_connection(*address[:2])
     sent = 0
     reading = asyncio.create_task(reader.read())
@@ -216,15 +216,15 @@ async def _sent_until_cut_off(address: Address, begin: bytes, more: bytes) -> in
     return sent
 
 
-async def test_a_head_that_is_too_long_is_not_run_although_it_comes_whole(address: Address, echo: Echo) -> None:
+async def test_a_head_that_is_too_long_is_refused_although_it_comes_whole(address: Address, echo: Echo) -> None:
     long = b"x: %s\r\n" % (b"x" * embedded.OVERHEAD_LIMIT)
-    answer = await exchange(address, b"POST /cancel HTTP/1.1\r\n" + HOST + long + b"content-length: 2\r\n\r\n{}")
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    response = await exchange(address, b"POST /cancel HTTP/1.1\r\n" + HOST + long + b"content-length: 2\r\n\r\n{}")
+    assert response == b"" or response.startswith(b"HTTP/1.1 400 ")
     assert echo.ran == []
 
 
 async def test_a_request_has_so_many_headers_at_the_most(address: Address, echo: Echo) -> None:
-    """Short headers cost far more memory than they have bytes: some thousands fit into the limit of bytes."""
+    """Short headers cost far more memory than their bytes: thousands fit into the limit of bytes."""
     others = heads.MOST_HEADERS - 2
     last = LAST.replace(b"\r\n\r\n", b"\r\n" + b"a:b\r\n" * others)
     assert (await exchange(address, last + b"\r\n")).startswith(b"HTTP/1.1 200 ")
@@ -236,8 +236,8 @@ async def test_a_request_has_so_many_headers_at_the_most(address: Address, echo:
 
 async def test_a_body_may_come_in_as_many_chunks_as_it_has_lines(address: Address, echo: Echo) -> None:
     lines = b'e\r\n{"payload":1}\n\r\n' * 10_000
-    answer = await exchange(address, CHUNKED + lines + b"0\r\nx-checksum: 1\r\n\r\n" + LAST)
-    assert len(answer) > 140_000
+    response = await exchange(address, CHUNKED + lines + b"0\r\nx-checksum: 1\r\n\r\n" + LAST)
+    assert len(response) > 140_000
     assert echo.ran == ["POST /read", "GET /last"]
 
 
@@ -249,7 +249,7 @@ async def test_a_flood_of_requests_waits_and_each_is_answered_in_order(address: 
     sending = asyncio.create_task(_send(writer, flood))
     for _ in range(100):
         await asyncio.sleep(0.005)
-        assert _cycles() < 1000  # of those that came only a slice more than may wait is known as requests
+        assert _cycles() < 1000  # only a slice more than may wait is parsed
     echo.gate.set()
     async with asyncio.timeout(30):
         await reader.read()
@@ -267,17 +267,17 @@ def _cycles() -> int:
     return sum(type(thing).__name__ == "RequestResponseCycle" for thing in gc.get_objects())
 
 
-async def test_what_is_no_http_is_refused_after_the_answers_before_it(address: Address, echo: Echo) -> None:
+async def test_malformed_http_is_refused_after_the_responses_before_it(address: Address, echo: Echo) -> None:
     echo.gate.clear()
     request = b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n"
-    talk = asyncio.create_task(exchange(address, request, request + CHUNKED + b"nonsense\r\n"))
+    exchanging = asyncio.create_task(exchange(address, request, request + CHUNKED + b"nonsense\r\n"))
     await asyncio.sleep(0.1)
     echo.gate.set()
-    answer = await talk
-    assert [line.split()[1] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"200"]
-    assert answer.count(b"HTTP/1.1 200 ") == 2
-    assert answer.count(b"HTTP/1.1 400 ") == 1
-    assert answer.index(b" 400 ") > answer.rindex(b"GET /first")
+    response = await exchanging
+    assert [line.split()[1] for line in response.split(b"\r\n") if line.startswith(b"HTTP/")] == [b"200"]
+    assert response.count(b"HTTP/1.1 200 ") == 2
+    assert response.count(b"HTTP/1.1 400 ") == 1
+    assert response.index(b" 400 ") > response.rindex(b"GET /first")
     assert echo.ran == ["GET /first"] * 2
 
 
@@ -286,6 +286,6 @@ async def test_an_idle_connection_holds_nothing_of_its_last_request(address: Add
     reader, writer = await asyncio.open_connection(*address[:2])
     writer.write(b"POST /read HTTP/1.1\r\n" + HOST + b"x: " + marker + b"\r\ncontent-length: 3\r\n\r\nabc")
     await reader.readuntil(b"POST /read abc")
-    held = [one for one in gc.get_objects() if isinstance(one, tuple) and len(one) == 2 and one[1] == marker]
+    held = [thing for thing in gc.get_objects() if isinstance(thing, tuple) and len(thing) == 2 and thing[1] == marker]
     writer.close()
     assert held == []

@@ -1,4 +1,4 @@
-"""Pages of large rows: they end at a budget of bytes, and nothing is skipped from one to the next."""
+"""Tests of pages of large rows: they end at a budget of bytes, and skip no row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def address(postgres_dsn: str) -> AsyncIterator[Address]:
 
 
 async def half_finished(store: Storage, count: int = 24) -> list[int]:
-    """Ids of large jobs, newest first; every other one is finished."""
+    """Submit large jobs and cancel every other one; return the ids, newest first."""
     ids = [s.id for s in await store.submit(*[spec(BIG)] * count)]
     await store.cancels.cancel(ids[::2])
     return ids[::-1]
@@ -56,17 +56,17 @@ def test_a_page_is_eight_megabytes() -> None:
 @pytest.mark.parametrize("query", ["", "?status=pending", "?status=cancelled", "?limit=3", "?limit=1"])
 async def test_a_list_goes_on_where_its_budget_ended(store: Storage, address: Address, query: str) -> None:
     ids = await half_finished(store)
-    wanted = ids if "status" not in query else ids[0::2] if "pending" in query else ids[1::2]
-    found: list[int] = []
+    expected = ids if "status" not in query else ids[0::2] if "pending" in query else ids[1::2]
+    entries: list[int] = []
     path: str | None = f"/jobs{query}"
     async with httpx.AsyncClient(base_url=address.url) as http:
         while path is not None:
-            answer = await http.get(path)
-            assert len(answer.content) < BUDGET + 2 * len(BIG)
-            assert answer.json()
-            found += [job["id"] for job in answer.json()]
-            path = answer.links["next"]["url"] if "next" in answer.links else None
-    assert found == wanted
+            response = await http.get(path)
+            assert len(response.content) < BUDGET + 2 * len(BIG)
+            assert response.json()
+            entries += [job["id"] for job in response.json()]
+            path = response.links["next"]["url"] if "next" in response.links else None
+    assert entries == expected
 
 
 async def test_the_store_reads_no_more_than_a_page(store: Storage) -> None:
@@ -85,7 +85,7 @@ async def test_one_job_that_is_larger_than_a_page_is_a_page(store: Storage, addr
         assert first.links["next"]["url"] == f"/jobs?cursor={ids[2]}"
 
 
-async def test_the_clients_put_a_page_together(store: Storage, address: Address) -> None:
+async def test_the_clients_join_a_page(store: Storage, address: Address) -> None:
     ids = await half_finished(store)
 
     def asked(limit: int | None) -> list[int]:
@@ -101,18 +101,18 @@ async def test_the_clients_put_a_page_together(store: Storage, address: Address)
 async def test_history_goes_on_where_its_budget_ended(store: Storage, address: Address) -> None:
     ids = (await half_finished(store))[1::2]
 
-    def exported(**wanted: str) -> list[list[int]]:
+    def exported(**filters: str) -> list[list[int]]:
         with Client(address.url) as client:
-            return [[json.loads(line)["id"] for line in page.splitlines()] for page in client.history(wanted)]
+            return [[json.loads(line)["id"] for line in page.splitlines()] for page in client.history(filters)]
 
-    for wanted in ({}, {"status": "cancelled"}, {"logs": "true"}):
-        pages = await asyncio.to_thread(exported, **wanted)
+    for filters in ({}, {"status": "cancelled"}, {"logs": "true"}):
+        pages = await asyncio.to_thread(exported, **filters)
         assert [job_id for page in pages for job_id in page] == ids
         assert max(map(len, pages)) == 4
-    assert [found for page in await asyncio.to_thread(exported, queue="other") for found in page] == []
+    assert [job_id for page in await asyncio.to_thread(exported, queue="other") for job_id in page] == []
 
 
-async def test_what_attempts_have_said_counts_too(store: Storage, address: Address, postgres_dsn: str) -> None:
+async def test_the_output_of_attempts_counts_too(store: Storage, address: Address, postgres_dsn: str) -> None:
     ids = [s.id for s in await store.submit(*[spec("1")] * 6)]
     await store.cancels.cancel(ids)
     with psycopg.connect(postgres_dsn) as connection:
@@ -121,8 +121,8 @@ async def test_what_attempts_have_said_counts_too(store: Storage, address: Addre
                 "INSERT INTO taskd.logs (job_id, attempt, line, lines, body) VALUES (%s, 1, 1, 1, %s)",
                 [job_id, json.dumps([[1.0, "stdout", "", "y" * 60_000]])],
             )
-    found: dict[int, list[Stored]] = await store.transcripts.of(ids[::-1])
-    assert list(found) == ids[:3:-1]
+    output: dict[int, list[Stored]] = await store.transcripts.of(ids[::-1])
+    assert list(output) == ids[:3:-1]
 
     def exported() -> list[list[int]]:
         with Client(address.url) as client:
@@ -134,10 +134,10 @@ async def test_what_attempts_have_said_counts_too(store: Storage, address: Addre
     assert await asyncio.to_thread(exported) == [[1, 1]] * 3
 
 
-async def test_a_stretch_of_jobs_that_are_not_wanted_goes_on(store: Storage) -> None:
+async def test_a_stretch_without_matching_jobs_has_a_next_one(store: Storage) -> None:
     await half_finished(store)
-    wanted = Ended(since=None, until=None, status=None, queue="other", task=None, before=2**62, limit=5)
-    stretch = await store.overview.ended(wanted)
+    filters = Ended(since=None, until=None, status=None, queue="other", task=None, before=2**62, limit=5)
+    stretch = await store.overview.ended(filters)
     assert (stretch.jobs, stretch.next is not None) == ([], True)
 
 
@@ -147,14 +147,14 @@ async def test_schedules_and_versions_go_on_too(address: Address) -> None:
             plan = {"every": 60, "job": {"payload": "x" * 30_000}}
             assert (await http.put(f"/schedules/s{n}", json=plan)).status_code == 201
             await http.put(f"/config/queue.q{n}.weight", json={"value": n + 1})
-        for path, name, wanted in (
+        for path, name, expected in (
             ("/schedules", "name", [f"s{n}" for n in range(6)]),
             ("/config/history?limit=2", "version", [6, 5, 4, 3, 2, 1]),
         ):
-            found, pages, following = [], 0, path
+            entries, pages, following = [], 0, path
             while following:
-                answer = await http.get(following)
-                found += [row[name] for row in answer.json()]
-                following = answer.links["next"]["url"] if "next" in answer.links else ""
+                response = await http.get(following)
+                entries += [row[name] for row in response.json()]
+                following = response.links["next"]["url"] if "next" in response.links else ""
                 pages += 1
-            assert (found, pages > 1) == (wanted, True)
+            assert (entries, pages > 1) == (expected, True)

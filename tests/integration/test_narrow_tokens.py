@@ -1,4 +1,4 @@
-"""Tokens that may do little: what their answers show, and whose keys they meet."""
+"""Tests of restricted tokens: the fields that they see, and the keys that they share."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from taskd.store.tokens import PostgresTokens
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
-Asker = Callable[..., Awaitable[httpx.Response]]
+Caller = Callable[..., Awaitable[httpx.Response]]
 SECRET = {"card": "4111 1111"}
-#: What an answer without the scope read may have of a job that is not fresh.
+#: Fields of a job that existed before, without the scope read.
 LITTLE = {"id", "status", "duplicate"}
 
 
 @pytest.fixture
-async def caller(postgres_dsn: str) -> AsyncIterator[Callable[..., Awaitable[Asker]]]:
-    """Makes a token, and gives what asks with it."""
+async def caller(postgres_dsn: str) -> AsyncIterator[Callable[..., Awaitable[Caller]]]:
+    """Return a function that makes a token and returns a caller with it."""
     lane = Lane(postgres_dsn, name="test", deadline=5.0)
     tokens = PostgresTokens(lane)
 
-    async def with_token(*scopes: Scope, queues: set[str] | None = None) -> Asker:
+    async def with_token(*scopes: Scope, queues: set[str] | None = None) -> Caller:
         token_id, text, digest = make()
-        own = frozenset(queues) if queues is not None else None
+        allowed = frozenset(queues) if queues is not None else None
         await tokens.create(
-            Token(id=token_id, name="t", digest=digest, scopes=frozenset(scopes), queues=own), who="me", lifetime=None
+            Token(id=token_id, name="t", digest=digest, scopes=frozenset(scopes), queues=allowed),
+            who="me",
+            lifetime=None,
         )
 
         async def ask(method: str, path: str, json: Any = None, **headers: str) -> httpx.Response:
@@ -57,9 +59,9 @@ async def test_a_duplicate_shows_a_submitter_without_read_no_job(caller: Any) ->
     first, second = await caller(Scope.SUBMIT), await caller(Scope.SUBMIT)
     reader = await caller(Scope.SUBMIT, Scope.READ)
     made = await first("POST", "/jobs", {"payload": SECRET, "dedupe_key": "k", "metadata": {"a": "b"}})
-    assert (made.status_code, made.json()["payload"]) == (201, SECRET)  # what it sent itself
-    found = await second("POST", "/jobs", {"payload": 1, "dedupe_key": "k"})
-    assert (found.status_code, found.json()) == (
+    assert (made.status_code, made.json()["payload"]) == (201, SECRET)  # the payload of its own request
+    duplicate = await second("POST", "/jobs", {"payload": 1, "dedupe_key": "k"})
+    assert (duplicate.status_code, duplicate.json()) == (
         200,
         {"id": made.json()["id"], "status": "pending", "duplicate": True},
     )
@@ -89,23 +91,23 @@ async def test_an_operator_without_read_sees_no_payloads(caller: Any) -> None:
         ("POST", "/schedules/s/pause", None),
         ("POST", "/schedules/s/resume", None),
     ):
-        answer = await changer(method, path, body)
-        assert answer.status_code in (200, 201)
-        assert ("4111" in answer.text, "hidden" in answer.text) == (False, False), path
-        assert answer.json()["name"] == "s"
+        response = await changer(method, path, body)
+        assert response.status_code in (200, 201)
+        assert ("4111" in response.text, "hidden" in response.text) == (False, False), path
+        assert response.json()["name"] == "s"
     admin = await caller(Scope.ADMIN)
-    await admin("PUT", "/config/history.keep_failed", {"value": 77.0})
-    assert "77" not in (await operator("PUT", "/config/queue.a.paused", {"value": True})).text
+    await admin("PUT", "/config/history.keep_failed", {"value": 77.125})
+    assert "77.125" not in (await operator("PUT", "/config/queue.a.paused", {"value": True})).text
 
 
-async def test_idempotency_keys_are_a_tokens_own(caller: Any) -> None:
+async def test_each_token_has_its_own_idempotency_keys(caller: Any) -> None:
     one, other = await caller(Scope.SUBMIT), await caller(Scope.SUBMIT)
     first = await one("POST", "/jobs", {"payload": 1}, idempotency_key="order-1")
     assert first.status_code == 201
     for body in ({"payload": 1}, {"payload": 2}):
         assert (await one("POST", "/jobs", {"payload": 1}, idempotency_key="order-1")).json()["duplicate"] is True
-        alien = await other("POST", "/jobs", body, idempotency_key=f"order-{body['payload']}")
-        assert alien.status_code == 201, body
+        unrelated = await other("POST", "/jobs", body, idempotency_key=f"order-{body['payload']}")
+        assert unrelated.status_code == 201, body
     assert (await one("POST", "/jobs", {"payload": 9}, idempotency_key="order-1")).status_code == 422
     batch = {"jobs": [{"payload": 1}]}
     assert (await one("POST", "/jobs/batch", batch, idempotency_key="b")).json()["duplicates"] == []
@@ -113,32 +115,32 @@ async def test_idempotency_keys_are_a_tokens_own(caller: Any) -> None:
     assert len((await other("POST", "/jobs/batch", batch, idempotency_key="b")).json()["duplicates"]) == 1
 
 
-async def test_a_request_that_an_older_scheduler_took_is_found_again(caller: Any, postgres_dsn: str) -> None:
-    """Its key is that of the whole cluster, and nothing says whose it was: it has to be the same request."""
+async def test_a_request_that_an_older_scheduler_stored_is_found(caller: Any, postgres_dsn: str) -> None:
+    """An old key belongs to the whole cluster, not to a token, so the request has to be the same."""
     store = Storage(postgres_dsn)
     (old,) = await store.submit(spec('{"n": 1}', dedupe_key="idempotency-key:order-1", task="a"))
     (dedupe,) = await store.submit(spec("1", dedupe_key="k", queue="a"))
     await store.close()
-    asker = await caller(Scope.SUBMIT)
-    again = await asker("POST", "/jobs", {"payload": {"n": 2}, "task": "a"}, idempotency_key="order-1")
+    submitter = await caller(Scope.SUBMIT)
+    again = await submitter("POST", "/jobs", {"payload": {"n": 2}, "task": "a"}, idempotency_key="order-1")
     assert again.status_code == 201
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute("DELETE FROM taskd.dedupe_keys WHERE job_id = %s", [again.json()["id"]])
-    # The client's JSON has no spaces, and so its payload is another text.
-    same = await asker("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
+    # The client's JSON has no spaces, so its payload is a different text.
+    same = await submitter("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
     assert same.status_code == 201
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute("DELETE FROM taskd.dedupe_keys WHERE job_id = %s", [same.json()["id"]])
         connection.execute("UPDATE taskd.jobs SET payload = '{\"n\":1}' WHERE id = %s", [old.id])
-    found = await asker("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
-    assert (found.status_code, found.json()["id"]) == (200, old.id)
+    duplicate = await submitter("POST", "/jobs", {"payload": {"n": 1}, "task": "a"}, idempotency_key="order-1")
+    assert (duplicate.status_code, duplicate.json()["id"]) == (200, old.id)
     narrow = await caller(Scope.SUBMIT, queues={"a", "b"})
-    found = await narrow("POST", "/jobs", {"payload": 1, "queue": "a", "dedupe_key": "k"})
-    assert (found.status_code, found.json()["id"]) == (200, dedupe.id)
+    duplicate = await narrow("POST", "/jobs", {"payload": 1, "queue": "a", "dedupe_key": "k"})
+    assert (duplicate.status_code, duplicate.json()["id"]) == (200, dedupe.id)
     assert (await narrow("POST", "/jobs", {"payload": 1, "queue": "b", "dedupe_key": "k"})).status_code == 201
 
 
-async def test_a_token_for_some_queues_takes_and_learns_no_key_of_others(caller: Any, postgres_dsn: str) -> None:
+async def test_a_token_for_some_queues_neither_uses_nor_detects_keys_of_others(caller: Any, postgres_dsn: str) -> None:
     mails, orders = await caller(Scope.SUBMIT, queues={"mails"}), await caller(Scope.SUBMIT, queues={"orders"})
     everything = await caller(Scope.SUBMIT)
     job = {"payload": 1, "dedupe_key": "order-17"}
@@ -169,15 +171,15 @@ async def test_pruning_frees_the_keys_of_a_queue(caller: Any, postgres_dsn: str)
     assert (await mails("POST", "/jobs", job)).status_code == 201
 
 
-async def test_a_schedules_name_tells_nothing_of_its_queue(caller: Any) -> None:
-    own = await caller(Scope.SUBMIT, Scope.OPERATE, Scope.READ, queues={"secret-queue"})
+async def test_a_schedules_name_does_not_disclose_its_queue(caller: Any) -> None:
+    allowed = await caller(Scope.SUBMIT, Scope.OPERATE, Scope.READ, queues={"secret-queue"})
     other = await caller(Scope.SUBMIT, Scope.OPERATE, Scope.READ, queues={"images"})
     plan = {"every": 60, "job": {"payload": 1, "queue": "secret-queue"}}
-    assert (await own("PUT", "/schedules/s", plan)).status_code == 201
-    theirs = {"every": 60, "job": {"payload": 1, "queue": "images"}}
+    assert (await allowed("PUT", "/schedules/s", plan)).status_code == 201
+    foreign = {"every": 60, "job": {"payload": 1, "queue": "images"}}
     for method, path, body, status in (
-        ("PUT", "/schedules/s", theirs, 404),
-        ("POST", "/schedules", {"name": "s", **theirs}, 409),
+        ("PUT", "/schedules/s", foreign, 404),
+        ("POST", "/schedules", {"name": "s", **foreign}, 409),
         ("DELETE", "/schedules/s", None, 404),
         ("POST", "/schedules/s/pause", None, 404),
         ("POST", "/schedules/s/resume", None, 404),
@@ -185,4 +187,4 @@ async def test_a_schedules_name_tells_nothing_of_its_queue(caller: Any) -> None:
     ):
         refused = await other(method, path, body)
         assert (refused.status_code, "secret" in refused.text) == (status, False), (method, path)
-    assert (await own("GET", "/schedules/s")).json()["job"]["queue"] == "secret-queue"
+    assert (await allowed("GET", "/schedules/s")).json()["job"]["queue"] == "secret-queue"

@@ -1,8 +1,9 @@
-"""The API's description: it names every route, and what the server does is what it says as schemathesis tries to disprove."""
+"""Tests of the OpenAPI document: it has every route, and schemathesis finds no behaviour that contradicts it."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,16 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from taskd.api.manual import ASSETS
-from taskd.api.openapi import OPERATIONS
-from taskd.api.waiting import FinalWaiter
+from taskd.api.docs_page import ASSETS
+from taskd.api.long_poll import FinalWaiter
 from taskd.runtime.serve import Address
 from tests.integration.api_stack import api_on
 from tests.unit.api_world import Recorder
 
-#: Routes that are for browsers, or are the description itself.
+#: Routes for browsers, and the document itself.
 UNDESCRIBED = {"/openapi.json", "/docs", "/docs/{name}"}
-#: What is refused may still be legal by its schema: a payload with a NUL, two fields that exclude each other.
+#: A body that is refused may be valid by its schema: a payload with a NUL, or two fields that exclude each other.
 UNFAIR = "positive_data_acceptance"
 
 
@@ -29,18 +29,24 @@ async def address(postgres_dsn: str) -> AsyncIterator[Address]:
         yield address
 
 
-def test_every_route_is_described_with_the_scope_that_it_needs() -> None:
-    routes = {path: methods for path, methods in Recorder().api().routes.items() if path not in UNDESCRIBED}
-    served = {
-        (path, method.lower(), scope)
-        for path, methods in routes.items()
-        for method, scope in methods.items()
-        if method != "HEAD"
+async def test_every_route_is_described_with_the_scope_that_it_needs(address: Address) -> None:
+    async with httpx.AsyncClient(base_url=address.url) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+    described = {
+        (path, method.upper()): re.findall("`([a-z]+)`", operation.get("description", ""))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
     }
-    assert served == {(o.path, o.method, o.scope) for o in OPERATIONS}
+    served = {
+        (path, method): [scope] if scope is not None else []
+        for path, methods in Recorder().api().routes.items()
+        for method, scope in methods.items()
+        if method != "HEAD" and path not in UNDESCRIBED
+    }
+    assert served == described
 
 
-async def test_what_the_server_does_is_what_its_description_says(
+async def test_the_server_does_what_its_description_says(
     address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait = FinalWaiter.wait
@@ -48,7 +54,7 @@ async def test_what_the_server_does_is_what_its_description_says(
     async def briefly(self: FinalWaiter, job_id: int, seconds: float, gone: asyncio.Future[None]) -> None:
         await wait(self, job_id, min(seconds, 0.1), gone)
 
-    # Nobody runs the jobs here, so each ?wait= would take its whole time.
+    # No worker runs the jobs, so each ?wait= would take its whole time.
     monkeypatch.setattr(FinalWaiter, "wait", briefly)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{address.url}/openapi.json"),

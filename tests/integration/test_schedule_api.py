@@ -1,4 +1,4 @@
-"""Schedules by the HTTP API and by the command line."""
+"""Tests of schedules through the HTTP API and the command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def http(postgres_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_schedule_from_its_making_to_its_end(http: httpx.AsyncClient) -> None:
+async def test_the_life_of_a_schedule(http: httpx.AsyncClient) -> None:
     made = await http.post("/schedules", json={"name": "nightly", **PLAN})
     assert (made.status_code, made.headers["location"]) == (201, "/schedules/nightly")
     shown = made.json()
@@ -59,10 +59,10 @@ async def test_a_schedule_from_its_making_to_its_end(http: httpx.AsyncClient) ->
     resumed = (await http.post("/schedules/nightly/resume")).json()
     assert ("paused_by" in resumed, resumed["next_at"] is not None) == (False, True)
     first = await http.get("/schedules?limit=1")
-    assert [one["name"] for one in first.json()] == ["nightly"]
+    assert [schedule["name"] for schedule in first.json()] == ["nightly"]
     assert first.headers["link"] == '</schedules?limit=1&cursor=nightly>; rel="next"'
     assert (await http.delete("/schedules/nightly")).json() == {"name": "nightly", "removed": True}
-    assert [one["name"] for one in (await http.get("/schedules")).json()] == ["other"]
+    assert [schedule["name"] for schedule in (await http.get("/schedules")).json()] == ["other"]
     for method, path in (
         ("GET", "/schedules/nightly"),
         ("DELETE", "/schedules/nightly"),
@@ -76,18 +76,20 @@ async def test_a_schedule_from_its_making_to_its_end(http: httpx.AsyncClient) ->
 
 async def test_the_coming_fires_are_shown_in_the_zone(http: httpx.AsyncClient) -> None:
     await http.put("/schedules/nightly", json=PLAN)
-    found = (await http.get("/schedules/nightly/next?count=400")).json()
-    assert found["errors"][0]["field"] == "count"
-    found = (await http.get("/schedules/nightly/next?count=100")).json()
-    fires = [datetime.fromisoformat(fire) for fire in found["fires"]]
-    assert (found["tz"], found["paused"], len(fires)) == ("Europe/Berlin", False, 100)
+    document = (await http.get("/schedules/nightly/next?count=400")).json()
+    assert document["errors"][0]["field"] == "count"
+    document = (await http.get("/schedules/nightly/next?count=100")).json()
+    fires = [datetime.fromisoformat(fire) for fire in document["fires"]]
+    assert (document["tz"], document["paused"], len(fires)) == ("Europe/Berlin", False, 100)
     assert {(fire.hour, fire.minute) for fire in fires} <= {(2, 30), (3, 0)}
     await http.put("/schedules/leap", json={"cron": "0 0 29 2 MON", "tz": "UTC", "job": JOB})
     await http.put("/schedules/leap", json={"cron": "0 0 29 2 *", "job": JOB})
     assert len((await http.get("/schedules/leap/next?count=100")).json()["fires"]) in (2, 3)
 
 
-async def test_what_another_version_took_is_shown_without_its_times(http: httpx.AsyncClient, postgres_dsn: str) -> None:
+async def test_a_schedule_of_another_version_is_shown_without_its_times(
+    http: httpx.AsyncClient, postgres_dsn: str
+) -> None:
     await http.put("/schedules/nightly", json=PLAN)
     with psycopg.connect(postgres_dsn) as connection:
         connection.execute("UPDATE taskd.schedules SET cron = '0 0 31W * *'")
@@ -114,18 +116,18 @@ async def test_what_another_version_took_is_shown_without_its_times(http: httpx.
         ({"overlap": "some"}, "overlap", "one of allow, skip, queue"),
         ({"name": "a/b"}, "name", "letters"),
         ({"name": "-"}, "name", "letters"),
-        ({"wen": 1}, "wen", "is no field"),
+        ({"wen": 1}, "wen", "is not a field"),
         ({"app": "a\0"}, "app", "NUL"),
         ({"job": {}}, "job.payload", "is required"),
         ({"job": {"payload": 1, "priority": 101}}, "job.priority", "must be a whole number from 0 to 100, not 101"),
         ({"job": {"payload": 1, "queue": "a b"}}, "job.queue", "letters"),
-        ({"job": {"payload": 1, "dedupe_key": "x"}}, "job.dedupe_key", "is no field"),
-        ({"job": {"payload": 1, "parent_id": 1}}, "job.parent_id", "is no field"),
+        ({"job": {"payload": 1, "dedupe_key": "x"}}, "job.dedupe_key", "is not a field"),
+        ({"job": {"payload": 1, "parent_id": 1}}, "job.parent_id", "is not a field"),
         ({"job": {"payload": "\0"}}, "job.payload", "NUL"),
         ({"job": {"payload": 1, "metadata": {"fire_at": "x"}}}, "job.metadata", "the schedule sets it"),
     ],
 )
-async def test_what_cannot_be_names_its_field(
+async def test_an_invalid_schedule_names_its_field(
     http: httpx.AsyncClient, change: dict[str, Any], field: str, message: str
 ) -> None:
     refused = await http.post("/schedules", json={"name": "nightly", **PLAN, **change})
@@ -148,7 +150,7 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
 
     admin = await token(None, Scope.ADMIN)
     operator = await token(None, Scope.OPERATE, Scope.READ)
-    own = await token(frozenset({"reports"}), Scope.OPERATE, Scope.READ, Scope.SUBMIT)
+    reports = await token(frozenset({"reports"}), Scope.OPERATE, Scope.READ, Scope.SUBMIT)
     other = await token(frozenset({"images"}), Scope.OPERATE, Scope.READ, Scope.SUBMIT)
     await lane.close()
     async with api_on(postgres_dsn) as address, httpx.AsyncClient(base_url=address.url) as http:
@@ -156,13 +158,13 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
         async def status(method: str, path: str, headers: dict[str, str], **more: Any) -> int:
             return (await http.request(method, path, headers=headers, **more)).status_code
 
-        assert await status("PUT", "/schedules/nightly", operator, json=PLAN) == 403  # it would submit
+        assert await status("PUT", "/schedules/nightly", operator, json=PLAN) == 403  # the token may not submit
         assert await status("PUT", "/schedules/nightly", other, json=PLAN) == 403
-        assert await status("PUT", "/schedules/nightly", own, json=PLAN) == 201
+        assert await status("PUT", "/schedules/nightly", reports, json=PLAN) == 201
         elsewhere = {**PLAN, "job": {**JOB, "queue": "images"}}
         refused = await http.put("/schedules/nightly", headers=other, json=elsewhere)
         assert (refused.status_code, "reports" in refused.text) == (404, False)
-        assert (await http.get("/schedules/nightly", headers=own)).json()["job"] == {
+        assert (await http.get("/schedules/nightly", headers=reports)).json()["job"] == {
             **JOB,
             "priority": 0,
             "max_retries": 3,
@@ -171,7 +173,7 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
         assert await status("GET", "/schedules/nightly", other) == 404
         assert await status("POST", "/schedules/nightly/pause", other) == 404
         assert (await http.get("/schedules", headers=other)).json() == []
-        assert len((await http.get("/schedules", headers=own)).json()) == 1
+        assert len((await http.get("/schedules", headers=reports)).json()) == 1
         assert await status("POST", "/schedules/nightly/pause", operator) == 200
         assert (await http.get("/schedules/nightly", headers=admin)).json()["paused_by"] == "t"
         assert await status("DELETE", "/schedules/nightly", {}) == 401
@@ -179,14 +181,14 @@ async def test_tokens_need_scopes_and_see_their_queues_only(postgres_dsn: str) -
 
 @pytest.fixture
 async def taskd(postgres_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A command of `taskd schedule` in a thread: its exit status and what it printed."""
+    """Return a function that runs `taskd schedule` in a thread and returns its exit status, stdout and stderr."""
     async with api_on(postgres_dsn) as address:
         monkeypatch.setenv("TASKD_SERVER", address.url)
 
         async def call(*arguments: str) -> tuple[int, str, str]:
             status = await asyncio.to_thread(run, ["schedule", *arguments])
             printed = capsys.readouterr()
-            # The log of the API, which runs in this process, is there as well.
+            # The log of the API, which runs in this process, is in the output too.
             out = "".join(line for line in printed.out.splitlines(keepends=True) if " audit " not in line)
             return status, out, printed.err
 
@@ -253,8 +255,8 @@ async def test_an_apps_declarations_are_applied(
     async def apply(text: str) -> tuple[int, str, str]:
         (tmp_path / "declaring.py").write_text(text)
         sys.modules.pop("declaring", None)
-        found: tuple[int, str, str] = await taskd("apply", "--app", "declaring:app")
-        return found
+        document: tuple[int, str, str] = await taskd("apply", "--app", "declaring:app")
+        return document
 
     assert await apply(FIRST) == (0, "made report\nmade pulse\n", "")
     shown = json.loads((await taskd("show", "report", "--json"))[1])
@@ -270,7 +272,7 @@ async def test_an_apps_declarations_are_applied(
     await taskd("add", "by-hand", "--every", "1m")
     assert await apply(FIRST) == (0, "same report\nsame pulse\n", "")
     assert await apply(SECOND) == (0, "changed report\nremoved pulse\n", "")
-    listed = {one["name"]: one for one in json.loads((await taskd("list", "--json"))[1])}
+    listed = {schedule["name"]: schedule for schedule in json.loads((await taskd("list", "--json"))[1])}
     assert (listed["report"]["cron"], "paused_by" in listed["report"]) == ("*/10 * * * *", True)
     assert set(listed) == {"report", "by-hand"}
     status, out, err = await apply(FIRST.replace('name="pulse"', 'name="by-hand"'))
@@ -289,6 +291,6 @@ def test_all_pages_are_listed(postgres_dsn: str) -> None:
         with Client(url) as client:
             for n in range(103):
                 client.schedule("PUT", f"s{n:03}", body=PLAN)
-            return [one["name"] for one in client.schedules()]
+            return [schedule["name"] for schedule in client.schedules()]
 
     assert asyncio.run(main()) == [f"s{n:03}" for n in range(103)]

@@ -1,4 +1,4 @@
-"""Who sends or takes at a crawl is cut off, and nobody else is."""
+"""Tests that clients that send or read at a crawl are cut off, and no others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.servers import wait_until_async
 
 BRIEF = 0.3
 HEAD = b"GET / HTTP/1.1\r\nhost: taskd\r\n"
-#: More than the buffers between two sockets of one machine hold.
+#: More bytes than the buffers between two sockets of one machine hold.
 MUCH = 64 * 1024 * 1024
-#: A page that a client does not take at once.
+#: The size of a page that a client does not read at once.
 PAGE = 8 * 1024 * 1024
 #: The sizes of the answers that were made, and the stalls of the server.
 MADE: list[int] = []
@@ -45,10 +45,10 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Address]:
         yield address
 
 
-@pytest.mark.parametrize("said", [b"", HEAD], ids=["nothing", "half a head"])
-async def test_a_head_that_never_ends_is_cut_off(address: Address, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", HEAD], ids=["nothing", "half a head"])
+async def test_a_head_that_never_ends_is_cut_off(address: Address, sent: bytes) -> None:
     reader, writer = await asyncio.open_connection(*address[:2])
-    writer.write(said)
+    writer.write(sent)
     async with asyncio.timeout(10):
         assert await reader.read() == b""
     writer.close()
@@ -67,7 +67,7 @@ async def test_a_connection_that_asked_once_may_be_idle_but_not_begin_and_stop(a
     writer.close()
 
 
-async def test_a_body_that_nobody_asks_for_must_arrive_all_the_same(address: Address) -> None:
+async def test_an_unread_body_must_arrive_in_time_too(address: Address) -> None:
     reader, writer = await asyncio.open_connection(*address[:2])
     writer.write(HEAD.replace(b"GET", b"POST") + b"content-length: 1000\r\n\r\n")
     assert b"200" in await reader.readuntil(b"xx")
@@ -78,8 +78,8 @@ async def test_a_body_that_nobody_asks_for_must_arrive_all_the_same(address: Add
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux cuts those off who do not read")
-async def test_an_answer_that_nobody_takes_is_given_up(address: Address) -> None:
-    """The kernel ends the connection: what was not in its buffers by then never comes."""
+async def test_a_response_that_is_not_read_is_given_up(address: Address) -> None:
+    """The kernel ends the connection; bytes that were not in its buffers by then are lost."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setblocking(False)
@@ -95,15 +95,15 @@ async def test_an_answer_that_nobody_takes_is_given_up(address: Address) -> None
 
 
 def _connections(port: int) -> int:
-    """How many established connections the server's side has."""
+    """Return the number of established connections of the server."""
     with open("/proc/net/tcp", encoding="ascii") as table:
         return sum(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "01" for line in table)
 
 
-async def test_answers_that_are_taken_at_a_crawl_are_given_up(
+async def test_responses_that_are_read_at_a_crawl_are_given_up(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that takes a little now and then keeps the kernel content, and the memory taken."""
+    """A client that reads a little now and then passes the kernel's timeout, and holds the memory."""
     monkeypatch.setattr(serve, "READ_DEADLINE", 60.0)
     monkeypatch.setattr(stall, "TAKE_DEADLINE", BRIEF)
     before = meters.TURNED_AWAY.labels("slow")._value.get()
@@ -120,7 +120,7 @@ async def test_answers_that_are_taken_at_a_crawl_are_given_up(
         assert _untaken() == 0
 
 
-async def test_who_takes_an_answer_slowly_but_takes_it_gets_it_whole(
+async def test_a_client_that_reads_slowly_gets_the_whole_response(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stall, "TAKE_DEADLINE", BRIEF)
@@ -134,10 +134,8 @@ async def test_who_takes_an_answer_slowly_but_takes_it_gets_it_whole(
     assert taken > PAGE
 
 
-async def test_answers_that_wait_for_clients_are_bounded_in_all(
-    address: Address, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of many clients that do not read, earlier ones are cut; the last one may still get its answer."""
+async def test_unread_responses_are_bounded_in_total(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many clients that do not read, earlier ones are cut off; the last one may still get its response."""
     async with asking_for_pages(address) as ask:
         await ask()
         most = _untaken() * 7 // 2
@@ -157,10 +155,10 @@ async def test_clients_that_read_are_cut_after_those_that_do_not(
     async with asking_for_pages(address) as ask:
         reads = await ask()
         whole, taken = _untaken(), 0
-        while _untaken() == whole:  # it reads, but not to the end
+        while _untaken() == whole:  # a client that reads, but not to the end
             taken += await _read(reads, 65536)
         await ask()
-        # Less than a page more, and more than by what pages that wait differ: the kernel takes a part of each.
+        # Less than a page, and more than the difference between waiting pages: the kernel buffers a part of each.
         monkeypatch.setattr(stall, "UNTAKEN_LIMIT", _untaken() + PAGE // 4)
         await ask()
         assert meters.TURNED_AWAY.labels("slow")._value.get() == before + 1
@@ -169,7 +167,7 @@ async def test_clients_that_read_are_cut_after_those_that_do_not(
 
 @contextlib.asynccontextmanager
 async def asking_for_pages(address: Address) -> AsyncIterator[Callable[[], Awaitable[socket.socket]]]:
-    """A function that connects and asks for a page, and returns once it waits to be taken."""
+    """Yield a function that requests a page on a new connection, and returns once the page waits to be read."""
     with contextlib.ExitStack() as stack:
 
         async def ask() -> socket.socket:
@@ -184,7 +182,7 @@ async def asking_for_pages(address: Address) -> AsyncIterator[Callable[[], Await
 
 
 async def _read(client: socket.socket, size: int) -> int:
-    """Read so many bytes at least."""
+    """Read at least `size` bytes; return how many were read."""
     taken = 0
     while taken < size:
         chunk = await asyncio.get_running_loop().sock_recv(client, 65536)
@@ -193,8 +191,8 @@ async def _read(client: socket.socket, size: int) -> int:
     return taken
 
 
-async def test_a_client_that_does_not_read_gets_one_answer_made_at_a_time(address: Address) -> None:
-    """However many requests it sends, one after the other or all at once."""
+async def test_a_client_that_does_not_read_gets_one_response_at_a_time(address: Address) -> None:
+    """This holds for any number of requests, one after another or all at once."""
     with socket.create_connection(address[:2]) as client:
         client.setblocking(False)
         loop = asyncio.get_running_loop()

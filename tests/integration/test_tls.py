@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
-from taskd.client.request import Request
+from taskd.client.requests import ClientRequest
 from taskd.coordination.client import EtcdClient, why
 from taskd.coordination.endpoints import reach
 from taskd.dev.servers.binaries import Binaries
@@ -239,7 +239,7 @@ async def test_our_asynchronous_client_trusts_the_same(
     served: tuple[Address, Identity, Pair], ours: Authority, private_folder: Path
 ) -> None:
     address, *_ = served
-    health = Request("GET", "/health")
+    health = ClientRequest("GET", "/health")
     async with AsyncClient(address.url, ca_file=ours.file) as client:
         assert (await client.ask(health))["status"] == "healthy"
     async with AsyncClient(address.url, ca_file=Authority(private_folder).file) as client:

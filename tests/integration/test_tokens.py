@@ -1,4 +1,4 @@
-"""Tokens as an operator makes them: by the command line, in PostgreSQL, and then at a scheduler's door."""
+"""Tests of tokens from the command line, through PostgreSQL, to a scheduler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import wait_until_async
 
 @pytest.fixture
 def taskd(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """A command of `taskd token`: its exit status and what it printed."""
+    """Return a function that runs `taskd token` and returns its exit status, stdout and stderr."""
     monkeypatch.setenv("POSTGRES_DSN", postgres_dsn)
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -55,19 +55,19 @@ async def test_a_token_lives_from_create_to_revoke(taskd: Any, postgres_dsn: str
             True,
         )
         assert "digest" not in listed
-        status, out, _ = await _off(taskd, "revoke", token)  # the token itself does, too
+        status, out, _ = await _off(taskd, "revoke", token)  # the token itself may name what to revoke
         assert (status, out) == (0, f"revoked {listed['id']} (webshop)\n")
 
         async def revoked() -> bool:
             return await status_of(http, "/jobs", token) == 401
 
         await wait_until_async(revoked)
-        assert await status_of(http, "/jobs", None) == 401  # the last one is gone, and the door stays shut
+        assert await status_of(http, "/jobs", None) == 401  # without the last token, the cluster stays closed
         status, _, err = await _off(taskd, "revoke", listed["id"])
         assert (status, "that holds" in err) == (1, True)
 
 
-async def test_a_token_ends_when_it_was_said_to(taskd: Any, postgres_dsn: str) -> None:
+async def test_a_token_expires_in_time(taskd: Any, postgres_dsn: str) -> None:
     _, out, _ = await _off(taskd, "create", "brief", "--scope", "admin", "--expires", "1h", "--json")
     made = json.loads(out)
     with psycopg.connect(postgres_dsn) as connection:
@@ -78,13 +78,13 @@ async def test_a_token_ends_when_it_was_said_to(taskd: Any, postgres_dsn: str) -
     assert ("brief" in table, " no " in table) == (True, True)
 
 
-async def test_our_client_shows_its_token_and_repeats_a_refusal_in_words(taskd: Any, postgres_dsn: str) -> None:
+async def test_the_client_sends_its_token_and_reports_a_refusal(taskd: Any, postgres_dsn: str) -> None:
     token = (await _off(taskd, "create", "reader", "--scope", "read"))[1].strip()
 
     def use(url: str) -> None:
         with Client(url, token=token) as client:
             assert client.get("/jobs") == []
-            with pytest.raises(ClientError, match="the token 'reader' has not the scope submit"):
+            with pytest.raises(ClientError, match="the token 'reader' lacks the scope submit"):
                 client.submit({"payload": 1})
         with Client(url) as client, pytest.raises(ClientError, match="TASKD_TOKEN"):
             client.get("/jobs")
@@ -93,7 +93,7 @@ async def test_our_client_shows_its_token_and_repeats_a_refusal_in_words(taskd: 
         await asyncio.to_thread(use, address.url)
 
 
-async def test_our_client_comes_back_when_it_asked_too_often(taskd: Any, postgres_dsn: str) -> None:
+async def test_the_client_retries_after_a_429(taskd: Any, postgres_dsn: str) -> None:
     token = (await _off(taskd, "create", "hasty", "--scope", "read", "--rate", "2"))[1].strip()
 
     def use(url: str) -> None:
@@ -106,7 +106,7 @@ async def test_our_client_comes_back_when_it_asked_too_often(taskd: Any, postgre
         await asyncio.to_thread(use, address.url)
 
 
-async def test_one_that_this_taskd_does_not_understand_harms_no_other(taskd: Any, postgres_dsn: str) -> None:
+async def test_a_token_with_unknown_scopes_does_not_affect_others(taskd: Any, postgres_dsn: str) -> None:
     good = (await _off(taskd, "create", "good", "--scope", "read"))[1].strip()
     other = (await _off(taskd, "create", "other", "--scope", "read"))[1].strip()
     with psycopg.connect(postgres_dsn) as connection:
@@ -125,7 +125,7 @@ async def test_nothing_of_a_secret_is_in_the_database(taskd: Any, postgres_dsn: 
     assert secret.encode() not in row[1]
 
 
-def test_nonsense_is_refused(taskd: Any) -> None:
+def test_invalid_arguments_are_refused(taskd: Any) -> None:
     for arguments in (
         ("create", "x"),
         ("create", "x", "--scope", "root"),
@@ -140,5 +140,5 @@ def test_nonsense_is_refused(taskd: Any) -> None:
 
 
 async def _off(taskd: Any, *arguments: str) -> tuple[int, str, str]:
-    """The command in a thread, for it has an event loop of its own."""
+    """Run the command in a thread, since it has an event loop of its own."""
     return await asyncio.to_thread(taskd, *arguments)

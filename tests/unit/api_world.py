@@ -1,4 +1,4 @@
-"""A scheduler's API with seams that only record: for parsing, validation and rendering, where no server matters."""
+"""A scheduler's API with recording seams, for tests of parsing, validation and rendering without servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LIMITS = HttpSettings(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_j
 
 
 class Recorder:
-    """Intake, Cancels, Overview, Terms, Standing and Coordinator in one: it keeps what it gets and shows what it is told."""
+    """Intake, Cancels, Overview, Terms, Standing and Coordinator in one: records calls, shows what a test sets."""
 
     def __init__(self) -> None:
         self.specs: list[JobSpec] = []
@@ -56,7 +56,7 @@ class Recorder:
         self.further: int | None = None
         self.cancels: list[list[int]] = []
         self.retries: list[list[int]] = []
-        self.ends_as: JobStatus | None = None  # how a job ends by itself as it is being cancelled
+        self.ends_as: JobStatus | None = None  # the status with which a job ends during its cancel
         self.failure: Exception | None = None
         self.duplicate_of: int | None = None
         self.count_reads = 0
@@ -68,10 +68,10 @@ class Recorder:
         self.parts = {"postgres": OK, "redis": OK, "etcd": OK}
         self.ring = Keyring(closed=False, tokens={})
         self.no_keyring: Exception | None = None
-        self.said: dict[int, list[tuple[int, int, list[Line]]]] = {}
-        self.gate: asyncio.Event | None = None  # what the keyring waits for
-        self.lost_answer: Exception | None = None  # what a cancel ends with, whatever it did
-        self.anybody = True
+        self.output: dict[int, list[tuple[int, int, list[Line]]]] = {}
+        self.gate: asyncio.Event | None = None  # the keyring waits for this event
+        self.lost_answer: Exception | None = None  # the error with which a cancel ends, although it was made
+        self.allow_anonymous = True
         self.rows = [LeaderRow(epoch=0, holder=None, instance_id="", etcd_revision=0, age=0.0)]
 
     async def submit(self, spec: JobSpec) -> Submitted:
@@ -125,9 +125,9 @@ class Recorder:
 
     async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
         self._fail()
-        said = (Stored(number, line, body) for number, line, body in self.said.get(job_id, []))
-        found = [c for c in said if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
-        return found[:limit]
+        chunks = (Stored(number, line, body) for number, line, body in self.output.get(job_id, []))
+        later = [c for c in chunks if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
+        return later[:limit]
 
     async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
         return {job_id: await self.read(job_id, None, LogPosition(), 10**6) for job_id in job_ids}
@@ -152,8 +152,8 @@ class Recorder:
         )
 
     async def depths(self, queues: Collection[str] | None, limit: int) -> Depths:
-        found = [QueueDepth(queue="default", pending=2)]
-        return Depths(queues=[depth for depth in found if queues is None or depth.queue in queues])
+        depths = [QueueDepth(queue="default", pending=2)]
+        return Depths(queues=[depth for depth in depths if queues is None or depth.queue in queues])
 
     async def sessions(self) -> list[Session]:
         host = Host("box", "boot", 17, 1)
@@ -217,12 +217,12 @@ class Recorder:
             explained=cast(Explained, self),
             transport=cast(Transport, self),
             timings=Timings(),
-            anybody=self.anybody,
+            allow_anonymous=self.allow_anonymous,
         )
 
 
 def a_job(job_id: int = 17, status: JobStatus = JobStatus.PENDING, **more: Any) -> Job:
-    """A job with nothing special."""
+    """Return a job with common values."""
     fields: dict[str, Any] = {
         "task": "default",
         "queue": "default",
@@ -239,7 +239,7 @@ def a_job(job_id: int = 17, status: JobStatus = JobStatus.PENDING, **more: Any) 
 async def asking(
     world: Recorder, settings: HttpSettings = LIMITS, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the world's API. An exception that the API lets out is a failed test, not a 500."""
+    """Yield a client of the world's API. An exception that leaves the API fails the test; it does not become a 500."""
     transport = httpx.ASGITransport(app=cast(Any, world.api(settings)))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
         yield client

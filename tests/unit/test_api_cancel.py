@@ -1,4 +1,4 @@
-"""POST /jobs/{id}/cancel: what it does and what it answers."""
+"""Tests of POST /jobs/{id}/cancel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_live_job_is_cancelled_and_shown_whole(
     assert response.status_code == 200
     assert world.cancels == [[17]]
     shown = (await client.get("/jobs/17")).json()
-    del shown["timeline"]  # a story is only told by GET
+    del shown["timeline"]  # only GET has it
     assert response.json() == shown
     assert response.json()["status"] == "cancelled"
 

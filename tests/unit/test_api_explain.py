@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/explain: who may see what, and what a server that is away costs."""
+"""Tests of GET /jobs/{id}/explain: restricted tokens, and servers that are away."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ W1 = UUID(int=1)
 
 
 class Cluster(Recorder):
-    """Shows what it is told."""
+    """A cluster whose state a test sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,18 +74,18 @@ async def explained(
     world: Cluster, path: str = "17", headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
     async with asking(world, headers=headers) as client:
-        answer = await client.get(f"/jobs/{path}/explain")
-    return answer.status_code, answer.json()
+        response = await client.get(f"/jobs/{path}/explain")
+    return response.status_code, response.json()
 
 
 async def reason(world: Cluster, headers: dict[str, str] | None = None) -> str:
-    status, found = await explained(world, headers=headers)
+    status, document = await explained(world, headers=headers)
     assert status == 200
-    return str(found["reason"])
+    return str(document["reason"])
 
 
 def for_queue(world: Cluster, queue: str) -> dict[str, str]:
-    """A token for one queue."""
+    """Make a token for one queue; return its header."""
     token_id, text, digest = make()
     known = Token(
         id=token_id,
@@ -103,7 +103,7 @@ def world() -> Cluster:
     return Cluster()
 
 
-async def test_a_job_that_is_claimed_while_its_entry_is_looked_for_has_lost_nothing(
+async def test_a_job_claimed_during_the_lookup_of_its_entry_is_running(
     world: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def claimed(dispatch: Dispatch) -> EntryLocation:
@@ -117,9 +117,9 @@ async def test_a_job_that_is_claimed_while_its_entry_is_looked_for_has_lost_noth
 
 async def test_the_document(world: Cluster) -> None:
     world.job_is(JobStatus.PENDING)
-    status, found = await explained(world)
+    status, document = await explained(world)
     assert status == 200
-    assert found == {
+    assert document == {
         "id": 17,
         "status": "pending",
         "reason": "dispatching",
@@ -137,7 +137,7 @@ async def test_the_document(world: Cluster) -> None:
     }
 
 
-async def test_what_there_is_not_and_what_is_no_id(world: Cluster) -> None:
+async def test_unknown_jobs_and_invalid_ids_get_a_404(world: Cluster) -> None:
     assert (await explained(world))[0] == 404
     assert (await explained(world, "x"))[0] == 404
     assert (await explained(world, "17/explain?wait=1&x"))[0] in (404, 422)
@@ -148,8 +148,8 @@ async def test_what_there_is_not_and_what_is_no_id(world: Cluster) -> None:
 
 async def test_without_postgresql_it_is_a_503(world: Cluster) -> None:
     world.failure = StoreUnavailable("PostgreSQL is away")
-    status, found = await explained(world)
-    assert (status, found["detail"]) == (503, "PostgreSQL is away")
+    status, document = await explained(world)
+    assert (status, document["detail"]) == (503, "PostgreSQL is away")
 
 
 async def test_a_redis_that_refuses_or_hangs_is_the_reason(world: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,14 +164,14 @@ async def test_a_redis_that_refuses_or_hangs_is_the_reason(world: Cluster, monke
 
     monkeypatch.setattr(world, "locate", never)
     began = time.monotonic()
-    _, found = await explained(world)
-    assert found["summary"].endswith("it did not answer within 0.6 s")
+    _, document = await explained(world)
+    assert document["summary"].endswith("it did not answer within 0.6 s")
     assert time.monotonic() - began < 1.9
 
 
 async def test_a_worker_is_silent_by_its_own_lease(world: Cluster) -> None:
     world.job_is(JobStatus.RUNNING, lease=NOW + timedelta(seconds=3))
-    assert await reason(world) == "worker_silent"  # it does not say, and 15 s are usual
+    assert await reason(world) == "worker_silent"  # the worker reports no lease, and the default is 15 s
     world.member = msgspec.structs.replace(world.member, lease=4.0)
     assert await reason(world) == "running"
     world.member = msgspec.structs.replace(world.member, lease=60.0)
@@ -179,41 +179,41 @@ async def test_a_worker_is_silent_by_its_own_lease(world: Cluster) -> None:
     assert await reason(world) == "worker_silent"
 
 
-async def test_a_wait_for_a_lock_is_told_by_the_worker_and_its_holder_by_etcd(world: Cluster) -> None:
+async def test_a_wait_for_a_lock_comes_from_the_worker_and_its_holder_from_etcd(world: Cluster) -> None:
     world.job_is(JobStatus.RUNNING)
     world.held_by = Holder(job_id=4, attempt=1, worker_id="w2")
     assert await reason(world) == "running"
     world.member.waits[17] = "printer"
     assert await reason(world) == "lock_held"
     for other in (Holder(job_id=17, attempt=1), None, CoordinatorUnavailable("away")):
-        world.held_by = other  # it has got the lock since, or nobody has it, or nobody knows
+        world.held_by = other  # the job has the lock by now, or the lock is free, or its holder is unknown
         assert await reason(world) == "running"
 
 
-async def test_a_cancelled_task_is_being_stopped_while_its_worker_says_so(world: Cluster) -> None:
+async def test_a_cancelled_task_is_stopping_while_its_worker_reports_it(world: Cluster) -> None:
     world.job_is(JobStatus.CANCELLED, outcome="cancelled", worker_id="w1", attempt=1, completed_at=NOW)
     assert await reason(world) == "cancelled"
     world.member.stopping.append(17)
     assert await reason(world) == "stopping"
 
 
-async def test_others_jobs_are_not_named_to_a_token_for_some_queues(world: Cluster) -> None:
+async def test_jobs_of_other_queues_are_not_shown_to_a_restricted_token(world: Cluster) -> None:
     world.job_is(JobStatus.PENDING)
     headers = for_queue(world, "default")
     slots = [Busy(3, "secret", "theirs", "w1", NOW), Busy(4, "own", "default", "w1", NOW)]
     world.line_up = Queue(servers=[ServingWorker(W1, "w1", 2, 2)], longest=slots, bound=100)
-    _, found = await explained(world, headers=headers)
-    assert (found["reason"], [one["id"] for one in found["detail"]["longest"]]) == ("slots_busy", [4])
+    _, document = await explained(world, headers=headers)
+    assert (document["reason"], [job["id"] for job in document["detail"]["longest"]]) == ("slots_busy", [4])
 
     world.job_is(JobStatus.RUNNING)
     world.job_is(JobStatus.RUNNING, 3, queue="theirs")
     world.job_is(JobStatus.RUNNING, 4)
     world.member.waits[17] = "printer"
     world.held_by = Holder(job_id=3, attempt=1, worker_id="w1", host="box", pid=9)
-    _, found = await explained(world, headers=headers)
-    assert found["detail"]["lock_holder"] == {"worker_id": "w1"}
-    assert "another job on w1 holds" in found["summary"]
+    _, document = await explained(world, headers=headers)
+    assert document["detail"]["lock_holder"] == {"worker_id": "w1"}
+    assert "another job on w1 holds" in document["summary"]
     world.held_by = Holder(job_id=4, attempt=1, worker_id="w1")
-    _, found = await explained(world, headers=headers)
-    assert found["detail"]["lock_holder"]["job_id"] == 4
+    _, document = await explained(world, headers=headers)
+    assert document["detail"]["lock_holder"]["job_id"] == 4
     assert (await explained(world, "3", headers))[0] == 404

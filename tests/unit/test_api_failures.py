@@ -1,4 +1,4 @@
-"""What answers say of servers that are away, and what they keep to the log."""
+"""Tests of responses while servers are away: which details they have, and which only the log has."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("path", ["/jobs/17", "/metrics", "/leader", "/jobs/17/logs", "/jobs/17/explain"])
-async def test_a_read_quotes_no_driver_and_has_no_unknown_outcome(
+async def test_a_failed_read_quotes_no_driver_and_has_no_unknown_outcome(
     client: httpx.AsyncClient, world: Recorder, path: str
 ) -> None:
     world.found[17] = a_job(17)
     world.failure = StoreUnavailable(LIBPQ, outcome_unknown=True)
-    answer = await client.get(path)
-    if path == "/leader":  # which etcd answers then
-        assert answer.status_code == 200
-    elif path != "/jobs/17/explain":  # its stand-in knows no jobs
-        assert (answer.status_code, answer.json()["detail"]) == (503, "PostgreSQL is away")
-    assert "outcome_unknown" not in answer.text
-    assert not [word for word in HIDDEN if word in answer.text]
+    response = await client.get(path)
+    if path == "/leader":  # answered from etcd
+        assert response.status_code == 200
+    elif path != "/jobs/17/explain":  # the recorder has no job to explain
+        assert (response.status_code, response.json()["detail"]) == (503, "PostgreSQL is away")
+    assert "outcome_unknown" not in response.text
+    assert not [word for word in HIDDEN if word in response.text]
 
 
 async def test_a_change_that_was_not_begun_has_no_unknown_outcome(client: httpx.AsyncClient, world: Recorder) -> None:
@@ -64,24 +64,24 @@ async def test_a_change_that_was_not_begun_has_no_unknown_outcome(client: httpx.
         (StoreUnavailable("PostgreSQL did not store the job within 2 s", shown=True), 503, "within 2 s"),
     ],
 )
-async def test_a_refusal_of_postgresql_is_told_in_our_words(
+async def test_an_error_of_postgresql_is_not_quoted(
     client: httpx.AsyncClient, world: Recorder, error: Exception, status: int, words: str
 ) -> None:
     world.failure = error
     with capture_logs() as lines:
-        answer = await client.post("/jobs", json={"payload": 1})
-    assert (answer.status_code, words in answer.json()["detail"]) == (status, True)
-    assert not [word for word in HIDDEN if word in answer.text]
+        response = await client.post("/jobs", json={"payload": 1})
+    assert (response.status_code, words in response.json()["detail"]) == (status, True)
+    assert not [word for word in HIDDEN if word in response.text]
     assert len(lines) == (1 if isinstance(error, SchemaMismatch | Rejected) else 0)
 
 
-async def test_health_names_servers_and_not_where_they_are(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_health_names_servers_without_their_addresses(client: httpx.AsyncClient, world: Recorder) -> None:
     world.parts = {
         "postgres": Health(ok=False, since=1.0, detail=LIBPQ),
         "redis": Health(ok=False, since=1.0, detail="Error 111 connecting to redis://:secret@10.1.2.3:6379"),
         "etcd": Health(ok=False, since=1.0, detail="etcd at 10.1.2.3:2379 cannot be reached"),
     }
-    answer = await client.get("/health")
-    details = {name: part["detail"] for name, part in answer.json()["components"].items()}
+    response = await client.get("/health")
+    details = {name: part["detail"] for name, part in response.json()["components"].items()}
     assert details == dict.fromkeys(("postgres", "redis", "etcd"), AWAY)
-    assert not [word for word in (*HIDDEN, "secret") if word in answer.text]
+    assert not [word for word in (*HIDDEN, "secret") if word in response.text]

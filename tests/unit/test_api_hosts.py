@@ -1,4 +1,4 @@
-"""Web pages that reach a scheduler through a browser: by a name of their own (DNS rebinding), or across sites."""
+"""Tests against web pages that reach a scheduler through a browser: by DNS rebinding, or across sites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NETWORK = HttpSettings(addr=":8080", insecure=True)
         "taskd.example.com", "taskd.example.com:9", "proxy:8443", "[fd00::5]:8080",
     ],
 )  # fmt: skip
-def test_loopback_and_listed_hosts_are_answered_to(host: str) -> None:
+def test_loopback_and_listed_hosts_are_known(host: str) -> None:
     assert Hosts(LOCAL).known(host.encode())
 
 
@@ -42,11 +42,11 @@ def test_loopback_and_listed_hosts_are_answered_to(host: str) -> None:
         "http://localhost",
     ],
 )  # fmt: skip
-def test_other_hosts_are_not(host: str | None) -> None:
+def test_other_hosts_are_unknown(host: str | None) -> None:
     assert not Hosts(LOCAL).known(None if host is None else host.encode())
 
 
-def test_the_host_to_listen_on_is_answered_to() -> None:
+def test_the_host_to_listen_on_is_known() -> None:
     assert Hosts(HttpSettings(addr="buildbox.internal:8080")).known(b"buildbox.internal:8080")
     assert Hosts(HttpSettings(addr="10.1.2.3:8080")).known(b"10.1.2.3")
     assert Hosts(HttpSettings(addr="[fd00::7]:8080")).known(b"[fd00:0::7]:8080")
@@ -62,12 +62,12 @@ def test_an_insecure_scheduler_is_reached_by_any_address_and_its_own_name_but_by
 
 
 @pytest.mark.parametrize("listed", ["http://taskd", "a b", "taskd:99999", "*", "*.example.com", "[::1", "user@taskd"])
-def test_a_list_that_is_none_is_refused_at_the_start(listed: str) -> None:
+def test_an_invalid_list_of_hosts_is_refused_at_the_start(listed: str) -> None:
     with pytest.raises(ConfigurationError, match=r"http\.hosts: "):
         Hosts(HttpSettings(hosts=f"taskd, {listed}"))
 
 
-def test_what_is_remembered_of_hosts_is_bounded() -> None:
+def test_the_cache_of_hosts_is_bounded() -> None:
     hosts = Hosts(LOCAL)
     for number in range(10_000):
         hosts.known(b"h%d" % number)
@@ -110,19 +110,17 @@ UNSAFE = [
 
 @pytest.mark.parametrize("headers", REFUSED_PAGES)
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "with tokens"])
-async def test_changes_that_other_pages_ask_for_are_refused_on_every_path(
-    headers: dict[str, str], closed: bool
-) -> None:
+async def test_changes_by_pages_of_other_sites_are_refused_on_every_path(headers: dict[str, str], closed: bool) -> None:
     world = Recorder()
     more = _closed(world) if closed else {}
     async with asking(world) as client:
         for method, path in UNSAFE:
             before = _refused("cross_site")
-            answer = await client.request(
+            response = await client.request(
                 method, path, headers={**headers, **more, "host": "localhost:8080"}, json={"payload": 1}
             )
-            assert (answer.status_code, path) == (403, path)
-            assert "http.hosts" in answer.json()["detail"]
+            assert (response.status_code, path) == (403, path)
+            assert "http.hosts" in response.json()["detail"]
             assert _refused("cross_site") == before + 1
         seen = await client.get("/jobs", headers={**headers, **more, "host": "localhost:8080"})
         assert seen.status_code == 200
@@ -130,16 +128,16 @@ async def test_changes_that_other_pages_ask_for_are_refused_on_every_path(
 
 
 @pytest.mark.parametrize("headers", OWN_PAGES)
-async def test_changes_that_own_pages_and_other_clients_ask_for_are_made(headers: dict[str, str]) -> None:
+async def test_changes_by_own_pages_and_by_other_clients_are_made(headers: dict[str, str]) -> None:
     async with asking(Recorder()) as client:
-        answer = await client.post("/jobs", json={"payload": 1}, headers={**headers, "host": "localhost:8080"})
-        assert answer.status_code == 201
+        response = await client.post("/jobs", json={"payload": 1}, headers={**headers, "host": "localhost:8080"})
+        assert response.status_code == 201
 
 
 @pytest.mark.parametrize(
     ("origin", "host", "scheme", "own"),
     [
-        ("https://taskd.example.com", "taskd.example.com", "http", True),  # a proxy ends TLS
+        ("https://taskd.example.com", "taskd.example.com", "http", True),  # a proxy terminates TLS
         ("https://taskd.example.com", "backend:8080", "http", True),  # and names its backend
         ("https://taskd.example.com:444", "backend:8080", "http", False),
         ("https://proxy:8443", "backend:8080", "http", True),
@@ -167,10 +165,10 @@ async def test_unknown_hosts_are_refused_on_every_path_but_the_probes_while_ther
             ("GET", "/nowhere"),
         ):
             before = _refused("host")
-            answer = await client.request(method, path, headers={"host": "evil.example"}, json={"payload": 1})
-            assert (answer.status_code, path) == (421, path)
-            assert "evil.example" in answer.json()["detail"]
-            assert "http.hosts" in answer.json()["detail"]
+            response = await client.request(method, path, headers={"host": "evil.example"}, json={"payload": 1})
+            assert (response.status_code, path) == (421, path)
+            assert "evil.example" in response.json()["detail"]
+            assert "http.hosts" in response.json()["detail"]
             assert _refused("host") == before + 1
         for path in ("/alive", "/health"):
             assert (await client.get(path, headers={"host": "10.0.0.9:8080"})).status_code == 200
@@ -181,7 +179,7 @@ async def test_unknown_hosts_are_refused_on_every_path_but_the_probes_while_ther
         assert (await client.get("/jobs", headers={"host": "evil.example"})).status_code == 401
 
 
-async def test_the_page_may_stand_in_no_frame_and_load_nothing_from_elsewhere() -> None:
+async def test_the_page_is_not_framed_and_loads_nothing_from_elsewhere() -> None:
     async with asking(Recorder()) as client:
         for path in ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"):
             headers = (await client.get(path)).headers
@@ -192,7 +190,7 @@ async def test_the_page_may_stand_in_no_frame_and_load_nothing_from_elsewhere() 
 
 
 def _closed(world: Recorder) -> dict[str, str]:
-    """Give the world a token, for all; the headers that show it."""
+    """Add a token with every scope; return its header."""
     ident, secret, digest = make()
     token = Token(id=ident, name="x", digest=digest, scopes=frozenset(Scope))
     world.ring = Keyring(closed=True, tokens={ident: token})

@@ -1,4 +1,4 @@
-"""Reading over HTTP: jobs, pages, long polls, and the cluster."""
+"""Tests of reads: jobs, pages, long polls, and the cluster."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from taskd.api import reading
-from taskd.api.reading import Recent, within
+from taskd.api import reads
+from taskd.api.reads import CachedRead, within
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.fencing import LeaderRow, Term
 from taskd.domain.health import AWAY as DETAIL
@@ -71,7 +71,7 @@ async def test_times_are_rendered_in_utc_wherever_they_come_from(client: httpx.A
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "+1", "1.5", "x", "٣", "9223372036854775808", "9" * 5000, "1%00", "17%20"])
-async def test_what_is_no_id_gets_a_404(client: httpx.AsyncClient, text: str) -> None:
+async def test_an_invalid_id_gets_a_404(client: httpx.AsyncClient, text: str) -> None:
     response = await client.get(f"/jobs/{text}")
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
@@ -116,7 +116,7 @@ async def test_a_bad_query_is_named_in_a_422(client: httpx.AsyncClient, query: s
     assert response.json()["errors"][0]["field"] == field
 
 
-async def test_a_query_that_is_no_text_gets_a_400(client: httpx.AsyncClient) -> None:
+async def test_a_query_that_is_not_text_gets_a_400(client: httpx.AsyncClient) -> None:
     assert (await client.get("/jobs?queue=%ff")).status_code == 400
 
 
@@ -126,7 +126,7 @@ async def test_a_wait_is_seconds_up_to_sixty(client: httpx.AsyncClient, wait: st
 
 
 class Finishing(Recorder):
-    """Jobs become final when the test says so; the questions asked about them are counted."""
+    """A cluster whose jobs become final when the test sets it; it counts the queries for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Finishing(Recorder):
         return await super().final(job_ids)
 
 
-async def test_waits_end_when_the_job_is_final_and_share_their_questions() -> None:
+async def test_waits_end_when_the_job_is_final_and_share_their_queries() -> None:
     world = Finishing()
     world.found = {i: a_job(i) for i in range(1, 21)}
     async with asking(world) as client:
@@ -149,19 +149,19 @@ async def test_waits_end_when_the_job_is_final_and_share_their_questions() -> No
                 world.asked.clear()
                 await world.asked.wait()
             world.found = {i: a_job(i, JobStatus.COMPLETED) for i in world.found}
-            answers = [(await w).json()["status"] for w in waits]
-    assert answers == ["completed"] * 20
+            responses = [(await w).json()["status"] for w in waits]
+    assert responses == ["completed"] * 20
     assert len(world.questions) < 20
 
 
-async def test_a_wait_that_runs_out_answers_with_what_is_known(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_a_wait_that_runs_out_shows_the_current_state(client: httpx.AsyncClient, world: Recorder) -> None:
     world.found[17] = a_job(17)
     response = await client.get("/jobs/17?wait=0.05")
     assert response.status_code == 200
     assert response.json()["status"] == "pending"
 
 
-async def test_nobody_waits_beyond_a_shutdown() -> None:
+async def test_no_request_waits_beyond_a_shutdown() -> None:
     world = Finishing()
     world.found[17] = a_job(17)
     api = world.api()
@@ -212,17 +212,15 @@ async def test_a_queue_that_is_served_and_empty_is_at_zero_for_prometheus(client
 
 
 async def test_a_storm_of_scrapes_costs_one_read(client: httpx.AsyncClient, world: Recorder) -> None:
-    answers = await asyncio.gather(*(client.get("/metrics") for _ in range(50)))
+    responses = await asyncio.gather(*(client.get("/metrics") for _ in range(50)))
     assert world.count_reads == 1
-    metrics = answers[0].json()
+    metrics = responses[0].json()
     assert (metrics["pending_jobs"], metrics["jobs_dispatched"], metrics["failed_jobs"]) == (1, 7, 5)
     assert metrics["last_dispatch"] == int(NOW.timestamp())
     assert metrics["event_loop_tasks"] > 1
 
 
-async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(
-    client: httpx.AsyncClient, world: Recorder
-) -> None:
+async def test_the_leader_holds_the_row_until_the_row_is_stale(client: httpx.AsyncClient, world: Recorder) -> None:
     row = LeaderRow(epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0)
     world.rows = [row]
     expected = {"current_leader": "scheduler-2", "is_leader": False, "instance_id": "scheduler-1", "epoch": 3}
@@ -232,37 +230,37 @@ async def test_the_leader_is_who_holds_the_row_and_nobody_once_it_is_stale(
         assert (await other.get("/leader")).json()["current_leader"] is None
 
 
-async def test_a_leader_knows_itself_without_asking(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_a_leader_shows_itself_without_a_read(client: httpx.AsyncClient, world: Recorder) -> None:
     world.terms = {0: Term(4, uuid4())}
     world.failure = StoreUnavailable("away")
     leader = (await client.get("/leader")).json()
     assert leader == {"current_leader": "scheduler-1", "is_leader": True, "instance_id": "scheduler-1", "epoch": 4}
 
 
-async def test_etcd_tells_the_leader_while_postgresql_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_the_leader_comes_from_etcd_while_postgresql_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
     world.failure = StoreUnavailable("away")
     world.lines = {0: [Leader("scheduler-2", uuid4(), 5)]}
     assert (await client.get("/leader")).json()["current_leader"] == "scheduler-2"
 
 
-async def test_several_shards_are_all_told(client: httpx.AsyncClient, world: Recorder) -> None:
-    """Shard 2 is ours, shard 1 somebody else's, shard 0 nobody's any more, and shard 3 was never led."""
+async def test_all_shards_are_shown(client: httpx.AsyncClient, world: Recorder) -> None:
+    """This scheduler leads shard 2, another one shard 1; the leader of shard 0 is gone, and shard 3 never had one."""
     world.shards, world.terms = 4, {2: Term(7, uuid4(), 2, 4)}
     world.rows = [
         LeaderRow(shard=0, epoch=5, holder=uuid4(), instance_id="scheduler-3", etcd_revision=1, age=11.0),
         LeaderRow(shard=1, epoch=3, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
         LeaderRow(shard=2, epoch=6, holder=uuid4(), instance_id="scheduler-2", etcd_revision=1, age=1.0),
     ]
-    answer = (await client.get("/leader")).json()
-    told = [(one["shard"], one["current_leader"], one["epoch"]) for one in answer.pop("shards")]
-    assert told == [(0, None, 5), (1, "scheduler-2", 3), (2, "scheduler-1", 7), (3, None, 0)]
-    assert answer == {"current_leader": None, "is_leader": True, "instance_id": "scheduler-1", "epoch": 5}
+    response = (await client.get("/leader")).json()
+    shards = [(shard["shard"], shard["current_leader"], shard["epoch"]) for shard in response.pop("shards")]
+    assert shards == [(0, None, 5), (1, "scheduler-2", 3), (2, "scheduler-1", 7), (3, None, 0)]
+    assert response == {"current_leader": None, "is_leader": True, "instance_id": "scheduler-1", "epoch": 5}
 
 
 async def test_workers_come_from_the_sessions_while_etcd_is_away(client: httpx.AsyncClient, world: Recorder) -> None:
-    there = (await client.get("/workers")).json()
-    assert there["source"] == "etcd"
-    assert there["workers"][0]["id"] == "worker-1"
+    workers = (await client.get("/workers")).json()
+    assert workers["source"] == "etcd"
+    assert workers["workers"][0]["id"] == "worker-1"
     world.health = AWAY
     fallen_back = (await client.get("/workers")).json()
     assert fallen_back["source"] == "postgres"
@@ -271,7 +269,7 @@ async def test_workers_come_from_the_sessions_while_etcd_is_away(client: httpx.A
     assert "etcd is away" in (await client.get("/schedulers")).json()["note"]
 
 
-async def test_queues_show_what_waits_and_who_serves_it(client: httpx.AsyncClient) -> None:
+async def test_queues_show_their_jobs_and_workers(client: httpx.AsyncClient) -> None:
     queues = (await client.get("/queues")).json()["queues"]
     assert queues == [
         {"queue": "default", "pending": 2, "queued": 0, "running": 0, "oldest_pending": None, "workers": 1, "slots": 8},
@@ -284,61 +282,61 @@ async def test_a_read_that_hangs_is_given_up_in_time() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            await asyncio.Event().wait()  # as a driver does that waits for a server to confirm
+            await asyncio.Event().wait()  # as a driver that waits for the server to confirm
 
     with pytest.raises(StoreUnavailable):
         await within(hang(), 0.02)
 
 
-async def test_a_failed_read_is_not_remembered() -> None:
-    answers = iter([StoreUnavailable("away"), 7])
+async def test_a_failed_read_is_not_cached() -> None:
+    responses = iter([StoreUnavailable("away"), 7])
 
     async def read() -> int:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return cast(int, answer)
+        response = next(responses)
+        if isinstance(response, Exception):
+            raise response
+        return cast(int, response)
 
-    recent = Recent(read)
+    cached = CachedRead(read)
     with pytest.raises(StoreUnavailable):
-        await recent.get()
-    assert await recent.get() == 7
-    assert await recent.get() == 7
+        await cached.get()
+    assert await cached.get() == 7
+    assert await cached.get() == 7
 
 
-async def test_nobody_waits_for_a_slow_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SLOW", -1.0)
-    monkeypatch.setattr(reading, "PAUSE", 0.0)
-    reads, go_on, again = 0, asyncio.Event(), asyncio.Event()
+async def test_callers_do_not_wait_for_a_repeated_slow_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "SLOW", -1.0)
+    monkeypatch.setattr(reads, "PAUSE", 0.0)
+    count, go_on, again = 0, asyncio.Event(), asyncio.Event()
 
     async def read() -> int:
-        nonlocal reads
-        reads += 1
-        if reads > 1:
+        nonlocal count
+        count += 1
+        if count > 1:
             again.set()
             await go_on.wait()
-        return reads
+        return count
 
-    recent = Recent(read, age=0.001, repeat=True)
-    assert await recent.get() == 1
+    cached = CachedRead(read, age=0.001, repeat=True)
+    assert await cached.get() == 1
     await asyncio.wait_for(again.wait(), 10)
-    assert await recent.get() == 1  # while the second read is under way
+    assert await cached.get() == 1  # while the second read is under way
     go_on.set()
-    await wait_until_async(lambda: reads > 2)
-    assert await recent.get() > 1
+    await wait_until_async(lambda: count > 2)
+    assert await cached.get() > 1
 
 
-async def test_a_slow_read_is_not_repeated_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SLOW", -1.0)
-    monkeypatch.setattr(reading, "INTEREST", 0.0)
-    reads = 0
+async def test_a_slow_read_is_not_repeated_without_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "SLOW", -1.0)
+    monkeypatch.setattr(reads, "INTEREST", 0.0)
+    count = 0
 
     async def read() -> int:
-        nonlocal reads
-        reads += 1
-        return reads
+        nonlocal count
+        count += 1
+        return count
 
-    recent = Recent(read, age=0.0, repeat=True)
-    assert await recent.get() == 1
+    cached = CachedRead(read, age=0.0, repeat=True)
+    assert await cached.get() == 1
     await wait_until_async(lambda: len(asyncio.all_tasks()) == 1)
-    assert reads == 1
+    assert count == 1

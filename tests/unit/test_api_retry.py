@@ -1,4 +1,4 @@
-"""POST /jobs/{id}/retry, and POST /jobs/cancel and /jobs/retry by filter."""
+"""Tests of POST /jobs/{id}/retry, and of POST /jobs/cancel and /jobs/retry by filter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_job_that_did_not_complete_becomes_a_new_one(
     response = await client.post("/jobs/17/retry")
     assert (response.status_code, response.headers["location"]) == (201, "/jobs/18")
     shown = (await client.get("/jobs/18")).json()
-    del shown["timeline"]  # a story is only told by GET
+    del shown["timeline"]  # only GET has it
     assert response.json() == shown
     assert (response.json()["parent_id"], response.json()["status"]) == (17, "pending")
     assert (await client.get("/jobs/17")).json()["retried_as"] == 18
@@ -49,7 +49,7 @@ async def test_a_second_retry_makes_no_second_job(client: httpx.AsyncClient, wor
     assert second.json() == {**first.json(), "duplicate": True}
 
 
-async def test_a_new_job_that_is_gone_already_is_still_the_answer(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_a_new_job_that_was_pruned_is_still_shown(client: httpx.AsyncClient, world: Recorder) -> None:
     world.found[17] = a_job(17, JobStatus.FAILED, retried_as=18)
     response = await client.post("/jobs/17/retry")
     assert (response.status_code, response.json()) == (200, {"id": 18, "duplicate": True})
@@ -100,7 +100,7 @@ async def test_a_dry_run_changes_nothing(client: httpx.AsyncClient, world: Recor
     assert (world.cancels, world.retries) == ([], [])
 
 
-async def test_failed_jobs_are_retried_and_their_new_ids_told(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_failed_jobs_are_retried_and_their_new_ids_returned(client: httpx.AsyncClient, world: Recorder) -> None:
     world.found = {1: a_job(1, JobStatus.FAILED), 2: a_job(2, JobStatus.FAILED), 3: a_job(3, JobStatus.CANCELLED)}
     response = await client.post("/jobs/retry", json={})
     assert response.json() == {"matched": 2, "ids": [4, 5], "cursor": None}
@@ -128,15 +128,15 @@ async def test_a_bad_filter_names_its_field(
     assert world.wanted == []
 
 
-async def test_an_unknown_field_is_told_with_those_that_there_are(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_field_is_refused_with_the_known_ones(client: httpx.AsyncClient) -> None:
     response = await client.post("/jobs/retry", json={"all": True})
-    told, _, fields = response.json()["errors"][0]["message"].partition("; the fields are ")
-    assert told == "is no field"
+    message, _, fields = response.json()["errors"][0]["message"].partition("; the fields are ")
+    assert message == "is not a field"
     assert set(fields.split(", ")) == {"status", "queue", "task", "cursor", "limit", "dry_run"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"'])
-async def test_what_is_no_filter_is_refused(client: httpx.AsyncClient, world: Recorder, body: bytes) -> None:
+async def test_an_invalid_filter_is_refused(client: httpx.AsyncClient, world: Recorder, body: bytes) -> None:
     response = await client.post("/jobs/cancel", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code in (400, 422)
     assert world.cancels == []

@@ -1,4 +1,4 @@
-"""POST /jobs and POST /jobs/batch: what is taken, what is refused, and how that is said."""
+"""Tests of POST /jobs and POST /jobs/batch: accepted and refused bodies."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_every_field_reaches_the_store(client: httpx.AsyncClient, world: R
     assert spec.metadata == {"a": "b", "n": 1, "f": 1.5, "t": True, "z": None}
 
 
-async def test_a_payload_is_kept_to_the_letter(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_a_payload_is_stored_unchanged(client: httpx.AsyncClient, world: Recorder) -> None:
     await post(client, rb'{"payload": {"n": 1.10, "big": 123456789012345678901234567890, "s": "\\u0000"}}')
     assert bytes(world.specs[0].payload) == rb'{"n": 1.10, "big": 123456789012345678901234567890, "s": "\\u0000"}'
 
@@ -106,7 +106,7 @@ async def test_a_dedupe_hit_answers_200_with_the_first_job(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("body", GOOD)
-async def test_what_is_good_is_taken(client: httpx.AsyncClient, world: Recorder, body: str) -> None:
+async def test_valid_jobs_are_accepted(client: httpx.AsyncClient, world: Recorder, body: str) -> None:
     response = await post(client, body)
     assert response.status_code == 201, response.text
     assert len(world.specs) == 1
@@ -138,7 +138,7 @@ async def test_a_bad_field_is_named_in_a_422(client: httpx.AsyncClient, world: R
         ("schedule_at", "soon", 'must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z, not "soon"'),
     ],
 )
-async def test_a_bad_field_is_told_what_it_must_be(
+async def test_an_error_states_the_rule_for_its_field(
     client: httpx.AsyncClient, field: str, value: object, message: str
 ) -> None:
     response = await client.post("/jobs", json={"payload": 1, field: value})
@@ -146,18 +146,18 @@ async def test_a_bad_field_is_told_what_it_must_be(
     assert problem(response)["detail"] == f"{field}: {message}"
 
 
-async def test_a_nested_field_is_told_what_it_must_be(client: httpx.AsyncClient) -> None:
+async def test_an_error_states_the_rule_for_a_nested_field(client: httpx.AsyncClient) -> None:
     response = await client.post("/jobs", json={"payload": 1, "retry_backoff": {"jitter": 1}})
     expected = {"field": "retry_backoff.jitter", "message": "must be true or false, not 1"}
     assert problem(response)["errors"] == [expected]
 
 
-async def test_an_unknown_field_is_answered_with_the_known_ones(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_field_is_refused_with_the_known_fields(client: httpx.AsyncClient) -> None:
     response = await post(client, '{"payload": 1, "pirority": 1}')
     assert "priority" in problem(response)["errors"][0]["message"]
 
 
-async def test_a_time_without_offset_is_refused_with_what_to_write(client: httpx.AsyncClient) -> None:
+async def test_a_time_without_offset_is_refused_with_an_example(client: httpx.AsyncClient) -> None:
     response = await post(client, '{"payload": 1, "schedule_at": "2026-01-01T00:00:00"}')
     assert "needs an offset" in problem(response)["detail"]
 
@@ -181,14 +181,14 @@ async def test_a_time_without_offset_is_refused_with_what_to_write(client: httpx
         b'\xef\xbb\xbf{"payload": 1}',
     ],
 )
-async def test_what_is_no_json_gets_a_400(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_malformed_json_gets_a_400(client: httpx.AsyncClient, body: bytes) -> None:
     response = await post(client, body)
     assert response.status_code == 400, response.text
     problem(response)
 
 
 @pytest.mark.parametrize("payload", ["[" * 200 + "]" * 200, "[" + "[]," * 2000 + "[]]", '"' + "[" * 900 + '"'])
-async def test_what_only_looks_deep_is_taken(client: httpx.AsyncClient, payload: str) -> None:
+async def test_brackets_in_strings_are_not_nesting(client: httpx.AsyncClient, payload: str) -> None:
     assert (await post(client, f'{{"payload": {payload}}}')).status_code == 201
 
 
@@ -199,7 +199,7 @@ async def test_a_payload_over_its_limit_gets_a_413(client: httpx.AsyncClient) ->
     assert problem(response)["errors"][0]["field"] == "payload"
 
 
-async def test_a_body_without_end_is_not_read_to_its_end(client: httpx.AsyncClient) -> None:
+async def test_an_endless_body_is_not_read_to_its_end(client: httpx.AsyncClient) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -214,7 +214,7 @@ async def test_a_body_without_end_is_not_read_to_its_end(client: httpx.AsyncClie
     assert sent < 1_500_000
 
 
-async def test_a_body_in_pieces_is_put_together(client: httpx.AsyncClient) -> None:
+async def test_a_body_in_pieces_is_joined(client: httpx.AsyncClient) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b'{"pay', b'load": ', b"1}"):
             yield piece
@@ -232,18 +232,18 @@ async def test_a_body_in_pieces_is_put_together(client: httpx.AsyncClient) -> No
         {},
     ],
 )
-async def test_any_other_kind_of_body_gets_a_415(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_other_media_types_get_a_415(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     response = await client.post("/jobs", content=b'{"payload": 1}', headers=headers)
     assert response.status_code == 415
     problem(response)
 
 
-async def test_a_charset_of_utf_8_is_welcome(client: httpx.AsyncClient) -> None:
+async def test_a_charset_of_utf_8_is_accepted(client: httpx.AsyncClient) -> None:
     headers = {"content-type": 'Application/JSON; charset="UTF-8"'}
     assert (await client.post("/jobs", content=b'{"payload": 1}', headers=headers)).status_code == 201
 
 
-async def test_an_absent_store_is_a_503_that_says_when_to_come_back(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_without_postgresql_it_is_a_503_with_retry_after(client: httpx.AsyncClient, world: Recorder) -> None:
     world.failure = StoreUnavailable("PostgreSQL is away", outcome_unknown=True)
     response = await post(client, '{"payload": 1}')
     assert response.status_code == 503
@@ -251,12 +251,12 @@ async def test_an_absent_store_is_a_503_that_says_when_to_come_back(client: http
     assert problem(response)["outcome_unknown"] is True
 
 
-async def test_what_postgresql_rejects_is_a_422(client: httpx.AsyncClient, world: Recorder) -> None:
+async def test_values_that_postgresql_rejects_get_a_422(client: httpx.AsyncClient, world: Recorder) -> None:
     world.failure = Rejected("no")
     assert (await post(client, '{"payload": 1}')).status_code == 422
 
 
-async def test_a_bug_is_a_500_that_shows_nothing_of_itself(
+async def test_a_bug_is_a_500_without_details(
     client: httpx.AsyncClient, world: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.failure = ZeroDivisionError("secret")
@@ -305,7 +305,7 @@ async def test_a_batch_with_bad_jobs_names_them_and_stores_none(client: httpx.As
         (b'{"jobs": []}', 201),
     ],
 )
-async def test_a_bad_batch_gets_a_clear_answer(client: httpx.AsyncClient, body: bytes, status: int) -> None:
+async def test_an_invalid_batch_is_refused(client: httpx.AsyncClient, body: bytes, status: int) -> None:
     response = await post(client, body, "/jobs/batch")
     assert response.status_code == status, response.text
     assert len(response.content) < 2000
@@ -334,7 +334,7 @@ bodies = st.binary() | st.text().map(str.encode) | json_values.map(as_json) | al
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies, batch=st.booleans(), ndjson=st.booleans())
-async def test_bad_input_is_never_our_fault(body: bytes, batch: bool, ndjson: bool) -> None:
+async def test_bad_input_is_never_a_server_error(body: bytes, batch: bool, ndjson: bool) -> None:
     headers = {"content-type": "application/x-ndjson" if ndjson and batch else "application/json"}
     async with asking(Recorder()) as client:
         response = await client.post("/jobs/batch" if batch else "/jobs", content=body, headers=headers)
@@ -346,7 +346,7 @@ async def test_bad_input_is_never_our_fault(body: bytes, batch: bool, ndjson: bo
 @given(
     path=st.text(min_size=1, max_size=30), query=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
 )
-async def test_no_path_or_query_is_our_fault(path: str, query: dict[str, str]) -> None:
+async def test_no_path_or_query_is_a_server_error(path: str, query: dict[str, str]) -> None:
     async with asking(Recorder()) as client:
         for start in ("/jobs/", "/jobs?", "/"):
             response = await client.get(f"{start}{quote(path, safe='%=&?')}", params=query or None)

@@ -281,9 +281,9 @@ async def older() -> typing.AsyncIterator:  # type: ignore[type-arg]
 
 
 def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
-    with pytest.raises(TypeError, match="nobody fills its parameter 'url'; mark what it depends on"):
+    with pytest.raises(TypeError, match="nothing fills its parameter 'url'; mark what it depends on"):
         App().provide(lambda url: url)
-    with pytest.raises(TypeError, match="nobody fills its parameter 'ctx'"):
+    with pytest.raises(TypeError, match="nothing fills its parameter 'ctx'"):
         App().provide(session)
     with pytest.raises(TypeError, match="a provider is a function, not 5"):
         App().provide(5)  # type: ignore[call-overload]  # that is the point

@@ -270,14 +270,14 @@ def test_a_field_named_as_the_context_is_refused() -> None:
     ],
 )
 def test_a_result_without_an_annotation_stays_as_it_is(function: Callable[..., Any], json: Any, result: Any) -> None:
-    assert App().task(name="it")(function)._target.results.read(json) == result
+    assert App().task(name="it")(function).results.read(json) == result
 
 
 def test_a_result_is_what_the_annotation_says_or_a_type_error() -> None:
     def corner() -> tuple[int, int]:
         return 1, 2
 
-    results = App().task(corner)._target.results
+    results = App().task(corner).results
     assert results.read([1, 2]) == (1, 2)
     with pytest.raises(TypeError, match=r"task 'corner': Expected `int`, got `str` - at `\$\[1\]`"):
         results.read([1, "b"])

@@ -16,9 +16,9 @@ from typing import Any, cast
 import pytest
 
 from taskd import App, Context, InvalidJob, JobCancelled, JobFailed, SyncHandle
-from taskd.app.connection import Connection
+from taskd.app.client_pool import ClientPool
 from taskd.app.submitter import Submitter
-from tests.impostor import JOB, answer, idempotency_key, listening, silent
+from tests.fake_server import JOB, idempotency_key, listening, response, silent
 
 app = App(server="http://127.0.0.1:1")
 
@@ -47,9 +47,9 @@ def make_app() -> Iterator[Callable[..., App]]:
         one.close()
 
 
-def sent(submitter: Submitter[Any], **kwargs: Any) -> dict[str, Any]:
+def sent(submitter: Submitter[..., Any], **kwargs: Any) -> dict[str, Any]:
     """The job that is sent."""
-    body = submitter._one((), kwargs).body
+    body = submitter._request((), kwargs).body
     assert body is not None
     found: dict[str, Any] = json.loads(body)
     return found
@@ -157,7 +157,7 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_key(make_app: Call
 
 
 def test_many_jobs_are_one_request_with_a_key(make_app: Callable[..., App]) -> None:
-    with listening(None, answer("201 Created", {"ids": [3, 4]})) as (url, asked):
+    with listening(None, response("201 Created", {"ids": [3, 4]})) as (url, asked):
         task = make_app(server=url).task(report.function)
         assert [handle.id for handle in task.options(priority=3).submit_many_sync({"month": m} for m in "ab")] == [3, 4]
     assert idempotency_key(asked[0]) == idempotency_key(asked[1])
@@ -213,7 +213,7 @@ def test_each_event_loop_has_connections_of_its_own(make_app: Callable[..., App]
 
 
 def test_threads_share_a_client_and_each_has_its_own_answer(make_app: Callable[..., App]) -> None:
-    replies = [answer("201 Created", {"id": n}) for n in range(8)]
+    replies = [response("201 Created", {"id": n}) for n in range(8)]
     with listening(*replies) as (url, asked):
         task = make_app(server=url).task(report.function)
         made: list[SyncHandle[str]] = []
@@ -237,7 +237,7 @@ def test_a_job_without_a_result_says_why(
     status: str, error: str | None, kind: Any, message: str, make_app: Callable[..., App]
 ) -> None:
     job = {"id": 1, "status": status, "attempts": [{"attempt": 1}]} | ({"error": error} if error else {})
-    with listening(JOB, answer("200 OK", job)) as (url, _):
+    with listening(JOB, response("200 OK", job)) as (url, _):
         handle = make_app(server=url).task(report.function).submit_sync(month="m")
         with pytest.raises(kind) as told:
             handle.result()
@@ -257,18 +257,18 @@ async def test_a_result_that_nobody_tells_in_time_is_a_timeout(make_app: Callabl
 
 
 async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> None:
-    connection = Connection("http://127.0.0.1:1", None)
+    clients = ClientPool("http://127.0.0.1:1", None)
 
     class Ended:
         def is_closed(self) -> bool:
-            connection._asynchronous.clear()  # as another thread does that looks through them as well
+            clients._asynchronous.clear()  # as another thread does that looks through them as well
             return True
 
     ended: list[Any] = [Ended(), Ended()]
-    connection._asynchronous.update({(1, loop): cast(Any, None) for loop in ended})
-    client = connection.asynchronous
-    assert connection.asynchronous is client
-    await connection.aclose()
+    clients._asynchronous.update({(1, loop): cast(Any, None) for loop in ended})
+    client = clients.asynchronous
+    assert clients.asynchronous is client
+    await clients.aclose()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskd import App, Context, Fail
-from taskd.app.results import Results
+from taskd.app.results import ResultCodec
 from taskd.domain.errors import Unstorable
 from taskd.executor.results import ResultEncoder as Ends
 from taskd.seams import Order
@@ -126,7 +126,7 @@ def order(task: str = "it") -> Order:
 
 
 def ended(function: Callable[..., Any], value: Any) -> Any:
-    results = Results("it", function)
+    results = ResultCodec("it", function)
     return Ends(1 << 20, 1 << 16).returned(order(), value, results.encoder), results
 
 
@@ -256,7 +256,7 @@ class Later(NamedTuple):
     ids=str,
 )
 def test_an_annotation_may_have_a_text_in_it(kind: Any) -> None:
-    assert Results("it", annotated(kind)).prepare() is None  # type: ignore[func-returns-value]
+    assert ResultCodec("it", annotated(kind)).prepare() is None  # type: ignore[func-returns-value]
 
 
 class Written(pydantic.BaseModel):
@@ -291,7 +291,7 @@ class Computing(pydantic.BaseModel):
 @pytest.mark.parametrize("kind", [Written, list[Written], dict[str, Written | None]], ids=named)
 def test_a_model_that_cannot_read_what_it_writes_is_refused_as_a_result_only(kind: Any) -> None:
     with pytest.raises(TypeError, match=r"task 'it': no result can be read back .*Written: its field 'url'"):
-        Results("it", annotated(kind))
+        ResultCodec("it", annotated(kind))
     function = annotated(kind)
     del function.__annotations__["return"]
     App().task(function)

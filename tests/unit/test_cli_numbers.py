@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskd.cli.main import run
-from tests.impostor import JOB, answer, listening
+from tests.fake_server import JOB, listening, response
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +49,8 @@ def test_a_text_that_was_meant_as_json_is_said_to_be_none(
 def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:
     number = "12345678901234567890123.50"
     (tmp_path / "jobs").write_bytes(f'\ufeff{{"payload": {number}, "dedupe_key": "k"}}\n'.encode())
-    done = answer("200 OK", {"ids": [1], "duplicates": [], "version": 1, "what": "x", "next_at": None, "name": "n"})
-    plan = answer("200 OK", {"name": "n", "next_at": None, "job": {}, "fires": []})
+    done = response("200 OK", {"ids": [1], "duplicates": [], "version": 1, "what": "x", "next_at": None, "name": "n"})
+    plan = response("200 OK", {"name": "n", "next_at": None, "job": {}, "fires": []})
     with listening(done, done, plan) as (url, asked):
         assert run(["submit", "--bulk", "jobs", "--server", url]) == 0
         assert run(["config", "set", "queue.q.weight", number, "--server", url]) == 0
@@ -63,7 +63,7 @@ def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:
 def test_lines_that_differ_in_a_far_digit_are_two_jobs(tmp_path: Path) -> None:
     digits = "0.1000000000000000055511151231257827"
     (tmp_path / "jobs").write_text(f'{{"payload": {digits}1}}\n{{"payload": {digits}2}}\n')
-    with listening(answer("200 OK", {"ids": [1, 2], "duplicates": []})) as (url, asked):
+    with listening(response("200 OK", {"ids": [1, 2], "duplicates": []})) as (url, asked):
         assert run(["submit", "--bulk", "jobs", "--server", url]) == 0
     keys = [job["dedupe_key"] for job in json.loads(asked[0].partition(b"\r\n\r\n")[2])["jobs"]]
     assert all(key.endswith("-1") for key in keys)

@@ -10,7 +10,7 @@ import pytest
 
 from taskd import App
 from taskd.cli.main import run
-from tests.impostor import JOB, UNSURE, answer, idempotency_key, listening
+from tests.fake_server import JOB, UNSURE, idempotency_key, listening, response
 
 OLD = {
     "id": 79,
@@ -49,14 +49,14 @@ def test_an_unknown_outcome_of_a_batch_has_the_same_status(tmp_path: Path, capsy
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "413 Content Too Large", "422 Unprocessable Entity"])
 def test_a_refused_job_exits_as_a_wrong_option_does(status: str) -> None:
-    with listening(answer(status, {"title": "x", "detail": "no job"})) as (url, _):
+    with listening(response(status, {"title": "x", "detail": "no job"})) as (url, _):
         assert run(["submit", '"\\ud800"', "--server", url]) == 2
 
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_dedupe_key_that_an_older_job_has_is_said_to_have_one(capsys: pytest.CaptureFixture[str], wait: bool) -> None:
-    found = answer("200 OK", {**OLD, "duplicate": True})
-    with listening(found, answer("200 OK", OLD)) as (url, _):
+    found = response("200 OK", {**OLD, "duplicate": True})
+    with listening(found, response("200 OK", OLD)) as (url, _):
         arguments = ["submit", "1", "--dedupe-key", "k", "--server", url, *(["--wait", "5"] if wait else [])]
         assert run(arguments) == (1 if wait else 0)
     out, err = capsys.readouterr()
@@ -68,7 +68,7 @@ def test_a_dedupe_key_that_an_older_job_has_is_said_to_have_one(capsys: pytest.C
 
 @pytest.mark.parametrize(("options", "duplicate"), [({"dedupe_key": "k"}, True), ({}, False)])
 async def test_a_handle_says_whether_its_job_is_an_older_one(options: dict[str, Any], duplicate: bool) -> None:
-    with listening(answer("200 OK", {**OLD, "duplicate": True})) as (url, _):
+    with listening(response("200 OK", {**OLD, "duplicate": True})) as (url, _):
         app = App(server=url)
 
         @app.task

@@ -18,7 +18,7 @@ from taskd.cli import jobview, output, submit
 from taskd.cli.durations import seconds
 from taskd.cli.main import run
 from taskd.client import Client, ClientError
-from tests.impostor import answer, listening
+from tests.fake_server import listening, response
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -127,8 +127,8 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["history", "export", "--since", "2026-99-99"], "--since"),
         (["cancel", "--status", "failed"], "--status"),
         (["retry", "--status", "running"], "--status"),
-        (["status", "1", "--server", "ftp://x"], "no server address"),
-        (["status", "1", "--server", "http://x:99999"], "no server address"),
+        (["status", "1", "--server", "ftp://x"], "not a server address"),
+        (["status", "1", "--server", "http://x:99999"], "not a server address"),
         (["status", "--server", " , "], "TASKD_SERVER"),
         (["--config", "/does/not/exist", "migrate"], "/does/not/exist"),
         (["--config", "/does/not/exist", "status"], "/does/not/exist"),
@@ -161,7 +161,7 @@ def test_any_other_failure_is_one_line_and_exit_code_1(
 
 
 def test_what_a_scheduler_calls_unfit_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
-    with listening(answer("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
+    with listening(response("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
         assert run(["submit", "1e400", "--server", url]) == 2
     assert "out of range" in one_error(capsys)
 
@@ -430,8 +430,8 @@ def test_a_schedule_that_is_gone_already_is_removed(
 ) -> None:
     (tmp_path / "without_schedules.py").write_text("import taskd\napp = taskd.App()\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
-    there = answer("200 OK", [{"name": name, "app": "without_schedules"} for name in ("a", "b")])
-    with listening(there, answer(status, {"detail": "no"}), answer("200 OK", {})) as (url, _):
+    there = response("200 OK", [{"name": name, "app": "without_schedules"} for name in ("a", "b")])
+    with listening(there, response(status, {"detail": "no"}), response("200 OK", {})) as (url, _):
         assert run(["schedule", "apply", "--app", "without_schedules", "--server", url]) == code
     assert capsys.readouterr().out == ("removed a\nremoved b\n" if code == 0 else "")
 

@@ -1,4 +1,4 @@
-"""What both clients keep to: the time that they are given, and what can be an address or a token."""
+"""Tests of both clients: deadlines, addresses and tokens, and unknown outcomes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from taskd.client import Client, ClientError, OutcomeUnknown
 from taskd.client.asynchronous import AsyncClient
-from taskd.client.request import Request
-from taskd.client.servers import Server, Servers
+from taskd.client.requests import ClientRequest
+from taskd.client.servers import ServerAddress, ServerList
 from taskd.domain.errors import InvalidJob
-from tests.impostor import AWAY, UNSURE, answer, deaf, listening, silent
+from tests.fake_server import AWAY, UNSURE, deaf, listening, response, silent
 
 NOBODY = "http://127.0.0.1:1"
-RUNNING = answer("200 OK", {"id": 5, "status": "running"})
-DONE = answer("200 OK", {"id": 5, "status": "completed"})
-#: What a wait of a tenth of a second may take on a machine with much else to do, and what it takes if nobody minds the time.
+RUNNING = response("200 OK", {"id": 5, "status": "running"})
+DONE = response("200 OK", {"id": 5, "status": "completed"})
+#: Seconds that a wait of a tenth of a second may take on a busy machine, and would take without a deadline.
 SOON, LONG = 10.0, 40.0
 
 Ask = Callable[..., Awaitable[Any]]
@@ -41,15 +41,15 @@ async def blocking(url: str, **settings: Any) -> AsyncIterator[Ask]:
 
 @pytest.fixture(params=[asynchronous, blocking])
 def opened(request: pytest.FixtureRequest) -> Opener:
-    """Opens a client, and gives what calls one of its methods."""
-    found: Opener = request.param
-    return found
+    """Return a function that opens a client and yields a caller of its methods."""
+    opener: Opener = request.param
+    return opener
 
 
-async def given_up(ask: Ask, seconds: float, said: str) -> None:
-    """A wait that ends by TimeoutError, neither before its time nor long after it."""
+async def given_up(ask: Ask, seconds: float, message: str) -> None:
+    """Check that a wait raises TimeoutError, neither before its time nor long after it."""
     began = time.monotonic()
-    with pytest.raises(TimeoutError, match=said):
+    with pytest.raises(TimeoutError, match=message):
         await ask("wait", 5, seconds)
     assert seconds <= time.monotonic() - began < SOON
 
@@ -62,21 +62,21 @@ async def test_a_wait_ends_in_time_although_the_schedulers_hang(opened: Opener) 
             )
 
 
-async def test_a_wait_ends_in_time_although_nobody_can_connect(opened: Opener) -> None:
+async def test_a_wait_ends_in_time_although_no_connection_is_made(opened: Opener) -> None:
     with deaf() as one, deaf() as other:
         async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
             await given_up(ask, 0.1, "no scheduler can be reached")
 
 
-async def test_a_wait_ends_in_time_although_asking_again_might_help(opened: Opener) -> None:
+async def test_a_wait_ends_in_time_although_a_retry_might_help(opened: Opener) -> None:
     with listening(*[AWAY] * 100) as (url, asked):
         async with opened(url, patience=LONG) as ask:
             await given_up(ask, 1.0, "PostgreSQL is away")
         assert len(asked) > 1
 
 
-GONE = answer("404 Not Found", {"detail": "there is no schedule 'nightly'"})
-REMOVED = answer("200 OK", {"name": "nightly", "removed": True})
+GONE = response("404 Not Found", {"detail": "there is no schedule 'nightly'"})
+REMOVED = response("200 OK", {"name": "nightly", "removed": True})
 
 
 @pytest.mark.parametrize("lost", [None, UNSURE])
@@ -91,35 +91,35 @@ async def test_a_schedule_whose_removal_lost_its_answer_is_removed(
 
 
 @pytest.mark.parametrize("before", [[], [AWAY]])
-async def test_a_schedule_that_there_was_not_is_not_removed(opened: Opener, before: list[bytes]) -> None:
+async def test_an_unknown_schedule_is_not_removed(opened: Opener, before: list[bytes]) -> None:
     with listening(*before, GONE) as (url, _):
         async with opened(url) as ask:
-            with pytest.raises(ClientError, match="there is no schedule") as told:
+            with pytest.raises(ClientError, match="there is no schedule") as raised:
                 await ask("remove_schedule", "nightly")
-    assert told.value.status == 404
+    assert raised.value.status == 404
 
 
-async def test_whom_there_was_no_time_for_is_asked_first_the_next_time(opened: Opener) -> None:
+async def test_a_server_that_was_not_reached_in_time_is_tried_first_the_next_time(opened: Opener) -> None:
     with silent() as hung, listening(DONE) as (awake, _):
         async with opened(f"{hung},{awake}", timeout=LONG) as ask:
             await given_up(ask, 0.1, hung)
             assert (await ask("wait", 5, 0.1))["status"] == "completed"
 
 
-async def test_a_failure_before_the_time_is_over_is_told_as_what_it_is(opened: Opener) -> None:
+async def test_a_failure_before_the_time_is_over_is_no_timeout(opened: Opener) -> None:
     async with opened(NOBODY, patience=LONG) as ask:
         with pytest.raises(ClientError, match="no scheduler can be reached"):
             await ask("wait", 5, LONG)
 
 
-async def test_without_any_time_there_is_an_answer_too(opened: Opener) -> None:
+async def test_a_wait_of_zero_seconds_shows_the_job(opened: Opener) -> None:
     with listening(RUNNING) as (url, asked):
         async with opened(url) as ask:
             assert (await ask("wait", 5, 0))["status"] == "running"
         assert asked[0].startswith(b"GET /jobs/5 HTTP")
 
 
-async def test_the_seconds_of_a_long_poll_are_none_for_connecting(opened: Opener) -> None:
+async def test_the_seconds_of_a_long_poll_do_not_count_for_connecting(opened: Opener) -> None:
     with deaf() as dead, listening(DONE) as (awake, _):
         async with opened(f"{dead},{awake}", timeout=0.2) as ask:
             began = time.monotonic()
@@ -127,16 +127,16 @@ async def test_the_seconds_of_a_long_poll_are_none_for_connecting(opened: Opener
             assert time.monotonic() - began < SOON
 
 
-async def test_a_schedule_that_may_have_been_made_is_told_so(opened: Opener) -> None:
+async def test_a_schedule_with_an_unknown_outcome_is_reported(opened: Opener) -> None:
     with listening(None) as (url, _):
         async with opened(url) as ask:
-            with pytest.raises(ClientError, match="may have been made or not; taskd schedule list tells") as told:
-                await ask("ask", Request("POST", "/schedules", body=b"{}", safe=False))
-    assert "dedupe_key" not in str(told.value)
+            with pytest.raises(ClientError, match="may have been made or not: see taskd schedule list") as raised:
+                await ask("ask", ClientRequest("POST", "/schedules", body=b"{}", safe=False))
+    assert "dedupe_key" not in str(raised.value)
 
 
-async def test_what_is_around_a_token_is_no_part_of_it(opened: Opener) -> None:
-    with listening(answer("200 OK", {})) as (url, asked):
+async def test_space_around_a_token_is_ignored(opened: Opener) -> None:
+    with listening(response("200 OK", {})) as (url, asked):
         async with opened(url, token=" secret\n") as ask:
             await ask("get", "/leader")
     assert b"\r\nauthorization: bearer secret\r\n" in asked[0].lower()
@@ -144,10 +144,10 @@ async def test_what_is_around_a_token_is_no_part_of_it(opened: Opener) -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("token", ["two\nlines", "a\0b", "schlüssel", "\udcff"])
-def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
-    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is no token") as told:
+def test_an_invalid_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
+    with pytest.raises(ClientError, match=r"^TASKD_TOKEN is not a token") as raised:
         kind(NOBODY, token=token)
-    assert token not in str(told.value)
+    assert token not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_what_is_no_token_is_refused_and_not_shown(kind: type[Client | AsyncClie
         "http://:8080",
     ],
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ClientError, match="is no server address: write it as http://HOST:PORT"):
-        Servers(url)
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="is not a server address: write it as http://HOST:PORT"):
+        ServerList(url)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     ],
 )
 def test_a_password_in_an_address_is_never_shown(url: str) -> None:
-    with pytest.raises(ClientError, match="is no server address") as refused:
-        Servers(url)
+    with pytest.raises(ClientError, match="is not a server address") as refused:
+        ServerList(url)
     assert "hunter2" not in str(refused.value)
     assert "host" in str(refused.value)
 
@@ -198,41 +198,44 @@ def test_a_password_in_an_address_is_never_shown(url: str) -> None:
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        ("http://[::1]", Server("http://[::1]", False, "::1", 80, "")),
-        ("https://x/api/", Server("https://x/api", True, "x", 443, "/api")),
-        ("x:8080", Server("http://x:8080", False, "x", 8080, "")),
-        ("http://bücher.example", Server("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, "")),
+        ("http://[::1]", ServerAddress("http://[::1]", False, "::1", 80, "")),
+        ("https://x/api/", ServerAddress("https://x/api", True, "x", 443, "/api")),
+        ("x:8080", ServerAddress("http://x:8080", False, "x", 8080, "")),
+        (
+            "http://bücher.example",
+            ServerAddress("http://xn--bcher-kva.example:80", False, "xn--bcher-kva.example", 80, ""),
+        ),
     ],
 )
-def test_an_address_is_taken_apart(text: str, server: Server) -> None:
-    assert list(Servers(text)) == [server]
+def test_an_address_is_split(text: str, server: ServerAddress) -> None:
+    assert list(ServerList(text)) == [server]
 
 
-REFUSED = answer("503 Service Unavailable", {"detail": "the schema does not fit"})
+REFUSED = response("503 Service Unavailable", {"detail": "the schema does not fit"})
 
 
 @pytest.mark.parametrize(
     "replies",
     [
         [UNSURE] * 50,  # PostgreSQL hangs
-        [None] * 50,  # hung up after it was asked
-        [UNSURE, *[REFUSED] * 50],  # what comes later does not undo it
+        [None] * 50,  # closed after the request
+        [UNSURE, *[REFUSED] * 50],  # later refusals do not undo it
     ],
     ids=["unsure", "hung up", "unsure, then refused"],
 )
-async def test_an_outcome_that_stays_unknown_is_said_to_be_so(opened: Opener, replies: list[bytes | None]) -> None:
+async def test_an_outcome_that_stays_unknown_is_raised(opened: Opener, replies: list[bytes | None]) -> None:
     with listening(*replies) as (url, asked):
         async with opened(url, patience=0.5) as ask:
             with pytest.raises(OutcomeUnknown, match="it is unknown whether it was stored") as raised:
                 await ask("submit", {"payload": 1})
-        keys = {found.lower().partition(b"idempotency-key: ")[2].partition(b"\r\n")[0].decode() for found in asked}
+        keys = {header.lower().partition(b"idempotency-key: ")[2].partition(b"\r\n")[0].decode() for header in asked}
     assert len(asked) > 1
     assert keys == {raised.value.key}
     assert raised.value.unknown
 
 
-async def test_an_outcome_that_becomes_known_is_an_ordinary_answer(opened: Opener) -> None:
-    with listening(UNSURE, None, UNSURE, answer("200 OK", {"id": 1, "status": "completed", "duplicate": True})) as (
+async def test_an_outcome_that_becomes_known_is_returned(opened: Opener) -> None:
+    with listening(UNSURE, None, UNSURE, response("200 OK", {"id": 1, "status": "completed", "duplicate": True})) as (
         url,
         _,
     ):
@@ -241,7 +244,7 @@ async def test_an_outcome_that_becomes_known_is_an_ordinary_answer(opened: Opene
 
 
 @pytest.mark.parametrize(("method", "arguments"), [("submit", [{"payload": 1}]), ("job", [1])])
-async def test_what_was_never_sent_or_changes_nothing_is_not_unknown(
+async def test_unsent_requests_and_reads_have_no_unknown_outcome(
     opened: Opener, method: str, arguments: list[Any]
 ) -> None:
     replies = [REFUSED] * 50 if method == "submit" else [UNSURE] * 50
@@ -254,7 +257,7 @@ async def test_what_was_never_sent_or_changes_nothing_is_not_unknown(
 
 async def test_a_job_that_is_refused_is_invalid(opened: Opener) -> None:
     errors = [{"field": "payload", "message": "is nested too deeply"}]
-    with listening(answer("422 Unprocessable Entity", {"detail": "x", "errors": errors})) as (url, _):
+    with listening(response("422 Unprocessable Entity", {"detail": "x", "errors": errors})) as (url, _):
         async with opened(url) as ask:
             with pytest.raises(InvalidJob, match="payload: is nested too deeply") as raised:
                 await ask("submit", {"payload": 1})

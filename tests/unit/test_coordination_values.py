@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd.api.cluster import _scheduler, _worker
+from taskd.api.members import scheduler_view, worker_view
 from taskd.coordination import values
 from taskd.coordination.keys import of_session, own
 from taskd.domain import config
@@ -93,7 +93,7 @@ def test_what_is_no_json_is_none(data: bytes) -> None:
 def test_any_value_is_a_member_that_can_be_shown_or_none(data: bytes) -> None:
     found = values.member(data)
     if found is not None:
-        msgspec.json.encode([_worker(found), _scheduler(found), found])
+        msgspec.json.encode([worker_view(found), scheduler_view(found), found])
 
 
 @given(FOREIGN)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import typer.main
 
 from taskd import settings
+from taskd.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
@@ -106,3 +111,41 @@ def test_how_long_a_process_may_take_to_end_is_one_number() -> None:
             r"`?(?:worker\.)?grace`?(?: \(30 s\))?,?(?: in which running tasks may end,)? (?:plus|and) (\d+) s", text
         ):
             assert extra == "10", page.name
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The commands of taskd in a page's code, as words."""
+    for code in re.findall(r"`(taskd [^`]+)`", page.read_text("utf-8")):
+        yield shlex.split(code)[1:]
+
+
+def test_the_commands_of_the_cheat_sheet_exist_with_their_options() -> None:
+    looked_at = 0
+    for words in commands(ROOT / "docs/cheat-sheet.md"):
+        command: Any = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert not getattr(command, "commands", {}) or command.invoke_without_command, words
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, (command.name, words)
+        looked_at += 1
+    assert looked_at > 30
+
+
+def oldest(room: str) -> str:
+    """The oldest version of its server that a package of taskd takes: one constant, for `taskd doctor`."""
+    files = (ROOT / "src/taskd" / room).glob("*.py")
+    texts = [file.read_text("utf-8") for file in files]
+    (numbers,) = (found[1] for text in texts for found in re.finditer(r"^OLDEST = \(?([\d, ]+)", text, re.M))
+    return str(numbers).replace(", ", ".")
+
+
+def test_the_page_on_versions_has_the_oldest_that_taskd_takes() -> None:
+    rows = dict(re.findall(r"^\| (\w+) \| (\d[\d.]*) or newer", (ROOT / "docs/versions.md").read_text("utf-8"), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {name: rows.get(name) for name in ("Python", "PostgreSQL", "Redis", "etcd")} == {
+        "Python": project["requires-python"].removeprefix(">="),
+        "PostgreSQL": oldest("store"),
+        "Redis": oldest("transport"),
+        "etcd": oldest("coordination"),
+    }

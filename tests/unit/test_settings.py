@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from taskd import settings
+from taskd.cli import server_defaults
+from taskd.cli.main import run
 from taskd.domain.errors import ConfigurationError
 
 
@@ -114,3 +116,60 @@ def test_every_key_has_its_variable_and_one_that_names_a_file(
     )
     if other is not None:
         assert getattr(getattr(settings.load(environ={name: str(other)}), section), key) == other
+
+
+#: A broken rule's setting and the one it is compared with, the widest values that hold and the nearest that do not.
+RELATIONS = [
+    (("worker", "heartbeat"), ("worker", "session_ttl"), ("2.4999", "5"), ("2.5", "5")),
+    (("scheduler", "leader_renew"), ("scheduler", "leader_stale"), ("4.9999", "10"), ("5", "10")),
+    (("worker", "stop_grace"), ("worker", "grace"), ("7", "7"), ("7.0001", "7")),
+    (("etcd", "ttl"), ("scheduler", "leader_stale"), ("20", "10"), ("20.0001", "10")),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "holds", "broken"), RELATIONS)
+def test_times_that_do_not_fit_together_are_refused_by_both_names(
+    left: tuple[str, str], right: tuple[str, str], holds: tuple[str, str], broken: tuple[str, str]
+) -> None:
+    loaded = settings.load(environ={}, flags=dict(zip((left, right), holds, strict=True)))
+    assert settings.unfit_times(loaded) == []
+    given = dict(zip((left, right), broken, strict=True))
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(environ={}, flags=given)
+    line = str(caught.value)
+    for (section, key), value in given.items():
+        assert f"{section}.{key} ({value} s)" in line
+    assert "less than" in line or "at most" in line
+    assert "\n" not in line
+    assert settings.unfit_times(settings.load(environ={}, flags=given, related=False)) == [line]
+
+
+def test_one_of_two_related_times_from_another_source_counts(tmp_path: Path) -> None:
+    file = tmp_path / "taskd.toml"
+    file.write_text("[worker]\nheartbeat = 60\n")
+    with pytest.raises(
+        ConfigurationError, match=r"twice worker\.heartbeat \(60 s\) must be less than worker\.session_ttl"
+    ):
+        settings.load(file=file, environ={})
+    loaded = settings.load(file=file, environ={"TASKD_WORKER__SESSION_TTL": "121"})
+    assert loaded.worker.session_ttl == 121
+
+
+def test_every_process_that_reads_settings_refuses_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TASKD_WORKER__HEARTBEAT", "60")
+    monkeypatch.setenv("TASKD_WORKER__SESSION_TTL", "5")
+    for command in (["scheduler"], ["worker"], ["migrate", "--check"], ["token", "list"], ["torture"]):
+        assert run(command) == 1, command
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith("error: twice worker.heartbeat (60 s) must be less than worker.session_ttl (5 s): ")
+
+
+def test_a_client_does_without_the_times_of_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have one of two related settings only: the other is in an environment that it does not read."""
+    file = tmp_path / "taskd.toml"
+    file.write_text('[worker]\nheartbeat = 60\n[client]\nserver = "http://taskd.invalid"\n')
+    monkeypatch.delenv("TASKD_SERVER", raising=False)
+    assert server_defaults.server("http://localhost:8080", file, chosen=False) == "http://taskd.invalid"

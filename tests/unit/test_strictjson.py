@@ -1,4 +1,4 @@
-"""Payloads that are valid JSON and dear to look at: each is checked in one pass, and other requests are answered meanwhile."""
+"""Tests of expensive payloads: each is checked in one pass, and does not delay other requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NDJSON = b"application/x-ndjson"
 
 
 async def message(text: bytes) -> str:
-    """What is wrong with a payload; nothing if it is taken."""
+    """Return the error of a payload; an empty text if it is accepted."""
     try:
         await strictjson.check_value(msgspec.Raw(text), "payload")
     except Problem as problem:
@@ -59,12 +59,12 @@ def nested(depth: int, inner: bytes = b"1") -> bytes:
         (rb'["a\\\u0000"]', "NUL"),
     ],
 )
-async def test_a_payload_is_judged_the_same_whole_and_in_pieces(
+async def test_a_payload_is_checked_alike_whole_and_in_pieces(
     monkeypatch: pytest.MonkeyPatch, text: bytes, wrong: str, padding: int, piece: int
 ) -> None:
     monkeypatch.setattr(strictjson, "PIECE", piece)
-    found = await message(text + b" " * padding)
-    assert wrong in found if wrong else found == ""
+    outcome = await message(text + b" " * padding)
+    assert wrong in outcome if wrong else outcome == ""
 
 
 VALUES: Any = st.recursive(
@@ -75,7 +75,7 @@ VALUES: Any = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(VALUES, st.integers(1, 60))
-async def test_small_pieces_find_nothing_in_what_is_good(value: Any, piece: int) -> None:
+async def test_small_pieces_find_no_error_in_valid_json(value: Any, piece: int) -> None:
     text = msgspec.json.encode(value)
     if strictjson.has_nul(text):
         return
@@ -90,7 +90,7 @@ def batch(*payloads: bytes) -> bytes:
     return b'{"jobs":[' + b",".join(b'{"payload":' + payload + b"}" for payload in payloads) + b"]}"
 
 
-DEAR = {
+EXPENSIVE = {
     "deep": (batch(*[b"[" + b",".join([nested(199)] * 2400) + b"]"] * 14), JSON, 14),
     "deep and flat": (batch(*[nested(198, b",".join([b"[]"] * (MB // 4)))] * 14), JSON, 14),
     "empty strings": (batch(*[nested(150, b",".join([b'""'] * (MB // 4)))] * 14), JSON, 14),
@@ -115,10 +115,10 @@ DEAR = {
 }
 
 
-@pytest.mark.parametrize("name", DEAR)
-async def test_a_dear_batch_is_read_in_one_pass_and_in_turns(name: str) -> None:
-    """A hundred passes over such a batch take 20 s of processor time; the limit leaves room for slow machines."""
-    body, media, wanted = DEAR[name]
+@pytest.mark.parametrize("name", EXPENSIVE)
+async def test_an_expensive_batch_is_read_in_one_pass_and_in_slices(name: str) -> None:
+    """A hundred passes over such a batch take 20 s of processor time. The limit allows for slow machines."""
+    body, media, expected = EXPENSIVE[name]
     turns = 0
 
     async def count() -> None:
@@ -130,14 +130,14 @@ async def test_a_dear_batch_is_read_in_one_pass_and_in_turns(name: str) -> None:
     counting = asyncio.create_task(count())
     began = time.process_time()
     try:
-        found: Any = len(await parse_batch(body, media, HttpSettings()))
+        outcome: Any = len(await parse_batch(body, media, HttpSettings()))
     except Problem as problem:
-        found = problem.detail
+        outcome = problem.detail
     took = time.process_time() - began
     counting.cancel()
-    assert found == wanted if isinstance(wanted, int) else wanted in found
+    assert outcome == expected if isinstance(expected, int) else expected in outcome
     assert took < 8.0
-    if wanted == 14:
+    if expected == 14:
         assert turns >= 10
 
 

@@ -1,4 +1,4 @@
-// What both peers share, as common.py does for the Python ones: the measured job, and the command line.
+// The shared part of both peers, like common.py for the Python ones: the measured job, and the command line.
 import { appendFileSync, openSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 

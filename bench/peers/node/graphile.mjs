@@ -1,4 +1,4 @@
-// graphile-worker: rows in PostgreSQL, a local queue of 500, ends told in batches, rows deleted at their end.
+// graphile-worker: rows in PostgreSQL, a local queue of 500, completions sent in batches, rows deleted at their end.
 import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import { DSN, command, ran } from "./common.mjs";
 

@@ -1,42 +1,68 @@
-"""What there is to see of the cluster: health, counters, who leads, who is there."""
+"""The state of the cluster: health, counters, leaders, schedulers, workers and queues."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import partial
 
 from msgspec import UNSET
 
-from taskd.api.answers import Answer, document
-from taskd.api.call import Call
-from taskd.api.documents import (
+from taskd.api.members import scheduler_view, session_view, worker_view
+from taskd.api.queue_access import require_all
+from taskd.api.reads import CachedRead
+from taskd.api.request import Request
+from taskd.api.responses import Response, document
+from taskd.api.routes import READ_PROBLEMS, Operation, Resource, Result, Route
+from taskd.api.views import (
     AliveView,
     HealthView,
-    LeaderView,
+    LeadersView,
     MetricsView,
     QueuesView,
     QueueView,
     SchedulersView,
-    SchedulerView,
     ShardView,
     WorkersView,
-    WorkerView,
 )
-from taskd.api.queues import everything
-from taskd.api.reading import Recent
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.fencing import LeaderRow, Session
+from taskd.domain.fencing import LeaderRow
 from taskd.domain.health import public
 from taskd.domain.job import Counts, Depths, QueueDepth
+from taskd.domain.scope import Scope
 from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
 
 ETCD_AWAY = "etcd is away"
 
 
-class Cluster:
+TAG = "Cluster"
+TEXTS = ("text/plain", "application/openmetrics-text")
+
+ALIVE = Operation(TAG, "alive", "Check that this scheduler answers", {200: Result(AliveView, "The scheduler answers")})
+HEALTH = Operation(
+    TAG,
+    "health",
+    "Show this scheduler's health",
+    {200: Result(HealthView, "Healthy or degraded"), 503: Result(HealthView, "Unhealthy: it cannot store jobs")},
+)
+METRICS = Operation(
+    TAG,
+    "metrics",
+    "Show counters",
+    {200: Result(MetricsView, "The counters; or text for Prometheus", also=TEXTS)},
+    (503,),
+)
+LEADER = Operation(TAG, "leader", "Show the leaders", {200: Result(LeadersView, "The leaders")}, READ_PROBLEMS)
+WORKERS = Operation(TAG, "workers", "List the workers", {200: Result(WorkersView, "The workers")}, READ_PROBLEMS)
+SCHEDULERS = Operation(
+    TAG, "schedulers", "List the schedulers", {200: Result(SchedulersView, "The schedulers")}, (400, 422)
+)
+QUEUES = Operation(TAG, "queues", "List the queues", {200: Result(QueuesView, "The queues")}, READ_PROBLEMS)
+
+
+class ClusterResource(Resource):
     """Shows the cluster as this scheduler sees it."""
 
     def __init__(
@@ -45,23 +71,34 @@ class Cluster:
         self._coordinator = coordinator
         self._standing = standing
         self._leader_stale = leader_stale
-        self._counts = Recent(overview.counts, repeat=True)
+        self._counts = CachedRead(overview.counts, repeat=True)
         self._overview = overview
-        #: By the queues that a token is for (None: all). Operators make the tokens, so there are few.
-        self._depths: dict[frozenset[str] | None, Recent[Depths]] = {}
+        #: By the queues of a token (None: all queues). Operators make the tokens, so there are few.
+        self._depths: dict[frozenset[str] | None, CachedRead[Depths]] = {}
         self._scraping = asyncio.Lock()
-        self._sessions = Recent(overview.sessions)
-        self._leaderships = Recent(terms.current, age=0.5)
+        self._sessions = CachedRead(overview.sessions)
+        self._leaderships = CachedRead(terms.current, age=0.5)
 
-    async def alive(self, _: Call) -> Answer:
-        """GET /alive: 200 from whoever answers at all. A restart mends a process that hangs, but no server that is away."""
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route("GET", "/alive", self.alive, None, ALIVE),
+            Route("GET", "/health", self.health, None, HEALTH),
+            Route("GET", "/metrics", self.metrics, Scope.READ, METRICS),
+            Route("GET", "/leader", self.leader, Scope.READ, LEADER),
+            Route("GET", "/workers", self.workers, Scope.READ, WORKERS),
+            Route("GET", "/schedulers", self.schedulers, Scope.READ, SCHEDULERS),
+            Route("GET", "/queues", self.queues, Scope.READ, QUEUES),
+        )
+
+    async def alive(self, _: Request) -> Response:
+        """GET /alive: 200 while the event loop runs. A restart helps a process that hangs, and no server that is away."""
         return document(AliveView())
 
-    async def health(self, _: Call) -> Answer:
-        """GET /health: 503 only when this scheduler cannot do its work, which is to store jobs. No round trip."""
+    async def health(self, _: Request) -> Response:
+        """GET /health: 503 only while this scheduler cannot store jobs. No round trip."""
         components = self._standing.components()
         able = components["postgres"].ok
-        well = all(c.ok for c in components.values())
+        well = all(component.ok for component in components.values())
         view = HealthView(
             status="unhealthy" if not able else "healthy" if well else "degraded",
             instance_id=self._standing.instance_id,
@@ -72,10 +109,10 @@ class Cluster:
         )
         return document(view, 200 if able else 503)
 
-    async def metrics(self, call: Call) -> Answer:
-        """GET /metrics: as text if `Accept` asks for it, as Prometheus does, else as JSON; times are Unix seconds."""
-        everything(call)
-        accept = (call.header(b"accept") or b"").decode("latin-1")
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics: text if `Accept` asks for it, as Prometheus does, else JSON; times are Unix seconds."""
+        require_all(request)
+        accept = (request.header(b"accept") or b"").decode("latin-1")
         if meters.wants_text(accept):
             return await self._exposition(accept)
         counts = await self._counts.get()
@@ -96,27 +133,27 @@ class Cluster:
             )
         )
 
-    async def _exposition(self, accept: str) -> Answer:
-        """The figures as text. Without PostgreSQL those of the whole cluster are left out, and `taskd_up` says why."""
+    async def _exposition(self, accept: str) -> Response:
+        """Return the metrics as text. Without PostgreSQL they lack those of the cluster, and `taskd_up` shows the cause."""
         try:
             counts, depths = await self._counts.get(), await self._depths_of(None).get()
         except StoreUnavailable:
             counts, depths = None, Depths(queues=[])
-        async with self._scraping:  # two scrapes at once would empty each other's gauges
+        async with self._scraping:  # two scrapes at once would clear each other's gauges
             meters.show_servers(self._standing.components())
             meters.LEADING.set(len(self._standing.terms))
             self._measure(counts, depths)
             text, content_type = await asyncio.to_thread(meters.exposition, accept)
-        return Answer(200, text, content_type=content_type.encode())
+        return Response(200, text, content_type=content_type.encode())
 
     def _measure(self, counts: Counts | None, depths: Depths) -> None:
-        """Set the gauges of the whole cluster; without counts there are none."""
+        """Set the gauges of the whole cluster; clear them without counts."""
         for gauge in (meters.JOBS, meters.OLDEST, meters.FINISHED):
             gauge.clear()
         meters.QUEUES_LEFT_OUT.set(depths.left_out)
         if counts is None:
             return
-        # A queue that a worker serves and that has no job is at zero, not away.
+        # A queue that a worker serves and that has no job is shown with zero.
         empty = sorted(self._served().keys() - {depth.queue for depth in depths.queues})
         for depth in [*depths.queues, *(QueueDepth(queue=queue) for queue in empty)][: meters.MOST_QUEUES]:
             for status in ("pending", "queued", "running"):
@@ -127,11 +164,11 @@ class Cluster:
         for status in ("completed", "failed", "cancelled"):
             meters.FINISHED.labels(status).set(getattr(counts, status))
 
-    async def leader(self, call: Call) -> Answer:
-        """GET /leader: who may dispatch, by PostgreSQL; by etcd while PostgreSQL is away."""
-        call.query()
+    async def leader(self, request: Request) -> Response:
+        """GET /leader: the leaders by PostgreSQL; by etcd while PostgreSQL is away."""
+        request.query()
         views = await self._shards()
-        view = LeaderView(
+        view = LeadersView(
             current_leader=views[0].current_leader,
             is_leader=bool(self._standing.terms),
             instance_id=self._standing.instance_id,
@@ -141,8 +178,8 @@ class Cluster:
         return document(view)
 
     async def _shards(self) -> list[ShardView]:
-        """Every shard, the first one first. Of what we lead nobody has to be asked."""
-        own, led, shards = self._standing.instance_id, self._standing.terms, range(self._standing.shards)
+        """Return every shard in order. Shards that this scheduler leads need no read."""
+        instance_id, led, shards = self._standing.instance_id, self._standing.terms, range(self._standing.shards)
         try:
             rows = {row.shard: row for row in await self._leaderships.get()} if len(led) < len(shards) else {}
         except StoreUnavailable:
@@ -150,7 +187,7 @@ class Cluster:
         else:
             views = [self._by_row(shard, rows.get(shard)) for shard in shards]
         for shard, term in led.items():
-            views[shard] = ShardView(shard=shard, current_leader=own, epoch=term.epoch)
+            views[shard] = ShardView(shard=shard, current_leader=instance_id, epoch=term.epoch)
         return views
 
     def _by_etcd(self, shard: int) -> ShardView:
@@ -158,7 +195,7 @@ class Cluster:
         return ShardView(shard=shard, current_leader=first.instance_id if first else None)
 
     def _by_row(self, shard: int, row: LeaderRow | None) -> ShardView:
-        """A shard that nobody ever led has no row."""
+        """Return the view of a shard; one that never had a leader has no row."""
         if row is None:
             return ShardView(shard=shard, current_leader=None, epoch=0)
         return ShardView(shard=shard, current_leader=self._holder(row), epoch=row.epoch)
@@ -166,42 +203,45 @@ class Cluster:
     def _holder(self, row: LeaderRow) -> str | None:
         return row.instance_id if row.holder is not None and row.age < self._leader_stale else None
 
-    async def workers(self, call: Call) -> Answer:
+    async def workers(self, request: Request) -> Response:
         """GET /workers: from etcd with rates and tasks; from PostgreSQL's sessions while etcd is away."""
-        call.query()
+        request.query()
         if self._coordinator.health.ok:
-            return document(WorkersView(source="etcd", workers=[_worker(m) for m in self._members("worker")]))
-        sessions = [_session(s) for s in await self._sessions.get()]
+            return document(
+                WorkersView(source="etcd", workers=[worker_view(member) for member in self._members("worker")])
+            )
+        sessions = [session_view(session) for session in await self._sessions.get()]
         note = f"{ETCD_AWAY}: these are the sessions in PostgreSQL, without addresses and rates"
         return document(WorkersView(source="postgres", note=note, workers=sessions))
 
-    async def schedulers(self, call: Call) -> Answer:
+    async def schedulers(self, request: Request) -> Response:
         """GET /schedulers."""
-        call.query()
-        view = SchedulersView(source="etcd", schedulers=[_scheduler(m) for m in self._members("scheduler")])
+        request.query()
+        schedulers = [scheduler_view(member) for member in self._members("scheduler")]
+        view = SchedulersView(source="etcd", schedulers=schedulers)
         if not self._coordinator.health.ok:
-            view.note = f"{ETCD_AWAY}: these are the schedulers that were there when it was last seen"
+            view.note = f"{ETCD_AWAY}: these are the schedulers that it had last"
         return document(view)
 
-    async def queues(self, call: Call) -> Answer:
+    async def queues(self, request: Request) -> Response:
         """GET /queues: live jobs, and the workers and slots that serve them."""
-        call.query()
-        found = await self._depths_of(call.caller.queues).get()
-        depths, served = {d.queue: d for d in found.queues}, self._served()
-        empty = sorted(name for name in served.keys() - depths.keys() if call.caller.sees(name))
+        request.query()
+        read = await self._depths_of(request.caller.queues).get()
+        depths, served = {depth.queue: depth for depth in read.queues}, self._served()
+        empty = sorted(name for name in served.keys() - depths.keys() if request.caller.sees(name))
         names = sorted([*depths, *empty[: max(0, meters.MOST_QUEUES - len(depths))]])
-        views = [_queue(depths.get(n) or QueueDepth(queue=n), served.get(n, [])) for n in names]
-        return document(QueuesView(queues=views, left_out=found.left_out or UNSET))
+        views = [_queue(depths.get(name) or QueueDepth(queue=name), served.get(name, [])) for name in names]
+        return document(QueuesView(queues=views, left_out=read.left_out or UNSET))
 
-    def _depths_of(self, queues: frozenset[str] | None) -> Recent[Depths]:
-        found = self._depths.get(queues)
-        if found is None:
+    def _depths_of(self, queues: frozenset[str] | None) -> CachedRead[Depths]:
+        cached = self._depths.get(queues)
+        if cached is None:
             read = partial(self._overview.depths, queues, meters.MOST_QUEUES)
-            found = self._depths[queues] = Recent(read, repeat=True)
-        return found
+            cached = self._depths[queues] = CachedRead(read, repeat=True)
+        return cached
 
     def _served(self) -> dict[str, list[int]]:
-        """The slots of each worker that serves a queue, by queue."""
+        """Return the slots of each worker that serves a queue, by queue."""
         served: dict[str, list[int]] = {}
         for member in self._members("worker"):
             for queue in member.queues:
@@ -211,44 +251,6 @@ class Cluster:
     def _members(self, kind: MemberKind) -> list[Member]:
         members = self._coordinator.members(kind)
         return [members[name] for name in sorted(members)]
-
-
-def _scheduler(member: Member) -> SchedulerView:
-    return SchedulerView(
-        id=member.id,
-        incarnation=member.incarnation,
-        address=member.address,
-        host=member.host,
-        pid=member.pid,
-        started_at=datetime.fromtimestamp(member.started_at, UTC),
-        stats=member.stats,
-    )
-
-
-def _worker(member: Member) -> WorkerView:
-    return WorkerView(
-        id=member.id,
-        incarnation=member.incarnation,
-        address=member.address,
-        host=member.host,
-        pid=member.pid,
-        started_at=datetime.fromtimestamp(member.started_at, UTC),
-        queues=member.queues,
-        slots=member.slots,
-        tasks=member.tasks,
-        stats=member.stats,
-    )
-
-
-def _session(session: Session) -> WorkerView:
-    return WorkerView(
-        id=session.worker_id,
-        incarnation=session.id,
-        host=session.host.name,
-        pid=session.host.pid,
-        queues=list(session.queues),
-        slots=session.slots,
-    )
 
 
 def _queue(depth: QueueDepth, slots: list[int]) -> QueueView:

@@ -1,4 +1,4 @@
-"""From JSON to a struct, where each refusal names its field and says what it must be, in words that a client understands."""
+"""From JSON to a struct. Each error names its field and says what the field must be, in the terms of the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, prefix: str = "") -> T:
-    """What `body` (UTF-8) says; `prefix` stands before field names. Raises 400 and 422 Problems."""
+    """Return `body` (UTF-8) as a struct. `prefix` stands before field names in errors. Raises 400 and 422 Problems."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -30,20 +30,20 @@ _MISSING = re.compile(r"^Object missing required field `([^`]*)`", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `|$)", re.DOTALL)
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _NO_OFFSET = "needs an offset, as in 2026-01-31T12:00:00Z or …+01:00: without one it names no instant"
-#: What types say too briefly, by the last part of the field's path.
+#: Rules that the type alone does not state, by the last part of the field's path.
 _RULES = {
     "metadata": "must be an object of at most 64 texts, numbers, true, false and null, by keys of 1 to 255 characters"
 }
 
 
 def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
-    """The decoder's message, taken apart into the field and what it must be."""
+    """Return the decoder's message as a field and the rule that it breaks."""
     place = _PLACE.search(text)
     path = place.group(1).replace("[...]", "") if place else ""
     inner = f"{path}." if path else ""
     if unknown := _UNKNOWN.match(text):
         return FieldError(
-            f"{prefix}{inner}{unknown.group(1)}", f"is no field; the fields are {constraints.fields(kind, path)}"
+            f"{prefix}{inner}{unknown.group(1)}", f"is not a field; the fields are {constraints.fields(kind, path)}"
         )
     if missing := _MISSING.match(text):
         return FieldError(f"{prefix}{inner}{missing.group(1)}", "is required")
@@ -52,13 +52,3 @@ def _field_error(text: str, prefix: str, kind: Any, body: bytes) -> FieldError:
         return FieldError(field, _NO_OFFSET)
     rule = _RULES.get(path.rpartition(".")[2]) or constraints.rule(kind, path)
     return FieldError(field, f"{rule}{constraints.instead(body, path)}")
-
-
-def number(query: dict[str, str], field: str, most: int) -> int | None:
-    """A parameter that is a whole number from 1 to `most`; None if it is missing. Raises a 422 Problem."""
-    text = query.get(field)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise invalid(FieldError(field, f"must be a whole number from 1 to {most}"))
-    return int(text)

@@ -1,79 +1,104 @@
-"""GET /history: finished jobs, one a line, for whoever keeps them elsewhere."""
+"""GET /history: finished jobs, one a line, for an archive elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
-from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
 
 from taskd.api import render
-from taskd.api.answers import Answer
-from taskd.api.call import Call
+from taskd.api.jobs import TAG
+from taskd.api.logs import lines
+from taskd.api.parameters import LOWER_IDS, QUEUE, TASK, check_names, number
 from taskd.api.problems import FieldError, invalid
-from taskd.api.queues import narrowed
-from taskd.api.reading import Gate, within
-from taskd.api.transcripts import lines
-from taskd.api.turns import Turns
-from taskd.domain.job import MAX_ID, NAME_RULE, Ended, Job, JobStatus, is_name
+from taskd.api.queue_access import narrowed
+from taskd.api.reads import ReadLimiter, within
+from taskd.api.request import Request
+from taskd.api.responses import Response, next_page
+from taskd.api.routes import NDJSON, READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
+from taskd.api.time_slice import TimeSlice
+from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
 from taskd.domain.output import Stored
+from taskd.domain.scope import Scope
 from taskd.seams import Overview, Transcripts
 
-#: Finished jobs that one request looks at; and with what their attempts have said, which may be much.
-STRETCH, TALKATIVE = 500, 50
+#: Finished jobs that one request reads; and fewer with their output, which may be large.
+STRETCH, STRETCH_WITH_LOGS = 500, 50
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Final = Literal["completed", "failed", "cancelled"]
 
 
-class History:
+EXPORT = Operation(
+    TAG,
+    "exportHistory",
+    "Export finished jobs, one a line, newest first",
+    {
+        200: Result(
+            str, "A stretch of history", {"Link": 'The next stretch (rel="next"), if there is one'}, media=NDJSON
+        )
+    },
+    READ_PROBLEMS,
+    (
+        Parameter("since", "query", Instant, "Only jobs that ended at this time or later"),
+        Parameter("until", "query", Instant, "Only jobs that ended before this time"),
+        Parameter("status", "query", Final, "Only jobs that ended with this status"),
+        QUEUE,
+        TASK,
+        Parameter("logs", "query", bool, "Add `logs` to each job: the lines that its attempts logged and printed"),
+        LOWER_IDS,
+    ),
+)
+
+
+class HistoryResource(Resource):
     """Exports finished jobs."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, overview: Overview, transcripts: Transcripts, limiter: ReadLimiter) -> None:
+        self._limiter = limiter
         self._overview = overview
         self._transcripts = transcripts
 
-    async def export(self, call: Call) -> Answer:
-        """GET /history: those that ended within a time, newest ids first, as NDJSON; in `Link` where it goes on.
+    def routes(self) -> Sequence[Route]:
+        return (Route("GET", "/history", self.export, Scope.READ, EXPORT),)
 
-        A page may be empty and have a next one: it stands for a stretch of history, not for so many jobs.
+    async def export(self, request: Request) -> Response:
+        """GET /history: the jobs that ended within a time, newest ids first, as NDJSON, with a Link to the next stretch.
+
+        A page stands for a stretch of history, not for a number of jobs: it may be empty and have a next page.
         """
-        query = call.query("since", "until", "status", "queue", "task", "cursor", "logs")
-        wanted = _wanted(query)
-        wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
-        async with self._gate:
-            body, cursor = await self._page(wanted, logs=_logs(query))
-        links: tuple[tuple[bytes, bytes], ...] = ()
-        if cursor is not None:
-            following = urlencode({**query, "cursor": str(cursor)})
-            links = ((b"link", f'</history?{following}>; rel="next"'.encode()),)
-        return Answer(200, body, links, content_type=b"application/x-ndjson")
+        query = request.query("since", "until", "status", "queue", "task", "cursor", "logs")
+        ended = _filter(query)
+        ended = msgspec.structs.replace(ended, queue=narrowed(request, ended.queue))
+        async with self._limiter:
+            body, cursor = await self._page(ended, logs=_logs(query))
+        links = (next_page("/history", query, str(cursor)),) if cursor is not None else ()
+        return Response(200, body, links, content_type=b"application/x-ndjson")
 
-    async def _page(self, wanted: Ended, *, logs: bool) -> tuple[bytes, int | None]:
-        """The lines of a stretch, and where the next one begins."""
-        stretch, turns = await within(self._overview.ended(wanted)), Turns()
+    async def _page(self, ended: Ended, *, logs: bool) -> tuple[bytes, int | None]:
+        """Return the lines of a stretch, and the cursor of the next one."""
+        stretch, time_slice = await within(self._overview.ended(ended)), TimeSlice()
         jobs, cursor = stretch.jobs, stretch.next
-        said: dict[int, list[Stored]] | None = None
+        output: dict[int, list[Stored]] | None = None
         if logs and jobs:
-            said = await within(self._transcripts.of([job.id for job in jobs]))
-            if len(said) < len(jobs):
-                jobs = jobs[: len(said)]
+            output = await within(self._transcripts.of([job.id for job in jobs]))
+            if len(output) < len(jobs):
+                jobs = jobs[: len(output)]
                 cursor = jobs[-1].id
-        lines = []
+        rows = []
         for job in jobs:
-            lines.append(_line(job, said))
-            await turns.turn()
-        return b"".join(lines), cursor
+            rows.append(_line(job, output))
+            await time_slice.pause()
+        return b"".join(rows), cursor
 
 
-def _line(found: Job, said: Mapping[int, list[Stored]] | None) -> bytes:
-    text = render.job(found)
-    if said is not None:
-        logs = msgspec.json.encode(list(lines(said.get(found.id, []))))
+def _line(job: Job, output: Mapping[int, list[Stored]] | None) -> bytes:
+    text = render.job(job)
+    if output is not None:
+        logs = msgspec.json.encode(list(lines(output.get(job.id, []))))
         text = text[:-1] + b',"logs":' + logs + b"}"
     return text + b"\n"
 
@@ -85,10 +110,8 @@ def _logs(query: dict[str, str]) -> bool:
     return text == "true"
 
 
-def _wanted(query: dict[str, str]) -> Ended:
-    for field in ("queue", "task"):
-        if field in query and not is_name(query[field]):
-            raise invalid(FieldError(field, NAME_RULE))
+def _filter(query: dict[str, str]) -> Ended:
+    check_names(query)
     status = query.get("status")
     if status is not None and not (status in set(JobStatus) and JobStatus(status).final):
         raise invalid(FieldError("status", "must be completed, failed or cancelled"))
@@ -98,8 +121,8 @@ def _wanted(query: dict[str, str]) -> Ended:
         status=JobStatus(status) if status else None,
         queue=query.get("queue"),
         task=query.get("task"),
-        before=_cursor(query),
-        limit=TALKATIVE if _logs(query) else STRETCH,
+        before=number(query, "cursor", MAX_ID) or MAX_ID,
+        limit=STRETCH_WITH_LOGS if _logs(query) else STRETCH,
     )
 
 
@@ -115,12 +138,3 @@ def _instant(query: dict[str, str], field: str) -> datetime | None:
                 field, "must be an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z (a + is written %2B)"
             )
         ) from None
-
-
-def _cursor(query: dict[str, str]) -> int:
-    text = query.get("cursor")
-    if text is None:
-        return MAX_ID
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) and 1 <= int(text) <= MAX_ID):
-        raise invalid(FieldError("cursor", f"must be a whole number from 1 to {MAX_ID}"))
-    return int(text)

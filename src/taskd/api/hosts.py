@@ -1,7 +1,8 @@
-"""Rules that keep web pages from using a scheduler through the browser of a person who can reach it.
+"""Rules against web pages that use a scheduler through the browser of a person who can reach it.
 
-DNS rebinding leads a page's own name to this scheduler: so while there are no tokens only known names are answered to. Changes
-that other pages ask for are recognised by the headers that browsers add. Other clients send none of these, and pass.
+DNS rebinding points a page's own host name at this scheduler. So, while there are no tokens, only known host names are
+answered. A change that a page of another site asks for is recognised by the headers that browsers add. Clients other than
+browsers do not send these headers, and pass.
 """
 
 from __future__ import annotations
@@ -12,31 +13,31 @@ from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-from taskd.api.answers import Header
 from taskd.api.problems import Problem
+from taskd.api.responses import Header
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime import meters
 from taskd.settings import HttpSettings
 
 #: Methods that change nothing.
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-#: What a browser says of a request that a page of this very origin makes, or its user.
+#: Values of Sec-Fetch-Site for requests of a page of this origin, or of the user.
 OWN_SITE = (b"same-origin", b"none")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::([0-9]{0,5}))?")
-#: Host headers whose answer is remembered.
-_REMEMBERED = 256
+#: The most Host headers whose check is cached.
+_CACHE_SIZE = 256
 
 
 class Authority(NamedTuple):
-    """A host, in lower case and without brackets, and a port if one is named."""
+    """A host in lower case and without brackets, and its port, if one is named."""
 
     host: str
     port: int | None
 
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
-        """The host as an IP address; an IPv4 address inside of IPv6 is taken out."""
+        """The host as an IP address; an IPv4 address that is mapped into IPv6 is returned as IPv4."""
         try:
             address = ip_address(self.host)
         except ValueError:
@@ -46,42 +47,42 @@ class Authority(NamedTuple):
 
 
 def authority(text: str) -> Authority | None:
-    """Take HOST[:PORT] apart; None for anything else."""
-    found = _AUTHORITY.fullmatch(text.lower())
-    if found is None or int(found[2] or 0) > 65535:
+    """Split HOST[:PORT]; return None for anything else."""
+    match = _AUTHORITY.fullmatch(text.lower())
+    if match is None or int(match[2] or 0) > 65535:
         return None
-    host = found[1]
+    host = match[1]
     if host.startswith("["):
         try:
             host = ip_address(host[1:-1]).compressed
         except ValueError:
             return None
-    return Authority(host, int(found[2]) if found[2] else None)
+    return Authority(host, int(match[2]) if match[2] else None)
 
 
 class Hosts:
-    """The names that a scheduler with these settings answers to without tokens, and the pages whose changes it takes.
+    """The host names that a scheduler answers to without tokens, and the origins of the pages that may change something.
 
-    Raises ConfigurationError for an `http.hosts` that is no list of them.
+    Raises ConfigurationError if `http.hosts` is not a list of hosts.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
         self._listed = frozenset(_listed(settings.hosts))
-        own = settings.addr.rpartition(":")[0]
-        told = authority(own) or authority(f"[{own}]")
-        self._names = {told.host} if told is not None else set()
+        host = settings.addr.rpartition(":")[0]
+        listening = authority(host) or authority(f"[{host}]")
+        self._names = {listening.host} if listening is not None else set()
         self._network = settings.insecure
         if self._network:
             self._names.add(socket.gethostname().lower())
         self._known: dict[bytes, bool] = {}
 
     def known(self, host: bytes | None) -> bool:
-        """Whether a Host header names this scheduler."""
+        """Return True if a Host header names this scheduler."""
         if host is None:
             return False
         known = self._known.get(host)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
+            if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
             known = self._known[host] = self._is_known(authority(host.decode("latin-1")))
         return known
@@ -94,21 +95,21 @@ class Hosts:
         address = host.address
         if address is None:
             return host.host == "localhost" or host.host.endswith(".localhost")
-        # Rebinding needs a name: where a network is let in, the host may be any address by which this machine is reached.
+        # Rebinding needs a name. Where the network is trusted, the host may be any address of this machine.
         return address.is_loopback or (self._network and not address.is_unspecified)
 
     def check(self, host: bytes | None) -> None:
         """Raise a 421 Problem unless the Host header names this scheduler."""
         if not self.known(host):
             meters.TURNED_AWAY.labels("host").inc()
-            shown = "no Host header" if host is None else f"the Host {host.decode('latin-1')[:100]!r}"
+            given = "no Host header" if host is None else f"the Host {host.decode('latin-1')[:100]!r}"
             raise Problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                f"{shown} is not answered to while there are no API tokens: add the name to http.hosts, or make a token",
+                f"{given} is not answered while there are no API tokens: add the name to http.hosts, or make a token",
             )
 
     def check_page(self, headers: list[Header], host: bytes | None, scheme: str) -> None:
-        """Raise a 403 Problem for a change that a page of another origin asks for."""
+        """Raise a 403 Problem for a change that a page of another origin requests."""
         for name, value in headers:
             if name == b"sec-fetch-site" and value not in OWN_SITE:
                 raise _foreign(name, value)
@@ -116,9 +117,9 @@ class Hosts:
                 raise _foreign(name, value)
 
     def _is_own(self, origin: bytes, host: bytes | None, scheme: str) -> bool:
-        """Whether an Origin is this scheduler's: of the request's own host and port, or of a listed one.
+        """Return True if an Origin is this scheduler's: it has the request's own host and port, or listed ones.
 
-        A proxy may have ended TLS, so https is taken where http is spoken, but not the other way round.
+        A proxy may terminate TLS, so an https origin is accepted on an http connection, and not the other way round.
         """
         kind, _, rest = origin.decode("latin-1").lower().partition("://")
         page = authority(rest)
@@ -134,21 +135,21 @@ class Hosts:
 
 
 def _listed(text: str) -> list[Authority]:
-    found = []
+    hosts = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         host = authority(entry)
         if host is None:
             raise ConfigurationError(
-                f"http.hosts: {entry!r} is no HOST or HOST:PORT, as in taskd.example.com, [fd00::5]:8080"
+                f"http.hosts: {entry!r} is not HOST or HOST:PORT, as in taskd.example.com, [fd00::5]:8080"
             )
-        found.append(host)
-    return found
+        hosts.append(host)
+    return hosts
 
 
 def _foreign(name: bytes, value: bytes) -> Problem:
     meters.TURNED_AWAY.labels("cross_site").inc()
     return Problem(
         HTTPStatus.FORBIDDEN,
-        f"a page of another site may change nothing here ({name.decode().title()}: {value.decode('latin-1')[:100]});"
+        f"a page of another site may not change anything here ({name.decode().title()}: {value.decode('latin-1')[:100]});"
         " if it is this scheduler's own, behind a proxy, add its host to http.hosts",
     )

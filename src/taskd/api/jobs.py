@@ -1,4 +1,4 @@
-"""The resources under /jobs."""
+"""GET /jobs, and the routes of one job: show, cancel, retry."""
 
 from __future__ import annotations
 
@@ -6,187 +6,197 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from taskd.api import render
-from taskd.api.answers import Answer, document
-from taskd.api.batches import parse_batch
-from taskd.api.bulk import MAX_PAGE
-from taskd.api.call import Call, Disconnected
-from taskd.api.decoding import number
-from taskd.api.documents import Stored
-from taskd.api.idempotency import key_of, reused, with_key, with_keys
-from taskd.api.problems import FieldError, invalid, not_found, too_late
-from taskd.api.queues import allowed, narrowed
-from taskd.api.reading import Gate, within
-from taskd.api.strictjson import check_text
-from taskd.api.submission import ENVELOPE, parse
-from taskd.api.tracing import submitting
-from taskd.api.waiting import FinalWaiter
+from taskd.api.long_poll import FinalWaiter
+from taskd.api.parameters import (
+    DEFAULT_PAGE,
+    JOB_ID,
+    LIMIT,
+    LOWER_IDS,
+    MAX_PAGE,
+    NEXT_PAGE,
+    QUEUE,
+    TASK,
+    check_names,
+    job_id_of,
+    number,
+)
+from taskd.api.problems import FieldError, Problem, invalid, not_found, too_late
+from taskd.api.queue_access import narrowed
+from taskd.api.reads import ReadLimiter, within
+from taskd.api.request import Disconnected, Request
+from taskd.api.responses import Header, Response, location, next_page
+from taskd.api.routes import CHANGE_PROBLEMS, READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
+from taskd.api.views import DuplicateJob, JobWithTimeline
 from taskd.domain.errors import StoreUnavailable
-from taskd.domain.job import MAX_ID, NAME_RULE, Job, JobFilter, JobSpec, JobStatus, Submitted, is_name
+from taskd.domain.job import MAX_ID, Job, JobFilter, JobStatus
 from taskd.domain.scope import Scope
-from taskd.seams import Cancels, Intake, Overview, Retries
-from taskd.settings import HttpSettings
+from taskd.seams import Cancels, Overview, Retries
 
+TAG = "Jobs"
 MAX_WAIT = 60.0
+LOCATION = {"Location": "The job's path"}
+#: The restriction of a response to a token that may change a job and not read it.
+ONLY_STATUS = "; without the scope `read` only its id and status"
+
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT)]
+
+LIST = Operation(
+    TAG,
+    "listJobs",
+    "List jobs, newest first, without their attempts",
+    {200: Result(list[Job], "A page of jobs", NEXT_PAGE)},
+    READ_PROBLEMS,
+    (Parameter("status", "query", JobStatus, "Only jobs of this status"), QUEUE, TASK, LIMIT, LOWER_IDS),
+)
+SHOW = Operation(
+    TAG,
+    "showJob",
+    "Show a job with its attempts",
+    {200: Result(JobWithTimeline, "The job")},
+    (404, *READ_PROBLEMS),
+    (JOB_ID, Parameter("wait", "query", Wait, "Respond when the job is final, or after this many seconds")),
+)
+CANCEL = Operation(
+    TAG,
+    "cancelJob",
+    "Cancel a job that is not final",
+    {200: Result(Job, f"The job, cancelled{ONLY_STATUS}")},
+    (400, *CHANGE_PROBLEMS),
+    (JOB_ID,),
+)
+RETRY = Operation(
+    TAG,
+    "retryJob",
+    "Retry a job that failed or was cancelled, as a new job",
+    {
+        201: Result(Job, f"The new job{ONLY_STATUS}", LOCATION),
+        200: Result(DuplicateJob, f"The new job, which an earlier retry made{ONLY_STATUS}", LOCATION),
+    },
+    (400, *CHANGE_PROBLEMS),
+    (JOB_ID,),
+)
 
 
-class Jobs:
-    """Submits, reads, lists, cancels and retries jobs."""
+class JobsResource(Resource):
+    """Lists, shows, cancels and retries jobs."""
 
-    def __init__(
-        self, intake: Intake, cancels: Cancels, retries: Retries, overview: Overview, settings: HttpSettings, gate: Gate
-    ) -> None:
-        self._intake = intake
+    def __init__(self, cancels: Cancels, retries: Retries, overview: Overview, limiter: ReadLimiter) -> None:
         self._cancels = cancels
         self._retries = retries
         self._overview = overview
-        self._settings = settings
-        self._gate = gate
-        self.waiter = FinalWaiter(overview)
+        self._limiter = limiter
+        self._waiter = FinalWaiter(overview)
 
-    async def submit(self, call: Call) -> Answer:
-        """POST /jobs: 201 with the job, 200 with the first one for a dedupe hit."""
-        call.content_type(b"application/json")
-        limit = self._settings.max_job_bytes
-        body = await call.body(limit + ENVELOPE, f"a payload may have {limit} bytes")
-        check_text(body)
-        spec = with_key(await parse(body, limit), key_of(call), call.caller)
-        allowed(call, spec.queue)
-        with submitting([spec], call) as (spec,):
-            stored = await self._intake.submit(spec)
-        if stored.duplicate:
-            return await self._duplicate(call, spec, stored)
-        location = (b"location", f"/jobs/{stored.id}".encode())
-        return Answer(201, render.submitted(spec, stored), (location,))
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route("GET", "/jobs", self.list, Scope.READ, LIST),
+            Route("GET", "/jobs/{id}", self.show, Scope.READ, SHOW),
+            Route("POST", "/jobs/{id}/cancel", self.cancel, Scope.OPERATE, CANCEL),
+            Route("POST", "/jobs/{id}/retry", self.retry, Scope.OPERATE, RETRY),
+        )
 
-    async def _duplicate(self, call: Call, spec: JobSpec, stored: Submitted) -> Answer:
-        first = await within(self._overview.job(stored.id))
-        location = (b"location", f"/jobs/{stored.id}".encode())
-        if first is None:  # it was pruned a moment ago; its id is still the answer
-            known = {"id": stored.id, "created_at": render.utc(stored.created_at)}
-            return Answer(200, render.duplicate(msgspec.json.encode(known)), (location,))
-        allowed(call, first.queue)
-        if problem := reused(spec, first):
-            raise problem
-        return Answer(200, render.duplicate(_answer(call, first)), (location,))
+    def close(self) -> None:
+        self._waiter.close()
 
-    async def submit_batch(self, call: Call) -> Answer:
-        """POST /jobs/batch: all or nothing; the ids in the order of the jobs."""
-        media = call.content_type(b"application/json", b"application/x-ndjson")
-        limit = self._settings.max_batch_bytes
-        body = await call.body(limit, "send it in several batches")
-        check_text(body)
-        specs = with_keys(await parse_batch(body, media, self._settings), key_of(call), body, call.caller)
-        for queue in {spec.queue for spec in specs}:
-            allowed(call, queue)
-        with submitting(specs, call) as traced:
-            return _batch_answer(await self._store(traced))
-
-    async def _store(self, specs: Sequence[JobSpec]) -> Sequence[Submitted]:
-        return await self._intake.submit_many(specs) if specs else []
-
-    async def show(self, call: Call) -> Answer:
+    async def show(self, request: Request) -> Response:
         """GET /jobs/{id}, with ?wait=SECONDS."""
-        job_id = job_id_of(call)
-        wait = _wait(call.query("wait").get("wait"))
-        found = await self._find(call, job_id)
-        if wait > 0 and not found.status.final:
-            async with _listening(call) as gone:
-                await self.waiter.wait(job_id, wait, gone)
+        job_id = job_id_of(request)
+        wait = _wait(request.query("wait").get("wait"))
+        job = await self._find(request, job_id)
+        if wait > 0 and not job.status.final:
+            async with _disconnection(request) as gone:
+                await self._waiter.wait(job_id, wait, gone)
                 if gone.done():
                     raise Disconnected
-            found = await self._find(call, job_id)
-        return Answer(200, render.shown(found, datetime.now(UTC)))
+            job = await self._find(request, job_id)
+        return Response(200, render.with_timeline(job, datetime.now(UTC)))
 
-    async def cancel(self, call: Call) -> Answer:
+    async def cancel(self, request: Request) -> Response:
         """POST /jobs/{id}/cancel: 200 with the job; 409 with its status if it was final already."""
-        job_id = job_id_of(call)
-        call.query()
-        found = await self._find(call, job_id)
-        if found.status.final:
-            raise too_late(job_id, found.status, "it is too late to cancel it")
+        job_id = job_id_of(request)
+        request.query()
+        job = await self._find(request, job_id)
+        if job.status.final:
+            raise too_late(job_id, job.status, "it is too late to cancel it")
         cancelled = await self._cancels.cancel([job_id])
         try:
-            found = await self._find(call, job_id)
+            job = await self._find(request, job_id)
         except StoreUnavailable as error:
             raise error.with_outcome(unknown=True) from error  # it was cancelled, but cannot be shown
         if job_id not in cancelled:  # it ended in between
-            raise too_late(job_id, found.status, "it is too late to cancel it")
-        return Answer(200, _answer(call, found))
+            raise too_late(job_id, job.status, "it is too late to cancel it")
+        return Response(200, readable(request, job))
 
-    async def retry(self, call: Call) -> Answer:
-        """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if that may not be."""
-        job_id = job_id_of(call)
-        call.query()
-        if call.caller.queues is not None:
-            await self._find(call, job_id)
-        made = await self._retries.retry([job_id])
-        if job_id in made:
-            return await self._retried(call, made[job_id], duplicate=False)
-        found = await self._find(call, job_id)
-        if found.retried_as is None:
-            raise too_late(job_id, found.status, "only a job that failed or was cancelled can be retried")
-        return await self._retried(call, found.retried_as, duplicate=True)
+    async def retry(self, request: Request) -> Response:
+        """POST /jobs/{id}/retry: 201 with the new job, 200 if it was made before; 409 if the job cannot be retried."""
+        job_id = job_id_of(request)
+        request.query()
+        if request.caller.queues is not None:
+            await self._find(request, job_id)
+        new_ids = await self._retries.retry([job_id])
+        if job_id in new_ids:
+            return await self._retried(request, new_ids[job_id], duplicate=False)
+        job = await self._find(request, job_id)
+        if job.retried_as is None:
+            raise too_late(job_id, job.status, "only a job that failed or was cancelled can be retried")
+        return await self._retried(request, job.retried_as, duplicate=True)
 
-    async def _retried(self, call: Call, job_id: int, *, duplicate: bool) -> Answer:
+    async def _retried(self, request: Request, job_id: int, *, duplicate: bool) -> Response:
         try:
-            found = await within(self._overview.job(job_id))
+            job = await within(self._overview.job(job_id))
         except StoreUnavailable as error:
             raise error.with_outcome(unknown=True) from error  # it is stored, but cannot be shown
-        # It may have been kept for less time than the job that it was made of; its id is still the answer.
-        text = _answer(call, found) if found is not None else msgspec.json.encode({"id": job_id})
-        location = (b"location", f"/jobs/{job_id}".encode())
-        return Answer(200 if duplicate else 201, render.duplicate(text) if duplicate else text, (location,))
+        # It may have been pruned before the job of which it was made; its id is still the answer.
+        text = readable(request, job) if job is not None else msgspec.json.encode({"id": job_id})
+        body = render.duplicate(text) if duplicate else text
+        return Response(200 if duplicate else 201, body, (location_of(job_id),))
 
-    async def _find(self, call: Call, job_id: int) -> Job:
-        found = await within(self._overview.job(job_id))
-        if found is None or not call.caller.sees(found.queue):  # others' jobs are nobody's business
-            raise not_found(f"there is no job {job_id}")
-        return found
+    async def _find(self, request: Request, job_id: int) -> Job:
+        job = await within(self._overview.job(job_id))
+        if job is None or not request.caller.sees(job.queue):  # the job of another queue is not disclosed
+            raise no_job(job_id)
+        return job
 
-    async def list(self, call: Call) -> Answer:
-        """GET /jobs: a page, newest first, and in `Link` where the next one is."""
-        query = call.query("status", "queue", "task", "limit", "cursor")
-        wanted = _filter(query)
-        wanted = msgspec.structs.replace(wanted, queue=narrowed(call, wanted.queue))
-        async with self._gate:
-            page = await within(self._overview.jobs(wanted))
+    async def list(self, request: Request) -> Response:
+        """GET /jobs: a page, newest first, with a Link to the next one."""
+        query = request.query("status", "queue", "task", "limit", "cursor")
+        job_filter = _filter(query)
+        job_filter = msgspec.structs.replace(job_filter, queue=narrowed(request, job_filter.queue))
+        async with self._limiter:
+            page = await within(self._overview.jobs(job_filter))
             body = render.jobs(page.jobs)
-        if not page.more:
-            return Answer(200, body)
-        following = urlencode({**query, "cursor": str(page.jobs[-1].id)})
-        return Answer(200, body, ((b"link", f'</jobs?{following}>; rel="next"'.encode()),))
+        return Response(200, body, (next_page("/jobs", query, str(page.jobs[-1].id)),) if page.more else ())
 
 
-def _answer(call: Call, found: Job) -> bytes:
-    """The job after a change, as much of it as the caller may read."""
-    return render.job(found) if call.caller.allows(Scope.READ) else render.summary(found)
+def no_job(job_id: int) -> Problem:
+    """Return a 404 Problem for a job that does not exist, or that the caller may not see."""
+    return not_found(f"there is no job {job_id}")
+
+
+def location_of(job_id: int) -> Header:
+    """Return the Location header of a job."""
+    return location(f"/jobs/{job_id}")
+
+
+def readable(request: Request, job: Job) -> bytes:
+    """Return the JSON of a job after a change, with the fields that the caller may read."""
+    return render.job(job) if request.caller.allows(Scope.READ) else render.summary(job)
 
 
 @asynccontextmanager
-async def _listening(call: Call) -> AsyncIterator[asyncio.Future[None]]:
-    """A future that is done once the client has gone."""
-    gone: asyncio.Task[None] = asyncio.create_task(call.gone())
+async def _disconnection(request: Request) -> AsyncIterator[asyncio.Future[None]]:
+    """Yield a future that is done once the client has closed its connection."""
+    gone: asyncio.Task[None] = asyncio.create_task(request.gone())
     try:
         yield gone
     finally:
         gone.cancel()
-
-
-def _batch_answer(stored: Sequence[Submitted]) -> Answer:
-    return document(Stored(ids=[s.id for s in stored], duplicates=[s.id for s in stored if s.duplicate]), 201)
-
-
-def job_id_of(call: Call) -> int:
-    """The id in the path. Raises a 404 Problem."""
-    text = call.segment("id")
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
-        raise not_found("there is no such job: an id is a positive whole number")
-    return int(text)
 
 
 def _wait(text: str | None) -> float:
@@ -196,21 +206,19 @@ def _wait(text: str | None) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= MAX_WAIT:  # NaN is not either
+    if not 0 <= seconds <= MAX_WAIT:  # also refuses NaN
         raise invalid(FieldError("wait", f"must be seconds from 0 to {MAX_WAIT:g}"))
     return seconds
 
 
 def _filter(query: dict[str, str]) -> JobFilter:
-    for field in ("queue", "task"):
-        if field in query and not is_name(query[field]):
-            raise invalid(FieldError(field, NAME_RULE))
+    check_names(query)
     return JobFilter(
         status=_status(query.get("status")),
         queue=query.get("queue"),
         task=query.get("task"),
         before=number(query, "cursor", MAX_ID),
-        limit=number(query, "limit", MAX_PAGE) or 100,
+        limit=number(query, "limit", MAX_PAGE) or DEFAULT_PAGE,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong, as RFC 9457 problem documents. Raise a Problem anywhere below a resource; the resource renders it."""
+"""Errors as RFC 9457 problem documents. Code below a route raises a Problem; `dispatch` renders it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from http import HTTPStatus
 
 import msgspec
 
-from taskd.api.answers import Answer, Header
+from taskd.api.responses import Header, Response
 from taskd.domain.job import JobStatus
 
-#: A message that quotes what the client sent is cut here, so that an answer never grows with its request.
+#: The most characters of a message. It may quote the request, and a response must not grow with its request.
 MAX_MESSAGE = 300
 RETRY_AFTER = 1
-#: The type of a problem after which the same request, with its Idempotency-Key, is to be repeated.
+#: The type of a problem after which the client should repeat the same request, with its Idempotency-Key.
 OUTCOME_UNKNOWN = "urn:taskd:problem:outcome-unknown"
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One bad field: its path (`metadata`, `jobs[3].priority`) and what it must be."""
+    """One invalid field: its path (`metadata`, `jobs[3].priority`) and the rule for it."""
 
     field: str
     message: str
 
 
 class Problem(Exception):
-    """An answer that is an error. `outcome_unknown` tells a client that its write may have happened all the same;
-    `more` are further members of the document."""
+    """An error response. `outcome_unknown`: the change may have been made all the same. `more`: further members."""
 
     def __init__(
         self,
@@ -46,8 +45,8 @@ class Problem(Exception):
         self.outcome_unknown = outcome_unknown
         self.more = more or {}
 
-    def answer(self) -> Answer:
-        """The problem document."""
+    def response(self) -> Response:
+        """Return the problem document."""
         document: dict[str, object] = {
             "title": self.status.phrase,
             "status": self.status.value,
@@ -59,50 +58,59 @@ class Problem(Exception):
             document = {"type": OUTCOME_UNKNOWN, **document, "outcome_unknown": True}
         document |= self.more
         body = msgspec.json.encode(document)
-        return Answer(self.status.value, body, tuple(self.headers), content_type=b"application/problem+json")
+        return Response(self.status.value, body, tuple(self.headers), content_type=b"application/problem+json")
 
 
 def _printable(text: str) -> str:
-    """At most MAX_MESSAGE characters, without NUL: problem documents end up in terminals and logs."""
+    """Return at most MAX_MESSAGE characters, without NUL, since problem documents are shown in terminals and logs."""
     text = text.replace("\0", "\\u0000")
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
 
 
 def malformed(detail: str) -> Problem:
-    """400: the body is no JSON."""
+    """Return a 400 Problem: the body is not JSON."""
     return Problem(HTTPStatus.BAD_REQUEST, detail)
 
 
 def invalid(*errors: FieldError) -> Problem:
-    """422: the body is JSON, but not a job; the detail names the first field."""
+    """Return a 422 Problem: fields or parameters are invalid; the detail names the first one."""
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{first.field}: {first.message}{more}", errors=errors)
 
 
 def too_large(detail: str) -> Problem:
-    """413."""
+    """Return a 413 Problem."""
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 def not_found(detail: str) -> Problem:
-    """404."""
+    """Return a 404 Problem."""
     return Problem(HTTPStatus.NOT_FOUND, detail)
 
 
 def already(detail: str) -> Problem:
-    """409: there is one such."""
+    """Return a 409 Problem: the name is taken."""
     return Problem(HTTPStatus.CONFLICT, detail)
 
 
 def too_late(job_id: int, status: JobStatus, why: str) -> Problem:
-    """409: the job's status does not allow it. It is `job_status`, since `status` is the answer's own."""
+    """Return a 409 Problem: the job's status does not allow the change. `job_status` is that status; `status` is HTTP's."""
     detail = f"job {job_id} is {status}: {why}"
     return Problem(HTTPStatus.CONFLICT, detail, more={"job_status": status.value})
 
 
+def too_many_bodies(most: int) -> Problem:
+    """Return a 503 Problem with Retry-After: other requests hold all the memory for bodies."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"this scheduler is busy with {most // 2**20} MiB of other requests' bodies: try again soon, or send less at once",
+        headers=[(b"retry-after", str(RETRY_AFTER).encode())],
+    )
+
+
 def unavailable(detail: str, *, outcome_unknown: bool = False) -> Problem:
-    """503: PostgreSQL is away, come back soon."""
+    """Return a 503 Problem with Retry-After: PostgreSQL is away."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         detail,

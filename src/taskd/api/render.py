@@ -1,4 +1,4 @@
-"""A job as JSON: every field that is not null, times in UTC."""
+"""Jobs as JSON: every field that is not null, times in UTC."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _ZERO = timedelta(0)
 _TIMES = ("created_at", "schedule_at", "queued_at", "started_at", "completed_at")
 
 
-def job(found: Job) -> bytes:
-    """One job, always with its attempts."""
-    text = _encoder.encode(_shown(found))
-    return text if found.attempts else text[:-1] + b',"attempts":[]}'
+def job(job: Job) -> bytes:
+    """Return one job, always with its attempts."""
+    text = _encoder.encode(_public(job))
+    return text if job.attempts else text[:-1] + b',"attempts":[]}'
 
 
-def summary(found: Job) -> bytes:
-    """One job for a caller that may change it and not read it."""
-    return _encoder.encode({"id": found.id, "status": found.status})
+def summary(job: Job) -> bytes:
+    """Return one job for a caller that may change it and not read it."""
+    return _encoder.encode({"id": job.id, "status": job.status})
 
 
-def shown(found: Job, now: datetime) -> bytes:
-    """One job with its attempts, and how long it stood where up to `now`."""
-    return job(found)[:-1] + b',"timeline":' + _encoder.encode(timeline(_shown(found), utc(now))) + b"}"
+def with_timeline(shown: Job, now: datetime) -> bytes:
+    """Return one job with its attempts, and the time that it spent in each state up to `now`."""
+    return job(shown)[:-1] + b',"timeline":' + _encoder.encode(timeline(_public(shown), utc(now))) + b"}"
 
 
-def jobs(found: Sequence[Job]) -> bytes:
-    """A page of jobs."""
-    return _encoder.encode([_shown(one) for one in found])
+def jobs(page: Sequence[Job]) -> bytes:
+    """Return a page of jobs."""
+    return _encoder.encode([_public(job) for job in page])
 
 
 def submitted(spec: JobSpec, stored: Submitted) -> bytes:
-    """A job that was stored just now."""
+    """Return a job that was stored just now."""
     return _encoder.encode(
         Job(
             id=stored.id,
@@ -60,23 +60,23 @@ def submitted(spec: JobSpec, stored: Submitted) -> bytes:
 
 
 def duplicate(first: bytes) -> bytes:
-    """The first job's JSON, marked as the answer to a submit that made none."""
+    """Return the first job's JSON, marked as the response to a request that made no job."""
     return first[:-1] + b',"duplicate":true}'
 
 
 def utc(when: datetime) -> datetime:
-    """The same instant in UTC, which renders with a Z."""
+    """Return the same instant in UTC, which renders with a Z."""
     return when if when.utcoffset() == _ZERO else when.astimezone(UTC)
 
 
-def _shown(found: Job) -> Job:
-    """The job as clients see it: times in UTC, and no dedupe_key that a client did not choose."""
-    if found.dedupe_key is not None and found.dedupe_key.startswith(PREFIX):
-        found = msgspec.structs.replace(found, dedupe_key=None)
-    if found.created_at.utcoffset() == _ZERO:  # all of a row's times come from one connection, and so in one zone
-        return found
-    times = {name: utc(when) for name in _TIMES if (when := getattr(found, name)) is not None}
-    return msgspec.structs.replace(found, **times, attempts=[_attempt_in_utc(a) for a in found.attempts])
+def _public(job: Job) -> Job:
+    """Return the job as clients see it: times in UTC, and no dedupe_key that a client did not choose."""
+    if job.dedupe_key is not None and job.dedupe_key.startswith(PREFIX):
+        job = msgspec.structs.replace(job, dedupe_key=None)
+    if job.created_at.utcoffset() == _ZERO:  # one connection reads all times of a row, so they have one zone
+        return job
+    times = {name: utc(when) for name in _TIMES if (when := getattr(job, name)) is not None}
+    return msgspec.structs.replace(job, **times, attempts=[_attempt_in_utc(a) for a in job.attempts])
 
 
 def _attempt_in_utc(attempt: Attempt) -> Attempt:

@@ -1,9 +1,9 @@
-"""JSON that everything behind the API can store and read back.
+"""Checks that JSON can be stored and read back by everything behind the API.
 
-A payload travels as the client wrote it. `msgspec.Raw` lets bytes through that are no UTF-8 and numbers that no float holds;
-PostgreSQL refuses NUL and lone surrogates, and deep nesting exhausts the stack of whoever decodes it. So all of that is
-refused here, where the client still listens. Each check is one pass over the text, and the passes over a large text are cut
-into pieces, so that no request keeps others waiting.
+A payload is stored as the client wrote it. `msgspec.Raw` accepts bytes that are not UTF-8 and numbers beyond a float's range.
+PostgreSQL refuses NUL and unpaired surrogates, and deep nesting exhausts the stack of a decoder. All of these are refused
+here, while the client waits for the response. Each check is one pass over the text. A large text is checked in pieces, so that
+it does not delay other requests.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from math import isinf
 import msgspec
 
 from taskd.api.problems import FieldError, invalid, malformed
-from taskd.api.turns import Turns
+from taskd.api.time_slice import TimeSlice
 
-#: How deep arrays and objects may be nested in a payload.
+#: The deepest nesting of arrays and objects in a payload.
 MAX_DEPTH = 200
-#: Bytes of a payload that is decoded to check it, which is quick but makes an object of each value.
+#: Payloads up to this size are decoded to check them, which is quick but makes an object of each value.
 SMALL = 4096
-#: Of a payload up to this size, numbers near the end of a float's range are decoded as well: each takes msgspec 10 µs.
+#: Payloads up to this size are decoded even if they have numbers near the end of a float's range: each takes msgspec 10 µs.
 TINY = 256
-#: The longest number that is given to `float`, which is quick at that end. It takes longer ones that msgspec refuses.
+#: The longest number that `float` parses: it is quick near the end of its range. It accepts longer ones that msgspec refuses.
 SHORT = 40
-#: Bytes that are looked at before other requests get a turn.
+#: Bytes that are checked before other requests get a turn.
 PIECE = 64 * 1024
 
 _STRING = re.compile(rb'"[^"]*"')
@@ -36,7 +36,7 @@ _OTHERS = bytes(b for b in range(256) if b not in b"[]{}")
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("]"): -1}
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-#: What is no bracket and no comma.
+#: All bytes other than brackets and commas.
 _FILLING = bytes(b for b in range(256) if b not in b"[]{},")
 _TOKENS = bytes.maketrans(b"[]{}:,", b"      ")
 #: The longest whole number that every float holds has more digits.
@@ -46,7 +46,7 @@ _anything = msgspec.json.Decoder()
 
 
 def check_text(body: bytes) -> None:
-    """Raises a 400 Problem unless `body` is UTF-8."""
+    """Raise a 400 Problem unless `body` is UTF-8."""
     if body.isascii():
         return
     try:
@@ -56,7 +56,7 @@ def check_text(body: bytes) -> None:
 
 
 def explain(error: msgspec.DecodeError, body: bytes) -> str:
-    """What is malformed about `body`, in words."""
+    """Return why `body` is malformed."""
     text = str(error)
     if "truncated" in text or "surrogate" in text:
         hint = ", or has an unpaired surrogate escape such as \\ud800" if _SURROGATE.search(body) else ""
@@ -65,13 +65,13 @@ def explain(error: msgspec.DecodeError, body: bytes) -> str:
 
 
 def has_nul(text: bytes) -> bool:
-    """True if some string of this JSON contains the character U+0000."""
-    # Without the escaped backslashes, each one that is left escapes what follows it.
+    """Return True if a string of this JSON contains the character U+0000."""
+    # Once escaped backslashes are removed, each backslash that is left escapes the character after it.
     return rb"\u0000" in text and rb"\u0000" in text.replace(rb"\\", b"")
 
 
 async def check_value(value: msgspec.Raw, field: str) -> None:
-    """Raises a 422 Problem for `field` unless `value` can be stored and read back. Its syntax was checked before."""
+    """Raise a 422 Problem for `field` unless `value`, whose syntax was checked before, can be stored and read back."""
     text = bytes(value)
     if has_nul(text):
         raise invalid(FieldError(field, "must not contain the NUL character (\\u0000): PostgreSQL cannot store it"))
@@ -84,8 +84,8 @@ async def check_value(value: msgspec.Raw, field: str) -> None:
 
 
 async def has_more_items(body: bytes, most: int) -> bool:
-    """True if the arrays in the outermost object of this JSON have more than `most` items together."""
-    text, turns = _unescaped(body), Turns()
+    """Return True if the arrays in the outermost object of this JSON have more than `most` items together."""
+    text, time_slice = _unescaped(body), TimeSlice()
     depth, inside, begin, items = 0, False, 0, 1
     while begin < len(text):
         piece = b'"' + text[begin : begin + PIECE] if inside else text[begin : begin + PIECE]
@@ -99,18 +99,18 @@ async def has_more_items(body: bytes, most: int) -> bool:
         if items > most:
             return True
         begin += PIECE
-        await turns.turn()
+        await time_slice.pause()
     return False
 
 
 def too_deep(field: str) -> FieldError:
-    """The error of a value that is nested too deeply."""
+    """Return the error of a value that is nested too deeply."""
     return FieldError(field, f"is nested too deeply: at most {MAX_DEPTH} levels of arrays and objects")
 
 
 async def _check_pieces(text: bytes, field: str) -> None:
     """Check depth and numbers of valid JSON, piece by piece. A piece may begin and end within a string, but not in a number."""
-    text, turns = _unescaped(text), Turns()
+    text, time_slice = _unescaped(text), TimeSlice()
     depth, inside, begin = 0, False, 0
     while begin < len(text):
         number = _NUMBER.match(text, begin + PIECE)
@@ -126,16 +126,16 @@ async def _check_pieces(text: bytes, field: str) -> None:
                 raise invalid(_out_of_range(field))
             _check_numbers(b"[%b]" % b",".join(t for t in numbers if len(t) > SHORT), field)
         begin = end
-        await turns.turn()
+        await time_slice.pause()
 
 
 def _unescaped(text: bytes) -> bytes:
-    """The same structure without escaped backslashes and quotes, so that each quote begins or ends a string."""
+    """Remove escaped backslashes and quotes, so that each quote that is left begins or ends a string."""
     return text.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in text else text
 
 
 def _depth(outside: bytes, depth: int, field: str) -> int:
-    """How deep the end of a text without strings is, if its beginning is at `depth`. Raises a 422 Problem."""
+    """Return the nesting at the end of a text without strings that begins at `depth`. Raises a 422 Problem."""
     brackets = outside.translate(_BRACKETS, _OTHERS)
     opening = brackets.count(b"[")
     if depth + opening > MAX_DEPTH and max(accumulate(map(_STEPS.__getitem__, brackets), initial=depth)) > MAX_DEPTH:

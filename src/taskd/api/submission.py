@@ -1,4 +1,4 @@
-"""From the JSON of a submit to a JobSpec: types, ranges and names, each refusal naming its field."""
+"""From the JSON of a submit to a JobSpec: checks types, ranges and names. Each error names its field."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from taskd.api.problems import FieldError, Problem, invalid, too_large
 from taskd.api.strictjson import check_value, has_nul
 from taskd.domain.job import JobSpec, Scalar
 from taskd.domain.policy import Backoff
-from taskd.domain.submission import RetryBackoff, Submission, contradiction
+from taskd.domain.submission import BackoffFields, Submission, contradiction
 
-#: Bytes that a job may have beyond its payload: the other fields.
+#: The most bytes of the fields other than the payload.
 ENVELOPE = 128 * 1024
 
 _decoder = msgspec.json.Decoder(Submission)
@@ -20,45 +20,45 @@ _DEFAULT_BACKOFF = Backoff()
 
 
 async def parse(body: bytes | msgspec.Raw, max_payload: int, prefix: str = "") -> JobSpec:
-    """The job that `body` (UTF-8) asks for; `prefix` stands before field names. Raises 400, 413 and 422 Problems."""
+    """Return the job in `body` (UTF-8). `prefix` stands before field names in errors. Raises 400, 413 and 422 Problems."""
     if len(bytes(body)) > max_payload + ENVELOPE:
         raise _payload_too_large(max_payload, prefix)
-    given = decode(_decoder, body, prefix)
-    return await accepted(given, max_payload, prefix, nul=has_nul(bytes(body)))
+    submission = decode(_decoder, body, prefix)
+    return await accepted(submission, max_payload, prefix, nul=has_nul(bytes(body)))
 
 
-async def accepted(given: Submission, max_payload: int, prefix: str = "", *, nul: bool) -> JobSpec:
-    """The job that was given, decoded already; `nul`: whether its document has a NUL character in a string. Raises Problems."""
-    await _check(given, max_payload, prefix, nul=nul)
+async def accepted(submission: Submission, max_payload: int, prefix: str = "", *, nul: bool) -> JobSpec:
+    """Return the job of a decoded submission. `nul`: a string of its document has a NUL. Raises 413 and 422 Problems."""
+    await _check(submission, max_payload, prefix, nul=nul)
     return JobSpec(
-        payload=given.payload.copy(),
-        task=given.task,
-        queue=given.queue,
-        priority=given.priority,
-        dedupe_key=given.dedupe_key,
-        schedule_at=given.schedule_at,
-        delay=given.delay or 0.0,
-        max_retries=given.max_retries,
-        retry_backoff=_backoff(given.retry_backoff),
-        timeout=given.timeout,
-        metadata=given.metadata or _NO_METADATA,
-        parent_id=given.parent_id,
+        payload=submission.payload.copy(),
+        task=submission.task,
+        queue=submission.queue,
+        priority=submission.priority,
+        dedupe_key=submission.dedupe_key,
+        schedule_at=submission.schedule_at,
+        delay=submission.delay or 0.0,
+        max_retries=submission.max_retries,
+        retry_backoff=_backoff(submission.retry_backoff),
+        timeout=submission.timeout,
+        metadata=submission.metadata or _NO_METADATA,
+        parent_id=submission.parent_id,
     )
 
 
-def _backoff(given: RetryBackoff | None) -> Backoff:
-    return Backoff(given.initial, given.factor, given.max, given.jitter) if given else _DEFAULT_BACKOFF
+def _backoff(backoff: BackoffFields | None) -> Backoff:
+    return Backoff(backoff.initial, backoff.factor, backoff.max, backoff.jitter) if backoff else _DEFAULT_BACKOFF
 
 
-async def _check(given: Submission, max_payload: int, prefix: str, *, nul: bool) -> None:
-    """What the types cannot say."""
-    if len(bytes(given.payload)) > max_payload:
+async def _check(submission: Submission, max_payload: int, prefix: str, *, nul: bool) -> None:
+    """Check what the types cannot express."""
+    if len(bytes(submission.payload)) > max_payload:
         raise _payload_too_large(max_payload, prefix)
-    await check_value(given.payload, f"{prefix}payload")
+    await check_value(submission.payload, f"{prefix}payload")
     if nul:
-        raise invalid(FieldError(f"{prefix}{_with_nul(given)}", "must not contain the NUL character (\\u0000)"))
-    if (wrong := contradiction(given)) is not None:
-        raise invalid(FieldError(f"{prefix}{wrong.field}", wrong.message))
+        raise invalid(FieldError(f"{prefix}{_with_nul(submission)}", "must not contain the NUL character (\\u0000)"))
+    if (error := contradiction(submission)) is not None:
+        raise invalid(FieldError(f"{prefix}{error.field}", error.message))
 
 
 def _payload_too_large(max_payload: int, prefix: str) -> Problem:
@@ -68,5 +68,5 @@ def _payload_too_large(max_payload: int, prefix: str) -> Problem:
     return problem
 
 
-def _with_nul(given: Submission) -> str:
-    return "dedupe_key" if "\0" in (given.dedupe_key or "") else "metadata"
+def _with_nul(submission: Submission) -> str:
+    return "dedupe_key" if "\0" in (submission.dedupe_key or "") else "metadata"

@@ -1,4 +1,4 @@
-"""From a call to a payload, and back: a payload is checked against the function's annotations before the function runs."""
+"""Payloads of tasks: made from a call's arguments, and checked against the function's annotations before the function runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from taskd.app.alike import alike
-from taskd.app.annotations import Unreadable, annotation
+from taskd.app.annotations import UnreadableAnnotation, checkable
 from taskd.app.context import Context
 from taskd.app.dependency import is_dependency
-from taskd.app.misfits import misfit
+from taskd.app.equality import alike
+from taskd.app.payload_errors import payload_error
 from taskd.app.values import decoded, encoded
 from taskd.domain.errors import Fail
 
@@ -30,11 +30,11 @@ _JSON = {
 
 
 class Arguments:
-    """How one task's payload becomes the arguments of its function.
+    """Converts between payloads of one task and arguments of its function.
 
     A JSON object gives the keyword arguments; any other value is the single argument. A function with both `*args` and
-    `**kwargs` takes any payload. Annotations are read by `prepare` or at the first use, when
-    everything they name has been defined.
+    `**kwargs` takes any payload. Annotations are read by `prepare` or at the first use, when everything they name has been
+    defined.
     """
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
@@ -43,7 +43,7 @@ class Arguments:
         self._function = function
         self._plan: _Plan | None = None
         _check_signature(task, inspect.signature(function))
-        with contextlib.suppress(Unreadable):  # it may name what is defined later: an app that starts prepares again
+        with contextlib.suppress(UnreadableAnnotation):  # of a later definition: the start of the app prepares again
             self.prepare()
 
     def prepare(self) -> _Plan:
@@ -52,11 +52,11 @@ class Arguments:
         return self._plan
 
     def bind(self, payload: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments for this payload (JSON). Raises Fail, naming the field, for a payload that does not fit."""
+        """Return the arguments for this payload (JSON). Raises Fail, naming the field, for a payload that does not fit."""
         plan = self._plan or self.prepare()
         try:
             args, kwargs = _read(plan, payload)
-        except _Misfit as why:
+        except _DoesNotFit as why:
             raise Fail(f"the payload does not fit the task {self._task!r}: {why}") from None
         if plan.context is not None:
             if plan.context_first:
@@ -66,7 +66,7 @@ class Arguments:
         return args, kwargs
 
     def payload(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-        """The payload (JSON) from which `bind` makes these arguments, the context left out.
+        """Return the payload (JSON) from which `bind` makes these arguments, without the context.
 
         Raises TypeError, naming the argument, for one that the function does not take or that would arrive as another value.
         """
@@ -76,45 +76,45 @@ class Arguments:
             text = _written(*sent)
             arrived = _read(plan, text)
             _compare(sent, arrived)
-        except (_Misfit, TypeError) as why:
+        except (_DoesNotFit, TypeError) as why:
             raise TypeError(f"task {self._task!r} cannot be submitted like this: {why}") from None
         return text
 
 
-class _Misfit(Exception):
-    """A payload that does not fit, or arguments that make none: the reason."""
+class _DoesNotFit(Exception):
+    """The reason why a payload does not fit, or why arguments make no payload."""
 
 
 def _read(plan: _Plan, payload: bytes) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments without the context. Raises _Misfit."""
+    """Return the arguments without the context. Raises _DoesNotFit."""
     stripped = payload.strip()
     try:
         if stripped[:1] == b"{":
             return [], plan.fields(payload)
         return _single(plan, payload, stripped)
     except msgspec.MsgspecError as error:
-        raise _Misfit(misfit(error, plan.struct, payload, plan.wanted())) from None
+        raise _DoesNotFit(payload_error(error, plan.struct, payload, plan.wanted())) from None
     except RecursionError:
-        raise _Misfit("it is nested too deeply") from None
+        raise _DoesNotFit("it is nested too deeply") from None
 
 
 def _single(plan: _Plan, payload: bytes, stripped: bytes) -> tuple[list[Any], dict[str, Any]]:
     if plan.single is None and plan.spread is None:
         if not plan.names and stripped == b"null":
             return [], {}
-        raise _Misfit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
+        raise _DoesNotFit(f"it takes {plan.wanted()}, got {_JSON.get(stripped[0] if stripped else 0, 'a number')}")
     try:
         value = msgspec.json.decode(payload, type=plan.single_type, dec_hook=decoded)
     except msgspec.ValidationError as error:
         if plan.single is None:
             raise
         named = b"{%b:%b}" % (msgspec.json.encode(plan.single), payload)
-        raise _Misfit(misfit(error, plan.struct, named, plan.wanted(), plan.single)) from None
+        raise _DoesNotFit(payload_error(error, plan.struct, named, plan.wanted(), plan.single)) from None
     return ([value], {}) if plan.single is None else ([], {plan.single: value})
 
 
 def _written(values: Sequence[Any], fields: Mapping[str, Any]) -> bytes:
-    """The payload for these arguments. Raises _Misfit."""
+    """Return the payload for these arguments. Raises _DoesNotFit."""
     if values:
         return _encode("", values[0])
     return msgspec.json.encode({name: msgspec.Raw(_encode(name, value)) for name, value in fields.items()})
@@ -124,20 +124,20 @@ def _encode(name: str, value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=encoded)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _Misfit(f"{_argument(name)}: {error}") from None
+        raise _DoesNotFit(f"{_argument(name)}: {error}") from None
 
 
 def _compare(sent: tuple[Sequence[Any], Mapping[str, Any]], arrived: tuple[Sequence[Any], Mapping[str, Any]]) -> None:
-    """Raise _Misfit for the first argument that would arrive as another value: JSON knows no tuples, say, and no NaN."""
+    """Raise _DoesNotFit for the first argument that would arrive as another value: JSON has no tuples, for instance."""
     values, fields = sent
     if len(values) != len(arrived[0]):
-        raise _Misfit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
+        raise _DoesNotFit("a value that becomes a JSON object arrives as keyword arguments: pass them as such")
     pairs = [("", value, other) for value, other in zip(values, arrived[0], strict=True)]
     pairs += [(name, value, arrived[1][name]) for name, value in fields.items()]
     for name, value, other in pairs:
         if not alike(value, other):
-            told = f"{reprlib.repr(value)} would arrive as {reprlib.repr(other)}"
-            raise _Misfit(f"{_argument(name)}: {told}; an annotation with its type may help")
+            change = f"{reprlib.repr(value)} would arrive as {reprlib.repr(other)}"
+            raise _DoesNotFit(f"{_argument(name)}: {change}; an annotation with its type may help")
 
 
 def _argument(name: str) -> str:
@@ -145,14 +145,14 @@ def _argument(name: str) -> str:
 
 
 class _Plan:
-    """A signature, resolved: which parameter gets the context, and decoders for the others."""
+    """A signature with its annotations read: the parameter that gets the context, and decoders for the others."""
 
     def __init__(self, task: str, function: Callable[..., Any]) -> None:
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())
         filled = {p.name for p in parameters if is_dependency(p)}
         types = {
-            p.name: annotation(task, function, p.name, p.annotation)
+            p.name: checkable(task, function, p.name, p.annotation)
             for p in parameters
             if p.name not in filled and not _is_ctx(p)
         }
@@ -182,9 +182,9 @@ class _Plan:
         self._rest_type = types[rest] if rest is not None else Any
 
     def fields(self, payload: bytes) -> dict[str, Any]:
-        """The keyword arguments for a JSON object."""
-        found = self._decoder.decode(payload)
-        kwargs = {name: value for name in self.names if (value := getattr(found, name)) is not _ABSENT}
+        """Return the keyword arguments for a JSON object."""
+        struct = self._decoder.decode(payload)
+        kwargs = {name: value for name in self.names if (value := getattr(struct, name)) is not _ABSENT}
         if self._rest is not None:
             for name, value in self._rest.decode(payload).items():
                 if name in self._reserved:
@@ -194,18 +194,18 @@ class _Plan:
         return kwargs
 
     def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """A call's arguments as a payload can have them: one value, or fields. Raises TypeError, _Misfit."""
+        """Return a call's arguments as a payload can have them: one value, or fields. Raises TypeError, _DoesNotFit."""
         if wrong := self._filled.intersection(kwargs):
-            raise _Misfit(
+            raise _DoesNotFit(
                 f"{min(wrong)!r} is a dependency: the worker fills it, and app.testing(provide=...) in a test"
             )
         if not args and self._fixed and self._needed <= kwargs.keys() <= self._taken:
-            # As bind would say, which takes half of the time of a submit_many.
+            # The same result as bind's, which takes half of the time of a submit_many.
             return (), {name: kwargs[name] for name in self.names if name in kwargs}
         unknown = [name for name in kwargs if name not in self._taken] if self._rest_name is None else []
         if unknown:
-            # bind would speak of what is missing first, which is often the same mistake, and not of what there is
-            raise _Misfit(
+            # bind would name the missing argument, which is often the same mistake, and not the unknown one
+            raise _DoesNotFit(
                 f"got an unexpected keyword argument {unknown[0]!r}; it takes {', '.join(self.names) or 'none'}"
             )
         fields: dict[str, Any] = self._signature.bind(*args, **kwargs).arguments
@@ -213,11 +213,11 @@ class _Plan:
         if self._rest_name is not None:
             fields |= fields.pop(self._rest_name, {})
         if values and (fields or len(values) > 1):
-            raise _Misfit("a payload is one value, or keyword arguments, so there is no place for more values")
+            raise _DoesNotFit("a payload is one value, or keyword arguments, so there is no place for more values")
         return values, fields
 
     def wanted(self) -> str:
-        """What the payload should have been, in words."""
+        """Return the description of a payload that fits."""
         if not self.names and self._rest is not None:
             return "a JSON object"
         if not self.names:
@@ -252,7 +252,7 @@ def _wants_context(parameter: Parameter, kind: Any) -> bool:
 
 
 def _is_ctx(parameter: inspect.Parameter) -> bool:
-    """Its name is enough: linters want the annotation's import under `if TYPE_CHECKING`."""
+    """Return True for a parameter named `ctx`, whatever its annotation: linters want its import under `if TYPE_CHECKING`."""
     return parameter.name == "ctx" and parameter.kind in _NAMED
 
 

@@ -1,4 +1,4 @@
-"""A dependency: a parameter that a provider fills, marked by its default."""
+"""Dependencies: parameters that providers fill, marked by their default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Dependency:
-    """What `Depends` gives. Whoever calls a task as a function and leaves the parameter out finds out by the first use."""
+    """The result of `Depends`: marks a parameter. In a call of the function without that argument, its first use raises."""
 
     __slots__ = ("_wanted",)
 
@@ -22,12 +22,12 @@ class Dependency:
         self._wanted = wanted
 
     def __repr__(self) -> str:
-        told = "" if self._wanted is None else getattr(self._wanted, "__name__", repr(self._wanted))
-        return f"taskd.Depends({told})"
+        wanted = "" if self._wanted is None else getattr(self._wanted, "__name__", repr(self._wanted))
+        return f"taskd.Depends({wanted})"
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; who calls the function passes it"
+            f"{self!r} has no {name!r}: a worker and app.testing() fill this parameter; any other caller passes it"
         )
 
 
@@ -51,54 +51,54 @@ def Depends(wanted: Callable[..., T], /) -> T: ...
 
 
 def Depends(wanted: object = None, /) -> Any:
-    """Let a worker fill this parameter: `pool: Pool = taskd.Depends()` with what is provided for its annotation.
+    """Let a worker fill this parameter: `pool: Pool = taskd.Depends()` with the value that is provided for its annotation.
 
     `Depends("replica")` names the provider. `Depends(open_pool)` is the provider itself: then type checkers compare its type
-    with the annotation. Who submits leaves the parameter out.
+    with the annotation. A submit leaves the parameter out.
     """
     return Dependency(wanted)
 
 
 class Want(NamedTuple):
-    """One parameter that is a dependency, and what it asks for: a type, a name, or a provider's function."""
+    """One parameter that is a dependency, and its key: a type, a name, or a provider's function."""
 
     parameter: str
     key: Any
 
 
 def is_dependency(parameter: inspect.Parameter) -> bool:
-    """Whether a provider fills it."""
+    """Return True if a provider fills the parameter."""
     return isinstance(parameter.default, Dependency)
 
 
 def wants(function: Callable[..., Any]) -> list[Want]:
-    """The dependencies of a function. Raises TypeError for one whose type cannot be read."""
-    found = []
+    """Return the dependencies of a function. Raises TypeError for one whose type cannot be read."""
+    result = []
     for parameter in inspect.signature(function).parameters.values():
         if is_dependency(parameter):
-            found.append(Want(parameter.name, parameter.default._wanted or _annotated(function, parameter)))
-    return found
+            result.append(Want(parameter.name, parameter.default._wanted or _annotated(function, parameter)))
+    return result
 
 
 def shown(key: Any) -> str:
-    """A type or function in a message."""
+    """Return the name of a type or function, for a message."""
     return getattr(key, "__name__", None) or str(key)
 
 
 def _annotated(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    mend = (
+    advice = (
         f"annotate {parameter.name!r} with a type that is known when the module was imported, or write Depends('name')"
     )
     if parameter.annotation is inspect.Parameter.empty:
-        raise TypeError(f"{shown(function)}: {parameter!s} does not say what it asks for: {mend}")
+        raise TypeError(f"{shown(function)}: {parameter!s} does not say what it asks for: {advice}")
     try:
         return bare(resolved(function, parameter.annotation))
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise TypeError(
-            f"{shown(function)}: the annotation of {parameter!s} cannot be read ({error}): {mend}"
+            f"{shown(function)}: the annotation of {parameter!s} cannot be read ({error}): {advice}"
         ) from None
 
 
 def bare(annotation: Any) -> Any:
-    """The type without what Annotated adds to it."""
+    """Return the type without the metadata that Annotated adds."""
     return annotation.__origin__ if typing.get_origin(annotation) is typing.Annotated else annotation

@@ -1,42 +1,41 @@
-"""A handle: a job that was submitted, to ask about, to wait for, to cancel."""
+"""Handles of submitted jobs: to ask about a job, wait for it, cancel it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from taskd.app.connection import Reach
-from taskd.app.results import Results
+from taskd.app.client_pool import Clients
 from taskd.client import ClientError
 from taskd.client.documents import JobDocument
 from taskd.domain.errors import JobCancelled, JobFailed
 from taskd.domain.job import JobStatus
 
-R = TypeVar("R")
+T = TypeVar("T")
 
 
-class _Known(Generic[R]):
-    """What both kinds of handles are: an id, and how to read what the schedulers say of its job."""
+class _BaseHandle(Generic[T]):
+    """The common part of both handles: the id, and the reading of the schedulers' answers."""
 
-    __slots__ = ("_connection", "_results", "duplicate", "id")
+    __slots__ = ("_clients", "_read", "duplicate", "id")
 
-    def __init__(self, job_id: int, results: Results, connection: Reach, *, duplicate: bool = False) -> None:
+    def __init__(self, job_id: int, read: Callable[[Any], T], clients: Clients, *, duplicate: bool = False) -> None:
         self.id = job_id
         self.duplicate = duplicate
-        self._results = results
-        self._connection = connection
+        self._read = read
+        self._clients = clients
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of job {self.id}>"
 
-    def _result(self, job: Mapping[str, Any], timeout: float | None) -> R:
+    def _result(self, job: Mapping[str, Any], timeout: float | None) -> T:
         self._final(job, timeout)
-        told = (self.id, job.get("error"), job["attempts"])
+        details = (self.id, job.get("error"), job["attempts"])
         if job["status"] == JobStatus.FAILED:
-            raise JobFailed(*told)
+            raise JobFailed(*details)
         if job["status"] == JobStatus.CANCELLED:
-            raise JobCancelled(*told)
-        return cast(R, self._results.read(job.get("result")))
+            raise JobCancelled(*details)
+        return self._read(job.get("result"))
 
     def _final(self, job: Mapping[str, Any], timeout: float | None) -> JobStatus:
         status = JobStatus(job["status"])
@@ -45,7 +44,7 @@ class _Known(Generic[R]):
         return status
 
 
-class Handle(_Known[R]):
+class Handle(_BaseHandle[T]):
     """A submitted job: `id` is its number. The methods are awaited.
 
     `duplicate` is True where the submit made no job, because an older one has its dedupe_key: that may have ended long ago.
@@ -57,68 +56,74 @@ class Handle(_Known[R]):
     __slots__ = ()
 
     async def job(self) -> JobDocument:
-        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
-        return cast(JobDocument, await self._connection.asynchronous.job(self.id))
+        """Return the job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, await self._clients.asynchronous.job(self.id))
 
     async def status(self) -> JobStatus:
-        """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
+        """Return the job's status: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
         return JobStatus((await self.job())["status"])
 
     async def wait(self, timeout: float | None = None) -> JobStatus:
-        """Its final status, once it has one. Raises TimeoutError after `timeout` seconds (None: never); the job goes on."""
-        return self._final(await self._connection.asynchronous.wait(self.id, timeout), timeout)
+        """Wait until the job is final; return its status.
 
-    async def result(self, timeout: float | None = None) -> R:
-        """What the task returned, once it has, as its annotation says.
+        Raises TimeoutError after `timeout` seconds (None: never); the job goes on.
+        """
+        return self._final(await self._clients.asynchronous.wait(self.id, timeout), timeout)
+
+    async def result(self, timeout: float | None = None) -> T:
+        """Wait until the job is final; return the task's result, as its annotation says.
 
         Raises JobFailed, JobCancelled, and TimeoutError after `timeout` seconds (None: never); the job goes on.
         """
-        return self._result(await self._connection.asynchronous.wait(self.id, timeout), timeout)
+        return self._result(await self._clients.asynchronous.wait(self.id, timeout), timeout)
 
     async def cancel(self) -> bool:
-        """Cancel the job, whatever it is doing; False if it was too late, because it had completed or failed."""
+        """Cancel the job, whatever its status; return False if it was too late, because it had completed or failed."""
         try:
-            await self._connection.asynchronous.cancel(self.id)
+            await self._clients.asynchronous.cancel(self.id)
         except ClientError as error:
             return _too_late(error)
         return True
 
 
-class SyncHandle(_Known[R]):
+class SyncHandle(_BaseHandle[T]):
     """A submitted job for code without an event loop: as `Handle`, but the methods block. Threads may share it."""
 
     __slots__ = ()
 
     def job(self) -> JobDocument:
-        """The whole job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
-        return cast(JobDocument, self._connection.blocking.job(self.id))
+        """Return the job as GET /jobs/{id} shows it: a dict without the fields that have no value (`job.get("metadata")`)."""
+        return cast(JobDocument, self._clients.blocking.job(self.id))
 
     def status(self) -> JobStatus:
-        """Where the job stands: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
+        """Return the job's status: "pending", "queued", "running", "completed", "failed" or "cancelled"."""
         return JobStatus(self.job()["status"])
 
     def wait(self, timeout: float | None = None) -> JobStatus:
-        """Its final status, once it has one. Raises TimeoutError after `timeout` seconds (None: never); the job goes on."""
-        return self._final(self._connection.blocking.wait(self.id, timeout), timeout)
+        """Wait until the job is final; return its status.
 
-    def result(self, timeout: float | None = None) -> R:
-        """What the task returned, once it has, as its annotation says.
+        Raises TimeoutError after `timeout` seconds (None: never); the job goes on.
+        """
+        return self._final(self._clients.blocking.wait(self.id, timeout), timeout)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait until the job is final; return the task's result, as its annotation says.
 
         Raises JobFailed, JobCancelled, and TimeoutError after `timeout` seconds (None: never); the job goes on.
         """
-        return self._result(self._connection.blocking.wait(self.id, timeout), timeout)
+        return self._result(self._clients.blocking.wait(self.id, timeout), timeout)
 
     def cancel(self) -> bool:
-        """Cancel the job, whatever it is doing; False if it was too late, because it had completed or failed."""
+        """Cancel the job, whatever its status; return False if it was too late, because it had completed or failed."""
         try:
-            self._connection.blocking.cancel(self.id)
+            self._clients.blocking.cancel(self.id)
         except ClientError as error:
             return _too_late(error)
         return True
 
 
 def _too_late(error: ClientError) -> bool:
-    """False; raises `error` itself if it says something else."""
+    """Return False if the job had ended otherwise; raise `error` if it says something else."""
     if "job_status" not in error.problem:
         raise error
     return False

@@ -1,4 +1,4 @@
-"""A named lock, as a task holds it."""
+"""Named locks, as tasks hold them."""
 
 from __future__ import annotations
 

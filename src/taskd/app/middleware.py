@@ -1,4 +1,4 @@
-"""What an author wants to happen around every attempt."""
+"""Middlewares: generator functions of the author's that run around every attempt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from taskd.app.context import Context
 
-#: A generator function: what is before its `yield` comes before the task, what is after it gets the result, or what was raised.
+#: A generator function. The code before its `yield` runs before the task; the `yield` gives the result or raises the error.
 Middleware = Callable[[Context], Generator[None, Any, None]]
 
 
-class Layer:
+class ActiveMiddleware:
     """One middleware around one attempt. It sees how that ends; it changes that only by raising something else."""
 
     def __init__(self, middleware: Middleware, ctx: Context) -> None:
@@ -43,7 +43,7 @@ class Layer:
         raise RuntimeError(f"the middleware {self._name} yielded a second time")
 
 
-class Layers:
+class MiddlewareChain:
     """All middlewares around one attempt, the first one outermost, in the attempt's own thread."""
 
     def __init__(self, middlewares: Sequence[Middleware], ctx: Context) -> None:
@@ -51,26 +51,26 @@ class Layers:
         self._ctx = ctx
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run a plain function."""
+        """Call a plain function; return its result."""
         with ExitStack() as stack:
-            layers = self._enter(stack)
+            active = self._enter(stack)
             result = function()
-            for layer in layers:
-                layer.result = result
+            for middleware in active:
+                middleware.result = result
         return result
 
     async def await_(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        """Run an async function."""
+        """Await an async function; return its result."""
         with ExitStack() as stack:
-            layers = self._enter(stack)
+            active = self._enter(stack)
             result = await function()
-            for layer in layers:
-                layer.result = result
+            for middleware in active:
+                middleware.result = result
         return result
 
-    def _enter(self, stack: ExitStack) -> list[Layer]:
-        layers = []
+    def _enter(self, stack: ExitStack) -> list[ActiveMiddleware]:
+        active = []
         for middleware in self._middlewares:
-            layers.append(layer := Layer(middleware, self._ctx))
-            stack.enter_context(layer)
-        return layers
+            active.append(entered := ActiveMiddleware(middleware, self._ctx))
+            stack.enter_context(entered)
+        return active

@@ -1,4 +1,4 @@
-"""Pydantic models as values. taskd does not need Pydantic: where a model is, the user's code has imported it."""
+"""Pydantic models as values. taskd does not depend on Pydantic: code that has a model has imported it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def is_model(kind: Any) -> bool:
 
 
 class _EveryInstance(type):
-    """Metaclass of a stand-in for a type: msgspec asks it whether a decoded value is its instance."""
+    """Metaclass of a stand-in for a type: every value that msgspec asks about is its instance."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return True
 
 
 class Adapted(metaclass=_EveryInstance):
-    """Stand-in, as a subclass for each, for a type that only Pydantic can tell apart: a union with models."""
+    """Base class of stand-ins for types that only Pydantic can read: unions with models. Each type gets a subclass."""
 
     adapter: Any
 
 
 def adapted(kind: Any) -> _EveryInstance | None:
-    """Return a stand-in for a type that msgspec refuses; None where Pydantic is not in use, or refuses it too."""
+    """Return a stand-in for a type that msgspec refuses; None if Pydantic is not imported, or refuses it too."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None:
         return None
@@ -45,7 +45,7 @@ def is_adapted(kind: Any) -> bool:
 
 
 def model_text(value: Any) -> bytes:
-    """Return the JSON of a model. What it computes is left out where the model would not take it back."""
+    """Return the JSON of a model. Computed fields are left out if the model would refuse to read them."""
     text: str = value.model_dump_json(by_alias=True, round_trip=_forbids(type(value)))
     return text.encode()
 
@@ -58,13 +58,13 @@ def unreadable(kind: Any) -> str | None:
     """Return why a model of this class cannot be read from its own JSON; None if nothing is known against it."""
     config = kind.model_config
     validators = kind.__pydantic_decorators__.model_validators.values()
-    if any(one.info.mode != "after" for one in validators):  # its own code decides what it is read from
+    if any(validator.info.mode != "after" for validator in validators):  # its own code decides what it is read from
         return None
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     for name, field in kind.model_fields.items():
         written = field.serialization_alias or name
         alias = field.validation_alias
-        read = {one for one in getattr(alias, "choices", [alias or name]) if isinstance(one, str)}
+        read = {choice for choice in getattr(alias, "choices", [alias or name]) if isinstance(choice, str)}
         if field.exclude or written in read or (by_name and written == name):
             continue
         return f"its field {name!r} is written as {written!r}, which is not what it is read from"
@@ -79,8 +79,8 @@ def model_from(kind: Any, value: Any) -> Any:
     try:
         return kind.adapter.validate_json(text) if is_adapted(kind) else kind.model_validate_json(text)
     except pydantic.ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise ValueError("; ".join(_line(one["loc"], one["msg"]) for one in found)) from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        raise ValueError("; ".join(_line(detail["loc"], detail["msg"]) for detail in errors)) from None
 
 
 def _line(place: tuple[str | int, ...], message: str) -> str:

@@ -1,4 +1,4 @@
-"""Providers: functions that make what tasks depend on, and what each task needs of them."""
+"""Providers: functions that make the dependencies of tasks; and the providers that each task needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _YIELDING = (AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, 
 
 
 class Provider:
-    """A function that makes a value: returned, or yielded once by a generator, whose rest is what comes after the use."""
+    """A function that makes a value: it returns it, or is a generator that yields it once and closes it after its use."""
 
     def __init__(self, function: Callable[..., Any], name: str | None, kind: Any, per: Per) -> None:
         """Raises TypeError or ValueError for what cannot work."""
@@ -41,10 +41,10 @@ class Provider:
         self.per = per
         inner = inspect.unwrap(function)
         self._yielding = _yields(inner)
-        #: What contextlib's decorators made of a generator function is entered, as that itself is.
+        #: A generator function that has one of contextlib's decorators returns a context manager.
         self.entered = self._yielding and not _yields(function)
         kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-        self.asynchronous = any(check(one) for check in kinds for one in (inner, type(inner).__call__))
+        self.asynchronous = any(check(function) for check in kinds for function in (inner, type(inner).__call__))
         self._kind = kind
         self._check_kind()
         self.context = self._context()
@@ -54,40 +54,41 @@ class Provider:
 
     @functools.cached_property
     def kind(self) -> Any:
-        """The type of its value, by its return annotation; None if that does not tell."""
+        """The type of its value, by its return annotation; None if that does not say."""
         if self._kind is not None:
             return bare(self._kind)
         if isinstance(self.function, type):
             return self.function
-        found = self._annotation()
-        if self._yielding and typing.get_origin(found) in _YIELDING:
-            return bare(typing.get_args(found)[0])
-        return found
+        annotation = self._annotation()
+        if self._yielding and typing.get_origin(annotation) in _YIELDING:
+            return bare(typing.get_args(annotation)[0])
+        return annotation
 
     @functools.cached_property
     def wants(self) -> list[Want]:
-        """What it depends on itself."""
+        """Its own dependencies."""
         return wants(self.function)
 
     def _annotation(self) -> Any:
-        """The return annotation; None without one, and while it names what is not there yet."""
-        found = inspect.signature(self.function).return_annotation
+        """Return the return annotation; None without one, and while it names something that is not defined yet."""
+        annotation = inspect.signature(self.function).return_annotation
         try:
-            return bare(resolved(self.function, None if found is inspect.Signature.empty else found))
+            return bare(resolved(self.function, None if annotation is inspect.Signature.empty else annotation))
         except (NameError, AttributeError, TypeError, SyntaxError):
             return None
 
     def _check_kind(self) -> None:
-        """Raises TypeError where the annotation says that something is yielded, and not what."""
+        """Raise TypeError for an annotation such as Iterator, without the type of the value that is yielded."""
         if self._kind is not None or not self._yielding:
             return
-        found = self._annotation()
-        if found in _YIELDING or (typing.get_origin(found) in _YIELDING and not typing.get_args(found)):
-            what = shown(found)
-            raise TypeError(f"provider {self.name!r}: -> {what} does not say of what: write it, as in -> {what}[Pool]")
+        annotation = self._annotation()
+        origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+        if annotation in _YIELDING or (origin in _YIELDING and not args):
+            kind = shown(annotation)
+            raise TypeError(f"provider {self.name!r}: -> {kind} does not say of what: write it, as in -> {kind}[Pool]")
 
     def _context(self) -> str | None:
-        """The parameter that gets the attempt's Context. Raises TypeError for one that nobody fills."""
+        """Return the parameter that gets the attempt's Context. Raises TypeError for one that has no value."""
         context = None
         for parameter in inspect.signature(self.function).parameters.values():
             if self.per == "attempt" and context is None and _is_context(parameter):
@@ -97,7 +98,7 @@ class Provider:
                 parameter.VAR_KEYWORD,
             ):
                 raise TypeError(
-                    f"provider {self.name!r}: nobody fills its parameter {parameter.name!r}; mark what it depends on, as in "
+                    f"provider {self.name!r}: nothing fills its parameter {parameter.name!r}; mark what it depends on, as in "
                     "pool: Pool = taskd.Depends(). A provider with per='attempt' may also take ctx: taskd.Context"
                 )
             elif is_dependency(parameter) and parameter.kind is parameter.POSITIONAL_ONLY:
@@ -105,12 +106,15 @@ class Provider:
         return context
 
 
-#: Who fills which parameter.
+#: The provider of each parameter, by its name.
 Sources = Mapping[str, Provider]
 
 
 class Needs(NamedTuple):
-    """What one task depends on: who fills its parameters, and those of providers; who is opened when, in that order."""
+    """The dependencies of one task: the providers of its parameters, and of their own.
+
+    `executor` and `attempt` are the providers to open for each, in that order.
+    """
 
     parameters: Sources
     sources: Mapping[Provider, Sources]
@@ -125,13 +129,16 @@ class Providers:
         self._by_name: dict[str, Provider] = {}
 
     def add(self, provider: Provider) -> None:
-        """Raises ValueError if its name is taken."""
+        """Add a provider. Raises ValueError if its name is taken."""
         if provider.name in self._by_name:
             raise ValueError(f"there is a provider named {provider.name!r} already: give this one another name=")
         self._by_name[provider.name] = provider
 
-    def needs(self, task: Task[Any, Any], given: Collection[Provider] = ()) -> Needs:
-        """What the task depends on, less what is `given`. Raises TypeError, with the mend, for what cannot be provided."""
+    def needs(self, task: Task[..., Any], given: Collection[Provider] = ()) -> Needs:
+        """Return what the task depends on, except the `given` providers.
+
+        Raises TypeError, which says what to change, for a dependency that cannot be provided.
+        """
         walk = _Walk(self, given)
         parameters = walk.sources_of(f"the task {task.name!r}", wants(task.function))
         for provider in walk.order:
@@ -140,24 +147,28 @@ class Providers:
                     f"the task {task.name!r} is a plain function, which runs in a thread, and {provider.name!r} is opened "
                     f"for each attempt by an async function: make one of them like the other"
                 )
-        opened = {per: [one for one in walk.order if one.per == per] for per in ("executor", "attempt")}
+        opened = {per: [provider for provider in walk.order if provider.per == per] for per in ("executor", "attempt")}
         return Needs(parameters, walk.sources, opened["executor"], opened["attempt"])
 
-    def find(self, key: Any, who: str = "app.testing(provide=...)") -> Provider:
-        """The provider of this name, type or function. Raises TypeError if there is none, or more than one."""
+    def find(self, key: Any, asker: str = "app.testing(provide=...)") -> Provider:
+        """Return the provider of this name, type or function. Raises TypeError if there is none, or more than one.
+
+        `asker` is the subject of the error's message.
+        """
         if isinstance(key, str):
-            found = [one for name, one in self._by_name.items() if name == key]
+            matches = [provider for name, provider in self._by_name.items() if name == key]
         else:
-            found = [one for one in self._by_name.values() if one.function is key and not isinstance(key, type)]
-            found = found or [one for one in self._by_name.values() if one.kind is not None and one.kind == key]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(one.name for one in found)
+            providers = self._by_name.values()
+            matches = [p for p in providers if p.function is key and not isinstance(key, type)]
+            matches = matches or [p for p in providers if p.kind is not None and p.kind == key]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(provider.name for provider in matches)
             raise TypeError(
-                f"{who} asks for {shown(key)}, which {names} provide: say which, as in Depends({found[0].name!r})"
+                f"{asker} asks for {shown(key)}, which {names} provide: say which, as in Depends({matches[0].name!r})"
             )
-        raise TypeError(f"{who} asks for {key if isinstance(key, str) else shown(key)}, {self._missing(key)}")
+        raise TypeError(f"{asker} asks for {key if isinstance(key, str) else shown(key)}, {self._missing(key)}")
 
     def _missing(self, key: Any) -> str:
         if isinstance(key, str):
@@ -168,7 +179,7 @@ class Providers:
 
 
 class _Walk:
-    """Everything that a task depends on, each after what it depends on itself."""
+    """Collects everything that a task depends on, each provider after its own dependencies."""
 
     def __init__(self, providers: Providers, given: Collection[Provider]) -> None:
         self._providers = providers
@@ -177,27 +188,27 @@ class _Walk:
         self.order: list[Provider] = []
         self.sources: dict[Provider, Sources] = {}
 
-    def sources_of(self, who: str, wanted: list[Want]) -> Sources:
-        """Who fills these parameters of a task or provider. Raises TypeError."""
-        found = {}
+    def sources_of(self, owner: str, wanted: list[Want]) -> Sources:
+        """Return the providers of these parameters of a task or provider. Raises TypeError."""
+        sources = {}
         for want in wanted:
-            found[want.parameter] = self._providers.find(want.key, f"{who}, parameter {want.parameter!r},")
-            self._visit(found[want.parameter])
-        return found
+            sources[want.parameter] = self._providers.find(want.key, f"{owner}, parameter {want.parameter!r},")
+            self._visit(sources[want.parameter])
+        return sources
 
     def _visit(self, provider: Provider) -> None:
         if provider in self._path:
-            circle = " -> ".join(one.name for one in [*self._path[self._path.index(provider) :], provider])
+            circle = " -> ".join(step.name for step in [*self._path[self._path.index(provider) :], provider])
             raise TypeError(f"providers depend on each other in a circle ({circle}): one of them must do without")
         if provider in self._given or provider in self.order:
             return
         self._path.append(provider)
         sources = self.sources[provider] = self.sources_of(f"the provider {provider.name!r}", provider.wants)
         self._path.pop()
-        short = next((one for one in sources.values() if one.per == "attempt" and one not in self._given), None)
-        if provider.per == "executor" and short is not None:
+        shorter = next((s for s in sources.values() if s.per == "attempt" and s not in self._given), None)
+        if provider.per == "executor" and shorter is not None:
             raise TypeError(
-                f"the provider {provider.name!r} is opened once an executor and asks for {short.name!r}, which is opened "
+                f"the provider {provider.name!r} is opened once an executor and asks for {shorter.name!r}, which is opened "
                 f"for each attempt: write @app.provide(per='attempt') for {provider.name!r} too"
             )
         self.order.append(provider)
@@ -208,5 +219,7 @@ def _yields(function: Any) -> bool:
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
-    found = parameter.annotation
-    return parameter.name == "ctx" or found is Context or (isinstance(found, str) and found.split(".")[-1] == "Context")
+    annotation = parameter.annotation
+    if isinstance(annotation, str) and annotation.split(".")[-1] == "Context":
+        return True
+    return parameter.name == "ctx" or annotation is Context

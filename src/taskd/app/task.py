@@ -1,18 +1,19 @@
-"""A task: a function with a name, and what its author wants of its jobs."""
+"""Tasks: functions with names, and the options that their authors gave for their jobs."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import reprlib
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from taskd.app.arguments import Arguments
-from taskd.app.connection import Connection
+from taskd.app.client_pool import ClientPool
 from taskd.app.dependency import is_dependency
-from taskd.app.results import Results
-from taskd.app.submitter import Submitter, Target
+from taskd.app.job_factory import SubmitTarget
+from taskd.app.results import ResultCodec
+from taskd.app.submitter import Submitter
 from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
 
 #: Seconds: ten years, as for a job's own time-out.
@@ -20,18 +21,23 @@ MAX_TIMEOUT = 315_360_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+X = TypeVar("X")
+R_co = TypeVar("R_co", covariant=True)
+X_co = TypeVar("X_co", covariant=True)
 
 
-class Task(Submitter[Callable[P, R]], Generic[P, R]):
+class Task(Submitter[P, T]):
     """A function that jobs can name. Calling the task calls the function, as if it had no decorator; `submit` makes a job.
 
-    `queue`, `priority`, `max_retries` and `timeout` (seconds) are None where the author said nothing.
+    `queue`, `priority`, `max_retries` and `timeout` (seconds) are None where the author gave none. In an annotation,
+    `Task[P, T]` has the function's parameters and the task's result, which an async function's call gives when it is awaited.
     """
 
     def __init__(
         self,
-        function: Callable[P, R],
-        connection: Connection,
+        function: Callable[P, Any],
+        clients: ClientPool,
         *,
         name: str | None = None,
         queue: str | None = None,
@@ -51,25 +57,63 @@ class Task(Submitter[Callable[P, R]], Generic[P, R]):
                 f"a task's name {NAME_RULE}, not {reprlib.repr(self.name)}: give it another by @app.task(name=...)"
             )
         _check_options(self)
-        self.asynchronous = _asynchronous(self.name, function)
+        _check_function(self.name, function)
+        self.asynchronous = _is_asynchronous(function)
         self.arguments = Arguments(self.name, function)
         self.dependent = any(map(is_dependency, inspect.signature(function).parameters.values()))
-        self.results = Results(self.name, function)
-        target = Target(self.name, self.arguments, self.results, connection)
+        self.results = ResultCodec(self.name, function)
+        target = SubmitTarget(self.name, self.arguments.payload, self.results.read, clients)
         named = ("queue", "priority", "max_retries", "timeout")
         super().__init__(target, {name: value for name in named if (value := getattr(self, name)) is not None})
         functools.update_wrapper(self, function)
 
     def prepare(self) -> None:
-        """Read the annotations, now that everything they name is defined. Raises TypeError for one that cannot be read."""
+        """Read the annotations, once everything they name is defined. Raises TypeError for one that cannot be read."""
         self.arguments.prepare()
         self.results.prepare()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"
+
+
+class FunctionTask(Task[P, T], Generic[P, R, T]):
+    """A task of which type checkers know the return type `R` of the function: T itself, or a coroutine of T."""
+
+    function: Callable[P, R]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+
+class TaskFunction(Protocol[P, R_co, X_co]):
+    """A function whose return type type checkers read twice: as a whole, and as the type that an overload looks for.
+
+    mypy calls two overloads ambiguous if an argument's type contains Any and differs between them. With this type it is the
+    same for both.
+    """
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> X_co: ...  # type: ignore[overload-cannot-match]
+
+
+class TaskDecorator(Protocol):
+    """Makes a task of a function: the result of `@app.task(...)` with options."""
+
+    @overload
+    def __call__(self, function: TaskFunction[P, R, Coroutine[Any, Any, T]], /) -> FunctionTask[P, R, T]: ...
+    @overload
+    def __call__(self, function: TaskFunction[P, R, X], /) -> FunctionTask[P, R, R]: ...
+
+
+def _is_asynchronous(function: object) -> bool:
+    """Return True for a function whose call gives a coroutine."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004 - not a test for callability
 
 
 def _default_name(function: Callable[..., Any]) -> str:
@@ -79,7 +123,7 @@ def _default_name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _check_options(task: Task[Any, Any]) -> None:
+def _check_options(task: Task[..., Any]) -> None:
     if task.queue is not None and not (isinstance(task.queue, str) and is_name(task.queue)):
         raise ValueError(f"task {task.name!r}: queue {NAME_RULE}, not {reprlib.repr(task.queue)}")
     for option, value, most in (
@@ -95,10 +139,10 @@ def _check_options(task: Task[Any, Any]) -> None:
         )
 
 
-def _asynchronous(name: str, function: Callable[..., Any]) -> bool:
+def _check_function(name: str, function: Callable[..., Any]) -> None:
+    """Raise TypeError for an object that is no function, and for a generator function."""
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"task {name!r}: {function!r} is no function")
     inner = function.func if isinstance(function, functools.partial) else function
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise TypeError(f"task {name!r}: a generator function would never run; return a list instead of yielding")
-    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004 - not a test for callability

@@ -1,8 +1,8 @@
 """Values that travel as JSON: which types can, and hooks for those that msgspec does not know by itself.
 
-msgspec knows JSON's own types, dates, times, UUIDs, decimals, bytes, enums, sets, tuples, dataclasses and its structs. Added
-here: Pydantic models (and unions of them), paths, IP addresses, fractions, deques, and the dict types of `collections`. A type
-that neither knows is refused where the task is defined: unchecked, its values would arrive as something else.
+msgspec knows JSON's own types, dates, times, UUIDs, decimals, bytes, enums, sets, tuples, dataclasses and its structs. This
+module adds Pydantic models (and unions of them), paths, IP addresses, fractions, deques, and the dict types of `collections`. A
+type that neither knows is refused where the task is defined: unchecked, its values would arrive as something else.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _PATHS = (
 )
 #: Types that travel as a text which their constructor takes.
 _TEXTS: tuple[type[Any], ...] = (*_ADDRESSES, *_PATHS, fractions.Fraction)
-#: What makes an object of a standard type from one of a subclass, which drivers and libraries of time return: msgspec knows
-#: the types themselves.
+#: Functions that make an object of a standard type from one of a subclass, as drivers and libraries for time return them.
+#: msgspec knows only the types themselves.
 _BASES: dict[type[Any], Callable[[Any], Any]] = {
     datetime: lambda it: datetime.combine(it.date(), it.timetz()).replace(fold=it.fold),
     date: lambda it: date(it.year, it.month, it.day),
@@ -62,7 +62,7 @@ _CONTAINERS: dict[Any, Callable[..., Any]] = {
     collections.abc.Reversible: lambda item=Any: list.__class_getitem__(item),
     collections.abc.Container: lambda item=Any: list.__class_getitem__(item),
 }
-#: What `decoded` makes of the JSON container; the abstract ones stay lists.
+#: Types that `decoded` makes of the JSON container; the abstract ones stay lists.
 _MADE: dict[Any, Callable[[Any], Any]] = {
     collections.deque: collections.deque,
     collections.OrderedDict: collections.OrderedDict,
@@ -71,7 +71,7 @@ _MADE: dict[Any, Callable[[Any], Any]] = {
 
 
 def encoded(value: Any) -> Any:
-    """Return what stands for a value that msgspec cannot encode. Raises TypeError for one that is no JSON."""
+    """Return a substitute for a value that msgspec cannot encode. Raises TypeError for a value that is no JSON."""
     kind = type(value)
     if is_model(kind):
         return msgspec.Raw(model_text(value))
@@ -86,31 +86,31 @@ def encoded(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON's own types, for Python's encoder. Raises TypeError for one that is no JSON."""
+    """Return a value as JSON's own types, for Python's encoder. Raises TypeError for a value that is no JSON."""
     return msgspec.to_builtins(value, enc_hook=_plainly)
 
 
 def _plainly(value: Any) -> Any:
-    found = encoded(value)
-    return msgspec.json.decode(found) if isinstance(found, msgspec.Raw) else found
+    substitute = encoded(value)
+    return msgspec.json.decode(substitute) if isinstance(substitute, msgspec.Raw) else substitute
 
 
 def decoded(kind: Any, value: Any) -> Any:
-    """Return the value of this type for decoded JSON. Raises ValueError, saying what does not fit."""
+    """Return the value of this type for decoded JSON. Raises ValueError, with the reason, for JSON that does not fit."""
     if is_model(kind) or is_adapted(kind):
         return model_from(kind, value)
     if kind in _TEXTS:
         return _from_text(kind, value)
     origin = typing.get_origin(kind) or kind
     if origin in _CONTAINERS:
-        found = msgspec.convert(value, _CONTAINERS[origin](*typing.get_args(kind)), str_keys=True, dec_hook=decoded)
-        return _MADE.get(origin, list)(found)
+        container = msgspec.convert(value, _CONTAINERS[origin](*typing.get_args(kind)), str_keys=True, dec_hook=decoded)
+        return _MADE.get(origin, list)(container)
     return value  # msgspec refuses it, unless the type is `object`
 
 
 def _from_text(kind: Any, value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError(f"must be a text that {kind.__name__} takes")  # noqa: TRY004 - msgspec tells ValueErrors
+        raise ValueError(f"must be a text that {kind.__name__} takes")  # noqa: TRY004 - msgspec reports ValueErrors
     try:
         return kind(value)
     except ArithmeticError as error:  # of a fraction: a denominator of zero
@@ -130,20 +130,20 @@ class Obstacle(NamedTuple):
 def obstacle(kind: Any) -> Obstacle | None:
     """Return the first part of this type whose values cannot be made from JSON; None if all can."""
     try:
-        found = inspect.type_info(kind)
+        info = inspect.type_info(kind)
         msgspec.json.Decoder(kind)
     except (TypeError, ValueError) as error:
         return Obstacle(kind, f": {error}")
     except RecursionError:
         return Obstacle(kind, ": it refers to itself")
-    for part in _parts(found, set()):
+    for part in _parts(info, set()):
         if isinstance(part, inspect.CustomType) and not _known(part.cls):
             return Obstacle(part.cls, " is no type that JSON can be read as")
     return None
 
 
 def one_way(kind: Any) -> Obstacle | None:
-    """Return the first model in this type that cannot be read from the JSON that it makes; None if none is known to be so."""
+    """Return the first model in this type that is known not to be readable from its own JSON; None if there is none."""
     for part in _parts(inspect.type_info(kind), set()):
         if isinstance(part, inspect.CustomType) and is_model(part.cls) and (why := unreadable(part.cls)) is not None:
             return Obstacle(part.cls, f": {why}")
@@ -173,7 +173,7 @@ _NATIVE = (
 
 
 def native(kind: Any) -> bool:
-    """True if values of this type are JSON by themselves, so that Python's own encoder is all that they need."""
+    """Return True if values of this type are JSON by themselves, so that Python's own encoder is enough."""
     parts = list(_parts(inspect.type_info(kind), set()))
     keys = [part.key_type for part in parts if isinstance(part, inspect.DictType)]
     return all(isinstance(key, inspect.StrType | inspect.AnyType) for key in keys) and all(
@@ -181,25 +181,25 @@ def native(kind: Any) -> bool:
     )
 
 
-def _parts(found: inspect.Type, seen: set[Any]) -> Iterator[inspect.Type]:
-    """Yield a type and all that it consists of, each class once: some contain themselves."""
-    yield found
-    match found:
+def _parts(info: inspect.Type, seen: set[Any]) -> Iterator[inspect.Type]:
+    """Yield a type and all its parts, each class once: some contain themselves."""
+    yield info
+    match info:
         case inspect.StructType() | inspect.DataclassType() | inspect.TypedDictType() | inspect.NamedTupleType():
-            if found.cls in seen:
+            if info.cls in seen:
                 return
-            seen.add(found.cls)
-            inner: list[inspect.Type] = [field.type for field in found.fields]
+            seen.add(info.cls)
+            inner: list[inspect.Type] = [field.type for field in info.fields]
         case inspect.UnionType():
-            inner = list(found.types)
+            inner = list(info.types)
         case inspect.TupleType():
-            inner = list(found.item_types)
+            inner = list(info.item_types)
         case inspect.CollectionType():
-            inner = [found.item_type]
+            inner = [info.item_type]
         case inspect.DictType():
-            inner = [found.key_type, found.value_type]
+            inner = [info.key_type, info.value_type]
         case inspect.Metadata():
-            inner = [found.type]
+            inner = [info.type]
         case _:
             return
     for part in inner:

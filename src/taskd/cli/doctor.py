@@ -25,9 +25,9 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 
     from taskd.runtime.secrets import mask  # noqa: PLC0415
 
+    settings = options.settings(context, related=False)  # settings that do not fit together are a finding here
     findings = [
-        msgspec.structs.replace(finding, text=mask(finding.text))
-        for finding in asyncio.run(_examine(options.settings(context)))
+        msgspec.structs.replace(finding, text=mask(finding.text)) for finding in asyncio.run(_examine(settings))
     ]
     healthy = all(finding.level != "wrong" for finding in findings)
     if as_json:
@@ -45,11 +45,21 @@ async def _examine(settings: Settings) -> list[Diagnosis]:
     from taskd.store import examine as postgres  # noqa: PLC0415  loads the PostgreSQL driver
     from taskd.transport import doctor as redis  # noqa: PLC0415  loads the Redis client
 
-    found = await asyncio.gather(
+    servers = await asyncio.gather(
         asyncio.to_thread(
             postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale, pooled=settings.postgres.pooled
         ),
         redis.examine(settings.redis),
-        etcd.examine(settings.etcd),
+        etcd.examine(settings.etcd, settings.worker.session_ttl),
     )
-    return [ok("configuration", "no unknown key, no wrong type"), *(one for part in found for one in part)]
+    configuration = [ok("configuration", "no unknown key, no wrong type"), *_timings(settings)]
+    return [*configuration, *(finding for findings in servers for finding in findings)]
+
+
+def _timings(settings: Settings) -> list[Diagnosis]:
+    from taskd.domain.diagnosis import ok, wrong  # noqa: PLC0415  as above
+    from taskd.settings import unfit_times  # noqa: PLC0415  as above
+
+    lines = unfit_times(settings)
+    advice = "change one of the two: schedulers and workers refuse to start with them"
+    return [wrong("timings", line, advice) for line in lines] or [ok("timings", "they fit together")]

@@ -30,20 +30,20 @@ WIDEST = 150
 _FRAME = re.compile('  File "(?P<file>.*)", line ')
 
 
-def job(found: dict[str, Any], *, full: bool = False) -> Group:
+def job(document: dict[str, Any], *, full: bool = False) -> Group:
     """Return the view of one job; with `full`, all rows and every traceback."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    others = [name for name in found if name not in FIRST and name not in APART]
-    for name in [*(n for n in FIRST if n in found), *others]:
-        grid.add_row(styled(f"  {name}"), styled(_value(name, found[name])))
-    if "progress" in found:
-        grid.add_row("  progress", styled(_progress(found["progress"])))
-    if "error" in found:
-        grid.add_row("  error", styled(_cut(found["error"], MOST_ERROR, full=full), "red"))
-    parts: list[RenderableType] = [Text.assemble(styled(f"job {found['id']} "), coloured(found["status"])), grid]
-    return Group(*parts, *_timeline(found.get("timeline", []), full), *_attempts(found["attempts"], full))
+    others = [name for name in document if name not in FIRST and name not in APART]
+    for name in [*(n for n in FIRST if n in document), *others]:
+        grid.add_row(styled(f"  {name}"), styled(_value(name, document[name])))
+    if "progress" in document:
+        grid.add_row("  progress", styled(_progress(document["progress"])))
+    if "error" in document:
+        grid.add_row("  error", styled(_cut(document["error"], MOST_ERROR, full=full), "red"))
+    parts: list[RenderableType] = [Text.assemble(styled(f"job {document['id']} "), coloured(document["status"])), grid]
+    return Group(*parts, *_timeline(document.get("timeline", []), full), *_attempts(document["attempts"], full))
 
 
 def _value(name: str, value: Any) -> str:

@@ -85,9 +85,13 @@ def instant(text: str, option: str) -> str:
 
 
 def settings(
-    context: typer.Context, flags: dict[tuple[str, str], object] | None = None, *, use_dev_cluster: bool = True
+    context: typer.Context,
+    flags: dict[tuple[str, str], object] | None = None,
+    *,
+    use_dev_cluster: bool = True,
+    related: bool = True,
 ) -> Settings:
-    """Return the settings with this command's `flags` on top. Raises ConfigurationError.
+    """Return the settings with this command's `flags` on top. Raises ConfigurationError; `related`: as for `load`.
 
     With `use_dev_cluster`, and unless a server is configured, the servers are those of a dev cluster in this folder.
     """
@@ -99,9 +103,9 @@ def settings(
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
     merged = {**logs, **(flags or {})}
     config = given.config and Path(path(str(given.config)))
-    loaded = load(file=config, flags=merged)
+    loaded = load(file=config, flags=merged, related=related)
     if use_dev_cluster and (servers := server_defaults.servers(config, loaded.client.server)):
-        loaded = load(file=config, flags={**servers, **merged})
+        loaded = load(file=config, flags={**servers, **merged}, related=related)
     secrets.learn(loaded)
     return loaded
 
@@ -122,10 +126,10 @@ def connect(server: str) -> Client:
     """
     from taskd.cli import server_defaults  # noqa: PLC0415  keeps --help and --version quick
     from taskd.client import Client, ClientError  # noqa: PLC0415  as above
-    from taskd.client.servers import Servers  # noqa: PLC0415
+    from taskd.client.servers import ServerList  # noqa: PLC0415
 
     try:
-        Servers(server)
+        ServerList(server)
     except ClientError as error:
         raise typer.BadParameter(str(error)) from None
     token, ca_file = server_defaults.credentials()

@@ -112,7 +112,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
 
 def _enabled(settings: Settings) -> App:
     """Return the built-in tasks that the settings enable. Raises ConfigurationError."""
-    from taskd.app.outward import build  # noqa: PLC0415  as above
+    from taskd.app.builtin.optional import build  # noqa: PLC0415  as above
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
     try:

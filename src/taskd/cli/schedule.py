@@ -197,8 +197,8 @@ def apply(
 ) -> None:
     """Apply the schedules that an app declares.
 
-    It declares them with @app.cron and @app.every. Run this with each deployment. Schedules that the app declared before and no longer declares are removed.
-    Schedules that were made by hand or by another app stay.
+    It declares them with @app.cron and @app.every. Run this with each deployment. Schedules that the app declared
+    before and no longer declares are removed. Schedules that were made by hand or by another app stay.
 
     Example: taskd schedule apply --app shop.tasks
     """

@@ -37,7 +37,7 @@ def server(value: str, config: Path | None, *, chosen: bool) -> str:
     if files or environ.keys() - SIMPLE_VARIABLES:
         from taskd.settings import load  # noqa: PLC0415  only with a configuration
 
-        _client = load(file=config, environ=environ).client
+        _client = load(file=config, environ=environ, related=False).client
     if chosen or not (files or environ.keys() - SIMPLE_VARIABLES or Path(".taskd").exists()):
         return value
     from taskd.settings import given  # noqa: PLC0415  as above

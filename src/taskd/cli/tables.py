@@ -113,20 +113,20 @@ def schedules(rows: list[dict[str, Any]]) -> Sheet:
     return sheet
 
 
-def schedule(found: dict[str, Any]) -> Group:
+def schedule(document: dict[str, Any]) -> Group:
     """Return one schedule, field by field, then its last ticks."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    apart = ("name", "job", "fires", *(() if found["next_at"] else ("next_at",)))  # none is next if it is paused
-    shown = {**{k: v for k, v in found.items() if k not in apart}, **found["job"]}
+    apart = ("name", "job", "fires", *(() if document["next_at"] else ("next_at",)))  # none is next if it is paused
+    shown = {**{k: v for k, v in document.items() if k not in apart}, **document["job"]}
     for name, value in shown.items():
         grid.add_row(styled(f"  {name}"), _field(name, value))
     sheet = Sheet(Column("tick", least=20), Column("decided", least=20), "state", Column("job", least=20))
-    for fire in found["fires"]:
+    for fire in document["fires"]:
         at = (moment(fire[key]) if fire[key] else "" for key in ("fire_at", "fired_at"))
         sheet.add_row(*at, fire["state"] or "", fire["job_id"] or "")
-    return Group(styled(f"schedule {found['name']}"), grid, *([sheet] if found["fires"] else []))
+    return Group(styled(f"schedule {document['name']}"), grid, *([sheet] if document["fires"] else []))
 
 
 def _field(name: str, value: Any) -> str:
@@ -181,8 +181,8 @@ def _leading(name: str | None) -> Text:
     return styled(name) if name else Text("none", "yellow")
 
 
-def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is None:
+def _schedulers(document: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is None:
         return
     sheet = Sheet(
         Column("scheduler", least=16),
@@ -191,14 +191,14 @@ def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
         Column("pid", 3),
         Column("since", 1, least=20),
     )
-    for row in found["schedulers"]:
+    for row in document["schedulers"]:
         since = moment(row["started_at"]) if "started_at" in row else ""
         sheet.add_row(*(row.get(name, "") for name in ("id", "address", "host", "pid")), since)
-    yield from _noted(sheet, found.get("note"), "no scheduler is registered")
+    yield from _noted(sheet, document.get("note"), "no scheduler is registered")
 
 
-def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is None:
+def _workers(document: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is None:
         return
     sheet = Sheet(
         Column("worker", least=16),
@@ -209,18 +209,18 @@ def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
         Column("host", 2),
         Column("pid", 3),
     )
-    for row in found["workers"]:
+    for row in document["workers"]:
         busy = row.get("stats", {}).get("running", "")
         fields = (row["id"], row["slots"], f"{busy:g}" if busy != "" else "", ",".join(row["queues"]))
         sheet.add_row(*fields, row.get("address", ""), row["host"], row["pid"])
-    yield from _noted(sheet, found.get("note"), "no worker is registered: start one with taskd worker")
+    yield from _noted(sheet, document.get("note"), "no worker is registered: start one with taskd worker")
 
 
-def _queues(found: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is not None and found["queues"]:
+def _queues(document: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is not None and document["queues"]:
         names = ("queue", "pending", "queued", "running", "workers", "slots")
         sheet = Sheet(Column("queue", least=16), *names[1:])
-        for row in found["queues"]:
+        for row in document["queues"]:
             sheet.add_row(*(row[name] for name in names))
         yield sheet
     if counts is not None:

@@ -32,17 +32,17 @@ def job(client: Client, job_id: str, *, full: bool = False) -> int:
 
     Raises ClientError if there is no such job.
     """
-    found = client.job(job_id)
+    document = client.job(job_id)
     with _view() as show:
         while True:
-            show(jobview.job(found, full=full), _job_line(found))
-            if found["status"] in FINAL:
+            show(jobview.job(document, full=full), _job_line(document))
+            if document["status"] in FINAL:
                 break
             time.sleep(EVERY)
-            found = _again(lambda: client.job(job_id), found, show)
+            document = _again(lambda: client.job(job_id), document, show)
     if sys.stdout.isatty():  # the screen from before the watch is back: the end stays on it
-        output.show(jobview.job(found, full=full))
-    return ENDED_WELL if found["status"] == "completed" else ENDED_BADLY
+        output.show(jobview.job(document, full=full))
+    return ENDED_WELL if document["status"] == "completed" else ENDED_BADLY
 
 
 def cluster(client: Client) -> int:
@@ -66,10 +66,10 @@ def _again(ask: Callable[[], dict[str, Any]], before: dict[str, Any], show: Show
         return before
 
 
-def _job_line(found: dict[str, Any]) -> str:
-    worker = f" on {found['worker_id']}" if "worker_id" in found else ""
-    attempt = f", attempt {found['attempt']}" if found["attempt"] else ""
-    return f"job {found['id']} {found['status']}{attempt}{worker}"
+def _job_line(document: dict[str, Any]) -> str:
+    worker = f" on {document['worker_id']}" if "worker_id" in document else ""
+    attempt = f", attempt {document['attempt']}" if document["attempt"] else ""
+    return f"job {document['id']} {document['status']}{attempt}{worker}"
 
 
 def _cluster_line(document: dict[str, Any]) -> str:

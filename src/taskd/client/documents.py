@@ -1,4 +1,4 @@
-"""A job as the API's answers have it, for type checkers. Times are texts in UTC: 2026-11-23T13:29:09.629708Z."""
+"""Types of the jobs in the API's responses. Times are texts in UTC: 2026-11-23T13:29:09.629708Z."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AttemptDocument(TypedDict):
 
 
 class ProgressDocument(TypedDict):
-    """How far a task is, as it told last: a fraction from 0 to 1."""
+    """The progress that a task reported last: a fraction from 0 to 1."""
 
     attempt: int
     fraction: float
@@ -34,7 +34,7 @@ class ProgressDocument(TypedDict):
 
 
 class StageDocument(TypedDict):
-    """A stretch of time that a job stood in one state. `until` is absent while it lasts."""
+    """A period that a job spent in one state. `until` is absent while it lasts."""
 
     state: Literal["pending", "queued", "running"]
     since: str

@@ -1,4 +1,4 @@
-"""The addresses that a client asks, in turn."""
+"""The addresses of the schedulers, and the order in which a client tries them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from taskd.client.failures import ClientError, Retryable, reason
-from taskd.client.request import Request
+from taskd.client.requests import ClientRequest
 
 DEFAULT_SERVER = "http://localhost:8080"
 _PORTS = {"http": 80, "https": 443}
 
 
-class Server(NamedTuple):
-    """One address, taken apart."""
+class ServerAddress(NamedTuple):
+    """The parts of one address."""
 
     url: str
     secure: bool
@@ -25,53 +25,53 @@ class Server(NamedTuple):
     prefix: str
 
 
-class Servers:
-    """The addresses, the one that answered last first. Threads may share it: its list is replaced, never changed."""
+class ServerList:
+    """The addresses; the one that responded last comes first. Thread-safe: the list is replaced, never changed."""
 
     def __init__(self, text: str) -> None:
-        """`text`: URLs, comma-separated. Raises ClientError."""
+        """Parse `text`: URLs, comma-separated. Raises ClientError."""
         if "@" in text:
             raise ClientError(
-                f"{shown(text.strip())!r} is no server address: write it as http://HOST:PORT, without a user or a password "
+                f"{shown(text.strip())!r} is not a server address: write it as http://HOST:PORT, without a user or a password "
                 "(TASKD_TOKEN has the token)"
             )
         self._order = [_parse(url) for url in text.split(",") if url.strip()]
         if not self._order:
-            raise ClientError("there is no server to ask: give --server or TASKD_SERVER, as in http://localhost:8080")
+            raise ClientError("no server is given: set --server or TASKD_SERVER, for example http://localhost:8080")
         self.secure = any(server.secure for server in self._order)
-        self._met = False
+        self._reached = False
 
-    def __iter__(self) -> Iterator[Server]:
+    def __iter__(self) -> Iterator[ServerAddress]:
         return iter(self._order)
 
-    def answered(self, server: Server) -> None:
-        """It is asked first from now on."""
-        self._met = True
+    def responded(self, server: ServerAddress) -> None:
+        """Try this server first from now on."""
+        self._reached = True
         if self._order[0] is not server:
             self._order = [server, *(other for other in self._order if other is not server)]
 
-    def unheard(self, server: Server) -> None:
-        """There was no time for the others: it is asked last from now on."""
+    def timed_out(self, server: ServerAddress) -> None:
+        """Try this server last from now on, since it left no time for the others."""
         self._order = [*(other for other in self._order if other is not server), server]
 
     def failure(self, failures: Sequence[Retryable]) -> Retryable:
-        """What to tell when none of them answered."""
-        # A server that answered "not now" says more than one that is not there.
-        told = next((f for f in failures if not f.silent), None)
-        if told is not None:
-            return told
-        tried = ", ".join(str(f) for f in failures)
-        mend = "start one (taskd dev), or name it with --server or TASKD_SERVER"
-        return Retryable(f"no scheduler can be reached at {tried}: {mend}", silent=True)
+        """Return the error to raise when no server responded."""
+        # The 503 of one server says more than the refused connections of others.
+        answered = next((failure for failure in failures if not failure.silent), None)
+        if answered is not None:
+            return answered
+        tried = ", ".join(str(failure) for failure in failures)
+        advice = "start one (taskd dev), or name it with --server or TASKD_SERVER"
+        return Retryable(f"no scheduler can be reached at {tried}: {advice}", silent=True)
 
     def worth_waiting(self, failure: Retryable) -> bool:
-        """Whether asking again later may help: not where nobody ever answered."""
-        return self._met or not failure.silent
+        """Return True if a later try may help: a server responded before, or one listens now."""
+        return self._reached or not failure.silent
 
 
-def patiently(seconds: float, request: Request) -> dict[str, Any]:
-    """How tenacity asks again, for at most so many seconds, and no longer than whoever asks waits."""
-    # Imported here: only a client in trouble pays for it.
+def retry_options(seconds: float, request: ClientRequest) -> dict[str, Any]:
+    """Return tenacity's options for retries, for at most `seconds` and no longer than the caller waits."""
+    # Imported here, so that only a client that has to retry pays for it.
     from tenacity import retry_if_exception_type, stop_after_delay, wait_random_exponential  # noqa: PLC0415
 
     over, pause = stop_after_delay(seconds), wait_random_exponential(multiplier=0.2, max=2.0)
@@ -84,23 +84,23 @@ def patiently(seconds: float, request: Request) -> dict[str, Any]:
 
 
 def headers(token: str | None) -> Mapping[str, str]:
-    """What goes with every request. Raises ClientError for a token that cannot be one; it is not shown."""
-    known = {"Accept": "application/json", "User-Agent": "taskd"}
+    """Return the headers of every request. Raises ClientError for an invalid token, without showing it."""
+    common = {"Accept": "application/json", "User-Agent": "taskd"}
     token = (token or "").strip()  # files and secrets often end in a newline
     if not _plain(token):
-        raise ClientError("TASKD_TOKEN is no token: one is printable ASCII (taskd token create NAME makes one)")
-    return known | {"Authorization": f"Bearer {token}"} if token else known
+        raise ClientError("TASKD_TOKEN is not a token: a token is printable ASCII (taskd token create NAME makes one)")
+    return common | {"Authorization": f"Bearer {token}"} if token else common
 
 
-def trusting(ca_file: str | None) -> ssl.SSLContext:
-    """For https://, by the authorities in the file, or the system's. Raises ClientError."""
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return a context for https:// that trusts the authorities in the file, or the system's. Raises ClientError."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise ClientError(f"TASKD_CA_FILE: {ca_file} is no file with certificates ({reason(error)})") from None
+        raise ClientError(f"TASKD_CA_FILE: {ca_file} is not a file with certificates ({reason(error)})") from None
 
 
-def _parse(text: str) -> Server:
+def _parse(text: str) -> ServerAddress:
     url = text.strip().rstrip("/")
     if "://" not in url:
         url = f"http://{url}"
@@ -108,24 +108,24 @@ def _parse(text: str) -> Server:
         parts = urlsplit(url)
         port = _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
         host = (parts.hostname or "").encode("idna").decode("ascii")
-    except ValueError:  # UnicodeError is one: a label of the host that is empty or too long
+    except ValueError:  # also UnicodeError, for a label of the host that is empty or too long
         parts, port, host = urlsplit(""), 0, ""
-    strange = parts.query or parts.fragment or not _plain(host + parts.path) or " " in url
-    if parts.scheme not in _PORTS or not host or strange:
-        raise ClientError(f"{shown(text.strip())!r} is no server address: write it as http://HOST:PORT")
+    invalid = parts.query or parts.fragment or not _plain(host + parts.path) or " " in url
+    if parts.scheme not in _PORTS or not host or invalid:
+        raise ClientError(f"{shown(text.strip())!r} is not a server address: write it as http://HOST:PORT")
     if not url.isascii():
         url = f"{parts.scheme}://{host}:{port}{parts.path}"
-    return Server(url, parts.scheme == "https", host, port, parts.path)
+    return ServerAddress(url, parts.scheme == "https", host, port, parts.path)
 
 
 def shown(text: str) -> str:
-    """A server address for people: without a user and password, and without what a query or fragment has, such as a token."""
+    """Return an address for display: without user and password, and without its query and fragment, which may have a token."""
     scheme, colon, rest = text.partition("://") if "://" in text else ("", "", text)
-    _, at, place = rest.rpartition("@")
-    bare = re.split(r"[?#]", place, maxsplit=1)[0]
-    return f"{scheme}{colon}{'***@' if at else ''}{bare}{'?***' if bare != place else ''}"
+    _, at, location = rest.rpartition("@")
+    bare = re.split(r"[?#]", location, maxsplit=1)[0]
+    return f"{scheme}{colon}{'***@' if at else ''}{bare}{'?***' if bare != location else ''}"
 
 
 def _plain(text: str) -> bool:
-    """Whether it can stand in the head of a request."""
+    """Return True if the text can stand in the head of a request."""
     return text.isascii() and text.isprintable()

@@ -6,10 +6,13 @@ import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
+from taskd.coordination import values
 from taskd.coordination.client import EndpointStatus, EtcdClient, EtcdRefused
 from taskd.coordination.endpoints import reach
+from taskd.coordination.keys import EtcdKeys
 from taskd.domain.diagnosis import Diagnosis, note, ok, unreached, wrong
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
+from taskd.seams import Member
 from taskd.settings import EtcdSettings
 
 NAME = "etcd"
@@ -18,8 +21,11 @@ OLDEST = (3, 4)
 LARGE = 1024 * 1024 * 1024
 
 
-async def examine(settings: EtcdSettings) -> list[Diagnosis]:
-    """Ask every endpoint for its status, and return the diagnoses."""
+async def examine(settings: EtcdSettings, session_ttl: float | None = None) -> list[Diagnosis]:
+    """Ask every endpoint for its status, and return the diagnoses.
+
+    With `session_ttl` (seconds), compare it with those of the live workers.
+    """
     try:
         endpoints, pems = reach(settings)
     except ConfigurationError as error:
@@ -27,7 +33,10 @@ async def examine(settings: EtcdSettings) -> list[Diagnosis]:
     statuses = await asyncio.gather(*(_look(EtcdClient([endpoint], pems)) for endpoint in endpoints))
     reached = [status for status in statuses if isinstance(status, EndpointStatus)]
     rights = await _rights(EtcdClient(endpoints, pems), settings.prefix) if reached else []
-    return [*_reached(statuses), *rights, *_quorum(reached), *_alarms(reached)]
+    workers: list[Member] = []
+    if session_ttl is not None and reached and not rights:
+        workers = await _workers(EtcdClient(endpoints, pems), EtcdKeys(settings.prefix))
+    return [*_reached(statuses), *rights, *_quorum(reached), *_alarms(reached), *_sessions(workers, session_ttl)]
 
 
 async def _rights(client: EtcdClient, prefix: str) -> list[Diagnosis]:
@@ -41,6 +50,31 @@ async def _rights(client: EtcdClient, prefix: str) -> list[Diagnosis]:
     finally:
         await client.close()
     return []
+
+
+async def _workers(client: EtcdClient, keys: EtcdKeys) -> list[Member]:
+    """Return the live workers of the registry; none if etcd does not answer, which other findings have."""
+    try:
+        listing = await client.listing(f"{keys.members}worker/")
+    except CoordinatorUnavailable:
+        return []
+    finally:
+        await client.close()
+    read = (values.member(key.value) for key in listing.keys)
+    return [member for member in read if member is not None]
+
+
+def _sessions(workers: Sequence[Member], session_ttl: float | None) -> Iterator[Diagnosis]:
+    """Compare the sessions of live workers; a worker that shows no length (0) is left out."""
+    others = sorted((one.id, one.lease) for one in workers if one.lease not in (0, session_ttl))
+    if others:
+        name, lease = others[0]
+        more = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
+        yield note(
+            "sessions",
+            f"worker {name} runs with worker.session_ttl {lease:.15g}, these settings have {session_ttl:.15g}{more}",
+            "give schedulers and workers the same value: the leader waits for one session of its own setting",
+        )
 
 
 async def _look(client: EtcdClient) -> EndpointStatus | CoordinatorUnavailable:

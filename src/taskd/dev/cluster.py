@@ -46,15 +46,17 @@ class DevCluster:
         app = options.worker.get("app") if options.schedules else None
         self._schedules = DeclaredSchedules(app, self.folder, say) if app else None
         self._server_restarters: dict[str, Restarter] = {}
+        configured = process_spec.configured_worker(options.global_options)
         self.members = Members(
             [
                 process_spec.scheduler(f"scheduler-{n + 1}", options.port + n, process_spec.LEADERSHIP)
                 for n in range(options.schedulers)
             ],
-            [process_spec.worker(name, options.worker) for name in self.worker_names],
+            [process_spec.worker(name, options.worker, configured) for name in self.worker_names],
             folder=self.folder,
             signals=self._signals,
             say=self._forward,
+            worker_grace=process_spec.worker_grace(configured),
         )
         self._begun = time.monotonic()
         self.start_seconds = 0.0

@@ -42,30 +42,30 @@ def _no_context() -> Any:
     return None
 
 
-def _fields(found: Any) -> dict[str, Any]:
+def _fields(kind: Any) -> dict[str, Any]:
     """Return values for the required fields of a struct or dataclass. Raises LookupError for a type without an example."""
-    return {field.encode_name: _value(field.type) for field in found.fields if field.required}
+    return {field.encode_name: _value(field.type) for field in kind.fields if field.required}
 
 
-def _value(found: inspect.Type) -> Any:
+def _value(kind: inspect.Type) -> Any:
     """Return a value of the type. Raises LookupError for a type without an example."""
-    if isinstance(found, inspect.Metadata):
-        return _value(found.type)
-    if isinstance(found, inspect.UnionType):
-        return None if found.includes_none else _value(found.types[0])
-    if isinstance(found, inspect.LiteralType):
-        return found.values[0]
-    if isinstance(found, inspect.EnumType):
-        return next(iter(found.cls)).value
-    return _EXAMPLES[type(found)](found)
+    if isinstance(kind, inspect.Metadata):
+        return _value(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return None if kind.includes_none else _value(kind.types[0])
+    if isinstance(kind, inspect.LiteralType):
+        return kind.values[0]
+    if isinstance(kind, inspect.EnumType):
+        return next(iter(kind.cls)).value
+    return _EXAMPLES[type(kind)](kind)
 
 
 _EXAMPLES: dict[type[inspect.Type], Callable[[Any], Any]] = {
     inspect.AnyType: lambda _: "text",
     inspect.NoneType: lambda _: None,
     inspect.BoolType: lambda _: True,
-    inspect.IntType: lambda found: max(1, found.ge if found.ge is not None else 1),
-    inspect.FloatType: lambda found: max(1.0, found.ge if found.ge is not None else 1.0),
+    inspect.IntType: lambda kind: max(1, kind.ge if kind.ge is not None else 1),
+    inspect.FloatType: lambda kind: max(1.0, kind.ge if kind.ge is not None else 1.0),
     inspect.StrType: lambda _: "text",
     inspect.DateTimeType: lambda _: "2026-01-31T12:00:00Z",
     inspect.DateType: lambda _: "2026-01-31",

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from taskd.dev import process_spec
 from taskd.dev.child_process import ChildProcess
 from taskd.dev.folder import DataFolder
 from taskd.dev.logs import Tail, taskd_warning
@@ -38,14 +37,19 @@ class Members:
         folder: DataFolder,
         signals: StopSignals,
         say: Say,
+        worker_grace: float,
         alone: bool = True,
     ) -> None:
-        """Store the parts. Unless `alone`, the cluster has other schedulers too, and one of them may lead."""
+        """Store the parts. `worker_grace`: seconds that the workers' tasks may take at the end.
+
+        Unless `alone`, the cluster has other schedulers too, and one of them may lead.
+        """
         self._alone = alone
         self._schedulers = schedulers
         self._workers = workers
         self._folder = folder
         self._signals = signals
+        self._worker_grace = worker_grace
         self._say = say
         #: By name.
         self.restarters: dict[str, Restarter] = {}
@@ -109,8 +113,7 @@ class Members:
 
     def stop(self) -> None:
         """Stop the workers first, so that they can hand back their jobs, then the schedulers. Raises StopAsked."""
-        grace = float(os.environ.get("TASKD_WORKER__GRACE", process_spec.WORKER_GRACE)) + WORKER_MARGIN
-        self._end(self._workers, grace)
+        self._end(self._workers, self._worker_grace + WORKER_MARGIN)
         self._end(self._schedulers, SCHEDULER_GRACE)
 
     def kill(self) -> None:

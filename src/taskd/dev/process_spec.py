@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 
 from taskd.dev.child_process import Program
 from taskd.dev.servers.ports import LOOPBACK, free_port
-from taskd.settings import ENVIRONMENT
+from taskd.settings import ENVIRONMENT, WorkerSettings, load
 
 Place = tuple[str, str]
 
@@ -45,13 +47,28 @@ def scheduler(name: str, port: int, leadership: Mapping[Place, str]) -> ProcessS
     return ProcessSpec(name, port, ("scheduler", "--instance-id", name), places)
 
 
-def worker(name: str, settings: Mapping[str, str]) -> ProcessSpec:
-    """Return a worker; `settings` are keys of the section [worker]."""
+def configured_worker(options: Sequence[str] = ()) -> WorkerSettings:
+    """Return the worker settings of file and environment; `options` are global ones. Raises ConfigurationError."""
+    named = next((value for name, value in pairwise(options) if name == "--config"), None)
+    # Variables of other parts are not read: those of the servers may be secrets that a dev cluster does without.
+    environ = {name: value for name, value in os.environ.items() if name.startswith("TASKD_WORKER__")}
+    return load(file=Path(named) if named is not None else None, environ=environ, related=False).worker
+
+
+def worker_grace(configured: WorkerSettings) -> float:
+    """Return the `grace` of this module's workers, which is never less than their `stop_grace`."""
+    if "TASKD_WORKER__GRACE" in os.environ:
+        return configured.grace
+    return max(WORKER_GRACE, configured.stop_grace)
+
+
+def worker(name: str, settings: Mapping[str, str], configured: WorkerSettings) -> ProcessSpec:
+    """Return a worker; `settings` are keys of the section [worker], beside those of file and environment."""
     port = free_port()
     places = {("worker", key): value for key, value in settings.items()}
     places |= {("worker", "id"): name, ("worker", "http_addr"): f"{LOOPBACK}:{port}"}
     if "TASKD_WORKER__GRACE" not in os.environ:
-        places["worker", "grace"] = str(WORKER_GRACE)
+        places["worker", "grace"] = str(worker_grace(configured))
     return ProcessSpec(name, port, ("worker", "--id", name), places)
 
 

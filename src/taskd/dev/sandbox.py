@@ -227,7 +227,7 @@ class Sandbox:
             "concurrency": str(request.concurrency),
             "processes": "1",
         }
-        spec = process_spec.worker(name or f"worker-{self._made}", settings)
+        spec = process_spec.worker(name or f"worker-{self._made}", settings, process_spec.configured_worker())
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         started = self._spawn(spec, {"PYTHONPATH": path, "TASKD_SERVER": self.url, **dict(request.environment)})
         try:

@@ -31,7 +31,7 @@ Key = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Metadata = Annotated[dict[Key, Text | Whole | float | bool | None], Meta(max_length=MAX_METADATA)]
 
 
-class RetryBackoff(msgspec.Struct, forbid_unknown_fields=True):
+class BackoffFields(msgspec.Struct, forbid_unknown_fields=True):
     """Exponential backoff, in seconds."""
 
     initial: Seconds = 1.0
@@ -48,7 +48,7 @@ class JobFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     queue: Name = "default"
     priority: Annotated[int, Meta(ge=0, le=MAX_PRIORITY)] = 0
     max_retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] = 3
-    retry_backoff: RetryBackoff | None = None
+    retry_backoff: BackoffFields | None = None
     timeout: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     metadata: Metadata = {}
 

@@ -18,7 +18,7 @@ from taskd.settings import TaskSettings, WorkerSettings
 from taskd.worker.pool.protocol import Transactions
 
 #: The module whose app has the tasks that reach outward, as `taskd run` names it.
-OUTWARD = "taskd.app.outward"
+OUTWARD = "taskd.app.builtin.optional"
 
 
 class NotLoadable(Exception):
@@ -33,10 +33,10 @@ def load(name: str, settings: TaskSettings, max_result: int = WorkerSettings().m
     own = _app(name)
     if not (settings.command_allow or settings.http_allow):
         return own
-    from taskd.app import outward  # noqa: PLC0415  few workers switch them on
+    from taskd.app.builtin import optional  # noqa: PLC0415  few workers switch them on
 
     try:
-        more = outward.build(settings, max_result)
+        more = optional.build(settings, max_result)
     except ValueError as error:
         raise NotLoadable(str(error)) from None
     return CombinedTasks(own, more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -72,7 +71,7 @@ def run(options: RunOptions, settings: Settings, view: View) -> Verdict:
     """
     folder = _emptied(options.history)
     with _target(options, settings, folder) as target:
-        current = Run(options, settings, target, view)
+        current = TortureRun(options, settings, target, view)
         try:
             with view, Observer(target.dsn, target.only) as observer:
                 current.execute(observer)
@@ -85,7 +84,7 @@ def run(options: RunOptions, settings: Settings, view: View) -> Verdict:
     return verdict
 
 
-class Run:
+class TortureRun:
     """The run itself, on a target that is up."""
 
     def __init__(self, options: RunOptions, settings: Settings, target: Target, view: View) -> None:
@@ -191,13 +190,12 @@ class Run:
             raise TaskdError(f"PostgreSQL's part of the history cannot be read: {error}") from error
         except redis.RedisError:
             left = RedisLeft(-1, -1)
-        grace = settings.worker.grace if "TASKD_WORKER__GRACE" in os.environ else process_spec.WORKER_GRACE
         Meta(
             scenario="torture",
             seed=self._options.seed,
             session_ttl=settings.worker.session_ttl,
             ageing=settings.scheduler.ageing,
-            grace=grace,
+            grace=process_spec.worker_grace(settings.worker),
             boot_offset=time.time() - trace_clock(),
             healed_at=healed_at,
             load_from=load_from,

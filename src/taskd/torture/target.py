@@ -206,10 +206,11 @@ def user_cluster(
     folder, signals, served = DataFolder(data), StopSignals(), queues(name, settings.scheduler.shards)
     processes = Members(
         [process_spec.scheduler(member, free_port(), {}) for member in _named(name, "scheduler")],
-        [process_spec.worker(member, _worker(served)) for member in _named(name, "worker")],
+        [process_spec.worker(member, _worker(served), settings.worker) for member in _named(name, "worker")],
         folder=folder,
         signals=signals,
         say=say,
+        worker_grace=process_spec.worker_grace(settings.worker),
         alone=False,
     )
     folder.take()

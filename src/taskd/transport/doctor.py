@@ -40,6 +40,7 @@ async def examine(settings: RedisSettings) -> list[Diagnosis]:
             await client.eval("return 1", 0)
             await client.xlen(f"{keys.probe}:stream")
             await client.publish(keys.probe, "")
+            await client.pttl(keys.probe)
             spoilt = await _spoilt(client, keys)
         return [*await _look(client, took), *_keys(spoilt)]
     except TransportAccessDenied as error:

@@ -1,0 +1,76 @@
+"""The list of the API's resources: the one place where a new resource is added."""
+
+from __future__ import annotations
+
+from taskd.api.application import Api
+from taskd.api.auth import Authenticator
+from taskd.api.bulk import BulkResource
+from taskd.api.cluster import ClusterResource
+from taskd.api.config import ConfigResource
+from taskd.api.docs_page import DocsResource
+from taskd.api.explain import ExplainResource
+from taskd.api.history import HistoryResource
+from taskd.api.hosts import Hosts
+from taskd.api.jobs import JobsResource
+from taskd.api.logs import LogsResource
+from taskd.api.openapi import build as build_document
+from taskd.api.reads import ReadLimiter
+from taskd.api.routes import Resource, routes_of
+from taskd.api.schedules import SchedulesResource
+from taskd.api.submits import SubmitResource
+from taskd.domain.explain.situation import Timings
+from taskd.seams import (
+    Cancels,
+    Coordinator,
+    Explained,
+    Intake,
+    LiveEditor,
+    Overview,
+    Retries,
+    Schedules,
+    Standing,
+    Terms,
+    Tokens,
+    Transcripts,
+    Transport,
+)
+from taskd.settings import HttpSettings
+
+
+def build(
+    *,
+    intake: Intake,
+    cancels: Cancels,
+    retries: Retries,
+    overview: Overview,
+    terms: Terms,
+    coordinator: Coordinator,
+    standing: Standing,
+    editor: LiveEditor,
+    tokens: Tokens,
+    schedules: Schedules,
+    transcripts: Transcripts,
+    explained: Explained,
+    transport: Transport,
+    settings: HttpSettings,
+    timings: Timings,
+    allow_anonymous: bool,
+) -> Api:
+    """Return the API of one scheduler. `allow_anonymous`: while there are no tokens, every caller has every scope."""
+    limiter = ReadLimiter()
+    resources: list[Resource] = [
+        SubmitResource(intake, overview, settings),
+        BulkResource(cancels, retries, overview),
+        JobsResource(cancels, retries, overview, limiter),
+        LogsResource(overview, transcripts),
+        ExplainResource(explained, terms, editor, coordinator, transport, standing, timings),
+        ClusterResource(overview, terms, coordinator, standing, timings.leader_stale),
+        HistoryResource(overview, transcripts, limiter),
+        SchedulesResource(schedules, settings, limiter),
+        ConfigResource(editor),
+    ]
+    document = build_document(routes_of(resources))
+    authenticator = Authenticator(
+        tokens, allow_anonymous=allow_anonymous, rate=settings.rate_limit, hosts=Hosts(settings)
+    )
+    return Api(authenticator, [*resources, DocsResource(document)])
