@@ -52,7 +52,7 @@ def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
         def edited(name: str) -> str:
             text = read(name)
             for old, new in edits.get(name, []):
-                assert old in text, f"{name}.sql has no {old!r}: mend the mutant"
+                assert old in text, f"{name}.sql has no {old!r}: correct the mutant"
                 text = text.replace(old, new)
             return text
 
@@ -129,8 +129,8 @@ def _lost_in_silence() -> None:
 
     begin = AttemptLocks.__init__
 
-    def deaf(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
-        begin(self, coordinator, lambda key, name: None, worker_id)
+    def deaf(self: Any, coordinator: Any, on_lost: Any, worker_id: str = "") -> None:
+        begin(self, coordinator, lambda attempt_id, name: None, worker_id)
 
     AttemptLocks.__init__ = deaf  # type: ignore[method-assign]
 

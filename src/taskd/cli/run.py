@@ -92,7 +92,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
     from taskd.settings import TaskSettings  # noqa: PLC0415
     from taskd.worker.pool.protocol import BUILTIN  # noqa: PLC0415
 
-    loading.look_here_too()
+    loading.search_current_folder()
     name = settings.worker.app or BUILTIN
     try:
         app = loading.load(name, TaskSettings())
@@ -104,7 +104,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
         return name, app
     enabled = _enabled(settings)
     if task in enabled.tasks:
-        return loading.OUTWARD, enabled
+        return loading.OPTIONAL, enabled
     known = ", ".join(sorted(app.tasks)) or "none"
     hint = "" if settings.worker.app else " (--app names the module of your own tasks)"
     raise typer.BadParameter(f"there is no task {task!r} in the app {name}; it has: {known}{hint}")

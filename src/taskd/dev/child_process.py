@@ -108,7 +108,7 @@ class ChildProcess:
         """SIGSTOP the child and its process group, as if the machine froze. Return when it has stopped.
 
         Linux continues stopped children when their parent dies, so that they can end. A child that stops only afterwards
-        would stay for ever.
+        would stay stopped.
         """
         if self.pid is not None:
             signal_group(self.pid, signal.SIGSTOP)

@@ -31,7 +31,7 @@ class DevCluster:
 
     1. End the leftovers of a killed predecessor. 2. Check folder, ports and programs before anything starts. 3. Start the
     servers, migrate, start schedulers and workers, and wait until they answer. 4. Start dead processes again. 5. Stop workers,
-    then schedulers, then servers. While it runs, a file tells other commands its addresses.
+    then schedulers, then servers. While it runs, a file has its addresses for other commands.
 
     Raises TaskdError, StopAsked. Use it in the main thread: the children's lives and the signals are tied to it.
     """

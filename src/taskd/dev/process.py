@@ -11,7 +11,7 @@ PROC = Path("/proc/self/stat")
 
 
 def identity(pid: int) -> str | None:
-    """Return a text that no other process ever has; None if `pid` is not running."""
+    """Return a text that is unique to this process, also over time; None if `pid` is not running."""
     if PROC.exists():
         fields = _stat(pid)
         return None if fields is None or fields[0] == ZOMBIE else f"{_boot()}:{fields[19]}"

@@ -13,7 +13,7 @@ from taskd.torture.history import AuditEvent, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
-#: The connections of tasks' own transactions have names that are cut to this length.
+#: The connections of tasks' own transactions (`taskd.store.task_connections`) have names that are cut to this length.
 TASK_NAME_LENGTH = 50
 #: Seconds. The trace has another clock than the events (the time since boot), and a slewed Unix clock drifts from it.
 CLOCKS = 1.0
