@@ -108,7 +108,7 @@ def judge(history: History) -> Verdict:
 
 def _promises(ledger: Ledger) -> list[Promise]:
     broken = Counter(violation.invariant for violation in ledger.violations)
-    return [Promise(i, PROMISES[i], ledger.looked[i], broken[i]) for i in INVARIANTS]
+    return [Promise(i, PROMISES[i], ledger.examined[i], broken[i]) for i in INVARIANTS]
 
 
 def _troubles(ledger: Ledger, *, lost: int, unfinished: int, doubled: int, quiet: bool) -> list[str]:

@@ -50,13 +50,13 @@ def _check_runs(ledger: Ledger, runs: list[AttemptRun], sessions: dict[str | Non
     for run in runs:
         claim, end = run.claim, run.end
         if claim.losses >= SUSPECT_AFTER:
-            ledger.look("I12")
+            ledger.count("I12")
             beside = [
                 other.claim.job_id for other in sessions[claim.session_id] if other is not run and run.beside(other)
             ]
             message = f"attempt {claim.attempt}, after {claim.losses} losses, ran beside the jobs {beside[:5]}"
-            ledger.demand("I12", claim.job_id, not beside, message)
+            ledger.require("I12", claim.job_id, not beside, message)
             lone_losses += run.lost and not beside
         if run.lost and end is not None and end.to_status == "failed":
             message = f"it failed for good after {lone_losses} losses alone, and {LONE_LOSS_LIMIT} are the limit"
-            ledger.demand("I12", claim.job_id, lone_losses >= LONE_LOSS_LIMIT, message)
+            ledger.require("I12", claim.job_id, lone_losses >= LONE_LOSS_LIMIT, message)

@@ -65,7 +65,7 @@ def check(history: History, ledger: Ledger) -> None:
             if event.by.startswith(LEADER):
                 _check_writer(ledger, event, spans)
             elif event.move in (DISPATCH, REOFFER) and not _put_off(event):
-                ledger.blame("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
+                ledger.report("I7", event.job_id, f"{event.from_status} -> {event.to_status} was made by {event.by}")
         _check_dispatches(ledger, events)
 
 
@@ -77,11 +77,11 @@ def _put_off(event: AuditEvent) -> bool:
 def _check_reapings(history: History, ledger: Ledger, spans: TermSpans) -> None:
     for event in history.sessions:
         if event.what == "end" and event.by.startswith(LEADER):
-            ledger.look("I7")
+            ledger.count("I7")
             holder = event.by.removeprefix(LEADER)
             span = spans.of(holder, event.at)
             message = f"the session of {event.worker_id} was ended by {holder} outside its terms of shard 0, at {event.at:.6f}"
-            ledger.demand("I7", None, span is not None and span.shard == 0, message)
+            ledger.require("I7", None, span is not None and span.shard == 0, message)
 
 
 def term_spans(history: History) -> list[TermSpan]:
@@ -106,33 +106,33 @@ def _by_shard(history: History) -> list[list[TermEvent]]:
 def _check_epochs(terms: list[TermEvent], ledger: Ledger) -> None:
     last: TermEvent | None = None
     for term in terms:
-        ledger.look("I7")
+        ledger.count("I7")
         if term.what == "resign":
             held = last is not None and (last.epoch, last.holder) == (term.epoch, term.holder)
-            ledger.demand("I7", None, held, f"{term.holder} resigned from epoch {term.epoch}, which it did not hold")
+            ledger.require("I7", None, held, f"{term.holder} resigned from epoch {term.epoch}, which it did not hold")
         elif last is not None:
             message = f"epoch {term.epoch} of {term.holder} came after epoch {last.epoch} of {last.holder}"
-            ledger.demand("I7", None, term.epoch == last.epoch + 1, message)
+            ledger.require("I7", None, term.epoch == last.epoch + 1, message)
         last = term
 
 
 def _check_writer(ledger: Ledger, event: AuditEvent, spans: TermSpans) -> None:
-    ledger.look("I7")
+    ledger.count("I7")
     holder = event.by.removeprefix(LEADER)
     what = f"{event.from_status} -> {event.to_status} by {holder}"
     span = spans.of(holder, event.at)
     if span is None:
-        ledger.blame("I7", event.job_id, f"{what} was written outside its terms, at {event.at:.6f}")
+        ledger.report("I7", event.job_id, f"{what} was written outside its terms, at {event.at:.6f}")
     elif not span.owns(event):
         where = f"shard {span.shard} of {span.shards}"
-        ledger.blame(
+        ledger.report(
             "I7", event.job_id, f"{what}, the leader of {where}, is another shard's duty: queue {event.queue!r}"
         )
     elif event.committed is not None and event.committed > span.until + COMMITS:
         late = event.committed - span.until
-        ledger.blame("I7", event.job_id, f"{what} was committed {late:.6f} s after epoch {span.epoch} had ended")
+        ledger.report("I7", event.job_id, f"{what} was committed {late:.6f} s after epoch {span.epoch} had ended")
     elif event.epoch not in (None, span.epoch):
-        ledger.blame("I7", event.job_id, f"{what} carries epoch {event.epoch} within epoch {span.epoch}")
+        ledger.report("I7", event.job_id, f"{what} carries epoch {event.epoch} within epoch {span.epoch}")
 
 
 def _check_dispatches(ledger: Ledger, events: list[AuditEvent]) -> None:
@@ -143,18 +143,18 @@ def _check_dispatches(ledger: Ledger, events: list[AuditEvent]) -> None:
             _check_dispatch(ledger, event, schedule_at, dispatched, cancelled=cancelled)
             dispatched = event.dispatch_seq or 0
         elif event.move == CLAIM:
-            ledger.look("I8")
+            ledger.count("I8")
             message = f"attempt {event.attempt} claims dispatch {event.dispatch_seq}; the last one is {dispatched}"
-            ledger.demand("I8", event.job_id, event.dispatch_seq == dispatched, message)
+            ledger.require("I8", event.job_id, event.dispatch_seq == dispatched, message)
         schedule_at = event.schedule_at
         cancelled = cancelled or event.to_status == "cancelled"
 
 
 def _check_dispatch(ledger: Ledger, event: AuditEvent, due: float, before: int, *, cancelled: bool) -> None:
-    ledger.look("I8")
+    ledger.count("I8")
     early = due - event.statement_at
     message = f"dispatch {event.dispatch_seq} came {early:.6f} s before it was due"
-    ledger.demand("I8", event.job_id, early <= 0, message)
+    ledger.require("I8", event.job_id, early <= 0, message)
     message = f"dispatch {event.dispatch_seq} came after dispatch {before}"
-    ledger.demand("I8", event.job_id, event.dispatch_seq == before + 1, message)
-    ledger.demand("I8", event.job_id, not cancelled, f"dispatch {event.dispatch_seq} came after the cancel")
+    ledger.require("I8", event.job_id, event.dispatch_seq == before + 1, message)
+    ledger.require("I8", event.job_id, not cancelled, f"dispatch {event.dispatch_seq} came after the cancel")

@@ -20,17 +20,17 @@ class Ledger:
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
-        self.looked: Counter[str] = Counter()
+        self.examined: Counter[str] = Counter()
 
-    def look(self, invariant: str, things: int = 1) -> None:
+    def count(self, invariant: str, things: int = 1) -> None:
         """Count things that are examined."""
-        self.looked[invariant] += things
+        self.examined[invariant] += things
 
-    def blame(self, invariant: str, job_id: int | None, message: str) -> None:
+    def report(self, invariant: str, job_id: int | None, message: str) -> None:
         """Record a violation."""
         self.violations.append(Violation(invariant, job_id, message))
 
-    def demand(self, invariant: str, job_id: int | None, held: bool, message: str) -> None:
+    def require(self, invariant: str, job_id: int | None, held: bool, message: str) -> None:
         """Record a violation unless `held`."""
         if not held:
-            self.blame(invariant, job_id, message)
+            self.report(invariant, job_id, message)

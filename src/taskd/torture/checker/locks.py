@@ -32,15 +32,15 @@ def check(history: History, ledger: Ledger) -> None:
     """Check each lock by name."""
     for name, holds in _holds(history).items():
         holds.sort()
-        ledger.look("I11", len(holds))
+        ledger.count("I11", len(holds))
         until, holder = holds[0].until, holds[0]
         for before, after in pairwise(holds):
             label = f"job {holder.job_id} (attempt {holder.attempt})"
             message = f"lock {name!r} was held by {label} until {until:.3f} and taken at {after.since:.3f}"
             right = until < after.since or _may_believe(history, holder, after.since)
-            ledger.demand("I11", after.job_id, right, message)
+            ledger.require("I11", after.job_id, right, message)
             message = f"lock {name!r}: fence {after.fence} came after {before.fence}"
-            ledger.demand("I11", after.job_id, before.fence < after.fence, message)
+            ledger.require("I11", after.job_id, before.fence < after.fence, message)
             if after.until > until:
                 until, holder = after.until, after
 

@@ -36,7 +36,7 @@ def _check_checkpoints(ledger: Ledger, job_id: int, attempts: dict[int, list[Sig
     for attempt, signs in sorted(attempts.items()):
         given = _given(signs)
         if given is not None:
-            ledger.look("I18")
+            ledger.count("I18")
             _check_given(ledger, job_id, attempt, given, handed_in, stored, before)
             before = attempt, given
         for sign in signs:
@@ -61,16 +61,16 @@ def _check_given(
     before: tuple[int, Checkpoint] | None,
 ) -> None:
     what = f"attempt {attempt} was given step {given.step} of attempt {given.attempt}"
-    ledger.demand("I18", job_id, given in handed_in, f"{what}, which no attempt had saved")
+    ledger.require("I18", job_id, given in handed_in, f"{what}, which no attempt had saved")
     message = f"{what}, but step {stored.step} of attempt {stored.attempt} had been stored"
-    ledger.demand("I18", job_id, given.step >= stored.step, message)
+    ledger.require("I18", job_id, given.step >= stored.step, message)
     if before is not None:
         # Only this last attempt, or later ones, may have saved since it began.
         last, known = before
         message = (
             f"{what}, which lost its claim to attempt {last}; that one was given step {known.step} of {known.attempt}"
         )
-        ledger.demand("I18", job_id, given.attempt >= last or given == known, message)
+        ledger.require("I18", job_id, given.attempt >= last or given == known, message)
 
 
 def _check_progress(history: History, ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]) -> None:
@@ -80,9 +80,9 @@ def _check_progress(history: History, ledger: Ledger, job_id: int, attempts: dic
         return
     fractions = [float(sign.detail[0]) for sign in attempts.get(row.attempt, []) if sign.what == "told"]
     if fractions:
-        ledger.look("I18")
+        ledger.count("I18")
         shown = row.progress
         right = shown is not None and shown.attempt == row.attempt and abs(shown.fraction - fractions[-1]) < ROUNDING
         seen = f"attempt {shown.attempt} at {shown.fraction:g}" if shown else "none"
         message = f"attempt {row.attempt} was at {fractions[-1]:g} when it completed; the progress shown is: {seen}"
-        ledger.demand("I18", job_id, right, message)
+        ledger.require("I18", job_id, right, message)

@@ -108,7 +108,7 @@ def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: fl
         line = event.queue, band_of(event.priority)
         worst[line] = max(worst.get(line, (rank, event)), (rank, event), key=lambda pair: pair[0])
     for (queue, band), (rank, event) in worst.items():
-        ledger.look("I9")
+        ledger.count("I9")
         for priority in range(band.low, band.high + 1):
             head = heads.best(queue, priority, last)
             if head and _rank(priority, batch[0].statement_at - ROUNDING, *head, ageing) < rank:
@@ -116,7 +116,7 @@ def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: fl
                     f"job {event.job_id} (priority {event.priority}) was dispatched at {event.statement_at:.3f}, "
                     f"and this better one (priority {priority}) stayed behind"
                 )
-                ledger.blame("I9", head[1], message)
+                ledger.report("I9", head[1], message)
 
 
 def _rank(priority: int, moment: float, schedule_at: float, job_id: int, ageing: float) -> Rank:

@@ -20,7 +20,7 @@ def report(history: History, ledger: Ledger) -> Iterator[str]:
         yield f"the trace has {history.torn} torn lines, which are left out"
     counts = Counter(v.invariant for v in ledger.violations)
     for invariant in INVARIANTS:
-        yield _verdict(invariant, ledger.looked[invariant], counts[invariant])
+        yield _verdict(invariant, ledger.examined[invariant], counts[invariant])
     for invariant in INVARIANTS:
         for violation in [v for v in ledger.violations if v.invariant == invariant][:STORIES]:
             yield ""

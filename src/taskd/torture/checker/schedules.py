@@ -39,12 +39,12 @@ def check(history: History, ledger: Ledger) -> None:
     """Check each tick that made a job, and each that should have made one."""
     made = _made(history)
     for (name, tick), rows in made.items():
-        ledger.look("I16")
+        ledger.count("I16")
         message = f"the tick {_time(tick)} of {name!r} made {len(rows)} jobs: {sorted(row.id for row in rows)}"
-        ledger.demand("I16", min(row.id for row in rows), len(rows) == 1, message)
+        ledger.require("I16", min(row.id for row in rows), len(rows) == 1, message)
         for row in rows:
             early = f"the tick {_time(tick)} of {name!r} made a job {tick - row.created_at:.3f} s before its time"
-            ledger.demand("I16", row.id, row.created_at >= tick, early)
+            ledger.require("I16", row.id, row.created_at >= tick, early)
     fires = _fires(history)
     _check_rows(history, made, fires, ledger)
     for schedule in history.schedules:
@@ -83,11 +83,11 @@ def _check_rows(
         fire = fires.get((name, tick))
         for row in rows:
             known = fire is not None and fire.job_id is not None and _first(history, fire.job_id) == row.id
-            ledger.demand("I16", row.id, known, f"the tick {_time(tick)} of {name!r} does not know this job")
+            ledger.require("I16", row.id, known, f"the tick {_time(tick)} of {name!r} does not know this job")
     for (name, tick), fire in fires.items():
         if fire.job_id is not None:
             there = any(row.id == _first(history, fire.job_id) for row in made.get((name, tick), []))
-            ledger.demand("I16", fire.job_id, there, f"the tick {_time(tick)} of {name!r} says that it made this job")
+            ledger.require("I16", fire.job_id, there, f"the tick {_time(tick)} of {name!r} says that it made this job")
 
 
 def _first(history: History, job_id: int) -> int:
@@ -101,9 +101,9 @@ def _first(history: History, job_id: int) -> int:
 
 def _check_lost(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, FireRow]) -> None:
     for tick in _expected(schedule):
-        ledger.look("I16")
+        ledger.count("I16")
         if tick not in fires and not _was_missed(schedule, tick, fires):
-            ledger.blame("I16", None, f"the tick {_time(tick)} of {schedule.name!r} was lost")
+            ledger.report("I16", None, f"the tick {_time(tick)} of {schedule.name!r} was lost")
 
 
 def _expected(schedule: ScheduleRow) -> Iterator[float]:
@@ -142,7 +142,7 @@ def _check_caught_up(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, F
         together = together + 1 if number and moment - late[number - 1] <= TOGETHER else 1
         if together == most + 1:
             message = f"{schedule.name!r} caught up with more than {most} missed ticks ({schedule.missed})"
-            ledger.blame("I16", None, message)
+            ledger.report("I16", None, message)
 
 
 # ---------------------------------------------------------------- overlap
@@ -154,7 +154,7 @@ def _check_overlap(ledger: Ledger, schedule: ScheduleRow, lives: list[Life]) -> 
             f"{schedule.name!r} ({schedule.overlap}) made it while job {before.job_id} was live, "
             f"{before.until - after.since:.3f} s before that one's end"
         )
-        ledger.demand("I16", after.job_id, before.until < after.since, message)
+        ledger.require("I16", after.job_id, before.until < after.since, message)
 
 
 def _check_skipped(history: History, ledger: Ledger, fires: dict[float, FireRow], lives: list[Life]) -> None:
@@ -169,7 +169,7 @@ def _check_skipped(history: History, ledger: Ledger, fires: dict[float, FireRow]
         held_up = any(outage.touches(since, until) for outage in outages)
         reason = busy or held_up or any(at < tick for at in waiting)
         message = f"the tick {_time(tick)} of {fire.schedule!r} was skipped, and no job of the schedule was live"
-        ledger.demand("I16", None, reason, message)
+        ledger.require("I16", None, reason, message)
 
 
 def _life(history: History, row: JobRow, tick: float) -> Life:

@@ -27,9 +27,9 @@ def check(history: History, ledger: Ledger) -> None:
     """Check each session and each SIGTERM of a worker."""
     wrong = wrongly_ended(history)
     for session, events in history.session_of.items():
-        ledger.look("I15")
+        ledger.count("I15")
         if session in wrong:
-            ledger.blame("I15", None, wrong[session])
+            ledger.report("I15", None, wrong[session])
         _check_revival(ledger, session, events)
     _check_terminations(history, ledger)
 
@@ -87,7 +87,7 @@ def _check_revival(ledger: Ledger, session: str, events: list[SessionEvent]) -> 
     ended = False
     for event in events:
         if ended:
-            ledger.blame("I15", None, f"session {session} of {event.worker_id} was over, and then came {event.what!r}")
+            ledger.report("I15", None, f"session {session} of {event.worker_id} was over, and then came {event.what!r}")
         ended = ended or event.what == "end"
 
 
@@ -102,7 +102,7 @@ def _check_terminations(history: History, ledger: Ledger) -> None:
             claims[event.worker_id].append(event)
     for fault in history.faults:
         if fault.what == "SIGTERM" and fault.target in workers:
-            ledger.look("I17")
+            ledger.count("I17")
             _check_termination(history, ledger, fault, claims[fault.target])
 
 
@@ -114,13 +114,13 @@ def _check_termination(history: History, ledger: Ledger, term: Fault, claims: li
     for claim in claims:
         if term.at + IN_FLIGHT < claim.at <= until and not _held_up(history, term.at, claim.at):
             message = f"{term.target} claimed it {claim.at - term.at:.3f} s after its SIGTERM"
-            ledger.blame("I17", claim.job_id, message)
+            ledger.report("I17", claim.job_id, message)
     if any(f.what in ("SIGKILL", "SIGSTOP") for f in later):
         return
     limit = history.meta.grace + LEAVING
     took = end - term.at if end is not None else float("inf")
     message = f"{term.target} (pid {term.pid}) took {took:.1f} s to exit after SIGTERM; {limit:g} s are the limit"
-    ledger.demand("I17", None, took <= limit, message)
+    ledger.require("I17", None, took <= limit, message)
 
 
 def _opens_after(event: SessionEvent, term: Fault) -> bool:

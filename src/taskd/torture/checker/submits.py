@@ -16,14 +16,14 @@ def check(history: History, ledger: Ledger) -> None:
             steps[step.key].append(step)
     stored = _stored(history)
     for key, steps_of_key in steps.items():
-        ledger.look("I1")
+        ledger.count("I1")
         _check_key(history, ledger, key, steps_of_key, stored.get(key, set()))
     for key, ids in stored.items():
-        ledger.look("I10")
-        ledger.demand("I10", min(ids), len(ids) == 1, f"dedupe_key {key!r} has {len(ids)} jobs: {sorted(ids)}")
+        ledger.count("I10")
+        ledger.require("I10", min(ids), len(ids) == 1, f"dedupe_key {key!r} has {len(ids)} jobs: {sorted(ids)}")
     for sign in history.trace:
         if sign.what == "child":
-            ledger.look("I1")
+            ledger.count("I1")
             _check_child(history, ledger, sign)
 
 
@@ -44,15 +44,15 @@ def _check_key(history: History, ledger: Ledger, key: str, steps: list[Step], st
     for job_id in sorted(accepted):
         row = history.row_of.get(job_id)
         if row is None:
-            ledger.blame("I1", job_id, f"key {key!r} was accepted as job {job_id}, which does not exist")
+            ledger.report("I1", job_id, f"key {key!r} was accepted as job {job_id}, which does not exist")
         elif row.dedupe_key not in (None, key):
-            ledger.blame("I1", job_id, f"key {key!r} was answered with the job of key {row.dedupe_key!r}")
+            ledger.report("I1", job_id, f"key {key!r} was answered with the job of key {row.dedupe_key!r}")
     known = accepted | stored
     first = min(known, default=None)
-    ledger.demand("I1", first, len(known) <= 1, f"key {key!r} has {len(known)} jobs: {sorted(known)}")
+    ledger.require("I1", first, len(known) <= 1, f"key {key!r} has {len(known)} jobs: {sorted(known)}")
     fails = sum(s.op == "fail" for s in steps)
     if not accepted and stored and fails and fails == sum(s.op == "invoke" for s in steps):
-        ledger.blame("I1", first, f"key {key!r} was refused each time and stored all the same")
+        ledger.report("I1", first, f"key {key!r} was refused each time and stored all the same")
 
 
 def _check_child(history: History, ledger: Ledger, sign: Sign) -> None:
@@ -60,8 +60,8 @@ def _check_child(history: History, ledger: Ledger, sign: Sign) -> None:
     key, child = sign.detail[0], int(sign.detail[1])
     row = history.row_of.get(child)
     if row is None:
-        ledger.blame("I1", sign.job_id, f"its child {child} (key {key!r}) does not exist")
+        ledger.report("I1", sign.job_id, f"its child {child} (key {key!r}) does not exist")
         return
     stored = (row.dedupe_key, row.parent_id)
     message = f"job {sign.job_id} got this as its child {key!r}; its key and parent are {stored}"
-    ledger.demand("I1", child, stored == (key, sign.job_id), message)
+    ledger.require("I1", child, stored == (key, sign.job_id), message)
