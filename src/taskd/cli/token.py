@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskd.store.tokens import PostgresTokens
 
 app = typer.Typer(
-    help="Make, list and revoke the tokens of the HTTP API. From the first one on, every request needs a token.",
+    help="Make, list and revoke the tokens of the HTTP API. From the first one on, the API requires a token.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
