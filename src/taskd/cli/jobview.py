@@ -78,7 +78,7 @@ def _attempts(attempts: list[dict[str, Any]], full: bool) -> Iterator[Renderable
     shown = attempts if full else attempts[-MOST_ROWS:]
     for attempt in shown:
         times = attempt.get("snoozes", 1)
-        outcome = attempt.get("outcome", "running") + (f" ({times} times)" if times > 1 else "")
+        outcome = str(attempt.get("outcome", "running")) + (f" ({times} times)" if times > 1 else "")
         error = _cut(attempt.get("error", ""), 1, full=full)
         names = (clean_line(str(attempt["attempt"])), clean_line(str(attempt["worker_id"])), clean_line(outcome))
         table.add_row(*names, styled(error))

@@ -9,7 +9,8 @@ PostgreSQL's audit tables. All files of a run form a folder; `history` has its f
 decides from that folder alone. `runner` does one run, `verdict` and `view` show it. `taskd torture` runs it on the user's
 machine, the fault tests in `tests/chaos` with scenarios of their own.
 
-Guarantees: the same seed repeats the load and the plan of faults. A promise counts only if a client got it in a response.
+Guarantees: the same seed repeats the plan of faults, and the load until the first retry. A promise counts only if a
+client got it in a response.
 
 Failures: an unknown outcome of a submit is repeated under the same key until it is known. A run that breaks off leaves no
 `meta.json`, and so no history. After a broken promise or a crash the processes' logs are kept beside the history.
