@@ -1,4 +1,4 @@
-"""What running workers are told from elsewhere, and how several of them share the work."""
+"""Test the control of running workers, and how several of them share the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attempts have said: kept under their claim, with their job, and no longer than it."""
+"""Test the stored output of attempts: kept under their claim, with their job, and no longer than it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""taskd submit --bulk: what is sent, what a repetition sends, and what a bad line says."""
+"""Tests of `taskd submit --bulk`: the jobs of a file, the same file again, and the messages about bad lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskd.client import Client, ClientError
 
 
 class Stored(Client):
-    """A client that stores what it gets, once a key."""
+    """Fake client that stores each job once a key."""
 
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
@@ -139,7 +139,7 @@ def test_a_refused_line_is_named_and_what_is_stored_is_counted(
 
 
 @pytest.mark.parametrize("more", [["1"], ["--dedupe-key", "k"], ["--wait"]])
-def test_what_makes_no_sense_for_many_jobs_is_refused(stored: Stored, write: Write, more: list[str]) -> None:
+def test_options_for_one_job_are_refused(stored: Stored, write: Write, more: list[str]) -> None:
     assert run(["submit", "--bulk", write({"payload": 1}), *more]) == 2
     assert run(["submit", "1", "--again"]) == 2
     assert stored.batches == []

@@ -1,4 +1,4 @@
-"""The command line without a server: arguments, payloads, failures, exit codes."""
+"""Tests of the command line without a server: arguments, payloads, failures, exit codes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from taskd.cli.main import run
 from taskd.client import Client, ClientError
 from tests.fake_server import listening, response
 
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without taskd.toml, and an environment without settings."""
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Current folder without a taskd.toml, and environment without settings."""
     monkeypatch.chdir(tmp_path)
     for name in ("TASKD_SERVER", "TASKD_TOKEN", "LOG_LEVEL", "POSTGRES_DSN", "HTTP_ADDR"):
         monkeypatch.delenv(name, raising=False)
 
 
 def one_error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr; stdout must be empty."""
+    """Return the one line on stderr; stdout must be empty."""
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -49,7 +49,7 @@ def test_durations_read_as_people_write_them(text: str, expected: float) -> None
 
 
 @pytest.mark.parametrize("text", ["", "m", "10x", "-5", "1m 2s", "1e3", "nan"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         seconds(text)
 
@@ -147,10 +147,10 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["status", "--server", NOBODY], "taskd dev"),
-        (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
-        (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
-        (["cancel", "1", "--server", NOBODY], "taskd dev"),
+        (["status", "--server", UNREACHABLE], "taskd dev"),
+        (["status", "--server", f"{UNREACHABLE},http://127.0.0.1:2"], "http://127.0.0.1:2"),
+        (["submit", "1", "--wait", "--server", UNREACHABLE], "connection refused"),
+        (["cancel", "1", "--server", UNREACHABLE], "taskd dev"),
     ],
 )
 def test_any_other_failure_is_one_line_and_exit_code_1(
@@ -160,7 +160,7 @@ def test_any_other_failure_is_one_line_and_exit_code_1(
     assert says in one_error(capsys)
 
 
-def test_what_a_scheduler_calls_unfit_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_a_scheduler_refuses_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
     with listening(response("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
         assert run(["submit", "1e400", "--server", url]) == 2
     assert "out of range" in one_error(capsys)
@@ -218,7 +218,7 @@ def test_a_shell_completes_values(line: str, values: list[str]) -> None:
         (["--task", "flaky", "5", "--wait", "5"], ""),
     ],
 )
-def test_a_missing_payload_is_told(
+def test_a_missing_payload_is_noted(
     asked: Asked, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["submit", "--json", *arguments]) == 0
@@ -226,7 +226,7 @@ def test_a_missing_payload_is_told(
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--log-level", "debug", "status", "--server", NOBODY]) == 1
+    assert run(["--log-level", "debug", "status", "--server", UNREACHABLE]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -242,13 +242,13 @@ def test_an_unknown_key_in_the_configuration_names_file_section_and_key(
 
 
 class Asked(Client):
-    """A client that keeps the job and the wait instead of sending them."""
+    """Fake client that records jobs and waits instead of sending them."""
 
     jobs: list[dict[str, Any]]
     final = "completed"
 
     def __init__(self) -> None:
-        super().__init__(NOBODY)
+        super().__init__(UNREACHABLE)
         self.jobs = []
         self.waits: list[float | None] = []
         self.cancels: list[int | str] = []
@@ -298,7 +298,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return client
 
 
-def test_only_what_was_given_is_sent(asked: Asked) -> None:
+def test_only_given_options_are_sent(asked: Asked) -> None:
     assert run(["submit", "hello"]) == 0
     assert asked.jobs == [{"payload": "hello"}]
 
@@ -338,7 +338,7 @@ def test_wait_takes_seconds_or_none(asked: Asked, arguments: list[str], payload:
     assert asked.waits == [wait]
 
 
-def test_a_retry_tells_the_new_job_also_when_it_was_made_before(
+def test_a_retry_names_the_new_job_also_when_it_was_made_before(
     asked: Asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["retry", "17", "19"]) == 0
@@ -385,13 +385,13 @@ def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1)])
-def test_a_watched_job_is_told_at_each_change_in_a_pipe(
+def test_a_watched_job_is_shown_at_each_change_in_a_pipe(
     asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskd.cli.watching.EVERY", 0.0)
-    still = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
-    run_ = {**still, "status": "running", "attempt": 1, "worker_id": "w"}
-    asked.found = [still, still, run_, {**run_, "status": final}]
+    pending = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
+    running = {**pending, "status": "running", "attempt": 1, "worker_id": "w"}
+    asked.found = [pending, pending, running, {**running, "status": final}]
     assert run(["status", "17", "--watch"]) == code
     assert capsys.readouterr().out.splitlines() == [
         "job 17 pending",
@@ -401,7 +401,7 @@ def test_a_watched_job_is_told_at_each_change_in_a_pipe(
 
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1), ("running", 3)])
-def test_the_exit_code_of_a_wait_tells_the_end(
+def test_the_exit_code_of_a_wait_shows_the_end(
     asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked.final = final
@@ -411,13 +411,13 @@ def test_the_exit_code_of_a_wait_tells_the_end(
     assert captured.err == ""
 
 
-def test_a_wait_without_an_answer_tells_the_job_as_it_was_submitted(
+def test_a_wait_without_an_answer_shows_the_job_as_it_was_submitted(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def unheard(*_: object) -> None:
+    def timed_out(*_: object) -> None:
         raise TimeoutError("there was no answer in the time given")
 
-    monkeypatch.setattr(asked, "wait", unheard)
+    monkeypatch.setattr(asked, "wait", timed_out)
     assert run(["submit", "1", "--wait", "1", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"id": 17, "status": "pending"}
@@ -425,7 +425,7 @@ def test_a_wait_without_an_answer_tells_the_job_as_it_was_submitted(
 
 
 @pytest.mark.parametrize(("status", "code"), [("404 Not Found", 0), ("403 Forbidden", 1)])
-def test_a_schedule_that_is_gone_already_is_removed(
+def test_a_schedule_that_is_already_gone_is_removed(
     status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "without_schedules.py").write_text("import taskd\napp = taskd.App()\n")
@@ -436,7 +436,7 @@ def test_a_schedule_that_is_gone_already_is_removed(
     assert capsys.readouterr().out == ("removed a\nremoved b\n" if code == 0 else "")
 
 
-def test_each_job_is_cancelled_once_and_told_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_job_is_cancelled_once_and_shown_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cancel", "17", "17"]) == 0
     assert asked.cancels == ["17"]
     assert capsys.readouterr() == ("job 17 cancelled\n", "")

@@ -55,16 +55,16 @@ async def given_up(ask: Ask, seconds: float, message: str) -> None:
 
 
 async def test_a_wait_ends_in_time_although_the_schedulers_hang(opened: Opener) -> None:
-    with silent() as one, silent() as other:
-        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+    with silent() as first, silent() as second:
+        async with opened(f"{first},{second}", timeout=LONG, patience=LONG) as ask:
             await given_up(
                 ask, 0.1, r"no answer in the time given: .* did not answer GET /jobs/5 \(no answer in time\)"
             )
 
 
 async def test_a_wait_ends_in_time_although_no_connection_is_made(opened: Opener) -> None:
-    with deaf() as one, deaf() as other:
-        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+    with deaf() as first, deaf() as second:
+        async with opened(f"{first},{second}", timeout=LONG, patience=LONG) as ask:
             await given_up(ask, 0.1, "no scheduler can be reached")
 
 

@@ -1,4 +1,4 @@
-"""Two who change the live configuration at once: etcd ends with the latest version, whoever writes there last."""
+"""Test of two changes of the configuration at once: etcd ends with the latest version, whichever is written last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskd.runtime.config import Config
 
 
 class Servers:
-    """PostgreSQL's versions and etcd's copy; the first copy is held back until `go` is set."""
+    """Fake of PostgreSQL's versions and etcd's copy. The first copy waits until `go` is set."""
 
     def __init__(self) -> None:
         self.versions = [Version()]

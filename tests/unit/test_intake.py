@@ -1,4 +1,4 @@
-"""Submits that wait: each is answered in its own time, also while PostgreSQL says nothing."""
+"""Tests of submits that wait: each is answered within its own time, also while PostgreSQL does not answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = JobSpec(payload=msgspec.Raw(b"1"))
 
 
 class Gate:
-    """A lane that stores when it is told to."""
+    """Fake lane that stores once it is open."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -39,7 +39,7 @@ def _intake(gate: Gate) -> PostgresIntake:
     return PostgresIntake(lane, lane, deadline=DEADLINE, stored=lambda: None)
 
 
-async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_not_sent_is_never_stored() -> None:
+async def test_submits_that_wait_too_long_fail_in_order_and_one_that_was_not_sent_is_never_stored() -> None:
     gate, order = Gate(), []
     intake = _intake(gate)
 
@@ -64,7 +64,7 @@ async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_n
     assert gate.stored == 2  # the first, which had been sent, and the last
 
 
-async def test_what_was_answered_is_let_go_of() -> None:
+async def test_answered_submits_are_forgotten() -> None:
     gate = Gate()
     gate.open.set()
     intake = _intake(gate)

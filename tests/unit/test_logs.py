@@ -25,7 +25,7 @@ def chunk(job_id: int, line: int, text: str = "x", *, tail: bool = False) -> Chu
 
 
 class Store:
-    """Keeps the output as the table would; may be away, refuse, or know no claim."""
+    """Fake store that keeps output as the table would. It may be away, refuse, or know no claim."""
 
     def __init__(self) -> None:
         self.writes: list[list[Output]] = []
@@ -59,6 +59,8 @@ class Store:
 
 
 class World:
+    """A log writer on a fake store, with the claims of attempts 1 to 9."""
+
     def __init__(self) -> None:
         self.store = Store()
         self.claims = {AttemptId(n, 1): claim(n) for n in range(1, 10)}
@@ -134,7 +136,7 @@ async def test_only_the_newest_of_the_last_part_is_kept(world: World) -> None:
     assert sum(len(c.body) for c in world.store.rows[AttemptId(1, 1)].values()) <= LIMIT
 
 
-async def test_while_postgresql_is_away_what_waits_is_bounded_and_then_written(
+async def test_while_postgresql_is_away_waiting_output_is_bounded_and_then_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "OUTAGE", 0.01)
@@ -181,7 +183,7 @@ async def test_a_fenced_attempt_writes_nothing_more_and_ends(world: World) -> No
     assert world.logs._bytes == 0
 
 
-async def test_what_postgresql_does_not_take_harms_no_neighbour(world: World) -> None:
+async def test_output_that_postgresql_refuses_harms_no_other_attempt(world: World) -> None:
     world.store.refuses = {2}
     for job_id in (1, 2, 3):
         world.logs.add(chunk(job_id, 1))

@@ -19,7 +19,7 @@ from tests.unit.claims import SESSION, claim
 
 
 class Store:
-    """Keeps the notes unless it is `away`. It refuses those of jobs in `bad`; the claims of jobs in `gone` are over."""
+    """Fake store of notes. It may be `away`, and refuses notes of jobs in `bad`; the claims of jobs in `gone` are over."""
 
     def __init__(self) -> None:
         self.away = False
@@ -78,7 +78,7 @@ async def test_notes_of_many_attempts_are_one_statement_with_the_latest_of_each(
     assert notes.end(AttemptId(9, 1)) == (False, None)
 
 
-async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does_not(
+async def test_while_postgresql_is_away_the_latest_note_waits_unless_its_attempt_has_ended(
     store: Store, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notes_module, "OUTAGE", 0.01)

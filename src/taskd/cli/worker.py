@@ -58,7 +58,7 @@ def worker(
     }
     settings = options.settings(context, {("worker", key): value for key, value in given.items()})
     server_defaults.export_client(settings.client)
-    from taskd.compose import run_worker  # noqa: PLC0415  the daemon's parts load only here
+    from taskd.compose.worker import run_worker  # noqa: PLC0415  the daemon's parts load only here
 
     return run_worker(settings)
 
