@@ -11,7 +11,9 @@ import pytest
 
 from taskd.dev.servers import binaries
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import migrate
 from tests.servers import SharedServers, temporary_folder

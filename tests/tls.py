@@ -17,8 +17,8 @@ import msgspec
 import trustme
 
 from taskd.dev.child_process import Program
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import LOOPBACK
-from taskd.dev.servers.servers import EtcdServer
 
 #: Request for TLS by a client of PostgreSQL, and the response that grants it.
 WANTS_TLS, GRANTED = b"\x00\x00\x00\x08\x04\xd2\x16/", b"S"

@@ -17,8 +17,11 @@ import psycopg
 
 from taskd.dev.process import descendants
 from taskd.dev.servers import binaries
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import free_port
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer, Server
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.server import Server
+from taskd.dev.servers.valkey import RedisServer
 from taskd.store.migrations import apply_audit, migrate
 from taskd.torture.traffic import Traffic
 from tests import web

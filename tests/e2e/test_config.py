@@ -57,6 +57,6 @@ def test_a_bad_value_is_one_line_that_says_what_the_key_takes(fleet: Fleet) -> N
     told = fleet.taskd(scheduler, "config", "set", "queue.paused", "true")
     assert "there are queue.NAME.paused" in told.stderr
     told = fleet.taskd(scheduler, "config", "get", "worker.concurrency")
-    assert (told.returncode, told.stdout) == (1, "worker.concurrency is not set: each process's own settings hold\n")
+    assert (told.returncode, told.stdout) == (1, "worker.concurrency is not set: each process's own settings apply\n")
     told = fleet.taskd(scheduler, "config", "list")
     assert "nothing is set" in told.stdout

@@ -11,7 +11,7 @@ from taskd.coordination.endpoints import parse
 from taskd.coordination.mirror import Mirror
 from taskd.coordination.notifier import Notifier
 from taskd.coordination.records import WatchEvent
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from tests.integration.etcd_world import compact, delete, put
 from tests.servers import wait_until_async
 

@@ -130,11 +130,11 @@ def eventful() -> HistoryBuilder:
 def test_an_eventful_run_breaks_nothing_and_every_invariant_is_looked_at() -> None:
     ledger = examine(eventful().build())
     assert ledger.violations == []
-    assert [i for i in INVARIANTS if not ledger.looked[i]] == []
+    assert [i for i in INVARIANTS if not ledger.examined[i]] == []
 
 
 def test_an_empty_run_breaks_nothing_and_shows_nothing() -> None:
     history = HistoryBuilder()
     ledger = examine(history.build())
     assert ledger.violations == []
-    assert not ledger.looked["I1"]
+    assert not ledger.examined["I1"]

@@ -96,7 +96,12 @@ def test_stdin_is_a_file_too(client: FakeClient, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("{", "is no JSON"), ("[1]", "must be an object"), ("\x00", "is no JSON"), ('{"payload": NaN}', "is no JSON")],
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "must be an object"),
+        ("\x00", "is not valid JSON"),
+        ('{"payload": NaN}', "is not valid JSON"),
+    ],
 )
 def test_nothing_is_sent_of_a_file_with_a_line_that_is_no_job(
     client: FakeClient, write: Write, line: str, says: str, capsys: pytest.CaptureFixture[str]

@@ -43,7 +43,7 @@ def test_a_text_that_looks_like_json_is_sent_with_a_note(
     with listening(JOB) as (url, _):
         assert run(["submit", text, "--server", url]) == 0
     error = capsys.readouterr().err
-    assert ("PAYLOAD is no JSON" in error and "it is sent as a text" in error) == noted
+    assert ("PAYLOAD is not valid JSON" in error and "it is sent as a text" in error) == noted
 
 
 def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:

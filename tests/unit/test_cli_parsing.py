@@ -104,7 +104,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["nope"], "nope"),
         (["submit", "--prioritty", "3"], "--priority"),
         (["submit", "--priority", "x"], "--priority"),
-        (["submit", "1", "--delay", "3x"], "no duration"),
+        (["submit", "1", "--delay", "3x"], "not a duration"),
         (["submit", "1", "--delay", "3", "--schedule-at", "2026-01-01T00:00:00Z"], "either"),
         (["submit", "1", "--metadata", "x"], "KEY=VALUE"),
         (["submit", "@/does/not/exist"], "/does/not/exist"),
@@ -134,7 +134,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["--config", "/does/not/exist", "status"], "/does/not/exist"),
         (["--config", "/", "status"], "cannot be read"),
         (["--config", "/does/not/exist"], "/does/not/exist"),
-        (["--config", sys.executable, "status"], "is no TOML"),
+        (["--config", sys.executable, "status"], "is not valid TOML"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(

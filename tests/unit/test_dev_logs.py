@@ -47,10 +47,10 @@ def test_a_tail_starts_at_the_end_and_counts_repeats(tmp_path: Path) -> None:
     tail = Tail(log, taskd_warning)
     with log.open("a", encoding="utf-8") as file:
         file.write("try 1 failed\ntry 2 failed\nhalf a li")
-    assert list(tail.news()) == ["try 1 failed"]
+    assert list(tail.messages()) == ["try 1 failed"]
     with log.open("a", encoding="utf-8") as file:
         file.write("ne\n")
-    assert list(tail.news()) == ["half a line"]
+    assert list(tail.messages()) == ["half a line"]
 
 
 def test_the_end_of_a_process_is_described_in_words() -> None:
@@ -90,6 +90,6 @@ def test_the_demo_checks_that_urgent_jobs_went_first() -> None:
 
 def test_a_job_that_did_not_end_as_expected_is_named() -> None:
     watched = _watched(LOW, "2026-01-01T00:00:00Z")
-    assert watched.trouble() is None
+    assert watched.problem() is None
     watched.job["status"] = "failed"
-    assert watched.trouble() == "job 1 () is failed, not completed"
+    assert watched.problem() == "job 1 () is failed, not completed"

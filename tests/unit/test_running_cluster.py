@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from taskd import settings
-from taskd.cli import beside
+from taskd.cli import server_defaults
 from taskd.dev import running_cluster
 from taskd.dev.process import identity
 from taskd.dev.running_cluster import FILE, RunningCluster, find, forget, write
@@ -105,10 +105,10 @@ def test_a_file_with_other_content_is_not_trusted(folder: Path, text: str) -> No
 
 
 def test_a_command_without_configuration_uses_it_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert beside.servers(None, "http://localhost:8080") == HERE.settings
+    assert server_defaults.servers(None, "http://localhost:8080") == HERE.settings
     assert capsys.readouterr().err == "using the dev cluster in ./.taskd\n"
     assert os.environ.pop("TASKD_SERVER") == "http://localhost:8080"
-    assert beside.server("http://localhost:8080", None, chosen=False) == "http://localhost:8080"
+    assert server_defaults.server("http://localhost:8080", None, chosen=False) == "http://localhost:8080"
     assert capsys.readouterr().err == "using the dev cluster in ./.taskd\n"
 
 
@@ -127,9 +127,9 @@ def test_any_configured_server_switches_it_off(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert beside.servers(None, os.environ.get("TASKD_SERVER", "http://localhost:8080")) == {}
+    assert server_defaults.servers(None, os.environ.get("TASKD_SERVER", "http://localhost:8080")) == {}
     chosen = name == "TASKD_SERVER"
-    assert beside.server(value if chosen else "http://localhost:8080", None, chosen=chosen).startswith("http")
+    assert server_defaults.server(value if chosen else "http://localhost:8080", None, chosen=chosen).startswith("http")
     assert capsys.readouterr().err == ""
 
 
@@ -140,34 +140,34 @@ def test_variables_of_other_parts_do_not_keep_a_client_from_asking(
     monkeypatch.setenv("TASKD_WORKER__CONCURRENCY", "many")
     (folder / "token").write_text("taskd_from_a_file\n")
     monkeypatch.setenv("TASKD_TOKEN_FILE", str(folder / "token"))
-    assert beside.server("http://localhost:1", None, chosen=False) == "http://localhost:1"
-    assert beside.credentials() == ("taskd_from_a_file", None)
+    assert server_defaults.server("http://localhost:1", None, chosen=False) == "http://localhost:1"
+    assert server_defaults.credentials() == ("taskd_from_a_file", None)
 
 
 def test_the_usual_files_are_those_of_the_settings() -> None:
-    assert beside.FILES == settings.DEFAULT_FILES
-    assert {settings.ENVIRONMENT[name][0] for name in beside.SIMPLE_VARIABLES} == {"client"}
+    assert server_defaults.FILES == settings.DEFAULT_FILES
+    assert {settings.ENVIRONMENT[name][0] for name in server_defaults.SIMPLE_VARIABLES} == {"client"}
 
 
 def test_an_empty_variable_is_no_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKD_SERVER", "")
-    assert beside.servers(None, "") == HERE.settings
-    assert beside.server("http://localhost:1", None, chosen=False) == "http://localhost:8080"
+    assert server_defaults.servers(None, "") == HERE.settings
+    assert server_defaults.server("http://localhost:1", None, chosen=False) == "http://localhost:8080"
 
 
 def test_a_configuration_file_switches_it_off_and_names_the_clients_settings(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("taskd.toml").write_text('[client]\nserver = "http://taskd.example:1"\ntoken = "taskd_from_file"\n')
-    assert beside.server("http://localhost:8080", None, chosen=False) == "http://taskd.example:1"
-    assert beside.credentials() == ("taskd_from_file", None)
-    assert beside.server("http://flag:2", None, chosen=True) == "http://flag:2"
+    assert server_defaults.server("http://localhost:8080", None, chosen=False) == "http://taskd.example:1"
+    assert server_defaults.credentials() == ("taskd_from_file", None)
+    assert server_defaults.server("http://flag:2", None, chosen=True) == "http://flag:2"
     monkeypatch.setenv("TASKD_TOKEN", "taskd_from_environment")
-    beside.server("http://localhost:8080", None, chosen=False)
-    assert beside.credentials() == ("taskd_from_environment", None)
-    assert beside.servers(None, "http://taskd.example:1") == {}
+    server_defaults.server("http://localhost:8080", None, chosen=False)
+    assert server_defaults.credentials() == ("taskd_from_environment", None)
+    assert server_defaults.servers(None, "http://taskd.example:1") == {}
     Path("taskd.toml").write_text('[postgres]\ndsn = "postgresql://db.example/taskd"\n')
-    assert beside.servers(None, "http://localhost:8080") == {}
+    assert server_defaults.servers(None, "http://localhost:8080") == {}
     assert capsys.readouterr().err == ""
 
 
@@ -177,7 +177,7 @@ def test_a_worker_hands_the_schedulers_of_its_file_on_to_its_tasks(
     Path("taskd.toml").write_text('[client]\nserver = "http://taskd.example:1"\ntoken = "taskd_from_file"\n')
     monkeypatch.setenv("TASKD_TOKEN", "mine")
     monkeypatch.setenv("TASKD_SERVER", "")
-    beside.hand_on(load(environ={}).client)
+    server_defaults.export_client(load(environ={}).client)
     assert (os.environ["TASKD_SERVER"], os.environ["TASKD_TOKEN"]) == ("http://taskd.example:1", "mine")
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from taskd import App
-from taskd.dev.sandbox import _located
+from taskd.dev.app_location import locate
 
 
 def test_a_worker_loads_the_module_with_the_tasks_and_not_the_test_that_imports_it(
@@ -24,6 +24,6 @@ def test_a_worker_loads_the_module_with_the_tasks_and_not_the_test_that_imports_
         module = ModuleType(name)
         vars(module)["app"] = app
         monkeypatch.setitem(sys.modules, name, module)
-    assert _located(app) == ("the_shop:app", app)
+    assert locate(app) == ("the_shop:app", app)
     monkeypatch.delitem(sys.modules, "the_shop")
-    assert _located(app) == ("test_the_shop:app", app)
+    assert locate(app) == ("test_the_shop:app", app)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from taskd import settings
-from taskd.cli import beside
+from taskd.cli import server_defaults
 from taskd.cli.main import run
 from taskd.domain.errors import ConfigurationError
 from taskd.settings import documents
@@ -173,4 +173,4 @@ def test_a_client_does_without_the_times_of_other_parts(tmp_path: Path, monkeypa
     file = tmp_path / "taskd.toml"
     file.write_text('[worker]\nheartbeat = 60\n[client]\nserver = "http://taskd.invalid"\n')
     monkeypatch.delenv("TASKD_SERVER", raising=False)
-    assert beside.server("http://localhost:8080", file, chosen=False) == "http://taskd.invalid"
+    assert server_defaults.server("http://localhost:8080", file, chosen=False) == "http://taskd.invalid"

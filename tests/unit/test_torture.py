@@ -195,7 +195,7 @@ def test_a_submit_that_was_never_answered_is_reported_and_one_that_was_refused_i
         Step(AT + 2, "invoke", key="k4", task="nap"),
         Step(AT + 3, "unknown", key="k4", reason="ReadTimeout"),
     ]
-    assert judge(History(**parts)).troubles == ["1 submit never got an answer, however often repeated"]
+    assert judge(History(**parts)).troubles == ["1 submit never got an answer, despite all repetitions"]
 
 
 def test_a_process_that_crashed_is_reported_and_one_that_was_killed_is_not() -> None:
@@ -225,7 +225,7 @@ def _scene(phase: str, latest: Sequence[tuple[float, str]]) -> Scene:
         left=7.0,
         seconds=60.0,
         accepted=1234,
-        sight=Observation(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
+        observation=Observation(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
         faults=Counter({"worker killed": 1}),
         latest=latest,
     )
@@ -239,7 +239,7 @@ def test_a_view_shows_phase_faults_counts_and_leaders(terminal: bool) -> None:
         view.show(_scene("load and faults", latest))
         view.show(_scene("waiting", latest))
     shown = str(out.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO from above
-    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "nobody", "0:07"):
+    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "none", "0:07"):
         assert part in shown
     if not terminal:
         assert shown.count("worker-1 killed") == 1
@@ -259,7 +259,7 @@ def test_given_servers_are_not_touched_without_a_terminal_or_a_yes(
     assert captured.out == ""
     assert "WARNING" in captured.err
     assert "secret" not in captured.err
-    assert captured.err.splitlines()[-1].startswith("error: there is no terminal to ask at")
+    assert captured.err.splitlines()[-1].startswith("error: there is no terminal to ask on")
     assert not (tmp_path / "taskd-torture").exists()
 
 

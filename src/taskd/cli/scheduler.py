@@ -1,4 +1,4 @@
-"""`taskd scheduler`: one scheduler in the foreground."""
+"""`taskd scheduler`: runs one scheduler in the foreground."""
 
 from __future__ import annotations
 
