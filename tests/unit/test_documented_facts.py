@@ -149,3 +149,10 @@ def test_the_page_on_versions_has_the_oldest_that_taskd_takes() -> None:
         "Redis": oldest("transport"),
         "etcd": oldest("coordination"),
     }
+
+
+def test_the_recipes_of_contributing_name_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:src|tests|docs|migrations|deploy)/[\w./-]+)`", text))
+    assert len(named) > 30
+    assert sorted(name for name in named if "NAME" not in name and not (ROOT / name).exists()) == []

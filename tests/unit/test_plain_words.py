@@ -17,6 +17,7 @@ PAGES = [
 #: Words that a source needs, by file, each with its reason.
 NEEDED = {
     "src/taskd/dev/servers/owner.py": {"nobody"},  # the Unix user of that name
+    "src/taskd/domain/diagnosis.py": {"mend"},  # a key in the JSON of `taskd doctor`, which programs read
 }
 #: Columns of a line of a page.
 WIDTH = 100

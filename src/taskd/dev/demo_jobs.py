@@ -71,7 +71,7 @@ class Watched:
 
     @property
     def outcome(self) -> str:
-        """Its result or its last error, short; empty if there is none."""
+        """The job's result or last error, shortened; empty if there is none."""
         value = self.job.get("error") or self.job.get("result") or ""
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         return text.strip().splitlines()[-1][:44] if text.strip() else ""
