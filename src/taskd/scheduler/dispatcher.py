@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.errors import StoreUnavailable, TransportUnavailable
@@ -22,6 +22,8 @@ from taskd.settings import SchedulerSettings
 
 #: Seconds between looks while there is more work than credit: the shortest, and the longest if nothing moves.
 BRISK, CALM = 0.005, 0.1
+#: The factor by which the pause grows at each look without credit: Redis is asked less while no worker takes jobs.
+GROWTH = 1.5
 #: Seconds between tries while a server is away.
 OUTAGE = 0.25
 
@@ -37,7 +39,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        due: Dispatching,
+        dispatching: Dispatching,
         transport: Transport,
         fleet: Fleet,
         settings: SchedulerSettings,
@@ -45,7 +47,7 @@ class Dispatcher:
         wakeup: asyncio.Event,
         redis: Outage,
     ) -> None:
-        self._due = due
+        self._dispatching = dispatching
         self._transport = transport
         self._fleet = fleet
         self._settings = settings
@@ -54,7 +56,9 @@ class Dispatcher:
         self._creditor = Creditor(seconds=settings.credit_seconds, most=settings.batch)
         self._pause = BRISK
         self._pace = Pace()
+        #: When the next full look is due, by the monotonic clock.
         self._look_at = 0.0
+        #: The queues that may have due jobs for which there was no credit.
         self._backlog: set[str] = set()
         self.ringing = asyncio.Lock()
         self.dispatched = 0
@@ -75,37 +79,54 @@ class Dispatcher:
                 await wait_for(self._wakeup, pause)
 
     async def _round(self, term: Term) -> float:
-        """Look once; return the seconds until the next look."""
+        """Look for due jobs once; return the seconds until the next look.
+
+        A full look considers every queue of the shard that has workers: after a wake-up, and when `_look_at` has come. Any
+        other look considers the backlog only.
+        """
         if not self._redis.health.ok:
             # Circuit breaker: no job leaves PostgreSQL's pending while Redis could not take its entry.
             await self._transport.ping()
             self._redis.up()
-        woken = self._wakeup.is_set() or time.monotonic() >= self._look_at
+        full = self._wakeup.is_set() or time.monotonic() >= self._look_at
         self._wakeup.clear()
         slots = {queue: count for queue, count in self._fleet.slots.items() if term.owns(queue)}
         if not slots:
             return self._settings.poll
         depths = await self._transport.depths(slots)
+        # `depths` leaves out a queue whose key in Redis has another type: no entry can be added there.
         slots = {queue: count for queue, count in slots.items() if (queue, BANDS[0]) in depths}
         if not slots:
             return self._settings.poll
         credits_ = self._creditor.credits(slots, depths)
-        ordinary = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
-        useful = credits_ if woken else [c for c in credits_ if c.queue in self._backlog & ordinary.keys()]
-        if not useful:
-            # None of the wanted queues has credit. Queues that were woken wait with the backlog until they have.
-            if woken:
-                self._backlog |= set(slots)
-                self._look_at = time.monotonic() + self._settings.poll
-            self._pause = min(CALM, self._pause * 1.5)
-            return min(self._pause, self._until_look())
-        batch = await self._dispatch(term, useful)
-        sent = Counter(d.queue for d in batch.dispatches)
-        # A queue whose ordinary credit is spent may have more due jobs; any other queue has none left.
-        asked = {credit.queue for credit in useful} if not woken else set(slots)
-        self._backlog -= asked
-        self._backlog |= {queue for queue in asked if sent[queue] >= ordinary.get(queue, 0)}
-        if woken:
+        # Every band of a queue has at least the credit of the lowest one.
+        least = {credit.queue: credit.jobs for credit in credits_ if credit.band is BANDS[-1]}
+        if not full:
+            # Those jobs may be of the lowest band: without credit for it, PostgreSQL might have none that may be taken.
+            credits_ = [credit for credit in credits_ if credit.queue in self._backlog & least.keys()]
+        if not credits_:
+            return self._postpone(slots.keys(), full=full)
+        batch = await self._dispatch(term, credits_)
+        considered = set(slots) if full else {credit.queue for credit in credits_}
+        return self._plan_next_look(batch, considered, least, full=full)
+
+    def _postpone(self, queues: Collection[str], *, full: bool) -> float:
+        """Return the pause before the next look, since no queue of this one has credit. Repeated, it grows up to CALM."""
+        if full:
+            self._backlog |= set(queues)
+            self._look_at = time.monotonic() + self._settings.poll
+        self._pause = min(CALM, self._pause * GROWTH)
+        return min(self._pause, self._until_look())
+
+    def _plan_next_look(
+        self, batch: DispatchBatch, considered: set[str], least: Mapping[str, int], *, full: bool
+    ) -> float:
+        """Update the backlog and `_look_at` after a dispatch for the queues `considered`; return the pause."""
+        sent = Counter(dispatch.queue for dispatch in batch.dispatches)
+        # Fewer jobs than the credit of the lowest band: no job of the queue was left out for lack of credit.
+        self._backlog -= considered
+        self._backlog |= {queue for queue in considered if sent[queue] >= least.get(queue, 0)}
+        if full:
             self._look_at = time.monotonic() + self._settings.poll
         if batch.next_due is not None:
             self._look_at = min(self._look_at, time.monotonic() + max(0.0, batch.next_due))
@@ -118,7 +139,7 @@ class Dispatcher:
     async def _dispatch(self, term: Term, credits_: list[Credit]) -> DispatchBatch:
         async with self.ringing:
             began = time.perf_counter()
-            batch = await self._due.dispatch(term, credits_, self._settings.ageing)
+            batch = await self._dispatching.dispatch(term, credits_, self._settings.ageing)
             if batch.dispatches:
                 await passed("dispatch.committed")
                 meters.DISPATCHED.inc(len(batch.dispatches))
@@ -135,6 +156,6 @@ class Dispatcher:
         return batch
 
     async def _recover(self) -> None:
-        """Pause without heeding wake-ups, since a server is away; the next round looks at all queues."""
+        """Pause, also if a wake-up arrives: a server is away. The next look is full."""
         await asyncio.sleep(OUTAGE)
         self._look_at = 0.0
