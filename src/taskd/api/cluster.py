@@ -1,16 +1,16 @@
-"""The state of the cluster: health, counters, leaders, schedulers, workers and queues."""
+"""The state of the cluster: health, counters, leaders, schedulers and workers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from msgspec import UNSET
 
 from taskd.api.members import scheduler_view, session_view, worker_view
 from taskd.api.queue_access import require_all
+from taskd.api.queues import QueueFigures
 from taskd.api.reads import CachedRead
 from taskd.api.request import Request
 from taskd.api.responses import Response, document
@@ -20,8 +20,6 @@ from taskd.api.views import (
     HealthView,
     LeadersView,
     MetricsView,
-    QueuesView,
-    QueueView,
     SchedulersView,
     ShardView,
     WorkersView,
@@ -35,7 +33,6 @@ from taskd.runtime import meters
 from taskd.seams import Coordinator, Member, MemberKind, Reads, Standing, Terms
 
 ETCD_AWAY = "etcd is away"
-
 
 TAG = "Cluster"
 TEXTS = ("text/plain", "application/openmetrics-text")
@@ -59,22 +56,25 @@ WORKERS = Operation(TAG, "workers", "List the workers", {200: Result(WorkersView
 SCHEDULERS = Operation(
     TAG, "schedulers", "List the schedulers", {200: Result(SchedulersView, "The schedulers")}, (400, 422)
 )
-QUEUES = Operation(TAG, "queues", "List the queues", {200: Result(QueuesView, "The queues")}, READ_PROBLEMS)
 
 
 class ClusterResource(Resource):
     """Shows the cluster as this scheduler sees it."""
 
     def __init__(
-        self, overview: Reads, terms: Terms, coordinator: Coordinator, standing: Standing, leader_stale: float
+        self,
+        overview: Reads,
+        queues: QueueFigures,
+        terms: Terms,
+        coordinator: Coordinator,
+        standing: Standing,
+        leader_stale: float,
     ) -> None:
         self._coordinator = coordinator
         self._standing = standing
         self._leader_stale = leader_stale
         self._counts = CachedRead(overview.counts, repeat=True)
-        self._overview = overview
-        #: By the queues of a token (None: all queues). Operators make the tokens, so there are few.
-        self._depths: dict[frozenset[str] | None, CachedRead[Depths]] = {}
+        self._queues = queues
         self._scraping = asyncio.Lock()
         self._sessions = CachedRead(overview.sessions)
         self._leaderships = CachedRead(terms.current, age=0.5)
@@ -87,7 +87,6 @@ class ClusterResource(Resource):
             Route("GET", "/leader", self.leader, Scope.READ, LEADER),
             Route("GET", "/workers", self.workers, Scope.READ, WORKERS),
             Route("GET", "/schedulers", self.schedulers, Scope.READ, SCHEDULERS),
-            Route("GET", "/queues", self.queues, Scope.READ, QUEUES),
         )
 
     async def alive(self, _: Request) -> Response:
@@ -136,7 +135,7 @@ class ClusterResource(Resource):
     async def _exposition(self, accept: str) -> Response:
         """Return the metrics as text. Without PostgreSQL they lack those of the cluster, and `taskd_up` shows the cause."""
         try:
-            counts, depths = await self._counts.get(), await self._depths_of(None).get()
+            counts, depths = await self._counts.get(), await self._queues.depths(None)
         except StoreUnavailable:
             counts, depths = None, Depths(queues=[])
         async with self._scraping:  # two scrapes at once would clear each other's gauges
@@ -154,7 +153,7 @@ class ClusterResource(Resource):
         if counts is None:
             return
         # A queue that a worker serves and that has no job is shown with zero.
-        empty = sorted(self._served().keys() - {depth.queue for depth in depths.queues})
+        empty = sorted(self._queues.slots().keys() - {depth.queue for depth in depths.queues})
         for depth in [*depths.queues, *(QueueDepth(queue=queue) for queue in empty)][: meters.MOST_QUEUES]:
             for status in ("pending", "queued", "running"):
                 meters.JOBS.labels(depth.queue, status).set(getattr(depth, status))
@@ -223,43 +222,6 @@ class ClusterResource(Resource):
             view.note = f"{ETCD_AWAY}: these are the schedulers that it had last"
         return document(view)
 
-    async def queues(self, request: Request) -> Response:
-        """GET /queues: live jobs, and the workers and slots that serve them."""
-        request.query()
-        read = await self._depths_of(request.caller.queues).get()
-        depths, served = {depth.queue: depth for depth in read.queues}, self._served()
-        empty = sorted(name for name in served.keys() - depths.keys() if request.caller.sees(name))
-        names = sorted([*depths, *empty[: max(0, meters.MOST_QUEUES - len(depths))]])
-        views = [_queue(depths.get(name) or QueueDepth(queue=name), served.get(name, [])) for name in names]
-        return document(QueuesView(queues=views, left_out=read.left_out or UNSET))
-
-    def _depths_of(self, queues: frozenset[str] | None) -> CachedRead[Depths]:
-        cached = self._depths.get(queues)
-        if cached is None:
-            read = partial(self._overview.depths, queues, meters.MOST_QUEUES)
-            cached = self._depths[queues] = CachedRead(read, repeat=True)
-        return cached
-
-    def _served(self) -> dict[str, list[int]]:
-        """Return the slots of each worker that serves a queue, by queue."""
-        served: dict[str, list[int]] = {}
-        for member in self._members("worker"):
-            for queue in member.queues:
-                served.setdefault(queue, []).append(member.slots)
-        return served
-
     def _members(self, kind: MemberKind) -> list[Member]:
         members = self._coordinator.members(kind)
         return [members[name] for name in sorted(members)]
-
-
-def _queue(depth: QueueDepth, slots: list[int]) -> QueueView:
-    return QueueView(
-        queue=depth.queue,
-        pending=depth.pending,
-        queued=depth.queued,
-        running=depth.running,
-        oldest_pending=depth.oldest,
-        workers=len(slots),
-        slots=sum(slots),
-    )

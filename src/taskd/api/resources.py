@@ -14,6 +14,7 @@ from taskd.api.hosts import Hosts
 from taskd.api.jobs import JobsResource
 from taskd.api.logs import LogsResource
 from taskd.api.openapi import build as build_document
+from taskd.api.queues import QueueFigures, QueuesResource
 from taskd.api.reads import ReadLimiter
 from taskd.api.routes import Resource, routes_of
 from taskd.api.schedules import SchedulesResource
@@ -58,13 +59,15 @@ def build(
 ) -> Api:
     """Return the API of one scheduler. `allow_anonymous`: while there are no tokens, every caller has every scope."""
     limiter = ReadLimiter()
+    queues = QueueFigures(overview, coordinator)
     resources: list[Resource] = [
         SubmitResource(intake, overview, settings),
         BulkResource(cancels, retries, overview),
         JobsResource(cancels, retries, overview, limiter),
         LogsResource(overview, transcripts),
         ExplainResource(explained, terms, editor, coordinator, transport, standing, timings),
-        ClusterResource(overview, terms, coordinator, standing, timings.leader_stale),
+        ClusterResource(overview, queues, terms, coordinator, standing, timings.leader_stale),
+        QueuesResource(queues),
         HistoryResource(overview, transcripts, limiter),
         SchedulesResource(schedules, settings, limiter),
         ConfigResource(editor),
