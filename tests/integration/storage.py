@@ -18,7 +18,7 @@ from taskd.seams import Settlement
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
 from taskd.store.dispatch import PostgresDispatching
-from taskd.store.intake import PATIENCE, PostgresIntake
+from taskd.store.intake import SUBMIT_OPTIONS, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.logs import PostgresLogReader, PostgresLogStore
 from taskd.store.notes import PostgresNoteStore
@@ -28,7 +28,7 @@ from taskd.store.reap import PostgresReaping
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
-from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
+from taskd.store.terms import LOCK_OPTIONS, PostgresTerms, leader_name
 from taskd.store.ticks import PostgresTicks
 
 DONE = Completed(msgspec.Raw(b'"done"'))
@@ -53,8 +53,8 @@ class Storage:
             return made
 
         self.raw = lane()
-        self.intake = PostgresIntake(lane(PATIENCE), lane(PATIENCE), deadline=deadline, stored=self._ring)
-        self.terms = PostgresTerms(lane(LOCK_PATIENCE))
+        self.intake = PostgresIntake(lane(SUBMIT_OPTIONS), lane(SUBMIT_OPTIONS), deadline=deadline, stored=self._ring)
+        self.terms = PostgresTerms(lane(LOCK_OPTIONS))
         self.due = PostgresDispatching(lane(RELAXED, leader_name(self.holder)))
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
         self.stopped: list[int] = []

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 import taskd.store
-from taskd.store.intake import PATIENCE
+from taskd.store.intake import SUBMIT_OPTIONS
 from taskd.store.lane import ONE_PLAN, Lane
 from taskd.store.pinned import flags
 from taskd.store.statements import FOLDER, names, statement
@@ -292,7 +292,7 @@ PAGE = {"before": 2**63 - 1, "status": None, "queue": None, "task": None, "limit
 def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
     postgres_dsn: str, live: int, finished: int, analyzed: bool
 ) -> None:
-    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(PATIENCE)) as connection:
+    with psycopg.connect(postgres_dsn, autocommit=True, options=flags(SUBMIT_OPTIONS)) as connection:
         fill(connection, live, finished)
         if analyzed:
             connection.execute("ANALYZE")

@@ -42,7 +42,7 @@ from taskd.store.cancels import PostgresCancels
 from taskd.store.config import PostgresConfigStore
 from taskd.store.dispatch import PostgresDispatching
 from taskd.store.explained import PostgresExplained
-from taskd.store.intake import PATIENCE, PostgresIntake
+from taskd.store.intake import SUBMIT_OPTIONS, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lanes
 from taskd.store.logs import PostgresLogReader
 from taskd.store.prune import PostgresPruning
@@ -50,7 +50,7 @@ from taskd.store.reads import PostgresReads
 from taskd.store.reap import PostgresReaping
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
-from taskd.store.terms import LOCK_PATIENCE, PostgresTerms
+from taskd.store.terms import LOCK_OPTIONS, PostgresTerms
 from taskd.store.ticks import PostgresTicks
 from taskd.store.tokens import PostgresTokens
 from taskd.transport.stream import RedisTransport
@@ -217,7 +217,7 @@ def _shard(parts: _SchedulerParts, leader: LeaderConnections, fleet: Fleet, numb
     dispatching = PostgresDispatching(leader.one(RELAXED))
     dispatcher = Dispatcher(dispatching, transport, fleet, settings, wakeup=wakeup, redis=redis)
     leadership = Leadership(
-        PostgresTerms(leader.one(LOCK_PATIENCE)),
+        PostgresTerms(leader.one(LOCK_OPTIONS)),
         parts.coordinator,
         settings,
         instance_id=parts.name,
@@ -249,8 +249,8 @@ def _api(parts: _SchedulerParts, role: SchedulerRole, wakeup: DispatchWakeup) ->
     connections, settings = parts.connections, parts.settings
     return build_api(
         intake=PostgresIntake(
-            connections.one("intake", PATIENCE),
-            connections.one("bulk", PATIENCE),
+            connections.one("intake", SUBMIT_OPTIONS),
+            connections.one("bulk", SUBMIT_OPTIONS),
             deadline=settings.postgres.deadline,
             stored=wakeup,
         ),

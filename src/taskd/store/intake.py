@@ -22,23 +22,23 @@ from taskd.store.lane import ONE_PLANNING, Lane
 from taskd.store.statements import statement
 
 SUBMIT = statement("submit")
-#: For a batch with a key that is kept apart by token or queue; every other batch is spared those columns and lookups.
+#: For a batch with a dedupe key that is unique per token or queue only. Other batches use the cheaper statement.
 SUBMIT_APART = statement("submit_apart")
-#: The highest numbers of jobs and of bytes of payload in one INSERT.
+#: The most jobs, and the most bytes of payload, in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
-#: Jobs and bytes of payload that are encoded at once.
+#: Jobs and bytes of payload that are encoded before the event loop runs again.
 PIECE, PIECE_BYTES = 500, 1024 * 1024
-#: Options of the lanes: a key that another transaction holds is waited for less long than a deadline.
-#: Keys and jobs are looked up by primary key, whatever their tables held when the plan was made.
-PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms", "enable_seqscan": "off", "enable_bitmapscan": "off"}
-#: Seconds for which a key that another transaction held is not tried again.
-HELD = 1.0
+#: Options of the lanes. A statement waits 0.5 s for a locked key, less than a deadline. Keys and jobs are looked up by primary
+#: key, whatever their tables held when the plan was made.
+SUBMIT_OPTIONS = {**ONE_PLANNING, "lock_timeout": "500ms", "enable_seqscan": "off", "enable_bitmapscan": "off"}
+#: After a key was found locked, a submit with it is refused for this many seconds without a question to PostgreSQL.
+KEY_PAUSE = 1.0
 
 
 class _Waiting(NamedTuple):
     spec: JobSpec
     answer: asyncio.Future[Submitted]
-    due: float
+    deadline: float
 
 
 class PostgresIntake:
@@ -51,26 +51,28 @@ class PostgresIntake:
         self._stored = stored
         self._waiting: deque[_Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
-        #: The entries without an answer, the oldest first, and one timer for all, for the oldest one's deadline.
+        #: The entries without an answer, the oldest first.
         self._open: deque[_Waiting] = deque()
-        self._watch: asyncio.TimerHandle | None = None
-        #: The keys that another transaction held when they were tried last, and until when they are not tried again.
-        self._held: dict[str, float] = {}
+        #: One timer for all entries: it fires at the deadline of the oldest one.
+        self._timer: asyncio.TimerHandle | None = None
+        #: Keys that were found locked, each with the time until which a submit with it is refused at once.
+        self._refused_until: dict[str, float] = {}
 
     async def submit(self, spec: JobSpec) -> Submitted:
-        if self._held and time.monotonic() < self._held.get(_key(spec), 0.0):
-            raise _held()
+        if self._refused_until and time.monotonic() < self._refused_until.get(_key(spec), 0.0):
+            raise _key_locked()
         loop = asyncio.get_running_loop()
         entry = _Waiting(spec, loop.create_future(), loop.time() + self._deadline)
         self._waiting.append(entry)
         self._open.append(entry)
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        if self._watch is None:
-            self._watch = loop.call_at(entry.due, self._expire)
+        if self._timer is None:
+            self._timer = loop.call_at(entry.deadline, self._expire)
         return await entry.answer
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
+        # A millisecond more for each job: the deadline is made for one.
         answers = await _insert(self._bulk, specs, deadline=self._deadline + len(specs) / 1000)
         self._stored()
         return answers
@@ -79,9 +81,9 @@ class PostgresIntake:
         """Answer the entries whose deadline is over, and set the timer for the next."""
         loop = asyncio.get_running_loop()
         text = f"PostgreSQL did not answer within {self._deadline:g} s, so the job may have been stored or not"
-        while self._open and (self._open[0].answer.done() or self._open[0].due <= loop.time()):
+        while self._open and (self._open[0].answer.done() or self._open[0].deadline <= loop.time()):
             _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True, shown=True))
-        self._watch = loop.call_at(self._open[0].due, self._expire) if self._open else None
+        self._timer = loop.call_at(self._open[0].deadline, self._expire) if self._open else None
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -103,9 +105,9 @@ class PostgresIntake:
         try:
             answers = await _insert(self._single, [e.spec for e in batch])
         except Rejected as error:
-            await self._isolate(batch, error)
+            await self._isolate_invalid(batch, error)
         except RowHeld as error:
-            await self._sort_out(batch, error)
+            await self._isolate_locked(batch, error)
         except Exception as error:  # noqa: BLE001  any failure is the answer to the requests that wait
             for entry in batch:
                 _answer(entry, error)
@@ -114,7 +116,7 @@ class PostgresIntake:
                 _answer(entry, submitted)
             self._stored()
 
-    async def _isolate(self, batch: Sequence[_Waiting], error: Rejected) -> None:
+    async def _isolate_invalid(self, batch: Sequence[_Waiting], error: Rejected) -> None:
         """Halve a batch with a bad job until that job stands alone, so that the others are stored."""
         if len(batch) == 1:
             _answer(batch[0], error)
@@ -123,8 +125,11 @@ class PostgresIntake:
         await self._store(batch[:middle])
         await self._store(batch[middle:])
 
-    async def _sort_out(self, batch: Sequence[_Waiting], error: RowHeld) -> None:
-        """Halve a batch of which another transaction holds a dedupe_key. The jobs without a key go first."""
+    async def _isolate_locked(self, batch: Sequence[_Waiting], error: RowHeld) -> None:
+        """Store a batch with a dedupe key that another transaction has locked.
+
+        The jobs without a key go first, then each half of the rest.
+        """
         free = [e for e in batch if e.spec.dedupe_key is None]
         keyed = [e for e in batch if e.spec.dedupe_key is not None]
         if not keyed:  # the other transaction holds something else: a whole table, say
@@ -132,25 +137,25 @@ class PostgresIntake:
                 _answer(entry, error)
             return
         if len(batch) == 1:
-            self._remember(keyed[0])
+            self._refuse(keyed[0])
             return
         middle = (len(keyed) + 1) // 2
         for part in (free, keyed[:middle], keyed[middle:]):
             if part:
                 await self._store(part)
 
-    def _remember(self, entry: _Waiting) -> None:
+    def _refuse(self, entry: _Waiting) -> None:
         now = time.monotonic()
-        self._held = {key: until for key, until in self._held.items() if until > now}
-        self._held[_key(entry.spec)] = now + HELD
-        _answer(entry, _held())
+        self._refused_until = {key: until for key, until in self._refused_until.items() if until > now}
+        self._refused_until[_key(entry.spec)] = now + KEY_PAUSE
+        _answer(entry, _key_locked())
 
 
 def _key(spec: JobSpec) -> str:
     return spec.own_key or spec.dedupe_key or ""
 
 
-def _held() -> StoreUnavailable:
+def _key_locked() -> StoreUnavailable:
     return StoreUnavailable(
         "another transaction holds this dedupe_key and has not ended, so it is not known yet whether the key is taken",
         shown=True,

@@ -21,7 +21,7 @@ RENEW = statement("renew_term")
 RESIGN = statement("resign_term")
 
 #: Options that the lane of a Terms must have: it waits this long for a predecessor's lock, and then ends its connections.
-LOCK_PATIENCE = {"lock_timeout": "500ms"}
+LOCK_OPTIONS = {"lock_timeout": "500ms"}
 
 
 def leader_name(holder: object) -> str:
