@@ -139,20 +139,22 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings that matter, in seconds."""
+    """The settings on which reasons and estimates depend, in seconds; by default, the settings' defaults."""
 
     ageing: float = 60.0
     leader_stale: float = 10.0
-    reoffer_after: float = 10.0
+    reoffer_after: float = 3.0
     claim_idle: float = 15.0
     lease: float = 15.0
     rate_window: float = 30.0
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole situation. `leader` is the row of the job's shard, None if it never had a leader; `line` are the candidates in
-    etcd. `queue` is known for waiting jobs, `place` for queued ones while Redis answers, `lock` and `holder` for one that
-    waits for a lock. `set_by` are the versions that paused the queue and made workers quiet, by key.
+    """The whole situation of a job.
+
+    `leader` is the row of the job's shard, None if it never had a leader; `line` are the candidates in etcd. `queue` is known
+    for waiting jobs, `place` for queued ones while Redis answers, `lock` and `holder` for one that waits for a lock. `set_by`
+    are the versions that paused the queue and made workers quiet, by key.
     """
 
     job: JobSnapshot
