@@ -1,4 +1,4 @@
-"""The ASGI application: from a path to its routes."""
+"""The ASGI application: finds the handlers of a path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Api:
         for route in routes_of(resources):
             by_path.setdefault(route.path, []).append(route)
         self._paths = {path: PathApp(authenticator, routes) for path, routes in by_path.items()}
-        #: Paths without parameters, found without a search; the router tries its paths one after another.
+        #: Paths without parameters are looked up here; the router would try its paths one after another.
         self._fixed = {path: app for path, app in self._paths.items() if "{" not in path}
         ordered = [*self._fixed, *(path for path in self._paths if path not in self._fixed)]
         self._router = Router(
@@ -38,7 +38,7 @@ class Api:
         )
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """The ASGI interface."""
+        """Answer one ASGI connection. A page of a foreign origin is refused before the path is looked up."""
         try:
             await self._authenticator.refuse_foreign_pages(scope)
         except (Problem, Unavailable, SchemaMismatch) as error:

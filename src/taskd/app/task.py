@@ -31,7 +31,7 @@ class Task(Submitter[P, T]):
     """A function that jobs can name. Calling the task calls the function, as if it had no decorator; `submit` makes a job.
 
     `queue`, `priority`, `max_retries` and `timeout` (seconds) are None where the author gave none. In an annotation,
-    `Task[P, T]` has the function's parameters and the task's result, which an async function's call gives when it is awaited.
+    `Task[P, T]` has the function's parameters and the result. A call of an async function must be awaited to get that.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Task(Submitter[P, T]):
 
 
 class FunctionTask(Task[P, T], Generic[P, R, T]):
-    """A task of which type checkers know the return type `R` of the function: T itself, or a coroutine of T."""
+    """A task that keeps the function's return type R for type checkers. R is T, or a coroutine that returns T."""
 
     function: Callable[P, R]
 
@@ -89,10 +89,10 @@ class FunctionTask(Task[P, T], Generic[P, R, T]):
 
 
 class TaskFunction(Protocol[P, R_co, X_co]):
-    """A function whose return type type checkers read twice: as a whole, and as the type that an overload looks for.
+    """A callable with two return types, `R_co` and `X_co`, that are always the same.
 
-    mypy calls two overloads ambiguous if an argument's type contains Any and differs between them. With this type it is the
-    same for both.
+    Each overload of TaskDecorator matches one of them. Without this type, mypy reports the overloads as ambiguous for functions
+    with Any, since the types of their arguments differ. This type makes them equal.
     """
 
     @overload

@@ -23,6 +23,7 @@ from taskd.dev.stop_signals import StopAsked, StopSignals
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import apply_audit, migrate
 
+#: Seconds between checks of the processes. The end of a child is noticed at once, by its signal.
 LOOK_EVERY = 0.25
 
 
@@ -33,7 +34,8 @@ class DevCluster:
     servers, migrate, start schedulers and workers, and wait until they answer. 4. Start dead processes again. 5. Stop workers,
     then schedulers, then servers. While it runs, a file has its addresses for other commands.
 
-    Raises TaskdError, StopAsked. Use it in the main thread: the children's lives and the signals are tied to it.
+    Raises TaskdError, StopAsked. Use it in the main thread: Python delivers signals to that one only, and Linux ends
+    the children when the thread that started them ends.
     """
 
     def __init__(self, options: DevOptions, say: Say) -> None:
@@ -63,18 +65,18 @@ class DevCluster:
 
     @property
     def urls(self) -> list[str]:
-        """Each scheduler's address."""
+        """The base URL of each scheduler's HTTP API."""
         return [f"http://localhost:{self.options.port + number}" for number in range(self.options.schedulers)]
 
     @property
     def servers(self) -> Servers:
-        """The three servers. Only after the start."""
+        """The three servers. Asserts that the cluster was started."""
         assert self._servers is not None, "the cluster was not started"
         return self._servers
 
     @property
     def worker_names(self) -> list[str]:
-        """The workers' ids."""
+        """The ids of the workers, which are also the names of their processes."""
         return [f"worker-{number}" for number in range(1, self.options.workers + 1)]
 
     @property
@@ -111,22 +113,22 @@ class DevCluster:
 
         Raises StopAsked when the user or the system ends the cluster.
         """
-        supervise(self.restarters.values(), self._signals, lambda: self._check_schedules() or until(), every)
 
-    def _check_schedules(self) -> bool:
-        """Check the app's schedules; return False, so that supervision goes on."""
-        if self._schedules is not None:
-            self._schedules.check()
-        return False
+        def over() -> bool:
+            if self._schedules is not None:
+                self._schedules.check()
+            return until()
+
+        supervise(self.restarters.values(), self._signals, over, every)
 
     def _forward(self, name: str, line: str) -> None:
-        """Show the line of a scheduler or worker; after a reload, have the schedules applied again."""
+        """Show the line of a scheduler or worker; after a reload, request that the schedules are applied again."""
         self._say(name, line)
         if self._schedules is not None and line.startswith("reloaded"):
             self._schedules.request()
 
     def _announce(self) -> None:
-        """Write the file by which other commands find the cluster, and have the app's schedules applied."""
+        """Write the file by which other commands find the cluster, and begin to apply the app's schedules."""
         pid = os.getpid()
         servers = self.servers
         running_cluster.write(
@@ -142,8 +144,6 @@ class DevCluster:
         )
         if self._schedules is not None:
             self._schedules.begin(",".join(self.urls), process_spec.environment(servers.settings()))
-
-    # ---------------------------------------------------------------- starting
 
     def _require_ports(self) -> None:
         ports = range(self.options.port, self.options.port + self.options.schedulers)
@@ -183,8 +183,6 @@ class DevCluster:
         """Add a restarter for a server that runs already."""
         tail = Tail(server.child.log, interpret)
         self._server_restarters[server.title] = Restarter(server.title, server.child, server.launch, tail, self._say)
-
-    # ---------------------------------------------------------------- stopping
 
     def _stop(self) -> None:
         """Stop workers, schedulers and servers; a second Ctrl-C kills the rest."""

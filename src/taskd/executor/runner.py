@@ -25,17 +25,16 @@ from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, TaskConnections, TaskRegistry
 from taskd.worker.pool.protocol import Answer, End, EndKind, LinkMessage
 
-#: The most seconds after which a thread that was interrupted and has not stopped is taken to wait for a process.
+#: An interrupted thread that has not stopped after this many seconds, or half the patience, is assumed to wait for a process.
 BLOCKED = 0.25
 
 
 class Runner:
     """Begins attempts, stops them, and sends each one's end once, many in a message.
 
-    An end is sent when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
-    Those are cancelled when the coroutine is over. While one of them does not end, neither does the attempt, so that its
-    time-out and the worker's patience go on counting. Of an attempt that was stopped, processes are ended too. Threads that it
-    has started cannot be stopped (see TaskScope).
+    An attempt ends when its function and all asyncio tasks that it started have ended. When its coroutine returns, those tasks
+    are cancelled. Until they end, the attempt's time-out and stop grace keep running. If the attempt was stopped, its child
+    processes are ended too. Threads that it started cannot be stopped (see TaskScope).
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Runner:
         forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
-        """Start these attempts."""
+        """Start attempts. One that cannot start ends as failed: an unknown task, a payload that does not fit."""
         if self._streams is not None:
             self._streams.restore(alone=not self._running)
         for order in orders:
@@ -88,7 +87,7 @@ class Runner:
                 self._start(running, invocation)
 
     def stop(self, attempt_id: AttemptId) -> None:
-        """Ask this attempt to stop, if it still runs."""
+        """Cancel the coroutine of an attempt, or interrupt its thread. An attempt that does not run is ignored."""
         running = self._running.get(attempt_id)
         if running is None or running.stopping or running.finished:
             return
@@ -114,7 +113,7 @@ class Runner:
         return WorkerLink(order, limit, self._loop, self._send, self._connections, encode, self._encode_checkpoint)
 
     def _silence(self) -> None:
-        """Keep no output in a fork: it is not the attempt's."""
+        """Mark all attempts as over in a forked child, so that its output is not stored as theirs."""
         for running in list(self._running.values()):
             running.over = True
 
@@ -131,7 +130,7 @@ class Runner:
             self._loop.call_later(min(BLOCKED, self._patience / 2), self._unblock, running)
 
     def _unblock(self, running: RunningAttempt) -> None:
-        """End the processes of a thread that did not stop: it may wait for one of them, where no exception reaches it."""
+        """End the child processes of a thread that did not stop: no exception reaches a thread that waits for one."""
         if running.thread is not None and running.scope is not None and running.scope.processes:
             self._clean(self._cleanup.end_processes(running, running.scope))
 
@@ -143,7 +142,7 @@ class Runner:
         self._running[running.order.attempt_id] = running
         running.scope = scope = TaskScope(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
-            # Not by the task factory: this task is in no scope.
+            # Created directly: loop.create_task would add it to the TaskScope of the caller.
             running.task = asyncio.Task(self._run(running, scope, invocation), loop=self._loop)
             return
         running.thread = self._threads.take()

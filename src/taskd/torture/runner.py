@@ -1,4 +1,7 @@
-"""One run of `taskd torture`: load and faults on a target, healing, quiet, the history, the verdict."""
+"""One run of `taskd torture`.
+
+1. Load and faults on a target. 2. Everything is started again. 3. No job is left. 4. The history is recorded and judged.
+"""
 
 from __future__ import annotations
 
@@ -38,16 +41,16 @@ PREFIX = "taskd-torture-"
 STEP = 0.1
 #: Seconds that the cluster gets: to accept the first jobs, to be complete again, to finish all jobs.
 FIRST_JOBS, WHOLE, QUIET = 60.0, 60.0, 60.0
-#: Jobs that must be accepted before the first fault.
+#: Jobs that must be accepted before the first fault, so that faults meet a cluster that works.
 WARM = 5
 #: The standard workload, and a few per cent of jobs that are cancelled, or that store checkpoints and go on from them.
 MIX = Workload(cancelled=3.0, climbing=4.0)
 
-_HISTORY = ("meta.json", "clients.ndjson", "faults.ndjson", "trace")
-_ROWS = ("events.ndjson", "terms.ndjson", "sessions.ndjson", "outputs.ndjson", "jobs.ndjson")
-_DUMPS = (*_ROWS, "schedules.ndjson", "fires.ndjson")
+#: What the run writes itself, and what it copies from PostgreSQL.
+_RUN_FILES = ("meta.json", "clients.ndjson", "faults.ndjson", "trace", "said.txt", "logs")
+_TABLE_FILES = ("events", "terms", "sessions", "outputs", "jobs", "schedules", "fires")
 #: The names that a run writes into its folder, and removes there if an earlier run left them.
-PARTS = (*_HISTORY, *_DUMPS, "said.txt", "logs")
+PARTS = (*_RUN_FILES, *(f"{table}.ndjson" for table in _TABLE_FILES))
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +108,7 @@ class TortureRun:
             queues=target.queues,
             connections=max(CONNECTIONS, int(options.rate * REQUEST)),
         )
-        #: None in a cluster of the user's: there, the schedule would outlive a killed run.
+        #: None in a user's cluster: a killed run would leave the schedule behind.
         self._probe = ScheduleProbe(target.urls, target.queues[-1]) if options.name_prefix is None else None
         self._end = 0.0
         self._observer: Observer | None = None
@@ -123,7 +126,7 @@ class TortureRun:
         whole = self._until(
             f"{stopped or 'the faults are over'}; everything is started again", self._target.is_whole, WHOLE
         )
-        healed_at = load_until = time.time()
+        healed_at = load_until = time.time()  # not later: waiting for the last answers is no load
         if self._probe is not None:
             self._until("pausing the schedule", self._probe.stop, WHOLE)
         self._traffic.begin_stop()
@@ -154,17 +157,17 @@ class TortureRun:
 
     def _until(self, phase: str, condition: Callable[[], bool], timeout: float) -> bool:
         """Supervise the target until `condition`. Return True if it came true in time. Raises StopAsked."""
-        deadline, held = time.monotonic() + timeout, False
+        deadline, reached = time.monotonic() + timeout, False
 
         def over() -> bool:
-            nonlocal held
+            nonlocal reached
             self._injector.step()
             self._view.show(self._scene(phase))
-            held = condition()
-            return held or time.monotonic() > deadline
+            reached = condition()
+            return reached or time.monotonic() > deadline
 
         self._target.supervise(over, STEP)
-        return held
+        return reached
 
     def _is_quiet(self) -> bool:
         target, prefix = self._target, self._settings.redis.stream

@@ -30,7 +30,7 @@ from taskd.worker.settler import BATCH, Ending, Settler
 class Attempts:
     """All that this worker has claimed and not yet settled. Ends wait here while PostgreSQL is away.
 
-    They are bounded: nothing new is claimed while more ends wait than the worker has slots, or one batch.
+    No job is claimed while more than max(slots, BATCH) ended attempts wait to be settled.
     """
 
     def __init__(
@@ -52,18 +52,19 @@ class Attempts:
         self._locks = AttemptLocks(coordinator, self._lock_lost, worker_id)
         self._bound = max(slots, BATCH)
         self._running: dict[AttemptId, tuple[Claim, float]] = {}
-        #: Ends of attempts whose last output is not written yet; None for an attempt that is settled already.
+        #: By attempt: the end to settle once its last output is stored. None: the attempt's own transaction has completed the
+        #: job, so only the output is awaited.
         self._awaiting_output: dict[AttemptId, Ending | None] = {}
+        #: Set at each end, and when ends are settled: `caught_up` and `idle` count again.
         self._fewer = asyncio.Event()
         self.rates = Rates()
-        #: Where the attempts run.
         self.executors = executors(self.on_end, self.on_message)
         self.reporter = AttemptReporter(lambda: self.executors.tasks)
         self._settler = Settler(claims, self.logs, transport, self.reporter, self._fewer.set)
 
     @property
     def running(self) -> list[AttemptId]:
-        """The attempts whose code runs now."""
+        """The attempts that have not ended."""
         return list(self._running)
 
     @property
@@ -83,7 +84,7 @@ class Attempts:
     async def accept(
         self, session: Session, deliveries: Sequence[Delivery], *, again: bool, alone: bool = False
     ) -> list[Suspect]:
-        """Claim the deliveries and begin those that were won. Return those that are left because they only run `alone`.
+        """Claim the deliveries and begin those that were won. Return the suspects, which are claimed only with `alone`.
 
         `again` says that the answer to an earlier try was lost. Raises SessionLost, StoreUnavailable.
         """
@@ -93,6 +94,7 @@ class Attempts:
         if claims:
             await passed("claim.done")
         now = time.monotonic()
+        # A repeated claim also returns the claims of the earlier try; attempts that it began are not begun twice.
         won = [claim for claim in claims if not (again and self._knows(claim.attempt_id))]
         self._running.update({claim.attempt_id: (claim, now) for claim in won})
         self.reporter.begun(won)
@@ -125,7 +127,7 @@ class Attempts:
         for attempt_id, outcome, output in ended:
             recorded = isinstance(outcome, Completed) and outcome.recorded
             if output is not None and (recorded or self.logs.has_output(attempt_id)):
-                # It follows lines that may not be written yet, or its job is settled already.
+                # No settle can carry this output: earlier lines may not be stored yet, or there will be no settle.
                 self.logs.add(output)
                 output = None  # noqa: PLW2901
             claim, began = self._running.pop(attempt_id, (None, 0.0))
@@ -152,7 +154,7 @@ class Attempts:
             await self._fewer.wait()
 
     async def settle(self) -> None:
-        """Settle ends until cancelled."""
+        """Store ended attempts in batches, until cancelled. Keeps them while PostgreSQL is away."""
         await self._settler.run()
 
     def _lock_lost(self, attempt_id: AttemptId, name: str) -> None:
@@ -170,7 +172,8 @@ class Attempts:
         attempt_id, record = claim.attempt_id, claim.record
         verdict, outcome = decide(outcome, claim.policy, record), with_crash_count(outcome, record)
         noted, progress = self.notes.end(attempt_id)
-        settlement = Settlement(claim, outcome, verdict, noted or claim.attempt > 1, progress, output)
+        may_have_note = noted or claim.attempt > 1  # an earlier attempt may have stored a checkpoint
+        settlement = Settlement(claim, outcome, verdict, may_have_note, progress, output)
         if self.logs.end(attempt_id):
             self._awaiting_output[attempt_id] = settlement, seconds
         else:
@@ -195,4 +198,4 @@ class Attempts:
         job, metadata = claim.job, self.reporter.metadata(claim)
         if metadata is not job.metadata:
             job = replace(job, metadata=metadata)
-        return Order(job, claim.attempt, claim.crashes > 0, claim.checkpoint)
+        return Order(job, claim.attempt, suspect=claim.crashes > 0, checkpoint=claim.checkpoint)

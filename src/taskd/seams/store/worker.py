@@ -61,7 +61,7 @@ class Settlement(msgspec.Struct, frozen=True):
     claim: Claim
     outcome: Outcome
     verdict: Verdict
-    #: Whether the job may have a note, which its end deletes.
+    #: True if the job may have a note, which its end deletes.
     noted: bool = False
     #: The last progress (JSON) that the task reported; it may not be in the note yet.
     progress: bytes | None = None
