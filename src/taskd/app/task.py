@@ -16,7 +16,7 @@ from taskd.app.results import ResultCodec
 from taskd.app.submitter import Submitter
 from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
 
-#: Seconds: ten years, as for a job's own time-out.
+#: Seconds: ten years, the limit for a job's own time-out too, so that a task never has a time-out that a submit would refuse.
 MAX_TIMEOUT = 315_360_000
 
 P = ParamSpec("P")

@@ -62,7 +62,7 @@ def to_json(
     return text
 
 
-def plainly(plain: Callable[[Any], Any]) -> Encode:
+def json_encoder(plain: Callable[[Any], Any]) -> Encode:
     """Return an encoder that is as strict as JSON, and asks `plain` for the JSON value of other objects."""
     encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=plain).encode
     return lambda value: encode(value).encode()

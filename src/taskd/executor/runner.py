@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from taskd.domain.job import AttemptId
-from taskd.domain.storable import plainly
+from taskd.domain.storable import json_encoder
 from taskd.executor import task_scope
 from taskd.executor.background_threads import BackgroundThreads
 from taskd.executor.capture import Capture, attribute_output
@@ -54,7 +54,7 @@ class Runner:
         self._tasks = tasks
         self._app = app
         self._encoders = {name: tasks.encoder(name) for name in tasks.names}
-        self._encode_checkpoint = plainly(tasks.plain)
+        self._encode_checkpoint = json_encoder(tasks.plain)
         self._results = results
         self._send_ends = send_ends
         self._send = send
@@ -74,6 +74,7 @@ class Runner:
     def begin(self, orders: Sequence[Order]) -> None:
         """Start attempts. One that cannot start ends as failed: an unknown task, a payload that does not fit."""
         if self._streams is not None:
+            # An attempt that runs may have replaced a stream on purpose, with contextlib.redirect_stdout: leave it to that one.
             self._streams.restore(alone=not self._running)
         for order in orders:
             running = RunningAttempt(order, self._link, self._capture)
@@ -220,7 +221,9 @@ class Runner:
                 self._cleanup.release(running, scope)
         except Exception:  # noqa: BLE001 - as above
             logger().error(
-                "threads or the folder that an attempt left are not put right", job=order.job_id, exc_info=True
+                "could not clean up after an attempt: its threads or the current directory",
+                job=order.job_id,
+                exc_info=True,
             )
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)

@@ -28,7 +28,7 @@ class Reofferer:
 
     def __init__(
         self,
-        due: Dispatching,
+        dispatching: Dispatching,
         transport: Transport,
         *,
         after: float,
@@ -36,7 +36,7 @@ class Reofferer:
         wakeup: asyncio.Event,
         redis: Outage,
     ) -> None:
-        self._due = due
+        self._dispatching = dispatching
         self._transport = transport
         self._after = after
         self._ringing = ringing
@@ -76,9 +76,9 @@ class Reofferer:
         waiting = 0  # jobs that have their entry: a paused queue may have many, for long
         while True:
             async with self._ringing:
-                unclaimed = await self._due.unclaimed(term, 0.0 if suspect else self._after, BATCH, waiting)
+                unclaimed = await self._dispatching.unclaimed(term, 0.0 if suspect else self._after, BATCH, waiting)
                 lost = await self._transport.missing(unclaimed) if unclaimed else []
-                moved = await self._due.reoffer(term, lost) if lost else 0
+                moved = await self._dispatching.reoffer(term, lost) if lost else 0
             if moved:
                 await passed("reoffer.moved")
                 self.reoffered += moved

@@ -146,7 +146,7 @@ class WorkerSettings(Section, frozen=True):
             "the dsn of these connections; empty: postgres.dsn. A role of its own needs few rights (docs/transactions.md)"
         ),
     ] = ""
-    claim_idle: Annotated[Positive, _doc("seconds until an unclaimed delivery goes to another worker")] = 15.0
+    claim_idle: Annotated[Positive, _doc("seconds until another worker adopts an unclaimed delivery")] = 15.0
 
 
 class TaskSettings(Section, frozen=True):

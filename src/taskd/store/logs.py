@@ -36,7 +36,7 @@ class _Chunk(msgspec.Struct, frozen=True):
 
 
 class _OutputRow(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
-    """One attempt's output as log.sql reads it. Stored chunks that begin at `first` or later, but before `wanted`, are deleted."""
+    """One attempt's output as log.sql reads it. Stored chunks that begin at line `first` up to before `wanted` are deleted."""
 
     chunks: list[_Chunk]
     first: int

@@ -14,7 +14,7 @@ from taskd.app.testing.fake_transaction import FakeTransaction
 from taskd.app.testing.run import Run
 from taskd.app.values import plain
 from taskd.domain.errors import Unstorable
-from taskd.domain.storable import plainly, to_json
+from taskd.domain.storable import json_encoder, to_json
 
 
 class LockTable:
@@ -45,7 +45,7 @@ class BenchLink:
 
     def checkpoint(self, value: Any) -> Future[int]:
         """Record the checkpoint as it comes back from JSON. Raises Unstorable for a value that is no JSON."""
-        self._run.checkpoint = json.loads(to_json(value, sys.maxsize, "the checkpoint", plainly(plain)))
+        self._run.checkpoint = json.loads(to_json(value, sys.maxsize, "the checkpoint", json_encoder(plain)))
         stored = Future[int]()
         stored.set_result(0)
         return stored
