@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from taskd.dev import process_spec, running_cluster
-from taskd.dev.declared import DeclaredSchedules
+from taskd.dev.declared_schedules import DeclaredSchedules
 from taskd.dev.folder import DataFolder
 from taskd.dev.logs import Interpreter, Tail, etcd_warning, no_warning, postgres_warning
 from taskd.dev.members import Members

@@ -18,7 +18,7 @@ from taskd.dev.cluster import DevCluster
 from taskd.dev.demo_board import Board
 from taskd.dev.demo_jobs import ExpectedJob, Watched, crowd, fillers, urgent_went_first
 from taskd.dev.options import DevOptions
-from taskd.dev.temporary import temporary_data
+from taskd.dev.temporary_data import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.runtime.terminal import clean, prepare_streams
 

@@ -26,7 +26,7 @@ from taskd.dev.sandbox_process import SandboxProcess, await_ready
 from taskd.dev.servers import binaries
 from taskd.dev.servers.ports import free_port
 from taskd.dev.servers.servers import Servers
-from taskd.dev.temporary import temporary_data
+from taskd.dev.temporary_data import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.store.migrations import migrate
 from taskd.store.pinned import startup

@@ -6,7 +6,7 @@ import sys
 
 from taskd.dev.servers import binaries
 from taskd.dev.servers.postgres import PostgresServer
-from taskd.dev.temporary import temporary_data
+from taskd.dev.temporary_data import temporary_data
 from taskd.store.migrations import migrate
 from taskd.store.schema import schema
 

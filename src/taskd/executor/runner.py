@@ -74,7 +74,7 @@ class Runner:
     def begin(self, orders: Sequence[Order]) -> None:
         """Start attempts. One that cannot start ends as failed: an unknown task, a payload that does not fit."""
         if self._streams is not None:
-            # An attempt that runs may have replaced a stream on purpose, with contextlib.redirect_stdout: leave it to that one.
+            # An attempt that runs may have replaced a stream for its own time.
             self._streams.restore(alone=not self._running)
         for order in orders:
             running = RunningAttempt(order, self._link, self._capture)

@@ -1,4 +1,4 @@
-"""The transport, Redis Streams: the doorbell."""
+"""The transport, Redis Streams: it carries doorbells to the workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LeaderView(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """The doorbell. Its entries may vanish or be repeated at any instant."""
+    """Carries doorbells and notifications. An entry may vanish or be repeated at any instant."""
 
     async def ping(self) -> None:
         """Return if Redis answers and takes writes."""

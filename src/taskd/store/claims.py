@@ -74,7 +74,7 @@ class PostgresClaims:
         return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
-        rows = map(_ending, settlements)
+        rows = map(_settlement_row, settlements)
         return await write_batch(self._settling, SETTLE, "settlements", rows, timed=meters.timed(meters.SETTLE))
 
     async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
@@ -145,7 +145,7 @@ def _backoff(text: bytes) -> Backoff:
     return msgspec.json.decode(text, type=Backoff)
 
 
-class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
+class _SettlementRow(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     """One settlement as settle.sql reads it."""
 
     status: str
@@ -164,11 +164,11 @@ class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
     said: msgspec.Raw | None = None
 
 
-def _ending(settlement: Settlement) -> _Ending:
+def _settlement_row(settlement: Settlement) -> _SettlementRow:
     claim, outcome, verdict, output = settlement.claim, settlement.outcome, settlement.verdict, settlement.output
     again = verdict if isinstance(verdict, Again) else None
     status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
-    return _Ending(
+    return _SettlementRow(
         id=claim.job_id,
         attempt=claim.attempt,
         session=claim.session,

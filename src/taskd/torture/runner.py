@@ -19,7 +19,7 @@ import redis
 
 from taskd.dev import process_spec
 from taskd.dev.stop_signals import StopAsked
-from taskd.dev.temporary import temporary_data
+from taskd.dev.temporary_data import temporary_data
 from taskd.domain.errors import TaskdError
 from taskd.settings import Settings
 from taskd.torture.fault_injector import FaultInjector

@@ -1,4 +1,4 @@
-"""Redis Streams, the doorbell: entries that tell workers "job 17, dispatch 3".
+"""Redis Streams carry doorbells: entries that tell workers "job 17, dispatch 3".
 
 Limits: anything here may vanish or be repeated at any instant. No entry is trusted, and none outlives the decision on its
 claim, so there is no visibility timeout.
