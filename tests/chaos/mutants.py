@@ -1,7 +1,7 @@
-"""Copies of taskd with one protection switched off each: what the checker and the bounds must catch, or they are worth nothing.
+"""Copies of taskd with one protection switched off each. The checker and the bounds must catch every one of them.
 
-A mutant is applied at a process's start (`mutated.py`), to a process of a test only: the code of taskd knows nothing of it.
-`make mutants` (`python -m tests.chaos.mutants`) runs each in the scenarios that should catch it and shows which did.
+A mutant is applied at the start of a process (`mutated.py`), and only of a test's processes: the code of taskd has no
+part in it. `make mutants` (`python -m tests.chaos.mutants`) runs each mutant in the scenario that should catch it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tests.chaos.run import Row
 
-#: Times that a scenario is run for one mutant: some of what they break needs a race.
+#: Runs of a scenario for one mutant: some breakages show only in a race.
 TRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One protection off. `apply` runs before taskd is imported; `scenario` must catch it by one of these invariants or bounds.
+    """One protection that is off.
 
-    Anything else that goes wrong, a cluster that does not even start for instance, does not count.
+    `apply` runs before taskd is imported. `scenario` must catch the mutant by one of the invariants or bounds in `by`. Any
+    other failure, such as a cluster that does not start, does not count.
     """
 
     title: str
@@ -42,17 +43,17 @@ class Mutant:
 
 
 def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
-    """Replaces parts of named statements. Raises AssertionError if a part is not there (any more)."""
+    """Return a function that replaces parts of named statements. It raises AssertionError if a part is missing."""
 
     def apply() -> None:
-        from taskd.store import statements  # noqa: PLC0415  before whoever reads the statements is imported
+        from taskd.store import statements  # noqa: PLC0415  before the modules that read statements are imported
 
         read = statements.statement
 
         def edited(name: str) -> str:
             text = read(name)
             for old, new in edits.get(name, []):
-                assert old in text, f"{name}.sql has no {old!r}: mend the mutant"
+                assert old in text, f"{name}.sql has no {old!r}: correct the mutant"
                 text = text.replace(old, new)
             return text
 
@@ -61,88 +62,88 @@ def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
     return apply
 
 
-def _decided_first() -> None:
+def _acknowledge_before_claim() -> None:
     from taskd.worker.fetcher import Fetcher  # noqa: PLC0415
 
     accept = Fetcher._accept
 
-    async def hasty(self: Any, session: Any, deliveries: Any, *events: Any) -> None:
+    async def acknowledge_first(self: Any, session: Any, deliveries: Any, *events: Any) -> None:
         await self._transport.decided(deliveries)
         await accept(self, session, deliveries, *events)
 
-    Fetcher._accept = hasty  # type: ignore[method-assign,assignment]
+    Fetcher._accept = acknowledge_first  # type: ignore[method-assign,assignment]
 
 
-def _no_grace() -> None:
+def _remove_grace() -> None:
     from datetime import UTC, datetime  # noqa: PLC0415
 
     from taskd.scheduler.reaper import Reaper  # noqa: PLC0415
 
     begin, reap = Reaper.__init__, Reaper._reap
 
-    def impatient(self: Any, *arguments: Any, **options: Any) -> None:
+    def without_lease(self: Any, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **{**options, "lease": 0.0})
 
     async def at_once(self: Any, term: Any) -> None:
         self._before, self._asked_at, self._patient_until = datetime.now(UTC), 0.0, 0.0
         await reap(self, term)
 
-    Reaper.__init__ = impatient  # type: ignore[method-assign]
+    Reaper.__init__ = without_lease  # type: ignore[method-assign]
     Reaper._reap = at_once  # type: ignore[method-assign]
 
 
-def _group_at_the_end() -> None:
+def _create_group_at_end() -> None:
     from redis.asyncio import Redis  # noqa: PLC0415
 
     create = Redis.xgroup_create
 
-    def late(self: Any, *arguments: Any, **options: Any) -> Any:
+    def create_at_end(self: Any, *arguments: Any, **options: Any) -> Any:
         return create(self, *arguments, **{**options, "id": "$"})
 
-    Redis.xgroup_create = late  # type: ignore[method-assign]
+    Redis.xgroup_create = create_at_end  # type: ignore[method-assign]
 
 
-def _no_shards() -> None:
+def _ignore_shards() -> None:
     from taskd.domain.fencing import Term  # noqa: PLC0415
 
-    mine = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
-    _sql({"dispatch": [(mine, "true")]})()
+    own_shard = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
+    _sql({"dispatch": [(own_shard, "true")]})()
     Term.owns = lambda self, queue: True  # type: ignore[method-assign]
 
 
-def _dear_snoozes() -> None:
+def _count_snoozes_as_failures() -> None:
     from msgspec.structs import replace as changed  # noqa: PLC0415
 
     from taskd.domain import outcome, retry  # noqa: PLC0415
 
     decide = retry.decide
 
-    def dear(ended: Any, *arguments: Any, **options: Any) -> Any:
+    def count_snoozes(ended: Any, *arguments: Any, **options: Any) -> Any:
         verdict = decide(ended, *arguments, **options)
         return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
 
-    retry.decide = dear  # type: ignore[assignment]
+    retry.decide = count_snoozes  # type: ignore[assignment]
 
 
-def _lost_in_silence() -> None:
+def _ignore_lost_locks() -> None:
     from taskd.worker.locks import AttemptLocks  # noqa: PLC0415
 
     begin = AttemptLocks.__init__
 
-    def deaf(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
+    def without_callback(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
         begin(self, coordinator, lambda key, name: None, worker_id)
 
-    AttemptLocks.__init__ = deaf  # type: ignore[method-assign]
+    AttemptLocks.__init__ = without_callback  # type: ignore[method-assign]
 
 
-def _no_self_fencing() -> None:
+def _remove_guard_lease() -> None:
     from taskd.worker.pool.guard_client import GuardClient  # noqa: PLC0415
 
     GuardClient.lease = lambda self, until: None  # type: ignore[method-assign]
 
 
-#: So that who fires without a fence waits for his predecessor, and goes on once that one has fired.
-PATIENT = [("FOR UPDATE SKIP LOCKED", "FOR UPDATE")]
+#: Makes a leader without a fence wait for its predecessor's firing, and continue after it.
+WAIT_FOR_ROWS = [("FOR UPDATE SKIP LOCKED", "FOR UPDATE")]
 LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
 EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
 OVERWRITE = (
@@ -173,7 +174,7 @@ MUTANTS: dict[str, Mutant] = {
         title="leaders that dispatch the queues of every shard",
         scenario="1a",
         by=("I7",),
-        apply=_no_shards,
+        apply=_ignore_shards,
         environment={"TASKD_SCHEDULER__SHARDS": "3"},
     ),
     "no-dispatch-seq": Mutant(
@@ -192,7 +193,7 @@ MUTANTS: dict[str, Mutant] = {
         title="XACK before the claim is decided",
         scenario="9a",
         by=("re-offered",),
-        apply=_decided_first,
+        apply=_acknowledge_before_claim,
     ),
     "reaper-subselect": Mutant(
         title="a reaper with now() in a sub-select",
@@ -210,8 +211,8 @@ MUTANTS: dict[str, Mutant] = {
             }
         ),
     ),
-    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=_no_grace),
-    "group-at-end": Mutant(title="a group made at $", scenario="10c", by=("re-offered",), apply=_group_at_the_end),
+    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=_remove_grace),
+    "group-at-end": Mutant(title="a group made at $", scenario="10c", by=("re-offered",), apply=_create_group_at_end),
     "attempt-by-reap": Mutant(
         title="attempt raised by claim and by reap",
         scenario="6a",
@@ -236,17 +237,19 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql({**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + PATIENT}),
+        apply=_sql(
+            {**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + WAIT_FOR_ROWS}
+        ),
     ),
     "no-tick-row": Mutant(
-        title="ticks without a row that decides, nor a fence, nor a look at what was decided before",
+        title="ticks without a row that decides, without a fence and without a check of earlier decisions",
         scenario="34b",
         by=("I16",),
         apply=_sql(
             {
                 "fire": [
                     *LOCK,
-                    *PATIENT,
+                    *WAIT_FOR_ROWS,
                     (" AND s.decided_until = i.decided_until", ""),
                     ("ON CONFLICT DO NOTHING", OVERWRITE),
                 ]
@@ -254,13 +257,13 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "no-overlap": Mutant(
-        title="overlap not judged",
+        title="overlap not checked",
         scenario="34a",
         by=("I16",),
         apply=_sql({"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}),
     ),
     "note-by-status": Mutant(
-        title="checkpoints of whoever hands one in, while the job runs",
+        title="checkpoints of any worker, while the job runs",
         scenario="35b",
         by=("I18",),
         apply=_sql({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
@@ -269,13 +272,13 @@ MUTANTS: dict[str, Mutant] = {
         title="snoozes that count as failures",
         scenario="35a",
         by=("I12",),
-        apply=_dear_snoozes,
+        apply=_count_snoozes_as_failures,
     ),
     "lock-lost-in-silence": Mutant(
-        title="nobody is stopped who has lost a lock",
+        title="attempts that lost a lock run on",
         scenario="35c",
         by=("I11",),
-        apply=_lost_in_silence,
+        apply=_ignore_lost_locks,
     ),
     "no-fence-in-transactions": Mutant(
         title="a task's transaction that commits without its claim",
@@ -289,7 +292,7 @@ MUTANTS: dict[str, Mutant] = {
         title="no guard over the lease",
         scenario="7a",
         by=("I6",),
-        apply=_no_self_fencing,
+        apply=_remove_guard_lease,
     ),
     "output-unfenced": Mutant(
         title="output without its claim",
@@ -301,8 +304,8 @@ MUTANTS: dict[str, Mutant] = {
 
 
 def main() -> int:
-    """Run every mutant (or those that MUTANT names, commas); 0 if each was caught."""
-    from tests.chaos.catalogue import select  # noqa: PLC0415  mutated processes import this module, not that one
+    """Run every mutant, or those that MUTANT names (separated by commas); return 0 if each was caught."""
+    from tests.chaos.catalogue import select  # noqa: PLC0415  a mutated process must not import it
     from tests.chaos.run import run  # noqa: PLC0415
     from tests.servers import temporary_folder  # noqa: PLC0415
 
@@ -342,11 +345,11 @@ def main() -> int:
 
 
 def caught_by(row: Row, by: Collection[str]) -> str:
-    """By which of the named invariants and bounds a run was found wanting; empty if by none."""
+    """Return the named invariants and bounds that a run violated; empty if none."""
     counts = Counter(violation.invariant for violation in row.violations)
-    found = [f"{name} x {n}" for name, n in sorted(counts.items()) if name in by]
-    found += [complaint for complaint in row.complaints if complaint.partition(" is ")[0] in by]
-    return ", ".join(found) if row.accepted else ""
+    violated = [f"{name} x {n}" for name, n in sorted(counts.items()) if name in by]
+    violated += [complaint for complaint in row.complaints if complaint.partition(" is ")[0] in by]
+    return ", ".join(violated) if row.accepted else ""
 
 
 if __name__ == "__main__":
