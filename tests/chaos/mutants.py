@@ -15,10 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+from tests.chaos import patches
 
 if TYPE_CHECKING:
     from tests.chaos.run import Row
@@ -40,106 +42,6 @@ class Mutant:
     by: tuple[str, ...]
     apply: Callable[[], None]
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
-    """Return a function that replaces parts of named statements. It raises AssertionError if a part is missing."""
-
-    def apply() -> None:
-        from taskd.store import statements  # noqa: PLC0415  before the modules that read statements are imported
-
-        read = statements.statement
-
-        def edited(name: str) -> str:
-            text = read(name)
-            for old, new in edits.get(name, []):
-                assert old in text, f"{name}.sql has no {old!r}: correct the mutant"
-                text = text.replace(old, new)
-            return text
-
-        statements.statement = edited
-
-    return apply
-
-
-def _acknowledge_before_claim() -> None:
-    from taskd.worker.fetcher import Fetcher  # noqa: PLC0415
-
-    accept = Fetcher._accept
-
-    async def acknowledge_first(self: Any, session: Any, deliveries: Any, *events: Any) -> None:
-        await self._transport.decided(deliveries)
-        await accept(self, session, deliveries, *events)
-
-    Fetcher._accept = acknowledge_first  # type: ignore[method-assign,assignment]
-
-
-def _remove_grace() -> None:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from taskd.scheduler.reaper import Reaper  # noqa: PLC0415
-
-    begin, reap = Reaper.__init__, Reaper._reap
-
-    def without_lease(self: Any, *arguments: Any, **options: Any) -> None:
-        begin(self, *arguments, **{**options, "lease": 0.0})
-
-    async def at_once(self: Any, term: Any) -> None:
-        self._before, self._asked_at, self._patient_until = datetime.now(UTC), 0.0, 0.0
-        await reap(self, term)
-
-    Reaper.__init__ = without_lease  # type: ignore[method-assign]
-    Reaper._reap = at_once  # type: ignore[method-assign]
-
-
-def _create_group_at_end() -> None:
-    from redis.asyncio import Redis  # noqa: PLC0415
-
-    create = Redis.xgroup_create
-
-    def create_at_end(self: Any, *arguments: Any, **options: Any) -> Any:
-        return create(self, *arguments, **{**options, "id": "$"})
-
-    Redis.xgroup_create = create_at_end  # type: ignore[method-assign]
-
-
-def _ignore_shards() -> None:
-    from taskd.domain.fencing import Term  # noqa: PLC0415
-
-    own_shard = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
-    _sql({"dispatch": [(own_shard, "true")]})()
-    Term.owns = lambda self, queue: True  # type: ignore[method-assign]
-
-
-def _count_snoozes_as_failures() -> None:
-    from msgspec.structs import replace as changed  # noqa: PLC0415
-
-    from taskd.domain import outcome, retry  # noqa: PLC0415
-
-    decide = retry.decide
-
-    def count_snoozes(ended: Any, *arguments: Any, **options: Any) -> Any:
-        verdict = decide(ended, *arguments, **options)
-        return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
-
-    retry.decide = count_snoozes  # type: ignore[assignment]
-
-
-def _ignore_lost_locks() -> None:
-    from taskd.worker.locks import AttemptLocks  # noqa: PLC0415
-
-    begin = AttemptLocks.__init__
-
-    def without_callback(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
-        begin(self, coordinator, lambda key, name: None, worker_id)
-
-    AttemptLocks.__init__ = without_callback  # type: ignore[method-assign]
-
-
-def _remove_guard_lease() -> None:
-    from taskd.worker.pool.guard_client import GuardClient  # noqa: PLC0415
-
-    GuardClient.lease = lambda self, until: None  # type: ignore[method-assign]
 
 
 #: Makes a leader without a fence wait for its predecessor's firing, and continue after it.
@@ -168,38 +70,38 @@ MUTANTS: dict[str, Mutant] = {
         title="the leader's fence without the row lock",
         scenario="3b",
         by=("I7",),
-        apply=_sql(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
+        apply=patches.edit_statements(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
     ),
     "no-shards": Mutant(
         title="leaders that dispatch the queues of every shard",
         scenario="1a",
         by=("I7",),
-        apply=_ignore_shards,
+        apply=patches.ignore_shards,
         environment={"TASKD_SCHEDULER__SHARDS": "3"},
     ),
     "no-dispatch-seq": Mutant(
         title="claim without dispatch_seq",
         scenario="10f",
         by=("I8",),
-        apply=_sql({"claim": [(" AND j.dispatch_seq = u.seq", "")]}),
+        apply=patches.edit_statements({"claim": [(" AND j.dispatch_seq = u.seq", "")]}),
     ),
     "settle-by-status": Mutant(
         title="settle by status only",
         scenario="7a",
         by=("I5", "I6"),
-        apply=_sql({"settle": [("AND j.attempt = e.attempt AND j.session_id = e.session ", "")]}),
+        apply=patches.edit_statements({"settle": [("AND j.attempt = e.attempt AND j.session_id = e.session ", "")]}),
     ),
     "xack-first": Mutant(
         title="XACK before the claim is decided",
         scenario="9a",
         by=("re-offered",),
-        apply=_acknowledge_before_claim,
+        apply=patches.acknowledge_before_claim,
     ),
     "reaper-subselect": Mutant(
         title="a reaper with now() in a sub-select",
         scenario="7c",
         by=("I15",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {
                 "end_expired": [
                     (EXPIRED, "SELECT %(before)s::timestamptz"),
@@ -211,25 +113,29 @@ MUTANTS: dict[str, Mutant] = {
             }
         ),
     ),
-    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=_remove_grace),
-    "group-at-end": Mutant(title="a group made at $", scenario="10c", by=("re-offered",), apply=_create_group_at_end),
+    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=patches.remove_grace),
+    "group-at-end": Mutant(
+        title="a group made at $", scenario="10c", by=("re-offered",), apply=patches.create_group_at_end
+    ),
     "attempt-by-reap": Mutant(
         title="attempt raised by claim and by reap",
         scenario="6a",
         by=("I4",),
-        apply=_sql({"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}),
+        apply=patches.edit_statements(
+            {"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}
+        ),
     ),
     "losses-in-company": Mutant(
         title="jobs that lost workers run beside others, whose losses count against them",
         scenario="38",
         by=("I12",),
-        apply=_sql({"claim": [(ALONE, "true")], "free_jobs": [(NO_COMPANY, "true")]}),
+        apply=patches.edit_statements({"claim": [(ALONE, "true")], "free_jobs": [(NO_COMPANY, "true")]}),
     ),
     "no-dedupe": Mutant(
         title="the dedupe index dropped",
         scenario="29",
         by=("I1", "I10"),
-        apply=_sql(
+        apply=patches.edit_statements(
             {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
         ),
     ),
@@ -237,7 +143,7 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + WAIT_FOR_ROWS}
         ),
     ),
@@ -245,7 +151,7 @@ MUTANTS: dict[str, Mutant] = {
         title="ticks without a row that decides, without a fence and without a check of earlier decisions",
         scenario="34b",
         by=("I16",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {
                 "fire": [
                     *LOCK,
@@ -260,31 +166,33 @@ MUTANTS: dict[str, Mutant] = {
         title="overlap not checked",
         scenario="34a",
         by=("I16",),
-        apply=_sql({"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}),
+        apply=patches.edit_statements(
+            {"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}
+        ),
     ),
     "note-by-status": Mutant(
         title="checkpoints of any worker, while the job runs",
         scenario="35b",
         by=("I18",),
-        apply=_sql({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
+        apply=patches.edit_statements({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
     ),
     "dear-snoozes": Mutant(
         title="snoozes that count as failures",
         scenario="35a",
         by=("I12",),
-        apply=_count_snoozes_as_failures,
+        apply=patches.count_snoozes_as_failures,
     ),
     "lock-lost-in-silence": Mutant(
         title="attempts that lost a lock run on",
         scenario="35c",
         by=("I11",),
-        apply=_ignore_lost_locks,
+        apply=patches.ignore_lost_locks,
     ),
     "no-fence-in-transactions": Mutant(
         title="a task's transaction that commits without its claim",
         scenario="37",
         by=("strayed",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {"complete": [("SELECT taskd.complete(", UNFENCED), ("%(progress)s::json)", "%(progress)s::json) END")]}
         ),
     ),
@@ -292,13 +200,13 @@ MUTANTS: dict[str, Mutant] = {
         title="no guard over the lease",
         scenario="7a",
         by=("I6",),
-        apply=_remove_guard_lease,
+        apply=patches.remove_guard_lease,
     ),
     "output-unfenced": Mutant(
         title="output without its claim",
         scenario="7a",
         by=("I19",),
-        apply=_sql({"log": [("    WHERE EXISTS (\n", "    WHERE true OR EXISTS (\n")]}),
+        apply=patches.edit_statements({"log": [("    WHERE EXISTS (\n", "    WHERE true OR EXISTS (\n")]}),
     ),
 }
 
