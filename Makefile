@@ -5,6 +5,7 @@
 #   make test              every check: format, lint, types, layers, settings, documentation, tests on real servers
 #                          (choose tests with ARGS, as in: make test ARGS=tests/unit)
 #   make oldest            the quick tests with the oldest versions of the dependencies that pyproject.toml allows: ARGS chooses
+#   make schema            migrations/schema.sql, the schema that all migrations together make: after a new migration
 #   make docs              the documentation as a site, in site/: open site/index.html
 #   make chaos             the whole fault catalogue, about half an hour (SEED=1 SCENARIO=1,6 MINUTES=2 SHARDS=3 choose)
 #   make mutants           taskd with one protection off each: what the catalogue must catch (MUTANT=no-dedupe chooses)
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -I src/taskd/dev/installing.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest docs chaos mutants bench soak clean
+.PHONY: help demo test oldest schema docs chaos mutants bench soak clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,6 +54,10 @@ OLDEST := $(addprefix tests/,unit/test_api_submit.py unit/test_cli_parsing.py un
 # Lower bounds that nobody tries are wrong sooner or later. Warnings are errors here, too.
 oldest: .venv-oldest/ready
 	@.venv-oldest/bin/python -m pytest -p no:cacheprovider $(or $(ARGS),$(OLDEST))
+
+# By way of another file: a failure leaves the old one.
+schema: $(VENV)/ready-to-run
+	@$(BIN)/python -m taskd.dev.schema > migrations/schema.sql.new && mv migrations/schema.sql.new migrations/schema.sql
 
 docs: $(VENV)/ready-to-test
 	@$(MKDOCS) build --strict --quiet

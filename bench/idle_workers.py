@@ -25,8 +25,8 @@ from taskd.runtime.config import Config
 from taskd.runtime.host import this_process
 from taskd.seams import Member
 from taskd.settings import Settings, load
+from taskd.store.config import PostgresConfigStore
 from taskd.store.lane import RELAXED, Lane
-from taskd.store.live import PostgresLiveStore
 from taskd.store.sessions import PostgresSessions
 
 LANES = 8
@@ -53,7 +53,7 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
     await asyncio.sleep(random.uniform(0, options.heartbeat))  # as if the workers had started at different times
     assert await sessions.open(session, options.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
-        following = asyncio.create_task(follow(Config(), coordinator, PostgresLiveStore(lane)))
+        following = asyncio.create_task(follow(Config(), coordinator, PostgresConfigStore(lane)))
         try:
             while True:
                 await asyncio.sleep(options.heartbeat)

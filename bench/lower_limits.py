@@ -29,6 +29,7 @@ from starlette.types import Receive, Scope, Send
 from bench.limits import XADD, bare_http
 from bench.machine import nanoseconds
 from bench.rig import Rig, batch
+from taskd.domain.job import JobInfo
 from taskd.seams import Order
 from taskd.store.lane import ONE_PLAN, RELAXED, RawJson, RawJsonb
 from taskd.worker.pool.protocol import Begin, End, EndKind, Ends, FrameSplitter, encode
@@ -165,7 +166,7 @@ def _execute(meter: Meter, executor: tuple[socket.socket, int], ids: list[int]) 
     """Send the orders and receive the ends."""
     link, pid = executor
     now = datetime.now(UTC)
-    orders = [Order(i, 1, "noop", "default", 50, b"{}", now, now, None, {}, 3, 0, "bench-1") for i in ids]
+    orders = [Order(JobInfo(i, "noop", "default", 50, b"{}", now, now, None, {}, 3, 0, "bench-1"), 1) for i in ids]
     decoder = msgspec.msgpack.Decoder(Ends)
     with meter.timed("worker", "executor", pid):
         link.sendall(encode(Begin(orders)))

@@ -25,6 +25,7 @@ from bench.rig import Rig, RunningProcess, rig, until
 from bench.stages import all_finished, cpu_times, processes
 from bench.submits import submit_batches
 from bench.typed_tasks import app
+from taskd.domain.job import JobInfo
 from taskd.seams import Link, Order
 
 PAYLOAD = {"box": {"width": 100, "name": "a box"}}
@@ -61,9 +62,8 @@ async def inside(rounds: int = 7, calls: int = 5_000) -> dict[str, float]:
     await app.start()
     for _ in range(rounds):
         for task, payload in TASKS.items():
-            order = Order(
-                *(1, 1, task, "default", 0, msgspec.json.encode(payload), now, now, None, {}, 3, 0, "bench"),
-            )
+            job = JobInfo(1, task, "default", 0, msgspec.json.encode(payload), now, now, None, {}, 3, 0, "bench")
+            order = Order(job, 1)
             began = time.process_time()
             for _ in range(calls):
                 await app.prepare(order, _no_link)()

@@ -33,6 +33,7 @@ from taskd.runtime.outage import Outage
 from taskd.runtime.serve import Address, local, parse_address, serving
 from taskd.runtime.supervisor import Supervisor
 from taskd.runtime.tls import identity
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.cancel_notifier import CancelNotifier
 from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 from taskd.scheduler.dispatcher import Dispatcher
@@ -48,31 +49,31 @@ from taskd.seams import Coordinator, Member, Transport
 from taskd.settings import PostgresSettings, Settings
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
-from taskd.store.due import PostgresDueJobs
+from taskd.store.config import PostgresConfigStore
+from taskd.store.dispatch import PostgresDispatching
 from taskd.store.explained import PostgresExplained
-from taskd.store.history import PostgresHistory
 from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
 from taskd.store.listener import PostgresListener
-from taskd.store.live import PostgresLiveStore
-from taskd.store.logs import PostgresLogs, PostgresTranscripts
+from taskd.store.logs import PostgresLogReader, PostgresLogStore
 from taskd.store.migrations import POOLED
 from taskd.store.migrations import migrate as apply_migrations
 from taskd.store.migrations import pending as pending_migrations
-from taskd.store.notes import PostgresNotes
-from taskd.store.overview import PostgresOverview
+from taskd.store.notes import PostgresNoteStore
+from taskd.store.prune import PostgresPruning
+from taskd.store.reads import PostgresReads
+from taskd.store.reap import PostgresReaping
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.ticks import PostgresTicks
 from taskd.store.tokens import PostgresTokens
-from taskd.store.upkeep import PostgresUpkeep
 from taskd.transport.stream import RedisTransport
 from taskd.worker.attempts import Attempts
 from taskd.worker.fetcher import Fetcher
 from taskd.worker.http import build as build_worker_http
-from taskd.worker.pool.pool import ExecutorPool
+from taskd.worker.pool.pool import ExecutorPool, OnEnd, OnMessage
 from taskd.worker.pool.protocol import Transactions
 from taskd.worker.pool.reloading import Watcher, folders, reloading
 from taskd.worker.renewer import Renewer
@@ -109,9 +110,9 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
         stack.push_async_callback(transport.close)
         coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, shards=settings.scheduler.shards))
         lanes, live = _Lanes(settings, stack, name), Config()
-        store, terms = PostgresLiveStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
+        store, terms = PostgresConfigStore(lanes.one("live")), PostgresTerms(lanes.one("terms"))
         reads = lanes.several("overview", settings.postgres.readers)
-        overview = PostgresOverview(reads)
+        overview = PostgresReads(reads)
         role, intake, stored = _assemble_scheduler(
             settings, name, stack, transport, coordinator, postgres, redis, live, store, terms, overview
         )
@@ -127,7 +128,7 @@ async def _scheduler(settings: Settings, migrate: bool) -> int:
             standing=role,
             editor=ConfigEditor(store, coordinator, live),
             tokens=tokens,
-            transcripts=PostgresTranscripts(reads),
+            transcripts=PostgresLogReader(reads),
             schedules=PostgresSchedules(lanes.one("schedules"), changed=role.firer.changed),
             explained=PostgresExplained(lanes.one("explain", ONE_PLAN)),
             transport=transport,
@@ -198,9 +199,9 @@ def _assemble_scheduler(
     postgres: Outage,
     redis: Outage,
     live: Config,
-    live_store: PostgresLiveStore,
+    live_store: PostgresConfigStore,
     terms: PostgresTerms,
-    overview: PostgresOverview,
+    overview: PostgresReads,
 ) -> tuple[SchedulerRole, PostgresIntake, DispatchWakeup]:
     lane = _Lanes(settings, stack, name)
     shards: list[Shard] = []
@@ -208,7 +209,7 @@ def _assemble_scheduler(
     live.listen(lambda _: wakeup.wake_local())  # a queue may go on
     fleet = Fleet(overview, coordinator, live, every=2.0, changed=wakeup.wake_local)
     first = _LeaderLanes(lane)
-    upkeep, history = PostgresUpkeep(first.one(ONE_PLAN)), PostgresHistory(first.one())
+    upkeep, history = PostgresReaping(first.one(ONE_PLAN)), PostgresPruning(first.one())
     reaper = Reaper(upkeep, lease=settings.worker.session_ttl, postgres=postgres, wake=wakeup)
     pruner = Pruner(history, settings.history, config=live, postgres=postgres)
     firer = Firer(PostgresTicks(first.one(ONE_PLAN)), postgres=postgres, wake=wakeup)
@@ -255,7 +256,7 @@ def _shard(
 ) -> Shard:
     """One shard, with `more` duties. `terms` is for looking at, and everybody's."""
     own, wakeup = settings.scheduler, asyncio.Event()
-    due = PostgresDueJobs(lane.one(RELAXED))
+    due = PostgresDispatching(lane.one(RELAXED))
     dispatcher = Dispatcher(due, transport, fleet, own, wakeup=wakeup, redis=redis)
     leadership = Leadership(
         PostgresTerms(lane.one(LOCK_PATIENCE)),
@@ -294,7 +295,7 @@ async def _worker(settings: Settings) -> int:
         transport = RedisTransport(settings.redis, consumer=worker_id)
         stack.push_async_callback(transport.close)
         live = Config()
-        attempts, executors, role, coordinator, store = await _assemble_worker(
+        executors, role, coordinator, store = await _assemble_worker(
             settings, worker_id, stack, transport, postgres, redis, live
         )
         if settings.worker.http_addr:
@@ -303,7 +304,6 @@ async def _worker(settings: Settings) -> int:
                 serving(build_worker_http(role), settings.worker.http_addr, option, grace=1.0, identity=certificate)
             )
             role.address = address.url
-        attempts.attach(executors)
         watcher = Watcher(folders()) if settings.worker.reload else None  # before the code is read for the first time
         if not await unless(stop, executors.start(patient=watcher is not None)):
             return 0  # asked to stop while the app was being imported
@@ -327,15 +327,35 @@ async def _assemble_worker(
     postgres: Outage,
     redis: Outage,
     live: Config,
-) -> tuple[Attempts, ExecutorPool, WorkerRole, EtcdCoordinator, PostgresLiveStore]:
+) -> tuple[ExecutorPool, WorkerRole, EtcdCoordinator, PostgresConfigStore]:
     own = settings.worker
     queues = tuple(dict.fromkeys(queue.strip() for queue in own.queues.split(",") if queue.strip()))
     lane = _Lanes(settings, stack, worker_id)
     claims = PostgresClaims(lane.one("claim", ONE_PLAN), lane.one("settle", ONE_PLAN))
     sessions = PostgresSessions(lane.one("session", RELAXED))
     coordinator = await stack.enter_async_context(EtcdCoordinator(settings.etcd, worker=worker_id))
-    notes = PostgresNotes(lane.one("note", ONE_PLAN))
-    logs = PostgresLogs(lane.one("log", RELAXED))
+    notes = PostgresNoteStore(lane.one("note", ONE_PLAN))
+    logs = PostgresLogStore(lane.one("log", RELAXED))
+
+    def executors(on_end: OnEnd, on_message: OnMessage) -> ExecutorPool:
+        return ExecutorPool(
+            app=own.app,
+            processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
+            slots=own.concurrency,
+            worker_id=worker_id,
+            stop_grace=own.stop_grace,
+            max_result_bytes=own.max_result_bytes,
+            max_error_bytes=own.max_error_bytes,
+            max_log_bytes=own.max_log_bytes,
+            on_end=on_end,
+            on_message=on_message,
+            log=settings.log,
+            tasks=settings.tasks,
+            transactions=Transactions(
+                own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
+            ),
+        )
+
     attempts = Attempts(
         claims,
         notes,
@@ -345,24 +365,9 @@ async def _assemble_worker(
         worker_id=worker_id,
         slots=own.concurrency,
         max_log_bytes=own.max_log_bytes,
+        executors=executors,
     )
-    executors = ExecutorPool(
-        app=own.app,
-        processes=own.processes or min(own.concurrency, os.cpu_count() or 1, MOST_PROCESSES),
-        slots=own.concurrency,
-        worker_id=worker_id,
-        stop_grace=own.stop_grace,
-        max_result_bytes=own.max_result_bytes,
-        max_error_bytes=own.max_error_bytes,
-        max_log_bytes=own.max_log_bytes,
-        on_end=attempts.ended,
-        on_word=attempts.hear,
-        log=settings.log,
-        tasks=settings.tasks,
-        transactions=Transactions(
-            own.transaction_dsn or settings.postgres.dsn, own.transactions, settings.postgres.pooled
-        ),
-    )
+    pool = attempts.executors
     role = WorkerRole(
         worker_id=worker_id,
         settings=own,
@@ -371,13 +376,13 @@ async def _assemble_worker(
         transport=transport,
         coordinator=coordinator,
         attempts=attempts,
-        executors=executors,
-        fetcher=Fetcher(transport, attempts, executors, own, live=live, redis=redis),
-        renewer=Renewer(sessions, transport, attempts, executors, own, postgres=postgres),
+        executors=pool,
+        fetcher=Fetcher(transport, attempts, pool, own, config=live, redis=redis),
+        renewer=Renewer(sessions, transport, attempts, pool, own, postgres=postgres),
         postgres=postgres,
         redis=redis,
     )
-    return attempts, executors, role, coordinator, PostgresLiveStore(lane.one("live"))
+    return pool, role, coordinator, PostgresConfigStore(lane.one("live"))
 
 
 @asynccontextmanager
@@ -399,7 +404,7 @@ async def _supervised(stop: asyncio.Event) -> AsyncIterator[Supervisor]:
 
 @asynccontextmanager
 async def _following(
-    settings: Settings, live: Config, coordinator: Coordinator, store: PostgresLiveStore
+    settings: Settings, live: Config, coordinator: Coordinator, store: PostgresConfigStore
 ) -> AsyncIterator[None]:
     """Follow the live configuration, and measure the event loop, while the process works; the log level is everybody's."""
     live.listen(lambda version: log.set_level(version.log_level or settings.log.level))
@@ -490,11 +495,15 @@ async def _check_servers(
     else:
         if policy not in ("noeviction", ""):
             log.logger().warning("Redis may throw entries away: set maxmemory-policy to noeviction", policy=policy)
+
+    async def pause(seconds: float) -> None:
+        await wait_for(stop, seconds)
+
     waiting = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, StoreUnavailable) and not stop.is_set()),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         before_sleep=lambda state: postgres.down(state.outcome.exception()),  # type: ignore[arg-type,union-attr]  # it failed
-        sleep=lambda seconds: _sleep_unless(stop, seconds),
+        sleep=pause,
         reraise=True,
     )
     try:
@@ -513,11 +522,3 @@ async def _check_schema(settings: PostgresSettings, migrate: bool) -> None:
     missing = await aside(functools.partial(pending_migrations, dsn, pooled=settings.pooled))
     if missing:
         raise SchemaMismatch(f"the database's schema lacks {', '.join(missing)}: run `taskd migrate`")
-
-
-async def _sleep_unless(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

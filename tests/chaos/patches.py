@@ -94,8 +94,8 @@ def ignore_lost_locks() -> None:
 
     begin = AttemptLocks.__init__
 
-    def without_callback(self: Any, coordinator: Any, lost: Any, worker_id: str = "") -> None:
-        begin(self, coordinator, lambda key, name: None, worker_id)
+    def without_callback(self: Any, coordinator: Any, on_lost: Any, worker_id: str = "") -> None:
+        begin(self, coordinator, lambda attempt_id, name: None, worker_id)
 
     AttemptLocks.__init__ = without_callback  # type: ignore[method-assign]
 

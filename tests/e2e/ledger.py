@@ -20,7 +20,7 @@ import psycopg
 
 import taskd
 from taskd.store import transactions
-from taskd.store.desk import SyncTaskConnection, TaskConnection
+from taskd.store.task_connections import SyncTaskConnection, TaskConnection
 
 SCHEMA = """
     CREATE TABLE accounts (name text PRIMARY KEY, balance bigint NOT NULL);
@@ -93,7 +93,7 @@ FAULTS: dict[str, Callable[[], None]] = {
 }
 
 _execute, _execute_sync = TaskConnection.execute, SyncTaskConnection.execute
-_say, _say_sync = transactions.say, transactions.say_sync
+_send, _send_sync = transactions.send, transactions.send_sync
 _commit, _commit_sync = transactions.Transaction._commit, transactions.Transaction._commit_sync
 
 
@@ -111,18 +111,18 @@ def execute_sync(self: Any, *arguments: Any, **options: Any) -> Any:
     return cursor
 
 
-async def say(connection: Any, query: str, named: Any = None) -> Any:
+async def send(connection: Any, query: str, named: Any = None) -> Any:
     boundary(connection)
-    row = await _say(connection, query, named)
+    row = await _send(connection, query, named)
     boundary(connection)
     return row
 
 
-def say_sync(connection: Any, query: str, named: Any = None) -> Any:
+def send_sync(connection: Any, query: str, named: Any = None) -> Any:
     if query not in (transactions.BEGIN, transactions.COMMIT):
-        return _say_sync(connection, query, named)  # who looks up what became of a transaction
+        return _send_sync(connection, query, named)  # who looks up what became of a transaction
     boundary(connection)
-    row = _say_sync(connection, query, named)
+    row = _send_sync(connection, query, named)
     boundary(connection)
     return row
 
@@ -141,7 +141,7 @@ TaskConnection.execute = execute  # type: ignore[method-assign]
 SyncTaskConnection.execute = execute_sync  # type: ignore[method-assign]
 transactions.Transaction._commit = commit  # type: ignore[method-assign,assignment]
 transactions.Transaction._commit_sync = commit_sync  # type: ignore[method-assign,assignment]
-transactions.say, transactions.say_sync = say, say_sync
+transactions.send, transactions.send_sync = send, send_sync
 
 
 def begin(ctx: taskd.Context, fault: str, at: int) -> None:

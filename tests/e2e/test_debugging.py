@@ -1,4 +1,4 @@
-"""When it goes wrong: what somebody sees who looks, on a real cluster."""
+"""Test what users see of failures, on a real cluster."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def texts(page: dict[str, Any]) -> list[str]:
     return [line["text"] for line in page["lines"]]
 
 
-def test_a_failed_job_tells_its_story(fleet: Fleet, scheduler: Process) -> None:
+def test_a_failed_job_shows_its_history(fleet: Fleet, scheduler: Process) -> None:
     fleet.start_worker("w1", app=APP)
     handle = misread.options(max_retries=1, **QUICKLY).submit_sync("x1")  # type: ignore[arg-type]
     assert handle.wait(timeout=60) == "failed"
@@ -138,7 +138,7 @@ def test_a_poisonous_job_stops_at_its_limit_and_says_why(fleet: Fleet, scheduler
     assert "crashed 3 times, the limit is 3." in shown
 
 
-def test_what_a_cancelled_attempt_says_last_is_there(fleet: Fleet, scheduler: Process) -> None:
+def test_the_last_output_of_a_cancelled_attempt_is_kept(fleet: Fleet, scheduler: Process) -> None:
     fleet.start_worker("w1", app=APP)
     handle = waits.submit_sync()
     wait_until(lambda: texts(logs(scheduler, handle.id)) == ["waiting"])
@@ -267,7 +267,7 @@ def double(n: int) -> int: return 2 * n
 """
 
 
-def test_an_app_that_does_not_start_is_told_in_one_line_and_stopped(tmp_path: Path) -> None:
+def test_an_app_that_does_not_start_is_reported_in_one_line_and_stopped(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(STARTLESS.replace("BODY", "raise ConnectionRefusedError('no pool')"))
     ran = Here(tmp_path).run("double", '{"n": 4}', "--app", "shop")
     assert (ran.returncode, ran.stdout) == (1, "opened\nclosed\n")
@@ -286,11 +286,11 @@ def test_an_app_whose_start_takes_long_is_stopped_by_ctrl_c(tmp_path: Path) -> N
         try:
             assert running.communicate(timeout=100) == ("closed\n", "")
         finally:
-            running.kill()  # if it goes on, nobody waits for it
+            running.kill()  # if it goes on, the test does not wait for it
     assert running.returncode == 130
 
 
-def test_a_setting_of_other_tasks_stands_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_setting_for_other_tasks_does_no_harm(tmp_path: Path) -> None:
     here = Here(tmp_path)
     (tmp_path / "taskd.toml").write_text("[tasks]\nhttp_allow = 'example.org'\n")
     assert here.run("double", '{"n": 4}', "--app", "mine").returncode == 0

@@ -13,10 +13,12 @@ import pytest
 
 from taskd.dev.servers.servers import PostgresServer
 from taskd.store.migrations import migrate
+from taskd.store.schema import schema
 from tests.e2e.fleet import Fleet, batch
 
 #: The oldest that taskd works on.
 OLDEST = 14
+WRITTEN = (Path(__file__).parents[2] / "migrations" / "schema.sql").read_text("utf-8")
 FOUND = [
     folder
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -33,6 +35,7 @@ def test_a_cluster_begins_and_works(binaries: Path, private_folder: Path, make_f
         with psycopg.connect(server.dsn) as connection:
             assert str(connection.info.server_version // 10000) == binaries.parent.name
         migrate(server.dsn)
+        assert schema(server.dsn) == WRITTEN
         fleet = make_fleet(dsn=server.dsn)
         scheduler = fleet.start_scheduler("s1")
         fleet.start_worker("w1")

@@ -20,9 +20,9 @@ from taskd.dev.servers.ports import LOOPBACK
 from taskd.dev.servers.server import Server, environment
 from taskd.domain.errors import ClaimLost
 from taskd.domain.fencing import Claim
-from taskd.store.desk import Desk
-from taskd.store.examine import examine
+from taskd.store.doctor import examine
 from taskd.store.lane import Lane
+from taskd.store.task_connections import TaskConnectionPool
 from tests.e2e.fleet import Fleet, batch
 from tests.integration.storage import Storage, spec
 from tests.servers import wait_until
@@ -121,10 +121,10 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     term, session = await store.lead(), await store.work()
     await store.submit(*[spec() for _ in range(12)])
     claims = await store.claim(session, await store.dispatch(term))
-    desk = Desk(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
+    pool = TaskConnectionPool(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
 
     async def work(claim: Claim) -> None:
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             for _ in range(10):  # often enough to be prepared, if that were allowed
                 await connection.execute("SELECT %s", [claim.job_id])
 
@@ -132,7 +132,7 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     assert {(await store.job(claim.job_id)).status for claim in claims} == {"completed"}
     with pytest.raises(ClaimLost):
         await work(claims[0])
-    await desk.close()
+    await pool.close()
     await store.close()
 
 

@@ -1,4 +1,4 @@
-"""What a running task can do, on a real cluster."""
+"""Test the means of a running task, on a real cluster."""
 
 from __future__ import annotations
 

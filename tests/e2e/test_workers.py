@@ -42,10 +42,10 @@ def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
 
 def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
-    told = fleet.taskd(scheduler, "worker", "quiet", "nobody")
+    told = fleet.taskd(scheduler, "worker", "quiet", "absent")
     assert (told.returncode, told.stderr) == (
         1,
-        "error: there is no live worker 'nobody': taskd status shows the live workers\n",
+        "error: there is no live worker 'absent': taskd status shows the live workers\n",
     )
 
 

@@ -14,12 +14,12 @@ from taskd.runtime.serve import Address, serving
 from taskd.seams import Coordinator, Transport
 from taskd.settings import HttpSettings
 from taskd.store.cancels import PostgresCancels
+from taskd.store.config import PostgresConfigStore
 from taskd.store.explained import PostgresExplained
 from taskd.store.intake import PostgresIntake
 from taskd.store.lane import Lane, Lanes
-from taskd.store.live import PostgresLiveStore
-from taskd.store.logs import PostgresTranscripts
-from taskd.store.overview import PostgresOverview
+from taskd.store.logs import PostgresLogReader
+from taskd.store.reads import PostgresReads
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
 from taskd.store.terms import PostgresTerms
@@ -45,12 +45,12 @@ async def api_on(dsn: str, settings: HttpSettings | None = None) -> AsyncIterato
             intake=PostgresIntake(single, bulk, deadline=DEADLINE, stored=lambda: None),
             cancels=PostgresCancels(cancel, stopped=lambda _: None),
             retries=PostgresRetries(retry, stored=lambda: None),
-            overview=PostgresOverview(reads),
-            transcripts=PostgresTranscripts(reads),
+            overview=PostgresReads(reads),
+            transcripts=PostgresLogReader(reads),
             terms=PostgresTerms(terms),
             coordinator=cast(Coordinator, world),
             standing=world,
-            editor=ConfigEditor(PostgresLiveStore(live), cast(Coordinator, world), Config()),
+            editor=ConfigEditor(PostgresConfigStore(live), cast(Coordinator, world), Config()),
             tokens=PostgresTokens(tokens),
             schedules=PostgresSchedules(schedules, changed=lambda: None),
             settings=settings or HttpSettings(),

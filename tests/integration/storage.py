@@ -10,26 +10,26 @@ import msgspec
 
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.fencing import Claim, Delivery, Dispatch, Host, Note, Session, Term
-from taskd.domain.job import Job, JobSpec, Submitted
+from taskd.domain.job import AttemptId, Job, JobSpec, Submitted
 from taskd.domain.outcome import Completed, Outcome
 from taskd.domain.output import Chunk
 from taskd.domain.retry import decide
 from taskd.seams import Settlement
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
-from taskd.store.due import PostgresDueJobs
-from taskd.store.history import PostgresHistory
+from taskd.store.dispatch import PostgresDispatching
 from taskd.store.intake import PATIENCE, PostgresIntake
 from taskd.store.lane import ONE_PLAN, RELAXED, Lane, Lanes
-from taskd.store.logs import PostgresLogs, PostgresTranscripts
-from taskd.store.notes import PostgresNotes
-from taskd.store.overview import PostgresOverview
+from taskd.store.logs import PostgresLogReader, PostgresLogStore
+from taskd.store.notes import PostgresNoteStore
+from taskd.store.prune import PostgresPruning
+from taskd.store.reads import PostgresReads
+from taskd.store.reap import PostgresReaping
 from taskd.store.retries import PostgresRetries
 from taskd.store.schedules import PostgresSchedules
 from taskd.store.sessions import PostgresSessions
 from taskd.store.terms import LOCK_PATIENCE, PostgresTerms, leader_name
 from taskd.store.ticks import PostgresTicks
-from taskd.store.upkeep import PostgresUpkeep
 
 DONE = Completed(msgspec.Raw(b'"done"'))
 AGEING = 3600.0
@@ -55,22 +55,22 @@ class Storage:
         self.raw = lane()
         self.intake = PostgresIntake(lane(PATIENCE), lane(PATIENCE), deadline=deadline, stored=self._ring)
         self.terms = PostgresTerms(lane(LOCK_PATIENCE))
-        self.due = PostgresDueJobs(lane(RELAXED, leader_name(self.holder)))
+        self.due = PostgresDispatching(lane(RELAXED, leader_name(self.holder)))
         self.claims = PostgresClaims(lane(ONE_PLAN), lane(ONE_PLAN))
         self.stopped: list[int] = []
         self.cancels = PostgresCancels(lane(ONE_PLAN), stopped=self.stopped.extend)
         self.retries = PostgresRetries(lane(ONE_PLAN), stored=self._ring)
-        self.notes = PostgresNotes(lane(ONE_PLAN))
-        self.logs = PostgresLogs(lane(RELAXED))
+        self.notes = PostgresNoteStore(lane(ONE_PLAN))
+        self.logs = PostgresLogStore(lane(RELAXED))
         self.sessions = PostgresSessions(lane(RELAXED))
-        self.upkeep = PostgresUpkeep(lane(ONE_PLAN, leader_name(self.holder)))
-        self.history = PostgresHistory(lane(name=leader_name(self.holder)))
+        self.upkeep = PostgresReaping(lane(ONE_PLAN, leader_name(self.holder)))
+        self.history = PostgresPruning(lane(name=leader_name(self.holder)))
         self.schedules = PostgresSchedules(lane(), changed=lambda: None)
         self.ticks = PostgresTicks(lane(ONE_PLAN, leader_name(self.holder)))
         reads = Lanes(dsn, name="taskd:reads", deadline=deadline, size=2)
         self.lanes.append(reads)
-        self.overview = PostgresOverview(reads)
-        self.transcripts = PostgresTranscripts(reads)
+        self.overview = PostgresReads(reads)
+        self.transcripts = PostgresLogReader(reads)
 
     def _ring(self) -> None:
         self.rung += 1
@@ -107,7 +107,7 @@ class Storage:
 
     async def settle(
         self, claims: Sequence[Claim], outcome: Outcome = DONE, said: Chunk | None = None
-    ) -> set[tuple[int, int]]:
+    ) -> set[AttemptId]:
         verdicts = [(claim, decide(outcome, claim.policy, claim.record)) for claim in claims]
         return await self.claims.settle([Settlement(c, outcome, verdict, said=said) for c, verdict in verdicts])
 

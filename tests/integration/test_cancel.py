@@ -11,15 +11,15 @@ import psycopg
 import pytest
 
 from taskd.domain.fencing import Claim, Dispatch, Session, Term
-from taskd.domain.job import JobStatus
+from taskd.domain.job import AttemptId, JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.policy import Backoff
-from taskd.seams import Gone
+from taskd.seams import LostClaim
 from taskd.store.cancels import PostgresCancels
 from taskd.store.claims import PostgresClaims
-from taskd.store.due import PostgresDueJobs
+from taskd.store.dispatch import PostgresDispatching
 from taskd.store.lane import ONE_PLAN, Lane, Row
-from taskd.store.upkeep import PostgresUpkeep
+from taskd.store.reap import PostgresReaping
 from tests.integration.storage import Storage, spec
 from tests.servers import wait_until_async
 
@@ -57,9 +57,9 @@ class World:
         lane = OpenLane(self.store.dsn, name="taskd:open", deadline=10.0, options=ONE_PLAN)
         self.lanes.append(lane)
         store = Storage(self.store.dsn)
-        store.due = PostgresDueJobs(lane)
+        store.due = PostgresDispatching(lane)
         store.claims = PostgresClaims(lane, lane)
-        store.upkeep = PostgresUpkeep(lane)
+        store.upkeep = PostgresReaping(lane)
         store.cancels = PostgresCancels(lane, stopped=store.stopped.extend)
         return lane, store
 
@@ -258,10 +258,10 @@ async def test_a_running_job_is_cancelled_at_once_and_its_holder_is_fenced_off_a
     await running(world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
     assert world.store.stopped == [world.job_id]
-    held = [(world.job_id, 1)]
-    assert await world.store.sessions.heartbeat(world.session, 30.0, held) == {Gone(world.job_id, 1, "cancelled")}
+    held = [AttemptId(world.job_id, 1)]
+    assert await world.store.sessions.heartbeat(world.session, 30.0, held) == {LostClaim(world.job_id, 1, "cancelled")}
     assert await world.store.settle(world.claims) == set()
-    assert await world.store.claims.outcomes([*held, (world.job_id, 2)]) == dict.fromkeys(held, "cancelled")
+    assert await world.store.claims.outcomes([*held, AttemptId(world.job_id, 2)]) == dict.fromkeys(held, "cancelled")
     (attempt,) = (await world.store.job(world.job_id)).attempts
     assert (attempt.worker_id, attempt.outcome, attempt.error) == ("worker-1", "cancelled", None)
     assert attempt.ended_at is not None
@@ -271,7 +271,7 @@ async def test_what_was_lost_before_the_cancel_does_not_count_as_cancelled_under
     await orphaned(world)
     await restart(world.store, world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
-    assert await world.store.claims.outcomes([(world.job_id, 1)]) == {}
+    assert await world.store.claims.outcomes([AttemptId(world.job_id, 1)]) == {}
 
 
 async def test_a_job_that_waited_for_its_retry_keeps_its_last_error(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Whatever an app or a task makes of the standard streams and of logging, what attempts say is kept, once."""
+"""Test that output is kept, once, whatever an app or a task makes of the standard streams and of logging."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_every_line_of_logging_is_there_once_however_the_task_sets_it_up(
         expected(bench.heard[order.job_id])
 
 
-async def test_an_app_that_sets_up_at_its_import_is_heard(start: Callable[..., Bench]) -> None:
+async def test_output_is_kept_with_an_app_that_configures_logging_at_its_import(start: Callable[..., Bench]) -> None:
     bench = start("tests.integration.set_up_app")
     await bench.executors.start()
     order, spoken = bench.order("logs_after", '{"how": "nothing"}'), bench.order("speaks")

@@ -22,8 +22,8 @@ from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreU
 from taskd.domain.fencing import Term
 from taskd.runtime.config import Config
 from taskd.settings import EtcdSettings
+from taskd.store.config import PostgresConfigStore
 from taskd.store.lane import Lane
-from taskd.store.live import PostgresLiveStore
 from tests.servers import wait_until_async
 
 
@@ -32,7 +32,7 @@ class Process:
     """One process's part: what it follows, what it may change, and what it has."""
 
     coordinator: EtcdCoordinator
-    store: PostgresLiveStore
+    store: PostgresConfigStore
     lane: Lane
     live: Config = field(default_factory=Config)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Cluster:
         coordinator = EtcdCoordinator(EtcdSettings(endpoints=self.endpoint, prefix=self.prefix, ttl=2))
         await coordinator.__aenter__()
         lane = Lane(self.dsn, name="taskd:live", deadline=5.0)
-        made = Process(coordinator, PostgresLiveStore(lane), lane)
+        made = Process(coordinator, PostgresConfigStore(lane), lane)
         self.processes.append(made)
         if follows:
             made.tasks.append(asyncio.create_task(follow(made.live, coordinator, made.store)))
@@ -227,7 +227,7 @@ async def test_without_postgresql_etcds_copy_counts(cluster: Cluster) -> None:
     one = await cluster.start()
     made = await one.editor.set("queue.q.paused", True, "me")
 
-    class Away(PostgresLiveStore):
+    class Away(PostgresConfigStore):
         async def latest(self) -> Version:
             raise StoreUnavailable("away")
 

@@ -79,7 +79,7 @@ async def test_a_thousand_jobs_are_six_statements_and_five_commands(
     assert await store.raw.fetch("SELECT count(*) FROM taskd.logs") == [(0,)]
 
 
-async def test_what_many_attempts_say_is_one_statement(store: Storage, sent: Counter[str]) -> None:
+async def test_output_of_many_attempts_is_one_statement(store: Storage, sent: Counter[str]) -> None:
     term, session = await store.lead(), await store.work()
     await store.submit(*[spec() for _ in range(BATCH)])
     claims = await store.claim(session, await store.dispatch(term, BATCH))

@@ -21,7 +21,7 @@ from taskd.domain.diagnosis import Diagnosis, unreached
 from taskd.domain.fencing import Dispatch
 from taskd.seams import Member
 from taskd.settings import EtcdSettings, RedisSettings
-from taskd.store import examine as postgres
+from taskd.store import doctor as postgres
 from taskd.transport import doctor as redis
 from taskd.transport.stream import RedisTransport
 from tests import web

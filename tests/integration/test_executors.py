@@ -1,4 +1,4 @@
-"""User code in processes of its own: whatever it does, its attempt ends once, with the truth, and the worker lives."""
+"""Test user code in executors: whatever it does, its attempt ends once, with the right outcome, and the worker lives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from msgspec import Raw, structs
 
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
+from taskd.domain.job import AttemptId, JobInfo
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.output import Chunk, Line
 from taskd.seams import Order
 from taskd.settings import TaskSettings
 from taskd.worker.pool.guard import clock
-from taskd.worker.pool.pool import Ending, ExecutorPool
+from taskd.worker.pool.pool import EndedAttempt, ExecutorPool
 from taskd.worker.pool.protocol import Answer, Denial, NoteMessage, TaskMessage
 from tests.servers import wait_until, wait_until_async
 
@@ -33,7 +34,7 @@ APP = "tests.integration.executor_tasks"
 
 
 class Bench:
-    """Executors, and how every attempt that was begun ended."""
+    """A pool of executors, and the outcome of every attempt that was begun."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Bench:
         tasks: TaskSettings | None = None,
         stop_grace: float = 0.5,
     ) -> None:
-        self.said: list[NoteMessage] = []
+        self.notes: list[NoteMessage] = []
         self.chunks: list[Chunk] = []
         #: How much was heard of each job when its end came.
         self.heard: dict[int, list[str]] = {}
@@ -62,36 +63,36 @@ class Bench:
             max_result_bytes=max_result_bytes,
             max_error_bytes=4_000,
             max_log_bytes=max_log_bytes,
-            on_end=self._ended,
-            on_word=self._hear,
+            on_end=self._on_end,
+            on_message=self._on_message,
             tasks=tasks,
         )
 
-    def _ended(self, endings: Sequence[Ending]) -> None:
-        for job_id, attempt, outcome, said in endings:
+    def _on_end(self, ended: Sequence[EndedAttempt]) -> None:
+        for (job_id, attempt), outcome, output in ended:
             assert attempt == 7
-            if said is not None:
-                self.chunks.append(said)
+            if output is not None:
+                self.chunks.append(output)
             self.ends[job_id].append(outcome)
             self.heard[job_id] = self.texts(job_id)
 
-    def _hear(self, word: TaskMessage, reply: Callable[[Answer], None]) -> None:
-        if isinstance(word, Chunk):
-            self.chunks.append(word)
+    def _on_message(self, message: TaskMessage, reply: Callable[[Answer], None]) -> None:
+        if isinstance(message, Chunk):
+            self.chunks.append(message)
             return
-        assert isinstance(word, NoteMessage)
-        self.said.append(word)
-        if word.checkpoint is not None and self.keep is not None:
-            reply(Answer(word.job_id, word.attempt, word.number, 0, None if self.keep else Denial.FENCED, "not yours"))
+        assert isinstance(message, NoteMessage)
+        self.notes.append(message)
+        if message.checkpoint is not None and self.keep is not None:
+            reply(Answer(*message.attempt_id, message.number, 0, None if self.keep else Denial.FENCED, "not yours"))
 
     def texts(self, job_id: int) -> list[str]:
-        """What an attempt has logged and printed, as far as it was told."""
+        """Return the lines of an attempt that have arrived."""
         chunks = [chunk for chunk in self.chunks if chunk.job_id == job_id]
         return [line.text for chunk in chunks for line in msgspec.json.decode(chunk.body, type=list[Line])]
 
     def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
         self._number += 1
-        return Order(self._number, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
+        return Order(JobInfo(self._number, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
 
     async def begin(self, *orders: Order) -> None:
         await self.executors.available()
@@ -112,7 +113,7 @@ class Bench:
 
 @contextlib.contextmanager
 def redirected(path: Path) -> Iterator[None]:
-    """Processes that are started meanwhile have this file as their stderr."""
+    """Let processes that are started in the block have this file as their stderr."""
     before = os.dup(2)
     with path.open("ab") as file:
         os.dup2(file.fileno(), 2)
@@ -124,7 +125,7 @@ def redirected(path: Path) -> Iterator[None]:
 
 
 def plain(outcome: Outcome) -> Outcome:
-    """Without a traceback."""
+    """Return the outcome without its traceback."""
     return structs.replace(outcome, traceback=None) if isinstance(outcome, Failed | TimedOut) else outcome
 
 
@@ -157,7 +158,7 @@ async def test_async_and_plain_tasks_return_json(bench: Bench) -> None:
     assert "add" in bench.executors.tasks
 
 
-async def test_the_context_tells_which_job_and_attempt_this_is(bench: Bench) -> None:
+async def test_the_context_has_the_job_and_the_attempt(bench: Bench) -> None:
     outcome = await bench.run("whoami")
     assert isinstance(outcome, Completed)
     assert bytes(outcome.result).startswith(b"[1,7,")
@@ -203,7 +204,7 @@ async def test_a_result_that_cannot_be_stored_fails_the_job_for_good_and_says_wh
     assert word in outcome.error
 
 
-async def test_what_a_task_raises_is_told_with_its_own_frames(bench: Bench) -> None:
+async def test_an_exception_of_a_task_is_shown_with_its_own_frames(bench: Bench) -> None:
     outcome = await bench.run("raises")
     assert isinstance(outcome, Failed)
     assert outcome.error == "ValueError: boom \\x00 \\ud800"
@@ -225,7 +226,7 @@ async def test_fail_is_for_good_and_retry_at_names_its_time(bench: Bench) -> Non
     assert outcome.again_at > NOW
 
 
-async def test_an_unknown_task_is_told_with_the_known_ones(bench: Bench) -> None:
+async def test_the_error_for_an_unknown_task_names_the_known_ones(bench: Bench) -> None:
     outcome = await bench.run("ad")
     assert isinstance(outcome, Failed)
     assert not outcome.permanent  # a newer worker may know it
@@ -249,7 +250,7 @@ async def test_other_executors_do_not_notice(make_bench: Callable[..., Bench]) -
     (outcome,) = await bench.ended(guilty)
     assert isinstance(outcome, Crashed)
     assert not bench.ends[innocent.job_id]
-    bench.executors.stop(innocent.job_id, 7, Released("over"))
+    bench.executors.stop(AttemptId(innocent.job_id, 7), Released("over"))
     assert await bench.ended(innocent) == [Released("over")]
 
 
@@ -278,15 +279,15 @@ async def test_a_timeout_kills_what_will_not_stop_and_releases_its_neighbours(be
     assert isinstance(await bench.run("add", '{"a": 1, "b": 2}'), Completed)
 
 
-async def test_a_stopped_attempt_ends_as_it_was_told(bench: Bench) -> None:
+async def test_a_stopped_attempt_ends_with_the_outcome_it_was_stopped_with(bench: Bench) -> None:
     orders = [bench.order("naps"), bench.order("thread_naps")]
     await bench.begin(*orders)
     for order in orders:
-        bench.executors.stop(order.job_id, 7, Released("the worker shut down"))
+        bench.executors.stop(order.attempt_id, Released("the worker shut down"))
     assert await bench.ended(*orders) == [Released("the worker shut down")] * 2
 
 
-async def test_what_an_attempt_leaves_behind_has_ended_when_its_end_is_told(bench: Bench) -> None:
+async def test_tasks_that_an_attempt_leaves_behind_have_ended_when_its_end_is_reported(bench: Bench) -> None:
     outcome = await bench.run("leaves_tasks_behind")
     assert isinstance(outcome, Completed)
     assert bytes(outcome.result) == b'"returned"'
@@ -426,10 +427,10 @@ async def test_more_results_at_once_than_fit_a_frame_all_arrive(make_bench: Call
     assert len({type(outcome) for outcome in outcomes}) == 1
 
 
-async def test_an_executor_whose_connection_makes_no_sense_ends(bench: Bench) -> None:
+async def test_an_executor_that_receives_nonsense_ends(bench: Bench) -> None:
     waits = bench.order("naps")
     await bench.begin(waits)
-    (child,) = bench.executors._live
+    (child,) = bench.executors._supervisor.live
     child._send(b"\xff" * 16)
     (outcome,) = await bench.ended(waits)
     assert isinstance(outcome, Crashed)
@@ -479,7 +480,7 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     bench.executors.resize(1)  # what runs already goes on
     assert (bench.executors.running, bench.executors.free) == (5, 0)
     for order in running[:4]:
-        bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+        bench.executors.stop(order.attempt_id, Released("enough"))
     await bench.ended(*running[:4])
     assert bench.executors.free == 0
     bench.executors.resize(3)
@@ -491,21 +492,21 @@ def progress(said: Sequence[NoteMessage]) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("task", ["tells", "thread_tells"])
-async def test_of_much_progress_the_last_is_told_and_before_the_end(bench: Bench, task: str) -> None:
+async def test_of_much_progress_the_last_is_sent_and_before_the_end(bench: Bench, task: str) -> None:
     assert isinstance(await bench.run(task), Completed)
-    told = progress(bench.said)
+    told = progress(bench.notes)
     assert len(told) <= 2
     assert told[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
     assert told[-1] == {"attempt": 7, "fraction": 1.0}
 
 
-async def test_progress_is_told_at_once_and_then_once_a_second(bench: Bench) -> None:
+async def test_progress_is_sent_at_once_and_then_once_a_second(bench: Bench) -> None:
     order = bench.order("tells", '{"pause": 0.02}')
     await bench.begin(order)
-    await wait_until_async(lambda: bench.said != [])
+    await wait_until_async(lambda: bench.notes != [])
     assert not bench.ends[order.job_id]
     await bench.ended(order)
-    fractions = [float(str(one["fraction"])) for one in progress(bench.said)]
+    fractions = [float(str(one["fraction"])) for one in progress(bench.notes)]
     assert fractions[0] == 0
     assert fractions[-1] == 1
     assert len(fractions) <= 5
@@ -517,7 +518,7 @@ async def test_a_checkpoint_is_handed_over_and_the_one_before_is_given(bench: Be
     order = structs.replace(bench.order(task, '{"value": {"row": 2}}'), checkpoint=b'{"row": 1}')
     await bench.begin(order)
     assert await bench.ended(order) == [Completed(Raw(b'{"row":1}'))]
-    assert [(one.number, one.checkpoint) for one in bench.said] == [(1, b'{"row":2}')]
+    assert [(one.number, one.checkpoint) for one in bench.notes] == [(1, b'{"row":2}')]
 
     bench.keep = False
     outcome = await bench.run(task, '{"value": 3}')
@@ -531,8 +532,8 @@ async def test_an_attempt_that_waits_for_its_checkpoint_can_be_stopped(bench: Be
     (pid,) = await executor_of(bench)
     order = bench.order(task, '{"value": 3}')
     await bench.begin(order)
-    await wait_until_async(lambda: bench.said != [])
-    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    await wait_until_async(lambda: bench.notes != [])
+    bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
     assert await executor_of(bench) == [pid]
 
@@ -543,7 +544,7 @@ async def executor_of(bench: Bench) -> list[int]:
     return [int(msgspec.json.decode(outcome.result)[2])]
 
 
-async def test_what_cannot_be_told_is_an_error_that_says_why(bench: Bench) -> None:
+async def test_a_request_that_cannot_be_sent_is_an_error_with_the_reason(bench: Bench) -> None:
     outcome = await bench.run("saves_nonsense", '{"size": 100000}')
     assert isinstance(outcome, Completed)
     errors = msgspec.json.decode(outcome.result)
@@ -554,7 +555,7 @@ async def test_what_cannot_be_told_is_an_error_that_says_why(bench: Bench) -> No
         "progress is a number from 0 to 1, not 1.5",
         "progress is a number from 0 to 1, not nan",
     ]
-    assert bench.said == []
+    assert bench.notes == []
 
 
 async def test_a_plain_function_that_looks_at_the_flag_has_time_to_stop_by_itself(bench: Bench) -> None:
@@ -562,7 +563,7 @@ async def test_a_plain_function_that_looks_at_the_flag_has_time_to_stop_by_itsel
     order = bench.order("polls", timeout=0.1)
     await bench.begin(order)
     assert await bench.ended(order) == [TimedOut(0.1)]
-    assert [one.get("message") for one in progress(bench.said)][-1] == "tidied up"
+    assert [one.get("message") for one in progress(bench.notes)][-1] == "tidied up"
     assert await executor_of(bench) == [pid]
 
 
@@ -596,10 +597,10 @@ async def test_a_start_that_fails_is_one_line(make_bench: Callable[..., Bench]) 
 async def test_an_attempt_that_is_to_stop_may_store_a_last_checkpoint(bench: Bench, task: str) -> None:
     order = bench.order(task)
     await bench.begin(order)
-    await wait_until_async(lambda: bench.said != [])
-    bench.executors.stop(order.job_id, order.attempt, Released("enough"))
+    await wait_until_async(lambda: bench.notes != [])
+    bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
-    assert [one.checkpoint for one in bench.said][-1] == b'"last"'
+    assert [one.checkpoint for one in bench.notes][-1] == b'"last"'
     assert bench.executors.restarts == 0
 
 
@@ -617,7 +618,7 @@ async def listening() -> AsyncIterator[Bench]:
     await made.executors.close()
 
 
-async def test_what_a_task_says_is_told_before_its_end_and_what_its_children_say_is_not(listening: Bench) -> None:
+async def test_output_of_a_task_is_sent_before_its_end_and_that_of_its_child_processes_is_not(listening: Bench) -> None:
     order = listening.order("says", '{"text": "x y"}')
     assert isinstance(await listening.finish(order), Completed)
     assert listening.heard[order.job_id] == ["printed x y", "to stderr x y", "shop: logged x y", "by ctx text='x y'"]
@@ -626,7 +627,7 @@ async def test_what_a_task_says_is_told_before_its_end_and_what_its_children_say
 
 
 @pytest.mark.parametrize("how", ["segfault", "kill"])
-async def test_a_crash_keeps_what_was_said_before_it(listening: Bench, how: str) -> None:
+async def test_output_before_a_crash_is_kept(listening: Bench, how: str) -> None:
     order = listening.order("says_and_dies", f'{{"how": "{how}"}}')
     outcome = await listening.finish(order)
     assert isinstance(outcome, Crashed)
@@ -634,7 +635,7 @@ async def test_a_crash_keeps_what_was_said_before_it(listening: Bench, how: str)
     assert listening.heard[order.job_id] == ["last words"]
 
 
-async def test_a_task_that_is_stopped_tells_where_it_was_and_what_it_said(listening: Bench) -> None:
+async def test_a_stopped_task_leaves_its_traceback_and_its_output(listening: Bench) -> None:
     order = listening.order("dawdles")
     outcome = await listening.finish(order)
     assert isinstance(outcome, TimedOut)
@@ -643,11 +644,11 @@ async def test_a_task_that_is_stopped_tells_where_it_was_and_what_it_said(listen
     assert listening.heard[order.job_id] == ["dawdling"]
 
 
-async def test_what_a_running_task_says_is_told_while_it_runs_within_its_limit(listening: Bench) -> None:
+async def test_output_of_a_running_task_is_sent_while_it_runs_within_its_limit(listening: Bench) -> None:
     order = listening.order("talks_for_ever")
     await listening.begin(order)
     await wait_until_async(lambda: sum(chunk.tail for chunk in listening.chunks) > 3)
-    listening.executors.stop(order.job_id, 7, Released("enough"))
+    listening.executors.stop(order.attempt_id, Released("enough"))
     await wait_until_async(lambda: listening.ends[order.job_id])
     texts = listening.texts(order.job_id)
     assert texts[:50] == [f"line {number}" for number in range(1, 51)]

@@ -15,9 +15,9 @@ from taskd.domain.outcome import Failed, Snoozed
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER
 from taskd.settings import RedisSettings
 from taskd.store import explained
+from taskd.store.config import PostgresConfigStore
 from taskd.store.explained import PostgresExplained
 from taskd.store.lane import ONE_PLAN, Lane
-from taskd.store.live import PostgresLiveStore
 from taskd.transport.stream import RedisTransport
 from tests.integration.storage import AGEING, Storage, spec
 
@@ -167,7 +167,7 @@ async def test_a_snoozed_job_says_why(store: Storage, reads: PostgresExplained) 
 
 async def test_who_paused_a_queue_is_who_did_it_last_and_not_who_changed_something_since(postgres_dsn: str) -> None:
     lane = Lane(postgres_dsn, name="test:live", deadline=5.0)
-    store = PostgresLiveStore(lane)
+    store = PostgresConfigStore(lane)
     key, latest = "queue.a.paused", await store.latest()
     assert await store.since(key) is None
     for who, values in (

@@ -1,4 +1,4 @@
-"""User code writes to its executor's connection: that executor ends, its attempt crashes, and all others go on."""
+"""Test user code that writes to its executor's connection: that executor ends, its attempt crashes, and all others go on."""
 
 from __future__ import annotations
 

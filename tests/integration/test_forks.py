@@ -1,4 +1,4 @@
-"""Tasks that fork: the child is a program of the task's own, and only the task's own process ends the attempt."""
+"""Test tasks that fork: the child is a program of the task's own, and only the task's own process ends the attempt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAYS = {
 
 @pytest.fixture
 def stderr(tmp_path: Path) -> Path:
-    """What the executor writes to its stderr."""
+    """Return the path of a file that gets the executor's stderr."""
     return tmp_path / "stderr"
 
 
@@ -84,9 +84,9 @@ async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stder
     assert text(stderr).count("session closed") == 1
 
 
-async def test_a_child_cannot_speak_for_the_attempt(bench: Bench) -> None:
+async def test_a_child_process_cannot_use_the_attempts_context(bench: Bench) -> None:
     assert await result(bench, "forks_and_speaks") == 9
-    assert bench.said == []
+    assert bench.notes == []
 
 
 async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(bench: Bench, stderr: Path) -> None:
@@ -145,10 +145,10 @@ def test_taskd_run_prints_one_result_of_a_task_that_forks(task: str, how: str) -
 IN_TRANSACTION = """
 import asyncio, os, sys
 from taskd.runtime import forks
-from taskd.store.desk import Desk
+from taskd.store.task_connections import TaskConnectionPool
 
 forks.watch()
-desk = Desk(sys.argv[1], size=2, name="test")
+pool = TaskConnectionPool(sys.argv[1], size=2, name="test")
 
 
 def fork(connection):
@@ -163,12 +163,12 @@ def fork(connection):
 
 
 async def main():
-    kept = await desk._take()
+    kept = await pool._take()
     fork(kept)
     return await (await kept.execute("SELECT 'async'")).fetchone()
 
 
-kept = desk._take_sync()
+kept = pool._take_sync()
 fork(kept)
 print(kept.execute("SELECT 'plain'").fetchone(), asyncio.run(main()))
 """

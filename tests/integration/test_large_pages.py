@@ -13,9 +13,9 @@ import pytest
 from taskd.client import Client
 from taskd.client.asynchronous import AsyncClient
 from taskd.domain.job import Ended, JobFilter, JobStatus
-from taskd.domain.output import Stored
+from taskd.domain.output import StoredChunk
 from taskd.runtime.serve import Address
-from taskd.store import lane, live, logs, overview, schedules
+from taskd.store import config, lane, logs, reads, schedules
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
@@ -25,7 +25,7 @@ BIG = json.dumps("x" * 30_000)  # which PostgreSQL stores in some 400 bytes
 
 @pytest.fixture(autouse=True)
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (overview, schedules, live, logs):
+    for module in (reads, schedules, config, logs):
         monkeypatch.setattr(module, "PAGE_BYTES", BUDGET)
 
 
@@ -121,7 +121,7 @@ async def test_the_output_of_attempts_counts_too(store: Storage, address: Addres
                 "INSERT INTO taskd.logs (job_id, attempt, line, lines, body) VALUES (%s, 1, 1, 1, %s)",
                 [job_id, json.dumps([[1.0, "stdout", "", "y" * 60_000]])],
             )
-    output: dict[int, list[Stored]] = await store.transcripts.of(ids[::-1])
+    output: dict[int, list[StoredChunk]] = await store.transcripts.of(ids[::-1])
     assert list(output) == ids[:3:-1]
 
     def exported() -> list[list[int]]:

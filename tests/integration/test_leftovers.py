@@ -1,4 +1,4 @@
-"""What attempts leave behind in their executor: innocent ones do not notice, and what a stopped one has started ends."""
+"""Test what attempts leave behind in their executor: other attempts do not notice, and processes of a stopped one end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Failed, TimedOut
 from tests.integration.test_executors import Bench, redirected
 from tests.servers import wait_until_async
@@ -19,7 +20,7 @@ APP = "tests.integration.leftover_tasks"
 
 @pytest.fixture
 def stderr(tmp_path: Path) -> Path:
-    """What the executor writes to its stderr."""
+    """Return the path of a file that gets the executor's stderr."""
     return tmp_path / "stderr"
 
 
@@ -60,12 +61,12 @@ async def test_an_executor_whose_threads_are_occupied_by_ended_attempts_is_repla
     stuck = [bench.order("occupies_many_threads", '{"count": 5}', timeout=0.5) for _ in range(12)]
     await bench.begin(patient, *stuck)
     await bench.ended(*stuck)
-    await wait_until_async(lambda: len(bench.executors._live) == 2, 60)
+    await wait_until_async(lambda: len(bench.executors._supervisor.live) == 2, 60)
     assert bench.executors.free == 39
     assert await result(bench, "tells_its_executor") != before
-    bench.executors.stop(patient.job_id, 7, TimedOut(1.0))
+    bench.executors.stop(AttemptId(patient.job_id, 7), TimedOut(1.0))
     await bench.ended(patient)
-    await wait_until_async(lambda: len(bench.executors._live) == 1)
+    await wait_until_async(lambda: len(bench.executors._supervisor.live) == 1)
     assert bench.executors.restarts == 0
     assert bench.executors.free == 40
 
@@ -106,7 +107,7 @@ async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
     (pid,) = map(int, path.read_text().split())
     family = [pid, *_children(pid)]
     assert all(_runs(one) for one in family)
-    bench.executors.stop(order.job_id, 7, TimedOut(1.0))
+    bench.executors.stop(order.attempt_id, TimedOut(1.0))
     await bench.ended(order)
     assert not _runs(pid)
     await wait_until_async(lambda: not any(_runs(one) for one in family))
@@ -130,7 +131,7 @@ async def test_helpers_of_multiprocessing_outlive_the_attempt_that_started_them(
     )
     await bench.begin(order)
     await wait_until_async((tmp_path / "a").exists)
-    bench.executors.stop(order.job_id, 7, TimedOut(1.0))
+    bench.executors.stop(order.attempt_id, TimedOut(1.0))
     await bench.ended(order)
     assert await result(bench, "uses_processes") == 5
 
@@ -141,8 +142,8 @@ async def test_an_executor_without_descriptors_is_replaced(bench: Bench, stderr:
     outcome = await bench.run("opens_a_file", "{}")
     assert isinstance(outcome, Failed)
     assert "Too many open files" in outcome.error
-    await wait_until_async(lambda: [child.pid for child in bench.executors._live] not in ([before], []))
-    await wait_until_async(lambda: len(bench.executors._live) == 1)
+    await wait_until_async(lambda: [child.pid for child in bench.executors._supervisor.live] not in ([before], []))
+    await wait_until_async(lambda: len(bench.executors._supervisor.live) == 1)
     assert await result(bench, "opens_a_file") > 2
     assert await result(bench, "tells_its_executor") != before
 

@@ -1,4 +1,4 @@
-"""The locks that a worker holds for its attempts, on a real etcd."""
+"""Test the locks that a worker holds for its attempts, on a real etcd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import os
 
 from taskd.dev.servers.servers import EtcdServer
-from taskd.worker.locks import AttemptLocks, Key
+from taskd.domain.job import AttemptId
+from taskd.worker.locks import AttemptLocks
 from taskd.worker.pool.protocol import Answer, Denial, LockRelease, LockRequest
 from tests.integration.etcd_world import coordinator, has_keys
 from tests.servers import wait_until_async
@@ -15,14 +16,14 @@ FOLDER = "/taskd/locks/"
 
 
 class Bench:
-    """What attempts were answered, and which locks were lost."""
+    """Keeps the answers to attempts, and the locks that were lost."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
-        self.lost: list[tuple[Key, str]] = []
+        self.lost: list[tuple[AttemptId, str]] = []
 
-    def tell(self, key: Key, name: str) -> None:
-        self.lost.append((key, name))
+    def tell(self, attempt_id: AttemptId, name: str) -> None:
+        self.lost.append((attempt_id, name))
 
     async def answered(self, count: int) -> Answer:
         await wait_until_async(lambda: len(self.answers) == count)
@@ -35,11 +36,11 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         locks = AttemptLocks(one, bench.tell, "w1")
         locks.take(LockRequest(1, 1, 1, "a"), bench.answers.append)
         first = await bench.answered(1)
-        assert (first.number, first.trouble) == (1, None)
+        assert (first.number, first.denial) == (1, None)
         locks.take(LockRequest(2, 1, 1, "a", 0.1), bench.answers.append)
-        assert (await bench.answered(2)).trouble is Denial.TOO_LATE
+        assert (await bench.answered(2)).denial is Denial.TOO_LATE
         locks.take(LockRequest(2, 1, 2, "a"), bench.answers.append)
-        locks.drop(LockRelease(1, 1, 1))
+        locks.release(LockRelease(1, 1, 1))
         second = await bench.answered(3)
         assert second.fence > first.fence
         locks.take(LockRequest(3, 1, 1, "a"), bench.answers.append)
@@ -49,10 +50,10 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         holder = await one.holder("a")
         assert holder is not None
         assert (holder.job_id, holder.attempt, holder.worker_id, holder.pid) == (2, 1, "w1", os.getpid())
-        assert await one.holder("nobody's") is None
-        locks.end((3, 1))  # it was only waiting
+        assert await one.holder("free") is None
+        locks.end(AttemptId(3, 1))  # it was only waiting
         await has_keys(private_etcd.endpoint, FOLDER, 2)
-        locks.end((2, 1))
+        locks.end(AttemptId(2, 1))
         assert (await bench.answered(4)).job_id == 4
         assert bench.lost == []
         assert locks.waits == {}
@@ -60,6 +61,6 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         private_etcd.suspend()
         await wait_until_async(lambda: bench.lost == [((4, 1), "a")])
         locks.take(LockRequest(5, 1, 1, "b"), bench.answers.append)
-        assert (await bench.answered(5)).trouble is Denial.NO_ETCD
+        assert (await bench.answered(5)).denial is Denial.NO_ETCD
         private_etcd.resume()
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ import pytest
 
 from taskd.domain.errors import NotLeader
 from taskd.domain.fencing import Claim, Session, Term
-from taskd.domain.job import JobStatus
+from taskd.domain.job import AttemptId, JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.output import Chunk, Line, LogPosition, Output
 from tests.integration.storage import DONE, Storage, spec
@@ -79,19 +79,21 @@ async def test_an_attempt_that_lost_its_claim_says_nothing_more(store: Storage, 
     assert await texts(store, claim) == ["mine"]
 
 
-async def test_an_attempt_that_completed_its_job_itself_has_its_last_words(store: Storage, term: Term) -> None:
+async def test_the_last_output_of_an_attempt_that_completed_its_job_itself_is_stored(
+    store: Storage, term: Term
+) -> None:
     claim = await begun(store, term, await store.work("worker-1"))
     await store.settle([claim])
     assert await store.logs.write([output(claim, chunk(claim, 1, "last"))]) == {(claim.job_id, 1)}
     assert await texts(store, claim) == ["last"]
 
 
-async def test_a_cancelled_attempt_has_its_last_words(store: Storage, term: Term) -> None:
+async def test_the_last_output_of_a_cancelled_attempt_is_stored(store: Storage, term: Term) -> None:
     session = await store.work()
     claim, waiting = await begun(store, term, session), await store.submit(spec())
     await store.cancels.cancel([claim.job_id, waiting[0].id])
     assert await store.logs.write([output(claim, chunk(claim, 1, "cleaning up"))]) == {(claim.job_id, 1)}
-    never = msgspec.structs.replace(claim, job_id=waiting[0].id, attempt=0)
+    never = msgspec.structs.replace(claim, attempt_id=AttemptId(waiting[0].id, 0))
     assert await store.logs.write([output(never, chunk(never, 1, "I never ran"))]) == set()
     assert await texts(store, claim) == ["cleaning up"]
 
@@ -104,7 +106,7 @@ async def test_what_comes_with_the_end_is_stored_with_it(store: Storage, term: T
     assert await texts(store, claim) == ["a \u2713", "b"]
 
 
-async def test_the_end_of_a_job_takes_the_last_words_along(store: Storage, term: Term) -> None:
+async def test_the_end_of_a_job_stores_the_last_output(store: Storage, term: Term) -> None:
     claim = await begun(store, term, await store.work())
     assert await store.settle([claim], DONE, chunk(claim, 1, "done")) == {(claim.job_id, 1)}
     assert await texts(store, claim) == ["done"]

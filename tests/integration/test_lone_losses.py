@@ -1,4 +1,4 @@
-"""Jobs under which workers disappear: after a few losses they run alone, and only losses alone count against them."""
+"""Test jobs that lose workers: after a few losses they run alone, and only losses alone count against them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def session(store: Storage) -> Session:
 
 
 async def lose(store: Storage, term: Term, session: Session) -> None:
-    """The session's worker disappears, and its jobs are freed."""
+    """Let the session's worker disappear, and free its jobs."""
     assert await store.sessions.end(session.id)
     await store.upkeep.free_jobs(term, LONE_LOSS_LIMIT)
 
 
 async def lost_together(store: Storage, term: Term, jobs: int, times: int = SUSPECT_AFTER) -> list[int]:
-    """Jobs that have lost so many workers side by side; their ids."""
+    """Make jobs that have lost so many workers side by side. Return their ids."""
     ids = [submitted.id for submitted in await store.submit(*[spec()] * jobs)]
     for n in range(times):
         session = await store.work(f"gone-{n}")
@@ -56,7 +56,7 @@ async def claimed_alone(store: Storage, term: Term, session: Session) -> list[Cl
 
 
 async def waiting(store: Storage, session: Session, dispatches: Sequence[object]) -> list[Suspect]:
-    """What a plain claim of these leaves, as a worker does it."""
+    """Return the suspects that a plain claim of these deliveries leaves."""
     assert await store.claim(session, dispatches) == []  # type: ignore[arg-type]
     return await store.claims.suspects(deliveries(dispatches))  # type: ignore[arg-type]
 

@@ -145,9 +145,9 @@ async def test_a_program_ends_with_its_attempt_and_takes_its_children_along(how:
         pids = await pids_in(file)
         assert all(map(alive, pids))
         if how == "cancel":
-            own.executors.stop(order.job_id, 7, Released("called off"))
+            own.executors.stop(order.attempt_id, Released("called off"))
         elif how == "crash":
-            os.kill(own.executors._live[0].pid, signal.SIGKILL)
+            os.kill(own.executors._supervisor.live[0].pid, signal.SIGKILL)
         (outcome,) = await own.ended(order)
         if how != "crash":
             assert isinstance(outcome, TimedOut) if how == "timeout" else outcome == Released("called off")

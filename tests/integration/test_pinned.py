@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from taskd.store.desk import Desk
-from taskd.store.examine import examine
+from taskd.store.doctor import examine
 from taskd.store.lane import Lane
 from taskd.store.listener import CHANNEL, PostgresListener
 from taskd.store.migrations import migrate
 from taskd.store.pinned import PINNED, startup
+from taskd.store.task_connections import TaskConnectionPool
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import SharedServers
 
@@ -107,7 +107,7 @@ async def test_a_job_goes_its_whole_way(hostile: str) -> None:
     term, session = await store.lead(), await store.work()
     (submitted,) = await store.submit(spec(TEXT))
     (claim,) = await store.claim(session, await store.dispatch(term))
-    assert bytes(claim.payload).decode() == TEXT
+    assert claim.job.payload_json.decode() == TEXT
     await store.settle([claim], DONE)
     assert (await store.job(submitted.id)).status == "completed"
     await store.close()
@@ -132,21 +132,21 @@ async def test_a_tasks_transaction_stores_any_text(
     (claim,) = await store.claim(session, await store.dispatch(term))
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
-    desk = Desk(postgres_dsn, size=1, name="taskd:task:w")
+    pool = TaskConnectionPool(postgres_dsn, size=1, name="taskd:task:w")
     if sync:
 
         def work() -> None:
-            with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+            with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
                 assert connection.execute("SELECT %s", ["🐎"]).fetchone() == ("🐎",)
 
         await asyncio.to_thread(work)
     else:
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             await connection.execute("SELECT %s", ["🐎"])
     job = await store.job(claim.job_id)
     assert job.result is not None
     assert bytes(job.result).decode() == TEXT
-    await desk.close()
+    await pool.close()
     await store.close()
 
 

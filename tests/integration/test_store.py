@@ -14,10 +14,10 @@ import pytest
 from taskd.domain.band import BANDS, Credit
 from taskd.domain.errors import ConfigurationError, NotLeader, Rejected, SessionLost
 from taskd.domain.fencing import Dispatch, Session, Term
-from taskd.domain.job import JobFilter, JobStatus
+from taskd.domain.job import AttemptId, JobFilter, JobStatus
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.domain.policy import LONE_LOSS_LIMIT, SUSPECT_AFTER, Backoff
-from taskd.seams import Gone
+from taskd.seams import LostClaim
 from taskd.store.migrations import migrate, pending
 from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
@@ -196,7 +196,7 @@ async def test_a_dead_session_claims_nothing_and_never_revives(store: Storage, t
     assert await store.sessions.end(session.id)
     with pytest.raises(SessionLost):
         await store.claim(session, dispatches)
-    for claims in ([], [(dispatches[0].job_id, 1)]):  # two statements
+    for claims in ([], [AttemptId(dispatches[0].job_id, 1)]):  # two statements
         with pytest.raises(SessionLost):
             await store.sessions.heartbeat(session, 30.0, claims)
     assert not await store.sessions.end(session.id)
@@ -306,9 +306,9 @@ async def test_a_heartbeat_names_the_claims_that_are_lost(store: Storage, term: 
     await store.submit(spec(), spec())
     kept, settled = await store.claim(session, await store.dispatch(term))
     await store.settle([settled])
-    held = [(c.job_id, c.attempt) for c in (kept, settled)] + [(kept.job_id, 7)]
+    held = [c.attempt_id for c in (kept, settled)] + [AttemptId(kept.job_id, 7)]
     lost = await store.sessions.heartbeat(session, 30.0, held)
-    assert lost == {Gone(settled.job_id, 1, "completed"), Gone(kept.job_id, 7, None)}
+    assert lost == {LostClaim(settled.job_id, 1, "completed"), LostClaim(kept.job_id, 7, None)}
 
 
 async def test_a_live_session_is_not_reaped(store: Storage, term: Term, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""A job that was there when an executor crashed runs alone the next time: its neighbours never pay for it again."""
+"""Test suspects: a job that was there when an executor crashed runs in a process of its own, at no cost to others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.seams import Order
 from tests.integration.test_executors import Bench
@@ -33,7 +34,7 @@ async def test_a_poisonous_suspect_crashes_alone(bench: Bench) -> None:
     assert isinstance(outcome, Crashed)
     assert not bench.ends[neighbour.job_id]
     assert bench.executors.restarts == 0
-    bench.executors.stop(neighbour.job_id, 7, Released("over"))
+    bench.executors.stop(AttemptId(neighbour.job_id, 7), Released("over"))
     await bench.ended(neighbour)
 
 
@@ -59,7 +60,7 @@ async def test_a_suspect_takes_a_slot_like_any_other(bench: Bench) -> None:
 async def test_a_suspect_can_be_stopped_while_its_process_is_only_starting(bench: Bench) -> None:
     order = suspect(bench.order("naps"))
     await bench.begin(order)
-    bench.executors.stop(order.job_id, 7, Failed("called off"))
+    bench.executors.stop(order.attempt_id, Failed("called off"))
     assert await bench.ended(order) == [Failed("called off")]
 
 

@@ -23,9 +23,9 @@ from taskd.executor.attempt_transaction import AttemptTransaction
 from taskd.executor.threads import WorkerThread
 from taskd.seams import Order, Settlement
 from taskd.store import transactions
-from taskd.store.desk import Desk, SyncTaskConnection, TaskConnection
 from taskd.store.migrations import apply_audit
 from taskd.store.statements import statement
+from taskd.store.task_connections import SyncTaskConnection, TaskConnection, TaskConnectionPool
 from taskd.store.transactions import Transaction
 from taskd.worker.pool.protocol import End, EndKind
 from tests.integration.storage import DONE, Storage, spec
@@ -57,8 +57,8 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 
 @pytest.fixture
-async def desk(postgres_dsn: str) -> AsyncIterator[Desk]:
-    made = Desk(postgres_dsn, size=2, name="taskd:task:w")
+async def pool(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
+    made = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
     yield made
     await made.close()
 
@@ -78,18 +78,18 @@ async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> 
     return await store.claim(session, await store.dispatch(term))
 
 
-async def work(desk: Desk, claim: Claim, told: Told | None = None) -> None:
-    async with desk.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
+async def work(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    async with pool.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
         await connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-def work_sync(desk: Desk, claim: Claim, told: Told | None = None) -> None:
-    with desk.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
+def work_sync(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    with pool.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
         connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-async def work_in_a_thread(desk: Desk, claim: Claim, told: Told | None = None) -> None:
-    await asyncio.to_thread(work_sync, desk, claim, told)
+async def work_in_a_thread(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
+    await asyncio.to_thread(work_sync, pool, claim, told)
 
 
 BOTH = pytest.mark.parametrize("way", [work, work_in_a_thread], ids=["async", "sync"])
@@ -98,13 +98,13 @@ Way = Callable[..., Awaitable[None]]
 
 @BOTH
 async def test_the_job_is_the_same_as_if_it_were_settled(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     ours, theirs = await begun(store, term, session, 2)
     for claim in (ours, theirs):
         assert await store.note(claim, progress=b'{"fraction":0.5}', checkpoint=b"1")
     told = Told()
-    await way(desk, ours, told)
+    await way(pool, ours, told)
     assert told.over
     await store.claims.settle([Settlement(theirs, DONE, decide(DONE, theirs.policy, theirs.record), noted=True)])
     columns = (
@@ -121,12 +121,12 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
     events = "SELECT from_status, to_status, attempt, session_id FROM taskd.job_events WHERE to_status = 'completed'"
     assert await store.raw.fetch(events) == [("running", "completed", 1, session.id)] * 2
     assert await store.settle([ours]) == set()
-    assert await store.claims.outcomes([(ours.job_id, 1)]) == {(ours.job_id, 1): "completed"}
+    assert await store.claims.outcomes([ours.attempt_id]) == {ours.attempt_id: "completed"}
 
 
 @BOTH
 async def test_a_cancel_in_its_middle_rolls_it_back(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (claim,) = await begun(store, term, session)
     check = transactions._check
@@ -140,22 +140,22 @@ async def test_a_cancel_in_its_middle_rolls_it_back(
         monkeypatch.setattr(transactions, "_check", cancelled)
         told = Told()
         with pytest.raises(ClaimLost, match=f"job {claim.job_id} is not this attempt's any more"):
-            await way(desk, claim, told)
+            await way(pool, claim, told)
     assert not told.over
     assert await store.raw.fetch(ROWS) == [(0,)]
     assert (await store.job(claim.job_id)).status == "cancelled"
     with pytest.raises(ClaimLost):  # also from its beginning on
-        await way(desk, claim)
+        await way(pool, claim)
 
 
 @BOTH
 async def test_an_older_attempt_completes_nothing(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch("UPDATE taskd.jobs SET attempt = 2")
     with pytest.raises(ClaimLost):
-        await way(desk, claim)
+        await way(pool, claim)
     assert (await store.job(claim.job_id)).status == "running"
 
 
@@ -169,38 +169,38 @@ def cut(connection: Any) -> None:
 @BOTH
 async def test_a_commit_without_an_answer_is_looked_up(
     store: Storage,
-    desk: Desk,
+    pool: TaskConnectionPool,
     term: Term,
     session: Session,
     way: Way,
     committed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    say, say_sync = transactions.say, transactions.say_sync
+    send, send_sync = transactions.send, transactions.send_sync
 
     async def lossy(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             if committed:
-                await say(connection, query, named)
+                await send(connection, query, named)
             cut(connection)
-        return await say(connection, query, named)
+        return await send(connection, query, named)
 
     def lossy_sync(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             if committed:
-                say_sync(connection, query, named)
+                send_sync(connection, query, named)
             cut(connection)
-        return say_sync(connection, query, named)
+        return send_sync(connection, query, named)
 
-    monkeypatch.setattr(transactions, "say", lossy)
-    monkeypatch.setattr(transactions, "say_sync", lossy_sync)
+    monkeypatch.setattr(transactions, "send", lossy)
+    monkeypatch.setattr(transactions, "send_sync", lossy_sync)
     (claim,) = await begun(store, term, session)
     told = Told()
     if committed:
-        await way(desk, claim, told)
+        await way(pool, claim, told)
     else:
         with pytest.raises(StoreUnavailable, match="rolled back"):
-            await way(desk, claim, told)
+            await way(pool, claim, told)
     assert told.over is committed
     assert await store.raw.fetch(ROWS) == [(int(committed),)]
     assert (await store.job(claim.job_id)).status == ("completed" if committed else "running")
@@ -212,12 +212,12 @@ class Lost:
     def __init__(self, store: Storage, claim: Claim, stack: ExitStack) -> None:
         self.looks = 0
         self._dsn = store.dsn
-        self.own = Transaction(self._look, claim.job_id, claim.attempt)
+        self.transaction = Transaction(self._look, claim.job_id, claim.attempt)
         self.connection = stack.enter_context(psycopg.connect(store.dsn, autocommit=True))
-        self.own.begin_sync(self.connection)
+        self.transaction.begin_sync(self.connection)
 
     def commit(self) -> None:
-        transactions.say_sync(self.connection, transactions.COMMIT, self.own._told(Told()))
+        transactions.send_sync(self.connection, transactions.COMMIT, self.transaction._parameters(Told()))
 
     def _look(self) -> Any:
         self.looks += 1
@@ -237,7 +237,7 @@ async def test_nothing_is_said_of_a_transaction_that_may_still_commit(
     """Its COMMIT is on its way, and until it comes it has no lock that anybody could wait for."""
     monkeypatch.setattr(transactions, "LOOK", 0.01)
     monkeypatch.setattr(transactions, "PATIENCE", 600)
-    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+    truth = asyncio.create_task(asyncio.to_thread(lost.transaction._outcome))
 
     async def looked() -> bool:
         return lost.looks > 2 or truth.done()
@@ -253,8 +253,8 @@ async def test_a_transaction_that_stands_still_is_ended_to_know(
 ) -> None:
     monkeypatch.setattr(transactions, "PATIENCE", 0.2)
     complete = transactions.COMMIT.removesuffix("COMMIT")
-    transactions.say_sync(lost.connection, complete + "SELECT 1", lost.own._told(Told()))
-    assert await asyncio.to_thread(lost.own._truth) == "running"
+    transactions.send_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(Told()))
+    assert await asyncio.to_thread(lost.transaction._outcome) == "running"
     with pytest.raises(psycopg.OperationalError):
         lost.connection.execute("SELECT 1")
 
@@ -266,7 +266,7 @@ async def test_who_may_not_end_it_waits_for_its_end(
     monkeypatch.setattr(transactions, "PATIENCE", 0)
     monkeypatch.setattr(transactions, "REMIND", 2)
     monkeypatch.setattr(transactions, "TERMINATE", "SET ROLE nobody; SELECT * FROM taskd.jobs")
-    truth = asyncio.create_task(asyncio.to_thread(lost.own._truth))
+    truth = asyncio.create_task(asyncio.to_thread(lost.transaction._outcome))
 
     async def looked() -> bool:
         return lost.looks > 3 or truth.done()
@@ -280,26 +280,26 @@ async def test_who_may_not_end_it_waits_for_its_end(
             assert await truth == "running"
         finally:
             other.execute("DROP ROLE nobody")
-    assert "it is still not known what became of a COMMIT" in "".join(capsys.readouterr())
+    assert "the outcome of a COMMIT is still unknown" in "".join(capsys.readouterr())
 
 
 async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, lost: Lost) -> None:
-    lost.own._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
+    lost.transaction._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
     lost.connection.close()
-    with pytest.raises(StoreUnavailable, match="nobody can tell") as caught:
-        await asyncio.to_thread(lost.own._truth)
+    with pytest.raises(StoreUnavailable, match="outcome of a COMMIT cannot be looked up") as caught:
+        await asyncio.to_thread(lost.transaction._outcome)
     assert caught.value.outcome_unknown
 
 
 async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     """What was sent is all that PostgreSQL needs: the loop does not run between the wait for a lock and the commit."""
     first, claim = await begun(store, term, session, 2)
-    await work(desk, first)  # now there is a counter
+    await work(pool, first)  # now there is a counter
     with psycopg.connect(store.dsn) as other, psycopg.connect(store.dsn, autocommit=True) as watch:
         other.execute("SELECT FROM taskd.finished_counts FOR UPDATE")
-        task = asyncio.create_task(work(desk, claim))
+        task = asyncio.create_task(work(pool, claim))
         waits = (
             "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'taskd:task:w' AND wait_event_type = 'Lock'"
         )
@@ -315,20 +315,20 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
 
 
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
-    store: Storage, desk: Desk, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say, there, on = transactions.say, asyncio.Event(), asyncio.Event()
+    send, there, on = transactions.send, asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
             there.set()
             await on.wait()
-        return await say(connection, query, named)
+        return await send(connection, query, named)
 
-    monkeypatch.setattr(transactions, "say", slow)
+    monkeypatch.setattr(transactions, "send", slow)
     (claim,) = await begun(store, term, session)
     told = Told()
-    task = asyncio.create_task(work(desk, claim, told))
+    task = asyncio.create_task(work(pool, claim, told))
     await there.wait()
     task.cancel()
     asyncio.get_running_loop().call_soon(task.cancel)
@@ -340,12 +340,12 @@ async def test_being_cancelled_in_the_commit_leaves_no_doubt(
 
 
 async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connection(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
     async def endless() -> None:
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
             await connection.execute("SELECT pg_sleep(600)")
 
@@ -361,37 +361,37 @@ async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connectio
         await task
     assert await store.raw.fetch(sleeping) == [(0,)]
     assert await store.raw.fetch(ROWS) == [(0,)]
-    await work(desk, claim)
+    await work(pool, claim)
 
 
 @BOTH
 async def test_connections_are_few_kept_and_opened_again(
-    store: Storage, desk: Desk, term: Term, session: Session, way: Way
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
     claims = await begun(store, term, session, 12)
     used = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taskd:task:w:%'"
-    await asyncio.gather(*(way(desk, claim) for claim in claims[:10]))
+    await asyncio.gather(*(way(pool, claim) for claim in claims[:10]))
     assert await store.raw.fetch(used) in ([(1,)], [(2,)])
     ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'taskd:task:w:%'"
     await store.raw.fetch(ended)
-    await asyncio.gather(*(way(desk, claim) for claim in claims[10:]))
+    await asyncio.gather(*(way(pool, claim) for claim in claims[10:]))
     assert await store.raw.fetch(ROWS) == [(12,)]
 
 
-async def test_a_desk_without_postgresql_says_so(desk: Desk, term: Term) -> None:
-    nowhere = Desk("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
+async def test_a_pool_without_postgresql_says_so(pool: TaskConnectionPool, term: Term) -> None:
+    nowhere = TaskConnectionPool("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
     for _ in range(2):  # the place is free again
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
             async with nowhere.transaction(1, 1, Told()):
                 pass
     with pytest.raises(ClaimLost):
-        async with desk.transaction(1, 1, Told()):
+        async with pool.transaction(1, 1, Told()):
             pass
 
 
-async def dirty(desk: Desk, claim: Claim) -> None:
+async def dirty(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.AsyncRawCursor
         connection.prepare_threshold = 0
@@ -401,9 +401,9 @@ async def dirty(desk: Desk, claim: Claim) -> None:
         assert await (await connection.execute("SELECT 1::bigint AS one")).fetchone() == {"one": "1"}
 
 
-def dirty_sync(desk: Desk, claim: Claim) -> None:
+def dirty_sync(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.RawCursor
         connection.prepare_threshold = 0
@@ -413,8 +413,8 @@ def dirty_sync(desk: Desk, claim: Claim) -> None:
         assert connection.execute("SELECT 1::bigint AS one").fetchone() == {"one": "1"}
 
 
-async def clean(desk: Desk, claim: Claim) -> Any:
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+async def clean(pool: TaskConnectionPool, claim: Claim) -> Any:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):  # prepared under the same name as before
@@ -422,8 +422,8 @@ async def clean(desk: Desk, claim: Claim) -> Any:
         return connection.info.backend_pid, await cursor.fetchone()
 
 
-def clean_sync(desk: Desk, claim: Claim) -> Any:
-    with desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+def clean_sync(pool: TaskConnectionPool, claim: Claim) -> Any:
+    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
         connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):
@@ -436,16 +436,16 @@ notices: list[Any] = []
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_what_a_task_sets_on_its_connection_ends_with_it(
-    store: Storage, desk: Desk, term: Term, session: Session, asynchronous: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, asynchronous: bool
 ) -> None:
     claims = await begun(store, term, session, 3)
     notices.clear()
     if asynchronous:
-        await dirty(desk, claims[0])
-        found = [await clean(desk, claim) for claim in claims[1:]]
+        await dirty(pool, claims[0])
+        found = [await clean(pool, claim) for claim in claims[1:]]
     else:
-        await asyncio.to_thread(dirty_sync, desk, claims[0])
-        found = [await asyncio.to_thread(clean_sync, desk, claim) for claim in claims[1:]]
+        await asyncio.to_thread(dirty_sync, pool, claims[0])
+        found = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
     pid, row = found[0]
     assert row == (1,)
     assert found[1] == (pid, row)  # one connection to PostgreSQL, kept
@@ -454,7 +454,7 @@ async def test_what_a_task_sets_on_its_connection_ends_with_it(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_what_is_left_of_a_block_cannot_write_any_more(
-    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     first, second = await begun(store, term, session, 2)
     over, errors = asyncio.Event(), []
@@ -469,7 +469,7 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
                 errors.append(error)
 
     async def block() -> None:
-        async with desk.transaction(first.job_id, first.attempt, Told()) as connection:
+        async with pool.transaction(first.job_id, first.attempt, Told()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
             left.append(asyncio.create_task(leftover(connection)))
             await asyncio.sleep(0)
@@ -479,7 +479,7 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
     left: list[asyncio.Task[None]] = []
     with contextlib.suppress(KeyError):
         await block()
-    async with desk.transaction(second.job_id, second.attempt, Told()) as connection:
+    async with pool.transaction(second.job_id, second.attempt, Told()) as connection:
         await connection.execute("INSERT INTO rows VALUES (2)")
         over.set()
         await left[0]
@@ -489,6 +489,11 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
 
 
 SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+
+
+async def nothing_sleeps(store: Storage) -> bool:
+    """A cancelled statement takes PostgreSQL a moment to end."""
+    return await store.raw.fetch(SLEEPING) == [(0,)]
 
 
 def on_uvloop(made: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -508,11 +513,11 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
         await connection.execute("INSERT INTO rows VALUES (1)")
         await connection.execute("SELECT pg_sleep(600)")
 
-    async def block(desk: Desk, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
+    async def block(pool: TaskConnectionPool, watch: psycopg.Connection[Any], left: list[asyncio.Task[None]]) -> None:
         async def asleep() -> bool:
             return watch.execute(SLEEPING).fetchone() == (1,)
 
-        async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
             left.append(asyncio.create_task(sleep(connection)))
             await wait_until_async(asleep)
             if fails:
@@ -520,17 +525,17 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
     async def run() -> None:
         left: list[asyncio.Task[None]] = []
-        desk = Desk(store.dsn, size=1, name="taskd:task:w")
+        pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
         with psycopg.connect(store.dsn, autocommit=True) as watch:
             with pytest.raises(
                 KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
             ):
-                await block(desk, watch, left)
+                await block(pool, watch, left)
             with pytest.raises(psycopg.Error):
                 await left[0]
             await wait_until_async(lambda: asyncio.to_thread(lambda: watch.execute(SLEEPING).fetchone() == (0,)))
-        await work(desk, claim)
-        await desk.close()
+        await work(pool, claim)
+        await pool.close()
 
     await (run() if loop == "asyncio" else asyncio.to_thread(on_uvloop, run))
     assert await store.raw.fetch("SELECT job FROM public.rows") == [(claim.job_id,)]
@@ -538,7 +543,7 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_a_plain_block_ends_under_a_statement_of_another_thread(
-    store: Storage, desk: Desk, term: Term, session: Session, fails: bool
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     (claim,) = await begun(store, term, session)
     left: list[asyncio.Task[None]] = []
@@ -549,7 +554,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     def block(loop: asyncio.AbstractEventLoop) -> None:
         with (
             psycopg.connect(store.dsn, autocommit=True) as watch,
-            desk.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
+            pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
         ):
             thread = asyncio.to_thread(sleep, connection)
             loop.call_soon_threadsafe(lambda: left.append(asyncio.create_task(thread)))
@@ -561,38 +566,36 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
         await asyncio.to_thread(block, asyncio.get_running_loop())
     with pytest.raises(psycopg.Error):
         await left[0]
-    assert await store.raw.fetch(SLEEPING) == [(0,)]
-    await work_in_a_thread(desk, claim)
+    await wait_until_async(lambda: nothing_sleeps(store))
+    await work_in_a_thread(pool, claim)
 
 
 class Plain:
     """A plain task in a thread of its own, which can be stopped."""
 
-    def __init__(self, desk: Desk, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
+    def __init__(self, pool: TaskConnectionPool, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
         self.over = asyncio.Event()
-        order = Order(
-            claim.job_id, claim.attempt, "t", "q", 0, b"", NOW, NOW, None, {}, max_retries=0, failures=0, worker_id="w"
-        )
-        self._settling = AttemptTransaction(order, 1000, lambda: desk)
+        order = Order(claim.job, claim.attempt)
+        self._settling = AttemptTransaction(order, 1000, lambda: pool)
         self._work = work
-        self._seat = WorkerThread(asyncio.get_running_loop())
-        self._seat.give(self._run, lambda end: self.over.set())
+        self._thread = WorkerThread(asyncio.get_running_loop())
+        self._thread.run(self._run, lambda end: self.over.set())
 
     def _run(self) -> End:
         self._work(self._settling)
         return End(1, 1, EndKind.COMPLETED)
 
     async def stop(self) -> None:
-        self._seat.interrupt()
+        self._thread.interrupt()
         self._settling.interrupt()
         await asyncio.wait_for(self.over.wait(), 10)
-        self._seat.dismiss()
+        self._thread.dismiss()
 
 
 async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 2)
-    desk = Desk(store.dsn, size=1, name="taskd:task:w")
-    with desk.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
+    pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
+    with pool.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
         there = threading.Event()
 
         def wait(settling: AttemptTransaction) -> None:
@@ -600,16 +603,16 @@ async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage
             with settling.transaction_sync():
                 raise AssertionError("there is no place")
 
-        plain = Plain(desk, claims[1], wait)
+        plain = Plain(pool, claims[1], wait)
         await asyncio.to_thread(there.wait)
         await plain.stop()
-    await work_in_a_thread(desk, claims[1])  # the place was not lost
+    await work_in_a_thread(pool, claims[1])  # the place was not lost
     assert await store.raw.fetch(ROWS) == [(1,)]
-    await desk.close()
+    await pool.close()
 
 
 async def test_a_plain_task_is_stopped_in_a_long_statement(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     (claim,) = await begun(store, term, session)
 
@@ -621,39 +624,39 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
     async def asleep() -> bool:
         return await store.raw.fetch(SLEEPING) == [(1,)]
 
-    plain = Plain(desk, claim, endless)
+    plain = Plain(pool, claim, endless)
     await wait_until_async(asleep)
     await plain.stop()
-    assert await store.raw.fetch(SLEEPING) == [(0,)]
-    await work_in_a_thread(desk, claim)
+    await wait_until_async(lambda: nothing_sleeps(store))
+    await work_in_a_thread(pool, claim)
     assert await store.raw.fetch(ROWS) == [(1,)]
 
 
 async def test_completions_do_not_fail_each_other_whatever_the_default_isolation_is(
-    store: Storage, desk: Desk, term: Term, session: Session
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
     await store.raw.fetch(
         f"ALTER DATABASE {psycopg.conninfo.conninfo_to_dict(store.dsn)['dbname']}"
         " SET default_transaction_isolation = 'repeatable read'"
     )
     first, second, third = await begun(store, term, session, 3)
-    await work(desk, first)
-    async with desk.transaction(second.job_id, second.attempt, Told()):
-        await work(desk, third)  # changes the counter that the other one changes later
+    await work(pool, first)
+    async with pool.transaction(second.job_id, second.attempt, Told()):
+        await work(pool, third)  # changes the counter that the other one changes later
     assert await store.raw.fetch("SELECT n FROM taskd.finished_counts") == [(3,)]
 
 
 async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 1)
-    desk = Desk(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
-    async with desk.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
+    pool = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
+    async with pool.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
         told = connection.info.get_parameters()
     assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
-    await desk.close()
+    await pool.close()
 
 
 async def test_a_task_does_not_hear_what_its_commit_says(
-    store: Storage, desk: Desk, term: Term, session: Session, caplog: pytest.LogCaptureFixture
+    store: Storage, pool: TaskConnectionPool, term: Term, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     (claim,) = await begun(store, term, session)
     await store.raw.fetch(
@@ -664,7 +667,7 @@ async def test_a_task_does_not_hear_what_its_commit_says(
         " FOR EACH ROW EXECUTE FUNCTION tell()"
     )
     notices.clear()
-    async with desk.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
         connection.add_notice_handler(notices.append)
         await connection.execute("INSERT INTO rows VALUES (1)")
     assert connection.closed

@@ -30,9 +30,9 @@ from taskd.domain.job import (
     Stretch,
     Submitted,
 )
-from taskd.domain.output import Line, LogPosition, Stored
+from taskd.domain.output import Line, LogPosition, StoredChunk
 from taskd.domain.token import Keyring
-from taskd.seams import Coordinator, Explained, Health, Leader, LiveEditor, Member, Schedules, Terms, Transport
+from taskd.seams import ConfigEditing, Coordinator, Explained, Health, Leader, Member, Schedules, Terms, Transport
 from taskd.settings import HttpSettings
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ LIMITS = HttpSettings(max_job_bytes=10_000, max_batch_bytes=100_000, max_batch_j
 
 
 class Recorder:
-    """Intake, Cancels, Overview, Terms, Standing and Coordinator in one: records calls, shows what a test sets."""
+    """Intake, Cancels, Reads, Terms, Standing and Coordinator in one: records calls, shows what a test sets."""
 
     def __init__(self) -> None:
         self.specs: list[JobSpec] = []
@@ -50,7 +50,7 @@ class Recorder:
         self.page: list[Job] = []
         self.wanted: list[JobFilter] = []
         self.published: list[Version] = []
-        self.editor: LiveEditor = cast(LiveEditor, None)
+        self.editor: ConfigEditing = cast(ConfigEditing, None)
         self.schedules: Schedules = cast(Schedules, None)
         self.ends: list[Ended] = []
         self.further: int | None = None
@@ -123,13 +123,13 @@ class Recorder:
         below = wanted.before if wanted.before is not None else 2**63
         return sorted((j for i, j in self.found.items() if i < below), key=lambda j: j.id, reverse=True)[: wanted.limit]
 
-    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[Stored]:
+    async def read(self, job_id: int, attempt: int | None, after: LogPosition, limit: int) -> list[StoredChunk]:
         self._fail()
-        chunks = (Stored(number, line, body) for number, line, body in self.output.get(job_id, []))
+        chunks = (StoredChunk(number, line, body) for number, line, body in self.output.get(job_id, []))
         later = [c for c in chunks if (c.attempt, c.line) > after and attempt in (None, c.attempt)]
         return later[:limit]
 
-    async def of(self, job_ids: Collection[int]) -> dict[int, list[Stored]]:
+    async def of(self, job_ids: Collection[int]) -> dict[int, list[StoredChunk]]:
         return {job_id: await self.read(job_id, None, LogPosition(), 10**6) for job_id in job_ids}
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:

@@ -19,7 +19,7 @@ from taskd.domain.fencing import Dispatch, LeaderRow
 from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
 from taskd.domain.token import Keyring, Token, make
-from taskd.seams import LiveEditor, Member
+from taskd.seams import ConfigEditing, Member
 from tests.unit.api_world import NOW, Recorder, asking
 
 W1 = UUID(int=1)
@@ -38,7 +38,7 @@ class Cluster(Recorder):
             kind="worker", id="w1", incarnation=W1, address="", host="", pid=1, started_at=1.0, tasks=["default"]
         )
         self.rows = [LeaderRow(epoch=1, holder=W1, instance_id="s1", etcd_revision=1, age=0.5)]
-        self.editor = cast(LiveEditor, self)
+        self.editor = cast(ConfigEditing, self)
 
     def job_is(self, status: JobStatus, job_id: int = 17, **more: Any) -> None:
         fields: dict[str, Any] = {"task": "default", "queue": "default", "priority": 0, "schedule_at": NOW}

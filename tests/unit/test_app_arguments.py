@@ -11,6 +11,7 @@ import pytest
 from msgspec import Meta, Struct
 
 from taskd import App, Context, Fail
+from taskd.domain.job import JobInfo
 from taskd.seams import Link, Order
 
 NOW = datetime.now(UTC)
@@ -99,7 +100,7 @@ def no_link() -> Link:
 
 
 def call(task: str, payload: str, timeout: float | None = None) -> Any:
-    order = Order(5, 7, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w")
+    order = Order(JobInfo(5, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
     return app.prepare(order, no_link)()
 
 
@@ -199,7 +200,7 @@ async def test_the_context_is_known_by_its_name_whatever_its_annotation() -> Non
     linted = App()
     linted.task(context_by_name)
     await linted.start()
-    order = Order(5, 7, "context_by_name", "default", 0, b'{"x": 2}', NOW, NOW, None, {}, 3, 0, "w")
+    order = Order(JobInfo(5, "context_by_name", "default", 0, b'{"x": 2}', NOW, NOW, None, {}, 3, 0, "w"), 7)
     assert linted.prepare(order, no_link)() == 2
 
 

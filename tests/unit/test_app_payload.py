@@ -15,6 +15,7 @@ import pydantic
 import pytest
 
 from taskd import App, Context, Fail, Task
+from taskd.domain.job import JobInfo
 from taskd.seams import Link, Order
 
 NOW = datetime.now(UTC)
@@ -135,7 +136,7 @@ def no_link() -> Link:
 
 
 def arrives(task: Task[Any, Any], text: bytes) -> Any:
-    order = Order(5, 7, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w")
+    order = Order(JobInfo(5, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w"), 7)
     return app.prepare(order, no_link)()
 
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from taskd import App, Context, Fail
 from taskd.app.results import ResultCodec
 from taskd.domain.errors import Unstorable
+from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder as Ends
 from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
@@ -122,7 +123,7 @@ def named(value: Any) -> str | None:
 
 def order(task: str = "it") -> Order:
     now = datetime.now(UTC)
-    return Order(1, 1, task, "default", 0, b"null", now, now, None, {}, 3, 0, "w")
+    return Order(JobInfo(1, task, "default", 0, b"null", now, now, None, {}, 3, 0, "w"), 1)
 
 
 def ended(function: Callable[..., Any], value: Any) -> Any:
@@ -168,7 +169,7 @@ def test_an_argument_arrives_as_its_annotation_says(kind: Any, value: Any) -> No
 @pytest.mark.parametrize(("kind", "value"), VALUES, ids=named)
 def test_a_result_comes_back_as_its_annotation_says(kind: Any, value: Any) -> None:
     end, results = ended(annotated(kind), value)
-    assert end.how is EndKind.COMPLETED, end.data
+    assert end.kind is EndKind.COMPLETED, end.data
     read = results.read(msgspec.json.decode(end.data))
     assert type(read) is type(value)
     if not isinstance(value, Span | list | set):
@@ -219,7 +220,7 @@ def test_a_result_of_a_type_that_checkers_take_for_the_annotation_is_read_as_it(
     kind: Any, value: Any, read: Any
 ) -> None:
     end, results = ended(annotated(kind), value)
-    assert end.how is EndKind.COMPLETED, end.data
+    assert end.kind is EndKind.COMPLETED, end.data
     found = results.read(msgspec.json.decode(end.data))
     assert found == read
     assert type(found) is type(read)
@@ -332,7 +333,7 @@ def test_an_instant_arrives_whatever_its_zone_shows(when: datetime) -> None:
 )
 def test_a_result_that_cannot_be_stored_fails_the_job_for_good(kind: Any, value: Any, words: str) -> None:
     end, _ = ended(annotated(kind), value)
-    assert end.how is EndKind.FAILED_FOR_GOOD
+    assert end.kind is EndKind.FAILED_FOR_GOOD
     assert re.search(words, end.data.decode())
 
 
@@ -342,7 +343,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_for_good(kind: Any, value:
     ids=named,
 )
 def test_a_result_may_be_what_its_annotation_is_read_from(kind: Any, value: Any) -> None:
-    assert ended(annotated(kind), value)[0].how is EndKind.COMPLETED
+    assert ended(annotated(kind), value)[0].kind is EndKind.COMPLETED
 
 
 class Plain:

@@ -1,4 +1,4 @@
-"""A worker's attempts: what they said reaches PostgreSQL, whatever becomes of their ends."""
+"""Test a worker's attempts: their output reaches PostgreSQL, whatever happens to their ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import pytest
 
 from taskd.domain.errors import Rejected
 from taskd.domain.fencing import Claim, Delivery
-from taskd.domain.outcome import Completed, Failed
-from taskd.domain.output import Output
+from taskd.domain.job import AttemptId
+from taskd.domain.outcome import Completed, Failed, Outcome
+from taskd.domain.output import Chunk, Output
 from taskd.seams import Settlement
 from taskd.worker.attempts import Attempts
-from tests.unit.test_logs import chunk, claim
+from taskd.worker.pool.pool import EndedAttempt
+from tests.unit.claims import claim
+from tests.unit.test_logs import chunk
 
 DONE = Completed(msgspec.Raw(b"1"))
 
@@ -33,19 +36,19 @@ class Store:
     async def claim(self, session: Any, deliveries: Sequence[Any], *, again: bool, alone: bool) -> list[Claim]:
         return [claim(delivery.job_id) for delivery in deliveries]
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
         if any(s.claim.job_id in self.refuses and (s.said or s.outcome == DONE) for s in settlements):
             raise Rejected("no")
         held = [s for s in settlements if s.claim.job_id not in self.over]
         self.settled |= {s.claim.job_id: s for s in held}
-        return {(s.claim.job_id, s.claim.attempt) for s in held}
+        return {s.claim.attempt_id for s in held}
 
-    async def outcomes(self, refused: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    async def outcomes(self, refused: Collection[AttemptId]) -> dict[AttemptId, str]:
         return {key: self.over[key[0]] for key in refused if self.over.get(key[0])}
 
-    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+    async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
         self.written += [(output.job_id, one.line) for output in outputs for one in output.chunks]
-        return {(output.job_id, output.attempt) for output in outputs}
+        return {AttemptId(output.job_id, output.attempt) for output in outputs}
 
 
 class NoExecutors:
@@ -54,11 +57,20 @@ class NoExecutors:
     def begin(self, orders: object) -> None: ...
 
 
+def ended(job_id: int, outcome: Outcome, output: Chunk | None) -> EndedAttempt:
+    return EndedAttempt(AttemptId(job_id, 1), outcome, output)
+
+
 @asynccontextmanager
 async def working(store: Store, jobs: int) -> AsyncIterator[Attempts]:
     server = cast(Any, store)
-    attempts = Attempts(server, server, server, server, server, worker_id="w", slots=10, max_log_bytes=1000)
-    attempts.attach(cast(Any, NoExecutors()))
+    attempts = Attempts(
+        *(server, server, server, server, server),
+        worker_id="w",
+        slots=10,
+        max_log_bytes=1000,
+        executors=lambda on_end, on_message: cast(Any, NoExecutors()),
+    )
     duties = [asyncio.create_task(duty) for duty in (attempts.settle(), attempts.logs.write())]
     await attempts.accept(server, [Delivery(n, 1, "", "") for n in range(1, jobs + 1)], again=False)
     try:
@@ -74,45 +86,45 @@ def store() -> Store:
     return Store()
 
 
-async def test_words_that_come_with_the_end_cost_no_statement_of_their_own(store: Store) -> None:
+async def test_output_that_comes_with_the_end_costs_no_statement_of_its_own(store: Store) -> None:
     async with working(store, 2) as attempts:
-        attempts.ended([(1, 1, DONE, chunk(1, 1)), (2, 1, DONE, None)])
+        attempts.on_end([ended(1, DONE, chunk(1, 1)), ended(2, DONE, None)])
         await asyncio.wait_for(attempts.idle(), 10)
     assert {job_id: s.said for job_id, s in store.settled.items()} == {1: chunk(1, 1), 2: None}
     assert store.written == []
 
 
-async def test_words_that_follow_others_are_written_in_order_before_the_end(store: Store) -> None:
+async def test_output_that_follows_other_output_is_written_in_order_before_the_end(store: Store) -> None:
     async with working(store, 1) as attempts:
-        attempts.hear(chunk(1, 1), lambda _: None)
-        attempts.ended([(1, 1, DONE, chunk(1, 2))])
+        attempts.on_message(chunk(1, 1), lambda _: None)
+        attempts.on_end([ended(1, DONE, chunk(1, 2))])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(1, 1), (1, 2)]
     assert store.settled[1].said is None
 
 
-async def test_a_cancelled_job_has_the_words_that_came_with_the_refused_end_and_a_lost_one_has_not(
+async def test_the_output_of_a_refused_end_is_kept_if_the_job_was_cancelled_and_dropped_if_the_claim_was_lost(
     store: Store,
 ) -> None:
     store.over = {1: "cancelled", 2: ""}
     async with working(store, 2) as attempts:
-        attempts.ended([(1, 1, DONE, chunk(1, 1)), (2, 1, DONE, chunk(2, 1))])
+        attempts.on_end([ended(1, DONE, chunk(1, 1)), ended(2, DONE, chunk(2, 1))])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(1, 1)]
 
 
-async def test_words_of_a_job_that_its_own_transaction_completed_are_written(store: Store) -> None:
+async def test_output_of_a_job_that_its_own_transaction_completed_is_written(store: Store) -> None:
     async with working(store, 1) as attempts:
-        attempts.ended([(1, 1, Completed(msgspec.Raw(b"null"), recorded=True), chunk(1, 1))])
+        attempts.on_end([ended(1, Completed(msgspec.Raw(b"null"), recorded=True), chunk(1, 1))])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(1, 1)]
     assert store.settled == {}
 
 
-async def test_an_end_that_postgresql_does_not_take_is_tried_without_its_words_which_stay(store: Store) -> None:
+async def test_an_end_that_postgresql_refuses_is_tried_without_its_output_which_is_kept(store: Store) -> None:
     store.refuses = {2}
     async with working(store, 3) as attempts:
-        attempts.ended([(n, 1, DONE, chunk(n, 1)) for n in (1, 2, 3)])
+        attempts.on_end([ended(n, DONE, chunk(n, 1)) for n in (1, 2, 3)])
         await asyncio.wait_for(attempts.idle(), 10)
     assert store.written == [(2, 1)]
     assert {n: s.said for n, s in store.settled.items()} == {1: chunk(1, 1), 2: None, 3: chunk(3, 1)}

@@ -1,4 +1,4 @@
-"""What is said inside an executor: whose it is, in which order, and how much of it is kept."""
+"""Test the capture of output inside an executor: its attempt, its order, and how much of it is kept."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk, Line
 from taskd.executor import capture as module
-from taskd.executor.capture import Capture, OutputBuffer, listen, tap
+from taskd.executor.capture import Capture, OutputBuffer, attribute_output, tap
 from taskd.runtime.sink import Sink
 from taskd.runtime.stdio import Steady
 from taskd.seams import Order
@@ -32,7 +33,7 @@ LIMIT = 20_000
 
 
 def order(job_id: int) -> Order:
-    return Order(job_id, 1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
+    return Order(JobInfo(job_id, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 1)
 
 
 class World:
@@ -41,8 +42,8 @@ class World:
         self.told: list[Chunk] = []
         self.capture = Capture(LIMIT, CrashBuffer(self.fd), self.told.extend)
 
-    def voice(self, job_id: int) -> OutputBuffer:
-        found = self.capture.voice(order(job_id))
+    def buffer(self, job_id: int) -> OutputBuffer:
+        found = self.capture.buffer(order(job_id))
         assert found is not None
         return found
 
@@ -66,7 +67,7 @@ async def world() -> World:
 
 @contextmanager
 def installed(world: World, folder: Path) -> Iterator[None]:
-    """In a test's own time: pytest has other streams before and after."""
+    """Install the capture for a block of the test only: pytest has other streams before and after."""
     before = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
     with open(folder / "out", "w") as out, open(folder / "err", "w") as err:
         sys.stdout, sys.stderr = (Steady(Sink(file.fileno(), 1.0), n, file) for n, file in enumerate((out, err), 1))
@@ -78,11 +79,11 @@ def installed(world: World, folder: Path) -> Iterator[None]:
             sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = before  # type: ignore[misc]
 
 
-async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tmp_path: Path) -> None:
-    voices = {n: world.voice(n) for n in (1, 2, 3)}
+async def test_output_belongs_to_the_attempt_of_its_context(world: World, tmp_path: Path) -> None:
+    buffers = {n: world.buffer(n) for n in (1, 2, 3)}
 
     async def task(number: int) -> None:
-        listen(lambda: voices[number])
+        attribute_output(lambda: buffers[number])
         print("hello from", number)
         await asyncio.sleep(0)
         await asyncio.create_task(child(number))
@@ -95,11 +96,11 @@ async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tm
 
     with installed(world, tmp_path):
         await asyncio.gather(task(1), task(2))
-        thread = threading.Thread(target=lambda: contextvars.Context().run(print, "nobody's"))
+        thread = threading.Thread(target=lambda: contextvars.Context().run(print, "of no attempt"))
         thread.start()
         thread.join()
-        print("nobody's")
-    assert (tmp_path / "out").read_text().count("nobody's") == 2
+        print("of no attempt")
+    assert (tmp_path / "out").read_text().count("of no attempt") == 2
     assert "hello from 1\n" in (tmp_path / "out").read_text(), "the worker's log has it too"
     for number in (1, 2):
         assert world.lines(number) == [
@@ -111,11 +112,11 @@ async def test_each_attempt_has_what_is_said_in_its_own_context(world: World, tm
     assert world.lines(3) == []
 
 
-async def test_taskds_own_logger_is_heard_without_what_every_line_has(world: World) -> None:
-    voice = world.voice(1)
+async def test_lines_of_taskds_logger_are_kept_without_the_common_fields(world: World) -> None:
+    buffer = world.buffer(1)
 
     async def task() -> None:
-        listen(lambda: voice)
+        attribute_output(lambda: buffer)
         tap(None, "info", {"event": "sized", "level": "info", "role": "executor", "job": 1, "task": "t", "width": 3})
         try:
             int("boom")
@@ -130,18 +131,18 @@ async def test_taskds_own_logger_is_heard_without_what_every_line_has(world: Wor
 
 
 async def test_lines_are_put_together_and_a_progress_bar_is_one(world: World) -> None:
-    voice = world.voice(1)
+    buffer = world.buffer(1)
     for part in ("a", " b", "\nc\nd", "\r10%", "\r20%", "\r30%\n", "the end"):
-        voice.write("stdout", part)
+        buffer.write("stdout", part)
     assert world.texts(1) == ["a b", "c", "30%"]
-    voice.close()
+    buffer.close()
     assert world.texts(1)[-1] == "the end"
 
 
 async def test_of_much_the_first_and_the_last_part_are_kept_and_numbers_say_how_much_is_missing(world: World) -> None:
-    voice = world.voice(1)
+    buffer = world.buffer(1)
     for number in range(1, 50_001):
-        voice.say("stdout", "", f"line {number}")
+        buffer.add("stdout", "", f"line {number}")
     lines = world.lines(1)
     numbers = [number for number, *_ in lines]
     assert numbers[0] == 1
@@ -157,16 +158,16 @@ async def test_of_much_the_first_and_the_last_part_are_kept_and_numbers_say_how_
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\ud800", "a\0b", "\u2713" * 10_000])
 async def test_any_text_can_be_stored(world: World, text: str) -> None:
-    voice = world.voice(1)
-    voice.write("stdout", text)
-    voice.close()
+    buffer = world.buffer(1)
+    buffer.write("stdout", text)
+    buffer.close()
     (said,) = world.texts(1)
     assert len(said.encode()) <= module.MAX_LINE
     assert "\0" not in said
 
 
 class Markup(str):
-    """As some libraries have it."""
+    """A subclass of str that splits in its own way, as some libraries have."""
 
     __slots__ = ()
 
@@ -175,29 +176,29 @@ class Markup(str):
 
 
 async def test_a_subclass_of_str_is_text_like_any_other(world: World) -> None:
-    voice = world.voice(1)
-    voice.write("stdout", Markup("one\ntwo"))
-    voice.write("stdout", Markup("\n"))
+    buffer = world.buffer(1)
+    buffer.write("stdout", Markup("one\ntwo"))
+    buffer.write("stdout", Markup("\n"))
     assert world.texts(1) == ["one", "two"]
 
 
-async def test_a_crash_leaves_the_words_that_were_not_told_and_those_of_a_moment_ago(world: World) -> None:
-    voice = world.voice(7)
-    voice.say("stdout", "", "told")
+async def test_a_crash_leaves_the_unsent_lines_and_those_sent_just_before(world: World) -> None:
+    buffer = world.buffer(7)
+    buffer.add("stdout", "", "told")
     world.capture.flush()
-    world.capture._last_words.turn()
-    voice.say("log", "info", "not told \u2713")
+    world.capture._crash_buffer.turn()
+    buffer.add("log", "info", "not told \u2713")
     words = crash_buffer.read(world.fd)
-    assert [(w.job_id, w.attempt, w.number, w.line.text) for w in words] == [
+    assert [(*w.attempt_id, w.number, w.line.text) for w in words] == [
         (7, 1, 1, "told"),
         (7, 1, 2, "not told \u2713"),
     ]
 
 
-async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_nobody(world: World) -> None:
-    voice = world.voice(7)
+async def test_the_crash_buffer_has_the_newest_lines_and_nonsense_in_it_does_no_harm(world: World) -> None:
+    buffer = world.buffer(7)
     for number in range(1, 10_001):
-        voice.say("stdout", "", f"line {number} " + "x" * 50)
+        buffer.add("stdout", "", f"line {number} " + "x" * 50)
     words = crash_buffer.read(world.fd)
     assert [word.number for word in words] == list(range(words[0].number, 10_001))
     os.pwrite(world.fd, b"\xff" * crash_buffer.HALF, 0)
@@ -208,39 +209,39 @@ async def test_the_last_words_are_the_newest_ones_and_nonsense_among_them_harms_
     assert all(isinstance(word, CrashEntry) for word in crash_buffer.read(world.fd))
 
 
-async def test_a_line_is_told_soon(world: World) -> None:
-    world.voice(1).say("stdout", "", "soon")
+async def test_a_line_is_sent_soon(world: World) -> None:
+    world.buffer(1).add("stdout", "", "soon")
     await wait_until_async(lambda: world.told)
     assert world.texts(1) == ["soon"]
     assert len(world.told) == 1
 
 
-async def test_the_last_words_come_once(world: World) -> None:
-    voice = world.voice(1)
-    voice.say("stdout", "", "told")
+async def test_the_last_lines_are_sent_once(world: World) -> None:
+    buffer = world.buffer(1)
+    buffer.add("stdout", "", "told")
     world.capture.flush()
-    voice.say("stdout", "", "not told")
-    last = world.capture.last(voice)
+    buffer.add("stdout", "", "not told")
+    last = world.capture.take_rest(buffer)
     assert last is not None
     assert (last.line, last.lines) == (2, 1)
-    assert world.capture.last(voice) is None
+    assert world.capture.take_rest(buffer) is None
     assert world.texts(1) == ["told"]
 
 
-async def test_what_is_more_than_a_chunk_is_told_before_the_end(world: World) -> None:
-    voice = world.voice(1)
+async def test_more_than_a_chunk_is_sent_before_the_end(world: World) -> None:
+    buffer = world.buffer(1)
     for number in range(3):
-        voice.say("stdout", "", f"{number}" * module.MAX_LINE)
-    assert world.capture.last(voice) is None
+        buffer.add("stdout", "", f"{number}" * module.MAX_LINE)
+    assert world.capture.take_rest(buffer) is None
     assert [text[0] for text in world.texts(1)] == ["0", "1", "2"]
 
 
-async def test_voices_may_begin_while_others_are_told(world: World) -> None:
+async def test_buffers_may_be_made_while_others_are_sent(world: World) -> None:
     over, interval = threading.Event(), sys.getswitchinterval()
 
     def talk(first: int) -> None:
         for job in range(first, first + 3000):
-            world.voice(job).say("stdout", "", "hello")
+            world.buffer(job).add("stdout", "", "hello")
 
     async def tell() -> None:
         while not over.is_set():
@@ -259,8 +260,8 @@ async def test_voices_may_begin_while_others_are_told(world: World) -> None:
     assert sum(chunk.lines for chunk in world.told) == 9000
 
 
-def test_a_line_that_is_said_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the garbage collector may bring about, and signal handlers."""
+def test_a_line_that_is_written_while_another_is_kept_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer or a signal handler may do that."""
     words = CrashBuffer(crash_buffer.create())
     line = msgspec.json.encode(Line(0.0, "stdout", "", "x" * 4000))
     switch = words._switch

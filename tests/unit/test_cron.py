@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from taskd.domain.ticks import TickRule
 from taskd.runtime.outage import Outage
 from taskd.scheduler import firer as module
 from taskd.scheduler.firer import Firer
-from taskd.seams import Closed, Fired, Look
+from taskd.seams import Closed, DueSchedules, Fired
 
 TERM = Term(1, uuid4())
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -33,11 +34,11 @@ class Locked:
     async def rework(self, term: Term) -> None:
         assert self.without == []
 
-    async def due(self, limit: int, without: Collection[Edition]) -> Look:
+    async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
         self.without.append(set(without))
         if len(self.without) == 3:
             raise NotLeader("that was enough")
-        return Look(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
+        return DueSchedules(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
         return Fired(0, 0, 0, tuple(one.edition for one in decisions))
@@ -54,10 +55,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the duty waited between its looks, on a clock that goes on by that only."""
     found: list[float] = []
 
-    async def wait(self: Firer, seconds: float) -> None:
+    async def wait_for(event: asyncio.Event, seconds: float) -> bool:
         found.append(seconds)
+        return event.is_set()
 
-    monkeypatch.setattr(Firer, "_wait", wait)
+    monkeypatch.setattr(module, "wait_for", wait_for)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(found)))
     return found
 
@@ -79,9 +81,9 @@ async def test_while_all_schedules_are_paused_looks_go_on(waits: list[float]) ->
     """Another scheduler may let one go on."""
 
     class Paused(Locked):
-        async def due(self, limit: int, without: Collection[Edition]) -> Look:
+        async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
             await super().due(limit, without)
-            return Look(NOW, [], None, False, some=len(self.without) == 1)
+            return DueSchedules(NOW, [], None, False, some=len(self.without) == 1)
 
     await run(Paused())
     assert waits == [module.EVERY, module.CALM]

@@ -16,7 +16,7 @@ from taskd.runtime import pace
 from taskd.runtime.outage import Outage
 from taskd.scheduler import dispatcher as module
 from taskd.scheduler.dispatcher import Dispatcher
-from taskd.seams import DueBatch
+from taskd.seams import DispatchBatch
 from taskd.settings import SchedulerSettings
 
 TERM = Term(1, uuid4())
@@ -44,9 +44,9 @@ class Recorder:
     async def ring(self, dispatches: Sequence[Dispatch]) -> None:
         await self.ping()
 
-    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DueBatch:
+    async def dispatch(self, term: Term, credit: Sequence[Credit], ageing: float) -> DispatchBatch:
         self.asked.append(credit)
-        return DueBatch([], None)
+        return DispatchBatch([], None)
 
 
 async def rounds(recorder: Recorder, turns: int = 200) -> None:

@@ -1,4 +1,4 @@
-"""The reader of an executor's messages: anything may arrive, and what passes can be stored."""
+"""Test the decoding of an executor's messages: anything may arrive, and a message that passes can be stored."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk, Line
 from taskd.executor.results import ResultEncoder, to_text
 from taskd.seams import Order
-from taskd.worker.pool.decoding import Limits, received, storable
+from taskd.worker.pool.decoding import Limits, decode, storable
 from taskd.worker.pool.protocol import (
     BrokenStream,
     End,
@@ -41,7 +42,7 @@ GOOD: list[ToWorker] = [
             End(1, 1, EndKind.STOPPED),
         ]
     ),
-    Ends([End(1, 1, EndKind.COMPLETED, b"1", said=Chunk(1, 1, 1, 2, False, LINES))]),
+    Ends([End(1, 1, EndKind.COMPLETED, b"1", output=Chunk(1, 1, 1, 2, False, LINES))]),
     NoteMessage(1, 1, 0, progress=b'{"attempt":1,"fraction":0.5}'),
     NoteMessage(1, 1, 3, checkpoint=b"null"),
     LockRequest(1, 1, 1, "name"),
@@ -62,7 +63,7 @@ BAD: list[Any] = [
     *(Ends([End(job_id, 1, EndKind.COMPLETED, b"1")]) for job_id in (-1, 2**63)),
     *(Ends([], lost) for lost in (-1, 2**63)),
     *(Ends([End(1, attempt, EndKind.COMPLETED, b"1")]) for attempt in (-1, 2**31)),
-    Ends([End(1, 1, EndKind.COMPLETED, b"1", said=Chunk(2, 1, 1, 2, False, LINES))]),
+    Ends([End(1, 1, EndKind.COMPLETED, b"1", output=Chunk(2, 1, 1, 2, False, LINES))]),
     *(
         NoteMessage(1, 1, 0, progress=data)
         for data in (b"\xff", b"1", b"{}", b'{"attempt":1,"fraction":2}', b'{"attempt":2,"fraction":0}')
@@ -88,14 +89,14 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("message", GOOD)
-def test_what_an_executor_says_is_received(message: ToWorker) -> None:
-    assert received(msgspec.msgpack.encode(message), LIMITS) == message
+def test_messages_of_an_executor_are_decoded(message: ToWorker) -> None:
+    assert decode(msgspec.msgpack.encode(message), LIMITS) == message
 
 
 @pytest.mark.parametrize("message", BAD, ids=range(len(BAD)))
-def test_what_no_executor_says_breaks_the_stream(message: Any) -> None:
+def test_a_message_that_no_executor_sends_breaks_the_stream(message: Any) -> None:
     with pytest.raises(BrokenStream):
-        received(msgspec.msgpack.encode(message), LIMITS)
+        decode(msgspec.msgpack.encode(message), LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_what_no_executor_says_breaks_the_stream(message: Any) -> None:
 )
 def test_bytes_that_are_no_message_break_the_stream(frame: bytes) -> None:
     with pytest.raises(BrokenStream):
-        received(frame, LIMITS)
+        decode(frame, LIMITS)
 
 
 VALUES = st.recursive(
@@ -135,7 +136,7 @@ MESSAGES = st.one_of(
 @given(MESSAGES)
 def test_any_frame_is_a_message_that_can_be_stored_or_breaks_the_stream(frame: bytes) -> None:
     try:
-        message = received(frame, LIMITS)
+        message = decode(frame, LIMITS)
     except BrokenStream:
         return
     if isinstance(message, Ends):
@@ -155,9 +156,9 @@ def test_a_shortened_text_is_clean_utf8_within_its_limit(text: str, limit: int) 
 @given(st.text(min_size=100, max_size=3000), st.integers(1, 400))
 def test_an_end_that_an_executor_makes_is_received(text: str, limit: int) -> None:
     moment = datetime.now(UTC)
-    order = Order(1, 7, "x", "q", 0, b"1", moment, moment, None, {}, 3, 0, "w")
+    order = Order(JobInfo(1, "x", "q", 0, b"1", moment, moment, None, {}, 3, 0, "w"), 7)
     end = ResultEncoder(100_000, limit).failed(order, text)
-    assert received(msgspec.msgpack.encode(Ends([end])), Limits(100_000, limit)) == Ends([end])
+    assert decode(msgspec.msgpack.encode(Ends([end])), Limits(100_000, limit)) == Ends([end])
 
 
 def test_lines_that_cannot_be_stored_are_left_out() -> None:

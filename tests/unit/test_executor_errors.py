@@ -1,4 +1,4 @@
-"""What tasks raise, as their authors are told: their own frames, clean text, of limited size."""
+"""Test the errors of tasks as their authors see them: their own frames, clean text, of limited size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 
 import taskd
 from taskd import App
+from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder
 from taskd.executor.tracebacks import describe
 from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
 
 NOW = datetime.now(UTC)
-ORDER = Order(1, 2, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
+ORDER = Order(JobInfo(1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 2)
 
 
 def caught(call: Callable[[], Any]) -> BaseException:
@@ -27,7 +28,7 @@ def caught(call: Callable[[], Any]) -> BaseException:
 
 
 def compiled(code: str, package: Any) -> Callable[..., Any]:
-    """A function `it` whose file seems to lie in the package's folder."""
+    """Return a function `it` whose file seems to lie in the package's folder."""
     scope: dict[str, Any] = {}
     exec(compile(code, package.__file__.replace("__init__", "elsewhere"), "exec"), scope)
     found: Callable[..., Any] = scope["it"]
@@ -60,7 +61,7 @@ def test_an_exception_without_frames_of_the_user_is_one_line() -> None:
     assert describe(error) == "ValueError: boom"
 
 
-def test_what_led_to_an_exception_is_told_without_our_frames_too() -> None:
+def test_the_causes_of_an_exception_are_shown_without_our_frames_too() -> None:
     def user() -> None:
         try:
             compiled("def it(): raise KeyError('first')", taskd)()
@@ -72,14 +73,14 @@ def test_what_led_to_an_exception_is_told_without_our_frames_too() -> None:
     assert "elsewhere" not in text
 
 
-def test_the_parts_of_a_group_are_told_without_our_frames() -> None:
+def test_the_parts_of_a_group_are_shown_without_our_frames() -> None:
     parts = [caught(compiled("def it(): raise KeyError('part')", taskd))]
     text = describe(BaseExceptionGroup("many", parts))
     assert "KeyError: 'part'" in text
     assert "elsewhere" not in text
 
 
-def test_an_exception_that_lies_is_told_by_its_type() -> None:
+def test_an_exception_that_lies_is_shown_by_its_type() -> None:
     class Liar(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
@@ -91,7 +92,7 @@ def test_an_exception_that_lies_is_told_by_its_type() -> None:
 @pytest.mark.parametrize("text", ["é" * 10_000, "a\x00" * 10_000, "\ud800" * 10_000, "head " + "x" * 5_000 + " tail"])
 def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, limit: int) -> None:
     end = ResultEncoder(1000, limit).failed(ORDER, text)
-    assert end.how is EndKind.FAILED
+    assert end.kind is EndKind.FAILED
     assert len(end.data) <= limit
     told = end.data.decode()
     assert "characters left out" in told

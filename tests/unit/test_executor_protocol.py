@@ -1,4 +1,4 @@
-"""Frames between the worker and an executor."""
+"""Test the frames between the worker and an executor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_length_that_no_frame_has_breaks_the_stream_at_once() -> None:
         list(FrameSplitter().feed(b"HTTP/1.1 200 OK"))
 
 
-def test_the_frames_before_a_broken_one_are_heard() -> None:
+def test_the_frames_before_a_broken_one_are_read() -> None:
     good = encode(Cancel(1, 2))
     found = FrameSplitter().feed(good + b"\xff" * 4)
     assert next(found) == good[4:]

@@ -1,4 +1,4 @@
-"""What tasks return, made fit for the database, or refused in words that say what is wrong."""
+"""Test results of tasks: made fit for the database, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def endless_recursion() -> Iterator[None]:
     "value",
     [None, True, 1, 1.5, "é\n[[[{", [1, (2, 3)], {"a": {"b": []}}, {Colour.RED: Size.LARGE}, [10**4000], [{}] * 1000],
 )
-def test_what_json_can_say_is_stored_as_it_is(value: Any) -> None:
+def test_a_value_that_is_json_is_stored_as_it_is(value: Any) -> None:
     assert json.loads(to_json(value, 100_000)) == json.loads(json.dumps(value))
 
 
@@ -62,7 +62,7 @@ def test_what_json_can_say_is_stored_as_it_is(value: Any) -> None:
         ("x" * 100, "102 bytes, but at most 100"),
     ],
 )
-def test_what_json_cannot_say_is_refused_in_clear_words(value: Any, words: str) -> None:
+def test_a_value_that_is_no_json_is_refused_with_the_reason(value: Any, words: str) -> None:
     with pytest.raises(Unstorable, match=words):
         to_json(value, 100)
 

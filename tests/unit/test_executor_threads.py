@@ -1,4 +1,4 @@
-"""Threads that plain functions run in: each piece of work is told, whenever it is interrupted."""
+"""Test the threads of plain functions: the end of each is reported, whenever it is interrupted."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tests.servers import wait_until_async
 END = End(1, 1, EndKind.COMPLETED)
 
 
-class Desk:
-    """Seats, and what each piece of work told."""
+class Pool:
+    """A pool of threads, and the ends that functions reported."""
 
     def __init__(self) -> None:
-        self.seats = ThreadPool(asyncio.get_running_loop())
+        self.threads = ThreadPool(asyncio.get_running_loop())
 
     async def run(self, work: Any, interrupt_after: int | None = None) -> End | None:
         told: asyncio.Future[End | None] = asyncio.get_running_loop().create_future()
-        seat = self.seats.take()
-        seat.give(work, lambda end: None if told.done() else told.set_result(end))
+        thread = self.threads.take()
+        thread.run(work, lambda end: None if told.done() else told.set_result(end))
         if interrupt_after is not None:
             for _ in range(interrupt_after):
                 pass
-            seat.interrupt()
+            thread.interrupt()
         try:
             return await asyncio.wait_for(told, 20)
         finally:
-            self.seats.give_back(seat)
+            self.threads.give_back(thread)
 
 
 def at_once() -> End:
@@ -56,13 +56,13 @@ def spins() -> End:
 
 
 @pytest.fixture
-async def desk() -> Desk:
-    return Desk()
+async def pool() -> Pool:
+    return Pool()
 
 
 @pytest.fixture
 def fickle_switching() -> Iterator[None]:
-    """Threads take turns as often as they can, so that interrupts land in odd places."""
+    """Let threads take turns as often as they can, so that interrupts land in odd places."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -70,43 +70,43 @@ def fickle_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fickle_switching")
-async def test_an_interrupt_at_any_instant_is_told_and_its_thread_ends(desk: Desk) -> None:
+async def test_an_interrupt_at_any_instant_is_reported_and_its_thread_ends(pool: Pool) -> None:
     before = threading.active_count()
     draw = random.Random(5)
     for _ in range(1500):
-        assert await desk.run(spins, interrupt_after=draw.randrange(400)) is None
-        assert await desk.run(at_once, interrupt_after=draw.randrange(400)) in (None, END)
+        assert await pool.run(spins, interrupt_after=draw.randrange(400)) is None
+        assert await pool.run(at_once, interrupt_after=draw.randrange(400)) in (None, END)
     await wait_until_async(lambda: threading.active_count() <= before)
 
 
-async def test_a_stop_that_is_caught_is_told_as_the_work_wishes(desk: Desk) -> None:
+async def test_a_function_that_catches_its_stop_reports_its_own_end(pool: Pool) -> None:
     started = threading.Event()
 
     def work() -> End:
         started.set()
         return catches_its_stop()
 
-    told = asyncio.create_task(desk.run(work, interrupt_after=0))
+    told = asyncio.create_task(pool.run(work, interrupt_after=0))
     assert await told in (END, None)
 
 
-async def test_a_thread_is_used_again_unless_it_was_interrupted(desk: Desk) -> None:
+async def test_a_thread_is_used_again_unless_it_was_interrupted(pool: Pool) -> None:
     names: list[int] = []
 
     def work() -> End:
         names.append(threading.get_ident())
         return END
 
-    assert await desk.run(work) == END
-    assert await desk.run(work) == END
+    assert await pool.run(work) == END
+    assert await pool.run(work) == END
     assert names[0] == names[1]
-    assert await desk.run(spins, interrupt_after=0) is None
-    assert await desk.run(work) == END
+    assert await pool.run(spins, interrupt_after=0) is None
+    assert await pool.run(work) == END
 
 
-async def test_work_that_breaks_its_promise_is_told_and_its_thread_is_not_used_again(desk: Desk) -> None:
+async def test_a_function_that_raises_is_reported_and_its_thread_is_not_used_again(pool: Pool) -> None:
     def breaks() -> End:
         raise MemoryError
 
-    assert await desk.run(breaks) is None
-    assert await desk.run(at_once) == END
+    assert await pool.run(breaks) is None
+    assert await pool.run(at_once) == END

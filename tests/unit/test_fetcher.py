@@ -1,4 +1,4 @@
-"""What a worker's fetcher does when PostgreSQL is away while it claims."""
+"""Test a worker's fetcher: outages of PostgreSQL and Redis, free slots, and the order of queues."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Seams:
         return [ENTRY]
 
     def on_fetch(self) -> None:
-        """What happens while the worker waits for work."""
+        """Do what the test wants to happen while the worker waits for work."""
 
     async def caught_up(self) -> None:
         return
@@ -75,7 +75,7 @@ async def turns(number: int = 50) -> None:
 
 def start(seams: Seams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
     each = cast("Any", seams)
-    fetcher = Fetcher(each, each, each, WorkerSettings(), live=Config(), redis=Outage("Redis"))
+    fetcher = Fetcher(each, each, each, WorkerSettings(), config=Config(), redis=Outage("Redis"))
     return asyncio.create_task(fetcher.run(SESSION, stop, allowed))
 
 
@@ -147,7 +147,7 @@ async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_
     seams, allowed = Flowing(), asyncio.Event()
     allowed.set()
     each = cast("Any", seams)
-    fetcher = Fetcher(each, each, each, WorkerSettings(), live=Config(), redis=Outage("Redis"))
+    fetcher = Fetcher(each, each, each, WorkerSettings(), config=Config(), redis=Outage("Redis"))
     first = asyncio.create_task(fetcher.run(SESSION, asyncio.Event(), allowed))
     await seams.failed.wait()  # the second batch is claimed, while the first one's entries are still being forgotten
     await turns()
@@ -162,11 +162,11 @@ async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_
 
 
 async def orders(version: Version, queues: tuple[str, ...], number: int) -> list[list[str]]:
-    """In which order a worker looks through its queues."""
+    """Return the order in which a worker reads its queues, many times."""
     live = Config()
     live.take(version)
     each = cast("Any", Seams())
-    fetcher = Fetcher(each, each, each, WorkerSettings(), live=live, redis=Outage("Redis"))
+    fetcher = Fetcher(each, each, each, WorkerSettings(), config=live, redis=Outage("Redis"))
     session = msgspec.structs.replace(SESSION, queues=queues)
     return [fetcher._queues(session) for _ in range(number)]
 

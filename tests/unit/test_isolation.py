@@ -1,4 +1,4 @@
-"""How a worker makes room for a job that runs alone, and for how long it tries."""
+"""Test how a worker makes room for a job that runs alone, and for how long it tries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Seams:
             self._fewer.set()
 
     def rest(self) -> None:
-        """Everything that runs ends."""
+        """End all attempts that run."""
         self.open = 0
         self._fewer.set()
 
@@ -91,7 +91,7 @@ class Seams:
 
 
 class World:
-    """One worker's Solitude, and the events that steer it."""
+    """One worker's Isolation, and the events that steer it."""
 
     def __init__(self, running: int = 0, version: Version | None = None) -> None:
         self.seams = Seams(running)
@@ -101,7 +101,7 @@ class World:
         live = Config()
         if version is not None:
             live.now = version
-        self.solitude = Isolation(each, each, each, claim_idle=0.03, live=live, redis=Outage("Redis"))
+        self.solitude = Isolation(each, each, each, claim_idle=0.03, config=live, redis=Outage("Redis"))
 
     async def take(self, *suspects: Suspect) -> list[str]:
         async with asyncio.timeout(10):

@@ -1,47 +1,23 @@
-"""What attempts say, on its way from an executor to PostgreSQL: bounded, in batches, and before the attempt's end."""
+"""Test the writing of output: bounded, in batches, and before the attempt's end."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import msgspec
 import pytest
 
 from taskd.domain.errors import Rejected, StoreUnavailable
-from taskd.domain.fencing import Claim
+from taskd.domain.job import AttemptId
 from taskd.domain.output import Chunk, Line, Output
-from taskd.domain.policy import Policy, Record
 from taskd.worker import logs as module
-from taskd.worker.logs import LOST, Key, LogWriter
+from taskd.worker.logs import LOST, LogWriter
 from tests.servers import wait_until_async
+from tests.unit.claims import claim
 
-NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LIMIT = 400
-
-
-def claim(job_id: int) -> Claim:
-    return Claim(
-        job_id=job_id,
-        attempt=1,
-        session=uuid4(),
-        epoch=1,
-        task="t",
-        queue="default",
-        priority=0,
-        payload=msgspec.Raw(b"null"),
-        created_at=NOW,
-        schedule_at=NOW,
-        queued_at=NOW,
-        started_at=NOW,
-        timeout=None,
-        metadata={},
-        policy=Policy(),
-        record=Record(),
-    )
 
 
 def chunk(job_id: int, line: int, text: str = "x", *, tail: bool = False) -> Chunk:
@@ -49,18 +25,18 @@ def chunk(job_id: int, line: int, text: str = "x", *, tail: bool = False) -> Chu
 
 
 class Store:
-    """Keeps what is written, as the table would; may be away, refuse, or know no claim."""
+    """Keeps the output as the table would; may be away, refuse, or know no claim."""
 
     def __init__(self) -> None:
         self.writes: list[list[Output]] = []
-        self.rows: dict[tuple[int, int], dict[int, Chunk]] = {}
+        self.rows: dict[AttemptId, dict[int, Chunk]] = {}
         self.away = False
         self.refuses: set[int] = set()
         self.fenced: set[int] = set()
         self.tries = 0
         self.gate: asyncio.Event | None = None
 
-    async def write(self, outputs: Sequence[Output]) -> set[tuple[int, int]]:
+    async def write(self, outputs: Sequence[Output]) -> set[AttemptId]:
         self.tries += 1
         await asyncio.sleep(0)
         if self.gate is not None:
@@ -72,21 +48,21 @@ class Store:
         self.writes.append(list(outputs))
         held = [output for output in outputs if output.job_id not in self.fenced]
         for output in held:
-            rows = self.rows.setdefault((output.job_id, output.attempt), {})
+            rows = self.rows.setdefault(AttemptId(output.job_id, output.attempt), {})
             rows.update({c.line: c for c in output.chunks})
             for line in [n for n in rows if output.gone[0] <= n < output.gone[1]]:
                 del rows[line]
-        return {(output.job_id, output.attempt) for output in held}
+        return {AttemptId(output.job_id, output.attempt) for output in held}
 
     def lines(self, job_id: int) -> list[int]:
-        return sorted(self.rows.get((job_id, 1), {}))
+        return sorted(self.rows.get(AttemptId(job_id, 1), {}))
 
 
 class World:
     def __init__(self) -> None:
         self.store = Store()
-        self.claims = {(n, 1): claim(n) for n in range(1, 10)}
-        self.written: list[Key] = []
+        self.claims = {AttemptId(n, 1): claim(n) for n in range(1, 10)}
+        self.written: list[AttemptId] = []
         self.logs = LogWriter(self.store, self.claims.get, self.written.append, LIMIT)
 
 
@@ -105,38 +81,38 @@ def world() -> World:
     return World()
 
 
-async def test_what_many_attempts_say_is_one_statement(world: World) -> None:
+async def test_output_of_many_attempts_is_one_statement(world: World) -> None:
     for job_id in (1, 2, 3):
-        world.logs.hear(chunk(job_id, 1))
-        world.logs.hear(chunk(job_id, 2))
+        world.logs.add(chunk(job_id, 1))
+        world.logs.add(chunk(job_id, 2))
     async with writing(world):
         await wait_until_async(lambda: world.store.lines(3) == [1, 2], 5)
     assert len(world.store.writes) == 1
 
 
-async def test_an_attempt_that_says_nothing_ends_at_once_and_costs_nothing(world: World) -> None:
+async def test_an_attempt_without_output_ends_at_once_and_costs_nothing(world: World) -> None:
     async with writing(world):
-        assert not world.logs.end((1, 1))
+        assert not world.logs.end(AttemptId(1, 1))
     assert world.store.tries == 0
 
 
-async def test_an_end_waits_for_the_last_words_and_only_for_those(world: World) -> None:
-    world.logs.hear(chunk(1, 1))
-    assert world.logs.end((1, 1))
+async def test_an_end_waits_for_its_last_output_and_only_for_that(world: World) -> None:
+    world.logs.add(chunk(1, 1))
+    assert world.logs.end(AttemptId(1, 1))
     async with writing(world):
         await wait_until_async(lambda: world.written == [(1, 1)], 5)
-        world.logs.hear(chunk(2, 1))
+        world.logs.add(chunk(2, 1))
         await wait_until_async(lambda: world.store.lines(2) == [1], 5)
-        assert not world.logs.end((2, 1))
+        assert not world.logs.end(AttemptId(2, 1))
     assert world.store.lines(1) == [1]
 
 
-async def test_an_end_waits_for_words_that_are_being_written_just_now(world: World) -> None:
+async def test_an_end_waits_for_output_that_is_being_written(world: World) -> None:
     world.store.gate = asyncio.Event()
-    world.logs.hear(chunk(1, 1))
+    world.logs.add(chunk(1, 1))
     async with writing(world):
         await wait_until_async(lambda: world.store.tries)
-        assert world.logs.end((1, 1))
+        assert world.logs.end(AttemptId(1, 1))
         assert world.written == []
         world.store.gate.set()
         await wait_until_async(lambda: world.written == [(1, 1)])
@@ -145,17 +121,17 @@ async def test_an_end_waits_for_words_that_are_being_written_just_now(world: Wor
 
 async def test_only_the_newest_of_the_last_part_is_kept(world: World) -> None:
     async with writing(world):
-        world.logs.hear(chunk(1, 1))
+        world.logs.add(chunk(1, 1))
         for line in range(2, 60):
-            world.logs.hear(chunk(1, line, "y" * 20, tail=True))
+            world.logs.add(chunk(1, line, "y" * 20, tail=True))
             if line % 7 == 0:
                 await wait_until_async(lambda n=line: n in world.store.lines(1), 5)  # type: ignore[misc]
-        assert world.logs.end((1, 1))
+        assert world.logs.end(AttemptId(1, 1))
         await wait_until_async(lambda: world.written == [(1, 1)], 5)
     kept = world.store.lines(1)
     assert kept[0] == 1
     assert kept[1:] == list(range(kept[1], 60))
-    assert sum(len(c.body) for c in world.store.rows[1, 1].values()) <= LIMIT
+    assert sum(len(c.body) for c in world.store.rows[AttemptId(1, 1)].values()) <= LIMIT
 
 
 async def test_while_postgresql_is_away_what_waits_is_bounded_and_then_written(
@@ -165,12 +141,12 @@ async def test_while_postgresql_is_away_what_waits_is_bounded_and_then_written(
     world.store.away = True
     async with writing(world):
         for line in range(1, 200):
-            world.logs.hear(chunk(1, line, "y" * 20, tail=line > 3))
+            world.logs.add(chunk(1, line, "y" * 20, tail=line > 3))
             if line % 50 == 0:
                 tries = world.store.tries
                 await wait_until_async(lambda n=tries: world.store.tries > n, 5)  # type: ignore[misc]
         assert world.logs._bytes <= LIMIT + 100
-        assert world.logs.end((1, 1))
+        assert world.logs.end(AttemptId(1, 1))
         world.store.away = False
         await wait_until_async(lambda: world.written == [(1, 1)], 5)
     kept = world.store.lines(1)
@@ -179,28 +155,28 @@ async def test_while_postgresql_is_away_what_waits_is_bounded_and_then_written(
     assert world.logs._bytes == 0
 
 
-async def test_what_does_not_fit_at_all_is_left_out_and_its_attempt_says_so(
+async def test_output_beyond_the_limit_is_left_out_and_a_line_notes_that(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 100)
-    world.logs.hear(chunk(1, 1))
-    world.logs.hear(chunk(1, 2, "z" * 200))
-    world.logs.hear(chunk(1, 3, "z" * 200))
-    assert world.logs.end((1, 1))
+    world.logs.add(chunk(1, 1))
+    world.logs.add(chunk(1, 2, "z" * 200))
+    world.logs.add(chunk(1, 3, "z" * 200))
+    assert world.logs.end(AttemptId(1, 1))
     async with writing(world):
         await wait_until_async(lambda: world.written == [(1, 1)], 5)
     assert world.store.lines(1) == [1, 3]
-    (line,) = msgspec.json.decode(world.store.rows[1, 1][3].body, type=list[Line])
+    (line,) = msgspec.json.decode(world.store.rows[AttemptId(1, 1)][3].body, type=list[Line])
     assert (line.source, line.text) == ("taskd", LOST)
 
 
-async def test_a_fenced_attempt_says_nothing_more_and_ends(world: World) -> None:
+async def test_a_fenced_attempt_writes_nothing_more_and_ends(world: World) -> None:
     world.store.fenced = {1}
-    world.logs.hear(chunk(1, 1))
+    world.logs.add(chunk(1, 1))
     async with writing(world):
         await wait_until_async(lambda: len(world.store.writes) == 1, 5)
-        world.logs.hear(chunk(1, 2))
-        assert not world.logs.end((1, 1))
+        world.logs.add(chunk(1, 2))
+        assert not world.logs.end(AttemptId(1, 1))
     assert len(world.store.writes) == 1
     assert world.logs._bytes == 0
 
@@ -208,8 +184,8 @@ async def test_a_fenced_attempt_says_nothing_more_and_ends(world: World) -> None
 async def test_what_postgresql_does_not_take_harms_no_neighbour(world: World) -> None:
     world.store.refuses = {2}
     for job_id in (1, 2, 3):
-        world.logs.hear(chunk(job_id, 1))
-        assert world.logs.end((job_id, 1))
+        world.logs.add(chunk(job_id, 1))
+        assert world.logs.end(AttemptId(job_id, 1))
     async with writing(world):
         await wait_until_async(lambda: len(world.written) == 3, 5)
     assert [world.store.lines(n) for n in (1, 2, 3)] == [[1], [], [1]]

@@ -1,51 +1,25 @@
-"""What attempts say, on its way to PostgreSQL: the latest counts, also while PostgreSQL is away, and who waits is answered."""
+"""Test the writing of notes: the latest counts, also while PostgreSQL is away, and each checkpoint is answered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from uuid import UUID
 
-import msgspec
 import pytest
 
 from taskd.domain.errors import Rejected, StoreUnavailable
-from taskd.domain.fencing import Claim, Note
-from taskd.domain.policy import Policy, Record
+from taskd.domain.fencing import Note
+from taskd.domain.job import AttemptId
 from taskd.worker import notes as notes_module
 from taskd.worker.notes import NoteWriter
 from taskd.worker.pool.protocol import Answer, Denial, NoteMessage
 from tests.servers import wait_until_async
-
-NOW = datetime.now(UTC)
-SESSION = UUID(int=7)
-
-
-def claim(job_id: int) -> Claim:
-    return Claim(
-        job_id=job_id,
-        attempt=1,
-        session=SESSION,
-        epoch=1,
-        task="t",
-        queue="q",
-        priority=0,
-        payload=msgspec.Raw(b"null"),
-        created_at=NOW,
-        schedule_at=NOW,
-        queued_at=NOW,
-        started_at=NOW,
-        timeout=None,
-        metadata={},
-        policy=Policy(),
-        record=Record(),
-    )
+from tests.unit.claims import SESSION, claim
 
 
 class Store:
-    """Remembers what it is given, when it is there; `bad` has what it refuses, `gone` whose claim is over."""
+    """Keeps the notes unless it is `away`. It refuses those of jobs in `bad`; the claims of jobs in `gone` are over."""
 
     def __init__(self) -> None:
         self.away = False
@@ -54,14 +28,14 @@ class Store:
         self.tries = 0
         self.written: list[list[Note]] = []
 
-    async def write(self, notes: Sequence[Note]) -> set[tuple[int, int]]:
+    async def write(self, notes: Sequence[Note]) -> set[AttemptId]:
         self.tries += 1
         if self.away:
             raise StoreUnavailable("away")
         if self.bad & {note.job_id for note in notes}:
             raise Rejected("no")
         self.written.append(list(notes))
-        return {(note.job_id, note.attempt) for note in notes if note.job_id not in self.gone}
+        return {AttemptId(note.job_id, note.attempt) for note in notes if note.job_id not in self.gone}
 
 
 @pytest.fixture
@@ -88,18 +62,20 @@ def note(job_id: int, progress: bytes | None = None, checkpoint: bytes | None = 
     return Note(job_id=job_id, attempt=1, session=SESSION, progress=progress, checkpoint=checkpoint)
 
 
-async def test_what_many_say_is_one_statement_with_the_latest_of_each(store: Store, answers: list[Answer]) -> None:
+async def test_notes_of_many_attempts_are_one_statement_with_the_latest_of_each(
+    store: Store, answers: list[Answer]
+) -> None:
     async with writing(store) as notes:
         for number in range(3):
             for job_id in (1, 2):
-                notes.hear(NoteMessage(job_id, 1, progress=b"%d" % number), answers.append)
-        notes.hear(NoteMessage(1, 1, 5, checkpoint=b"c"), answers.append)
+                notes.add(NoteMessage(job_id, 1, progress=b"%d" % number), answers.append)
+        notes.add(NoteMessage(1, 1, 5, checkpoint=b"c"), answers.append)
         await wait_until_async(lambda: answers != [])
     assert store.written == [[note(1, b"2", b"c"), note(2, b"2")]]
     assert answers == [Answer(1, 1, 5)]
-    assert notes.end((1, 1)) == (True, b"2")
-    assert notes.end((1, 1)) == (False, None)
-    assert notes.end((9, 1)) == (False, None)
+    assert notes.end(AttemptId(1, 1)) == (True, b"2")
+    assert notes.end(AttemptId(1, 1)) == (False, None)
+    assert notes.end(AttemptId(9, 1)) == (False, None)
 
 
 async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does_not(
@@ -109,11 +85,11 @@ async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does
     store.away = True
     async with writing(store) as notes:
         for job_id in (1, 2):
-            notes.hear(NoteMessage(job_id, 1, 1, progress=b"old", checkpoint=b"1"), answers.append)
+            notes.add(NoteMessage(job_id, 1, 1, progress=b"old", checkpoint=b"1"), answers.append)
         await wait_until_async(lambda: store.tries > 0)
-        notes.hear(NoteMessage(1, 1, 2, checkpoint=b"2"), answers.append)
+        notes.add(NoteMessage(1, 1, 2, checkpoint=b"2"), answers.append)
         await wait_until_async(lambda: store.tries > 3)
-        assert notes.end((2, 1)) == (True, b"old")
+        assert notes.end(AttemptId(2, 1)) == (True, b"old")
         assert answers == []
         store.away = False
         await wait_until_async(lambda: len(answers) == 2)
@@ -125,9 +101,9 @@ async def test_a_note_that_is_refused_or_fenced_off_harms_no_other(store: Store,
     store.bad, store.gone = {2}, {3}
     async with writing(store) as notes:
         for job_id in (1, 2, 3):
-            notes.hear(NoteMessage(job_id, 1, 1, checkpoint=b"1"), answers.append)
+            notes.add(NoteMessage(job_id, 1, 1, checkpoint=b"1"), answers.append)
         await wait_until_async(lambda: len(answers) == 3)
-    assert [(answer.job_id, answer.trouble) for answer in answers] == [
+    assert [(answer.job_id, answer.denial) for answer in answers] == [
         (1, None),
         (2, Denial.FENCED),
         (3, Denial.FENCED),

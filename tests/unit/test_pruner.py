@@ -22,7 +22,7 @@ from taskd.settings import HistorySettings as Settings
 TERM = Term(1, uuid4())
 
 
-class History:
+class Pruning:
     """Jobs with the ids 1, 2, 3 ..., some of them old; it remembers what it was asked."""
 
     def __init__(self, jobs: int = 0, old: Iterable[int] = ()) -> None:
@@ -57,7 +57,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 10)
 
 
-async def asked(history: History, times: int) -> Pruner:
+async def asked(history: Pruning, times: int) -> Pruner:
     pruner = Pruner(cast("Any", history), Settings(), config=Config(), postgres=Outage("PostgreSQL"))
     running = asyncio.create_task(pruner.run(TERM))
     while len(history.asked) < times:
@@ -68,7 +68,7 @@ async def asked(history: History, times: int) -> Pruner:
 
 
 async def test_each_status_is_asked_for_with_its_time() -> None:
-    history = History()
+    history = Pruning()
     await asked(history, 3)
     assert {status: keep for status, keep, _ in history.asked} == {
         JobStatus.COMPLETED: 7 * 86_400.0,
@@ -78,7 +78,7 @@ async def test_each_status_is_asked_for_with_its_time() -> None:
 
 
 async def test_the_first_round_goes_to_the_end_and_later_ones_on_from_the_first_young_page() -> None:
-    history = History(45, range(1, 16))
+    history = Pruning(45, range(1, 16))
     pruner = await asked(history, 12)
     assert history.walk()[:7] == [0, 10, 20, 30, 40, 20, 20]
     assert pruner.pruned == 15
@@ -86,7 +86,7 @@ async def test_the_first_round_goes_to_the_end_and_later_ones_on_from_the_first_
 
 async def test_old_jobs_behind_young_ones_are_found_by_a_round_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs with low ids that ended late, because they were delayed, stand before others that are old by now."""
-    history = History(60, range(41, 51))
+    history = Pruning(60, range(41, 51))
     await asked(history, 8)
     assert history.old == set()
     history.old = set(range(31, 41))
@@ -95,6 +95,6 @@ async def test_old_jobs_behind_young_ones_are_found_by_a_round_to_the_end(monkey
 
 
 async def test_an_outage_is_no_end() -> None:
-    history = History()
+    history = Pruning()
     history.failure = StoreUnavailable("away")
     await asked(history, 5)

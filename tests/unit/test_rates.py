@@ -1,4 +1,4 @@
-"""How fast slots come free, as a worker tells it."""
+"""Test the rates that a worker publishes."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def test_what_is_kept_is_bounded() -> None:
     rates, began = Rates(), time.monotonic()
     for step in range(1000):
         rates.measure(["a"], began + step * 0.5)
-    assert len(rates._then) < 40
+    assert len(rates._samples) < 40

@@ -21,7 +21,7 @@ TERM = Term(1, uuid4())
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-class Upkeep:
+class Reaping:
     """Remembers the moment before which each look asked to end sessions, and answers with a clock of its own."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.0)
 
 
-async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) -> None:
+async def looks(upkeep: Reaping, lease: float, number: int, jump_at: int = -1) -> None:
     each = cast("Any", upkeep)
     reaper = Reaper(each, lease=lease, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
@@ -55,13 +55,13 @@ async def looks(upkeep: Upkeep, lease: float, number: int, jump_at: int = -1) ->
 
 
 async def test_nobody_is_looked_for_before_a_lease_has_passed() -> None:
-    upkeep = Upkeep()
+    upkeep = Reaping()
     await looks(upkeep, lease=3600.0, number=5)
     assert set(upkeep.asked) == {None}
 
 
 async def test_expired_means_before_the_previous_look() -> None:
-    upkeep = Upkeep()
+    upkeep = Reaping()
     await looks(upkeep, lease=0.0, number=3)
     assert upkeep.asked[0] is None
     assert upkeep.asked[1] == NOON + timedelta(microseconds=1)
@@ -69,7 +69,7 @@ async def test_expired_means_before_the_previous_look() -> None:
 
 async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
     """All leases seem to have run out at once; whoever lives renews within one lease, by the new clock."""
-    upkeep = Upkeep()
+    upkeep = Reaping()
     await looks(upkeep, lease=0.0, number=8, jump_at=3)
     jumped = [before for before in upkeep.asked if before is not None and before >= NOON + timedelta(hours=1)]
     first = upkeep.asked.index(jumped[0])
@@ -77,7 +77,7 @@ async def test_a_clock_that_jumps_ahead_ends_no_session() -> None:
 
 
 async def test_a_jump_while_workers_have_time_gives_them_a_whole_lease_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, upkeep = 1000.0, Upkeep()
+    now, upkeep = 1000.0, Reaping()
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     reaper = Reaper(cast("Any", upkeep), lease=15.0, postgres=Outage("PostgreSQL"), wake=lambda: None)
     running = asyncio.create_task(reaper.run(TERM))
@@ -95,7 +95,7 @@ async def test_a_jump_while_workers_have_time_gives_them_a_whole_lease_again(mon
     running.cancel()
 
 
-async def _more_looks(upkeep: Upkeep, number: int) -> None:
+async def _more_looks(upkeep: Reaping, number: int) -> None:
     goal = upkeep.looks + number
     for _ in range(1000):
         if upkeep.looks >= goal:
@@ -105,7 +105,7 @@ async def _more_looks(upkeep: Upkeep, number: int) -> None:
 
 
 async def test_jobs_of_sessions_that_ended_before_are_told_without_an_empty_list_of_workers() -> None:
-    class Later(Upkeep):
+    class Later(Reaping):
         async def free_jobs(self, term: Term, loss_limit: int) -> Reaped:
             self.looks += 1
             return Reaped(2, 1)

@@ -1,56 +1,35 @@
-"""The log lines of attempts."""
+"""Test the log lines of attempts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 import structlog
 
-from taskd.domain.fencing import Claim
 from taskd.domain.outcome import Failed, Outcome, TimedOut
-from taskd.domain.policy import Policy, Record
 from taskd.domain.retry import Counter, Final
 from taskd.seams import Settlement
 from taskd.worker.reporting import AttemptReporter
+from tests.unit.claims import claim
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def line(outcome: Outcome) -> dict[str, Any]:
-    """The one line that tells of an attempt with this outcome."""
-    claim = Claim(
-        job_id=1,
-        attempt=1,
-        session=uuid4(),
-        epoch=1,
-        task="t",
-        queue="q",
-        priority=0,
-        payload=msgspec.Raw(b"1"),
-        created_at=NOW,
-        schedule_at=NOW,
-        queued_at=NOW,
-        started_at=NOW,
-        timeout=None,
-        metadata={},
-        policy=Policy(),
-        record=Record(),
-    )
-    settlement = Settlement(claim, outcome, Final(completed=False, counter=Counter.FAILURES))
+    """Return the fields of the one line that reports an attempt with this outcome."""
+    settlement = Settlement(claim(1), outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
-        AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), ours=True, unknown=False)
+        AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), settled=True, unknown=False)
     (told,) = lines
     return dict(told)
 
 
-def test_an_attempt_whose_time_ran_out_is_told_without_an_error_that_it_has_not() -> None:
+def test_a_timed_out_attempt_is_reported_without_an_error() -> None:
     told = line(TimedOut(1.0))
     assert (told["event"], told["outcome"]) == ("attempt ended", "timed_out")
     assert "error" not in told
 
 
-def test_a_failure_is_told_with_its_error() -> None:
+def test_a_failure_is_reported_with_its_error() -> None:
     assert line(Failed("ValueError: no"))["error"] == "ValueError: no"

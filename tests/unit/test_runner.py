@@ -1,4 +1,4 @@
-"""Attempts inside an executor: what is left of them when they have ended."""
+"""Test attempts inside an executor: their ends, and that nothing is left of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from taskd import App, Context
+from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk
 from taskd.executor import redirection
 from taskd.executor.capture import Capture, OutputBuffer
@@ -45,10 +46,10 @@ async def talks_much() -> None:
 
 
 def _say(*lines: str) -> None:
-    voice = redirection.speaking()
-    assert voice is not None
+    output = redirection.current_output()
+    assert output is not None
     for line in lines:
-        voice.say("stdout", "", line)
+        output.add("stdout", "", line)
 
 
 @app.task
@@ -57,15 +58,15 @@ async def talks(ctx: Context) -> None:
 
 
 def order(job_id: int, task: str) -> Order:
-    return Order(job_id, 1, task, "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w")
+    return Order(JobInfo(job_id, task, "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 1)
 
 
-def no_desk() -> TaskConnections:
+def no_connections() -> TaskConnections:
     raise AssertionError("no transaction here")
 
 
 async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[list[End], list[Chunk]]:
-    """Run so many attempts at once: their ends, and what was told before those."""
+    """Run so many attempts at once. Return their ends, and the chunks that were sent before those."""
     over = asyncio.Event()
     ended: list[End] = []
     told: list[Chunk] = []
@@ -76,7 +77,7 @@ async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[
             over.set()
 
     caught = make(40_000, CrashBuffer(crash_buffer.create()), told.extend)
-    runner = Runner(app, "app", ResultEncoder(1000, 1000), tell, lambda _: None, 1.0, no_desk, caught)
+    runner = Runner(app, "app", ResultEncoder(1000, 1000), tell, lambda _: None, 1.0, no_connections, caught)
     runner.begin([order(number, task) for number in range(attempts)])
     await over.wait()
     return ended, told
@@ -94,40 +95,41 @@ async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector
         gc.enable()
 
 
-async def test_an_end_is_told_whatever_becomes_of_the_last_words() -> None:
+async def test_an_end_is_sent_even_if_the_last_output_is_lost() -> None:
     class Broken(Capture):
-        def last(self, voice: OutputBuffer) -> Chunk | None:
+        def take_rest(self, buffer: OutputBuffer) -> Chunk | None:
             raise RuntimeError("dictionary changed size during iteration")
 
     await run("prints", 3, Broken)
 
 
-async def test_an_end_takes_along_what_was_not_told() -> None:
+async def test_an_end_takes_the_unsent_output_along() -> None:
     ends, told = await run("prints", 3)
     assert sorted(end.job_id for end in ends) == [0, 1, 2]
     assert all(
-        end.said is not None and (end.said.job_id, end.said.line, end.said.lines) == (end.job_id, 1, 2) for end in ends
+        end.output is not None and (end.output.job_id, end.output.line, end.output.lines) == (end.job_id, 1, 2)
+        for end in ends
     )
     assert told == []
 
 
-async def test_what_is_too_much_for_an_end_is_told_before_it() -> None:
+async def test_output_that_is_too_much_for_an_end_is_sent_before_it() -> None:
     ends, told = await run("talks_much", 1)
-    assert [end.said for end in ends] == [None]
+    assert [end.output for end in ends] == [None]
     assert sum(chunk.lines for chunk in told) == 100
 
 
-def test_who_speaks_while_its_voice_is_made_does_not_wait_for_itself() -> None:
-    """As what the garbage collector ends may do, wherever it starts."""
+def test_output_that_is_written_while_its_buffer_is_made_does_not_block() -> None:
+    """A finalizer may write output wherever the garbage collector starts."""
 
     class Finalizing:
-        def voice(self, order: Order) -> OutputBuffer | None:
+        def buffer(self, order: Order) -> OutputBuffer | None:
             seen.append(order)
-            return running.speak() if len(seen) == 1 else None
+            return running.open_buffer() if len(seen) == 1 else None
 
     seen: list[Order] = []
     running = RunningAttempt(order(1, "silent"), lambda order: pytest.fail(str(order)), Finalizing())  # type: ignore[arg-type]
-    talk = threading.Thread(target=running.speak, daemon=True)
+    talk = threading.Thread(target=running.open_buffer, daemon=True)
     talk.start()
     talk.join(20)
     assert not talk.is_alive()

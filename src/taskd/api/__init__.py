@@ -11,8 +11,9 @@ Failure handling: without PostgreSQL the response is 503 with Retry-After, withi
 `outcome_unknown` if the change may have been made all the same. Redis and etcd are needed by no route: `explain`,
 /workers and /leader answer without what those servers would add. Tokens that were read last stay valid during an outage.
 
-Limits: a body is read up to its route's limit and must arrive within 30 seconds. Large JSON is checked in slices, so that
-it does not delay other requests. A few large pages are read at a time. Concurrent readers of one counter share one query,
+Limits: a body is read up to its route's limit and must arrive within 30 seconds. All large bodies together hold at most
+128 MiB (`body_budget`); a request beyond that gets a 503. Large JSON is checked in slices, so that it does not delay other
+requests. A few large pages are read at a time. Concurrent readers of one counter share one query,
 and all long polls share one query per round.
 """
 

@@ -1,14 +1,14 @@
 """The bytes of request bodies that this process holds at once, so that many large uploads cannot take its memory.
 
-A request reserves the length that it declares, or what has arrived of a body without one, until it is answered. Bodies of
-at most `SMALL` bytes reserve nothing: large uploads never keep a cancel or a plain submit out.
+A request reserves the length that it declares, or the bytes that have arrived if it declares none, until its handler is done.
+Bodies of at most `SMALL` bytes reserve nothing, so that large uploads never keep a cancel or a plain submit out.
 """
 
 from __future__ import annotations
 
-#: Bytes of request bodies that may be reserved in all, as many as of answers that wait for their clients.
+#: The most bytes that all requests may reserve together; responses that wait for their clients have the same limit.
 MOST = 128 * 1024 * 1024
-#: Bytes of a body that needs no reservation. The server holds as much of a body before anything asks for it.
+#: The most bytes of a body that needs no reservation. The server buffers as much of a body before a handler reads it.
 SMALL = 64 * 1024
 
 
@@ -21,9 +21,9 @@ class BodyBudget:
         self.reserved = 0
 
     def grow(self, before: int, after: int) -> bool:
-        """Replace a request's reservation of `before` bytes; False if there is no room, and nothing has changed.
+        """Replace a request's reservation of `before` bytes. Return False, and change nothing, if there is no room.
 
-        A request that is alone gets what it asks for: its own limit may be larger than the budget.
+        A request without others may exceed the budget, since its own limit may be larger.
         """
         others = self.reserved - before
         if others and others + after > self.most:

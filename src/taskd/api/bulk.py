@@ -22,7 +22,7 @@ from taskd.api.routes import BODY_PROBLEMS, JSON, Operation, Resource, Result, R
 from taskd.domain.job import MAX_ID, JobFilter, JobStatus
 from taskd.domain.scope import Scope
 from taskd.domain.submission import Name
-from taskd.seams import Cancels, Overview, Retries
+from taskd.seams import Cancels, Reads, Retries
 
 MAX_BODY = 16 * 1024
 
@@ -90,7 +90,7 @@ _retry = msgspec.json.Decoder(RetrySelection)
 class BulkResource(Resource):
     """Cancels and retries by filter."""
 
-    def __init__(self, cancels: Cancels, retries: Retries, overview: Overview) -> None:
+    def __init__(self, cancels: Cancels, retries: Retries, overview: Reads) -> None:
         self._cancels = cancels
         self._retries = retries
         self._overview = overview

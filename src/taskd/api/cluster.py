@@ -32,7 +32,7 @@ from taskd.domain.health import public
 from taskd.domain.job import Counts, Depths, QueueDepth
 from taskd.domain.scope import Scope
 from taskd.runtime import meters
-from taskd.seams import Coordinator, Member, MemberKind, Overview, Standing, Terms
+from taskd.seams import Coordinator, Member, MemberKind, Reads, Standing, Terms
 
 ETCD_AWAY = "etcd is away"
 
@@ -66,7 +66,7 @@ class ClusterResource(Resource):
     """Shows the cluster as this scheduler sees it."""
 
     def __init__(
-        self, overview: Overview, terms: Terms, coordinator: Coordinator, standing: Standing, leader_stale: float
+        self, overview: Reads, terms: Terms, coordinator: Coordinator, standing: Standing, leader_stale: float
     ) -> None:
         self._coordinator = coordinator
         self._standing = standing

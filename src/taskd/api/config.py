@@ -22,7 +22,7 @@ from taskd.domain.config import RULES, Version, concerns_only, operates
 from taskd.domain.errors import InvalidLiveValue
 from taskd.domain.job import MAX_ID
 from taskd.domain.scope import Scope
-from taskd.seams import LiveEditor
+from taskd.seams import ConfigEditing
 
 MAX_BODY = 16 * 1024
 PAGE = 100
@@ -95,7 +95,7 @@ ROLLBACK = Operation(
 class ConfigResource(Resource):
     """Shows and changes the live configuration."""
 
-    def __init__(self, editor: LiveEditor) -> None:
+    def __init__(self, editor: ConfigEditing) -> None:
         self._editor = editor
 
     def routes(self) -> Sequence[Route]:

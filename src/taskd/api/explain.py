@@ -25,7 +25,7 @@ from taskd.domain.health import AWAY, Health, public
 from taskd.domain.job import JobStatus
 from taskd.domain.scope import Scope
 from taskd.domain.shard import shard_of
-from taskd.seams import Coordinator, Explained, LiveEditor, Standing, Terms, Transport
+from taskd.seams import ConfigEditing, Coordinator, Explained, Standing, Terms, Transport
 
 #: Seconds for which Redis and etcd are waited for. Later, the explanation does without their data.
 PATIENCE = 0.6
@@ -57,7 +57,7 @@ class ExplainResource(Resource):
         self,
         explained: Explained,
         terms: Terms,
-        editor: LiveEditor,
+        editor: ConfigEditing,
         coordinator: Coordinator,
         transport: Transport,
         standing: Standing,

@@ -21,9 +21,9 @@ from taskd.api.responses import Response, next_page
 from taskd.api.routes import NDJSON, READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
 from taskd.api.time_slice import TimeSlice
 from taskd.domain.job import MAX_ID, Ended, Job, JobStatus
-from taskd.domain.output import Stored
+from taskd.domain.output import StoredChunk
 from taskd.domain.scope import Scope
-from taskd.seams import Overview, Transcripts
+from taskd.seams import LogReader, Reads
 
 #: Finished jobs that one request reads; and fewer with their output, which may be large.
 STRETCH, STRETCH_WITH_LOGS = 500, 50
@@ -57,7 +57,7 @@ EXPORT = Operation(
 class HistoryResource(Resource):
     """Exports finished jobs."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts, limiter: ReadLimiter) -> None:
+    def __init__(self, overview: Reads, transcripts: LogReader, limiter: ReadLimiter) -> None:
         self._limiter = limiter
         self._overview = overview
         self._transcripts = transcripts
@@ -82,7 +82,7 @@ class HistoryResource(Resource):
         """Return the lines of a stretch, and the cursor of the next one."""
         stretch, time_slice = await within(self._overview.ended(ended)), TimeSlice()
         jobs, cursor = stretch.jobs, stretch.next
-        output: dict[int, list[Stored]] | None = None
+        output: dict[int, list[StoredChunk]] | None = None
         if logs and jobs:
             output = await within(self._transcripts.of([job.id for job in jobs]))
             if len(output) < len(jobs):
@@ -95,7 +95,7 @@ class HistoryResource(Resource):
         return b"".join(rows), cursor
 
 
-def _line(job: Job, output: Mapping[int, list[Stored]] | None) -> bytes:
+def _line(job: Job, output: Mapping[int, list[StoredChunk]] | None) -> bytes:
     text = render.job(job)
     if output is not None:
         logs = msgspec.json.encode(list(lines(output.get(job.id, []))))

@@ -36,7 +36,7 @@ from taskd.api.views import DuplicateJob, JobWithTimeline
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import MAX_ID, Job, JobFilter, JobStatus
 from taskd.domain.scope import Scope
-from taskd.seams import Cancels, Overview, Retries
+from taskd.seams import Cancels, Reads, Retries
 
 TAG = "Jobs"
 MAX_WAIT = 60.0
@@ -86,7 +86,7 @@ RETRY = Operation(
 class JobsResource(Resource):
     """Lists, shows, cancels and retries jobs."""
 
-    def __init__(self, cancels: Cancels, retries: Retries, overview: Overview, limiter: ReadLimiter) -> None:
+    def __init__(self, cancels: Cancels, retries: Retries, overview: Reads, limiter: ReadLimiter) -> None:
         self._cancels = cancels
         self._retries = retries
         self._overview = overview

@@ -17,9 +17,9 @@ from taskd.api.request import Request
 from taskd.api.responses import Response, document
 from taskd.api.routes import READ_PROBLEMS, Operation, Parameter, Resource, Result, Route
 from taskd.api.views import LineView, LogsView
-from taskd.domain.output import LogPosition, Stored
+from taskd.domain.output import LogPosition, StoredChunk
 from taskd.domain.scope import Scope
-from taskd.seams import Overview, Transcripts
+from taskd.seams import LogReader, Reads
 
 #: Chunks in one response: at most a few hundred kilobytes.
 PAGE = 50
@@ -48,7 +48,7 @@ SHOW = Operation(
 class LogsResource(Resource):
     """Shows the output of attempts."""
 
-    def __init__(self, overview: Overview, transcripts: Transcripts) -> None:
+    def __init__(self, overview: Reads, transcripts: LogReader) -> None:
         self._overview = overview
         self._transcripts = transcripts
 
@@ -77,7 +77,7 @@ class LogsResource(Resource):
         return document(view)
 
 
-def lines(chunks: Iterable[Stored], after: LogPosition = START) -> Iterator[LineView]:
+def lines(chunks: Iterable[StoredChunk], after: LogPosition = START) -> Iterator[LineView]:
     """Yield the lines of chunks; one line in the place of missing ones, with their number."""
     attempt, last = after
     for chunk in chunks:

@@ -10,7 +10,7 @@ from itertools import islice
 from taskd.api.reads import within
 from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.log import logger
-from taskd.seams import Overview
+from taskd.seams import Reads
 
 #: The shortest and the longest pause between two queries, in seconds.
 MIN_PAUSE, MAX_PAUSE = 0.003, 0.03
@@ -25,7 +25,7 @@ BATCH = 1000
 class FinalWaiter:
     """Waits for jobs to become final: asks for all ids at once, and ends the waits of jobs that are final."""
 
-    def __init__(self, overview: Overview) -> None:
+    def __init__(self, overview: Reads) -> None:
         self._overview = overview
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._latest = 0.0

@@ -146,12 +146,12 @@ class Request:
             ) from None
 
     def release(self) -> None:
-        """Return what the body has reserved; the request is answered."""
+        """Return the reservation of the body, once the handler is done."""
         BODIES.release(self._reserved)
         self._reserved = 0
 
     def _reserve(self, size: int) -> None:
-        """Reserve `size` bytes in all for the body. Raises a 503 Problem if there is no room."""
+        """Raise the reservation of the body to `size` bytes. Raises a 503 Problem if there is no room."""
         if size <= max(SMALL, self._reserved):
             return
         if not BODIES.grow(self._reserved, size):
@@ -160,7 +160,7 @@ class Request:
         self._reserved = size
 
     async def _rest(self, message: dict[str, object], limit: int, hint: str, *, useless: bool) -> bytes:
-        """Return the body from its first `message` on. `useless`: it is known to be too large; nothing of it is kept."""
+        """Return the body from its first `message` on. `useless`: the body is too large, so that none of it is kept."""
         body, discarded = bytearray(), 0
         while True:
             if message["type"] == "http.disconnect":

@@ -24,7 +24,7 @@ from taskd.api.views import BatchView, DuplicateJob
 from taskd.domain.job import Job, JobSpec, Submitted
 from taskd.domain.scope import Scope
 from taskd.domain.submission import Submission
-from taskd.seams import Intake, Overview
+from taskd.seams import Intake, Reads
 from taskd.settings import HttpSettings
 
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
@@ -68,7 +68,7 @@ def submit_batch_operation(max_jobs: int) -> Operation:
 class SubmitResource(Resource):
     """Stores new jobs."""
 
-    def __init__(self, intake: Intake, overview: Overview, settings: HttpSettings) -> None:
+    def __init__(self, intake: Intake, overview: Reads, settings: HttpSettings) -> None:
         self._intake = intake
         self._overview = overview
         self._settings = settings

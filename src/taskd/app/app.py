@@ -248,10 +248,10 @@ class App(TransactionalSubmit):
 
         Raises LookupError for an unknown task, Fail for a payload that does not fit.
         """
-        task = self._tasks.get(order.task)
+        task = self._tasks.get(order.job.task)
         if task is None:
-            raise LookupError(order.task)
-        return self._bind(task, order.payload, lambda: Context(_completed(order, task), link), self._scope)
+            raise LookupError(order.job.task)
+        return self._bind(task, order.job.payload_json, lambda: Context(_completed(order, task), link), self._scope)
 
     async def start(self) -> None:
         """Run the functions for `on_start`, in their order, then open what tasks depend on. Raises what one of them raises.
@@ -323,6 +323,6 @@ class App(TransactionalSubmit):
 
 def _completed(order: Order, task: Task[..., Any]) -> Order:
     """Return the order with the time-out of the task's definition, unless the job has its own."""
-    if order.timeout is not None or task.timeout is None:
+    if order.job.timeout is not None or task.timeout is None:
         return order
-    return msgspec.structs.replace(order, timeout=float(task.timeout))
+    return msgspec.structs.replace(order, job=msgspec.structs.replace(order.job, timeout=float(task.timeout)))

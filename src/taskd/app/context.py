@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -15,6 +14,7 @@ from taskd.app.handle import Handle, SyncHandle
 from taskd.app.job_factory import JobFactory, send, send_in, send_in_sync, send_sync
 from taskd.app.lock import HeldLock, lock, lock_sync
 from taskd.app.values import decoded, obstacle
+from taskd.domain.job import JobInfo
 from taskd.runtime.log import logger
 from taskd.seams import Link, Order
 
@@ -63,30 +63,7 @@ class TransactionalSubmit:
         return task
 
 
-class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
-    """The job that a task runs for, as it was when this attempt began.
-
-    `timeout` is in seconds, None without one. `failures` counts the attempts before this one that failed, and `max_retries`
-    how many may; crashes and lost workers are counted elsewhere. The datetimes are in UTC.
-    """
-
-    id: int
-    task: str
-    queue: str
-    priority: int
-    created_at: datetime
-    schedule_at: datetime
-    timeout: float | None
-    metadata: dict[str, str | int | float | bool | None]
-    max_retries: int
-    failures: int
-    worker_id: str
-    payload_json: bytes
-
-    @property
-    def payload(self) -> Any:
-        """The whole payload, decoded from its JSON anew at each call: usually a dict with the arguments by name."""
-        return msgspec.json.decode(self.payload_json)
+RunningJob = JobInfo
 
 
 class Context(TransactionalSubmit):
@@ -100,23 +77,9 @@ class Context(TransactionalSubmit):
         self._log: Any = None
 
     @property
-    def job(self) -> RunningJob:
+    def job(self) -> JobInfo:
         """The job: its id, its options, its metadata."""
-        order = self._order
-        return RunningJob(
-            id=order.job_id,
-            task=order.task,
-            queue=order.queue,
-            priority=order.priority,
-            created_at=order.created_at,
-            schedule_at=order.schedule_at,
-            timeout=order.timeout,
-            metadata=order.metadata,
-            max_retries=order.max_retries,
-            failures=order.failures,
-            worker_id=order.worker_id,
-            payload_json=order.payload,
-        )
+        return self._order.job
 
     @property
     def attempt(self) -> int:
@@ -128,7 +91,7 @@ class Context(TransactionalSubmit):
         """A structlog logger whose lines carry the job, the attempt and the task: `ctx.log.info("resized", width=200)`."""
         if self._log is None:
             order = self._order
-            self._log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.task)
+            self._log = logger().bind(job=order.job_id, attempt=order.attempt, task=order.job.task)
         return self._log
 
     @property
@@ -217,7 +180,10 @@ class Context(TransactionalSubmit):
         self._link().complete(result)
 
     def lock_sync(self, name: str, *, wait: float | None = None) -> AbstractContextManager[HeldLock]:
-        """Hold a lock in a plain function in a thread: as `lock`, `with ctx.lock_sync("printer") as held:`."""
+        """Hold a lock in a plain function in a thread: as `lock`, `with ctx.lock_sync("printer") as held:`.
+
+        `wait`: the seconds after which TimeoutError is raised; None: no limit.
+        """
         _not_on_a_loop("lock")
         return lock_sync(self._link(), name, wait)
 

@@ -40,7 +40,7 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 async def _examine(settings: Settings) -> list[Diagnosis]:
     from taskd.coordination import doctor as etcd  # noqa: PLC0415  loads gRPC
     from taskd.domain.diagnosis import ok  # noqa: PLC0415
-    from taskd.store import examine as postgres  # noqa: PLC0415  loads the PostgreSQL driver
+    from taskd.store import doctor as postgres  # noqa: PLC0415  loads the PostgreSQL driver
     from taskd.transport import doctor as redis  # noqa: PLC0415  loads the Redis client
 
     found = await asyncio.gather(

@@ -92,7 +92,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
     from taskd.settings import TaskSettings  # noqa: PLC0415
     from taskd.worker.pool.protocol import BUILTIN  # noqa: PLC0415
 
-    loading.look_here_too()
+    loading.search_current_folder()
     name = settings.worker.app or BUILTIN
     try:
         own = loading.load(name, TaskSettings())
@@ -104,7 +104,7 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
         return name, own
     more = _switched_on(settings)
     if task in more.tasks:
-        return loading.OUTWARD, more
+        return loading.OPTIONAL, more
     known = ", ".join(sorted(own.tasks)) or "none"
     hint = "" if settings.worker.app else " (--app names the module of your own tasks)"
     raise typer.BadParameter(f"there is no task {task!r} in the app {name}; it has: {known}{hint}")

@@ -252,11 +252,11 @@ def _remove(client: Client, name: str) -> None:
 
 def _declared(module: str) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
     """The name by which its schedules are known as this app's, and what it declares. Raises TaskdError."""
-    from taskd.executor.loading import NotLoadable, load, look_here_too  # noqa: PLC0415
+    from taskd.executor.loading import NotLoadable, load, search_current_folder  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415  keeps --help quick
     from taskd.settings import TaskSettings  # noqa: PLC0415
 
-    look_here_too()
+    search_current_folder()
     forks.watch()
     try:
         found = load(module, TaskSettings())

@@ -11,7 +11,7 @@ from taskd.domain.config import Version, check, known
 from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreUnavailable
 from taskd.runtime.config import Config
 from taskd.runtime.log import logger
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: Tries of one change, each on top of a change that another process made meanwhile.
 TRIES = 5
@@ -20,9 +20,9 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ConfigEditor:
-    """Implements `taskd.seams.LiveEditor`."""
+    """Implements `taskd.seams.ConfigEditing`."""
 
-    def __init__(self, store: LiveStore, coordinator: Coordinator, config: Config) -> None:
+    def __init__(self, store: ConfigStore, coordinator: Coordinator, config: Config) -> None:
         self._store = store
         self._coordinator = coordinator
         self._config = config

@@ -6,13 +6,13 @@ import asyncio
 
 from taskd.domain.errors import SchemaMismatch, StoreUnavailable
 from taskd.runtime.config import Config
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: Seconds between reads from PostgreSQL while etcd is away, and while it answers, since a change may have been missed.
 AWAY, ANSWERS = 1.0, 30.0
 
 
-async def follow(config: Config, coordinator: Coordinator, store: LiveStore) -> None:
+async def follow(config: Config, coordinator: Coordinator, store: ConfigStore) -> None:
     """Keep `config` up to date until cancelled.
 
     A change in etcd says when to look, PostgreSQL's version is valid. Without PostgreSQL, etcd's copy is valid.

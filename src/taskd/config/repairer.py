@@ -8,7 +8,7 @@ from taskd.domain.config import Version
 from taskd.domain.errors import CoordinatorUnavailable, StoreUnavailable
 from taskd.domain.fencing import Term
 from taskd.runtime.log import logger
-from taskd.seams import Coordinator, LiveStore
+from taskd.seams import ConfigStore, Coordinator
 
 #: Seconds between comparisons while nothing changes, and at least between two repairs. Beside a newer taskd with keys that
 #: this one does not know, each repair would be followed by the next.
@@ -20,7 +20,7 @@ AWAY = 1.0
 class Repairer:
     """Compares etcd's copy with PostgreSQL's latest version, and puts that version into etcd where they differ."""
 
-    def __init__(self, store: LiveStore, coordinator: Coordinator) -> None:
+    def __init__(self, store: ConfigStore, coordinator: Coordinator) -> None:
         self._store = store
         self._coordinator = coordinator
         #: etcd's copy at the last comparison, and whether etcd answered then.

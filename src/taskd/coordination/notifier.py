@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from taskd.runtime.waiting import wait_for
+
 
 class Notifier:
     """A task that looks first and then waits, without an await in between, misses no notification."""
@@ -18,9 +20,4 @@ class Notifier:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Return at the next notification, or after `seconds`."""
-        event = self._event
-        try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
+        await wait_for(self._event, seconds)

@@ -23,6 +23,7 @@ from taskd.coordination.reachability import Reachability
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.duty import end, forever
 from taskd.runtime.log import logger
+from taskd.runtime.waiting import wait_for
 
 T = TypeVar("T")
 
@@ -213,7 +214,7 @@ class EtcdSession:
         """Renew until the lease is lost."""
         attempt = min(ATTEMPT, self._rhythm.ttl / 5)
         pause = self._rhythm.renewal
-        while not await _happens(lease.lost, pause):
+        while not await wait_for(lease.lost, pause):
             sent = time.monotonic()
             try:
                 ttl = await self._client.keep_alive(lease.id, attempt)
@@ -272,11 +273,3 @@ class _Deletion:
         self.key = key
         self.after = after
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

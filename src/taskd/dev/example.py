@@ -80,7 +80,7 @@ _EXAMPLES: dict[type[inspect.Type], Callable[[Any], Any]] = {
 
 def main(name: str) -> int:
     """Print the example; 1 if there is none."""
-    loading.look_here_too()
+    loading.search_current_folder()
     try:
         app = loading.load(name, TaskSettings())
     except loading.NotLoadable:

@@ -7,14 +7,14 @@ from uuid import UUID
 
 import msgspec
 
-from taskd.domain.job import Json, Scalar
-from taskd.domain.policy import Policy, Record
+from taskd.domain.job import AttemptId, JobInfo
+from taskd.domain.policy import Backoff, Policy, Record
 from taskd.domain.shard import shard_of
 
 
 class Term(msgspec.Struct, frozen=True):
-    """One leadership, of one of so many shards. PostgreSQL mints the epoch; every leader statement demands that it is still the
-    shard's current one.
+    """One leadership of one shard. PostgreSQL gives the epoch; every statement of a leader demands that it is still the shard's
+    current one.
     """
 
     epoch: int
@@ -23,7 +23,7 @@ class Term(msgspec.Struct, frozen=True):
     shards: int = 1
 
     def owns(self, queue: str) -> bool:
-        """Whether the queue is one of this term's shard."""
+        """Return whether the queue belongs to this term's shard."""
         return shard_of(queue, self.shards) == self.shard
 
 
@@ -41,7 +41,7 @@ class LeaderRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dispatch(msgspec.Struct, frozen=True):
-    """The right to claim one job once: what travels in the stream entry."""
+    """The right to claim one job once. A stream entry carries it."""
 
     job_id: int
     seq: int
@@ -50,7 +50,7 @@ class Dispatch(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A Dispatch as a worker received it: `stream` and `entry` are what the transport needs to settle it."""
+    """A Dispatch as a worker received it. The transport removes it by `stream` and `entry`."""
 
     job_id: int
     seq: int
@@ -68,7 +68,7 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """Where a process runs, precise enough to tell whether it is gone.
+    """The place where a process runs, precise enough to find out whether it is gone.
 
     `boot` is the boot id with the pid namespace; `started` is the process's start time in clock ticks since that boot.
     """
@@ -80,7 +80,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One incarnation of one worker. While it lives, its claims are its own; once dead it never revives."""
+    """One incarnation of one worker. While it lives, its claims are its own. Once it is over it never revives."""
 
     id: UUID
     worker_id: str
@@ -92,30 +92,45 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to run one attempt of one job: `(job_id, attempt, session)` is the fence that settling demands.
 
-    `epoch` is that of the queue's shard when the claim was made: it says under whom, and fences nothing.
+    `epoch` is that of the queue's shard when the claim was made: it names the leader, and fences nothing.
     """
 
-    job_id: int
-    attempt: int
+    #: Kept as one value: it is the key of the attempt wherever the worker looks it up.
+    attempt_id: AttemptId
+    job: JobInfo
     session: UUID
     epoch: int
-    task: str
-    queue: str
-    priority: int
-    payload: Json
-    created_at: datetime
-    schedule_at: datetime
     queued_at: datetime
     started_at: datetime
-    timeout: float | None
-    metadata: dict[str, Scalar]
-    policy: Policy
-    record: Record
-    checkpoint: Json | None = None
+    backoff: Backoff = Backoff()
+    crashes: int = 0
+    losses: int = 0
+    #: The last checkpoint of the job's earlier attempts (JSON).
+    checkpoint: bytes | None = None
+
+    @property
+    def job_id(self) -> int:
+        """The job's id."""
+        return self.attempt_id.job_id
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number."""
+        return self.attempt_id.attempt
+
+    @property
+    def policy(self) -> Policy:
+        """The job's limits for retries."""
+        return Policy(self.job.max_retries, self.backoff)
+
+    @property
+    def record(self) -> Record:
+        """The job's earlier attempts, counted by how they ended."""
+        return Record(self.job.failures, self.crashes, self.losses)
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running attempt says of itself, as JSON, under its claim's fence; what is None stays as it was."""
+    """A running attempt's progress and checkpoint (JSON), under its claim's fence. A value of None stays as it was."""
 
     job_id: int
     attempt: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -45,16 +46,27 @@ class JobStatus(StrEnum):
 
 FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
 
+T = TypeVar("T")
+
 Scalar = str | int | float | bool | None
 
 
-class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it is submitted, checked and complete. Times in seconds."""
+def _encoded(value: T) -> T:
+    """Return a default of a field that is encoded even where it has this default: its column has none."""
+    default: T = msgspec.field(default_factory=lambda: value)
+    return default
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job as it is submitted, checked and complete. Times in seconds.
+
+    `submit.sql` reads it as JSON, with these names; a field that has its default is left out there.
+    """
 
     payload: Json
-    task: str = "default"
-    queue: str = "default"
-    priority: int = 0
+    task: str = _encoded("default")
+    queue: str = _encoded("default")
+    priority: int = _encoded(0)
     dedupe_key: str | None = None
     #: The key that must be unique, where that is not `dedupe_key` itself.
     own_key: str | None = None
@@ -62,11 +74,44 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     former_key: str | None = None
     schedule_at: datetime | None = None
     delay: float = 0.0
-    max_retries: int = 3
-    retry_backoff: Backoff = Backoff()
+    max_retries: int = _encoded(3)
+    retry_backoff: Backoff = _encoded(Backoff())
     timeout: float | None = None
     metadata: dict[str, Scalar] = {}
     parent_id: int | None = None
+
+
+class AttemptId(NamedTuple):
+    """One attempt of one job. A job's attempts are numbered upwards and never reused."""
+
+    job_id: int
+    attempt: int
+
+
+class JobInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A job as it was when its running attempt began: the part of it that its task sees.
+
+    `timeout` is in seconds, None without one. `failures` counts the attempts before this one that failed, and `max_retries`
+    how many may; crashes and lost workers are counted elsewhere. The datetimes are in UTC.
+    """
+
+    id: int
+    task: str
+    queue: str
+    priority: int
+    payload_json: bytes
+    created_at: datetime
+    schedule_at: datetime
+    timeout: float | None
+    metadata: dict[str, Scalar]
+    max_retries: int
+    failures: int
+    worker_id: str
+
+    @property
+    def payload(self) -> Any:
+        """The whole payload as it came, decoded from its JSON anew at each call: usually a dict with the arguments by name."""
+        return msgspec.json.decode(self.payload_json)
 
 
 class Submitted(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""How one attempt ended. Every ending is one of these values; nothing is raised past them."""
+"""Outcomes: how one attempt ended. Every end is one of these values, never an exception."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from taskd.domain.job import Json
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed"):
-    """The task returned; `result` is its JSON. `recorded`: its own transaction has stored this, and the result, already."""
+    """The task returned; `result` is its JSON. `recorded`: the task's own transaction has stored this end, and the result."""
 
     result: Json
     recorded: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The task raised. `permanent` forbids retries; `again_at` is the task's own wish for when to retry.
+    """The task raised. `permanent` forbids retries; `again_at` is when the task itself wants the retry.
 
     `error` is a text for people, `traceback` where in the user's code it was raised.
     """
@@ -29,14 +29,14 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag="timed_out"):
-    """The attempt ran for its whole time-out (seconds) and was stopped; `traceback` is where it was then."""
+    """The attempt ran for its whole time-out (`after`, in seconds) and was stopped; `traceback` is where it was then."""
 
     after: float
     traceback: str | None = None
 
 
 class Crashed(msgspec.Struct, frozen=True, tag="crashed"):
-    """The executor process died under the attempt."""
+    """The executor process ended while the attempt ran."""
 
     error: str
 

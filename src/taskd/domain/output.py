@@ -1,4 +1,4 @@
-"""What attempts log and print, as lines with numbers: a number that is missing was left out."""
+"""The output of attempts (log and standard streams) as numbered lines. A missing number is a line that was left out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-#: Where a line comes from; `taskd` says what happened to the others.
+from taskd.domain.job import AttemptId
+
+#: The stream that a line was written to. `taskd` is for lines about lines that were left out.
 Source = Literal["log", "stdout", "stderr", "taskd"]
 
 
@@ -34,13 +36,18 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
 
     @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt's identity."""
+        return AttemptId(self.job_id, self.attempt)
+
+    @property
     def last(self) -> int:
-        """The number of its last line."""
+        """The number of the last line."""
         return self.line + self.lines - 1
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """New chunks of one attempt, under its claim; stored ones that begin from `gone[0]` to below `gone[1]` make way."""
+    """New chunks of one attempt, under its claim. Stored chunks that begin from `gone[0]` to below `gone[1]` are deleted."""
 
     job_id: int
     attempt: int
@@ -50,14 +57,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogPosition(NamedTuple):
-    """Up to where somebody has read: the attempt and its line."""
+    """The last line that a reader has: its attempt and its number."""
 
     attempt: int = 0
     line: int = 0
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """A chunk as it is read again."""
+class StoredChunk(msgspec.Struct, frozen=True):
+    """A chunk as PostgreSQL has it."""
 
     attempt: int
     line: int

@@ -1,4 +1,4 @@
-"""How often and how soon a job may be tried again (Policy, Backoff), and what it has been through (Record)."""
+"""The limits and pauses of a job's retries (Policy, Backoff), and its earlier attempts by outcome (Record)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-#: A job that lost this many workers runs alone in its worker from then on: any of its neighbours may have ended them.
+#: A job that lost this many workers runs alone in its worker from then on: so far a neighbour may have ended them.
 SUSPECT_AFTER = 2
 #: A job under which this many workers disappeared while it ran alone fails for good.
 LONE_LOSS_LIMIT = 3
@@ -26,7 +26,7 @@ class Backoff(msgspec.Struct, frozen=True):
     jitter: bool = True
 
     def delay(self, failures: int, draw: Callable[[], float] = random.random) -> float:
-        """The delay in seconds after `failures` failures; `draw` gives an even number in [0, 1)."""
+        """Return the delay in seconds after `failures` failures; `draw` gives an evenly distributed number in [0, 1)."""
         whole = self._whole(failures)
         return whole / 2 + whole / 2 * draw() if self.jitter else whole
 
@@ -38,14 +38,14 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How often a job may be tried again."""
+    """The number of retries that a job may have, and the pauses before them."""
 
     max_retries: int = 3
     backoff: Backoff = Backoff()
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a job has been through: each cause has its own counter, so that one kind of bad luck never pays for another."""
+    """A job's earlier attempts that went wrong. Each cause has its own counter, so that a lost worker costs no retry, say."""
 
     failures: int = 0
     crashes: int = 0

@@ -1,4 +1,4 @@
-"""What follows an attempt: (outcome, policy, record) -> final, or pending again after a delay."""
+"""The verdict on an attempt: (outcome, policy, record) -> final, or pending again after a delay."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
 from taskd.domain.policy import Policy, Record
 
-#: An executor that dies under a job this often proves the job poisonous.
+#: A job that crashed its executor this often is poisonous, and fails.
 CRASH_LIMIT = 3
 
 
 class Counter(StrEnum):
-    """Which counter of the Record an ending raises; NONE costs nothing."""
+    """The counter of the Record that an outcome raises; NONE costs nothing."""
 
     NONE = "none"
     FAILURES = "failures"
@@ -25,7 +25,7 @@ class Counter(StrEnum):
 
 
 class Final(msgspec.Struct, frozen=True):
-    """The job is over: `completed` or failed."""
+    """The job is over: completed, or failed if not `completed`."""
 
     completed: bool
     counter: Counter
@@ -43,7 +43,7 @@ Verdict = Final | Again
 
 
 def decide(outcome: Outcome, policy: Policy, record: Record, draw: Callable[[], float] = random.random) -> Verdict:
-    """What follows `outcome` for a job with this `policy` and this `record` of earlier attempts."""
+    """Return the verdict on `outcome` for a job with this `policy` and this `record` of earlier attempts."""
     match outcome:
         case Completed():
             return Final(completed=True, counter=Counter.NONE)
@@ -57,8 +57,8 @@ def decide(outcome: Outcome, policy: Policy, record: Record, draw: Callable[[], 
             return _after_failure(outcome, policy, record, draw)
 
 
-def told(outcome: Outcome, record: Record) -> Outcome:
-    """A crash with how often the job has crashed and how often it may; any other outcome as it is."""
+def with_crash_count(outcome: Outcome, record: Record) -> Outcome:
+    """Return a crash with the job's number of crashes and their limit in its text; any other outcome as it is."""
     if not isinstance(outcome, Crashed):
         return outcome
     crashes = record.crashes + 1

@@ -1,4 +1,4 @@
-"""An attempt that settles itself: its task's transaction completes its job."""
+"""The transaction of an attempt: the task's own writes and the completion of its job commit together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NESTED = "ctx.transaction() is open already: an attempt has one at a time (conn
 
 
 class TransactionState(Enum):
-    """How far it is."""
+    """The state of an attempt's transaction."""
 
     READY = auto()
     OPEN = auto()
@@ -23,52 +23,53 @@ class TransactionState(Enum):
 
 
 class AttemptTransaction:
-    """At most one transaction at a time, and none after one that was committed. One that was rolled back leaves nothing."""
+    """At most one transaction at a time, and none after one that was committed. A transaction that was rolled back leaves
+    nothing."""
 
     def __init__(
-        self, order: Order, limit: int, desk: Callable[[], TaskConnections], encode: Encode | None = None
+        self, order: Order, limit: int, connections: Callable[[], TaskConnections], encode: Encode | None = None
     ) -> None:
         self._order = order
         self._encode = encode
         self._limit = limit
-        self._desk = desk
-        self._stage = TransactionState.READY
+        self._connections = connections
+        self._state = TransactionState.READY
         self._interrupt: Callable[[], None] | None = None
         self.result = b"null"
-        #: What the attempt has told last of its progress, for history.
+        #: The attempt's latest progress, for history.
         self.progress: bytes | None = None
 
     @property
     def over(self) -> bool:
-        """Whether the job is completed."""
-        return self._stage is TransactionState.COMMITTED
+        """True if the job is completed."""
+        return self._state is TransactionState.COMMITTED
 
     def committed(self) -> None:
-        """The transaction was committed."""
-        self._stage = TransactionState.COMMITTED
+        """Note that the transaction was committed."""
+        self._state = TransactionState.COMMITTED
 
     def complete(self, value: Any) -> None:
         """Keep the result. Raises Unstorable (a ValueError) for what is no JSON, RuntimeError outside of a transaction."""
-        if self._stage is not TransactionState.OPEN:
+        if self._state is not TransactionState.OPEN:
             raise RuntimeError("ctx.complete(result) belongs into the block of ctx.transaction()")
         self.result = to_json(value, self._limit, encode=self._encode, strict_keys=self._encode is None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        """For an async task."""
+        """Open the transaction of an async task."""
         self._begin()
         try:
-            async with self._desk().transaction(self._order.job_id, self._order.attempt, self) as connection:
+            async with self._connections().transaction(self._order.job_id, self._order.attempt, self) as connection:
                 yield connection
         finally:
             self._end()
 
     @contextmanager
     def transaction_sync(self) -> Iterator[Any]:
-        """For a plain one."""
+        """Open the transaction of a plain task."""
         self._begin()
         try:
-            with self._desk().transaction_sync(self._order.job_id, self._order.attempt, self) as connection:
+            with self._connections().transaction_sync(self._order.job_id, self._order.attempt, self) as connection:
                 self._interrupt = connection.give_up
                 yield connection
         finally:
@@ -76,16 +77,16 @@ class AttemptTransaction:
             self._end()
 
     def interrupt(self) -> None:
-        """The thread of a plain task is to stop: end the statement that it may wait for, where no exception reaches it."""
+        """End the statement that the thread of a plain task may wait for, where no exception reaches it."""
         interrupt = self._interrupt
         if interrupt is not None:
             interrupt()
 
     def _begin(self) -> None:
-        if self._stage is not TransactionState.READY:
+        if self._state is not TransactionState.READY:
             raise RuntimeError(_ONCE if self.over else _NESTED)
-        self._stage, self.result = TransactionState.OPEN, b"null"
+        self._state, self.result = TransactionState.OPEN, b"null"
 
     def _end(self) -> None:
         if not self.over:
-            self._stage = TransactionState.READY
+            self._state = TransactionState.READY

@@ -1,6 +1,6 @@
-"""Threads for what async tasks hand to the loop's default executor: asyncio.to_thread, loop.run_in_executor(None, …).
+"""Threads for functions that async tasks hand to the loop's default executor: asyncio.to_thread, loop.run_in_executor(None, …).
 
-A thread cannot be stopped. In one pool for all, what ended attempts left running would take the threads of the others.
+A thread cannot be stopped. In one pool for all, functions that ended attempts left running would take the threads of others.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any
 
 from taskd.runtime import forks
 
-#: Functions of one attempt that run at once, as in Python's own default executor.
+#: The most functions of one attempt that run at once, as in Python's own default executor.
 LIMIT = min(32, (os.cpu_count() or 1) + 4)
-#: Idle threads that are kept.
+#: The most idle threads that are kept.
 KEPT = 32
 
 
 class Share:
-    """The functions of one attempt that run, and those that wait because LIMIT run already."""
+    """One attempt's share of the threads: its functions that run, and those that wait because LIMIT run already."""
 
-    __slots__ = ("busy", "over", "waiting")
+    __slots__ = ("busy", "closed", "waiting")
 
     def __init__(self) -> None:
         self.busy = 0
-        self.over = False
+        #: True once the attempt has ended.
+        self.closed = False
         self.waiting: deque[Work] = deque()
 
 
@@ -72,14 +73,14 @@ class BackgroundThreads:
         self.abandoned = 0
 
     def run(self, function: Callable[[], Any], share: Share | None) -> Future[Any]:
-        """Run this in a thread, now or when the attempt's earlier functions leave room."""
+        """Run the function in a thread, now or when the attempt's earlier functions leave room."""
         work = Work(function, share or self._common)
         with self._lock:
             if work.share.busy >= LIMIT:
                 work.share.waiting.append(work)
                 return work.future
             work.share.busy += 1
-            self.abandoned += work.share.over
+            self.abandoned += work.share.closed
             inbox = self._idle.pop() if self._idle else None
         if inbox is not None:
             inbox.put(work)
@@ -89,17 +90,20 @@ class BackgroundThreads:
 
     def _start(self, work: Work) -> None:
         try:
-            BackgroundThread(target=self._serve, args=(work,), name="helper", daemon=True).start()
+            BackgroundThread(target=self._serve, args=(work,), name="background", daemon=True).start()
         except RuntimeError:  # the system has no more
             with self._lock:
                 work.share.busy -= 1
-                self.abandoned -= work.share.over
+                self.abandoned -= work.share.closed
             raise
 
     def close(self, share: Share, *, stopped: bool) -> int:
-        """The attempt has ended: the number of its functions that still run. Of a stopped one, what waits never begins."""
+        """End an attempt's share. Return the number of its functions that still run.
+
+        Of an attempt that was stopped, functions that wait never begin.
+        """
         with self._lock:
-            share.over = True
+            share.closed = True
             self.abandoned += share.busy
             waiting = list(share.waiting) if stopped else []
             for work in waiting:
@@ -119,7 +123,7 @@ class BackgroundThreads:
                 following = share.waiting.popleft() if share.waiting else None
                 if following is None:
                     share.busy -= 1
-                    self.abandoned -= share.over
+                    self.abandoned -= share.closed
                     if len(self._idle) >= KEPT:
                         return
                     self._idle.append(inbox)

@@ -1,4 +1,4 @@
-"""An attempt's link to its worker, for what the task says while it runs. Most attempts never use theirs."""
+"""An attempt's link to its worker, for its requests while it runs. Most attempts never use theirs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from taskd.worker.pool.protocol import (
     TooLong,
 )
 
-#: Seconds between two tellings of one attempt's progress.
+#: Seconds between two messages with one attempt's progress.
 EVERY = 1.0
-#: Bytes of a progress's message.
+#: The most bytes of a progress's message.
 MAX_MESSAGE = 500
 #: Seconds: a longer wait for a lock has no end.
 LONGEST_WAIT = 1e9
-#: What a task is told by.
+#: The exception that a task sees for a denial.
 ERRORS: dict[Denial, type[Exception]] = {
     Denial.FENCED: ClaimLost,
     Denial.TOO_LATE: TimeoutError,
@@ -44,11 +44,11 @@ ERRORS: dict[Denial, type[Exception]] = {
 
 
 class WorkerLink:
-    """1. Tells the latest progress, at once and then about once a second. 2. Hands checkpoints over, and waits for the word
-    that they are stored. 3. Asks for locks, and lets go of them. 4. Lets the task complete its job in a transaction of its own.
+    """1. Sends the latest progress, at once and then about once a second. 2. Sends checkpoints, and waits for the answer that
+    they are stored. 3. Asks for locks, and releases them. 4. Lets the task complete its job in a transaction of its own.
     5. Shows that the attempt is to stop.
 
-    Any thread may call; the loop's own does the telling.
+    Any thread may call; the loop's thread sends.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class WorkerLink:
         order: Order,
         limit: int,
         loop: asyncio.AbstractEventLoop,
-        tell: Callable[[LinkMessage], None],
-        desk: Callable[[], TaskConnections],
+        send: Callable[[LinkMessage], None],
+        connections: Callable[[], TaskConnections],
         encode: Encode | None = None,
         encode_checkpoint: Encode | None = None,
     ) -> None:
-        self._settling = AttemptTransaction(order, limit, desk, encode)
+        self._transaction = AttemptTransaction(order, limit, connections, encode)
         self._encode_checkpoint = encode_checkpoint
         self._order = order
         self._limit = limit
         self._loop = loop
-        self._tell = tell
+        self._send = send
         self._stop = threading.Event()
-        self._latest: bytes | None = None
-        self._due = False
+        self._unsent: bytes | None = None
+        self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[int]] = {}
@@ -79,33 +79,30 @@ class WorkerLink:
 
     @property
     def cancelled(self) -> threading.Event:
-        """Set when the attempt is to stop."""
         self.watched = True
         return self._stop
 
     def progress(self, fraction: float, message: str) -> None:
-        """Tell how far the task is. Raises Unstorable (a ValueError) for what is no fraction."""
         if not 0 <= fraction <= 1:
             raise Unstorable(f"progress is a number from 0 to 1, not {fraction!r}")
-        said: dict[str, Any] = {"attempt": self._order.attempt, "fraction": float(fraction)}
+        progress: dict[str, Any] = {"attempt": self._order.attempt, "fraction": float(fraction)}
         if message:
-            said["message"] = to_text(str(message), MAX_MESSAGE).decode()
-        self._latest = self._settling.progress = msgspec.json.encode(said)
-        if not self._due:
-            self._due = True
-            self._loop.call_soon_threadsafe(self._tell_progress)
+            progress["message"] = to_text(str(message), MAX_MESSAGE).decode()
+        self._unsent = self._transaction.progress = msgspec.json.encode(progress)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._send_progress)
 
     def checkpoint(self, value: Any) -> Future[int]:
         """Store a value for the next attempt; done when it is durable. Raises Unstorable, a ValueError that fails the job for
         good if the task lets it pass."""
         data = to_json(value, self._limit, "the checkpoint", self._encode_checkpoint)
         number, stored = next(self._numbers), Future[int]()
-        said = NoteMessage(self._order.job_id, self._order.attempt, number, checkpoint=data)
-        self._loop.call_soon_threadsafe(self._ask, said, stored)
+        note = NoteMessage(self._order.job_id, self._order.attempt, number, checkpoint=data)
+        self._loop.call_soon_threadsafe(self._request, note, stored)
         return stored
 
     def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
-        """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name."""
         if not name or "\0" in name or len(name) > MAX_LOCK_NAME or (wait is not None and not wait >= 0):
             shown = name[:MAX_LOCK_NAME]
             raise ValueError(
@@ -114,88 +111,84 @@ class WorkerLink:
         if wait is not None and wait > LONGEST_WAIT:
             wait = None
         number, granted = next(self._numbers), Future[int]()
-        wanted = LockRequest(self._order.job_id, self._order.attempt, number, name, wait)
-        self._loop.call_soon_threadsafe(self._ask, wanted, granted)
+        request = LockRequest(self._order.job_id, self._order.attempt, number, name, wait)
+        self._loop.call_soon_threadsafe(self._request, request, granted)
         return number, granted
 
     def unlock(self, number: int) -> None:
-        """Let go of a lock, or wait for it no longer."""
-        self._loop.call_soon_threadsafe(self._let_go, number)
+        self._loop.call_soon_threadsafe(self._release, number)
 
     @property
     def settled(self) -> bool:
-        """Whether the task has completed its job itself."""
-        return self._settling.over
+        """True if the task has completed its job itself."""
+        return self._transaction.over
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction that completes the job, for an async task."""
-        return self._settling.transaction()
+        return self._transaction.transaction()
 
     def transaction_sync(self) -> AbstractContextManager[Any]:
-        """A transaction that completes the job, for a plain one."""
-        return self._settling.transaction_sync()
+        return self._transaction.transaction_sync()
 
     def complete(self, value: Any) -> None:
-        """What the result is to be."""
-        self._settling.complete(value)
+        self._transaction.complete(value)
 
     def answer(self, answer: Answer) -> None:
-        """The worker's word about something that was asked for."""
-        asked = self._waiting.pop(answer.number, None)
-        if asked is None:
+        """Hand the worker's answer to the thread or coroutine that waits for it."""
+        request = self._waiting.pop(answer.number, None)
+        if request is None:
             return
-        with contextlib.suppress(InvalidStateError):  # who waited was stopped
-            if answer.trouble is None:
-                asked.set_result(answer.fence)
+        with contextlib.suppress(InvalidStateError):  # the wait was cancelled
+            if answer.denial is None:
+                request.set_result(answer.fence)
             else:
-                asked.set_exception(ERRORS[answer.trouble](answer.text))
+                request.set_exception(ERRORS[answer.denial](answer.text))
 
-    def mark(self) -> None:
-        """The attempt is to stop: whoever looks at `cancelled` sees it. A last checkpoint may still be stored."""
+    def mark_cancelled(self) -> None:
+        """Set `cancelled`: the attempt is to stop. A last checkpoint may still be stored."""
         self._stop.set()
 
     def stop(self) -> None:
-        """The attempt is to stop: let go who waits for the worker. For the loop's thread only."""
-        self.mark()
-        for asked in self._waiting.values():
-            asked.cancel()
+        """Set `cancelled`, and cancel what waits for the worker. For the loop's thread only."""
+        self.mark_cancelled()
+        for request in self._waiting.values():
+            request.cancel()
 
     def interrupt(self) -> None:
-        """The thread of the attempt is being stopped: end what it waits for in PostgreSQL."""
-        self._settling.interrupt()
+        """End what the thread of the attempt waits for in PostgreSQL: the thread is being stopped."""
+        self._transaction.interrupt()
 
     def close(self) -> None:
-        """The attempt's code has ended: what it said last is told now."""
+        """Send the last progress: the attempt's code has ended."""
         self._closed = True
         self._stop.set()
         if self._timer is not None:
             self._timer.cancel()
-        if self._latest is not None:
-            self._tell(NoteMessage(self._order.job_id, self._order.attempt, progress=self._latest))
+        if self._unsent is not None:
+            self._send(NoteMessage(self._order.job_id, self._order.attempt, progress=self._unsent))
 
-    def _tell_progress(self) -> None:
-        """Tell the latest, and look again a little later, until there is nothing new."""
+    def _send_progress(self) -> None:
+        """Send the latest progress, and look again a little later, until there is nothing new."""
         if self._closed:
             return
-        self._due = False  # before the look: what comes after it makes the next one due
-        value, self._latest = self._latest, None
-        if value is not None:
-            self._due = True
-            self._tell(NoteMessage(self._order.job_id, self._order.attempt, progress=value))
-            self._timer = self._loop.call_later(EVERY, self._tell_progress)
+        self._scheduled = False  # before the look: a progress that comes after it schedules the next one
+        progress, self._unsent = self._unsent, None
+        if progress is not None:
+            self._scheduled = True
+            self._send(NoteMessage(self._order.job_id, self._order.attempt, progress=progress))
+            self._timer = self._loop.call_later(EVERY, self._send_progress)
 
-    def _ask(self, word: NoteMessage | LockRequest, asked: Future[int]) -> None:
-        if self._closed or (isinstance(word, LockRequest) and self._stop.is_set()):
-            asked.cancel()
+    def _request(self, message: NoteMessage | LockRequest, answered: Future[int]) -> None:
+        if self._closed or (isinstance(message, LockRequest) and self._stop.is_set()):
+            answered.cancel()
             return
-        self._waiting[word.number] = asked
+        self._waiting[message.number] = answered
         try:
-            self._tell(word)
+            self._send(message)
         except TooLong as error:
-            del self._waiting[word.number]
-            asked.set_exception(ValueError(f"this cannot be told to the worker: {error}"))
+            del self._waiting[message.number]
+            answered.set_exception(ValueError(f"this cannot be sent to the worker: {error}"))
 
-    def _let_go(self, number: int) -> None:
+    def _release(self, number: int) -> None:
         self._waiting.pop(number, None)
         if not self._closed:
-            self._tell(LockRelease(self._order.job_id, self._order.attempt, number))
+            self._send(LockRelease(self._order.job_id, self._order.attempt, number))

@@ -17,45 +17,47 @@ from taskd.seams import Invocation, Link, Order, TaskConnections, TaskRegistry
 from taskd.settings import TaskSettings, WorkerSettings
 from taskd.worker.pool.protocol import Transactions
 
-#: The module whose app has the tasks that reach outward, as `taskd run` names it.
-OUTWARD = "taskd.app.builtin.optional"
+#: The module of the built-in tasks that settings switch on, as `taskd run` names it.
+OPTIONAL = "taskd.app.builtin.optional"
 
 
 class NotLoadable(Exception):
-    """The app cannot be loaded; the message is one line that says what to do."""
+    """The app cannot be loaded; the message is one line with the cause and the remedy."""
 
 
 def load(name: str, settings: TaskSettings, max_result: int = WorkerSettings().max_result_bytes) -> TaskRegistry:
-    """The app of this name, and the built-in tasks that the settings switch on. Raises NotLoadable.
+    """Return the app of this name, with the built-in tasks that the settings switch on. Raises NotLoadable.
 
-    `max_result`: bytes that a result of the built-in ones may have.
+    `max_result` is the most bytes of a result of a built-in task.
     """
-    own = _app(name)
+    app = _app(name)
     if not (settings.command_allow or settings.http_allow):
-        return own
+        return app
     from taskd.app.builtin import optional  # noqa: PLC0415  few workers switch them on
 
     try:
-        more = optional.build(settings, max_result)
+        builtin = optional.build(settings, max_result)
     except ValueError as error:
         raise NotLoadable(str(error)) from None
-    return CombinedTasks(own, more)
+    return CombinedTasks(app, builtin)
 
 
-def desk(settings: Transactions, worker_id: str) -> Callable[[], TaskConnections]:
-    """Gives the executor's way to PostgreSQL, made at the first use."""
+def task_connections(settings: Transactions, worker_id: str) -> Callable[[], TaskConnections]:
+    """Return a function that gives the executor's connections to PostgreSQL, made at the first use."""
 
     @functools.cache
-    def made() -> TaskConnections:
-        from taskd.store.desk import Desk  # noqa: PLC0415  most tasks have no transaction: their executors load no driver
+    def connections() -> TaskConnections:
+        from taskd.store.task_connections import TaskConnectionPool  # noqa: PLC0415  most tasks have no transaction: their executors load no driver
 
-        return Desk(settings.dsn, size=settings.size, name=f"taskd:task:{worker_id}", pooled=settings.pooled)
+        return TaskConnectionPool(
+            settings.dsn, size=settings.size, name=f"taskd:task:{worker_id}", pooled=settings.pooled
+        )
 
-    return made
+    return connections
 
 
 async def start(name: str, tasks: TaskRegistry) -> None:
-    """Let the app begin. Raises NotLoadable."""
+    """Run the app's start hooks. Raises NotLoadable."""
     try:
         await tasks.start()
     except BaseException as error:  # noqa: BLE001 - as while it is imported
@@ -64,7 +66,7 @@ async def start(name: str, tasks: TaskRegistry) -> None:
 
 
 class CombinedTasks:
-    """Two apps in one; where both have a task of a name, the first one's counts."""
+    """Two apps in one. Where both have a task of the same name, the first app's counts."""
 
     def __init__(self, first: TaskRegistry, second: TaskRegistry) -> None:
         self._first = first
@@ -72,20 +74,16 @@ class CombinedTasks:
 
     @property
     def names(self) -> Collection[str]:
-        """The tasks of both."""
         return {*self._first.names, *self._second.names}
 
     @property
     def timeouts(self) -> Mapping[str, float]:
-        """The time-outs (seconds) of both."""
         return {**self._second.timeouts, **self._first.timeouts}
 
     def encoder(self, task: str) -> Callable[[Any], bytes] | None:
-        """Return what makes JSON of this task's results, from the app that runs it."""
         return (self._first if task in self._first.names else self._second).encoder(task)
 
     def plain(self, value: Any) -> Any:
-        """Return an object as JSON's own types."""
         return self._first.plain(value)
 
     async def start(self) -> None:
@@ -99,8 +97,7 @@ class CombinedTasks:
         await self._first.stop()
 
     def prepare(self, order: Order, link: Callable[[], Link]) -> Invocation:
-        """As each of them does."""
-        return (self._first if order.task in self._first.names else self._second).prepare(order, link)
+        return (self._first if order.job.task in self._first.names else self._second).prepare(order, link)
 
 
 def _app(name: str) -> TaskRegistry:
@@ -111,25 +108,25 @@ def _app(name: str) -> TaskRegistry:
     except BaseException as error:
         forks.leave(error)
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            raise  # by Ctrl-C, which is no failure of the module's
+            raise  # by Ctrl-C, which is no failure of the module
         raise NotLoadable(_explain(name, module_name, error)) from None
     forks.leave()
-    found: Any = module
+    value: Any = module
     for part in attribute.split("."):
-        found = getattr(found, part, None)
-    if _fits(found):
-        return cast(TaskRegistry, found)
-    apps = sorted(key for key, value in vars(module).items() if _fits(value))
-    mend = f"; did you mean {module_name}:{apps[0]}?" if apps else "; write app = taskd.App() there"
-    what = f"has no {attribute!r}" if found is None else f"has {attribute!r}, but it is no taskd.App"
-    raise NotLoadable(f"app {name!r}: the module {module_name!r} {what}{mend}")
+        value = getattr(value, part, None)
+    if _fits(value):
+        return cast(TaskRegistry, value)
+    apps = sorted(key for key, member in vars(module).items() if _fits(member))
+    hint = f"; did you mean {module_name}:{apps[0]}?" if apps else "; write app = taskd.App() there"
+    problem = f"has no {attribute!r}" if value is None else f"has {attribute!r}, but it is no taskd.App"
+    raise NotLoadable(f"app {name!r}: the module {module_name!r} {problem}{hint}")
 
 
-def look_here_too() -> None:
-    """Let the app be found in the current folder, as it would be by `python -m`."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def search_current_folder() -> None:
+    """Let the app be found in the current folder, as `python -m` would find it."""
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def _fits(value: Any) -> bool:
@@ -145,7 +142,7 @@ def _explain(name: str, module: str, error: BaseException) -> str:
     led_to_it = error.__cause__ or error
     places = [f for f in traceback.extract_tb(led_to_it.__traceback__) if not f.filename.startswith("<frozen")]
     places = [f for f in places if f.filename not in (__file__, importlib.__file__)]
-    # Where the author's code is, if it is anywhere in it: a mistake is often found by what that calls.
+    # The author's last frame, if there is one: a mistake is often noticed only in a library that it calls.
     place = next((f for f in reversed(places) if not f.filename.startswith(OURS)), None)
     where = f" ({place.filename}:{place.lineno})" if place else ""
     if isinstance(error, SyntaxError) and error.filename:  # no frame is there: the code was not run

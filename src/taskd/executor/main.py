@@ -1,6 +1,6 @@
 """The main program of an executor: a child of the worker, in which the user's code runs and may do its worst.
 
-It is started by exec with one end of a socket pair, loads the app, runs what it is told, and never outlives its worker.
+The worker starts it by exec with one end of a socket pair. It loads the app, runs attempts, and never outlives its worker.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ OOM_MARGIN = 500
 class WorkerConnection(asyncio.Protocol):
     """The executor's end of the socket pair."""
 
-    def __init__(self, last_words: int) -> None:
-        self._last_words = last_words
+    def __init__(self, crash_buffer: int) -> None:
+        self._crash_buffer = crash_buffer
         self._capture: Capture | None = None
         self._frames = FrameSplitter()
         self._decoder = msgspec.msgpack.Decoder(ToExecutor)
@@ -77,20 +77,20 @@ class WorkerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._hear(data)
+            self._handle(data)
         except (BrokenStream, msgspec.MsgspecError) as error:
-            logger().error("what the worker's connection says makes no sense, ending this executor", reason=str(error))
+            logger().error("the worker's messages cannot be read, ending this executor", reason=str(error))
             _die()
 
-    def _hear(self, data: bytes) -> None:
+    def _handle(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             match self._decoder.decode(frame):
                 case Begin(orders):
                     assert self._runner is not None
                     self._runner.begin(orders)
-                case Cancel(job_id, attempt):
+                case Cancel() as cancel:
                     assert self._runner is not None
-                    self._runner.stop(job_id, attempt)
+                    self._runner.stop(cancel.attempt_id)
                 case Answer() as answer:
                     assert self._runner is not None
                     self._runner.answer(answer)
@@ -109,57 +109,66 @@ class WorkerConnection(asyncio.Protocol):
         configure(LogSettings(level=level, format=style), tap=capture.tap, role="executor", worker=setup.worker_id)
         try:
             if setup.max_log_bytes:
-                tell = self._tell_spoken
-                self._capture = Capture(setup.max_log_bytes, CrashBuffer(self._last_words), tell)
+                buffer = CrashBuffer(self._crash_buffer)
+                self._capture = Capture(setup.max_log_bytes, buffer, self._send_output)
                 self._capture.install(level)
             streams = Streams()
             tasks = loading.load(setup.app, setup.tasks, setup.max_result_bytes)
             await loading.start(setup.app, tasks)
-            streams.adopt()
-            gc.freeze()  # what the app consists of stays: the collector would look through it again and again
+            streams.accept()
+            gc.freeze()  # the app's own objects stay: the collector would look through them again and again
             ready = Ready(sorted(tasks.names), dict(tasks.timeouts))
         except loading.NotLoadable as error:
             self._send(encode(Unusable(str(error))))
             return
-        except BaseException:  # noqa: BLE001 - nobody awaits this, and the worker would wait for ever
+        except BaseException:  # noqa: BLE001 - this task is awaited nowhere, and the worker would wait for ever
             logger().error("this executor cannot begin", exc_info=True)
             _die()
         results = ResultEncoder(setup.max_result_bytes, setup.max_error_bytes)
         self._tasks = tasks
         learn_from(setup.transactions.dsn)
-        desk = loading.desk(setup.transactions, setup.worker_id)
-        told = self._tell, self._tell_word, setup.patience, desk, self._capture
         loop = asyncio.get_running_loop()
-        helpers = loop.helpers if isinstance(loop, Loop) else None
-        self._runner = Runner(tasks, setup.app, results, *told, helpers, self._tell_exhausted, streams)
+        self._runner = Runner(
+            tasks,
+            setup.app,
+            results,
+            self._send_ends,
+            self._send_message,
+            setup.patience,
+            loading.task_connections(setup.transactions, setup.worker_id),
+            self._capture,
+            loop.background if isinstance(loop, Loop) else None,
+            self._request_successor,
+            streams,
+        )
         self._send(encode(ready))
 
     async def stop(self) -> None:
-        """End in good order."""
+        """Stop the app in good order."""
         if self._tasks is not None:
             await self._tasks.stop()
 
-    def _tell(self, ends: list[End]) -> None:
+    def _send_ends(self, ends: list[End]) -> None:
         try:
             self._send(encode(Ends(ends, stdio.lines_lost())))
         except TooLong:
             if len(ends) > 1:
                 for end in ends:
-                    self._tell([end])
+                    self._send_ends([end])
                 return
             (end,) = ends
-            text = f"the result of {len(end.data)} bytes is too long to be told"
-            self._tell([End(end.job_id, end.attempt, EndKind.FAILED_FOR_GOOD, text.encode(), said=end.said)])
+            text = f"the result of {len(end.data)} bytes is too long to be sent"
+            self._send_ends([End(*end.attempt_id, EndKind.FAILED_FOR_GOOD, text.encode(), output=end.output)])
 
-    def _tell_exhausted(self, reason: str) -> None:
-        """Ask for a successor. What runs here goes on."""
+    def _request_successor(self, reason: str) -> None:
+        """Ask for a successor. Running attempts go on here."""
         self._send(encode(Unusable(reason)))
 
-    def _tell_spoken(self, chunks: list[Chunk]) -> None:
+    def _send_output(self, chunks: list[Chunk]) -> None:
         self._send(encode(LogMessage(chunks)))
 
-    def _tell_word(self, word: LinkMessage) -> None:
-        self._send(encode(word))
+    def _send_message(self, message: LinkMessage) -> None:
+        self._send(encode(message))
 
     def _send(self, frame: bytes) -> None:
         assert self._transport is not None
@@ -167,14 +176,14 @@ class WorkerConnection(asyncio.Protocol):
 
 
 def _die() -> NoReturn:
-    """The worker is gone: end at once, with whatever the tasks have started."""
+    """End at once, with all processes that the tasks have started: the worker is gone."""
     with suppress(OSError):
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
-def _settle_in(parent: int) -> None:
-    """Become a proper child: die with the worker, be the kernel's first choice when memory runs out, mind no Ctrl-C."""
+def _prepare(parent: int) -> None:
+    """Prepare this process: die with the worker, be killed first when memory runs out, do not end by Ctrl-C."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
@@ -190,14 +199,14 @@ def _settle_in(parent: int) -> None:
     faulthandler.enable(file=stdio.descriptor())  # not 2, which a task may close
 
 
-async def _serve(fd: int, last_words: int) -> None:
+async def _serve(fd: int, crash_buffer: int) -> None:
     os.set_inheritable(fd, False)
-    # The worker's end must see this process's end, and hear nothing that a fork says.
+    # The worker must see this process's end, and read nothing that a fork writes.
     forks.in_child(lambda: forks.replace_sockets(fd))
     loop = asyncio.get_running_loop()
-    os.set_inheritable(last_words, False)
+    os.set_inheritable(crash_buffer, False)
     transport, connection = await loop.create_connection(
-        lambda: WorkerConnection(last_words), sock=socket.socket(fileno=fd)
+        lambda: WorkerConnection(crash_buffer), sock=socket.socket(fileno=fd)
     )
     await connection.over.wait()
     await connection.stop()
@@ -205,20 +214,20 @@ async def _serve(fd: int, last_words: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m taskd.executor.main FD PARENT LAST_WORDS`: run until the worker says goodbye or is gone."""
-    fd, parent, last_words = map(int, arguments)
-    _settle_in(parent)
-    loading.look_here_too()
-    spawning.follow(task_scope.started, task_scope.moved, task_scope.inherit)
+    """Run until the worker sends Shutdown or is gone: `python -m taskd.executor.main FD PARENT CRASH_BUFFER`."""
+    fd, parent, crash_buffer = map(int, arguments)
+    _prepare(parent)
+    loading.search_current_folder()
+    spawning.follow(task_scope.process_started, task_scope.folder_changed, task_scope.inherit)
     with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         forks.loop_runs_here(loop)
-        serving = loop.create_task(_serve(fd, last_words))
+        serving = loop.create_task(_serve(fd, crash_buffer))
         while not serving.done():
             try:
                 loop.run_until_complete(serving)
             except (SystemExit, KeyboardInterrupt) as error:
-                # In an asyncio task of an attempt's, these stop the loop as well. The task has its exception, the loop goes on.
+                # In an asyncio task of an attempt, these stop the loop as well. The task has its exception; the loop runs on.
                 logger().warning("a task tried to end its executor", raised=type(error).__name__)
 
 

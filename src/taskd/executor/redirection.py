@@ -1,4 +1,4 @@
-"""Where an attempt's output is heard: the standard streams, and the one door that every record of `logging` goes through."""
+"""Catches the output of attempts: in the standard streams, and in the method that every record of `logging` passes."""
 
 from __future__ import annotations
 
@@ -23,54 +23,54 @@ class OutputTarget(Protocol):
     def write(self, source: Source, text: str) -> None:
         """Take a part of a line, or several lines."""
 
-    def say(self, source: Source, level: str, text: str) -> None:
+    def add(self, source: Source, level: str, text: str) -> None:
         """Take one line, or several that belong together."""
 
 
-def nobody() -> None:
-    """No attempt: what is said is not kept."""
+def no_output() -> None:
+    """Return None: output of this context belongs to no attempt, and is not kept."""
     return
 
 
-#: The attempt that speaks in this context.
-speaker: contextvars.ContextVar[Callable[[], Any]] = contextvars.ContextVar("speaker", default=nobody)
+#: Returns the output of the attempt of this context.
+output: contextvars.ContextVar[Callable[[], Any]] = contextvars.ContextVar("output", default=no_output)
 
 
-def speaking() -> OutputTarget | None:
-    """The output of the attempt that speaks in this context."""
-    found: OutputTarget | None = speaker.get()()
-    return found
+def current_output() -> OutputTarget | None:
+    """Return the output of the attempt of this context; None outside of attempts."""
+    target: OutputTarget | None = output.get()()
+    return target
 
 
 class Stream(Steady):
-    """A standard stream that hears what attempts write to it."""
+    """A standard stream that also passes what attempts write to their output."""
 
     def __init__(self, source: Literal["stdout", "stderr"], before: Steady) -> None:
         super().__init__(before.sink, 1 if source == "stdout" else 2, before)
         self._source = source
 
     def write(self, text: str, /) -> int:
-        """As of any stream."""
+        """Write the text, also to the attempt's output."""
         written = super().write(text)
-        voice: OutputTarget | None = speaker.get()()
-        if voice is not None:
-            voice.write(self._source, text)
+        target: OutputTarget | None = output.get()()
+        if target is not None:
+            target.write(self._source, text)
         return written
 
 
 class Streams:
-    """The executor's stdout and stderr. A task may close them, replace them or forget to put them back; later ones print on."""
+    """The executor's stdout and stderr. A task may close or replace them and not put them back; later ones print on."""
 
     def __init__(self) -> None:
         self._own: tuple[Any, ...] = tuple(getattr(sys, name) for name in _STREAMS)
         self._usual = self._own
         self._foreign = False
-        self._due = 0.0
+        self._check_at = 0.0
 
-    def adopt(self) -> None:
-        """Take for usual what the app has made of them while it was imported and started.
+    def accept(self) -> None:
+        """Take for usual the streams that the app has set while it was imported and started.
 
-        A stream of its own around the binary side (for another encoding) gives way: its text would not be heard.
+        A stream around the binary side of ours (for another encoding) gives way: its text would not be caught.
         """
         for name, own in zip(_STREAMS, self._own, strict=True):
             now = getattr(sys, name)
@@ -79,14 +79,17 @@ class Streams:
         self._usual = tuple(getattr(sys, name) for name in _STREAMS)
         self._foreign = self._usual != self._own
 
-    def look(self, *, alone: bool) -> None:
-        """An attempt begins: put back what an earlier one has left. While others run (not `alone`) one may have replaced them
-        for its own time, and only what is unusable is put back."""
+    def restore(self, *, alone: bool) -> None:
+        """Put back the usual streams, before an attempt begins.
+
+        While others run (not `alone`) one of them may have replaced a stream for its own time: only an unusable one is put
+        back.
+        """
         if (sys.stdout, sys.stderr) != self._usual or self._foreign:
             self._put_back(alone)
         now = time.monotonic()
-        if now >= self._due:
-            self._due = now + LOOK_EVERY
+        if now >= self._check_at:
+            self._check_at = now + LOOK_EVERY
             open_input()
             for number, own in enumerate(self._own, 1):
                 own.sink.reopen(number)
@@ -107,23 +110,23 @@ def _unusable(stream: Any) -> bool:
         return True
 
 
-def hear_logging(level: str) -> Callable[[], None]:
-    """Hear what attempts log at this level or above, whatever the app makes of logging's configuration. Returns the way back.
+def capture_logging(level: str) -> Callable[[], None]:
+    """Pass what attempts log at this level or above to their output, however the app configures logging. Return the undo.
 
-    Each record passes `Logger.handle`, and `Logger.isEnabledFor` before it, wherever handlers hang. So neither the level, the
-    handlers nor the propagation that a set-up gives the root or others decide what is heard; but a level that is set for a
-    logger other than the root means that it is to be quiet, and its filters hold.
+    Each record passes `Logger.handle`, and `Logger.isEnabledFor` before it, wherever handlers hang. So the levels, handlers
+    and propagation that a configuration gives to the root or others do not decide what is caught. But a level that is set for
+    a logger other than the root means that it is to be quiet, and its filters hold.
     """
     logger_class, floor = logging.Logger, int(logging.getLevelName(level))
     enabled, handle = logger_class.isEnabledFor, logger_class.handle
     format_line = logging.Formatter("%(name)s: %(message)s").format
 
     def is_enabled_for(self: logging.Logger, level: int) -> bool:
-        return enabled(self, level) or (level >= floor and level >= _own_level(self) and speaking() is not None)
+        return enabled(self, level) or (level >= floor and level >= _own_level(self) and current_output() is not None)
 
-    def hear_and_handle(self: logging.Logger, record: logging.LogRecord) -> None:
-        voice = speaking() if record.levelno >= floor else None
-        if voice is None:
+    def catch_and_handle(self: logging.Logger, record: logging.LogRecord) -> None:
+        target = current_output() if record.levelno >= floor else None
+        if target is None:
             handle(self, record)
             return
         passed: Any = self.filter(record)
@@ -132,28 +135,28 @@ def hear_logging(level: str) -> Callable[[], None]:
         if isinstance(passed, logging.LogRecord):  # a filter may give another one, from Python 3.12 on
             record = passed
         if record.levelno >= _own_level(self):
-            voice.say("log", record.levelname.lower(), _text(record, format_line))
+            target.add("log", record.levelname.lower(), _text(record, format_line))
         if not self.disabled and enabled(self, record.levelno):
-            silence = speaker.set(nobody)  # a handler that writes to stderr would say the line for a second time
+            token = output.set(no_output)  # a handler that writes to stderr would add the line for a second time
             try:
                 self.callHandlers(record)
             finally:
-                speaker.reset(silence)
+                output.reset(token)
 
     def undo() -> None:
         logger_class.isEnabledFor, logger_class.handle = enabled, handle  # type: ignore[method-assign]
 
-    logger_class.isEnabledFor, logger_class.handle = is_enabled_for, hear_and_handle  # type: ignore[method-assign]
+    logger_class.isEnabledFor, logger_class.handle = is_enabled_for, catch_and_handle  # type: ignore[method-assign]
     return undo
 
 
 def _own_level(logger: logging.Logger) -> int:
-    """The level that the app has set for it or for a logger above it, the root left out."""
-    found: logging.Logger | None = logger
-    while found is not None and found.parent is not None:
-        if found.level:
-            return found.level
-        found = found.parent
+    """Return the level that the app has set for the logger or for one above it, the root left out."""
+    current: logging.Logger | None = logger
+    while current is not None and current.parent is not None:
+        if current.level:
+            return current.level
+        current = current.parent
     return logging.NOTSET
 
 

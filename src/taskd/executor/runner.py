@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 
+from taskd.domain.job import AttemptId
 from taskd.domain.storable import plainly
-from taskd.executor import capture, task_scope
+from taskd.executor import task_scope
 from taskd.executor.background_threads import BackgroundThreads
-from taskd.executor.capture import Capture
+from taskd.executor.capture import Capture, attribute_output
+from taskd.executor.cleanup import Cleanup
 from taskd.executor.link import WorkerLink
 from taskd.executor.redirection import Streams
 from taskd.executor.results import ResultEncoder
@@ -25,21 +25,17 @@ from taskd.runtime.log import logger
 from taskd.seams import Invocation, Order, TaskConnections, TaskRegistry
 from taskd.worker.pool.protocol import Answer, End, EndKind, LinkMessage
 
-#: Seconds that processes of a stopped attempt get to end by themselves, at most.
-GRACE = 1.0
-#: Seconds after which a thread that was interrupted and has not stopped is taken to wait for a process, at most.
+#: The most seconds after which a thread that was interrupted and has not stopped is taken to wait for a process.
 BLOCKED = 0.25
-#: Threads occupied by ended attempts from which on another executor is to take this one's place.
-EXHAUSTED = 50
 
 
 class Runner:
-    """Begins attempts, stops them, and tells each one's end once, many at a time.
+    """Begins attempts, stops them, and sends each one's end once, many in a message.
 
-    An end is told when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
-    Those are cancelled when the coroutine is over; while one of them does not end, neither does the attempt, so that its
+    An end is sent when the attempt's code has stopped: its coroutine or function, and every asyncio task that it has started.
+    Those are cancelled when the coroutine is over. While one of them does not end, neither does the attempt, so that its
     time-out and the worker's patience go on counting. Of an attempt that was stopped, processes are ended too. Threads that it
-    has started are beyond reach (see Offspring).
+    has started cannot be stopped (see TaskScope).
     """
 
     def __init__(
@@ -47,46 +43,43 @@ class Runner:
         tasks: TaskRegistry,
         app: str,
         results: ResultEncoder,
-        tell: Callable[[list[End]], None],
-        tell_word: Callable[[LinkMessage], None],
+        send_ends: Callable[[list[End]], None],
+        send: Callable[[LinkMessage], None],
         patience: float,
-        desk: Callable[[], TaskConnections],
+        connections: Callable[[], TaskConnections],
         capture: Capture | None = None,
-        helpers: BackgroundThreads | None = None,
-        tell_exhausted: Callable[[str], None] = lambda reason: None,
+        background: BackgroundThreads | None = None,
+        request_successor: Callable[[str], None] = lambda reason: None,
         streams: Streams | None = None,
     ) -> None:
-        self._helpers = helpers
-        self._tell_exhausted = tell_exhausted
-        self._exhausted = False
-        self._desk = desk
-        self._streams = streams
-        self._capture = capture
         self._tasks = tasks
+        self._app = app
         self._encoders = {name: tasks.encoder(name) for name in tasks.names}
         self._encode_checkpoint = plainly(tasks.plain)
-        self._app = app
         self._results = results
-        self._tell = tell
-        self._tell_word = tell_word
+        self._send_ends = send_ends
+        self._send = send
         self._patience = patience
+        self._connections = connections
+        self._capture = capture
+        self._streams = streams
+        self._cleanup = Cleanup(background, patience, request_successor)
         self._loop = asyncio.get_running_loop()
-        self._loop.set_task_factory(task_scope.start)
-        self._seats = ThreadPool(self._loop)
-        self._running: dict[tuple[int, int], RunningAttempt] = {}
+        self._loop.set_task_factory(task_scope.create_task)
+        self._threads = ThreadPool(self._loop)
+        self._running: dict[AttemptId, RunningAttempt] = {}
         self._ends: list[End] = []
-        self._endings: set[asyncio.Task[None]] = set()
-        self._home = _folder()
+        self._cleaning: set[asyncio.Task[None]] = set()
         forks.in_child(self._silence)
 
     def begin(self, orders: Sequence[Order]) -> None:
         """Start these attempts."""
         if self._streams is not None:
-            self._streams.look(alone=not self._running)
+            self._streams.restore(alone=not self._running)
         for order in orders:
             running = RunningAttempt(order, self._link, self._capture)
             try:
-                invocation = self._tasks.prepare(order, running.open)
+                invocation = self._tasks.prepare(order, running.open_link)
             except LookupError:
                 self._add(self._unknown(order))
             except BaseException as error:  # noqa: BLE001 - whatever the payload or the user's types raise ends this attempt only
@@ -94,199 +87,155 @@ class Runner:
             else:
                 self._start(running, invocation)
 
-    def stop(self, job_id: int, attempt: int) -> None:
+    def stop(self, attempt_id: AttemptId) -> None:
         """Ask this attempt to stop, if it still runs."""
-        running = self._running.get((job_id, attempt))
+        running = self._running.get(attempt_id)
         if running is None or running.stopping or running.finished:
             return
         if running.task is not None and running.task.cancel():
-            self._mark(running)
-            if not running.entered:  # its coroutine will never run, so it cannot tell
+            self._mark_stopping(running)
+            if not running.entered:  # its coroutine will never run, so it reports no end
                 self._finish(running, self._results.stopped(running.order))
-        elif running.seat is not None:
-            self._mark(running)
+        elif running.thread is not None:
+            self._mark_stopping(running)
             if running.link is not None and running.link.watched:
                 self._loop.call_later(self._patience, self._interrupt, running)
             else:
                 self._interrupt(running)
 
     def answer(self, answer: Answer) -> None:
-        """What the worker says to something that an attempt has asked."""
-        running = self._running.get((answer.job_id, answer.attempt))
+        """Hand the worker's answer to the attempt that waits for it."""
+        running = self._running.get(answer.attempt_id)
         if running is not None and running.link is not None:
             running.link.answer(answer)
 
     def _link(self, order: Order) -> WorkerLink:
-        encode, limit = self._encoders[order.task], self._results.max_result
-        return WorkerLink(order, limit, self._loop, self._tell_word, self._desk, encode, self._encode_checkpoint)
+        encode, limit = self._encoders[order.job.task], self._results.max_result
+        return WorkerLink(order, limit, self._loop, self._send, self._connections, encode, self._encode_checkpoint)
 
     def _silence(self) -> None:
-        """In a fork: what it prints and logs is not the attempt's."""
+        """Keep no output in a fork: it is not the attempt's."""
         for running in list(self._running.values()):
             running.over = True
 
-    def _mark(self, running: RunningAttempt) -> None:
-        running.stopping, running.asked = True, self._loop.time()
+    def _mark_stopping(self, running: RunningAttempt) -> None:
+        running.stopping, running.stop_asked_at = True, self._loop.time()
         if running.link is not None:
             running.link.stop()
 
     def _interrupt(self, running: RunningAttempt) -> None:
-        if running.seat is not None:
-            running.seat.interrupt()
+        if running.thread is not None:
+            running.thread.interrupt()
             if running.link is not None:
                 running.link.interrupt()
-            self._loop.call_later(min(BLOCKED, self._patience / 2), self._release, running)
+            self._loop.call_later(min(BLOCKED, self._patience / 2), self._unblock, running)
 
-    def _release(self, running: RunningAttempt) -> None:
+    def _unblock(self, running: RunningAttempt) -> None:
         """End the processes of a thread that did not stop: it may wait for one of them, where no exception reaches it."""
-        if running.seat is not None and running.family is not None and running.family.processes:
-            self._see_to(self._reap(running, running.family))
+        if running.thread is not None and running.scope is not None and running.scope.processes:
+            self._clean(self._cleanup.end_processes(running, running.scope))
 
-    def _see_to(self, ending: Coroutine[Any, Any, None]) -> None:
-        self._endings.add(task := asyncio.Task(ending, loop=self._loop))
-        task.add_done_callback(self._endings.discard)
+    def _clean(self, work: Coroutine[Any, Any, None]) -> None:
+        self._cleaning.add(task := asyncio.Task(work, loop=self._loop))
+        task.add_done_callback(self._cleaning.discard)
 
     def _start(self, running: RunningAttempt, invocation: Invocation) -> None:
-        order = running.order
-        self._running[order.job_id, order.attempt] = running
-        running.family = TaskScope(asynchronous=invocation.asynchronous)
+        self._running[running.order.attempt_id] = running
+        running.scope = scope = TaskScope(asynchronous=invocation.asynchronous)
         if invocation.asynchronous:
-            # Not by the factory: this one is nobody's offspring.
-            running.task = asyncio.Task(self._run(running, invocation), loop=self._loop)
+            # Not by the task factory: this task is in no scope.
+            running.task = asyncio.Task(self._run(running, scope, invocation), loop=self._loop)
             return
-        seat = running.seat = self._seats.take()
-        seat.give(lambda: self._call(running, invocation), lambda end: self._left(running, end))
+        running.thread = self._threads.take()
+        running.thread.run(
+            lambda: self._call(running, scope, invocation), lambda end: self._thread_ended(running, scope, end)
+        )
 
-    async def _run(self, running: RunningAttempt, invocation: Invocation) -> None:
+    async def _run(self, running: RunningAttempt, scope: TaskScope, invocation: Invocation) -> None:
         running.entered = True
-        family = running.family
-        assert family is not None
-        family.adopt()
-        capture.listen(running.speak)
+        scope.enter()
+        attribute_output(running.open_buffer)
         try:
-            with tracing.adopted(running.order.metadata):
+            with tracing.adopted(running.order.job.metadata):
                 value = await invocation()
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the attempt, not the process
             forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
             forks.leave()
-            end = self._results.returned(running.order, value, self._encoders[running.order.task])
-        family.over = True
-        if family.tasks:
-            await self._clear(running, family)
-        if family.processes and running.stopping:
-            await self._reap(running, family)
+            end = self._results.returned(running.order, value, self._encoders[running.order.job.task])
+        scope.over = True
+        if scope.tasks:
+            await self._cleanup.end_tasks(running, scope)
+        if scope.processes and running.stopping:
+            await self._cleanup.end_processes(running, scope)
         self._finish(running, end)
 
-    @staticmethod
-    async def _clear(running: RunningAttempt, family: TaskScope) -> None:
-        """Wait until what the attempt has left behind has ended. Being stopped meanwhile is passed on to that."""
-        log = running.log
-        if left := family.cancel():
-            log.warning("the task ended before asyncio tasks that it had started; they are cancelled", coroutines=left)
-        told = False
-        while family.tasks:
-            try:
-                if not await family.ended() and not told:
-                    told = True
-                    log.warning("asyncio tasks do not end when they are cancelled, and so their attempt does not end")
-            except asyncio.CancelledError:
-                family.cancel()
-
-    async def _reap(self, running: RunningAttempt, family: TaskScope) -> None:
-        """End the processes of a stopped attempt, before the worker's own patience is over."""
-        left = running.asked + 1.5 * self._patience - self._loop.time()
+    def _call(self, running: RunningAttempt, scope: TaskScope, invocation: Invocation) -> End:
+        scope.enter()
+        attribute_output(running.open_buffer)
         try:
-            pids = await family.end_processes(min(GRACE, max(0.0, left)))
-        except Exception:
-            running.log.error("processes of a stopped attempt may run on", exc_info=True)
-            return
-        if pids:
-            running.log.warning("the attempt was stopped: processes that it had started were ended", pids=pids)
-
-    async def _end_plain(self, running: RunningAttempt, family: TaskScope, end: End) -> None:
-        try:
-            await self._reap(running, family)
-        finally:
-            self._finish(running, end)
-
-    def _call(self, running: RunningAttempt, invocation: Invocation) -> End:
-        assert running.family is not None
-        running.family.adopt()
-        capture.listen(running.speak)
-        try:
-            with tracing.adopted(running.order.metadata):
+            with tracing.adopted(running.order.job.metadata):
                 value = invocation()
         except BaseException as error:  # noqa: BLE001 - as in _run
             forks.leave(error)
             end = self._results.raised(running.order, error)
         else:
             forks.leave()
-            end = self._results.returned(running.order, value, self._encoders[running.order.task])
+            end = self._results.returned(running.order, value, self._encoders[running.order.job.task])
         running.finished = not running.stopping
         return end
 
-    def _left(self, running: RunningAttempt, end: End | None) -> None:
-        seat = running.seat
-        if seat is not None:
-            running.seat = None
-            self._seats.give_back(seat)
-            end, family = end or self._results.stopped(running.order), running.family
-            if running.stopping and family is not None and family.processes:
-                self._see_to(self._end_plain(running, family, end))
-            else:
-                self._finish(running, end)
+    def _thread_ended(self, running: RunningAttempt, scope: TaskScope, end: End | None) -> None:
+        """Finish a plain function's attempt; `end` is None if the thread was interrupted. May be called twice."""
+        if running.thread is None:
+            return
+        self._threads.give_back(running.thread)
+        running.thread = None
+        end = end or self._results.stopped(running.order)
+        if running.stopping and scope.processes:
+            self._clean(self._finish_after_processes(running, scope, end))
+        else:
+            self._finish(running, end)
+
+    async def _finish_after_processes(self, running: RunningAttempt, scope: TaskScope, end: End) -> None:
+        try:
+            await self._cleanup.end_processes(running, scope)
+        finally:
+            self._finish(running, end)
 
     def _finish(self, running: RunningAttempt, end: End) -> None:
-        """The user's code has stopped. What it made of being asked to stop is not its own end."""
-        order, said = running.order, None
-        if self._running.pop((order.job_id, order.attempt), None) is None:
+        """Send the end of an attempt whose code has stopped. If it was asked to stop, it ends as stopped."""
+        order, output = running.order, None
+        if self._running.pop(order.attempt_id, None) is None:
             return
         try:
             running.close()
-            if running.voice is not None and self._capture is not None:
-                said = self._capture.last(running.voice)
+            if running.buffer is not None and self._capture is not None:
+                output = self._capture.take_rest(running.buffer)
         except Exception:  # noqa: BLE001 - whatever it is, the attempt has ended
-            logger().error("the last that an attempt said is lost", job=order.job_id, exc_info=True)
+            logger().error("the last output of an attempt is lost", job=order.job_id, exc_info=True)
         try:
-            family = running.family
-            if family is not None and (family.share is not None or family.moved):
-                self._leave_behind(running, family)
+            scope = running.scope
+            if scope is not None and (scope.share is not None or scope.folder_changed):
+                self._cleanup.release(running, scope)
         except Exception:  # noqa: BLE001 - as above
-            logger().error("what an attempt left behind is not seen to", job=order.job_id, exc_info=True)
+            logger().error(
+                "threads or the folder that an attempt left are not put right", job=order.job_id, exc_info=True
+            )
         if running.link is not None and running.link.settled:
             end = self._recorded(running, end)
         elif running.stopping:
             end = self._results.stopped(order, end)
-        if end.how is EndKind.FAILED and not _opens_files():
-            self._ask_for_a_successor("attempts that have ended left no file descriptor to others")
-        self._add(end if said is None else msgspec.structs.replace(end, said=said))
-
-    def _leave_behind(self, running: RunningAttempt, family: TaskScope) -> None:
-        """See to what the attempt has left to others: threads that it occupies, and the current folder."""
-        helpers = self._helpers
-        threads = family.close(helpers, stopped=running.stopping)
-        if threads:
-            running.log.warning(
-                "the attempt ended before functions that it had given to threads: they run on", threads=threads
-            )
-        if helpers is not None and helpers.abandoned >= EXHAUSTED:
-            self._ask_for_a_successor(f"{helpers.abandoned} threads are occupied by attempts that have ended")
-        if family.moved and self._home and (left := _folder()) != self._home:
-            running.log.warning("the task changed the current folder of its executor: changed back", folder=left)
-            os.chdir(self._home)
-
-    def _ask_for_a_successor(self, reason: str) -> None:
-        if not self._exhausted:
-            self._exhausted = True
-            self._tell_exhausted(reason)
+        if end.kind is EndKind.FAILED:
+            self._cleanup.check_descriptors()
+        self._add(end if output is None else msgspec.structs.replace(end, output=output))
 
     @staticmethod
     def _recorded(running: RunningAttempt, end: End) -> End:
-        """The job is completed: what its code came to after that changes nothing, but its author may want to know."""
+        """Return the end of an attempt whose transaction has completed the job. A failure after that is only logged."""
         order = running.order
-        if end.how is not EndKind.COMPLETED and not running.stopping:
+        if end.kind is not EndKind.COMPLETED and not running.stopping:
             running.log.warning(
                 "the task did not end well after its transaction, which had completed the job", error=end.data.decode()
             )
@@ -294,7 +243,9 @@ class Runner:
 
     def _unknown(self, order: Order) -> End:
         known = ", ".join(sorted(self._tasks.names)) or "none"
-        return self._results.failed(order, f"there is no task {order.task!r} in the app {self._app}; it has: {known}")
+        return self._results.failed(
+            order, f"there is no task {order.job.task!r} in the app {self._app}; it has: {known}"
+        )
 
     def _add(self, end: End) -> None:
         self._ends.append(end)
@@ -303,21 +254,4 @@ class Runner:
 
     def _flush(self) -> None:
         ends, self._ends = self._ends, []
-        self._tell(ends)
-
-
-def _folder() -> str:
-    """The current folder; empty if it was removed."""
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return ""
-
-
-def _opens_files() -> bool:
-    """True if this process may open a file. Asked after failures: attempts share the limit of descriptors."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        return error.errno != errno.EMFILE
-    return True
+        self._send_ends(ends)

@@ -1,4 +1,4 @@
-"""Follows which processes each attempt starts, so that those of an attempt that is stopped end with it.
+"""Records which processes each attempt starts, so that those of an attempt that is stopped end with it.
 
 Python has no hook that gives a new process's id, so the functions that start processes are wrapped, in executors only. The
 wrappers cost nothing to tasks that start none.
@@ -19,10 +19,12 @@ SHARED = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
 def follow(
-    started: Callable[[int], None], moved: Callable[[], None], inherit: Callable[[threading.Thread], None]
+    process_started: Callable[[int], None],
+    folder_changed: Callable[[], None],
+    inherit: Callable[[threading.Thread], None],
 ) -> None:
-    """Call `started` with the id of each new process, `moved` when the current folder changes, in the thread that did that;
-    and `inherit` with each thread before it begins, in the thread that starts it."""
+    """Call `process_started` with the id of each new process, and `folder_changed` when the current folder changes, in the
+    thread that did that; and `inherit` with each thread before it begins, in the thread that starts it."""
     begin = threading.Thread.start
 
     def start(self: threading.Thread) -> None:
@@ -31,13 +33,13 @@ def follow(
 
     threading.Thread.start = start  # type: ignore[method-assign]  # wrapped as those below are
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp"):
-        _wrap(os, name, lambda found, _: started(found[0] if isinstance(found, tuple) else found))
+        _wrap(os, name, lambda result, _: process_started(result[0] if isinstance(result, tuple) else result))
     for name in ("chdir", "fchdir"):
-        _wrap(os, name, lambda *_: moved())
+        _wrap(os, name, lambda *_: folder_changed())
 
     def executed(pid: int, args: tuple[Any, ...]) -> None:
         if not any(name in os.fsdecode(word) for word in args[0] for name in SHARED):
-            started(pid)
+            process_started(pid)
 
     _wrap(subprocess, "_fork_exec", executed)
     if "_posixsubprocess" in sys.modules:  # multiprocessing calls it itself, for spawn
@@ -51,8 +53,8 @@ def _wrap(module: Any, name: str, after: Callable[[Any, tuple[Any, ...]], None])
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        found = original(*args, **kwargs)
-        after(found, args)
-        return found
+        result = original(*args, **kwargs)
+        after(result, args)
+        return result
 
     setattr(module, name, call)

@@ -1,4 +1,4 @@
-"""The asyncio tasks, threads and processes that an attempt starts: they belong to it."""
+"""The asyncio tasks, threads and processes that an attempt starts: they belong to the attempt."""
 
 from __future__ import annotations
 
@@ -10,128 +10,129 @@ from typing import Any
 from taskd.executor.background_threads import BackgroundThread, BackgroundThreads, Share
 from taskd.runtime import host, processes
 
-#: Seconds that cancelled tasks may take before the log tells of them.
+#: Seconds that cancelled tasks may take before that is logged.
 PATIENCE = 1.0
 #: Processes of one attempt after which those that have ended are forgotten.
 MANY = 64
 
-_current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("offspring")
+_current: contextvars.ContextVar[TaskScope] = contextvars.ContextVar("task_scope")
 
 
 class TaskScope:
-    """What the code of one attempt has started, found by the context that it inherits.
+    """All that the code of one attempt has started, found by the context that it inherits.
 
-    1. Knows every asyncio task that the code of an async attempt starts, and what those start. 2. Cancels them when the attempt
-    is over. 3. Says when the last one has ended. 4. Knows the threads (asyncio.to_thread, run_in_executor), which Python cannot
-    stop: such a function may run on after its attempt's end. 5. Knows the processes, and ends those of a stopped attempt.
+    1. Records every asyncio task that the code of an async attempt starts, and those that these start. 2. Cancels them when
+    the attempt is over. 3. Waits for the last one. 4. Records the threads (asyncio.to_thread, run_in_executor), which Python
+    cannot stop: such a function may run on after its attempt's end. 5. Records the processes, and ends those of a stopped
+    attempt.
 
-    A task that is started in a context of its own (`create_task(..., context=contextvars.Context())`) is not known: that is
-    how attempts come to share a connection pool with tasks of its own.
+    A task that is started in a context of its own (`create_task(..., context=contextvars.Context())`) is not recorded. That
+    is how attempts can share a connection pool that has tasks of its own.
     """
 
-    __slots__ = ("asynchronous", "moved", "over", "processes", "share", "tasks")
+    __slots__ = ("asynchronous", "folder_changed", "over", "processes", "share", "tasks")
 
     def __init__(self, *, asynchronous: bool) -> None:
         self.asynchronous = asynchronous
         self.tasks: set[asyncio.Task[Any]] = set()
-        #: Its share of the threads, made at the first use.
+        #: The attempt's share of the background threads, made at the first use.
         self.share: Share | None = None
-        #: The processes that it has started, by id, with when they began; made at the first use.
+        #: The processes by id, with their start times; made at the first use.
         self.processes: dict[int, int] | None = None
-        #: True if it has changed the current folder.
-        self.moved = False
-        #: True from the attempt's end on: what its code still starts is cancelled at once.
+        #: True if the attempt has changed the current folder.
+        self.folder_changed = False
+        #: True from the attempt's end on: tasks that its code still starts are cancelled at once.
         self.over = False
 
-    def adopt(self) -> None:
-        """Own what the code of this context starts from here on."""
+    def enter(self) -> None:
+        """Record all that the code of this context starts from here on."""
         _current.set(self)
 
     def cancel(self) -> list[str]:
-        """Cancel what is not done yet; the names of those coroutines."""
-        left = [task for task in self.tasks if not task.done()]
-        for task in left:
+        """Cancel the tasks that are not done; return the names of their coroutines."""
+        pending = [task for task in self.tasks if not task.done()]
+        for task in pending:
             task.cancel()
-        return sorted(_name(task) for task in left)
+        return sorted(_name(task) for task in pending)
 
-    def close(self, helpers: BackgroundThreads | None, *, stopped: bool) -> int:
-        """The attempt has ended: how many of its functions still run in threads."""
-        if self.share is None or helpers is None:
+    def close(self, background: BackgroundThreads | None, *, stopped: bool) -> int:
+        """End the attempt's share of the threads; return how many of its functions still run."""
+        if self.share is None or background is None:
             return 0
-        return helpers.close(self.share, stopped=stopped)
+        return background.close(self.share, stopped=stopped)
 
     async def end_processes(self, grace: float) -> list[int]:
-        """End the processes that still run; their ids."""
+        """End the processes that still run; return their ids."""
         return await processes.end(self.processes, grace) if self.processes else []
 
     async def ended(self) -> bool:
-        """Wait for all of them, for at most PATIENCE seconds; True if none is left."""
+        """Wait for all tasks, for at most PATIENCE seconds; return True if none is left."""
         if self.tasks:
             await asyncio.wait(tuple(self.tasks), timeout=PATIENCE)
         return not self.tasks
 
 
-def start(
+def create_task(
     loop: asyncio.AbstractEventLoop,
     coroutine: Any,
     context: contextvars.Context | None = None,
     **options: Any,
 ) -> asyncio.Task[Any]:
-    """A task factory: an ordinary task, known to the attempt whose context it has."""
+    """Create an ordinary task, and record it in the scope of its context. A task factory of asyncio."""
     if context is not None:
         options["context"] = context
-        offspring = context.get(_current)
+        scope = context.get(_current)
     else:
-        offspring = _current.get(None)
+        scope = _current.get(None)
     task = asyncio.Task(coroutine, loop=loop, **options)
-    if offspring is not None and offspring.asynchronous and not task.done():
-        offspring.tasks.add(task)
-        task.add_done_callback(offspring.tasks.discard)
-        if offspring.over:
+    if scope is not None and scope.asynchronous and not task.done():
+        scope.tasks.add(task)
+        task.add_done_callback(scope.tasks.discard)
+        if scope.over:
             task.cancel()
     return task
 
 
 def share() -> Share | None:
-    """The share of the threads that the attempt of this context has; None outside of attempts."""
-    offspring = _current.get(None)
-    if offspring is None:
+    """Return the share of the threads that the attempt of this context has; None outside of attempts."""
+    scope = _current.get(None)
+    if scope is None:
         return None
-    if offspring.share is None:
-        offspring.share = Share()
-    return offspring.share
+    if scope.share is None:
+        scope.share = Share()
+    return scope.share
 
 
 def inherit(thread: threading.Thread) -> None:
-    """Note that this thread, which is about to begin, is of the attempt that starts it: a thread has no context of that."""
-    if not isinstance(thread, BackgroundThread) and (offspring := _starter()) is not None:
-        thread.taskd_offspring = offspring  # type: ignore[attr-defined]  # found where a process is started in it
+    """Record that a thread, which is about to begin, is of the attempt that starts it: a thread inherits no context."""
+    if not isinstance(thread, BackgroundThread) and (scope := _starter()) is not None:
+        thread.taskd_scope = scope  # type: ignore[attr-defined]  # for `_starter`, when the thread starts a process
 
 
 def _starter() -> TaskScope | None:
-    return _current.get(None) or getattr(threading.current_thread(), "taskd_offspring", None)
+    return _current.get(None) or getattr(threading.current_thread(), "taskd_scope", None)
 
 
-def started(pid: int) -> None:
-    """Note that the attempt of this context, or of this thread, has started this process."""
-    offspring = _starter()
-    if offspring is None or pid <= 0:
+def process_started(pid: int) -> None:
+    """Record that the attempt of this context, or of this thread, has started this process."""
+    scope = _starter()
+    if scope is None or pid <= 0:
         return
-    if offspring.processes is None:
-        offspring.processes = {}
-    elif len(offspring.processes) % MANY == 0:
-        for one in set(offspring.processes).difference(processes.alive(dict(offspring.processes))):
-            offspring.processes.pop(one, None)
+    if scope.processes is None:
+        scope.processes = {}
+    elif len(scope.processes) % MANY == 0:
+        for ended in set(scope.processes).difference(processes.alive(dict(scope.processes))):
+            scope.processes.pop(ended, None)
     began = host.started(pid)
     if began >= 0:
-        offspring.processes[pid] = began
+        scope.processes[pid] = began
 
 
-def moved() -> None:
-    """Note that the attempt of this context has changed the current folder."""
-    offspring = _current.get(None)
-    if offspring is not None:
-        offspring.moved = True
+def folder_changed() -> None:
+    """Record that the attempt of this context has changed the current folder."""
+    scope = _current.get(None)
+    if scope is not None:
+        scope.folder_changed = True
 
 
 def _name(task: asyncio.Task[Any]) -> str:

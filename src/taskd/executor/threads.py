@@ -20,36 +20,36 @@ class Stopped(BaseException):
     """Raised inside a plain function that has to stop; a task lets it pass."""
 
 
-Work = Callable[[], End]
-Done = Callable[[End | None], None]
+Function = Callable[[], End]
+OnEnd = Callable[[End | None], None]
 
 
 class WorkerThread:
     """One thread that runs one function at a time.
 
-    It never leaves the loop's sight: it takes work, tells its end, and waits. So an exception that is raised in it from outside
-    meets this very work, its telling or the waiting, never somebody else's work. A seat that was interrupted is not used again,
-    so at most one such exception ever comes. It is caught wherever it lands: it is sent when the thread has reached its `try`,
-    and the thread leaves that only when it is dismissed, which is after it was sent.
+    The thread takes a function, reports its end to the loop, and waits. So an exception that is raised in it from outside
+    lands in this very function, in its report or in the wait, never in another attempt's function. A thread that was
+    interrupted is not used again, so at most one such exception ever comes. It is caught wherever it lands: it is sent only
+    once the thread has reached its `try`, and the thread leaves that only when it is dismissed, which is after it was sent.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._done: Done = lambda end: None
+        self._inbox: queue.SimpleQueue[Function | None] = queue.SimpleQueue()
+        self._on_end: OnEnd = lambda end: None
         self._open = False
         self.interrupted = False
         self._thread = threading.Thread(target=self._serve, name="task", daemon=True)
         self._thread.start()
 
-    def give(self, work: Work, done: Done) -> None:
-        """Run `work`, which is to catch all that the task raises, in the thread, then `done` in the loop.
+    def run(self, function: Function, on_end: OnEnd) -> None:
+        """Run `function`, which has to catch all that the task raises, in the thread; then call `on_end` in the loop.
 
-        `done` gets None if the work was interrupted, and may be called twice then.
+        `on_end` gets None if the function was interrupted, and may be called twice then.
         """
-        self._done = done
+        self._on_end = on_end
         context = contextvars.copy_context()
-        self._inbox.put(lambda: context.run(work))
+        self._inbox.put(lambda: context.run(function))
 
     def interrupt(self) -> None:
         """Raise Stopped in the thread, at its next Python instruction."""
@@ -66,33 +66,33 @@ class WorkerThread:
     def _serve(self) -> None:
         try:
             self._open = True
-            while (work := self._inbox.get()) is not None:
-                self._tell(None if self.interrupted else work())
+            while (function := self._inbox.get()) is not None:
+                self._report(None if self.interrupted else function())
         except Stopped:
-            self._tell(None)  # perhaps for a second time
-        except BaseException:  # noqa: BLE001 - the last catch of this thread: what is not told would be waited for
+            self._report(None)  # perhaps for a second time
+        except BaseException:  # noqa: BLE001 - the last catch of this thread: without a report the attempt would never end
             self.interrupted = True  # not to be used again
             logger().error("a task's thread failed", exc_info=True)
-            self._tell(None)
+            self._report(None)
 
-    def _tell(self, end: End | None) -> None:
-        self._loop.call_soon_threadsafe(self._done, end)
+    def _report(self, end: End | None) -> None:
+        self._loop.call_soon_threadsafe(self._on_end, end)
 
 
 class ThreadPool:
-    """As many seats as are used at once; idle ones are kept."""
+    """As many threads as are used at once; idle ones are kept."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._idle: list[WorkerThread] = []
 
     def take(self) -> WorkerThread:
-        """A seat for one piece of work."""
+        """Return a thread for one function."""
         return self._idle.pop() if self._idle else WorkerThread(self._loop)
 
-    def give_back(self, seat: WorkerThread) -> None:
-        """The seat's work has told its end."""
-        if seat.interrupted:
-            seat.dismiss()
+    def give_back(self, thread: WorkerThread) -> None:
+        """Take back a thread whose function has ended."""
+        if thread.interrupted:
+            thread.dismiss()
         else:
-            self._idle.append(seat)
+            self._idle.append(thread)

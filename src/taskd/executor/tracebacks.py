@@ -1,4 +1,4 @@
-"""What a task raised, for its author: in one line, and as a traceback in which the author's own code is easy to see."""
+"""Exceptions of tasks for their authors: in one line, and as a traceback in which the author's own code is easy to see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-#: Frames of these folders say nothing about the user's code.
+#: Frames of these folders are taskd's or msgspec's, and are left out.
 OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), str(msgspec.__file__)))
 #: Frames of these are code that the user has not written: long runs of them are cut.
 _FOLDERS = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
@@ -24,20 +24,20 @@ _PARTS = 3
 
 
 def describe(error: BaseException) -> str:
-    """The traceback of the user's frames and the exception, whatever the exception's own methods do.
+    """Return the traceback of the user's frames and the exception, whatever the exception's own methods do.
 
     taskd's frames are left out, and the middle of long ways through libraries; also in causes and in groups.
     """
     try:
-        found = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True)
-        _trim(found)
-        return "".join(found.format()).rstrip()
+        shown = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True)
+        _trim(shown)
+        return "".join(shown.format()).rstrip()
     except Exception:  # noqa: BLE001 - an exception may lie about anything; its type is still the truth
         return _unprintable(error)
 
 
 def summary(error: BaseException) -> str:
-    """The exception in few words, as the last line of a traceback has them; of a group, also its first parts."""
+    """Return the exception in few words, as the last line of a traceback has them; of a group, also its first parts."""
     try:
         text = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, BaseExceptionGroup):
@@ -62,28 +62,29 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield part
 
 
-class _Trimmed(traceback.StackSummary):
-    """Frames of which long runs of library code are told in a line."""
+class _TrimmedStack(traceback.StackSummary):
+    """Frames of which long runs of library code are shown as one line."""
 
     def format(self, **options: Any) -> list[str]:  # newer versions of Python have options for colours
-        """As of any stack."""
-        told: list[str] = []
+        lines: list[str] = []
         runs = [list(run) for _, run in groupby(self, key=lambda frame: frame.filename.startswith(_LIBRARIES))]
         for run in runs:
             left_out = len(run) - _FIRST - _LAST
             if left_out <= 1 or not run[0].filename.startswith(_LIBRARIES):
-                told += traceback.StackSummary.from_list(run).format(**options)
+                lines += traceback.StackSummary.from_list(run).format(**options)
                 continue
-            told += traceback.StackSummary.from_list(run[:_FIRST]).format(**options)
-            told.append(f"  ... {left_out} frames of libraries left out ...\n")
-            told += traceback.StackSummary.from_list(run[-_LAST:]).format(**options)
-        return told
+            lines += traceback.StackSummary.from_list(run[:_FIRST]).format(**options)
+            lines.append(f"  ... {left_out} frames of libraries left out ...\n")
+            lines += traceback.StackSummary.from_list(run[-_LAST:]).format(**options)
+        return lines
 
 
-def _trim(found: traceback.TracebackException) -> None:
-    """Leave the user's frames, in the exception, in what led to it and in the parts of a group."""
-    waiting = [found]
+def _trim(error: traceback.TracebackException) -> None:
+    """Leave only the user's frames: in the exception, in its causes and in the parts of a group."""
+    waiting = [error]
     while waiting:
-        one = waiting.pop()
-        one.stack = _Trimmed(frame for frame in one.stack if not frame.filename.startswith(OURS))
-        waiting += [part for part in (one.__cause__, one.__context__, *(one.exceptions or ())) if part is not None]
+        part = waiting.pop()
+        part.stack = _TrimmedStack(frame for frame in part.stack if not frame.filename.startswith(OURS))
+        waiting += [
+            other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other is not None
+        ]

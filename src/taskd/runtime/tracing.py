@@ -21,6 +21,7 @@ from typing import Any
 
 from taskd.domain.errors import ConfigurationError
 from taskd.runtime.log import logger
+from taskd.runtime.waiting import wait_for
 from taskd.settings import TraceSettings
 
 #: The name of the trace context, in headers and in metadata.
@@ -125,9 +126,7 @@ async def _farewell(provider: Any) -> None:
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=tell, daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FLUSH_TIMEOUT):
-            await done.wait()
+    await wait_for(done, FLUSH_TIMEOUT)
 
 
 class _RateLimitedHandler(logging.Handler):

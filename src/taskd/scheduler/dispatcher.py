@@ -14,9 +14,10 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.outage import Outage
 from taskd.runtime.pace import Pace
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.credit import Creditor
 from taskd.scheduler.fleet import Fleet
-from taskd.seams import DueBatch, DueJobs, Transport
+from taskd.seams import DispatchBatch, Dispatching, Transport
 from taskd.settings import SchedulerSettings
 
 #: Seconds between looks while there is more work than credit: the shortest, and the longest if nothing moves.
@@ -36,7 +37,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        due: DueJobs,
+        due: Dispatching,
         transport: Transport,
         fleet: Fleet,
         settings: SchedulerSettings,
@@ -71,7 +72,7 @@ class Dispatcher:
                 self._redis.down(error)
                 await self._recover()
             else:
-                await self._rest(pause)
+                await wait_for(self._wakeup, pause)
 
     async def _round(self, term: Term) -> float:
         """Look once; return the seconds until the next look."""
@@ -114,7 +115,7 @@ class Dispatcher:
     def _until_look(self) -> float:
         return max(0.0, self._look_at - time.monotonic())
 
-    async def _dispatch(self, term: Term, credits_: list[Credit]) -> DueBatch:
+    async def _dispatch(self, term: Term, credits_: list[Credit]) -> DispatchBatch:
         async with self.ringing:
             began = time.perf_counter()
             batch = await self._due.dispatch(term, credits_, self._settings.ageing)
@@ -137,10 +138,3 @@ class Dispatcher:
         """Pause without heeding wake-ups, since a server is away; the next round looks at all queues."""
         await asyncio.sleep(OUTAGE)
         self._look_at = 0.0
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return

@@ -14,6 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
+from taskd.runtime.waiting import wait_for
 from taskd.scheduler.fire_pruner import FirePruner
 from taskd.seams import Ticks
 
@@ -61,7 +62,7 @@ class Firer:
                     wait = min(wait, SOON)
             except StoreUnavailable as error:
                 self._postgres.down(error)
-            await self._wait(wait)
+            await wait_for(self._wakeup, wait)
 
     async def _look(self, term: Term) -> float:
         """Fire the due schedules; return the seconds until the next look."""
@@ -114,10 +115,3 @@ class Firer:
             self.fired += jobs
             meters.FIRED.inc(jobs)
             self._wake()
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from taskd.domain.errors import StoreUnavailable
 from taskd.runtime.config import Config
-from taskd.seams import Coordinator, Overview
+from taskd.seams import Coordinator, Reads
 
 #: Least seconds between looks: a large fleet's registry changes all the time, since its figures do.
 PAUSE = 0.2
@@ -21,7 +21,7 @@ class Fleet:
     """
 
     def __init__(
-        self, overview: Overview, coordinator: Coordinator, config: Config, *, every: float, changed: Callable[[], None]
+        self, overview: Reads, coordinator: Coordinator, config: Config, *, every: float, changed: Callable[[], None]
     ) -> None:
         self._overview = overview
         self._coordinator = coordinator

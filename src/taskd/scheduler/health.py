@@ -6,13 +6,13 @@ import asyncio
 
 from taskd.domain.errors import SchemaMismatch, StoreUnavailable, TransportUnavailable
 from taskd.runtime.outage import Outage
-from taskd.seams import Overview, Transport
+from taskd.seams import Reads, Transport
 
 #: Seconds between looks at a server that answers, and at one that does not.
 EVERY, SOON = 3.0, 0.5
 
 
-async def watch_postgres(overview: Overview, outage: Outage) -> None:
+async def watch_postgres(overview: Reads, outage: Outage) -> None:
     """Keep `outage` true to PostgreSQL until cancelled."""
     while True:
         try:

@@ -12,7 +12,7 @@ from taskd.runtime import meters
 from taskd.runtime.config import Config
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import History
+from taskd.seams import Pruning
 from taskd.settings import HistorySettings as Settings
 
 #: Jobs in one statement. It holds the leader's row, so it must be short even where each job has a megabyte.
@@ -31,7 +31,7 @@ class Pruner:
     Most jobs end in the order of their ids, so the next round goes on from there. Every six hours a round covers all ids.
     """
 
-    def __init__(self, history: History, settings: Settings, *, config: Config, postgres: Outage) -> None:
+    def __init__(self, history: Pruning, settings: Settings, *, config: Config, postgres: Outage) -> None:
         self._history = history
         self._keep = {
             JobStatus.COMPLETED: settings.keep_completed,

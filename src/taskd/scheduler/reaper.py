@@ -14,7 +14,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import Upkeep
+from taskd.seams import Reaping
 
 #: Seconds between looks.
 EVERY = 2.0
@@ -34,8 +34,8 @@ class Reaper:
     as a gap. The jobs of a session that its own worker ended are freed at once.
     """
 
-    def __init__(self, upkeep: Upkeep, *, lease: float, postgres: Outage, wake: Callable[[], None]) -> None:
-        self._upkeep = upkeep
+    def __init__(self, reaping: Reaping, *, lease: float, postgres: Outage, wake: Callable[[], None]) -> None:
+        self._reaping = reaping
         self._lease = lease
         self._postgres = postgres
         self._wake = wake
@@ -58,8 +58,8 @@ class Reaper:
                     self._give_time()
                 await self._reap(term)
                 if time.monotonic() >= clear_at:
-                    await self._upkeep.forget_sessions(term)
-                    await self._upkeep.forget_notes(term)
+                    await self._reaping.forget_sessions(term)
+                    await self._reaping.forget_notes(term)
                     clear_at = time.monotonic() + CLEAR_EVERY
             except StoreUnavailable as error:
                 self._postgres.down(error)
@@ -74,7 +74,7 @@ class Reaper:
         """End the expired sessions, unless workers still have time; return the workers' ids. Watches PostgreSQL's clock."""
         patient = time.monotonic() < self._patient_until
         seen, since, self._asked_at = self._seen, self._asked_at, time.monotonic()
-        workers, self._seen = await self._upkeep.end_expired(term, None if patient else self._before)
+        workers, self._seen = await self._reaping.end_expired(term, None if patient else self._before)
         if seen is not None and (self._seen - seen).total_seconds() > time.monotonic() - since + JUMP:
             logger().warning("PostgreSQL's clock jumped ahead: every worker gets a lease's time to renew")
             self._give_time()
@@ -86,7 +86,7 @@ class Reaper:
         workers = await self._look(term)
         if workers:
             await passed("reap.ended")
-        freed = await self._upkeep.free_jobs(term, LONE_LOSS_LIMIT)
+        freed = await self._reaping.free_jobs(term, LONE_LOSS_LIMIT)
         if workers or freed.restarted or freed.failed:
             self.reaped += len(workers)
             meters.REAPED.inc(len(workers))

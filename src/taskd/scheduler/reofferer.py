@@ -10,7 +10,7 @@ from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
 from taskd.runtime.outage import Outage
-from taskd.seams import DueJobs, Transport
+from taskd.seams import Dispatching, Transport
 
 #: Seconds between looks at Redis's memory.
 EVERY = 1.0
@@ -28,7 +28,7 @@ class Reofferer:
 
     def __init__(
         self,
-        due: DueJobs,
+        due: Dispatching,
         transport: Transport,
         *,
         after: float,

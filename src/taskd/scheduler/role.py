@@ -15,7 +15,7 @@ from taskd.scheduler.health import watch_postgres, watch_redis
 from taskd.scheduler.pruner import Pruner
 from taskd.scheduler.reaper import Reaper
 from taskd.scheduler.shard import Shard
-from taskd.seams import Coordinator, Health, LeaderView, Overview, Transport, Wakes
+from taskd.seams import Coordinator, Health, LeaderView, Reads, Transport, Wakes
 
 #: Seconds between publications of the leader's view, and for which one is valid.
 VIEW_EVERY, VIEW_TTL = 1.0, 5.0
@@ -30,7 +30,7 @@ class SchedulerRole:
         self,
         *,
         instance_id: str,
-        overview: Overview,
+        overview: Reads,
         transport: Transport,
         coordinator: Coordinator,
         postgres: Outage,

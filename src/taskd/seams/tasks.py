@@ -1,4 +1,4 @@
-"""Tasks: what an executor runs."""
+"""The seams of an executor: the tasks that it runs, and the means that it gives to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+
+from taskd.domain.job import AttemptId, JobInfo
 
 
 class Link(Protocol):
@@ -21,72 +22,72 @@ class Link(Protocol):
         ...
 
     def progress(self, fraction: float, message: str) -> None:
-        """Tell how far the task is; only the latest counts. Raises ValueError for what is no fraction."""
+        """Report the progress of the task; only the latest counts. Raises ValueError for a number that is no fraction."""
         ...
 
     def checkpoint(self, value: Any) -> Future[int]:
-        """Store a value for the next attempt; done when it is durable. Raises ValueError for what cannot be stored.
+        """Store a value for the next attempt; done when it is durable. Raises ValueError for a value that cannot be stored.
 
         The future raises ClaimLost if the job is not this attempt's any more, and is cancelled when the attempt is to stop.
         """
         ...
 
     def lock(self, name: str, wait: float | None) -> tuple[int, Future[int]]:
-        """Ask for a lock; the number to let go of it, and its fence once it is held. Raises ValueError for what is no name.
+        """Ask for a lock. Return a number to release it by, and a future of its fence. Raises ValueError for an invalid name.
 
         The future raises TimeoutError after `wait` seconds, CoordinatorUnavailable if etcd is away.
         """
         ...
 
     def unlock(self, number: int) -> None:
-        """Let go of a lock, or wait for it no longer."""
+        """Release a lock, or stop waiting for it."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction that completes the attempt's job; gives a psycopg connection. Raises RuntimeError for a second one."""
+        """Open a transaction that completes the attempt's job, on a connection of psycopg. Raises RuntimeError for a second."""
         ...
 
     def transaction_sync(self) -> AbstractContextManager[Any]:
-        """As `transaction`, for a plain function."""
+        """Open the transaction for a plain function: as `transaction`."""
         ...
 
     def complete(self, value: Any) -> None:
-        """What the result is to be. Raises ValueError for what cannot be stored, RuntimeError outside of a transaction."""
+        """Set the result. Raises ValueError for a value that cannot be stored, RuntimeError outside of a transaction."""
         ...
 
 
 class Completion(Protocol):
-    """How an attempt's own transaction is to complete its job. Both are JSON."""
+    """The values with which an attempt's own transaction completes its job. Both are JSON."""
 
     @property
     def result(self) -> bytes:
-        """What the task gives."""
+        """The task's result."""
         ...
 
     @property
     def progress(self) -> bytes | None:
-        """What it has told last of its progress."""
+        """The attempt's latest progress."""
         ...
 
     def committed(self) -> None:
-        """The transaction was committed."""
+        """Note that the transaction was committed."""
         ...
 
 
 class TaskConnections(Protocol):
-    """Where an executor's tasks get connections to PostgreSQL for transactions that complete their jobs.
+    """The connections to PostgreSQL of an executor's tasks, for transactions that complete their jobs.
 
     Where something is raised, nothing was committed: ClaimLost if the job is not the attempt's any more, StoreUnavailable if
-    PostgreSQL cannot be reached, the driver's error for what it refuses. A StoreUnavailable with `outcome_unknown` is the
-    exception: it has been committed or not, and the job's fence keeps it from being done twice.
+    PostgreSQL cannot be reached, the driver's error for a statement that is refused. The exception is a StoreUnavailable with
+    `outcome_unknown`: the transaction may have been committed, and the job's fence keeps it from being done twice.
     """
 
     def transaction(self, job_id: int, attempt: int, ending: Completion) -> AbstractAsyncContextManager[Any]:
-        """For an async task."""
+        """Open the transaction of an async task."""
         ...
 
     def transaction_sync(self, job_id: int, attempt: int, ending: Completion) -> AbstractContextManager[Any]:
-        """For a plain one. `give_up` of what it gives ends what runs on it, from another thread."""
+        """Open the transaction of a plain task. `give_up` of the connection ends its statement, from another thread."""
         ...
 
 
@@ -105,7 +106,7 @@ class TaskRegistry(Protocol):
 
     @property
     def names(self) -> Collection[str]:
-        """The tasks there are."""
+        """The names of the tasks."""
         ...
 
     @property
@@ -114,7 +115,7 @@ class TaskRegistry(Protocol):
         ...
 
     def encoder(self, task: str) -> Callable[[Any], bytes] | None:
-        """Return what makes JSON of this task's results; None if they need none but Python's own.
+        """Return the JSON encoder of this task's results; None if Python's own will do.
 
         It raises TypeError or ValueError for a result that cannot be stored, with the reason.
         """
@@ -125,11 +126,11 @@ class TaskRegistry(Protocol):
         ...
 
     async def start(self) -> None:
-        """What is to be done in an executor before its first attempt. Raises whatever the author's code raises."""
+        """Run the start hooks, before the first attempt of an executor. Raises whatever the author's code raises."""
         ...
 
     async def stop(self) -> None:
-        """What is to be done in an executor that ends in good order. Raises nothing."""
+        """Run the stop hooks, when an executor ends in good order. Raises nothing."""
         ...
 
     def prepare(self, order: Order, link: Callable[[], Link]) -> Invocation:
@@ -140,23 +141,22 @@ class TaskRegistry(Protocol):
         ...
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker tells an executor about one attempt: everything `ctx.job` and `ctx.attempt` show."""
+class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One attempt for an executor to run: everything that `ctx.job` and `ctx.attempt` show."""
 
-    job_id: int
+    job: JobInfo
     attempt: int
-    task: str
-    queue: str
-    priority: int
-    payload: bytes
-    created_at: datetime
-    schedule_at: datetime
-    timeout: float | None
-    metadata: dict[str, str | int | float | bool | None]
-    max_retries: int
-    failures: int
-    worker_id: str
-    #: It was there when an executor crashed: it runs without neighbours now, so that the next crash shows whose fault it is.
+    #: The job was running when an executor crashed. It runs in a process of its own now, so that a further crash is its own.
     suspect: bool = False
-    #: What an earlier attempt has left for this one (JSON).
+    #: The last checkpoint of the job's earlier attempts (JSON).
     checkpoint: bytes | None = None
+
+    @property
+    def job_id(self) -> int:
+        """The job's id."""
+        return self.job.id
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt's identity."""
+        return AttemptId(self.job.id, self.attempt)

@@ -1,4 +1,4 @@
-"""Jobs are cancelled."""
+"""Cancels: live jobs are moved to history as cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CANCEL = statement("cancel")
 
 
 class PostgresCancels:
-    """Implements `taskd.seams.Cancels`. `stopped` is called after each commit, in the event loop, with the jobs that ran."""
+    """Implements `taskd.seams.Cancels`. Calls `stopped` after each commit, in the event loop, with the jobs that ran."""
 
     def __init__(self, lane: Lane, *, stopped: Callable[[Collection[int]], None]) -> None:
         self._lane = lane
@@ -20,7 +20,6 @@ class PostgresCancels:
         self._source = uuid4()
 
     async def cancel(self, job_ids: Collection[int]) -> set[int]:
-        """pending, queued or running -> cancelled; the ids of the jobs that were. The others are final or unknown."""
         parameters = {"ids": int_array(sorted(set(job_ids))), "source": self._source}
         rows = await self._lane.fetch(CANCEL, parameters)
         running = [job_id for job_id, ran in rows if ran]

@@ -1,23 +1,22 @@
-"""The right to run one attempt, and its end."""
+"""Claims: the right to run one attempt of a job, and its end."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Claim, Delivery, Session, Suspect
-from taskd.domain.job import Scalar
+from taskd.domain.job import AttemptId, JobInfo, Json, Scalar
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.policy import SUSPECT_AFTER, Backoff, Policy, Record
+from taskd.domain.policy import SUSPECT_AFTER, Backoff
 from taskd.domain.retry import Again, Counter
 from taskd.runtime import meters
 from taskd.seams import Settlement
+from taskd.store.batches import AttemptRow, write_batch
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
@@ -29,7 +28,7 @@ ENDED = statement("ended")
 
 
 class PostgresClaims:
-    """Implements `taskd.seams.Claims`; two lanes, so that claiming and settling overlap."""
+    """Implements `taskd.seams.Claims`, on two lanes, so that claiming and settling overlap."""
 
     def __init__(self, claiming: Lane, settling: Lane) -> None:
         self._claiming = claiming
@@ -38,12 +37,7 @@ class PostgresClaims:
     async def claim(
         self, session: Session, deliveries: Sequence[Delivery], *, again: bool = False, alone: bool = False
     ) -> list[Claim]:
-        """queued -> running for those deliveries that are current. Raises SessionLost if the session is over.
-
-        `again` says that this was tried before and the answer was lost: claims that it made come back as well. Suspects are
-        claimed only `alone`: then nothing else may be claimed for the session until they have ended.
-        """
-        # Each once: Redis may hold an entry twice, and a claim that was made comes back for each that names it.
+        # Each once: Redis may hold an entry twice, and a claim comes back for each delivery that names it.
         ordered = sorted({(d.job_id, d.seq) for d in deliveries})
         parameters = {
             "session": session.id,
@@ -57,10 +51,9 @@ class PostgresClaims:
             rows = await self._claiming.fetch(CLAIM, parameters)
         if not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return [_claim(session.id, row[1], row[2:]) for row in rows if row[2] is not None]
+        return [_claim(session, _ClaimRow(*row)) for row in rows if row[2] is not None]
 
     async def suspects(self, deliveries: Sequence[Delivery]) -> list[Suspect]:
-        """Those of `deliveries` that are current and whose jobs only run alone."""
         by_job = {delivery.job_id: delivery for delivery in deliveries}
         parameters = {
             "ids": int_array(by_job),
@@ -71,7 +64,6 @@ class PostgresClaims:
         return [Suspect(by_job[job_id], queue, losses, waited) for job_id, queue, losses, waited in rows]
 
     async def put_off(self, session: Session, suspect: Suspect, delay: float) -> bool:
-        """queued -> pending, due again after `delay` seconds; False if the dispatch is no longer current."""
         parameters = {
             "session": session.id,
             "id": suspect.delivery.job_id,
@@ -81,62 +73,81 @@ class PostgresClaims:
         }
         return bool(await self._claiming.fetch(PUT_OFF, parameters))
 
-    async def settle(self, settlements: Sequence[Settlement]) -> set[tuple[int, int]]:
-        """Record how attempts ended; the (job_id, attempt) pairs that were still the claim's own."""
-        ordered = sorted(settlements, key=lambda s: s.claim.job_id)
-        document = msgspec.json.encode([_ending(s) for s in ordered]).decode()
-        with meters.timed(meters.SETTLE):
-            rows = await self._settling.fetch(SETTLE, {"settlements": document})
-        return {(job_id, attempt) for job_id, attempt in rows}
+    async def settle(self, settlements: Sequence[Settlement]) -> set[AttemptId]:
+        rows = map(_ending, settlements)
+        return await write_batch(self._settling, SETTLE, "settlements", rows, timed=meters.timed(meters.SETTLE))
 
-    async def outcomes(self, attempts: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        """How those of the (job_id, attempt) pairs ended that were the end of their job."""
+    async def outcomes(self, attempts: Collection[AttemptId]) -> dict[AttemptId, str]:
         parameters = {
             "ids": int_array(job_id for job_id, _ in attempts),
             "attempts": int_array(attempt for _, attempt in attempts),
         }
         rows = await self._settling.fetch(ENDED, parameters)
-        return {(job_id, attempt): outcome for job_id, attempt, outcome in rows}
+        return {AttemptId(job_id, attempt): outcome for job_id, attempt, outcome in rows}
 
 
-def _claim(session: UUID, epoch: int, row: tuple[Any, ...]) -> Claim:
-    job_id, attempt, task, queue, priority, payload, created, scheduled, queued, started, timeout, metadata, *record = (
-        row
-    )
-    max_retries, backoff, failures, crashes, losses, checkpoint = record
+class _ClaimRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of claim.sql: 1 if the session is alive, the epoch, the fragment `claimed_columns`, and the checkpoint."""
+
+    alive: int
+    epoch: int
+    id: int
+    attempt: int
+    task: str
+    queue: str
+    priority: int
+    payload: Json
+    created_at: datetime
+    schedule_at: datetime
+    queued_at: datetime
+    started_at: datetime
+    timeout: float | None
+    metadata: Json | None
+    max_retries: int
+    backoff: Json
+    failures: int
+    crashes: int
+    losses: int
+    checkpoint: Json | None
+
+
+def _claim(session: Session, row: _ClaimRow) -> Claim:
     return Claim(
-        job_id=job_id,
-        attempt=attempt,
-        session=session,
-        epoch=epoch,
-        task=task,
-        queue=queue,
-        priority=priority,
-        payload=payload,
-        created_at=created,
-        schedule_at=scheduled,
-        queued_at=queued,
-        started_at=started,
-        timeout=timeout,
-        metadata=msgspec.json.decode(metadata, type=dict[str, Scalar]) if metadata is not None else {},
-        policy=Policy(max_retries, _backoff(bytes(backoff))),
-        record=Record(failures, crashes, losses),
-        checkpoint=checkpoint,
+        attempt_id=AttemptId(row.id, row.attempt),
+        job=JobInfo(
+            id=row.id,
+            task=row.task,
+            queue=row.queue,
+            priority=row.priority,
+            payload_json=bytes(row.payload),
+            created_at=row.created_at,
+            schedule_at=row.schedule_at,
+            timeout=row.timeout,
+            metadata=msgspec.json.decode(row.metadata, type=dict[str, Scalar]) if row.metadata is not None else {},
+            max_retries=row.max_retries,
+            failures=row.failures,
+            worker_id=session.worker_id,
+        ),
+        session=session.id,
+        epoch=row.epoch,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        backoff=_backoff(bytes(row.backoff)),
+        crashes=row.crashes,
+        losses=row.losses,
+        checkpoint=bytes(row.checkpoint) if row.checkpoint is not None else None,
     )
 
 
 @lru_cache(maxsize=256)
 def _backoff(text: bytes) -> Backoff:
-    """Most jobs share one, so most are decoded already."""
+    """Return the backoff, decoded once for all jobs that share it: most do."""
     return msgspec.json.decode(text, type=Backoff)
 
 
-class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One settlement as settle.sql reads it from its JSON document, where what most have not is left out."""
+class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
+    """One settlement as settle.sql reads it."""
 
-    id: int
-    attempt: int
-    session: UUID
     status: str
     outcome: str
     error: str | None = None
@@ -154,7 +165,7 @@ class _Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _ending(settlement: Settlement) -> _Ending:
-    claim, outcome, verdict, said = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
+    claim, outcome, verdict, output = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
     again = verdict if isinstance(verdict, Again) else None
     status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
     return _Ending(
@@ -172,9 +183,9 @@ def _ending(settlement: Settlement) -> _Ending:
         crashes=int(verdict.counter is Counter.CRASHES),
         noted=settlement.noted,
         progress=msgspec.Raw(settlement.progress) if settlement.progress is not None else None,
-        line=said.line if said is not None else None,
-        lines=said.lines if said is not None else None,
-        said=msgspec.Raw(said.body) if said is not None else None,
+        line=output.line if output is not None else None,
+        lines=output.lines if output is not None else None,
+        said=msgspec.Raw(output.body) if output is not None else None,
     )
 
 

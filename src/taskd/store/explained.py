@@ -1,4 +1,4 @@
-"""What `taskd explain` reads of PostgreSQL: two statements, each by index and bounded."""
+"""The reads of `taskd explain`: two statements, each by index and bounded."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from taskd.domain.band import band_of
 from taskd.domain.explain.situation import Busy, JobSnapshot, Progress, Queue, ServingWorker
 from taskd.domain.job import MAX_ID, Attempt, JobStatus
 from taskd.domain.policy import SUSPECT_AFTER
-from taskd.store.lane import Lane
+from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
 
 JOB = statement("explain_job")
 QUEUE = statement("explain_queue")
 
-#: The most workers that are looked at, jobs that are counted, and jobs that are named.
+#: The highest numbers of workers that are read, of jobs that are counted, and of jobs that are named.
 WORKERS, COUNTED, NAMED = 1000, 10_000, 3
-
-#: The columns of explain_job.sql.
-COLUMNS = (
-    *("now", "id", "status", "task", "queue", "priority", "schedule_at", "queued_at", "started_at", "completed_at"),
-    *("worker_id", "attempt", "dispatch_seq", "max_retries", "failures", "crashes", "losses", "timeout", "outcome"),
-    *("error", "last", "progress", "retried_as", "lease", "ended_at"),
-)
 
 
 class PostgresExplained:
@@ -35,15 +28,13 @@ class PostgresExplained:
         self._lane = lane
 
     async def subject(self, job_id: int) -> JobSnapshot | None:
-        """The job, live or finished; None if there is none."""
         if not 0 < job_id <= MAX_ID:
             return None
         rows = await self._lane.fetch(JOB, {"id": job_id})
         return _subject(rows[0]) if rows else None
 
     async def queue(self, job: JobSnapshot, ageing: float) -> Queue:
-        """What the job finds before it."""
-        # Who goes first is asked only for one that is due and not dispatched.
+        # The jobs that go first are counted only for a job that is due and not dispatched.
         bound = COUNTED if job.due and job.status is JobStatus.PENDING else 0
         ((servers, longest, ahead, rung, worker_id, until),) = await self._lane.fetch(
             QUEUE,
@@ -63,13 +54,14 @@ class PostgresExplained:
         return _queue(servers, longest, ahead, rung, bound, worker_id, until)
 
 
-def _subject(row: tuple[Any, ...]) -> JobSnapshot:
-    fields = dict(zip(COLUMNS, row, strict=True))
-    last, said = fields["last"], fields["progress"]
+def _subject(row: Row) -> JobSnapshot:
+    """Return the job of a row of explain_job.sql, whose columns are the fields of a JobSnapshot, in their order."""
+    fields: dict[str, Any] = dict(zip(JobSnapshot.__struct_fields__, row, strict=True))
+    last, progress = fields["last"], fields["progress"]
     fields |= {
         "status": JobStatus(fields["status"]),
         "last": msgspec.json.decode(last, type=Attempt) if last is not None else None,
-        "progress": msgspec.json.decode(said, type=Progress) if said is not None else None,
+        "progress": msgspec.json.decode(progress, type=Progress) if progress is not None else None,
     }
     return JobSnapshot(**fields)
 
@@ -83,11 +75,10 @@ def _queue(
     worker_id: str | None,
     until: datetime | None,
 ) -> Queue:
-    found = msgspec.json.decode(servers, type=list[list[Any]]) if servers is not None else []
+    rows = msgspec.json.decode(servers, type=list[list[Any]]) if servers is not None else []
     return Queue(
         servers=[
-            msgspec.convert(dict(zip(ServingWorker.__struct_fields__, one, strict=True)), ServingWorker)
-            for one in found
+            msgspec.convert(dict(zip(ServingWorker.__struct_fields__, row, strict=True)), ServingWorker) for row in rows
         ],
         longest=msgspec.json.decode(longest, type=list[Busy]) if longest is not None else [],
         ahead=ahead,

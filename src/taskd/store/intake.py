@@ -1,7 +1,7 @@
-"""Jobs come in: many requests, one INSERT.
+"""Intake of jobs: many requests share one INSERT.
 
-Group commit without a waiting window: a flush takes whatever is waiting as soon as the previous INSERT has returned. An idle
-system so stores a job at once, and a busy one shares each commit among hundreds.
+This is group commit without a waiting window. A flush takes the jobs that are waiting as soon as the previous INSERT has
+returned: an idle system stores a job at once, a busy one shares each commit among hundreds.
 """
 
 from __future__ import annotations
@@ -10,30 +10,28 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from taskd.domain.errors import Rejected, RowHeld, StoreUnavailable
-from taskd.domain.job import JobSpec, Scalar, Submitted
-from taskd.domain.policy import Backoff
+from taskd.domain.job import JobSpec, Submitted
 from taskd.runtime import meters
 from taskd.runtime.failpoints import passed
 from taskd.store.lane import ONE_PLANNING, Lane
 from taskd.store.statements import statement
 
 SUBMIT = statement("submit")
-#: The same where a job of the batch has a key that is kept apart: every other batch is spared those columns and lookups.
+#: For a batch with a key that is kept apart by token or queue; every other batch is spared those columns and lookups.
 SUBMIT_APART = statement("submit_apart")
-#: The most jobs and the most bytes of payload in one INSERT.
+#: The highest numbers of jobs and of bytes of payload in one INSERT.
 FLUSH, FLUSH_BYTES = 500, 4 * 1024 * 1024
 #: Jobs and bytes of payload that are encoded at once.
 PIECE, PIECE_BYTES = 500, 1024 * 1024
-#: Options of the lanes: a key that somebody's transaction holds is not waited for as long as a deadline.
+#: Options of the lanes: a key that another transaction holds is waited for less long than a deadline.
 #: Keys and jobs are looked up by primary key, whatever their tables held when the plan was made.
 PATIENCE = {**ONE_PLANNING, "lock_timeout": "500ms", "enable_seqscan": "off", "enable_bitmapscan": "off"}
-#: Seconds for which a key that was held is not tried again.
+#: Seconds for which a key that another transaction held is not tried again.
 HELD = 1.0
 
 
@@ -44,7 +42,7 @@ class _Waiting(NamedTuple):
 
 
 class PostgresIntake:
-    """Stores jobs durably. `stored` is called after each commit, in the event loop: the doorbell hangs there."""
+    """Implements `taskd.seams.Intake`. Calls `stored` after each commit, in the event loop: it wakes the dispatcher."""
 
     def __init__(self, single: Lane, bulk: Lane, *, deadline: float, stored: Callable[[], None]) -> None:
         self._single = single
@@ -53,18 +51,13 @@ class PostgresIntake:
         self._stored = stored
         self._waiting: deque[_Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
-        #: Who has no answer yet, the longest first, and what looks whether that one has waited too long: one timer for all.
+        #: The entries without an answer, the oldest first, and one timer for all, for the oldest one's deadline.
         self._open: deque[_Waiting] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        #: The keys that somebody's transaction held when they were tried last, and until when they are not tried again.
+        #: The keys that another transaction held when they were tried last, and until when they are not tried again.
         self._held: dict[str, float] = {}
 
     async def submit(self, spec: JobSpec) -> Submitted:
-        """Store one job, sharing its INSERT with whatever else is waiting.
-
-        Raises StoreUnavailable within the deadline (a job that had not been sent by then never will be), Rejected if
-        PostgreSQL refuses this very job.
-        """
         if self._held and time.monotonic() < self._held.get(_key(spec), 0.0):
             raise _held()
         loop = asyncio.get_running_loop()
@@ -74,22 +67,21 @@ class PostgresIntake:
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         if self._watch is None:
-            self._watch = loop.call_at(entry.due, self._look)
+            self._watch = loop.call_at(entry.due, self._expire)
         return await entry.answer
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted]:
-        """Store all of `specs`, or none; the answers are in the order of the specs."""
         answers = await _insert(self._bulk, specs, deadline=self._deadline + len(specs) / 1000)
         self._stored()
         return answers
 
-    def _look(self) -> None:
-        """Answer those who have waited too long, and come back for the next."""
+    def _expire(self) -> None:
+        """Answer the entries whose deadline is over, and set the timer for the next."""
         loop = asyncio.get_running_loop()
         text = f"PostgreSQL did not answer within {self._deadline:g} s, so the job may have been stored or not"
         while self._open and (self._open[0].answer.done() or self._open[0].due <= loop.time()):
             _answer(self._open.popleft(), StoreUnavailable(text, outcome_unknown=True, shown=True))
-        self._watch = loop.call_at(self._open[0].due, self._look) if self._open else None
+        self._watch = loop.call_at(self._open[0].due, self._expire) if self._open else None
 
     async def _flush(self) -> None:
         while self._waiting:
@@ -97,15 +89,15 @@ class PostgresIntake:
             if batch:
                 await self._store(batch)
             while self._open and self._open[0].answer.done():
-                self._open.popleft()  # not only when the timer looks: what they hold is large
+                self._open.popleft()  # at once, not only by the timer: a payload may be large
 
     def _take(self) -> Sequence[_Waiting]:
-        taken: list[_Waiting] = []
+        batch: list[_Waiting] = []
         size = 0
-        while self._waiting and len(taken) < FLUSH and size < FLUSH_BYTES:
-            taken.append(self._waiting.popleft())
-            size += len(bytes(taken[-1].spec.payload))
-        return taken
+        while self._waiting and len(batch) < FLUSH and size < FLUSH_BYTES:
+            batch.append(self._waiting.popleft())
+            size += len(bytes(batch[-1].spec.payload))
+        return batch
 
     async def _store(self, batch: Sequence[_Waiting]) -> None:
         try:
@@ -114,7 +106,7 @@ class PostgresIntake:
             await self._isolate(batch, error)
         except RowHeld as error:
             await self._sort_out(batch, error)
-        except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear it
+        except Exception as error:  # noqa: BLE001  any failure is the answer to the requests that wait
             for entry in batch:
                 _answer(entry, error)
         else:
@@ -123,7 +115,7 @@ class PostgresIntake:
             self._stored()
 
     async def _isolate(self, batch: Sequence[_Waiting], error: Rejected) -> None:
-        """One of the batch is bad: halve it until that one stands alone, so that it harms no neighbour."""
+        """Halve a batch with a bad job until that job stands alone, so that the others are stored."""
         if len(batch) == 1:
             _answer(batch[0], error)
             return
@@ -132,10 +124,10 @@ class PostgresIntake:
         await self._store(batch[middle:])
 
     async def _sort_out(self, batch: Sequence[_Waiting], error: RowHeld) -> None:
-        """Somebody's transaction holds a dedupe_key of these: the jobs without one cannot be meant, and go first."""
+        """Halve a batch of which another transaction holds a dedupe_key. The jobs without a key go first."""
         free = [e for e in batch if e.spec.dedupe_key is None]
         keyed = [e for e in batch if e.spec.dedupe_key is not None]
-        if not keyed:  # it holds something else: a whole table, say
+        if not keyed:  # the other transaction holds something else: a whole table, say
             for entry in batch:
                 _answer(entry, error)
             return
@@ -160,7 +152,8 @@ def _key(spec: JobSpec) -> str:
 
 def _held() -> StoreUnavailable:
     return StoreUnavailable(
-        "a transaction that has not ended holds this dedupe_key, so nobody can say yet whether it is taken", shown=True
+        "another transaction holds this dedupe_key and has not ended, so it is not known yet whether the key is taken",
+        shown=True,
     )
 
 
@@ -173,58 +166,20 @@ def _answer(entry: _Waiting, answer: Submitted | Exception) -> None:
         entry.answer.set_result(answer)
 
 
-class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One job as submit.sql and submit_apart.sql read it from its JSON document, where what most have not is left out."""
-
-    task: str
-    queue: str
-    priority: int
-    max_retries: int
-    retry_backoff: Backoff
-    payload: msgspec.Raw
-    timeout: float | None = None
-    schedule_at: datetime | None = None
-    delay: float = 0.0
-    dedupe_key: str | None = None
-    own_key: str | None = None
-    former_key: str | None = None
-    metadata: dict[str, Scalar] | None = None
-    parent_id: int | None = None
-
-
-def _row(spec: JobSpec) -> _Row:
-    return _Row(
-        spec.task,
-        spec.queue,
-        spec.priority,
-        spec.max_retries,
-        spec.retry_backoff,
-        spec.payload,
-        spec.timeout,
-        spec.schedule_at,
-        spec.delay,
-        spec.dedupe_key,
-        spec.own_key,
-        spec.former_key,
-        spec.metadata or None,
-        spec.parent_id,
-    )
-
-
 async def _document(specs: Sequence[JobSpec]) -> str:
-    """The jobs as both statements read them. The event loop gets a turn after each PIECE jobs or PIECE_BYTES of payload."""
+    """Return the jobs as both statements read them. Yields to the event loop after PIECE jobs or PIECE_BYTES of payload."""
     pieces: list[bytes] = []
-    rows: list[_Row] = []
+    piece: list[JobSpec] = []
     size = 0
     for spec in specs:
-        rows.append(_row(spec))
+        piece.append(spec)
         size += len(bytes(spec.payload))
-        if len(rows) >= PIECE or size >= PIECE_BYTES:
-            pieces.append(msgspec.json.encode(rows)[1:-1])
-            rows, size = [], 0
+        if len(piece) >= PIECE or size >= PIECE_BYTES:
+            pieces.append(msgspec.json.encode(piece)[1:-1])
+            piece, size = [], 0
             await asyncio.sleep(0)
-    if rows:
-        pieces.append(msgspec.json.encode(rows)[1:-1])
+    if piece:
+        pieces.append(msgspec.json.encode(piece)[1:-1])
     return (b"[%b]" % b",".join(pieces)).decode()
 
 
@@ -235,7 +190,7 @@ async def _insert(lane: Lane, specs: Sequence[JobSpec], deadline: float | None =
         rows = await lane.fetch(SUBMIT_APART if apart else SUBMIT, {"jobs": document}, deadline=deadline)
     await passed("submit.stored")
     submitted = [Submitted(*row) for row in rows]
-    duplicates = sum(one.duplicate for one in submitted)
+    duplicates = sum(answer.duplicate for answer in submitted)
     meters.SUBMITTED.inc(len(submitted) - duplicates)
     meters.DUPLICATES.inc(duplicates)
     return submitted

@@ -1,7 +1,7 @@
 """A lane: one connection for one duty, with a deadline that holds even on a hung server.
 
-A pool hands connections round, so a leader's renewal could wait behind the API's reads; here each duty has its own. Cancelling
-a psycopg call on a server that does not answer waits for that server, so a late call's socket is shut down instead, and the
+With a pool, a leader's renewal could wait behind the API's reads; here each duty has a connection of its own. To cancel a
+psycopg call on a server that does not answer would wait for that server. So the socket of a late call is shut down, and the
 call ends by itself (docs/adr/0004-lanes.md).
 """
 
@@ -26,49 +26,49 @@ from taskd.store.sockets import hung_up, sever
 
 Row = tuple[Any, ...]
 
-#: A plan is made for each execution, so for these values and for tables as large as they are now: one that was made while they
-#: were small is kept until PostgreSQL looks at them again, and reads them whole meanwhile (docs/adr/0005-plans.md).
+#: A plan is made for each execution, so for its values and for the present size of the tables. A plan that was made while they
+#: were small would stay until PostgreSQL analyses them again, and read them whole meanwhile (docs/adr/0005-plans.md).
 PLANNING = {"plan_cache_mode": "force_custom_plan"}
-#: Who counts a million jobs for /metrics leaves the other cores to those who wait for one job.
+#: A count of a million jobs for /metrics uses one core, and leaves the others to reads of single jobs.
 ALONE = {"max_parallel_workers_per_gather": "0"}
-#: A plan is made once and not for each execution, which takes half of a small statement's time.
+#: A plan is made once: to make it for each execution takes half of a small statement's time.
 ONE_PLANNING = {"plan_cache_mode": "force_generic_plan"}
 #: Also leaves the planner one way to run the hot statements: from the batch, by primary key or ctid (docs/adr/0005-plans.md).
 ONE_PLAN = {**ONE_PLANNING, **{f"enable_{way}": "off" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan")}}
-#: The same for writes that nobody is told of and whose loss in a crash is harmless: their commits do not wait for the disk
-#: (docs/adr/0019-what-does-not-wait-for-the-disk.md).
+#: The same for writes that are promised to no caller and whose loss in a crash is harmless: their commits do not wait for
+#: the disk (docs/adr/0019-what-does-not-wait-for-the-disk.md).
 RELAXED = {**ONE_PLAN, "synchronous_commit": "off"}
-#: Bytes after which a page of rows ends, with the row that reaches them.
+#: Bytes after which a page of rows ends, with the row that reaches this size.
 PAGE_BYTES = 8 * 1024 * 1024
 #: PostgreSQL refuses the data, not the connection: the same input fails again.
 DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded)
 
 
 class RawJson(Loader):
-    """JSON travels through taskd undecoded."""
+    """Loads json undecoded, as it travels through taskd."""
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> msgspec.Raw:
-        """The text as it is."""
+        """Return the text as it is."""
         return msgspec.Raw(bytes(data))
 
 
 class RawJsonb(RawJson):
-    """The binary form of jsonb is its text behind a byte with the version."""
+    """Loads jsonb undecoded: its binary form is its text behind a byte with the version."""
 
     def load(self, data: Buffer) -> msgspec.Raw:
-        """The text."""
+        """Return the text."""
         return msgspec.Raw(bytes(data)[1:])
 
 
 class Lane:
-    """One connection, opened at the first use and again after it broke. One statement at a time; others wait in line."""
+    """One connection, opened at the first use and again after it broke. It runs one statement at a time; others wait."""
 
     def __init__(
         self, dsn: str, *, name: str, deadline: float, options: Mapping[str, str] | None = None, pooled: bool = False
     ) -> None:
-        """`options` are settings of PostgreSQL's. `pooled`: what answers is a pooler that keeps nothing of a session."""
+        """`options` are settings of PostgreSQL. `pooled`: a pooler answers, which keeps no settings of a session."""
         self._dsn = dsn
         self._name = name
         self._options = {**PINNED, "jit": "off", **ALONE, **PLANNING, **(options or {})}
@@ -84,9 +84,9 @@ class Lane:
     ) -> list[Row]:
         """Run one statement and return its rows.
 
-        Raises StoreUnavailable after `deadline` seconds (waiting in line included), when the connection breaks, or (RowHeld)
-        when the lock_timeout of a lane that has one is over; Rejected when PostgreSQL refuses the data, SchemaMismatch when a
-        table or column is missing.
+        Raises StoreUnavailable after `deadline` seconds (the wait for the lane included) or when the connection breaks,
+        RowHeld (a StoreUnavailable) when the lane's lock_timeout is over, Rejected when PostgreSQL refuses the data, and
+        SchemaMismatch when a table or column is missing.
         """
         limit = deadline or self._deadline
         work = asyncio.ensure_future(self._run(statement, parameters))
@@ -101,7 +101,7 @@ class Lane:
         return work.result()
 
     async def close(self) -> None:
-        """Close the connection; a call that is under way ends with StoreUnavailable, and so does every later one."""
+        """Close the connection. A call that is under way and every later call end with StoreUnavailable."""
         self._closed = True
         if self._turn.locked() and self._connection is not None:
             sever(self._connection)
@@ -142,9 +142,9 @@ class Lane:
     async def _execute(
         self, connection: psycopg.AsyncConnection[Row], statement: str, parameters: Mapping[str, Any] | None
     ) -> psycopg.AsyncCursor[Row]:
-        """The statement, in one round trip; behind a pooler with its settings, which hold for its transaction only.
+        """Run the statement in one round trip; behind a pooler with its settings, which hold for its transaction only.
 
-        Rows come in binary form: as text, each time in them is printed by one side and read by the other.
+        Rows come in binary form: as text, each time in them would be printed by PostgreSQL and parsed here.
         """
         if not self._pooled:
             return await connection.execute(statement, parameters, prepare=True, binary=True)
@@ -184,7 +184,7 @@ class Lane:
         return connection
 
     async def _abandon(self, work: asyncio.Future[list[Row]]) -> None:
-        """End a call that is not waited for any longer: as its connection breaks, or while it waits in line or connects."""
+        """End a call that is no longer waited for, by its broken connection, or by a cancel while it waits or connects."""
         work.add_done_callback(_forget)
         if self._running is work and self._connection is not None:
             sever(self._connection)
@@ -200,7 +200,7 @@ class Lane:
 
 
 def _forget(work: asyncio.Future[list[Row]]) -> None:
-    """Look at the failure of a call that was given up: its caller has heard of one already."""
+    """Retrieve the exception of an abandoned call, so that asyncio does not report it: its caller got another one."""
     if not work.cancelled():
         work.exception()
 
@@ -211,7 +211,7 @@ def _first_line(error: Exception) -> str:
 
 
 class Lanes:
-    """A few lanes for one duty that does several things at once: the API's reads."""
+    """A few lanes for one duty with concurrent statements: the API's reads."""
 
     def __init__(self, dsn: str, *, name: str, deadline: float, size: int, pooled: bool = False) -> None:
         self._lanes = [Lane(dsn, name=name, deadline=deadline, pooled=pooled) for _ in range(size)]
@@ -222,7 +222,7 @@ class Lanes:
         self._wait = meters.LANE_WAIT.labels(name.split(":")[1] if ":" in name else name)
 
     async def fetch(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-        """As `Lane.fetch`, on whichever lane is free; waiting for one counts against the deadline."""
+        """Run a statement as `Lane.fetch` does, on a free lane; the wait for one counts against the deadline."""
         try:
             async with asyncio.timeout(self._deadline):
                 with meters.timed(self._wait):
@@ -235,11 +235,11 @@ class Lanes:
             self._idle.put_nowait(lane)
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all lanes."""
         for lane in self._lanes:
             await lane.close()
 
 
 def int_array(numbers: Iterable[int]) -> str:
-    """PostgreSQL's text form of an array of integers: cheaper for a batch than adapting a list one by one."""
+    """Return PostgreSQL's text form of an array of integers: for a batch cheaper than to adapt each integer of a list."""
     return "{" + ",".join(map(str, numbers)) + "}"

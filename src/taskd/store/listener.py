@@ -1,4 +1,4 @@
-"""Hearing of jobs that somebody submitted in SQL: the NOTIFY of `taskd.submit_many`."""
+"""Listens for jobs that were submitted in SQL: the NOTIFY of `taskd.submit_many`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE = 1.0
 
 
 class PostgresListener:
-    """Implements `taskd.seams.Wakes` on a connection of its own. Behind a pooler of transactions nobody can listen."""
+    """Implements `taskd.seams.Wakes` on a connection of its own. A pooler of transactions passes no notifications on."""
 
     def __init__(self, dsn: str, *, name: str, pooled: bool) -> None:
         self._dsn = dsn
@@ -23,7 +23,6 @@ class PostgresListener:
         self._pooled = pooled
 
     async def wakes(self) -> AsyncIterator[None]:
-        """One item after jobs were committed, and one after every reconnect. Never ends, never raises."""
         while not self._pooled:
             try:
                 async with await self._connect() as connection:
@@ -32,7 +31,7 @@ class PostgresListener:
                     async for _ in connection.notifies():
                         yield None
             except psycopg.Error:
-                await asyncio.sleep(PAUSE)  # the watch over PostgreSQL tells of the outage
+                await asyncio.sleep(PAUSE)  # the health check of PostgreSQL reports the outage
         await asyncio.Event().wait()
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:

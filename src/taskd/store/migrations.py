@@ -1,9 +1,9 @@
 """The schema's migrations: numbered files, each applied once, in its own transaction, under one advisory lock.
 
-A file is never edited once released: its sha256 is kept beside its name and compared. A program refuses a schema that is
-older than its files (run `taskd migrate`) or newer (upgrade the program).
+A released file is never edited: its sha256 is stored beside its name and compared. A program refuses a schema that is older
+than its files (run `taskd migrate`) or newer (upgrade the program).
 
-Files in `optional/` are another kind: applied on demand, idempotent, and kept in no table. No program needs them.
+Files in `optional/` are of another kind: applied on demand, idempotent, and recorded in no table. No program needs them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from taskd.store.pinned import ENCODING, remaining, startup
 
 _LOCK = 7_461_736_364  # any number, as long as every taskd uses the same one
 
-#: Why migrations do not go through a pooler: their lock is a session's.
+#: The refusal of a migration through a pooler: its advisory lock belongs to a session.
 POOLED = (
     "migrations need PostgreSQL itself, not a pooler: run `taskd migrate` with its own POSTGRES_DSN and without pooled"
 )
 
-#: What PostgreSQL says while connecting when waiting will not help, and what does; a failed connection has no SQLSTATE.
+#: Refusals of a connection for which waiting does not help, by their texts (there is no SQLSTATE then), and what helps.
 _REFUSALS = {
     "password authentication failed": "correct the user name and the password in POSTGRES_DSN",
     "no password supplied": "put the password into POSTGRES_DSN, or name a file with it in PGPASSFILE",
@@ -49,28 +49,28 @@ _PREPARE = """
 
 
 class Migration(NamedTuple):
-    """One file."""
+    """One file of a migration."""
 
     name: str
     text: str
 
     @property
     def sha256(self) -> str:
-        """The checksum that is kept beside its name."""
+        """Return the checksum that is stored beside its name."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def available() -> list[Migration]:
-    """The migrations that come with this program, in order."""
+    """Return the migrations that come with this program, in order."""
     folder = _folder()
-    found = [Migration(f.stem, f.read_text("utf-8")) for f in sorted(folder.glob("[0-9]*.sql"))]
-    if not found:
+    migrations = [Migration(f.stem, f.read_text("utf-8")) for f in sorted(folder.glob("[0-9]*.sql"))]
+    if not migrations:
         raise SchemaMismatch(f"no migrations in {folder}: this installation of taskd is broken, install it again")
-    return found
+    return migrations
 
 
 def migrate(dsn: str) -> list[str]:
-    """Bring the schema up to date; the names of what was applied.
+    """Bring the schema up to date; return the names of the migrations that were applied.
 
     Raises SchemaMismatch if the database's migrations are not these, StoreUnavailable if it cannot be reached.
     """
@@ -107,7 +107,10 @@ def apply_audit(dsn: str) -> None:
 
 
 def pending(dsn: str, *, pooled: bool = False) -> list[str]:
-    """Return the names of what `migrate` would apply; `pooled`: a pooler answers at `dsn`. Raises as `migrate` does."""
+    """Return the names of the migrations that `migrate` would apply. Raises as `migrate` does.
+
+    `pooled` means that a pooler answers at `dsn`.
+    """
     with _connect(dsn) if pooled else _connect_pinned(dsn) as connection:
         return [m.name for m in _missing(connection)]
 
@@ -148,7 +151,7 @@ def _connect(dsn: str, settings: Mapping[str, Any] = ENCODING) -> psycopg.Connec
 
 
 def _advice(line: str) -> str | None:
-    """What to do about a refusal; None if the line is of a server that cannot be reached."""
+    """Return what to do about a refusal; None if the line is of a server that cannot be reached."""
     if "does not exist" in line:
         return next((advice for kind, advice in _MISSING.items() if f'{kind} "' in line), "correct POSTGRES_DSN")
     return next((advice for sign, advice in _REFUSALS.items() if sign in line), None)

@@ -1,10 +1,10 @@
 """The settings of PostgreSQL that every connection of taskd has, whatever the role, the database or the environment set.
 
-`ALTER ROLE … SET`, `ALTER DATABASE … SET`, PGOPTIONS and variables such as PGCLIENTENCODING change what a connection
-reads, writes and waits for. What a connection asks for at its start takes precedence over them. libpq sends PGTZ and
-PGDATESTYLE after that, so one statement undoes these. It also sets what only newer versions of PostgreSQL have.
+`ALTER ROLE … SET`, `ALTER DATABASE … SET`, PGOPTIONS and variables such as PGCLIENTENCODING change how a connection
+reads, writes and waits. Settings that a connection asks for at its start take precedence over them. libpq sends PGTZ and
+PGDATESTYLE after that, so one statement undoes these. It also sets those that only newer versions of PostgreSQL have.
 
-A task's own connections (`store/desk.py`) keep the settings that their users chose, except for the encoding.
+A task's own connections (`store/task_connections.py`) keep the settings that their users chose, except for the encoding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SENT_LATER = ("PGTZ", "PGDATESTYLE")
 
 
 def startup(options: Mapping[str, str] = PINNED) -> dict[str, Any]:
-    """Return what to connect with to have these settings."""
+    """Return the arguments of a connection that has these settings."""
     return {**ENCODING, "options": flags(options)}
 
 
@@ -55,7 +55,7 @@ def newer(version: int) -> dict[str, str]:
 
 
 def remaining(version: int, options: Mapping[str, str] = PINNED) -> str:
-    """Return the statement that sets what could not be asked for at the start; empty if there is nothing."""
+    """Return the statement that sets what a connection cannot ask for at its start; empty if there is nothing."""
     left = newer(version)
     if any(os.environ.get(name) for name in SENT_LATER):
         left |= {name: options[name] for name in ("timezone", "datestyle")}

@@ -1,4 +1,4 @@
-"""Jobs that failed or were cancelled are tried again, as new jobs."""
+"""Retries: jobs that failed or were cancelled are submitted once more, as new jobs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ RETRY = statement("retry")
 
 
 class PostgresRetries:
-    """Implements `taskd.seams.Retries`. `stored` is called after each commit, in the event loop: the doorbell hangs there."""
+    """Implements `taskd.seams.Retries`. Calls `stored` after each commit, in the event loop: it wakes the dispatcher."""
 
     def __init__(self, lane: Lane, *, stored: Callable[[], None]) -> None:
         self._lane = lane
         self._stored = stored
 
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
-        """failed or cancelled -> a new pending job; the new ids by the old. The others are not final, completed, retried
-        before or unknown."""
         rows = await self._lane.fetch(RETRY, {"ids": int_array(sorted(set(job_ids)))})
         if rows:
             self._stored()

@@ -1,4 +1,4 @@
-"""Schedules in PostgreSQL, for those who make and change them."""
+"""Schedules, as the API reads and changes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUT = statement("put_schedule")
 REMOVE = statement("remove_schedule")
 PAUSE = statement("pause_schedule")
 RESUME = statement("resume_schedule")
-#: How many of its last ticks one schedule is shown with.
+#: The number of last ticks with which one schedule is shown.
 FIRES = 10
 
 _backoff = msgspec.json.Decoder(Backoff)
@@ -30,41 +30,35 @@ _fires = msgspec.json.Decoder(list[Fire])
 
 
 class PostgresSchedules:
-    """Implements `taskd.seams.Schedules`. `changed` is called after each change, in the event loop."""
+    """Implements `taskd.seams.Schedules`. Calls `changed` after each change, in the event loop."""
 
     def __init__(self, lane: Lane, *, changed: Callable[[], None]) -> None:
         self._lane = lane
         self._changed = changed
 
     async def page(self, after: str, queues: Collection[str] | None, limit: int) -> tuple[list[Schedule], bool]:
-        """A page of the schedules of these queues (None: of all) with names later than `after`, by name."""
         rows = await self._lane.fetch(
             PAGE, {"after": after, "queues": _queues(queues), "limit": limit, "budget": PAGE_BYTES}
         )
         return [_schedule(row[:-1]) for row in rows], bool(rows and rows[0][-1])
 
     async def one(self, name: str) -> Schedule | None:
-        """One schedule with its last ticks; None if there is none."""
         rows = await self._lane.fetch(ONE, {"name": name, "limit": FIRES})
         return _schedule(rows[0]) if rows else None
 
     async def put(self, plan: Plan, *, replace: bool, queues: Collection[str] | None = None) -> bool | None:
-        """Store it; True if it is new, False if it replaced another one, None if nothing was done (see the seam)."""
         document = msgspec.json.encode(_row(plan)).decode()
         rows = await self._lane.fetch(PUT, {"schedule": document, "replace": replace, "queues": _queues(queues)})
         self._changed()
         return bool(rows[0][0]) if rows else None
 
     async def remove(self, name: str, queues: Collection[str] | None = None) -> bool:
-        """Remove one; False if there is none."""
         return bool(await self._lane.fetch(REMOVE, {"name": name, "queues": _queues(queues)}))
 
     async def pause(self, name: str, who: str, queues: Collection[str] | None = None) -> None:
-        """Stop one, unless it is stopped."""
         await self._lane.fetch(PAUSE, {"name": name, "who": who, "queues": _queues(queues)})
 
     async def resume(self, name: str, queues: Collection[str] | None = None) -> None:
-        """Let one go on from now, if it is stopped."""
         await self._lane.fetch(RESUME, {"name": name, "queues": _queues(queues)})
         self._changed()
 
@@ -74,7 +68,7 @@ def _queues(queues: Collection[str] | None) -> list[str] | None:
 
 
 def _row(plan: Plan) -> dict[str, Any]:
-    """The plan as put_schedule.sql reads it."""
+    """Return the plan as put_schedule.sql reads it."""
     job = plan.job
     return {
         "name": plan.name,

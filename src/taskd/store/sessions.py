@@ -1,4 +1,4 @@
-"""Staying alive in PostgreSQL's eyes: one row and one heartbeat per worker, never per job."""
+"""Sessions of workers: one row and one heartbeat per worker, never per job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import msgspec
 
 from taskd.domain.errors import SessionLost
 from taskd.domain.fencing import Host, Session
-from taskd.seams import Gone
+from taskd.domain.job import AttemptId
+from taskd.seams import LostClaim
 from taskd.store.lane import Lane, int_array
 from taskd.store.statements import statement
 
@@ -28,7 +29,6 @@ class PostgresSessions:
         self._lane = lane
 
     async def open(self, session: Session, ttl: float) -> bool:
-        """Begin a session; False if another one holds the worker's id."""
         parameters = {
             "id": session.id,
             "worker_id": session.worker_id,
@@ -40,17 +40,12 @@ class PostgresSessions:
         return bool(await self._lane.fetch(OPEN, parameters))
 
     async def holder(self, worker_id: str) -> tuple[Session, float] | None:
-        """The session that holds this worker id and its lease's remaining seconds; None if the id is free."""
         rows = await self._lane.fetch(HOLDER, {"worker_id": worker_id})
         return (session_from(rows[0][:5]), rows[0][5]) if rows else None
 
     async def heartbeat(
-        self, session: Session, ttl: float, claims: Sequence[tuple[int, int]], slots: int | None = None
-    ) -> set[Gone]:
-        """Extend the lease, and say how many `slots` there are now, if given.
-
-        Those of the (job_id, attempt) claims that are no longer this session's. Raises SessionLost.
-        """
+        self, session: Session, ttl: float, claims: Sequence[AttemptId], slots: int | None = None
+    ) -> set[LostClaim]:
         parameters: dict[str, Any] = {"session": session.id, "ttl": ttl, "slots": slots}
         if claims:
             parameters["ids"] = int_array(job_id for job_id, _ in claims)
@@ -58,15 +53,14 @@ class PostgresSessions:
         rows = await self._lane.fetch(HEARTBEAT if claims else IDLE, parameters)
         if not rows or not rows[0][0]:
             raise SessionLost(f"the session of worker {session.worker_id} is over")
-        return {Gone(*row[1:]) for row in rows if row[1] is not None}
+        return {LostClaim(*row[1:]) for row in rows if row[1] is not None}
 
     async def end(self, session_id: UUID) -> bool:
-        """End a session that is over; False if it already was. The leader frees what jobs it still has."""
         return bool(await self._lane.fetch(END, {"session": session_id}))
 
 
 def session_from(row: tuple[Any, ...]) -> Session:
-    """A Session from the columns id, worker_id, host, queues, slots."""
+    """Return the Session of a row with the columns id, worker_id, host, queues, slots."""
     session_id, worker_id, host, queues, slots = row
     return Session(
         id=session_id,

@@ -1,16 +1,17 @@
-"""Who leads each shard, as PostgreSQL sees it.
+"""The leadership of each shard: rows of `taskd.leader`, one a shard.
 
-It mints the epochs, so etcd may lose its memory without two leaders of one shard ever writing.
+PostgreSQL mints the epochs, so etcd may lose all its data and still no two leaders of one shard ever write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from taskd.domain.errors import NotLeader, StoreUnavailable
 from taskd.domain.fencing import LeaderRow, Term
-from taskd.store.lane import Lane
+from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
 
 CURRENT = statement("current_terms")
@@ -19,18 +20,30 @@ EVICT = statement("evict")
 RENEW = statement("renew_term")
 RESIGN = statement("resign_term")
 
-#: The lane of a Terms must have these: a predecessor's lock is waited for this long before its connections are ended.
+#: Options that the lane of a Terms must have: it waits this long for a predecessor's lock, and then ends its connections.
 LOCK_PATIENCE = {"lock_timeout": "500ms"}
 
 
 def leader_name(holder: object) -> str:
-    """The application_name of everything that writes as leader: evict.sql finds a paused predecessor by it."""
+    """Return the application_name of every connection that writes as leader: evict.sql finds a paused predecessor by it."""
     return f"taskd:leader:{holder}"
 
 
 def fence(term: Term) -> dict[str, Any]:
-    """The parameters by which a leader's statement demands that its term still holds."""
+    """Return the parameters by which a leader's statement demands that its term still holds."""
     return {"shard": term.shard, "epoch": term.epoch, "holder": term.holder}
+
+
+async def fetch_fenced(lane: Lane, statement: str, term: Term, parameters: Mapping[str, Any]) -> list[Row]:
+    """Run a leader's statement whose first column is 0 if the term is over. Raises NotLeader then."""
+    rows = await lane.fetch(statement, {**fence(term), **parameters})
+    if not rows[0][0]:
+        raise _over(term)
+    return rows
+
+
+def _over(term: Term) -> NotLeader:
+    return NotLeader(f"epoch {term.epoch} is over")
 
 
 class PostgresTerms:
@@ -40,7 +53,6 @@ class PostgresTerms:
         self._lane = lane
 
     async def current(self) -> list[LeaderRow]:
-        """The leader rows, by shard; a shard that was never led has none."""
         return [
             LeaderRow(
                 shard=shard,
@@ -67,7 +79,6 @@ class PostgresTerms:
         shard: int = 0,
         shards: int = 1,
     ) -> Term | None:
-        """Become a shard's leader with its next epoch, or None if that is not allowed (see `taskd.seams.Terms`)."""
         parameters = {
             "shard": shard,
             "shards": shards,
@@ -79,16 +90,14 @@ class PostgresTerms:
         try:
             rows = await self._lane.fetch(TAKE_OVER, parameters)
         except StoreUnavailable:
-            # Most likely a paused leader's lock: end its connections, then one more try decides.
+            # Most likely a paused leader holds the lock: end its connections, and try once more.
             await self._lane.fetch(EVICT, {"shard": shard})
             rows = await self._lane.fetch(TAKE_OVER, parameters)
         return Term(rows[0][0], holder, shard, shards) if rows else None
 
     async def renew(self, term: Term, dispatched: int) -> None:
-        """Extend the term and add `dispatched` jobs to the leader's count. Raises NotLeader when the term is over."""
         if not await self._lane.fetch(RENEW, fence(term) | {"dispatched": dispatched}):
-            raise NotLeader(f"epoch {term.epoch} is over")
+            raise _over(term)
 
     async def resign(self, term: Term) -> None:
-        """Let anybody take over at once. Does nothing if the term is already over."""
         await self._lane.fetch(RESIGN, fence(term))

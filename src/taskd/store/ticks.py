@@ -1,4 +1,4 @@
-"""Firing schedules, for the leader of shard 0."""
+"""Firing of schedules, for the leader of shard 0."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
-from taskd.domain.errors import NotLeader
 from taskd.domain.fencing import Term
 from taskd.domain.schedule import Decision, Due, Edition, Mark, Missed
 from taskd.domain.ticks import TickRule
-from taskd.seams import Closed, Fired, Look
+from taskd.seams import Closed, DueSchedules, Fired
 from taskd.store.lane import Lane, Row
 from taskd.store.statements import statement
-from taskd.store.terms import fence
+from taskd.store.terms import fetch_fenced
 
 DUE = statement("due_schedules")
 REWORK = statement("rework_schedules")
@@ -30,46 +29,42 @@ class PostgresTicks:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def due(self, limit: int, without: Collection[Edition]) -> Look:
-        """Schedules whose next tick has come or was not worked out yet, without some."""
-        left_out = {"without": [one.name for one in without], "revisions": [one.revision for one in without]}
-        rows = await self._lane.fetch(DUE, left_out | {"limit": limit})
+    async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
+        parameters = {
+            "without": [edition.name for edition in without],
+            "revisions": [edition.revision for edition in without],
+            "limit": limit,
+        }
+        rows = await self._lane.fetch(DUE, parameters)
         now, next_in, waiting, some = rows[0][:4]
-        return Look(now, [_due(*row[4:]) for row in rows if row[4] is not None], next_in, waiting, some)
+        return DueSchedules(now, [_due(*row[4:]) for row in rows if row[4] is not None], next_in, waiting, some)
 
     async def rework(self, term: Term) -> None:
-        """Let the next ticks of schedules in time zones be worked out anew. Raises NotLeader."""
         await self._write(REWORK, term, {})
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
-        """Make the jobs of ticks that nobody decided before, in one transaction. Raises NotLeader."""
         document = msgspec.json.encode(decisions).decode()
         jobs, waiting, skipped, decided = await self._write(FIRE, term, {"decisions": document})
-        left = tuple(one.edition for one in decisions if one.name not in decided)
+        left = tuple(decision.edition for decision in decisions if decision.name not in decided)
         return Fired(jobs, waiting, skipped, left)
 
     async def fire_waiting(self, term: Term, limit: int) -> int:
-        """Make the jobs of waiting ticks whose schedule has no live job any more. Raises NotLeader."""
         (jobs,) = await self._write(FIRE_WAITING, term, {"limit": limit})
         return int(jobs)
 
     async def close(self, term: Term, after: Mark, limit: int) -> Closed:
-        """Close the ticks of one page whose jobs have ended. Raises NotLeader."""
         page = {"name": after.schedule, "fire_at": after.fire_at, "limit": limit}
         closed, seen, *last = await self._write(CLOSE, term, page)
         return Closed(closed, Mark(*last) if seen else after, seen == limit)
 
     async def forget(self, term: Term, keep: float, limit: int) -> int:
-        """Delete a page of ticks that were decided more than `keep` seconds ago. Raises NotLeader."""
-        (gone,) = await self._write(FORGET, term, {"keep": keep, "limit": limit})
-        return int(gone)
+        (deleted,) = await self._write(FORGET, term, {"keep": keep, "limit": limit})
+        return int(deleted)
 
     async def _write(self, text: str, term: Term, parameters: Mapping[str, Any]) -> Row:
-        """What a fenced statement says, behind whether its term held."""
-        ((held, *said),) = await self._lane.fetch(text, {**fence(term), **parameters})
-        if not held:
-            raise NotLeader(f"epoch {term.epoch} is over")
-        return tuple(said)
+        """Run a fenced statement; return its one row without the first column. Raises NotLeader."""
+        (row,) = await fetch_fenced(self._lane, text, term, parameters)
+        return row[1:]
 
 
 def _due(name: str, cron: str | None, every: float | None, tz: str, missed: str, *rest: Any) -> Due:

@@ -1,4 +1,4 @@
-"""API tokens in PostgreSQL."""
+"""API tokens."""
 
 from __future__ import annotations
 
@@ -23,24 +23,23 @@ _token = msgspec.json.Decoder(Token)
 
 
 class PostgresTokens:
-    """Implements `taskd.seams.Tokens`; the rest of it is for `taskd token`."""
+    """Implements `taskd.seams.Tokens`. The other methods are for `taskd token`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
     async def keyring(self) -> Keyring:
-        """The tokens that hold now."""
         ((closed, text),) = await self._lane.fetch(KEYRING)
         return Keyring(
             closed, {token.id: token for token in map(_readable, _list_of.decode(text)) if token is not None}
         )
 
     async def all(self) -> list[tuple[TokenRecord, bool]]:
-        """Every token there ever was, newest first, each with whether it holds now."""
+        """Return every token, also ended ones, newest first, each with whether it is valid now."""
         return [(_record(row), bool(row[-1])) for row in await self._lane.fetch(ALL)]
 
     async def create(self, token: Token, *, who: str, lifetime: float | None) -> datetime | None:
-        """Store a new token that ends after `lifetime` seconds (None: never); when that is."""
+        """Store a new token that ends after `lifetime` seconds (None: never); return when that is."""
         parameters = {
             "token_id": token.id,
             "name": token.name,
@@ -52,17 +51,17 @@ class PostgresTokens:
             "lifetime": lifetime,
         }
         ((expires_at,),) = await self._lane.fetch(CREATE, parameters)
-        found: datetime | None = expires_at
-        return found
+        end: datetime | None = expires_at
+        return end
 
     async def revoke(self, token_id: str, who: str) -> str | None:
-        """End a token; its name, or None if there is none such that was not ended before."""
+        """End a token; return its name, or None if there is no such token or it had ended before."""
         rows = await self._lane.fetch(REVOKE, {"token_id": token_id, "who": who})
         return str(rows[0][0]) if rows else None
 
 
 def _readable(text: msgspec.Raw) -> Token | None:
-    """The token; None for one that a newer taskd has made and this one does not understand: it holds there only."""
+    """Return the token; None for one of a newer taskd that this one cannot read: it is valid there only."""
     try:
         return _token.decode(text)
     except msgspec.ValidationError:

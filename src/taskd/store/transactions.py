@@ -1,7 +1,7 @@
 """A task's own transaction, which completes its job: the task's writes and the job's end commit together, or not at all.
 
-The fence is in the last statement: `taskd.complete` raises if the claim (id, attempt, session) does not hold any more. It goes
-in one message with the COMMIT, so that no lock of it ever waits for this process.
+The fence is in the last statement: `taskd.complete` raises if the claim (id, attempt, session) no longer holds. That statement
+and the COMMIT are sent in one message, so that none of its locks ever waits for this process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from taskd.runtime.secrets import mask
 from taskd.seams import Completion
 from taskd.store.statements import statement
 
-#: Whatever the database's default is: others' completions change the same counters, which stricter levels do not stand.
+#: The isolation level, whatever the database's default is: other completions change the same counters, and stricter levels
+#: would fail then.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n" + statement("session_of")
 COMMIT = statement("complete") + ";\nCOMMIT"
 XACT_STATUS = statement("xact_status")
@@ -35,11 +36,11 @@ TERMINATE = statement("terminate")
 
 #: The SQLSTATE of `taskd.complete` for a claim that does not hold.
 CLAIM_LOST = "TD001"
-#: Seconds between looks at what became of a COMMIT, and until the connection that it was sent by is ended by force.
+#: Seconds between two looks at a COMMIT whose answer was lost, and until the connection that sent it is ended by force.
 LOOK, PATIENCE = 0.5, 3.0
-#: After so many looks in vain the log tells of it.
+#: Number of looks without a result after which the log says so, each time.
 REMIND = 60
-#: Nobody but an operator mends these.
+#: Only an operator can put these right.
 MISSING = (errors.UndefinedFunction, errors.InvalidSchemaName)
 HOPELESS = (*MISSING, errors.InsufficientPrivilege)
 
@@ -49,16 +50,16 @@ Connection = psycopg.Connection[Row]
 AsyncConnection = psycopg.AsyncConnection[Row]
 
 
-async def say(connection: AsyncConnection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
-    """Send statements in one message; PostgreSQL runs none after one that failed. The last one's row, if it gives any."""
+async def send(connection: AsyncConnection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
+    """Send statements in one message; return the last one's row, if it has one. PostgreSQL runs none after one that failed."""
     async with psycopg.AsyncClientCursor(connection, row_factory=tuple_row) as cursor:
         await cursor.execute(query.encode(), named)
         await cursor.set_result(-1)
         return await cursor.fetchone() if cursor.description else None
 
 
-def say_sync(connection: Connection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
-    """As `say`."""
+def send_sync(connection: Connection, query: str, named: Mapping[str, Any] | None = None) -> Row | None:
+    """Do the same as `send`, for a plain connection."""
     with psycopg.ClientCursor(connection, row_factory=tuple_row) as cursor:
         cursor.execute(query.encode(), named)
         cursor.set_result(-1)
@@ -66,58 +67,58 @@ def say_sync(connection: Connection, query: str, named: Mapping[str, Any] | None
 
 
 class Transaction:
-    """The transaction of one attempt of one job; `connect` opens another connection, to find out the truth with.
+    """The transaction of one attempt of one job. `connect` opens another connection, to look up a COMMIT's outcome.
 
-    Where something is raised, nothing was committed: ClaimLost if the job is not this attempt's any more, StoreUnavailable if
-    the connection broke, psycopg's own error for what PostgreSQL refuses. After a COMMIT that was not answered it waits until
-    PostgreSQL says what became of it; if PostgreSQL never will, that StoreUnavailable has `outcome_unknown`.
+    Whenever it raises, nothing was committed: ClaimLost if the claim no longer holds, StoreUnavailable if the connection broke,
+    psycopg's own error for a statement that PostgreSQL refuses. After a COMMIT without an answer it waits until PostgreSQL
+    shows the outcome; if PostgreSQL never can, that StoreUnavailable has `outcome_unknown`.
     """
 
     def __init__(self, connect: Callable[[], Connection], job_id: int, attempt: int) -> None:
         self._connect = connect
         self._job_id = job_id
-        #: What the statements are told: the claim, and what PostgreSQL knows the transaction by.
+        #: Parameters of the statements: the claim, and PostgreSQL's identifiers of the transaction.
         self._named: dict[str, Any] = {"job": job_id, "attempt": attempt}
 
     async def begin(self, connection: AsyncConnection) -> None:
         """Begin, if the claim holds."""
         try:
-            self._claimed(await say(connection, BEGIN, self._named))
+            self._claimed(await send(connection, BEGIN, self._named))
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
 
     async def commit(self, connection: AsyncConnection, ending: Completion) -> None:
-        """Complete the job and commit. It goes on to its end when its caller is cancelled, who hears of that afterwards."""
+        """Complete the job and commit. A cancel of the caller is raised only after that has ended."""
         _check(connection)
-        await outlast(self._commit(connection, ending))
+        await run_to_end(self._commit(connection, ending))
 
     async def _commit(self, connection: AsyncConnection, ending: Completion) -> None:
         try:
-            await say(connection, COMMIT, self._told(ending))
+            await send(connection, COMMIT, self._parameters(ending))
         except psycopg.Error as error:
             await asyncio.to_thread(self._judge, error, connection)
         ending.committed()
 
     def begin_sync(self, connection: Connection) -> None:
-        """As `begin`."""
+        """Do the same as `begin`, for a plain connection."""
         try:
-            self._claimed(say_sync(connection, BEGIN, self._named))
+            self._claimed(send_sync(connection, BEGIN, self._named))
         except psycopg.Error as error:
-            raise away(error) from error
+            raise unavailable(error) from error
 
     def commit_sync(self, connection: Connection, ending: Completion) -> None:
-        """As `commit`, in a thread of its own: what stops a task's thread does not reach it."""
+        """Do the same as `commit`, in another thread, which an interrupt of the task's thread does not reach."""
         _check(connection)
         _in_thread(lambda: self._commit_sync(connection, ending))
 
     def _commit_sync(self, connection: Connection, ending: Completion) -> None:
         try:
-            say_sync(connection, COMMIT, self._told(ending))
+            send_sync(connection, COMMIT, self._parameters(ending))
         except psycopg.Error as error:
             self._judge(error, connection)
         ending.committed()
 
-    def _told(self, ending: Completion) -> dict[str, Any]:
+    def _parameters(self, ending: Completion) -> dict[str, Any]:
         progress = ending.progress
         return {
             **self._named,
@@ -134,62 +135,62 @@ class Transaction:
         return ClaimLost(f"job {self._job_id} is not this attempt's any more: its transaction was rolled back")
 
     def _judge(self, error: psycopg.Error, connection: Connection | AsyncConnection) -> None:
-        """Return if the transaction was committed all the same; raise what the task is to hear if it was not."""
+        """Return if the transaction was committed in spite of the error; raise the error for the task if it was not."""
         if error.sqlstate == CLAIM_LOST:
             raise self._lost() from None
         if not _unanswered(connection):
-            raise error  # PostgreSQL has said no, and rolled back
-        logger().warning("the connection broke in a COMMIT, asking what became of it", job=self._job_id)
-        fate = self._truth()
+            raise error  # PostgreSQL has refused it, and rolled back
+        logger().warning("the connection broke in a COMMIT: looking up its outcome", job=self._job_id)
+        fate = self._outcome()
         if fate == "running":
             raise _broke() from error
         if fate != "completed":
             raise self._lost() from error
 
-    def _truth(self) -> str:
-        """What became of the job, as soon as the transaction is over: until then it may still commit."""
+    def _outcome(self) -> str:
+        """Return the state of the job once the transaction is over: until then it may still commit."""
         began = time.monotonic()
         for looks in itertools.count(1):
-            trouble = "the transaction still goes on"
+            reason = "the transaction still goes on"
             try:
                 with self._connect() as other:
                     if self._over(other, by_force=time.monotonic() - began > PATIENCE):
                         return self._fate(other)
             except HOPELESS as error:
                 raise StoreUnavailable(
-                    f"nobody can tell what became of a COMMIT. {away(error)}", outcome_unknown=True
+                    f"the outcome of a COMMIT cannot be looked up. {unavailable(error)}", outcome_unknown=True
                 ) from error
             except psycopg.Error as error:
-                trouble = _first_line(error)
+                reason = _first_line(error)
             if looks % REMIND == 0:
-                logger().warning("it is still not known what became of a COMMIT", job=self._job_id, reason=trouble)
+                logger().warning("the outcome of a COMMIT is still unknown", job=self._job_id, reason=reason)
             time.sleep(LOOK)
         raise AssertionError("the looks do not end")
 
     def _over(self, other: Connection, *, by_force: bool) -> bool:
-        """Whether the transaction has ended. It is ended by force if that is allowed; its number shows that it is this one."""
+        """Return True if the transaction has ended; end it if `by_force`. Its number shows that it is this one."""
         try:
-            row = say_sync(other, XACT_STATUS, self._named)
+            row = send_sync(other, XACT_STATUS, self._named)
         except errors.InvalidParameterValue:
-            return True  # a PostgreSQL that took over has never heard of it
+            return True  # a standby that took over never had this transaction
         if row != ("in progress",):
             return True
         if by_force:
             with contextlib.suppress(errors.InsufficientPrivilege):
-                say_sync(other, TERMINATE, self._named)
+                send_sync(other, TERMINATE, self._named)
         return False
 
     def _fate(self, other: Connection) -> str:
         with other.transaction():
-            say_sync(other, f"SET LOCAL lock_timeout = {LOOK * 1000:.0f}")
-            row = say_sync(other, FATE_OF, self._named)
+            send_sync(other, f"SET LOCAL lock_timeout = {LOOK * 1000:.0f}")
+            row = send_sync(other, FATE_OF, self._named)
         assert row is not None
         return str(row[0])
 
 
-async def outlast(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result, once it has ended: being cancelled does not reach it, and is raised after it."""
-    # In a context of its own it is nobody's offspring, so that the end of the attempt does not cancel it either.
+async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Return the work's result. A cancel of the caller does not reach the work, and is raised after its end."""
+    # In an empty context it does not belong to the attempt, so that the attempt's end does not cancel it either.
     task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -198,19 +199,19 @@ async def outlast(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        task.exception()  # who was cancelled hears of nothing else
+        task.exception()  # retrieved, so that asyncio does not report it: the cancel counts
         raise cancelled
     return task.result()
 
 
 def _in_thread(work: Callable[[], None]) -> None:
-    """Run the work in another thread, and wait for its end: what is raised in this one from outside comes after that."""
+    """Run the work in another thread and wait for its end. An interrupt of this thread is raised after that."""
     raised: list[BaseException] = []
 
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - it is raised again, over there
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in the caller's thread
             raised.append(error)
 
     thread = threading.Thread(target=run, name="commit", daemon=True)
@@ -228,8 +229,8 @@ def _in_thread(work: Callable[[], None]) -> None:
         raise raised[0]
 
 
-def away(error: psycopg.Error) -> Exception:
-    """What a task is told that cannot begin."""
+def unavailable(error: psycopg.Error) -> Exception:
+    """Return the error for a task whose transaction cannot begin."""
     line = _first_line(error)
     if isinstance(error, MISSING):
         return SchemaMismatch(
@@ -267,5 +268,5 @@ def _broke() -> StoreUnavailable:
 
 
 def _unanswered(connection: Connection | AsyncConnection) -> bool:
-    """Whether what was sent last may still happen, or have happened: PostgreSQL has not said."""
+    """Return True if the last message has no answer: PostgreSQL may have run it, or may still run it."""
     return connection.broken or connection.info.transaction_status is TransactionStatus.ACTIVE

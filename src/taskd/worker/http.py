@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build(role: WorkerRole) -> Starlette:
-    """The ASGI app of one worker."""
+    """Return the ASGI app of one worker."""
 
     async def alive(_: Request) -> Response:
         return _json({"status": "alive"}, 200)

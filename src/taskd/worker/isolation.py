@@ -1,4 +1,4 @@
-"""Runs suspects alone: a job under which workers disappeared shares a worker with no other job any more."""
+"""Runs suspects alone: a job during which several workers disappeared shares a worker with no other job any more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskd.seams import Transport
 from taskd.worker.attempts import Attempts
 from taskd.worker.pool.pool import ExecutorPool
 
-#: Seconds that this worker waits at least for its other jobs to end.
+#: The least seconds that this worker waits for its other jobs to end.
 PATIENCE = 5.0
 #: The part of the time that a suspect has waited already which this worker waits for its other jobs to end.
 SHARE = 0.5
@@ -30,11 +30,11 @@ OUTAGE = 0.25
 
 
 class Isolation:
-    """1. Fetches nothing and waits for what runs to end. 2. Claims one suspect and waits for its end. 3. Puts off the others.
+    """1. Fetches nothing and waits until no attempt runs. 2. Claims one suspect and waits for its end. 3. Puts off the others.
 
-    The wait is bounded, so that a suspect never holds a worker's slots empty for long: when it is over, the suspect is put off.
-    The bound grows with the time that the suspect has waited already, so that no long-running neighbour starves it for ever.
-    After a wait or a run, a busy worker takes no suspect for as long again: other jobs have it for half of the time at least.
+    The wait is bounded, so that a suspect never keeps a worker's slots empty for long: after it, the suspect is put off. The
+    bound grows with the time that the suspect has waited already, so that no long-running neighbour starves it for ever.
+    After a wait or a run, a busy worker takes no suspect for as long again: other jobs get half of the time at least.
     """
 
     def __init__(
@@ -44,21 +44,21 @@ class Isolation:
         executors: ExecutorPool,
         *,
         claim_idle: float,
-        live: Config,
+        config: Config,
         redis: Outage,
     ) -> None:
         self._transport = transport
         self._attempts = attempts
         self._executors = executors
         self._hold_every = claim_idle / 3
-        self._live = live
+        self._config = config
         self._redis = redis
         self._busy_until = 0.0
 
     async def take(
         self, session: Session, suspects: Sequence[Suspect], stop: asyncio.Event, allowed: asyncio.Event
     ) -> None:
-        """Run the one that has waited longest, if that can be done now, and put off the others. Raises SessionLost."""
+        """Run the suspect that has waited longest, if that can be done now, and put off the others. Raises SessionLost."""
         chosen, *others = sorted(suspects, key=lambda suspect: suspect.waited, reverse=True)
         for other in others:
             await self._put_off(session, other)
@@ -67,7 +67,7 @@ class Isolation:
             await self._put_off(session, chosen)
             return
         try:
-            if await self._emptied(session, chosen, stop):
+            if await self._wait_until_empty(session, chosen, stop):
                 await self._run(session, chosen, stop, allowed)
             elif stop.is_set() or self._refuses(session, chosen):
                 await self._give_back(chosen)
@@ -76,8 +76,8 @@ class Isolation:
         finally:
             self._busy_until = 2 * time.monotonic() - began
 
-    async def _emptied(self, session: Session, suspect: Suspect, stop: asyncio.Event) -> bool:
-        """Wait until nothing runs here and an executor is free; False if that takes too long or must not go on."""
+    async def _wait_until_empty(self, session: Session, suspect: Suspect, stop: asyncio.Event) -> bool:
+        """Wait until no attempt runs here and an executor is free; False if that takes too long or is not wanted any more."""
         until = time.monotonic() + max(PATIENCE, suspect.waited * SHARE)
         if self._attempts.open:
             job, running = suspect.delivery.job_id, self._attempts.open
@@ -90,20 +90,20 @@ class Isolation:
                 return False
             try:
                 async with asyncio.timeout(left):
-                    await first(self._nothing_runs(), stop.wait())
+                    await first(self._empty(), stop.wait())
             except TimeoutError:
                 await self._hold(suspect)
                 continue
             return not stop.is_set()
         return False
 
-    async def _nothing_runs(self) -> None:
+    async def _empty(self) -> None:
         await self._attempts.idle()
         await self._executors.available()
 
     def _refuses(self, session: Session, suspect: Suspect) -> bool:
-        """True if this worker takes no such job any more: it is quiet, or the queue is paused."""
-        version = self._live.now
+        """Return True if this worker takes no such job any more: it is quiet, or the queue is paused."""
+        version = self._config.now
         return version.quiet(session.worker_id) or version.paused(suspect.queue)
 
     async def _run(self, session: Session, suspect: Suspect, stop: asyncio.Event, allowed: asyncio.Event) -> None:
@@ -113,7 +113,7 @@ class Isolation:
             try:
                 left = await self._attempts.accept(session, [suspect.delivery], again=again, alone=True)
             except StoreUnavailable:
-                again = True  # the renewal meets the same outage and logs it
+                again = True  # the renewer meets the same outage and logs it
                 await asyncio.sleep(OUTAGE)
                 await either(allowed, stop)
             except SessionLost:
@@ -136,7 +136,7 @@ class Isolation:
             await first(self._attempts.idle(), stop.wait())
 
     async def _put_off(self, session: Session, suspect: Suspect) -> None:
-        """Make it due again a little later, for any worker; what cannot be put off is offered again by the leader."""
+        """Make a suspect due again a little later, for any worker. If that fails, the leader offers it again."""
         delay = uniform(0.5, 1.0) * min(PUT_OFF[1], max(PUT_OFF[0], suspect.waited / 10))  # noqa: S311
         try:
             await self._attempts.put_off(session, suspect, delay)
@@ -144,7 +144,7 @@ class Isolation:
             await self._give_back(suspect)
         else:
             await self._decided(suspect)
-            with contextlib.suppress(TransportUnavailable):  # the leader's slow poll finds it
+            with contextlib.suppress(TransportUnavailable):  # the leader's slow poll finds the job
                 await self._transport.wake()
 
     async def _hold(self, suspect: Suspect) -> None:

@@ -1,4 +1,4 @@
-"""What the running attempts log and print, on its way to PostgreSQL."""
+"""The output of running attempts (log and standard streams), on its way to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import msgspec
 
 from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.domain.fencing import Claim
+from taskd.domain.job import AttemptId
 from taskd.domain.output import Chunk, Line, Output
 from taskd.runtime.log import logger
-from taskd.runtime.pace import Pace
-from taskd.seams import Logs as Store
+from taskd.seams import LogStore
+from taskd.worker.batches import BatchWriter
 
 #: The most bytes in one statement, and those that may wait altogether (while PostgreSQL is away, for instance).
 BATCH_BYTES, MAX_WAITING = 4 * 1024 * 1024, 64 * 1024 * 1024
@@ -21,13 +22,11 @@ BATCH_BYTES, MAX_WAITING = 4 * 1024 * 1024, 64 * 1024 * 1024
 OUTAGE = 0.5
 LOST = "the last lines were left out: too much was waiting for PostgreSQL"
 
-Key = tuple[int, int]
-
 
 class PendingOutput:
-    """What one attempt has said: what is to be written, and what of its last part is there to make way for newer."""
+    """One attempt's output: the chunks that wait to be written, and the last part, where old chunks make way for newer ones."""
 
-    __slots__ = ("claim", "ended", "fenced", "gone", "lost", "made_way", "size", "tail", "waiting")
+    __slots__ = ("claim", "ended", "fenced", "gone", "lost", "pruned", "size", "tail", "waiting")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
@@ -35,9 +34,10 @@ class PendingOutput:
         #: The chunks of the last part, and their bytes.
         self.tail: deque[Chunk] = deque()
         self.size = 0
-        #: The first line of the last part, and the first one of it that is still wanted; and whether those between are deleted.
+        #: The first line of the last part, and the first one of it that is still wanted.
         self.gone = 0, 0
-        self.made_way = True
+        #: True if no stored line lies between these two.
+        self.pruned = True
         #: The last chunk, if it was thrown away.
         self.lost: Chunk | None = None
         self.ended = False
@@ -45,99 +45,78 @@ class PendingOutput:
 
 
 class LogWriter:
-    """Writes what attempts say, of many of them in one statement. Who says nothing costs nothing.
+    """Writes output, that of many attempts in one statement. An attempt without output costs nothing.
 
-    An attempt that has ended is settled once its words are written (or refused): a job that is final has all of them. What
-    comes with an end, and follows nothing, waits there and is stored with it.
+    An attempt that has ended is settled once its output is written (or refused): a job that is final has all of it. Output
+    that comes with an end, and follows nothing unwritten, is stored with that end.
 
-    Of an attempt at most `limit` bytes are kept: the first half stays, the second is the newest. While PostgreSQL is away no
-    more than that waits, and MAX_WAITING of all of them.
+    Of an attempt at most `limit` bytes are kept: the first half stays, the second half is the newest. While PostgreSQL is away
+    no more than that waits, and MAX_WAITING of all attempts together.
     """
 
     def __init__(
-        self, store: Store, running: Callable[[Key], Claim | None], written: Callable[[Key], None], limit: int
+        self,
+        store: LogStore,
+        running: Callable[[AttemptId], Claim | None],
+        on_written: Callable[[AttemptId], None],
+        limit: int,
     ) -> None:
         self._store = store
         self._running = running
-        self._written = written
+        self._on_written = on_written
         self._half = limit // 2
-        self._said: dict[Key, PendingOutput] = {}
-        self._unwritten: dict[Key, None] = {}
-        #: Whose words are in the statement that is under way.
-        self._writing: Collection[Key] = ()
+        self._outputs: dict[AttemptId, PendingOutput] = {}
+        self._unwritten: dict[AttemptId, None] = {}
+        #: The attempts whose output is in the statement that is under way.
+        self._writing: Collection[AttemptId] = ()
         self._bytes = 0
-        self._heard = asyncio.Event()
+        self._writer = BatchWriter(self._take, self._write_or_keep)
 
-    def hear(self, chunk: Chunk) -> None:
-        """An attempt has said something."""
-        key = chunk.job_id, chunk.attempt
-        said = self._said.get(key)
-        if said is None:
-            claim = self._running(key)
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk of an attempt's output."""
+        attempt_id = chunk.attempt_id
+        output = self._outputs.get(attempt_id)
+        if output is None:
+            claim = self._running(attempt_id)
             if claim is None:
                 return
-            said = self._said[key] = PendingOutput(claim)
-        if said.fenced:
+            output = self._outputs[attempt_id] = PendingOutput(claim)
+        if output.fenced:
             return
         if self._bytes + len(chunk.body) > MAX_WAITING:
-            said.lost = chunk
+            output.lost = chunk
             return
-        said.lost = None
-        self._keep(key, said, chunk)
+        output.lost = None
+        self._keep(attempt_id, output, chunk)
         if chunk.tail:
-            self._make_way(said, chunk)
+            self._prune_tail(output, chunk)
 
-    def speaks(self, key: Key) -> bool:
-        """Whether the attempt has said something before its end."""
-        return key in self._said
+    def has_output(self, attempt_id: AttemptId) -> bool:
+        """Return whether the attempt has sent output before its end."""
+        return attempt_id in self._outputs
 
-    def end(self, key: Key) -> bool:
-        """The attempt has ended: whether it has said something that is not written yet; if so, `written` will be told."""
-        said = self._said.get(key)
-        if said is None:
+    def end(self, attempt_id: AttemptId) -> bool:
+        """Take the end of an attempt. Return whether output of it is not written yet; if so, `on_written` is called later."""
+        output = self._outputs.get(attempt_id)
+        if output is None:
             return False
-        if said.lost is not None and not said.fenced:
-            last = said.lost
+        if output.lost is not None and not output.fenced:
+            last = output.lost
             line = msgspec.json.decode(last.body, type=list[Line])[-1]
-            told = msgspec.json.encode([Line(line.at, "taskd", "", LOST)])
-            self._keep(key, said, Chunk(*key, last.last, 1, True, told))
-        if (key in self._unwritten or key in self._writing) and not said.fenced:
-            said.ended = True
+            notice = msgspec.json.encode([Line(line.at, "taskd", "", LOST)])
+            self._keep(attempt_id, output, Chunk(*attempt_id, last.last, 1, True, notice))
+        if (attempt_id in self._unwritten or attempt_id in self._writing) and not output.fenced:
+            output.ended = True
             return True
-        self._forget(key)
+        self._forget(attempt_id)
         return False
 
-    def _keep(self, key: Key, said: PendingOutput, chunk: Chunk) -> None:
-        said.waiting.append(chunk)
-        self._bytes += len(chunk.body)
-        self._unwritten[key] = None
-        self._heard.set()
+    async def write(self) -> None:
+        """Write output until cancelled. While PostgreSQL is away it waits."""
+        await self._writer.run()
 
-    def _make_way(self, said: PendingOutput, chunk: Chunk) -> None:
-        """Let the oldest of the last part go, so far as the newest needs its room."""
-        if not said.tail:
-            said.gone = chunk.line, chunk.line
-        said.tail.append(chunk)
-        said.size += len(chunk.body)
-        while said.size > self._half and len(said.tail) > 1:
-            oldest = said.tail.popleft()
-            said.size -= len(oldest.body)
-            said.gone = said.gone[0], said.tail[0].line
-            try:
-                said.waiting.remove(oldest)
-            except ValueError:
-                said.made_way = False  # it is written, or about to be
-            else:
-                self._bytes -= len(oldest.body)
-
-    def _forget(self, key: Key) -> None:
-        said = self._said.pop(key, None)
-        self._unwritten.pop(key, None)
-        if said is not None:
-            self._bytes -= sum(len(chunk.body) for chunk in said.waiting)
-
-    async def add(self, late: Sequence[tuple[Claim, Chunk]]) -> None:
-        """Write what was to be stored with ends, and was not, whatever it takes."""
+    async def write_late(self, late: Sequence[tuple[Claim, Chunk]]) -> None:
+        """Write output that was to be stored with ends, and was not, however long it takes."""
         outputs = [Output(job_id=c.job_id, attempt=c.attempt, session=c.session, chunks=[chunk]) for c, chunk in late]
         while outputs:
             try:
@@ -146,88 +125,109 @@ class LogWriter:
                 await asyncio.sleep(OUTAGE)
             except Rejected as error:
                 if len(late) > 1:
-                    for one in late:
-                        await self.add([one])
+                    for pair in late:
+                        await self.write_late([pair])
                 else:
-                    self._refused([(c.job_id, c.attempt) for c, _ in late], error)
+                    self._log_refused([claim.attempt_id for claim, _ in late], error)
                 return
             else:
                 return
 
+    def _keep(self, attempt_id: AttemptId, output: PendingOutput, chunk: Chunk) -> None:
+        output.waiting.append(chunk)
+        self._bytes += len(chunk.body)
+        self._unwritten[attempt_id] = None
+        self._writer.wake()
+
+    def _prune_tail(self, output: PendingOutput, chunk: Chunk) -> None:
+        """Add a chunk to the last part, and drop the oldest ones of it if the newest need their room."""
+        if not output.tail:
+            output.gone = chunk.line, chunk.line
+        output.tail.append(chunk)
+        output.size += len(chunk.body)
+        while output.size > self._half and len(output.tail) > 1:
+            oldest = output.tail.popleft()
+            output.size -= len(oldest.body)
+            output.gone = output.gone[0], output.tail[0].line
+            try:
+                output.waiting.remove(oldest)
+            except ValueError:
+                output.pruned = False  # it is written, or about to be
+            else:
+                self._bytes -= len(oldest.body)
+
+    def _forget(self, attempt_id: AttemptId) -> None:
+        output = self._outputs.pop(attempt_id, None)
+        self._unwritten.pop(attempt_id, None)
+        if output is not None:
+            self._bytes -= sum(len(chunk.body) for chunk in output.waiting)
+
     @staticmethod
-    def _refused(keys: Collection[Key], error: Rejected) -> None:
-        logger().error("PostgreSQL does not accept what an attempt has said", attempt=list(keys), error=str(error))
+    def _log_refused(attempts: Collection[AttemptId], error: Rejected) -> None:
+        logger().error("PostgreSQL does not accept the output of an attempt", attempt=list(attempts), error=str(error))
 
-    async def write(self) -> None:
-        """Write what is heard, until cancelled. While PostgreSQL is away it waits."""
-        pace = Pace()
-        while True:
-            await self._heard.wait()
-            await pace.turn()
-            self._heard.clear()
-            while self._unwritten:
-                batch = self._take()
-                self._writing = batch.keys()
-                try:
-                    await self._write(batch)
-                except StoreUnavailable:
-                    self._put_back(batch)
-                    self._writing = ()
-                    await asyncio.sleep(OUTAGE)
-                self._writing = ()
-
-    def _take(self) -> dict[Key, Output]:
-        batch: dict[Key, Output] = {}
+    def _take(self) -> dict[AttemptId, Output]:
+        batch: dict[AttemptId, Output] = {}
         size = 0
         while self._unwritten and size < BATCH_BYTES:
-            key = next(iter(self._unwritten))
-            del self._unwritten[key]
-            said = self._said[key]
-            chunks = list(said.waiting)
-            said.waiting.clear()
+            attempt_id = next(iter(self._unwritten))
+            del self._unwritten[attempt_id]
+            output = self._outputs[attempt_id]
+            chunks = list(output.waiting)
+            output.waiting.clear()
             size += sum(len(chunk.body) for chunk in chunks)
-            batch[key] = Output(
-                job_id=key[0],
-                attempt=key[1],
-                session=said.claim.session,
+            batch[attempt_id] = Output(
+                job_id=attempt_id.job_id,
+                attempt=attempt_id.attempt,
+                session=output.claim.session,
                 chunks=chunks,
-                gone=(0, 0) if said.made_way else said.gone,
+                gone=(0, 0) if output.pruned else output.gone,
             )
-            said.made_way = True
+            output.pruned = True
         return batch
 
-    def _put_back(self, batch: Mapping[Key, Output]) -> None:
-        for key, output in batch.items():
-            said = self._said.get(key)
-            if said is None:
-                continue
-            wanted = [c for c in output.chunks if not c.tail or c.line >= said.gone[1]]
-            self._bytes -= sum(len(c.body) for c in output.chunks) - sum(len(c.body) for c in wanted)
-            said.waiting.extendleft(reversed(wanted))
-            said.made_way = said.made_way and output.gone == (0, 0)
-            self._unwritten[key] = None
-
-    async def _write(self, batch: dict[Key, Output]) -> None:
-        """Write it. What is left in `batch` after a StoreUnavailable is not written."""
+    async def _write_or_keep(self, batch: dict[AttemptId, Output]) -> None:
+        self._writing = batch.keys()
         try:
-            kept = await self._store.write(list(batch.values()))
+            await self._write(batch)
+        except StoreUnavailable:
+            self._put_back(batch)
+            self._writing = ()
+            await asyncio.sleep(OUTAGE)
+        self._writing = ()
+
+    def _put_back(self, batch: Mapping[AttemptId, Output]) -> None:
+        for attempt_id, unwritten in batch.items():
+            output = self._outputs.get(attempt_id)
+            if output is None:
+                continue
+            wanted = [chunk for chunk in unwritten.chunks if not chunk.tail or chunk.line >= output.gone[1]]
+            self._bytes -= sum(len(c.body) for c in unwritten.chunks) - sum(len(c.body) for c in wanted)
+            output.waiting.extendleft(reversed(wanted))
+            output.pruned = output.pruned and unwritten.gone == (0, 0)
+            self._unwritten[attempt_id] = None
+
+    async def _write(self, batch: dict[AttemptId, Output]) -> None:
+        """Write a batch. After a StoreUnavailable, `batch` has the part that is not written."""
+        try:
+            held = await self._store.write(list(batch.values()))
         except Rejected as error:
             if len(batch) > 1:
                 while batch:
-                    key = next(iter(batch))
-                    await self._write({key: batch[key]})
-                    del batch[key]
+                    attempt_id = next(iter(batch))
+                    await self._write({attempt_id: batch[attempt_id]})
+                    del batch[attempt_id]
                 return
-            self._refused(batch, error)
-            kept = set(batch)
-        for key, output in batch.items():
-            self._bytes -= sum(len(chunk.body) for chunk in output.chunks)
-            said = self._said.get(key)
-            if said is None:
+            self._log_refused(batch, error)
+            held = set(batch)
+        for attempt_id, written in batch.items():
+            self._bytes -= sum(len(chunk.body) for chunk in written.chunks)
+            output = self._outputs.get(attempt_id)
+            if output is None:
                 continue
-            if key not in kept:
-                said.fenced = True
-                self._unwritten.pop(key, None)
-            if said.ended and key not in self._unwritten:
-                self._forget(key)
-                self._written(key)
+            if attempt_id not in held:
+                output.fenced = True
+                self._unwritten.pop(attempt_id, None)
+            if output.ended and attempt_id not in self._unwritten:
+                self._forget(attempt_id)
+                self._on_written(attempt_id)

@@ -1,4 +1,4 @@
-"""What the running attempts say of themselves, on its way to PostgreSQL."""
+"""Progress and checkpoints of running attempts, on their way to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from taskd.domain.errors import Rejected, StoreUnavailable
 from taskd.domain.fencing import Claim, Note
+from taskd.domain.job import AttemptId
 from taskd.runtime.failpoints import passed
 from taskd.runtime.log import logger
-from taskd.runtime.pace import Pace
-from taskd.seams import Notes as Store
+from taskd.seams import NoteStore
+from taskd.worker.batches import BatchWriter
 from taskd.worker.pool.protocol import Answer, Denial, NoteMessage
 
 #: The most bytes of checkpoints in one statement.
@@ -18,12 +19,11 @@ BATCH_BYTES = 4 * 1024 * 1024
 #: Seconds between tries while PostgreSQL is away.
 OUTAGE = 0.5
 
-Key = tuple[int, int]
 Reply = Callable[[Answer], None]
 
 
 class PendingNotes:
-    """What an attempt has said since it was last written, and who waits for it to be stored."""
+    """An attempt's notes since the last write, and the requests that wait for the checkpoint to be stored."""
 
     __slots__ = ("checkpoint", "progress", "waiting")
 
@@ -32,104 +32,91 @@ class PendingNotes:
         self.checkpoint: bytes | None = None
         self.waiting: list[tuple[int, Reply]] = []
 
-    def older(self, other: PendingNotes) -> None:
-        """Take over what was said before and could not be written: what is newer counts."""
-        self.progress = self.progress or other.progress
-        self.checkpoint = self.checkpoint or other.checkpoint
-        self.waiting = other.waiting + self.waiting
+    def merge_older(self, older: PendingNotes) -> None:
+        """Take over earlier notes that could not be written; the newer value of each counts."""
+        self.progress = self.progress or older.progress
+        self.checkpoint = self.checkpoint or older.checkpoint
+        self.waiting = older.waiting + self.waiting
 
 
 class NoteWriter:
-    """Writes notes, those of many attempts in one statement; only the latest of each. Who says nothing costs nothing."""
+    """Writes notes, those of many attempts in one statement, and only the latest of each. An attempt without notes costs
+    nothing."""
 
-    def __init__(self, store: Store, running: Callable[[Key], Claim | None]) -> None:
+    def __init__(self, store: NoteStore, running: Callable[[AttemptId], Claim | None]) -> None:
         self._store = store
         self._running = running
-        self._unwritten: dict[Key, PendingNotes] = {}
-        #: The last progress of every attempt that has said anything and not ended.
-        self._last: dict[Key, bytes | None] = {}
-        self._heard = asyncio.Event()
+        self._unwritten: dict[AttemptId, PendingNotes] = {}
+        #: The last progress of every attempt that has sent a note and not ended.
+        self._last: dict[AttemptId, bytes | None] = {}
+        self._writer = BatchWriter(self._take, self._write_or_keep)
 
-    def hear(self, said: NoteMessage, reply: Reply) -> None:
-        """An attempt says something. `reply` is told what became of a checkpoint."""
-        key = said.job_id, said.attempt
-        one = self._unwritten.setdefault(key, PendingNotes())
-        if said.progress is not None:
-            one.progress = said.progress
-        if said.checkpoint is not None:
-            one.checkpoint = said.checkpoint
-            one.waiting.append((said.number, reply))
-        self._last[key] = said.progress or self._last.get(key)
-        self._heard.set()
+    def add(self, note: NoteMessage, reply: Reply) -> None:
+        """Take a note of an attempt. `reply` gets the answer to a checkpoint."""
+        attempt_id = note.attempt_id
+        pending = self._unwritten.setdefault(attempt_id, PendingNotes())
+        if note.progress is not None:
+            pending.progress = note.progress
+        if note.checkpoint is not None:
+            pending.checkpoint = note.checkpoint
+            pending.waiting.append((note.number, reply))
+        self._last[attempt_id] = note.progress or self._last.get(attempt_id)
+        self._writer.wake()
 
-    def end(self, key: Key) -> tuple[bool, bytes | None]:
-        """The attempt has ended: whether it said anything, and its last progress."""
-        if key not in self._last:
+    def end(self, attempt_id: AttemptId) -> tuple[bool, bytes | None]:
+        """Forget an attempt that has ended. Return whether it sent any note, and its last progress."""
+        if attempt_id not in self._last:
             return False, None
-        self._unwritten.pop(key, None)
-        return True, self._last.pop(key)
+        self._unwritten.pop(attempt_id, None)
+        return True, self._last.pop(attempt_id)
 
     async def write(self) -> None:
-        """Write what is heard, until cancelled. While PostgreSQL is away it waits, and what is newer replaces it."""
-        pace = Pace()
-        while True:
-            await self._heard.wait()
-            await pace.turn()
-            self._heard.clear()
-            while self._unwritten:
-                batch = self._take()
-                try:
-                    await self._write(batch)
-                except StoreUnavailable:
-                    self._put_back(batch)
-                    await asyncio.sleep(OUTAGE)
+        """Write notes until cancelled. While PostgreSQL is away they wait, and newer ones replace them."""
+        await self._writer.run()
 
-    def _take(self) -> dict[Key, PendingNotes]:
-        batch: dict[Key, PendingNotes] = {}
+    def _take(self) -> dict[AttemptId, PendingNotes]:
+        batch: dict[AttemptId, PendingNotes] = {}
         size = 0
         while self._unwritten and size < BATCH_BYTES:
-            key = next(iter(self._unwritten))
-            batch[key] = one = self._unwritten.pop(key)
-            size += len(one.checkpoint or b"")
+            attempt_id = next(iter(self._unwritten))
+            batch[attempt_id] = pending = self._unwritten.pop(attempt_id)
+            size += len(pending.checkpoint or b"")
         return batch
 
-    def _put_back(self, batch: Mapping[Key, PendingNotes]) -> None:
-        for key, one in batch.items():
-            if key in self._last:
-                self._unwritten.setdefault(key, PendingNotes()).older(one)
+    async def _write_or_keep(self, batch: Mapping[AttemptId, PendingNotes]) -> None:
+        try:
+            await self._write(batch)
+        except StoreUnavailable:
+            for attempt_id, pending in batch.items():
+                if attempt_id in self._last:
+                    self._unwritten.setdefault(attempt_id, PendingNotes()).merge_older(pending)
+            await asyncio.sleep(OUTAGE)
 
-    async def _write(self, batch: Mapping[Key, PendingNotes]) -> None:
-        notes = [_note(claim, one) for key, one in batch.items() if (claim := self._running(key)) is not None]
+    async def _write(self, batch: Mapping[AttemptId, PendingNotes]) -> None:
+        notes = [_note(claim, pending) for id_, pending in batch.items() if (claim := self._running(id_)) is not None]
         if notes:
             await passed("note.before")
         try:
-            kept = await self._store.write(notes) if notes else set()
+            written = await self._store.write(notes) if notes else set()
         except Rejected as error:
             if len(batch) > 1:
-                for key, one in batch.items():
-                    await self._write({key: one})
+                for attempt_id, pending in batch.items():
+                    await self._write({attempt_id: pending})
                 return
-            logger().error("PostgreSQL does not accept what an attempt says", attempt=list(batch), error=str(error))
-            kept = set()
-        for key, one in batch.items():
-            for number, reply in one.waiting:
-                lost = None if key in kept else Denial.FENCED
-                reply(
-                    Answer(
-                        *key,
-                        number,
-                        0,
-                        lost,
-                        f"job {key[0]} is not this attempt's any more" if lost is not None else "",
-                    )
-                )
+            logger().error("PostgreSQL does not accept the notes of an attempt", attempt=list(batch), error=str(error))
+            written = set()
+        for attempt_id, pending in batch.items():
+            denial = None if attempt_id in written else Denial.FENCED
+            text = "" if denial is None else f"job {attempt_id.job_id} is not this attempt's any more"
+            for number, reply in pending.waiting:
+                reply(Answer(*attempt_id, number, 0, denial, text))
 
 
-def _note(claim: Claim, one: PendingNotes) -> Note:
+def _note(claim: Claim, pending: PendingNotes) -> Note:
     return Note(
         job_id=claim.job_id,
         attempt=claim.attempt,
         session=claim.session,
-        progress=one.progress,
-        checkpoint=one.checkpoint,
+        progress=pending.progress,
+        checkpoint=pending.checkpoint,
     )

@@ -1,4 +1,4 @@
-"""A worker process, joined together from its duties."""
+"""A worker process: its life from session to session, and its figures."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from taskd.worker.renewer import Renewer
 
 #: Seconds between refreshes of this worker's figures in the registry.
 REPORT_EVERY = 3.0
-#: Seconds between looks while something is waited for.
+#: Seconds between tries while the worker waits for PostgreSQL or for a predecessor.
 PATIENCE = 0.5
 
 
 class WorkerRole:
-    """1. Begin a session. 2. Fetch, run, settle, renew. 3. If it is lost: begin another. 4. Asked to stop: drain, leave."""
+    """1. Begins a session. 2. Fetches, runs, settles, renews. 3. Begins another session if this one is lost. 4. Drains and
+    leaves when it is asked to stop."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class WorkerRole:
         self.address = ""
 
     def components(self) -> dict[str, Health]:
-        """The health of the three servers as this worker sees them."""
+        """Return the health of the three servers as this worker sees them."""
         return {"postgres": self._postgres.health, "redis": self._redis.health, "etcd": self._coordinator.health}
 
     @property
@@ -77,7 +78,7 @@ class WorkerRole:
         return self._session is not None and self._renewer.allowed.is_set()
 
     def configure(self, version: Version) -> None:
-        """Take up what the live configuration says of this worker: its slots, and whether it is to be quiet, or to end."""
+        """Apply the live configuration to this worker: its slots, and whether it is to be quiet, or to drain."""
         slots = version.concurrency(self.worker_id) or self._settings.concurrency
         if slots != self._executors.slots:
             logger().info("slots changed", slots=slots, was=self._executors.slots)
@@ -90,12 +91,12 @@ class WorkerRole:
                 "quiet: taking nothing new" if quiet else "taking jobs again", running=self._executors.running
             )
         if self._session is not None and version.drains(self.worker_id, self._session.id) and not self._stop.is_set():
-            logger().info("stopping: somebody asked this worker to drain", by=version.who)
+            logger().info("stopping: this worker was asked to drain", by=version.who)
             self._stop.set()
 
     def stats(self) -> dict[str, float]:
-        """This worker's own figures."""
-        tallies = self._attempts.telling.tallies
+        """Return this worker's own figures."""
+        tallies = self._attempts.reporter.tallies
         return {
             "running": float(self._executors.running),
             "free": float(self._executors.free),
@@ -109,14 +110,14 @@ class WorkerRole:
         }
 
     def measure(self) -> None:
-        """Set the gauges of what this worker has and does now."""
+        """Set the gauges of this worker's state."""
         meters.RESTARTS.set(self._executors.restarts)
         meters.SLOTS.set(self._executors.slots)
         meters.RUNNING.set(self._executors.running)
         meters.SESSION_AGE.set(time.monotonic() - self._opened_at if self._session is not None else 0.0)
 
     def member(self, session: Session) -> Member:
-        """This worker as the registry shows it."""
+        """Return this worker as the registry shows it."""
         return Member(
             kind="worker",
             id=self.worker_id,
@@ -140,7 +141,7 @@ class WorkerRole:
         self._stop = stop
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(self._attempts.settle())
-            writing = [group.create_task(part.write()) for part in (self._attempts.notes, self._attempts.logs)]
+            writing = [group.create_task(writer.write()) for writer in (self._attempts.notes, self._attempts.logs)]
             while not stop.is_set():
                 session = await self._begin(stop)
                 if session is not None:
@@ -150,7 +151,7 @@ class WorkerRole:
                 task.cancel()
 
     async def _begin(self, stop: asyncio.Event) -> Session | None:
-        """Open a session under this worker's id, waiting for a dead predecessor's if need be; None if asked to stop first."""
+        """Open a session under this worker's id, after a dead predecessor's if there is one; None if asked to stop first."""
         session, waited_for, remaining = self._new_session(), None, 0.0
         while not stop.is_set():
             try:
@@ -166,7 +167,7 @@ class WorkerRole:
                     return session
                 held = await self._sessions.holder(self.worker_id)
                 if held is not None:
-                    waited_for, remaining = await self._wait_for(*held, waited_for, remaining)
+                    waited_for, remaining = await self._wait_for_predecessor(*held, waited_for, remaining)
             except StoreUnavailable as error:
                 self._postgres.down(error)
                 await asyncio.sleep(PATIENCE)
@@ -184,7 +185,7 @@ class WorkerRole:
         )
 
     async def _open(self, session: Session) -> bool:
-        """Open the session, or find that an earlier try has, whose answer was lost. Raises SessionLost if it is over again."""
+        """Open the session; True also if an earlier try has, whose answer was lost. Raises SessionLost if it is over again."""
         ttl = self._settings.session_ttl
         if await self._sessions.open(session, ttl):
             return True
@@ -194,10 +195,10 @@ class WorkerRole:
         await self._sessions.heartbeat(session, ttl, [])
         return True
 
-    async def _wait_for(
+    async def _wait_for_predecessor(
         self, holder: Session, remaining: float, waited_for: Session | None, before: float
     ) -> tuple[Session, float]:
-        """End the session of a predecessor that is certainly gone; wait for any other one to run out."""
+        """End the session of a predecessor that is certainly gone. Wait for any other session to run out."""
         if certainly_gone(holder.host):
             logger().info("ending the session of an earlier process of this worker", pid=holder.host.pid)
             await self._sessions.end(holder.id)
@@ -249,7 +250,7 @@ class WorkerRole:
         self._executors.kill()
 
     async def _drain(self) -> None:
-        """Let running tasks finish within the grace; release the rest, at no cost to them."""
+        """Let running tasks finish within the grace. Release the others, at no cost to their jobs."""
         budget = max(0.1, self._settings.grace - self._settings.stop_grace - 1.0)
         logger().info("draining", running=self._executors.running, seconds=round(budget, 1))
         try:
@@ -258,8 +259,8 @@ class WorkerRole:
         except TimeoutError:
             left = self._attempts.running
             logger().warning("releasing what did not finish in time", jobs=[job_id for job_id, _ in left])
-            for job_id, attempt in left:
-                self._executors.stop(job_id, attempt, Released("the worker shut down"))
+            for attempt_id in left:
+                self._executors.stop(attempt_id, Released("the worker shut down"))
             try:
                 async with asyncio.timeout(self._settings.stop_grace + 2.0):
                     await self._attempts.idle()
@@ -275,5 +276,5 @@ class WorkerRole:
         try:
             await self._transport.leave(self._queues)
         except TransportUnavailable:
-            logger().warning("could not leave the consumer group: what is held there goes to other workers later")
+            logger().warning("could not leave the consumer group: its entries go to other workers later")
         logger().info("left")

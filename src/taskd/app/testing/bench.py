@@ -18,6 +18,7 @@ from taskd.app.testing.fake_transaction import FakeTransaction
 from taskd.app.testing.recorded_jobs import BenchClients, RecordedJobs, by_name
 from taskd.app.testing.run import Run
 from taskd.app.values import plain
+from taskd.domain.job import JobInfo
 from taskd.seams import Invocation, Order
 
 Bind = Callable[[bytes, Callable[[], Context]], Invocation]
@@ -94,13 +95,12 @@ class Bench:
         self, task: Task[..., Any], payload: bytes, bind: Bind, link: BenchLink, clients: BenchClients
     ) -> Invocation:
         now = datetime.now(UTC)
-        order = Order(
-            job_id=self._jobs.next_id(),
-            attempt=self._attempt,
+        job = JobInfo(
+            id=self._jobs.next_id(),
             task=task.name,
             queue=task.queue or "default",
             priority=task.priority or 0,
-            payload=payload,
+            payload_json=payload,
             created_at=now,
             schedule_at=now,
             timeout=task.timeout,
@@ -108,8 +108,8 @@ class Bench:
             max_retries=task.max_retries if task.max_retries is not None else 3,
             failures=self._attempt - 1,
             worker_id="testing",
-            checkpoint=_json(self._checkpoint),
         )
+        order = Order(job, self._attempt, checkpoint=_json(self._checkpoint))
         return BenchInvocation(bind(payload, lambda: BenchContext(order, link, clients)), clients)
 
 

@@ -1,7 +1,7 @@
--- Moves live jobs to history as cancelled, whatever they were doing; whoever runs one is fenced off by that.
--- The rows are locked in the order of the ids, and deleted by primary key: what a dispatch, claim or retry made of a row while we
--- waited for its lock is newer than this statement's snapshot, which finds it through the row's old version and not by its ctid.
--- An attempt that ran ends here, with no error of its own; a job that waited for its retry keeps the last one's.
+-- Moves live jobs to history as cancelled, in any status; the claim of a running one is fenced off by that.
+-- The rows are locked in the order of the ids, and deleted by primary key. While this waits for a row's lock, a dispatch, claim or
+-- retry may write a newer version than this statement's snapshot has: it is found through the old version, not by its ctid.
+-- An attempt that ran ends here, with no error of its own. A job that waited for its retry keeps the error of its last attempt.
 WITH held AS MATERIALIZED (
     SELECT h.id FROM unnest(%(ids)s::bigint[]) AS u (id)
     CROSS JOIN LATERAL (SELECT j.id FROM taskd.jobs j WHERE j.id = u.id FOR UPDATE) h
@@ -10,13 +10,11 @@ WITH held AS MATERIALIZED (
     RETURNING *, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = jobs.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
-        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
-        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload, progress)
+        {{history_columns}}, progress)
     SELECT id, 'cancelled', task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
            created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id,
-           CASE WHEN status = 'running' THEN 'cancelled' END, CASE WHEN status <> 'running' THEN error END, metadata, attempts,
-           payload, progress
+           CASE WHEN status = 'running' THEN 'cancelled' END, CASE WHEN status <> 'running' THEN error END,
+           {{carried_columns}}, progress
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id

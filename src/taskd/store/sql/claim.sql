@@ -1,7 +1,7 @@
 -- Moves dispatched jobs from queued to running for a live session: the attempt goes up here and nowhere else.
--- The session's row is locked against its end (FOR UPDATE), not against its heartbeat. It lives until somebody ends it: a lease
--- that ran out while PostgreSQL stood still is good again with the next heartbeat. Setting dispatch_seq changes nothing: it
--- writes down which dispatch the claim named, where an audit trail sees it.
+-- The session's row is locked against its end (FOR UPDATE), not against its heartbeat. It is live until it is ended: a lease that
+-- ran out while PostgreSQL stood still is good again with the next heartbeat. Setting dispatch_seq changes nothing: it records
+-- the dispatch that the claim named, for an audit trail.
 -- A job that has lost too many workers is claimed only by a session that runs nothing else and says that it will claim nothing
 -- else meanwhile (alone).
 WITH alive AS MATERIALIZED (
@@ -19,20 +19,18 @@ WITH alive AS MATERIALIZED (
     UPDATE taskd.jobs j SET status = 'running', attempt = j.attempt + 1, session_id = %(session)s,
            worker_id = (SELECT worker_id FROM alive), started_at = clock_timestamp(), dispatch_seq = offered.seq
     FROM offered WHERE j.ctid = offered.tid AND EXISTS (SELECT FROM alive)
-    RETURNING j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.queued_at, j.started_at, j.timeout,
-              j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+    RETURNING {{j.claimed_columns}}
 ), ours AS (
-    -- What an earlier try claimed whose answer was lost.
+    -- The jobs of an earlier try whose answer was lost.
     SELECT o.* FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
     CROSS JOIN LATERAL (
-        SELECT j.id, j.attempt, j.task, j.queue, j.priority, j.payload, j.created_at, j.schedule_at, j.queued_at, j.started_at, j.timeout,
-               j.metadata, j.max_retries, j.backoff, j.failures, j.crashes, j.losses
+        SELECT {{j.claimed_columns}}
         FROM taskd.jobs j
         WHERE j.id = u.id AND j.status || '' = 'running' AND j.dispatch_seq = u.seq AND j.session_id = %(session)s
         OFFSET 0) o
     WHERE %(again)s
 ), epochs AS MATERIALIZED (
-    -- Of all shards at once: to look one up for each job would cost a quarter of the claim.
+    -- The epochs of all shards at once: a lookup for each job would cost a quarter of the claim.
     SELECT first.shards, array_agg(coalesce(l.epoch, 0) ORDER BY n) AS epoch
     FROM taskd.leader first CROSS JOIN generate_series(0, first.shards - 1) n LEFT JOIN taskd.leader l ON l.shard = n
     WHERE first.shard = 0 GROUP BY first.shards

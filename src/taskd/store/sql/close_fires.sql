@@ -1,8 +1,9 @@
 -- Closes the open ticks of one page whose jobs have ended, if the term still holds.
--- A page is a stretch of all open ticks, so that those with live jobs do not keep it from coming to the ones behind them.
--- A tick that somebody has locked is left for another time, as in fire.sql; one whose job was retried meanwhile has another job.
+-- A page is a stretch of all open ticks, so that ticks with live jobs do not keep it from reaching the ones behind them.
+-- A tick that another transaction has locked is left for the next time, as in fire.sql. A tick whose job was retried meanwhile has
+-- another job.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), page AS MATERIALIZED (
     SELECT schedule, fire_at, job_id FROM taskd.fires
     WHERE state = 'open' AND (schedule, fire_at) > (%(name)s::text, %(fire_at)s::timestamptz)

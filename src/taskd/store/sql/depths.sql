@@ -1,5 +1,5 @@
--- Counts the live jobs of each queue, and finds how long its oldest due job has waited; of many queues, of those with most jobs.
--- The last columns have how many queues there are, and their jobs, so that those of the queues that are left out can be told.
+-- Counts the live jobs of each queue, and finds how long its oldest due job has waited; for the queues with most jobs.
+-- The last columns have the number of all queues and their jobs, so that the caller can show the totals of those left out.
 WITH counted AS MATERIALIZED (
     SELECT queue, count(*) FILTER (WHERE status = 'pending') AS pending, count(*) FILTER (WHERE status = 'queued') AS queued,
            count(*) FILTER (WHERE status = 'running') AS running,

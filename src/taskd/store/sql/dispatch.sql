@@ -1,8 +1,8 @@
--- Moves the best due jobs of a shard from pending to queued, at most each queue's credit, if the term still holds; also says when
--- the next job is due.
--- Levels walks the priorities that exist (a skip scan), so that neither a backlog of later jobs nor ageing costs a sort of it.
+-- Moves the best due jobs of a shard from pending to queued, at most each queue's credit, if the term still holds.
+-- It also answers when the next job is due.
+-- `levels` walks the priorities that exist (a skip scan), so that neither a backlog of later jobs nor ageing costs a sort of it.
 WITH RECURSIVE term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), demand AS MATERIALIZED (
     SELECT queue, low, high, credit FROM json_to_recordset(%(credit)s::json) AS d (queue text, low int, high int, credit int)
     WHERE taskd.shard_of(queue, %(shards)s) = %(shard)s
@@ -29,7 +29,7 @@ WITH RECURSIVE term AS MATERIALIZED (
     SELECT tid, place FROM (
         SELECT tid, id, credit, row_number() OVER (PARTITION BY queue ORDER BY effective DESC, schedule_at, id) AS place FROM heads) r
     WHERE place <= credit
-    ORDER BY id  -- the order in which everybody locks several jobs
+    ORDER BY id  -- the order in which every statement locks several jobs
 ), moved AS (
     UPDATE taskd.jobs j SET status = 'queued', queued_at = clock_timestamp(), dispatch_seq = j.dispatch_seq + 1
     FROM best WHERE j.ctid = best.tid AND j.status || '' = 'pending' AND EXISTS (SELECT FROM term)

@@ -1,6 +1,6 @@
--- Finds the schedules whose next tick has come or was not worked out yet, without those of some names and revisions.
--- Also tells this server's time, in how many seconds the next one is due, whether a tick waits for an earlier job, and whether there is
--- any schedule, paused ones too. What has come goes first: at the beginning of a term many are to be worked out anew.
+-- Finds the schedules whose next tick has come or is not worked out yet, without those of some names and revisions.
+-- It also answers this server's time, the seconds until the next tick, whether a tick waits for an earlier job, and whether there
+-- is any schedule, also a paused one. Ticks that have come go first: at the beginning of a term many are to be worked out anew.
 SELECT now.at,
        (SELECT extract(epoch FROM min(next_at) - now.at)::float8 FROM taskd.schedules WHERE paused_at IS NULL AND next_at > now.at),
        EXISTS (SELECT FROM taskd.fires WHERE state = 'waiting'),

@@ -1,9 +1,9 @@
 -- Ends every session whose lease has run out, if the term still holds.
--- Expired means before the moment of the caller's previous answer, by this server's clock: a statement that was on its way while
--- the server stood still runs as it goes on, and must not take its own standstill for the workers' silence. The lease is
--- compared on the locked row, so a heartbeat that got in first wins. Answers the moment for the next call.
+-- Expired means before the moment of the caller's previous answer, by this server's clock. A statement that was on its way while
+-- the server stood still runs when the server goes on, and must not mistake that standstill for silence of the workers. The lease
+-- is compared on the locked row, so a heartbeat that came first wins. Answers the moment for the next call.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), expired AS MATERIALIZED (
     SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE
 ), ended AS (

@@ -1,4 +1,4 @@
--- Ends one session for good: it is over, or its process is gone.
+-- Ends one session for good: its worker is drained, or its process is gone.
 WITH doomed AS MATERIALIZED (
     SELECT id FROM taskd.sessions WHERE id = %(session)s AND ended_at IS NULL FOR UPDATE
 )

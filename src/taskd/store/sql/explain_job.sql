@@ -1,4 +1,4 @@
--- Finds what there is to know of one job, live or finished, with the lease of the session that runs it.
+-- Finds one job, live or finished, for an explanation, with the lease of the session that runs it.
 SELECT clock_timestamp(), j.id, j.status, j.task, j.queue, j.priority, j.schedule_at, j.queued_at, j.started_at, NULL::timestamptz,
        j.worker_id, j.attempt, j.dispatch_seq, j.max_retries, j.failures, j.crashes, j.losses, j.timeout, NULL::text, j.error,
        j.attempts -> -1, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = j.id), NULL::bigint, s.expires_at, s.ended_at

@@ -1,7 +1,7 @@
--- Finds what a waiting job has before it: the live workers of its queue, the jobs that have had their slots longest, and how many
--- jobs go first, none counted further than the limit. A job that runs alone has all the slots of its worker.
--- Levels walks the priorities that exist, as dispatch.sql does; at each of them, those that go first are the head of the index up
--- to one place, since within a priority ageing does not change the order. A job with `gap` points less than ours needs as many
+-- Finds what stands before a waiting job: workers of its queue, the jobs that have had their slots longest, and jobs that go first.
+-- None are counted further than the limit. A job that runs alone has all the slots of its worker.
+-- `levels` walks the priorities that exist, as dispatch.sql does. At each of them, the jobs that go first are the head of the index
+-- up to one place, since within a priority ageing does not change the order. A job with `gap` points less than ours needs as many
 -- from ageing to be level with it, and one more to be better whatever its time.
 WITH RECURSIVE serving AS MATERIALIZED (
     SELECT s.id, s.worker_id, s.slots FROM taskd.sessions s

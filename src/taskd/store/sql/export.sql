@@ -1,6 +1,6 @@
--- Reads a stretch of history, newest ids first: those jobs of it that ended within the given time, and where the stretch ends.
+-- Reads a stretch of history, newest ids first: those of its jobs that ended within the given time, and where it ends.
 -- The stretch is bounded, not the answer: a search for rare jobs never reads all of history in one statement. It ends early with
--- the job that fills the budget of bytes. Sizes are looked at one by one, so that what does not fit is not read at all.
+-- the job that fills the budget of bytes. Sizes are read one by one, so that jobs that do not fit are not read at all.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT id, (%(since)s::timestamptz IS NULL OR completed_at >= %(since)s)
            AND (%(until)s::timestamptz IS NULL OR completed_at < %(until)s)
@@ -22,8 +22,7 @@ WITH RECURSIVE page AS MATERIALIZED (
     SELECT seen, last, cardinality(ids) AS wanted, ids[1:(SELECT max(place) FROM measured)] AS ids FROM ids
 )
 SELECT s.seen, s.last, s.wanted,
-       p.id, p.status, p.task, p.queue, p.priority, p.payload, p.created_at, p.schedule_at, p.queued_at, p.started_at,
-       p.completed_at, p.worker_id, p.attempt, p.max_retries, p.timeout, p.error, p.result, p.metadata, p.dedupe_key,
-       p.parent_id, p.retried_as, p.attempts, p.outcome, p.progress, p.traceback
+       {{p.finished_columns}},
+       p.attempts, p.outcome, p.progress, p.traceback
 FROM shown s LEFT JOIN taskd.finished_jobs p ON p.id = ANY (ARRAY(SELECT unnest(ids) FROM shown))
 ORDER BY p.id DESC

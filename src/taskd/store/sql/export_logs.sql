@@ -1,5 +1,5 @@
--- Finds what the attempts of several jobs have said; it ends early with the job that fills the budget of bytes.
--- The first column says of how many of them, in the order in which they are given.
+-- Finds the output of the attempts of several jobs; it ends early with the job that fills the budget of bytes.
+-- The first column is the number of jobs that were read, in the order in which they are given.
 WITH RECURSIVE given AS MATERIALIZED (
     SELECT %(ids)s::bigint[] AS ids
 ), measured AS (

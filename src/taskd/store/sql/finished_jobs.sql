@@ -1,5 +1,5 @@
--- Lists finished jobs, newest first, as many as there may be on a page; it ends early with the job that fills the budget of bytes.
--- The last column says whether there are more. Sizes are looked at one by one, so that what does not fit is not read at all.
+-- Lists finished jobs, newest first, up to the size of a page; it ends early with the job that fills the budget of bytes.
+-- The last column is true if there are more. Sizes are read one by one, so that jobs that do not fit are not read at all.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT id FROM taskd.finished_jobs
     WHERE id < %(before)s AND (%(status)s::text IS NULL OR status = %(status)s)
@@ -16,8 +16,7 @@ WITH RECURSIVE page AS MATERIALIZED (
         FROM taskd.finished_jobs t WHERE t.id = ids.ids[m.place + 1] OFFSET 0) size
     WHERE m.place < least(cardinality(ids.ids), %(limit)s::int) AND m.bytes < %(budget)s
 )
-SELECT id, status, task, queue, priority, payload, created_at, schedule_at, queued_at, started_at, completed_at, worker_id,
-       attempt, max_retries, timeout, error, result, metadata, dedupe_key, parent_id, retried_as,
+SELECT {{finished_columns}},
        NULL::jsonb, outcome, progress, NULL::text,
        (SELECT cardinality(ids) FROM ids) > (SELECT max(place) FROM measured)
 FROM taskd.finished_jobs WHERE id = ANY (ARRAY(SELECT unnest(ids[1:(SELECT max(place) FROM measured)]) FROM ids))

@@ -1,14 +1,15 @@
 -- Makes the jobs of due ticks, if the term still holds and their schedules are as they were when the ticks were worked out.
--- The row of each tick decides: who inserts it makes its job. Whether an earlier job of the schedule is live is looked up here, and a
--- policy other than allow lets at most one tick through, and with queue one more wait. Jobs are made as submit.sql makes them.
--- A schedule that somebody has locked is left for another look, since to wait for him would hold up the leader's row; so the names of
--- those that were decided come back.
+-- The row of each tick decides: the statement that inserts it makes its job. Whether an earlier job of the schedule is live is
+-- looked up here. A policy other than allow lets at most one tick through, and with queue one more wait. Jobs are made as submit.sql
+-- makes them.
+-- A schedule that another transaction has locked is left for the next time, since the wait would hold up the leader's row. The
+-- names of the schedules that were decided come back.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), input AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(decisions)s::json) AS d (
         name text, revision bigint, decided_until timestamptz, fires timestamptz[], until timestamptz, next_at timestamptz)
-    ORDER BY name  -- the order in which everybody locks several schedules
+    ORDER BY name  -- the order in which every statement locks several schedules
 ), held AS MATERIALIZED (
     SELECT h.*, i.fires, i.until, i.next_at FROM input i CROSS JOIN LATERAL (
         SELECT s.name, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload, s.overlap

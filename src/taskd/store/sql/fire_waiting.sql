@@ -1,7 +1,7 @@
 -- Makes the jobs of waiting ticks whose schedule has no live job any more or allows several now, if the term still holds.
--- What somebody has locked is left for another look, as in fire.sql.
+-- Rows that another transaction has locked are left for the next time, as in fire.sql.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), free AS MATERIALIZED (
     SELECT s.name, s.task, s.queue, s.priority, s.max_retries, s.backoff, s.timeout, s.metadata, s.payload, w.fire_at
     FROM taskd.fires w JOIN taskd.schedules s ON s.name = w.schedule

@@ -1,7 +1,8 @@
 -- Deletes ticks that were decided long ago and are over, and waiting ones whose schedule is gone, if the term still holds.
--- The removal of a schedule does not see a tick that was being decided meanwhile. What somebody has locked is left, as in fire.sql.
+-- The removal of a schedule does not see a tick that is being decided at that moment. Rows that another transaction has locked are
+-- left, as in fire.sql.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), old AS MATERIALIZED (
     SELECT schedule, fire_at FROM taskd.fires
     WHERE fired_at < clock_timestamp() - make_interval(secs => %(keep)s) AND state IN ('closed', 'skipped')

@@ -1,7 +1,7 @@
 -- Deletes those of one page of jobs' output whose job is neither live nor in history, if the term still holds.
--- A job that is deleted takes its output with it, but for words that come in at that moment.
+-- A job that is deleted takes its output with it, except for output that arrives at that moment.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), page AS MATERIALIZED (
     SELECT DISTINCT job_id FROM (
         SELECT job_id FROM taskd.logs WHERE job_id > %(after)s ORDER BY job_id LIMIT %(limit)s) rows

@@ -1,8 +1,8 @@
--- Deletes sessions that ended an hour ago and own nothing any more, and adds up the counters that sources left behind which are
--- no sessions (any more), under the nil id; if the term still holds. Both grow with each start of a worker otherwise.
--- A source that goes on counting meanwhile makes itself a new row.
+-- Deletes sessions that ended an hour ago and own no job any more, and adds up the counters of sources without a session.
+-- The sums go under the nil id; nothing is done if the term is over. Without this both would grow with each start of a worker.
+-- A source that goes on counting meanwhile inserts a new row.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), forgotten AS (
     DELETE FROM taskd.sessions s
     WHERE s.ended_at < clock_timestamp() - interval '1 hour'

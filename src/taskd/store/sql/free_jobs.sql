@@ -1,9 +1,9 @@
 -- Frees the running jobs of ended sessions, if the term still holds: pending again, or failed when they lost too many workers.
--- Only a loss alone counts towards that: of a job that may only run alone, in a session that had nothing else running. Which
--- losses were such is written down with the attempts. Jobs without earlier losses are not asked for any of this.
+-- Only a loss alone counts towards that: of a job that may only run alone, in a session that had nothing else running. The
+-- attempts record which losses were such. Jobs without earlier losses are not checked for any of this.
 -- It runs after the sessions' end has committed, so that its snapshot holds every claim they ever made.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), orphans AS MATERIALIZED (
     SELECT o.tid, o.alone, o.alone AND o.lone_losses + 1 >= %(lone_loss_limit)s AS hopeless
     FROM (
@@ -11,7 +11,7 @@ WITH term AS MATERIALIZED (
         CROSS JOIN LATERAL (
             SELECT j.id FROM taskd.jobs j WHERE j.session_id = s.id AND j.status = 'running' OFFSET 0) r
         WHERE s.ended_at IS NOT NULL
-        ORDER BY r.id  -- the order in which everybody locks several jobs
+        ORDER BY r.id  -- the order in which every statement locks several jobs
         LIMIT %(limit)s) u
     CROSS JOIN LATERAL (
         SELECT j.ctid AS tid,
@@ -27,12 +27,10 @@ WITH term AS MATERIALIZED (
     RETURNING j.*, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = j.id) AS progress
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
-        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
-        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload, progress)
+        {{history_columns}}, progress)
     SELECT id, 'failed', task, queue, priority, attempt, worker_id, failures, crashes, losses + 1, max_retries, backoff, timeout,
-           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s, metadata,
-           attempts, payload, progress
+           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, 'lost', %(error)s,
+           {{carried_columns}}, progress
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id

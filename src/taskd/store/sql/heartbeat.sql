@@ -1,4 +1,4 @@
--- Extends a session's lease unless it is dead, and finds those of its claims that are gone: lost, or with the outcome they ended by.
+-- Extends a session's lease unless it has ended, and finds those of its claims that no longer hold, with the outcome of each.
 WITH alive AS (
     UPDATE taskd.sessions
     SET expires_at = clock_timestamp() + make_interval(secs => %(ttl)s::float8), slots = coalesce(%(slots)s::int, slots)

@@ -1,5 +1,5 @@
--- Lists live jobs, newest first, as many as there may be on a page; it ends early with the job that fills the budget of bytes.
--- The last column says whether there are more. Sizes are looked at one by one, so that what does not fit is not read at all.
+-- Lists live jobs, newest first, up to the size of a page; it ends early with the job that fills the budget of bytes.
+-- The last column is true if there are more. Sizes are read one by one, so that jobs that do not fit are not read at all.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT id FROM taskd.jobs
     WHERE id < %(before)s AND (%(status)s::text IS NULL OR status = %(status)s)
@@ -15,8 +15,7 @@ WITH RECURSIVE page AS MATERIALIZED (
         FROM taskd.jobs t WHERE t.id = ids.ids[m.place + 1] OFFSET 0) size
     WHERE m.place < least(cardinality(ids.ids), %(limit)s::int) AND m.bytes < %(budget)s
 )
-SELECT id, status, task, queue, priority, payload, created_at, schedule_at, queued_at, started_at, NULL::timestamptz, worker_id,
-       attempt, max_retries, timeout, error, NULL::json, metadata, dedupe_key, parent_id, NULL::bigint,
+SELECT {{live_columns}},
        NULL::jsonb, NULL::text, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = jobs.id), NULL::text,
        (SELECT cardinality(ids) FROM ids) > (SELECT max(place) FROM measured)
 FROM taskd.jobs WHERE id = ANY (ARRAY(SELECT unnest(ids[1:(SELECT max(place) FROM measured)]) FROM ids))

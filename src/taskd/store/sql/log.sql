@@ -1,6 +1,7 @@
--- Stores what attempts have logged and printed, for those whose claim (id, attempt, session) still holds, and answers which those are.
--- An attempt whose job was cancelled under it, or was completed by its own transaction, has its last words too. The job's row is only looked at: no write here can make a
--- move of the job wrong, and a claim's number belongs to one claim for ever. Chunks of the last part make way for newer ones.
+-- Stores the output of attempts whose claim (id, attempt, session) still holds, and answers which those are.
+-- The last output of an attempt is stored, too, if its job was cancelled or completed by its own transaction meanwhile. The job's row
+-- is only read: no write here can interfere with a move of the job, and a claim's number belongs to one claim for ever. Chunks of the
+-- last part make way for newer ones.
 WITH said AS MATERIALIZED (
     SELECT a.id, a.attempt, a.chunks, a.first, a.wanted
     FROM json_to_recordset(%(outputs)s::json) AS a (id bigint, attempt int, session uuid, chunks json, first int, wanted int)

@@ -1,6 +1,6 @@
--- Writes what running attempts say of themselves, for those whose claim (id, attempt, session) still holds, and answers which those are.
--- The job's row is locked and not changed: a settle or a reap that waits for it goes on with the row it has found. Both texts are
--- JSON; one that is missing leaves what was there.
+-- Stores notes of attempts whose claim (id, attempt, session) still holds, and answers which those are.
+-- The job's row is locked and not changed: a settle or a reap that waits for it goes on with the row that it has found. Both texts
+-- are JSON; one that is missing leaves the stored one.
 WITH said AS MATERIALIZED (
     SELECT n.id, n.attempt, n.progress, n.checkpoint
     FROM json_to_recordset(%(notes)s::json) AS n (id bigint, attempt int, session uuid, progress text, checkpoint text)

@@ -1,8 +1,8 @@
--- Deletes those of one page of finished jobs that are older than they are kept, with their output and dedupe keys, if the term still holds.
--- The page is a stretch of ids: jobs come to their ends roughly in that order, so that no index has to tell which are old.
+-- Deletes the old jobs of one page of finished jobs, with their output and dedupe keys, if the term still holds.
+-- The page is a stretch of ids: jobs end roughly in that order, so that no index has to show which are old.
 -- Jobs are locked in the order of their ids, as a retry does, and keys in theirs, as a submit does.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), page AS MATERIALIZED (
     SELECT id, completed_at < clock_timestamp() - make_interval(secs => %(keep)s) AS old FROM taskd.finished_jobs
     WHERE status = %(status)s AND id > %(after)s ORDER BY id LIMIT %(limit)s
@@ -13,7 +13,7 @@ WITH term AS MATERIALIZED (
 ), unsaid AS (
     DELETE FROM taskd.logs l USING gone g WHERE l.job_id = g.id
 ), keys AS MATERIALIZED (
-    -- src/taskd/api/idempotency.py makes the second form, for keys that are a queue's own.
+    -- src/taskd/api/idempotency.py makes the second form, for keys that belong to one queue.
     SELECT k.key FROM taskd.dedupe_keys k
     JOIN held ON k.key = ANY (ARRAY[held.dedupe_key, 'idempotency-key: ' || held.queue || ' ' || held.dedupe_key])
              AND held.id = k.job_id

@@ -1,5 +1,5 @@
 -- Moves a dispatch of a job that only runs alone from queued back to pending, due again after a delay: this worker is busy.
--- The dispatch must still be the current one, and the worker's session must live.
+-- The dispatch must still be the current one, and the worker's session must not have ended.
 WITH alive AS MATERIALIZED (
     SELECT FROM taskd.sessions WHERE id = %(session)s AND ended_at IS NULL FOR KEY SHARE
 ), offered AS MATERIALIZED (

@@ -1,6 +1,6 @@
--- Stores a schedule, in the place of one of that name if it may be replaced and differs; what comes back says whether it is new.
+-- Stores a schedule, in the place of one of that name if it may be replaced and differs; answers whether it is new.
 -- One of another queue than the given ones (NULL: any) is left alone.
--- Its ticks begin now, and so they do when its times change; other changes leave them as they are.
+-- Its ticks begin now, and begin anew when its times change; other changes leave them as they are.
 INSERT INTO taskd.schedules AS s (
     name, cron, every, tz, task, queue, priority, max_retries, backoff, timeout, metadata, payload, missed, catch_up, overlap, app,
     anchor, decided_until)

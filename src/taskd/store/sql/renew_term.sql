@@ -2,5 +2,5 @@
 UPDATE taskd.leader SET
     renewed_at = clock_timestamp(), dispatched = dispatched + %(dispatched)s,
     last_dispatch = CASE WHEN %(dispatched)s > 0 THEN clock_timestamp() ELSE last_dispatch END
-WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s
+WHERE {{this_term}}
 RETURNING epoch

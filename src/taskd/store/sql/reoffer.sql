@@ -1,6 +1,6 @@
 -- Moves lost dispatches of a shard from queued back to pending, if the term still holds and the dispatch is still the current one.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), lost AS MATERIALIZED (
     SELECT l.tid FROM unnest(%(ids)s::bigint[], %(seqs)s::int[]) AS u (id, seq)
     CROSS JOIN LATERAL (

@@ -1,3 +1,3 @@
 -- Ends a term so that anybody may take over at once.
 UPDATE taskd.leader SET renewed_at = '-infinity', holder = NULL
-WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s
+WHERE {{this_term}}

@@ -1,7 +1,7 @@
--- Lets the next ticks of schedules in time zones be worked out anew, if the term still holds: the rules of a zone change now and then.
--- A schedule that somebody has locked keeps its next tick, as in fire.sql.
+-- Has the next ticks of schedules in time zones worked out anew, if the term still holds: the rules of a zone change at times.
+-- A schedule that another transaction has locked keeps its next tick, as in fire.sql.
 WITH term AS MATERIALIZED (
-    SELECT 1 FROM taskd.leader WHERE shard = %(shard)s AND epoch = %(epoch)s AND holder = %(holder)s FOR SHARE
+    {{term_fence}}
 ), held AS MATERIALIZED (
     SELECT name FROM taskd.schedules
     WHERE cron IS NOT NULL AND tz <> 'UTC' AND next_at IS NOT NULL AND EXISTS (SELECT FROM term)

@@ -1,5 +1,5 @@
--- Finds a page of schedules by name, of some queues only if that is wanted; it ends early with the one that fills the budget of bytes.
--- The last column says whether there are more.
+-- Finds a page of schedules by name, of some queues only if given; it ends early with the one that fills the budget of bytes.
+-- The last column is true if there are more.
 WITH RECURSIVE page AS MATERIALIZED (
     SELECT name FROM taskd.schedules
     WHERE name > %(after)s AND (%(queues)s::text[] IS NULL OR queue = ANY (%(queues)s::text[]))

@@ -19,12 +19,10 @@ WITH ended AS MATERIALIZED (
                   e.progress, (SELECT n.progress FROM taskd.notes n WHERE n.job_id = e.id)) END AS progress, e.traceback
 ), kept AS (
     INSERT INTO taskd.finished_jobs (
-        id, status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,
-        created_at, schedule_at, queued_at, started_at, completed_at, dedupe_key, parent_id, outcome, error, metadata, attempts,
-        payload, result, progress, traceback)
+        {{history_columns}}, result, progress, traceback)
     SELECT id, final, task, queue, priority, attempt, worker_id, all_failures, all_crashes, losses, max_retries, backoff, timeout,
-           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, outcome, last_error, metadata,
-           attempts, payload, result, progress, traceback
+           created_at, schedule_at, queued_at, started_at, clock_timestamp(), dedupe_key, parent_id, outcome, last_error,
+           {{carried_columns}}, result, progress, traceback
     FROM gone
 ), forgotten AS (
     DELETE FROM taskd.notes n USING gone g WHERE n.job_id = g.id AND g.noted
@@ -42,7 +40,7 @@ WITH ended AS MATERIALIZED (
         error = CASE WHEN e.outcome = 'snoozed' THEN j.error ELSE coalesce(e.error, j.error) END,
         schedule_at = CASE WHEN e.outcome = 'released' THEN j.schedule_at
                            ELSE coalesce(e.again_at, clock_timestamp() + make_interval(secs => coalesce(e.delay, 0))) END,
-        -- A job may snooze for ever: of those in a row, the last one stays, with their number.
+        -- A job may snooze for ever: of several snoozes in a row only the last one stays, with their number.
         attempts = CASE WHEN e.outcome = 'snoozed' AND j.attempts -> -1 ->> 'outcome' = 'snoozed' THEN j.attempts - -1
                         ELSE coalesce(j.attempts, '[]') END || jsonb_build_object(
             'attempt', j.attempt, 'worker_id', j.worker_id, 'started_at', j.started_at, 'ended_at', clock_timestamp(),

@@ -1,5 +1,5 @@
--- Takes leadership of a shard with its next epoch: by a later election in etcd, or because nobody has renewed it for long enough.
--- A shard that was never led has no row, and its first epoch is 1.
+-- Takes leadership of a shard with its next epoch: by a later election in etcd, or because it was not renewed for long enough.
+-- A shard that never had a leader has no row, and its first epoch is 1.
 INSERT INTO taskd.leader AS l (shard, shards, epoch, holder, instance_id, etcd_revision, renewed_at)
 VALUES (%(shard)s, %(shards)s, 1, %(holder)s, %(instance_id)s, coalesce(%(revision)s::bigint, 0), clock_timestamp())
 ON CONFLICT (shard) DO UPDATE SET

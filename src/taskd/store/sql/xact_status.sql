@@ -1,2 +1,2 @@
--- Says whether a transaction is over.
+-- Reads the status of a transaction.
 SELECT pg_xact_status(%(xid)s::xid8)

@@ -13,7 +13,7 @@ from taskd.torture.history import AuditEvent, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
-#: And this much of the connection's name that a task's own transaction has (`taskd.store.desk`).
+#: And this much of the connection's name that a task's own transaction has (`taskd.store.task_connections`).
 TASK_NAME_LENGTH = 50
 #: The trace is written by another clock than the events (the time since boot), which a slewed Unix clock drifts from.
 CLOCKS = 1.0

@@ -1,4 +1,4 @@
-"""Memory that an executor shares with its worker: what its tasks said lately, in case it crashes before it tells."""
+"""Memory that an executor shares with its worker: its tasks' latest output, in case it crashes before it has sent that."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import NamedTuple
 
 import msgspec
 
+from taskd.domain.job import AttemptId
 from taskd.domain.output import Line
 
 #: Bytes of each of the two halves.
 HALF = 128 * 1024
 _USED = struct.Struct("=I")
-#: Of a word: the bytes that follow its length, the job, the attempt, the number, and whether it is of the tail. Then the line.
+#: An entry begins with the size of its rest, the job, the attempt, the number, and whether it is of the tail. The line follows.
 _HEAD = struct.Struct("=Iqiq?")
 _REST = struct.Struct("=qiq?")
 
 
 class CrashEntry(NamedTuple):
-    """One line, whose it is, and its number. `tail`: it came after the first part of what its attempt has said."""
+    """One line of an attempt, with its number. `tail`: it is of the last part of the attempt's output."""
 
-    job_id: int
-    attempt: int
+    attempt_id: AttemptId
     number: int
     tail: bool
     line: Line
 
 
 def create() -> int:
-    """A file in memory, to be given to the executor; its descriptor. Raises OSError."""
+    """Make a file in memory, to be inherited by the executor; return its descriptor. Raises OSError."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("taskd-last-words")
+        fd = os.memfd_create("taskd-crash-buffer")
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
@@ -47,8 +47,8 @@ def create() -> int:
 
 
 class CrashBuffer:
-    """The executor's side. The two halves are written in turn: while one is new, the other still has what was before, which was
-    told perhaps only a moment ago, or not at all."""
+    """The executor's side. The two halves are written in turn: while one is new, the other still has the lines before, which
+    were sent only a moment ago, or not at all."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, 2 * HALF)
@@ -59,29 +59,29 @@ class CrashBuffer:
         self._used = 0
 
     def write(self, job_id: int, attempt: int, number: int, line: bytes, *, tail: bool) -> None:
-        """Keep a line (JSON). In any thread; it makes no system call.
+        """Keep a line (JSON). Any thread may call; there is no system call.
 
-        One that is said while this thread is here already (by what the garbage collector ends, by a signal's handler) is not
-        kept, rather than waited for by itself for ever.
+        A line that is written while this thread is in here already (by a finalizer that the garbage collector runs, or by a
+        signal's handler) is not kept: the thread would wait for itself for ever.
         """
-        word = _HEAD.pack(_REST.size + len(line), job_id, attempt, number, tail) + line
+        entry = _HEAD.pack(_REST.size + len(line), job_id, attempt, number, tail) + line
         me = threading.get_ident()
         if self._owner == me:
             return
         with self._lock:
             self._owner = me
             try:
-                if self._used + len(word) > HALF - _USED.size:
+                if self._used + len(entry) > HALF - _USED.size:
                     self._switch()
-                place = self._start + _USED.size + self._used
-                self._memory[place : place + len(word)] = word
-                self._used += len(word)
+                position = self._start + _USED.size + self._used
+                self._memory[position : position + len(entry)] = entry
+                self._used += len(entry)
                 _USED.pack_into(self._memory, self._start, self._used)  # last: what is counted is there
             finally:
                 self._owner = 0
 
     def turn(self) -> None:
-        """What was kept is on its way to the worker: it is needed for one turn more."""
+        """Begin the other half. The lines so far are on their way to the worker, and are kept for one turn more."""
         with self._lock:
             self._owner = threading.get_ident()
             try:
@@ -95,21 +95,21 @@ class CrashBuffer:
 
 
 def read(fd: int) -> list[CrashEntry]:
-    """The worker's side: what is kept, of each attempt in the order of its numbers. What makes no sense ends it."""
+    """Return the entries, of each attempt in the order of its numbers. For the worker; it stops at what is no entry."""
     decoder = msgspec.json.Decoder(Line)
-    words: list[CrashEntry] = []
+    entries: list[CrashEntry] = []
     for start in (0, HALF):
         half = os.pread(fd, HALF, start)
         (used,) = _USED.unpack_from(half)
-        place, end = _USED.size, _USED.size + min(used, HALF - _USED.size)
-        while place + _USED.size <= end:
-            (size,) = _USED.unpack_from(half, place)
-            place += _USED.size
-            word = half[place : place + size]
+        position, end = _USED.size, _USED.size + min(used, HALF - _USED.size)
+        while position + _USED.size <= end:
+            (size,) = _USED.unpack_from(half, position)
+            position += _USED.size
+            rest = half[position : position + size]
             try:
-                job_id, attempt, number, tail = _REST.unpack_from(word)
-                words.append(CrashEntry(job_id, attempt, number, tail, decoder.decode(word[_REST.size :])))
+                job_id, attempt, number, tail = _REST.unpack_from(rest)
+                entries.append(CrashEntry(AttemptId(job_id, attempt), number, tail, decoder.decode(rest[_REST.size :])))
             except (struct.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 break  # the task has written there itself
-            place += size
-    return sorted(words, key=lambda word: word[:3])
+            position += size
+    return sorted(entries, key=lambda entry: entry[:2])

@@ -1,7 +1,7 @@
-"""Reads what an executor sends. User code runs there and can write anything to the connection, so form and bounds are checked.
+"""Decodes and checks the messages of an executor. User code runs there and can write anything to the connection.
 
-What passes can be encoded, counted, waited for and stored in PostgreSQL. Anything else breaks the stream: the worker kills that
-executor, and its attempts count as crashed.
+A message that passes can be encoded, counted, waited for and stored in PostgreSQL. Any other breaks the stream: the worker
+kills that executor, and its attempts count as crashed.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MAX_ID, MAX_INT = 2**63 - 1, 2**31 - 1
 MAX_LINES = 2**15 - 1
 #: The most tasks of an app, and characters of a task's name.
 MAX_TASKS, MAX_NAME = 10_000, 500
-#: Seconds: the longest time-out and the longest wait for a lock.
+#: Seconds: the longest time-out, and the longest wait for a lock.
 LONGEST = 3_155_760_000.0
 #: The most lines of its log that an executor may have lost.
 MAX_LOST = 2**40
 #: Bytes of one progress.
 MAX_PROGRESS = 4096
-#: Characters of why an app cannot be loaded.
+#: Characters of the reason why an app cannot be loaded.
 MAX_REASON = 100_000
 #: Unix seconds at the end of the year 9998.
 LAST_MOMENT = 253_370_764_800.0
@@ -67,8 +67,8 @@ _lines = msgspec.json.Decoder(list[Line])
 _progress = msgspec.json.Decoder(_Progress)
 
 
-def received(frame: bytes, limits: Limits) -> ToWorker:
-    """Return the message of a frame. Raises BrokenStream for anything that no executor of taskd sends."""
+def decode(frame: bytes, limits: Limits) -> ToWorker:
+    """Return the message of a frame. Raises BrokenStream for a message that no executor of taskd sends."""
     try:
         message: ToWorker = _message.decode(frame)
         _check(message, limits)
@@ -78,7 +78,7 @@ def received(frame: bytes, limits: Limits) -> ToWorker:
 
 
 def check_chunk(chunk: Chunk) -> None:
-    """Raises ValueError, or msgspec's errors, for what are no lines with these numbers."""
+    """Raise ValueError, or an error of msgspec's, if the body is not lines with these numbers."""
     _check_attempt(chunk)
     _demand(0 <= chunk.line <= MAX_INT and 1 <= chunk.lines <= MAX_LINES and chunk.last <= MAX_INT, "numbers of lines")
     lines = _lines.decode(chunk.body)
@@ -94,7 +94,7 @@ def _check(message: ToWorker, limits: Limits) -> None:
             for end in ends:
                 _check_end(end, limits)
         case NoteMessage():
-            _check_said(message, limits)
+            _check_note(message, limits)
         case LockRequest():
             _check_attempt(message)
             _demand(0 <= message.number <= MAX_ID, "a number")
@@ -113,35 +113,35 @@ def _check(message: ToWorker, limits: Limits) -> None:
 
 
 def _check_end(end: End, limits: Limits) -> None:
-    # One for each job: what most ends have is told apart without a further call.
+    # This runs once for each job, so the common case needs no further call.
     if not (0 <= end.job_id <= MAX_ID and 0 <= end.attempt <= MAX_INT):
         raise ValueError("expected an attempt")
-    if end.how is EndKind.COMPLETED:
+    if end.kind is EndKind.COMPLETED:
         if end.data != b"null":
             _check_json(end.data, limits.result)
     else:
         _check_text(end.data, limits.error)
     if end.traceback:
         _check_text(end.traceback, limits.error)
-    if isinstance(end.again, datetime):
-        _demand(end.again.utcoffset() is not None, "an instant")
-        end.again.timestamp()
-    elif end.again is not None:
-        _demand(0 <= end.again <= LONGEST_SNOOZE, "a delay")
-    if end.said is not None:
-        _demand((end.said.job_id, end.said.attempt) == (end.job_id, end.attempt), "lines of the same attempt")
-        check_chunk(end.said)
+    if isinstance(end.next_run, datetime):
+        _demand(end.next_run.utcoffset() is not None, "an instant")
+        end.next_run.timestamp()
+    elif end.next_run is not None:
+        _demand(0 <= end.next_run <= LONGEST_SNOOZE, "a delay")
+    if end.output is not None:
+        _demand(end.output.attempt_id == end.attempt_id, "lines of the same attempt")
+        check_chunk(end.output)
 
 
-def _check_said(said: NoteMessage, limits: Limits) -> None:
-    _check_attempt(said)
-    _demand(0 <= said.number <= MAX_ID, "a number")
-    if said.progress is not None:
-        _check_json(said.progress, MAX_PROGRESS)
-        progress = _progress.decode(said.progress)
-        _demand(progress.attempt == said.attempt and "\0" not in progress.message, "a progress")
-    if said.checkpoint is not None:
-        _check_json(said.checkpoint, limits.result)
+def _check_note(note: NoteMessage, limits: Limits) -> None:
+    _check_attempt(note)
+    _demand(0 <= note.number <= MAX_ID, "a number")
+    if note.progress is not None:
+        _check_json(note.progress, MAX_PROGRESS)
+        progress = _progress.decode(note.progress)
+        _demand(progress.attempt == note.attempt and "\0" not in progress.message, "a progress")
+    if note.checkpoint is not None:
+        _check_json(note.checkpoint, limits.result)
 
 
 def _check_ready(ready: Ready) -> None:
@@ -169,18 +169,18 @@ def _is_name(name: str) -> bool:
     return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
-def _demand(holds: bool, what: str) -> None:
+def _demand(holds: bool, expected: str) -> None:
     if not holds:
-        raise ValueError(f"expected {what}")
+        raise ValueError(f"expected {expected}")
 
 
 def storable(chunks: Sequence[Chunk]) -> list[Chunk]:
     """Return those of the chunks that can be stored."""
-    good = []
+    sound = []
     for chunk in chunks:
         try:
             check_chunk(chunk)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
-        good.append(chunk)
-    return good
+        sound.append(chunk)
+    return sound

@@ -1,4 +1,4 @@
-"""What an executor's end, or its word, means for the attempts that it had."""
+"""Outcomes of attempts: from the End that their executor sent, or from the exit of their executor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, 
 from taskd.worker.pool.process import ExecutorProcess
 from taskd.worker.pool.protocol import End, EndKind
 
-#: What is likely to be behind a signal.
+#: The likely cause of a signal.
 NATIVE = "a fault in native code? The worker's log has the stack"
 LIKELY = {
     "SIGSEGV": NATIVE,
@@ -26,8 +26,8 @@ LIKELY = {
 OOM_COUNTS = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
 
 
-def fate(status: int, oom_kills: int = 0) -> str:
-    """What became of a process, in words: `status` is its exit status, or -n for signal n.
+def describe_exit(status: int, oom_kills: int = 0) -> str:
+    """Return in words how a process ended: `status` is its exit status, or -n for signal n.
 
     `oom_kills` is how many processes the kernel has killed for lack of memory while it lived.
     """
@@ -40,13 +40,13 @@ def fate(status: int, oom_kills: int = 0) -> str:
     likely = LIKELY.get(name, "")
     if name == "SIGKILL":
         likely = (
-            "out of memory: the kernel counts a kill for that" if oom_kills else "out of memory? Or somebody's kill -9"
+            "out of memory: the kernel counts a kill for that" if oom_kills else "out of memory? Or a manual kill -9"
         )
     return f"was killed by {name}{f' ({likely})' if likely else ''}"
 
 
-def oom_kills() -> int:
-    """How many processes the kernel says it has killed because memory ran out; 0 where it does not say."""
+def count_oom_kills() -> int:
+    """Return how many processes the kernel has killed because memory ran out; 0 where it does not count them."""
     for path in OOM_COUNTS:
         with contextlib.suppress(OSError, ValueError), open(path) as file:
             for line in file:
@@ -56,25 +56,25 @@ def oom_kills() -> int:
     return 0
 
 
-def verdict_on(child: ExecutorProcess, status: int, guarded: bool, killed: int = 0) -> Crashed | Released:
-    """How an executor's end counts for the attempts that it had."""
+def outcome_of_exit(process: ExecutorProcess, status: int, *, guarded: bool, oom_kills: int = 0) -> Crashed | Released:
+    """Return the outcome of the attempts that an executor still had at its exit. `guarded`: the guard has killed it."""
     if status == -signal.SIGKILL and guarded:
         return Released("lease ran out")
-    if status == -signal.SIGKILL and child.doom is not None:
-        return Released(child.doom)
-    if status == -signal.SIGKILL and child.unheard:
+    if status == -signal.SIGKILL and process.kill_reason is not None:
+        return Released(process.kill_reason)
+    if status == -signal.SIGKILL and process.killed_disconnected:
         return Crashed("the executor process broke its connection to the worker and was killed")
-    return Crashed(f"the executor process {fate(status, killed)} while the task ran")
+    return Crashed(f"the executor process {describe_exit(status, oom_kills)} while the task ran")
 
 
-def text_of(outcome: Crashed | Released) -> str:
-    """Why, for the log."""
+def reason_of(outcome: Crashed | Released) -> str:
+    """Return the reason as the log shows it."""
     return outcome.error if isinstance(outcome, Crashed) else outcome.reason
 
 
-def outcome_of(end: End, stopping: Outcome | None) -> Outcome:
-    """What an executor told of an attempt; `stopping` is what it was asked to end as, if it was."""
-    match end.how:
+def outcome_of_end(end: End, stopping: Outcome | None) -> Outcome:
+    """Return the outcome of an attempt by its End. `stopping` is the outcome that it was asked to stop with, if any."""
+    match end.kind:
         case EndKind.COMPLETED:
             return Completed(Raw(end.data))
         case EndKind.RECORDED:
@@ -84,10 +84,10 @@ def outcome_of(end: End, stopping: Outcome | None) -> Outcome:
                 return TimedOut(stopping.after, _traceback(end))
             return stopping or Released("the task was stopped")
         case EndKind.SNOOZED:
-            return Snoozed(end.again if isinstance(end.again, float) else 0.0, end.data.decode())
-        case how:
-            again_at = end.again if isinstance(end.again, datetime) else None
-            permanent = how is EndKind.FAILED_FOR_GOOD
+            return Snoozed(end.next_run if isinstance(end.next_run, float) else 0.0, end.data.decode())
+        case kind:
+            again_at = end.next_run if isinstance(end.next_run, datetime) else None
+            permanent = kind is EndKind.FAILED_FOR_GOOD
             return Failed(end.data.decode(), permanent=permanent, again_at=again_at, traceback=_traceback(end))
 
 

@@ -1,8 +1,8 @@
 """The guard: a small process of its own that kills the executors when the worker's lease has run out.
 
 The worker may be stopped (SIGSTOP, a debugger, a swapping machine) while its executors run on; by the time it goes on, another
-worker may have been given the same jobs. So this process is told the lease's end beforehand and needs no one to act on it.
-It also kills the executors when its pipe from the worker ends, which means that the worker is gone.
+worker may run the same jobs. So this process knows the lease's end beforehand and acts by itself. It also kills the executors
+when its pipe from the worker ends, which means that the worker is gone.
 
 Run as a plain file with `python -I -S`: the standard library only, and little of it.
 
@@ -29,12 +29,12 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
-    """Seconds on the clock of leases: monotonic, and going on while the machine is suspended where there is such a clock."""
+    """Return seconds on the clock of leases: monotonic, and running while the machine is suspended where that is possible."""
     return time.clock_gettime(_CLOCK)
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; 0 where that cannot be known, None if it is gone."""
+    """Return when the process started, in clock ticks since boot; 0 where that cannot be known, None if it is gone."""
     if not sys.platform.startswith("linux"):
         return 0
     try:
@@ -45,22 +45,22 @@ def start_time(pid: int) -> int | None:
 
 
 def kill(pid: int, start: int) -> None:
-    """SIGKILL the executor and what it started, unless its number belongs to somebody else by now."""
+    """SIGKILL the executor and the processes that it started, unless another process has its number by now."""
     if start_time(pid) in (start, None):
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone already, with all it started
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already, with all that it started
             os.killpg(pid, signal.SIGKILL)
 
 
 class Guard:
-    """What the guard knows: the lease's end and the executors."""
+    """The guard's state: the lease's end and the executors."""
 
     def __init__(self) -> None:
         self.until = float("inf")
         self.executors: list[tuple[int, int]] = []
         self._buffer = b""
 
-    def hear(self, data: bytes) -> None:
-        """Take in records."""
+    def feed(self, data: bytes) -> None:
+        """Apply the records that are complete with `data`."""
         self._buffer += data
         while (size := self._size()) and len(self._buffer) >= size:
             record, self._buffer = self._buffer[:size], self._buffer[size:]
@@ -70,18 +70,18 @@ class Guard:
                 self.executors = [(pid, start) for pid, start in PROCESS.iter_unpack(record[1 + COUNT.size :])]
 
     def _size(self) -> int:
-        """The length of the first record; 0 if that is not known yet."""
+        """Return the length of the first record; 0 if that is not known yet."""
         if self._buffer[:1] == b"D":
             return 1 + DEADLINE.size
         if self._buffer[:1] not in (b"", b"D", b"E"):
-            # The worker starts another guard, and tells that one everything.
+            # The worker starts another guard, and sends that one the whole state.
             raise SystemExit("a record of an unknown kind")
         if self._buffer[:1] == b"E" and len(self._buffer) >= 1 + COUNT.size:
             return 1 + COUNT.size + PROCESS.size * int(COUNT.unpack_from(self._buffer, 1)[0])
         return 0
 
     def kill_all(self) -> None:
-        """Kill the executors."""
+        """Kill all executors."""
         for pid, start in self.executors:
             kill(pid, start)
 
@@ -97,10 +97,10 @@ def watch(source: int, sink: int) -> None:
             if not data:
                 guard.kill_all()
                 return
-            guard.hear(data)
-        elif left <= 0:  # and no renewal waits to be read
+            guard.feed(data)
+        elif left <= 0:  # and no renewal is left to read
             with contextlib.suppress(BrokenPipeError):
-                # Told before it is done: when the worker sees an executor dead, the reason is there to be read.
+                # The report comes before the kill: when the worker sees an executor dead, the reason is there to be read.
                 os.write(sink, b"".join(REPORT.pack(pid) for pid, _ in guard.executors))
             guard.kill_all()
             guard.until = float("inf")

@@ -1,4 +1,4 @@
-"""The worker's side of the guard: keeps it alive and tells it of the executors and the lease."""
+"""The worker's side of the guard: keeps it alive, and sends it the executors and the lease."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from taskd.worker.pool import guard
 
 
 class GuardClient:
-    """A guard process and what it was told; a guard that dies is replaced and told again."""
+    """A guard process and its state. A guard that dies is replaced, and receives the whole state again."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._pipe = -1
         self._reports = -1
         self._until = float("inf")
         self._executors: dict[int, int] = {}
         self._killed: set[int] = set()
-        #: The beginning of a report that has not arrived as a whole.
+        #: The beginning of a report that has not arrived completely.
         self._report = b""
 
     @property
@@ -35,36 +35,36 @@ class GuardClient:
     async def start(self) -> None:
         """Start the guard. Raises OSError."""
         await self._spawn()
-        self._keeper = asyncio.create_task(self._keep())
+        self._restarting = asyncio.create_task(self._restart_forever())
 
     def lease(self, until: float) -> None:
-        """The executors are to be killed at `until` (seconds of guard.clock()); infinity switches that off."""
+        """Let the guard kill the executors at `until` (seconds of guard.clock()); infinity switches that off."""
         self._until = until
         self._write(b"D" + guard.DEADLINE.pack(until))
 
     def watch(self, pid: int) -> None:
-        """This executor is alive."""
+        """Add an executor that is alive."""
         self._executors[pid] = guard.start_time(pid) or 0
-        self._write(self._roll())
+        self._write(self._executor_list())
 
     def forget(self, pid: int) -> None:
-        """This executor is gone."""
+        """Remove an executor that has ended."""
         if self._executors.pop(pid, None) is not None:
-            self._write(self._roll())
+            self._write(self._executor_list())
 
     def killed(self, pid: int) -> bool:
-        """True (once) if the guard killed this executor because the lease had run out."""
-        self._hear()
-        found = pid in self._killed
+        """Return True (once) if the guard killed this executor because the lease had run out."""
+        self._read_reports()
+        killed = pid in self._killed
         self._killed.discard(pid)
-        return found
+        return killed
 
     async def close(self) -> None:
-        """End the guard, which kills the executors that are left."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        self._hang_up()
+        """End the guard, which kills the remaining executors."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.gather(self._restarting, return_exceptions=True)
+        self._close_pipes()
         if self._process is not None:
             await self._process.wait()
 
@@ -79,31 +79,31 @@ class GuardClient:
                 *arguments, stdin=theirs_in, stdout=theirs_out, start_new_session=True
             )
         except BaseException:
-            self._hang_up()
+            self._close_pipes()
             raise
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        self._write(self._roll() + b"D" + guard.DEADLINE.pack(self._until))
+        self._write(self._executor_list() + b"D" + guard.DEADLINE.pack(self._until))
 
-    async def _keep(self) -> None:
+    async def _restart_forever(self) -> None:
         while True:
             assert self._process is not None
             status = await self._process.wait()
             logger().warning("the lease guard ended, starting another", status=status)
-            self._hear()
-            self._hang_up()
+            self._read_reports()
+            self._close_pipes()
             try:
                 await self._spawn()
             except OSError as error:
                 logger().error("the lease guard does not start", error=str(error))
                 await asyncio.sleep(1)
 
-    def _roll(self) -> bytes:
+    def _executor_list(self) -> bytes:
         return b"E" + guard.COUNT.pack(len(self._executors)) + _pairs(self._executors.items())
 
     def _write(self, record: bytes) -> None:
-        """Tell the guard. One that died is told everything when it is replaced; one that reads nothing is killed."""
+        """Send a record. A guard that died gets the whole state when it is replaced; one that reads nothing is killed."""
         try:
             written = os.write(self._pipe, record) if self._pipe >= 0 else len(record)
         except BrokenPipeError:
@@ -114,7 +114,7 @@ class GuardClient:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
 
-    def _hear(self) -> None:
+    def _read_reports(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._reports >= 0 and (data := os.read(self._reports, guard.REPORT.size * 512)):
                 data = self._report + data
@@ -122,7 +122,7 @@ class GuardClient:
                 self._report = data[whole:]
                 self._killed |= {pid for (pid,) in guard.REPORT.iter_unpack(data[:whole])} & self._executors.keys()
 
-    def _hang_up(self) -> None:
+    def _close_pipes(self) -> None:
         for fd in (self._pipe, self._reports):
             if fd >= 0:
                 os.close(fd)

@@ -1,4 +1,4 @@
-"""What the worker and an executor tell each other: msgpack messages, each after its length (4 bytes, big-endian)."""
+"""The messages between the worker and an executor: msgpack, each after its length (4 bytes, big-endian)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
+from taskd.domain.job import AttemptId
 from taskd.domain.output import Chunk
 from taskd.seams import Order
 from taskd.settings import TaskSettings
@@ -23,15 +24,15 @@ _LENGTH = struct.Struct(">I")
 
 
 class BrokenStream(Exception):
-    """What arrives is not what the other side says: something else has written to the connection, or it is cut."""
+    """The received bytes are no messages of the other side: something else has written to the connection, or it is cut."""
 
 
 class TooLong(OverflowError):
-    """A message does not fit a frame: send it in parts."""
+    """The message does not fit a frame: send it in parts."""
 
 
 class Transactions(msgspec.Struct, frozen=True, array_like=True):
-    """How tasks reach PostgreSQL for transactions of their own, and how many at once in one executor."""
+    """The connections of tasks to PostgreSQL for transactions of their own; `size` is the most at once in one executor."""
 
     dsn: str = ""
     size: int = 1
@@ -39,7 +40,7 @@ class Transactions(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
-    """To an executor, first: what to load and what its limits are."""
+    """First message to an executor: the app to load and its limits."""
 
     app: str
     max_result_bytes: int
@@ -51,7 +52,7 @@ class Setup(msgspec.Struct, frozen=True, array_like=True, tag=0):
     #: Seconds that a plain function has to stop by itself, if it looks at `ctx.cancelled`.
     patience: float = 1.0
     transactions: Transactions = Transactions()
-    #: What is kept of an attempt's output; 0: nothing is caught.
+    #: The most bytes that are kept of an attempt's output; 0: output is not captured.
     max_log_bytes: int = 0
 
 
@@ -61,11 +62,20 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag=1):
     orders: list[Order]
 
 
-class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """To an executor: stop this attempt."""
+class AttemptMessage(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the messages that are about one attempt."""
 
     job_id: int
     attempt: int
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The attempt's identity."""
+        return AttemptId(self.job_id, self.attempt)
+
+
+class Cancel(AttemptMessage, frozen=True, array_like=True, tag=2):
+    """To an executor: stop this attempt."""
 
 
 class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -80,13 +90,13 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Unusable(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """From an executor: the app cannot be loaded, and why, in one line."""
+    """From an executor: it cannot load the app, or it needs a successor; the reason in one line."""
 
     reason: str
 
 
 class EndKind(IntEnum):
-    """How an attempt ended inside its executor."""
+    """The way in which an attempt ended inside its executor."""
 
     COMPLETED = 0
     FAILED = 1
@@ -97,83 +107,73 @@ class EndKind(IntEnum):
     RECORDED = 5
 
 
-class End(msgspec.Struct, frozen=True, array_like=True):
+class End(AttemptMessage, frozen=True, array_like=True):
     """One attempt's end: `data` is the result's JSON or the error's text (UTF-8).
 
-    `traceback` is where the task was when it failed or was stopped; `again` when it wants to be tried again: a moment, or in
-    seconds from now; `said` what it logged and printed and that was not told before.
+    `traceback` is where the task was when it failed or was stopped. `next_run` is when the task wants to run again: a moment,
+    or seconds from now. `output` has the lines that no earlier message had.
     """
 
-    job_id: int
-    attempt: int
-    how: EndKind
+    kind: EndKind
     data: bytes = b""
-    again: datetime | float | None = None
+    next_run: datetime | float | None = None
     traceback: bytes = b""
-    said: Chunk | None = None
+    output: Chunk | None = None
 
 
 class Ends(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """From an executor: these attempts ended. `lines_lost` is how many lines of the log it has lost since it began."""
+    """From an executor: these attempts ended. `lines_lost` counts the lines of its own log that it has lost so far."""
 
     ends: list[End]
     lines_lost: int = 0
 
 
-class NoteMessage(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """From an executor: what a running attempt says of itself, as JSON. A checkpoint has a number, for its answer."""
+class NoteMessage(AttemptMessage, frozen=True, array_like=True, tag=7):
+    """From an executor: a running attempt's progress or checkpoint, as JSON. A checkpoint has a number, for its answer."""
 
-    job_id: int
-    attempt: int
     number: int = 0
     progress: bytes | None = None
     checkpoint: bytes | None = None
 
 
 class Denial(IntEnum):
-    """Why an attempt does not get what it asked for."""
+    """Why a request of an attempt was denied."""
 
     FENCED = 0
     TOO_LATE = 1
     NO_ETCD = 2
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """To an executor: what was asked with this number is done (a lock has a `fence`), or what is in the way, in words too."""
+class Answer(AttemptMessage, frozen=True, array_like=True, tag=8):
+    """To an executor: the request with this number is done (a lock has a `fence`), or was denied, with the reason as `text`."""
 
-    job_id: int
-    attempt: int
     number: int
     fence: int = 0
-    trouble: Denial | None = None
+    denial: Denial | None = None
     text: str = ""
 
 
-class LockRequest(msgspec.Struct, frozen=True, array_like=True, tag=9):
+class LockRequest(AttemptMessage, frozen=True, array_like=True, tag=9):
     """From an executor: a running attempt wants this lock, within `wait` seconds if that is given."""
 
-    job_id: int
-    attempt: int
     number: int
     name: str
     wait: float | None = None
 
 
-class LockRelease(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """From an executor: the attempt needs the lock that it asked for with this number no longer."""
+class LockRelease(AttemptMessage, frozen=True, array_like=True, tag=10):
+    """From an executor: the attempt releases the lock that it asked for with this number."""
 
-    job_id: int
-    attempt: int
     number: int
 
 
 class LogMessage(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """From an executor: what attempts have logged and printed."""
+    """From an executor: lines that attempts have logged and printed."""
 
     chunks: list[Chunk]
 
 
-#: What a running attempt tells its worker by its link; and that with what it logs and prints.
+#: The messages of a running attempt's link; and those together with its output.
 LinkMessage = NoteMessage | LockRequest | LockRelease
 TaskMessage = LinkMessage | Chunk
 ToExecutor = Setup | Begin | Cancel | Shutdown | Answer
@@ -183,7 +183,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: ToExecutor | ToWorker) -> bytes:
-    """A message as a frame. Raises OverflowError for an integer beyond 64 bits, TooLong (one of these) for a long message."""
+    """Return a message as a frame. Raises OverflowError for an integer beyond 64 bits, TooLong (one of these) if it is long."""
     body = _encoder.encode(message)
     if len(body) > MAX_FRAME:
         raise TooLong(f"a message of {len(body)} bytes does not fit a frame, which has at most {MAX_FRAME}")
@@ -197,7 +197,7 @@ class FrameSplitter:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bodies that are complete with `data`. Raises BrokenStream for a length that no frame has."""
+        """Yield the bodies that are complete with `data`. Raises BrokenStream for a length that no frame has."""
         buffer = self._buffer
         buffer += data
         start = 0

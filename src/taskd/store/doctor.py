@@ -1,4 +1,4 @@
-"""What `taskd doctor` looks at in PostgreSQL."""
+"""The checks of `taskd doctor` on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from taskd.store.pinned import ENCODING, PINNED, startup
 
 NAME = "PostgreSQL"
 OLDEST = 14
-#: Seconds by which two clocks may differ: more, and times in logs and times in jobs do not fit together.
+#: Seconds by which two clocks may differ. With more, times in logs and times in jobs do not fit together.
 SKEW = 1.0
-#: Connections that a scheduler and a worker need, with some to spare.
+#: Connections that a scheduler and a worker need, and some spare ones.
 ROOM = 20
 
 FACTS = """
@@ -28,14 +28,13 @@ FACTS = """
            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
            extract(epoch FROM clock_timestamp())::float8, current_setting('autovacuum')
 """
-#: The oldest transaction of somebody else's: it keeps every dead row of the hot table where it is.
+#: The oldest transaction of another program: it keeps every dead row of the hot table from being removed.
 OLDEST_TRANSACTION = """
     SELECT extract(epoch FROM max(clock_timestamp() - xact_start))::float8 FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
-
-#: Who leads each shard, of as many as the leader of shard 0 counts, and who works, if the schema is there.
+#: The leader of each shard, of as many as the leader of shard 0 counts, and the number of workers. It needs the schema.
 CLUSTER = """
     SELECT n, l.instance_id, l.holder IS NOT NULL,
            (extract(epoch FROM clock_timestamp()) - extract(epoch FROM l.renewed_at))::float8,
@@ -44,8 +43,7 @@ CLUSTER = """
     WHERE first.shard = 0 ORDER BY n
 """
 
-
-#: How many tokens hold, and whether there ever was one.
+#: The number of tokens that are valid, and of all.
 TOKENS = """
     SELECT count(*) FILTER (WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())), count(*)
     FROM taskd.tokens
@@ -53,7 +51,7 @@ TOKENS = """
 
 
 def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Diagnosis]:
-    """Connect and look. `leader_stale` and `pooled`: as in the settings."""
+    """Connect and report. `leader_stale` and `pooled` are those of the settings."""
     try:
         missing = migrations.pending(dsn, pooled=pooled)
     except AccessDenied as error:
@@ -64,11 +62,11 @@ def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Diag
         return [unreached(NAME, error, "POSTGRES_DSN")]
     except SchemaMismatch as error:
         fits = False
-        found = wrong("schema", str(error), "upgrade taskd, or point POSTGRES_DSN at its own database")
+        schema = wrong("schema", str(error), "upgrade taskd, or point POSTGRES_DSN at its own database")
     else:
         names = ", ".join(missing)
         fits = not missing
-        found = wrong("schema", f"lacks {names}", "run `taskd migrate`") if missing else ok("schema", "up to date")
+        schema = wrong("schema", f"lacks {names}", "run `taskd migrate`") if missing else ok("schema", "up to date")
     try:
         with psycopg.connect(
             dsn,
@@ -85,11 +83,11 @@ def examine(dsn: str, leader_stale: float, *, pooled: bool = False) -> list[Diag
             tokens = connection.execute(TOKENS).fetchone() if fits else None
             link = _link(connection.info.hostaddr, encrypted=connection.pgconn.ssl_in_use)
     except psycopg.Error as error:
-        return [wrong(NAME, str(error).strip().splitlines()[0], "check its log"), found]
+        return [wrong(NAME, str(error).strip().splitlines()[0], "check its log"), schema]
     assert facts is not None
+    access = [*link, *(_tokens(*tokens) if tokens else ())]
     members = _cluster(cluster, leader_stale) if fits else ()
-    doors = [*link, *(_tokens(*tokens) if tokens else ())]
-    return [*_server(facts), found, *_clock(facts[8], before, after), *_transactions(age), *doors, *members]
+    return [*_server(facts), schema, *_clock(facts[8], before, after), *_transactions(age), *access, *members]
 
 
 def _server(facts: tuple[Any, ...]) -> Iterator[Diagnosis]:
@@ -115,7 +113,7 @@ def _server(facts: tuple[Any, ...]) -> Iterator[Diagnosis]:
 
 
 def _clock(theirs: float, before: float, after: float) -> Iterator[Diagnosis]:
-    """Their time lies between our two, if the clocks agree."""
+    """If the clocks agree, PostgreSQL's time lies between ours before and after the question."""
     skew = max(before - theirs, theirs - after, 0.0)
     if skew > SKEW:
         yield note("clocks", f"PostgreSQL's differs from ours by {skew:.1f} s", "run NTP on both machines")
@@ -133,7 +131,7 @@ def _transactions(age: float | None) -> Iterator[Diagnosis]:
 
 
 def _link(address: str, *, encrypted: bool) -> list[Diagnosis]:
-    """`address` is empty for a socket of this machine's."""
+    """`address` is empty for a Unix socket."""
     if encrypted:
         return [ok("encryption", "PostgreSQL by TLS")]
     if not address or ipaddress.ip_address(address).is_loopback:
@@ -141,12 +139,12 @@ def _link(address: str, *, encrypted: bool) -> list[Diagnosis]:
     return [note("encryption", "none on the way to PostgreSQL", "add sslmode=verify-full to POSTGRES_DSN")]
 
 
-def _tokens(hold: int, ever: int) -> list[Diagnosis]:
-    if hold:
-        return [ok("API tokens", f"{hold} hold")]
-    if ever:
-        return [note("API tokens", "none holds: the API lets nobody in", "make one: `taskd token create`")]
-    return [ok("API tokens", "none: whoever reaches a scheduler may do everything")]
+def _tokens(valid: int, all_tokens: int) -> list[Diagnosis]:
+    if valid:
+        return [ok("API tokens", f"{valid} valid")]
+    if all_tokens:
+        return [note("API tokens", "none is valid: the API refuses every request", "make one: `taskd token create`")]
+    return [ok("API tokens", "none: every client that reaches a scheduler may do everything")]
 
 
 def _cluster(rows: list[tuple[Any, ...]], leader_stale: float) -> Iterator[Diagnosis]:

@@ -1,4 +1,4 @@
-"""The versions of the live configuration."""
+"""Versions of the live configuration."""
 
 from __future__ import annotations
 
@@ -10,35 +10,31 @@ from taskd.domain.config import Version
 from taskd.store.lane import PAGE_BYTES, Lane
 from taskd.store.statements import statement
 
-LATEST = statement("live_latest")
-HISTORY = statement("live_history")
-SINCE = statement("live_since")
-APPEND = statement("live_append")
+LATEST = statement("config_latest")
+HISTORY = statement("config_history")
+SINCE = statement("config_since")
+APPEND = statement("config_append")
 
 
-class PostgresLiveStore:
-    """Implements `taskd.seams.LiveStore`."""
+class PostgresConfigStore:
+    """Implements `taskd.seams.ConfigStore`."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
     async def latest(self) -> Version:
-        """The version that counts; version 0 if nothing was ever set."""
         rows = await self._lane.fetch(LATEST)
         return _version(rows[0]) if rows else Version()
 
     async def history(self, before: int, limit: int) -> list[Version]:
-        """Versions lower than `before`, newest first."""
         parameters = {"before": before, "limit": limit, "budget": PAGE_BYTES}
         return [_version(row) for row in await self._lane.fetch(HISTORY, parameters)]
 
     async def since(self, key: str) -> Version | None:
-        """The version since which a key has the value that it has now; None if it was never set."""
         rows = await self._lane.fetch(SINCE, {"key": key})
         return _version(rows[0]) if rows else None
 
     async def append(self, made_from: Version, *, who: str, what: str, values: dict[str, Any]) -> Version | None:
-        """Add a version; None if somebody else was faster and `made_from` is not the latest any more."""
         parameters = {
             "version": made_from.version + 1,
             "who": who,
