@@ -1,4 +1,4 @@
-"""A backup of PostgreSQL, made under load, is all that a new cluster needs: Redis and etcd begin empty."""
+"""Test that a new cluster needs only a backup of PostgreSQL, made under load; Redis and etcd begin empty."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_dump_made_under_load_goes_on_with_empty_redis_and_etcd(
         fleet.start_worker("w2", "--queues", "default,held")
         fleet.wait_completed([*done, *long, *waiting, keyed])
         assert client.job(done[0]) == before
-        assert {client.job(one)["attempt"] for one in long} == {2}
+        assert {client.job(job)["attempt"] for job in long} == {2}
         assert fleet.statuses(held) == {"pending": 5}
         assert fleet.statuses(lost) == {}
         again = client.submit({"task": "nap", "payload": {"seconds": 0}, "dedupe_key": "k"})

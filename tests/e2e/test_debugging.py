@@ -25,15 +25,15 @@ QUICKLY = {"retry_backoff": {"initial": 0.05, "factor": 1.0, "jitter": False}}
 
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    found = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", found.url)
-    yield found
+    process = fleet.start_scheduler("s1")
+    monkeypatch.setenv("TASKD_SERVER", process.url)
+    yield process
     app.close()
 
 
 def logs(scheduler: Process, job_id: int, query: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = web.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
-    return found
+    page: dict[str, Any] = web.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
+    return page
 
 
 def texts(page: dict[str, Any]) -> list[str]:
@@ -56,13 +56,13 @@ def test_a_failed_job_shows_its_history(fleet: Fleet, scheduler: Process) -> Non
     assert "until its retry" in [stage["why"] for stage in stages]
     assert [a["until"] for a in stages[:-1]] == [b["since"] for b in stages[1:]]
 
-    said = logs(scheduler, handle.id)
-    one = ["reading x1", "orders: as JSON", "odd text=x1"]
-    assert texts(said) == one * 2
-    assert [line["attempt"] for line in said["lines"]] == [1] * 3 + [2] * 3
-    assert [line.get("level", line["source"]) for line in said["lines"][:3]] == ["stdout", "info", "warning"]
-    assert texts(logs(scheduler, handle.id, "?attempt=2")) == one
-    assert texts(logs(scheduler, handle.id, "?cursor=1.3")) == one
+    page = logs(scheduler, handle.id)
+    of_one_attempt = ["reading x1", "orders: as JSON", "odd text=x1"]
+    assert texts(page) == of_one_attempt * 2
+    assert [line["attempt"] for line in page["lines"]] == [1] * 3 + [2] * 3
+    assert [line.get("level", line["source"]) for line in page["lines"][:3]] == ["stdout", "info", "warning"]
+    assert texts(logs(scheduler, handle.id, "?attempt=2")) == of_one_attempt
+    assert texts(logs(scheduler, handle.id, "?cursor=1.3")) == of_one_attempt
     assert web.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
     assert web.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
 
@@ -75,13 +75,13 @@ def test_a_failed_job_shows_its_history(fleet: Fleet, scheduler: Process) -> Non
     assert printed[0] == "attempt 1"
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
     document = json.loads(fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "2", "--json").stdout)
-    assert texts(document) == one
+    assert texts(document) == of_one_attempt
     for follow in ([], ["--follow"]):
         missing = fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "9", *follow)
         assert missing.returncode == 1
         assert missing.stderr == f"error: job {handle.id} has 2 attempts, and no attempt 9\n"
     exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
-    assert texts({"lines": json.loads(exported)["logs"]}) == one * 2
+    assert texts({"lines": json.loads(exported)["logs"]}) == of_one_attempt * 2
 
     deliberate = quiet.submit_sync()
     assert deliberate.wait(timeout=60) == "failed"
@@ -102,17 +102,17 @@ def test_much_output_keeps_its_first_and_last_part(fleet: Fleet, scheduler: Proc
     fleet.start_worker("w1", app=APP, TASKD_WORKER__MAX_LOG_BYTES="20000")
     handle = chatty.submit_sync(20_000, 0.0)
     handle.result(timeout=100)
-    page, found = logs(scheduler, handle.id), []
+    page, lines = logs(scheduler, handle.id), []
     while True:
-        found += page["lines"]
+        lines += page["lines"]
         if not page["more"]:
             break
         page = logs(scheduler, handle.id, f"?cursor={page['cursor']}")
-    kept = [line for line in found if line["source"] == "stdout"]
+    kept = [line for line in lines if line["source"] == "stdout"]
     assert kept[0]["text"] == "line 0"
     assert kept[-1]["text"] == "line 19999"
     assert all(line["text"] == f"line {line['line'] - 1}" for line in kept)
-    left_out = [line for line in found if "left_out" in line]
+    left_out = [line for line in lines if "left_out" in line]
     assert sum(line["left_out"] for line in left_out) + len(kept) == 20_000
     assert "lines left out" in left_out[0]["text"]
     with psycopg.connect(fleet.dsn) as connection:
@@ -158,8 +158,8 @@ def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Flee
 
     def runs(task: str, *options: str) -> dict[str, Any]:
         command = ("submit", "{}", "--task", task, "--max-retries", "0", "--wait", "60", "--json")
-        found: dict[str, Any] = json.loads(fleet.taskd(scheduler, *command, *options).stdout)
-        return found
+        document: dict[str, Any] = json.loads(fleet.taskd(scheduler, *command, *options).stdout)
+        return document
 
     wait_until(lambda: worker.output.count("reloaded") >= 2, 60)
     assert runs("version")["result"] == 1
@@ -168,9 +168,9 @@ def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Flee
     module.write_text("def broken(:\n")
     wait_until(lambda: "the old code goes on" in worker.output, 60)
     assert runs("version")["result"] == 1
-    told = [line for line in worker.output.splitlines() if "the old code goes on" in line]
-    assert "SyntaxError" in told[0]
-    assert "changing.py" in told[0]
+    refusals = [line for line in worker.output.splitlines() if "the old code goes on" in line]
+    assert "SyntaxError" in refusals[0]
+    assert "changing.py" in refusals[0]
     module.write_text(code.format(2))
     reloads = worker.output.count("reloaded")
     wait_until(lambda: worker.output.count("reloaded") > reloads, 60)
@@ -190,7 +190,7 @@ def _with(folder: Path) -> str:
 
 
 class Here:
-    """`taskd run` in a folder with a module `mine`, as a user has one."""
+    """`taskd run` in a folder with a user's module `mine`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -286,7 +286,7 @@ def test_an_app_whose_start_takes_long_is_stopped_by_ctrl_c(tmp_path: Path) -> N
         try:
             assert running.communicate(timeout=100) == ("closed\n", "")
         finally:
-            running.kill()  # if it goes on, the test does not wait for it
+            running.kill()  # a process that did not stop must not block the test
     assert running.returncode == 130
 
 

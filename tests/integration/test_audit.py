@@ -176,7 +176,7 @@ async def test_a_reaped_job_tells_whom_it_lost(store: Storage, term: Term) -> No
     assert sessions[-1].expires_at == sessions[-2].expires_at < sessions[-1].at < reap.at
 
 
-async def test_hopeless_and_hopeful_jobs_of_one_reap_are_told_apart(store: Storage, term: Term) -> None:
+async def test_hopeless_and_hopeful_jobs_of_one_reap_are_recorded_apart(store: Storage, term: Term) -> None:
     (doomed,) = await store.submit(spec())
     for name in ("one", "two"):
         session = await store.work(name)
@@ -197,7 +197,7 @@ async def test_hopeless_and_hopeful_jobs_of_one_reap_are_told_apart(store: Stora
     assert {e.by for e in ends} == {"taskd:test"}
 
 
-async def test_terms_and_sessions_are_told(store: Storage, term: Term) -> None:
+async def test_terms_and_sessions_are_recorded(store: Storage, term: Term) -> None:
     session = await store.work()
     await store.sessions.heartbeat(session, 30.0, [])
     await store.terms.renew(term, 5)
@@ -214,7 +214,7 @@ async def test_terms_and_sessions_are_told(store: Storage, term: Term) -> None:
     assert [s.what for s in rows(store, "SELECT * FROM taskd.session_events ORDER BY at")] == ["open", "renew"]
 
 
-async def test_each_term_is_told_with_its_shard_also_the_first_one_of_a_shard(store: Storage, term: Term) -> None:
+async def test_each_term_is_recorded_with_its_shard_also_the_first_one_of_a_shard(store: Storage, term: Term) -> None:
     for _ in range(2):
         shard_2 = await store.lead(2, 3)
     await store.terms.resign(shard_2)
@@ -227,7 +227,7 @@ async def test_each_term_is_told_with_its_shard_also_the_first_one_of_a_shard(st
     ]
 
 
-async def test_a_lost_job_and_one_that_ends_twice_are_told(store: Storage, term: Term) -> None:
+async def test_a_lost_job_and_one_that_ends_twice_are_recorded(store: Storage, term: Term) -> None:
     lost, twice = await store.submit(spec(), spec())
     await store.settle(list((await start(store, term, await store.work())).values())[1:])
     copy = """INSERT INTO taskd.finished_jobs SELECT * FROM taskd.finished_jobs WHERE id = %s"""
@@ -239,14 +239,14 @@ async def test_a_lost_job_and_one_that_ends_twice_are_told(store: Storage, term:
     assert moves(store, twice.id)[3:] == [Move(4, "running", "completed", 1), Move(5, "completed", "completed", 1)]
 
 
-async def test_an_attempt_raised_without_a_claim_is_told(store: Storage, term: Term) -> None:
+async def test_an_attempt_raised_without_a_claim_is_recorded(store: Storage, term: Term) -> None:
     (job,) = await store.submit(spec())
     with psycopg.connect(store.dsn, autocommit=True) as connection:
         connection.execute("UPDATE taskd.jobs SET attempt = attempt + 1")
     assert moves(store, job.id)[1:] == [Move(2, "pending", "pending", 1)]
 
 
-async def test_the_term_of_whoever_leads_already_begins_with_the_trail(postgres_dsn: str) -> None:
+async def test_the_term_of_a_present_leader_begins_with_the_trail(postgres_dsn: str) -> None:
     storage = Storage(postgres_dsn)
     try:
         term, other = await storage.lead(), await storage.lead(1, 2)

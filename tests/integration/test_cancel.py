@@ -254,7 +254,7 @@ async def test_a_queued_job_is_cancelled_and_its_doorbell_claims_nothing(world: 
     assert world.store.stopped == []
 
 
-async def test_a_running_job_is_cancelled_at_once_and_its_holder_is_fenced_off_and_told_why(world: World) -> None:
+async def test_a_running_job_is_cancelled_at_once_and_its_holder_is_fenced_off_with_the_reason(world: World) -> None:
     await running(world)
     assert await world.store.cancels.cancel([world.job_id]) == {world.job_id}
     assert world.store.stopped == [world.job_id]

@@ -50,7 +50,7 @@ async def test_one_of_three_candidates_wins_and_all_see_it(etcd_endpoint: str, e
         assert won.count(None) >= 2
 
 
-async def test_one_that_withdraws_harms_nobody_and_may_stand_again(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_candidate_that_withdraws_harms_no_other_and_may_stand_again(etcd_endpoint: str, etcd_prefix: str) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as first, coordinator(etcd_endpoint, etcd_prefix) as second:
         async with first.campaign("first", uuid4()) as leader:
             await until(first, lambda: leader.won)
@@ -113,7 +113,7 @@ async def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(etcd_endpo
             assert await until(one, lambda: heir.won) < TTL + 3
 
 
-async def test_a_candidacy_that_somebody_deleted_is_lost_and_stands_again(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_deleted_candidacy_is_lost_and_stands_again(etcd_endpoint: str, etcd_prefix: str) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
         await until(one, lambda: campaign.won)
         before = campaign.won
@@ -123,7 +123,7 @@ async def test_a_candidacy_that_somebody_deleted_is_lost_and_stands_again(etcd_e
         await until(one, lambda: campaign.won is not None and campaign.won > before)
 
 
-async def test_a_foreign_key_among_the_candidates_leads_nobody(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_foreign_key_among_the_candidates_makes_no_leader(etcd_endpoint: str, etcd_prefix: str) -> None:
     await put(etcd_endpoint, f"{etcd_prefix}/election/junk", b"\xff no JSON")
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
         await until(one, lambda: campaign.won and first_of(one))
@@ -180,7 +180,7 @@ async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
         await wait_until_async(lambda: first_of(first) == first_of(second) and first_of(first) is not None)
 
 
-async def test_a_candidacy_that_a_snapshot_brings_back_leads_nobody_for_ever(
+async def test_a_candidacy_that_a_snapshot_brings_back_does_not_lead_for_ever(
     private_etcd: EtcdServer, tmp_path: Path
 ) -> None:
     """It was withdrawn after the snapshot, and its lease is still renewed."""

@@ -78,7 +78,7 @@ async def test_a_deleted_key_vanishes(private_etcd: EtcdServer) -> None:
         assert follower.mirror.lacks(f"{FOLDER}old", 1)
 
 
-async def test_a_compaction_during_a_break_is_mended_by_listing_anew(private_etcd: EtcdServer) -> None:
+async def test_a_compaction_during_a_break_is_repaired_by_listing_anew(private_etcd: EtcdServer) -> None:
     endpoint = private_etcd.endpoint
     await put(endpoint, f"{FOLDER}gone", b"1")
     async with following(endpoint) as follower:

@@ -72,7 +72,7 @@ def test_a_suspended_etcd_answers_again_when_resumed(private_etcd: EtcdServer) -
     wait_until(lambda: private_etcd.probe() is None)
 
 
-def test_etcd_is_told_to_forget_what_its_keys_once_were(private_etcd: EtcdServer) -> None:
+def test_etcd_is_configured_to_forget_what_its_keys_once_were(private_etcd: EtcdServer) -> None:
     # Else it fills with the members' refreshes within weeks, and then refuses all writes.
     assert "--auto-compaction-retention=5m" in private_etcd.program().argv
     assert private_etcd.probe() is None

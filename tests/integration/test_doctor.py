@@ -90,7 +90,7 @@ async def test_workers_with_sessions_of_another_length_are_worth_a_note(etcd_end
         assert "sessions" not in levels(await etcd.examine(settings, 15.0))
 
 
-async def test_shards_that_nobody_leads_are_named(
+async def test_shards_without_a_leader_are_named(
     surroundings: pytest.MonkeyPatch, postgres_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However many shards there are, is what the leader of shard 0 counts."""
@@ -179,7 +179,7 @@ async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     assert found.advice.startswith("give it the rights that taskd needs")
 
 
-async def test_a_database_that_redis_does_not_have_is_told_by_its_number(private_redis: RedisServer) -> None:
+async def test_a_database_that_redis_does_not_have_is_named_by_its_number(private_redis: RedisServer) -> None:
     (found,) = await redis.examine(RedisSettings(url=f"{private_redis.url.rstrip('/')}/9999"))
     assert found.advice == "correct the number of the database at the end of REDIS_URL"
 
@@ -317,7 +317,7 @@ def test_a_redis_that_cannot_be_used_is_wrong(facts: dict[str, object], level: s
     assert [one.level for one in redis._server(facts, 0.0)] == [level]
 
 
-def test_who_may_come_in_and_who_may_listen_is_told() -> None:
+def test_access_and_listening_are_reported() -> None:
     assert [one.level for one in postgres._tokens(1, 2)] == ["ok"]
     assert [one.level for one in postgres._tokens(0, 2)] == ["note"]
     assert "may do everything" in postgres._tokens(0, 0)[0].text

@@ -80,7 +80,7 @@ async def test_live_jobs_and_counts_stay(store: Storage) -> None:
     assert (await store.job(live.id)).status is JobStatus.PENDING
 
 
-async def test_nobody_prunes_after_their_term(store: Storage) -> None:
+async def test_no_leader_prunes_after_its_term(store: Storage) -> None:
     await finished(store, 1, days=8)
     term = await store.lead()
     await store.lead()

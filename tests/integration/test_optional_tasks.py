@@ -601,7 +601,7 @@ def test_a_listed_network_counts_for_the_address_that_is_meant() -> None:
         ({"http_allow": "https://a", "http_networks": "10.1.2.3/8"}, "key 'http_networks'"),
     ],
 )
-async def test_a_setting_that_cannot_be_used_is_told_at_the_start(settings: dict[str, Any], complaint: str) -> None:
+async def test_a_setting_that_cannot_be_used_is_reported_at_the_start(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         build(TaskSettings(**settings))
     with pytest.raises(ConfigurationError, match=complaint):

@@ -390,7 +390,7 @@ async def locked(store: Storage, name: str = NAME) -> AsyncIterator[None]:
         await stranger.rollback()
 
 
-async def test_a_schedule_that_somebody_has_locked_is_left_and_stops_no_other(store: Storage) -> None:
+async def test_a_locked_schedule_is_left_and_stops_no_other(store: Storage) -> None:
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(name="other"), replace=False)
     anchor = await behind(store)
@@ -419,7 +419,7 @@ async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Stor
     assert [one.name for one in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
 
 
-async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store: Storage) -> None:
+async def test_a_waiting_tick_of_a_locked_schedule_waits_on(store: Storage) -> None:
     await store.schedules.put(plan(TickRule(every=15.0), overlap=Overlap.QUEUE), replace=False)
     await behind(store, anchor=35, decided=35)
     term = await store.lead()
@@ -552,7 +552,7 @@ async def _are(store: Storage, state: str) -> bool:
 @pytest.mark.parametrize(
     "rule", [TickRule(cron="* * * * *", tz="Mars/Olympus"), TickRule(cron="* * 31W * *")], ids=["zone", "cron"]
 )
-async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended_by_a_change(
+async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_repaired_by_a_change(
     store: Storage, rule: TickRule
 ) -> None:
     """As one that another version took, or another machine."""

@@ -310,7 +310,7 @@ def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
         assert len(failed) == 1
 
 
-async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
+async def test_a_key_that_a_transaction_holds_keeps_no_other_from_submitting(
     store: Storage, postgres_dsn: str
 ) -> None:
     def document(key: str) -> bytes:

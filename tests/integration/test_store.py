@@ -343,7 +343,7 @@ async def test_a_heartbeat_that_gets_in_first_saves_an_expired_session(store: St
     assert await store.expire(term) == []
 
 
-async def test_a_reap_that_was_on_its_way_during_a_standstill_takes_nobody(store: Storage, term: Term) -> None:
+async def test_a_reap_that_was_on_its_way_during_a_standstill_ends_no_session(store: Storage, term: Term) -> None:
     """As its parameters were made, the lease was good; as it runs, the server has stood still for longer than the lease."""
     _, before = await store.upkeep.end_expired(term, None)
     session = await store.work(ttl=0.0)

@@ -261,7 +261,7 @@ def test_on_a_connection_of_django(postgres_dsn: str) -> None:
     assert [row[4]["to"] for row in jobs(postgres_dsn)] == ["committed", "key", "autocommit"]
 
 
-async def test_the_wrong_kind_of_connection_is_told_what_to_call(postgres_dsn: str) -> None:
+async def test_the_wrong_kind_of_connection_is_refused_with_the_right_call(postgres_dsn: str) -> None:
     with (
         psycopg.connect(postgres_dsn) as blocking,
         pytest.raises(TypeError, match=r"this connection blocks \(psycopg's Connection\): use submit_in_sync"),
@@ -278,7 +278,7 @@ async def test_the_wrong_kind_of_connection_is_told_what_to_call(postgres_dsn: s
     engine.dispose()
 
 
-def test_a_database_without_taskd_and_a_role_without_rights_are_told_the_mend(postgres_dsn: str) -> None:
+def test_a_database_without_taskd_and_a_role_without_rights_get_the_repair(postgres_dsn: str) -> None:
     other = urlsplit(postgres_dsn)._replace(path="/postgres").geturl()
     with psycopg.connect(other) as connection, pytest.raises(SchemaMismatch, match="run `taskd migrate`"):
         mail.submit_in_sync(connection, "ada")

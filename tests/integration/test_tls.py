@@ -195,7 +195,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("said", "told"), SAID)
-def test_each_refusal_is_told_in_one_line(said: str, told: str) -> None:
+def test_each_refusal_is_reported_in_one_line(said: str, told: str) -> None:
     line = why(f"failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: {said}", secure=True)
     assert told in line
     assert "TSI" not in line

@@ -283,7 +283,7 @@ async def test_who_may_not_end_it_waits_for_its_end(
     assert "the outcome of a COMMIT is still unknown" in "".join(capsys.readouterr())
 
 
-async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, lost: Lost) -> None:
+async def test_an_outcome_that_cannot_be_looked_up_is_unknown(store: Storage, lost: Lost) -> None:
     lost.transaction._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
     lost.connection.close()
     with pytest.raises(StoreUnavailable, match="outcome of a COMMIT cannot be looked up") as caught:
@@ -503,7 +503,7 @@ def on_uvloop(made: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
+async def test_a_block_ends_under_a_statement_without_a_waiter(
     store: Storage, term: Term, session: Session, fails: bool, loop: str
 ) -> None:
     """It rolls back, and neither the statement nor who waits for it goes on."""

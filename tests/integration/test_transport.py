@@ -84,7 +84,7 @@ async def test_two_workers_never_get_the_same_entry(connect: Connect) -> None:
     assert sorted(ids(halves[0]) + ids(halves[1])) == list(range(1, 301))
 
 
-async def test_a_decided_entry_is_gone_and_a_returned_one_goes_to_somebody_else(connect: Connect) -> None:
+async def test_a_decided_entry_is_gone_and_a_returned_one_goes_to_another_worker(connect: Connect) -> None:
     leader, one, two = connect(), connect("w1"), connect("w2")
     await leader.ring(dispatches(0, 0))
     first, second = await one.fetch(QUEUES, 8, 0)
@@ -153,7 +153,7 @@ async def test_a_worker_that_leaves_gives_back_what_it_holds(connect: Connect) -
     assert ids(await other.fetch(QUEUES, 8, 0)) == [2, 1]
 
 
-async def test_missing_names_what_nobody_will_be_given(connect: Connect) -> None:
+async def test_missing_names_what_no_worker_will_be_given(connect: Connect) -> None:
     leader, worker = connect(), connect("w1")
     sent = dispatches(0, 0, 0)
     await leader.ring(sent)
@@ -211,7 +211,7 @@ async def test_a_later_leaders_view_is_not_overwritten(connect: Connect) -> None
     assert await old.view() == LeaderView(7, postgres=False)
 
 
-async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
+async def test_a_wake_reaches_each_listener(connect: Connect) -> None:
     leader, other = connect(), connect()
     wakes = leader.wakes()
     await anext(wakes)
@@ -222,7 +222,7 @@ async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
     await wakes.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
 
 
-async def test_news_of_a_cancel_reaches_whoever_listens(connect: Connect) -> None:
+async def test_news_of_a_cancel_reaches_each_listener(connect: Connect) -> None:
     worker, other = connect(), connect()
     news = worker.cancellations()
     assert await anext(news) is None  # some may have been missed before
@@ -234,7 +234,7 @@ async def test_news_of_a_cancel_reaches_whoever_listens(connect: Connect) -> Non
     await news.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
 
 
-async def test_whoever_listens_for_cancels_is_told_that_some_may_have_been_missed(
+async def test_a_listener_for_cancels_learns_that_some_may_have_been_missed(
     connect: Connect, private_redis: RedisServer
 ) -> None:
     news = connect(url=private_redis.url).cancellations()
