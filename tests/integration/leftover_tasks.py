@@ -1,4 +1,4 @@
-"""Tasks that leave something behind: threads, processes, another current folder."""
+"""Tasks that leave threads, processes or another current folder behind."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _tell(path: str, *pids: int) -> None:
 
 
 SLEEP = ("sleep", "600")
-#: Ignores SIGTERM, and has a child of its own.
+#: A program that ignores SIGTERM and has a child.
 STUBBORN = ("sh", "-c", "trap '' TERM; sleep 600 & sleep 600; sleep 600")
 
 
@@ -195,7 +195,7 @@ def tells_its_folder() -> str:
 
 @app.task
 def removes_its_folder(path: str) -> None:
-    """Leaves its executor in a folder that is gone, and takes away the one to go back to."""
+    """Leave the executor in a removed folder, and remove the folder to return to."""
     os.chdir(path)
     os.rmdir(path)
     os.rmdir(HOME)

@@ -1,4 +1,4 @@
-"""A store on one database, and shorthands for what its tests do again and again."""
+"""A store on one database, with shorthands for its tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spec(payload: str = "null", **fields: Any) -> JobSpec:
 
 
 class Storage:
-    """Every part of the store, each on its own connection, as in a process."""
+    """All parts of the store, each on its own connection, as in a process."""
 
     def __init__(self, dsn: str, *, deadline: float = 5.0) -> None:
         self.dsn = dsn
@@ -112,7 +112,7 @@ class Storage:
         return await self.claims.settle([Settlement(c, outcome, verdict, said=said) for c, verdict in verdicts])
 
     async def note(self, claim: Claim, progress: bytes | None = None, checkpoint: bytes | None = None) -> bool:
-        """Write one note; whether the claim held."""
+        """Write one note; return True if the claim held."""
         note = Note(
             job_id=claim.job_id,
             attempt=claim.attempt,
@@ -123,7 +123,7 @@ class Storage:
         return bool(await self.notes.write([note]))
 
     async def expire(self, term: Term) -> list[str]:
-        """End what has expired by now; the workers' ids."""
+        """End the sessions that have expired; return their workers' ids."""
         _, now = await self.upkeep.end_expired(term, None)
         workers, _ = await self.upkeep.end_expired(term, now)
         return workers

@@ -1,4 +1,4 @@
-"""The audit trail: every move of every job leaves one event, whatever statement makes it."""
+"""Test the audit trail: every move of every job leaves one event, for each statement that makes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AGAIN = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
 
 
 class Move(NamedTuple):
-    """What the tests look at of an event."""
+    """Fields of an event that the tests compare."""
 
     version: int
     source: str | None

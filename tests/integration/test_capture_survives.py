@@ -62,7 +62,7 @@ async def test_what_one_task_does_to_its_streams_does_not_reach_the_next(start: 
 
 
 async def test_descriptors_that_a_task_has_closed_are_opened_again(start: Callable[..., Bench]) -> None:
-    """Else a socket would get their numbers, and what programs print would go into it."""
+    """Test that no socket gets their numbers, since it would then receive the output of programs."""
     bench = start(max_log_bytes=0)
     await bench.executors.start()
     assert isinstance(await bench.run("spoil", '{"how": "close the descriptors"}'), Completed)

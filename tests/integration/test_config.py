@@ -1,4 +1,4 @@
-"""Live configuration: checked, kept in PostgreSQL, spread by etcd, put back after a wipe, and never half or bad."""
+"""Test the live configuration: validated, stored in PostgreSQL, spread by etcd, restored after a wipe, never partial."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers import wait_until_async
 
 @dataclass
 class Process:
-    """One process's part: what it follows, what it may change, and what it has."""
+    """Configuration of one process: its follower, its editor and its values."""
 
     coordinator: EtcdCoordinator
     store: PostgresConfigStore
@@ -78,7 +78,7 @@ async def cluster(postgres_dsn: str, etcd_endpoint: str, etcd_prefix: str) -> As
 
 
 async def spread(cluster: Cluster, version: Version) -> None:
-    """Return when etcd itself has this version."""
+    """Return when etcd has this version."""
     keys = EtcdKeys(cluster.prefix)
 
     async def there() -> bool:
@@ -117,7 +117,7 @@ async def test_a_change_is_unset_and_rolled_back(cluster: Cluster) -> None:
     assert (one.live.now.concurrency("w1"), one.live.now.concurrency("w2")) == (7, 5)
     made = await one.editor.unset("worker.w1.concurrency", "you")
     assert (made.what, made.concurrency("w1")) == ("unset worker.w1.concurrency", 5)
-    assert await one.editor.unset("worker.w1.concurrency", "you") == made  # its answer may have been lost
+    assert await one.editor.unset("worker.w1.concurrency", "you") == made  # a repetition, as after a lost response
     made = await one.editor.rollback(2, "you")
     assert (made.version, made.what, made.concurrency("w1")) == (4, "rollback to version 2", 7)
     assert (await one.editor.rollback(0, "you")).values == {}
@@ -177,7 +177,7 @@ async def test_what_is_written_behind_our_back_is_ignored_and_put_right(
 
 
 async def test_a_version_that_postgresql_does_not_know_never_counts(cluster: Cluster) -> None:
-    """It would be valid, and newer than everything that comes."""
+    """Test it with a value that would be valid, and newer than every later version."""
     one = await cluster.start()
     made = await one.editor.set("log.level", "DEBUG", "me")
     await one.coordinator.publish(Version(version=99, values={"log.level": "ERROR"}))

@@ -1,4 +1,4 @@
-"""Elections on a real etcd. Those that mistreat the server have one of their own."""
+"""Test elections on a real etcd. Tests that disturb the server have a private one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ async def test_one_of_three_candidates_wins_and_all_see_it(etcd_endpoint: str, e
         assert won.count(None) >= 2
 
 
-async def test_a_candidate_that_withdraws_harms_no_other_and_may_stand_again(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_candidate_that_withdraws_harms_no_other_and_may_stand_again(
+    etcd_endpoint: str, etcd_prefix: str
+) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as first, coordinator(etcd_endpoint, etcd_prefix) as second:
         async with first.campaign("first", uuid4()) as leader:
             await until(first, lambda: leader.won)
@@ -97,7 +99,7 @@ async def test_ending_the_coordinator_hands_over_within_a_second(etcd_endpoint: 
         await first.__aexit__()
         assert leader.won is None
         assert await until(second, lambda: successor.won) < 1
-        await campaign.__aexit__(None, None, None)  # too late, and harmless
+        await campaign.__aexit__(None, None, None)  # too late, without an effect
 
 
 async def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(etcd_endpoint: str, etcd_prefix: str) -> None:
@@ -183,7 +185,7 @@ async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
 async def test_a_candidacy_that_a_snapshot_brings_back_does_not_lead_for_ever(
     private_etcd: EtcdServer, tmp_path: Path
 ) -> None:
-    """It was withdrawn after the snapshot, and its lease is still renewed."""
+    """Test it with a candidacy that was withdrawn after the snapshot and whose lease is still renewed."""
     endpoint = private_etcd.endpoint
     async with coordinator(endpoint, ttl=5) as first, coordinator(endpoint, ttl=5) as second:
         async with first.campaign("first", uuid4()) as one:

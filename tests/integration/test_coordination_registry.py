@@ -1,4 +1,4 @@
-"""The registry on a real etcd."""
+"""Test the registry on a real etcd."""
 
 from __future__ import annotations
 

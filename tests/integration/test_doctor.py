@@ -1,4 +1,4 @@
-"""taskd doctor on servers that are well, that are away, and that are set up so that jobs could be lost."""
+"""Test taskd doctor on healthy servers, missing ones, and ones whose settings endanger jobs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_sound_set_up_has_nothing_wrong(surroundings: pytest.MonkeyPatch, caps
     assert told["healthy"] is True
     by_subject = {one["subject"]: one for one in told["findings"]}
     assert {"configuration", "PostgreSQL", "schema", "durability", "Redis", "Redis policy", "etcd"} <= by_subject.keys()
-    # This cluster has no process of taskd's.
+    # This cluster has no process of taskd.
     assert (by_subject["leader"]["level"], by_subject["workers"]["level"]) == ("note", "note")
 
 
@@ -93,7 +93,7 @@ async def test_workers_with_sessions_of_another_length_are_worth_a_note(etcd_end
 async def test_shards_without_a_leader_are_named(
     surroundings: pytest.MonkeyPatch, postgres_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However many shards there are, is what the leader of shard 0 counts."""
+    """Test that the leader of shard 0 gives the number of shards."""
     store = Storage(postgres_dsn)
 
     async def leader() -> dict[str, str]:
@@ -128,7 +128,7 @@ def test_each_server_that_is_away_is_wrong_and_says_what_to_do(
 
 
 DENIED = "user name or the password"
-#: What is in REDIS_URL, and the words of the finding and of its advice.
+#: A value of REDIS_URL, and parts of the diagnosis and of its advice.
 REDIS_DENIALS = {
     "": ("asks for a password", "put it into REDIS_URL, as in redis://:PASSWORD@HOST:PORT"),
     "taskd:wr0ng@": (DENIED, "correct the user name and the password in REDIS_URL"),
@@ -139,7 +139,7 @@ REDIS_DENIALS = {
 
 
 def documented_acl(prefix: str) -> list[str]:
-    """The words of the page's ACL SETUSER."""
+    """Return the words of the page's ACL SETUSER."""
     page = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith("ACL SETUSER"))
     return line.replace("PASSWORD", "s3cret").replace("jobs:*", f"{prefix}:*").split()
@@ -219,7 +219,7 @@ async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(p
     finally:
         await leader.close()
         await worker.close()
-    # A user that may do nothing but write the probe is judged by that.
+    # A user that may only write the probe is judged by that.
     with private_redis.connect() as client:
         assert [key for key in client.keys("*") if not key.startswith(b"own:")] == []
         client.execute_command("ACL", "SETUSER", "taskd", "-info")

@@ -49,7 +49,7 @@ class Bench:
     ) -> None:
         self.notes: list[NoteMessage] = []
         self.chunks: list[Chunk] = []
-        #: How much was heard of each job when its end came.
+        #: Number of a job's messages that had arrived before its end.
         self.heard: dict[int, list[str]] = {}
         self.keep: bool | None = True
         self.ends: dict[int, list[Outcome]] = defaultdict(list)
@@ -477,7 +477,7 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     running = [bench.order("naps") for _ in range(5)]
     bench.executors.begin(running)
     assert (bench.executors.running, bench.executors.free) == (5, 0)
-    bench.executors.resize(1)  # what runs already goes on
+    bench.executors.resize(1)  # running attempts continue
     assert (bench.executors.running, bench.executors.free) == (5, 0)
     for order in running[:4]:
         bench.executors.stop(order.attempt_id, Released("enough"))

@@ -1,4 +1,4 @@
-"""What `taskd explain` reads of PostgreSQL and Redis is what dispatching goes by, and costs no more than a bound."""
+"""Test that `taskd explain` reads the same data as dispatching does, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_as_many_are_ahead_of_a_job_as_are_dispatched_before_it(store: Sto
     specs = [
         spec(
             priority=draw.choice((0, 1, 2, 3, 30, 31, 80)),
-            # Some at one moment, some years back, so that ageing counts; a quarter is not due.
+            # Some at the same time, and some years old, so that ageing counts; a quarter is not due.
             schedule_at=now + timedelta(seconds=AGEING * draw.choice((-40, -3, -2, -1.5, -1.5, -0.4, -0.2, 2))),
         )
         for _ in range(300)
@@ -193,7 +193,7 @@ async def test_an_entry_is_found_where_it_is(redis_url: str, stream_name: str) -
     assert await one.locate(low[0]) == EntryLocation(gone=True)
     await one.ring([*low, *high])
     assert [await one.locate(d) for d in (*high, *low)] == [EntryLocation(ahead=n) for n in range(5)]
-    taken = await one.fetch(["q"], 3, 0)  # both urgent ones, and the first of the others
+    taken = await one.fetch(["q"], 3, 0)  # both urgent entries, and the first of the others
     assert [await one.locate(d) for d in low[1:]] == [EntryLocation(ahead=0), EntryLocation(ahead=1)]
     held = await two.locate(high[0])
     assert (held.worker_id, held.gone) == ("one", False)

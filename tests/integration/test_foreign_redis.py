@@ -1,4 +1,4 @@
-"""Redis holds what taskd never wrote: it is left out, counted, removed where that is possible, and costs no other queue."""
+"""Test foreign values in Redis: they are left out, counted and removed if possible, and disturb no other queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test tasks that fork: the child is a program of the task's own, and only the task's own process ends the attempt."""
+"""Test tasks that fork: the child is a program of the task, and only the executor's process ends the attempt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.test_executors import Bench, redirected
 from tests.servers import wait_until, wait_until_async
 
 APP = "tests.integration.forking_tasks"
-#: What the code of a child does, and the exit status that its parent sees.
+#: Actions of a child's code, and the exit status that its parent sees.
 WAYS = {
     "return": 0,
     "exit": 3,

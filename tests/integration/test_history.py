@@ -1,4 +1,4 @@
-"""Pruning: what is old goes, with its key; what is young stays, and so does everything once the term is over."""
+"""Test pruning: old jobs go with their keys; young ones stay, and after the end of the term all stay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 
 async def finished(store: Storage, jobs: int, days: float = 0.0, **fields: object) -> list[int]:
-    """Jobs that completed so many days ago."""
+    """Make jobs that completed `days` days ago; return their ids."""
     ids = [s.id for s in await store.submit(*[spec("null", **fields)] * jobs)]
     claims = await store.claim(await store.work(f"worker-{ids[0]}"), await store.dispatch(await store.lead()))
     await store.settle(claims)

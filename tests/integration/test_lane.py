@@ -1,4 +1,4 @@
-"""What a lane does with calls that nobody waits for any longer."""
+"""Test abandoned calls of a lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.store.lane import Lane
 from tests.servers import wait_until_async
 
-#: Gives up one call after so many turns of the event loop, for every moment of a call's life.
+#: Numbers of turns of the event loop after which a call is abandoned, for every stage of a call.
 GIVE_UP = """
 import asyncio, sys, uvloop
 from taskd.store.lane import Lane
@@ -42,7 +42,7 @@ async def lane(postgres_dsn: str) -> AsyncIterator[Lane]:
 
 
 def test_a_call_that_is_given_up_at_any_moment_does_not_end_the_process(postgres_dsn: str) -> None:
-    """libuv aborts when a socket is closed that it was asked to watch in the same turn of the loop."""
+    """Test the case in which libuv aborts: a socket is closed in the same turn of the loop in which it is watched."""
     ended = subprocess.run([sys.executable, "-c", GIVE_UP, postgres_dsn], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, (ended.returncode, ended.stderr)
 

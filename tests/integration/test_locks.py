@@ -51,7 +51,7 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         assert holder is not None
         assert (holder.job_id, holder.attempt, holder.worker_id, holder.pid) == (2, 1, "w1", os.getpid())
         assert await one.holder("free") is None
-        locks.end(AttemptId(3, 1))  # it was only waiting
+        locks.end(AttemptId(3, 1))  # it was still waiting
         await has_keys(private_etcd.endpoint, FOLDER, 2)
         locks.end(AttemptId(2, 1))
         assert (await bench.answered(4)).job_id == 4

@@ -1,4 +1,4 @@
-"""What attempts have said: kept under their claim, with their job, and no longer than it."""
+"""Test the output of attempts: stored under their claim and removed with their job."""
 
 from __future__ import annotations
 

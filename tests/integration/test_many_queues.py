@@ -1,4 +1,4 @@
-"""More queue names than a scrape may have series: what `GET /metrics` shows of them."""
+"""Test `GET /metrics` with more queue names than a scrape may have series."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psycopg
 from taskd.runtime import meters
 from tests.integration.api_stack import api_on
 
-#: Submits one job to each of so many queues, and ten more to the last one.
+#: Statement that submits one job to each of many queues, and ten more to the last one.
 SUBMIT = """
     SELECT count(*) FROM taskd.submit_many((
         SELECT json_agg(json_build_object('task', 't', 'payload', n, 'queue', 'q-' || least(n, %(queues)s)))

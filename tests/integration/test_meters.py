@@ -1,4 +1,4 @@
-"""What Prometheus gets: from schedulers and workers, by content negotiation, with names and types that it can read."""
+"""Test the metrics of schedulers and workers for Prometheus: content negotiation, names and types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskd.runtime import meters
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
-#: What Prometheus sends.
+#: The Accept header of Prometheus.
 SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"}
 PLAIN = {"Accept": "text/plain"}
 
@@ -26,7 +26,7 @@ async def client(postgres_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def figures(client: httpx.AsyncClient) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Each sample by its name and the values of its labels."""
+    """Return each sample by its name and the values of its labels."""
     text = (await client.get("/metrics", headers=PLAIN)).text
     return {
         (sample.name, tuple(sample.labels.values())): sample.value

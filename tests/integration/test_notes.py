@@ -1,4 +1,4 @@
-"""What running attempts say of themselves: progress, checkpoints, and that they want to run later."""
+"""Test notes of running attempts: progress, checkpoints and snoozes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers import wait_until_async
 
 HALF = b'{"fraction":0.5}'
 LEFT = "SELECT count(*) FROM taskd.notes"
-#: Jobs that lost workers fail for good at the next loss, if that is the limit.
+#: The limit at which a job that loses its worker fails for good.
 SUSPECTED = "UPDATE taskd.jobs SET losses = 2 RETURNING id"
 
 
@@ -38,14 +38,14 @@ async def term(store: Storage) -> Term:
 
 
 async def begun(store: Storage, term: Term, session: Session) -> Claim:
-    """A job of which an attempt runs."""
+    """Return the claim of a running attempt."""
     await store.submit(spec())
     (claim,) = await store.claim(session, await store.dispatch(term))
     return claim
 
 
 async def end(store: Storage, claim: Claim, outcome: Outcome, progress: bytes | None = None) -> bool:
-    """Settle as a worker does that has heard of a note."""
+    """Settle as a worker does that has received a note."""
     verdict = decide(outcome, claim.policy, claim.record)
     return bool(await store.claims.settle([Settlement(claim, outcome, verdict, noted=True, progress=progress)]))
 
@@ -149,13 +149,13 @@ async def test_an_end_that_waits_for_a_note_is_an_end_all_the_same(store: Storag
         assert await waiting
     assert (await store.job(claim.job_id)).status.final
     await store.upkeep.forget_notes(Term(term.epoch - 1, term.holder))
-    assert await store.raw.fetch(LEFT) == [(1,)]  # it was written while the end waited, so the end could not see it
+    assert await store.raw.fetch(LEFT) == [(1,)]  # it was written while the end waited, and is invisible to it
     await store.upkeep.forget_notes(term)
     assert await store.raw.fetch(LEFT) == [(0,)]
 
 
 def waits(store: Storage) -> bool:
-    """Whether a statement waits for a lock."""
+    """Return True if a statement waits for a lock."""
     with psycopg.connect(store.dsn, autocommit=True) as connection:
         found = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -199,4 +199,4 @@ async def test_snoozes_cost_no_retry_and_those_in_a_row_are_one_attempt_with_the
         (5, "released", None),
         (6, "snoozed", 1),
     ]
-    assert not await end(store, claim, Snoozed(0.0))  # it was settled: the claim is over
+    assert not await end(store, claim, Snoozed(0.0))  # the claim ended with the settlement

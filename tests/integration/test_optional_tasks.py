@@ -1,4 +1,4 @@
-"""The built-in tasks `command` and `http`: they do what is allowed, and nothing that is not."""
+"""Test the built-in tasks `command` and `http`: they do only what is allowed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_program_gets_its_arguments_as_they_are() -> None:
         assert ran == {"stdout": "$HOME; ls * `id` a b \n", "stderr": "", "cut": False}
         fed = result(await own.run("command", json.dumps({"argv": ["/bin/cat"], "stdin": "é\n"})))
         assert fed["stdout"] == "é\n"
-        for _ in range(20):  # it ends without reading, sometimes before it is given anything
+        for _ in range(20):  # it ends without reading, sometimes before it receives anything
             unread = {"argv": ["/bin/echo", "x"], "stdin": "x" * 1_000_000}
             assert result(await own.run("command", json.dumps(unread)))["stdout"] == "x\n"
 
@@ -138,7 +138,7 @@ def alive(pid: int) -> bool:
 async def test_a_program_ends_with_its_attempt_and_takes_its_children_along(how: str, tmp_path: Path) -> None:
     file = tmp_path / "pids"
     async with bench(command_allow="/bin/sh") as own:
-        own.executors._grace = 20.0  # the task itself ends what does not end
+        own.executors._grace = 20.0  # the task itself kills the program
         payload = json.dumps({"argv": ["/bin/sh", "-c", FAMILY.format(file=file)]})
         order = own.order("command", payload, timeout=1.0 if how == "timeout" else None)
         await own.begin(order)
@@ -166,7 +166,7 @@ async def test_what_a_program_wrote_is_cut_where_its_result_would_be_too_large()
     assert len(ran["stderr"]) == pytest.approx(len(ran["stdout"]), rel=0.01)
 
 
-#: Grandchildren that have left the program's tree: in sessions of their own, and their parents have ended.
+#: Grandchildren that have left the program's tree: in separate sessions, with ended parents.
 STRAYS = {
     "a session of its own": "setsid sleep 1000 & echo $$ $$ > {file}; sleep 1000",
     "an orphan": "(setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000 & echo $!; wait' > {file} &); sleep 1000",
@@ -191,7 +191,7 @@ async def test_grandchildren_that_left_their_program_end_with_its_attempt(script
 
 
 def _sleepers() -> set[str]:
-    """The processes of this test, by their command line."""
+    """Return the pids of this test's processes, by their command line."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -207,7 +207,7 @@ Handler = Callable[[dict[str, Any], bytes], tuple[int, dict[str, str], bytes]]
 
 @asynccontextmanager
 async def site(handle: Handler) -> AsyncIterator[str]:
-    """A server on loopback; its URL."""
+    """Serve `handle` on loopback; yield the URL."""
 
     async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         body, more = b"", True
@@ -292,7 +292,7 @@ def as_json(body: bytes, *headers: str) -> bytes:
 
 @asynccontextmanager
 async def raw_site(answer: bytes, *, hold: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that gives this answer to each request; its URL, and the requests that came. `hold`: it never hangs up."""
+    """Serve this response to each request; yield the URL and the received requests. `hold`: never close a connection."""
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -341,18 +341,18 @@ BLANK = "\N{REPLACEMENT CHARACTER}"
         (whole("é".encode("latin-1"), "Content-Type: text/plain; charset=utf-9"), BLANK, False),
         (whole(b"x" * 50_001), "x" * 50_000, True),
         (as_json(b"[" + b"1," * 30_000 + b"1]"), ("[" + "1," * 30_000)[:50_000], True),
-        # Answers without a body.
+        # Responses without a body.
         (head("Content-Type: application/json", status="204 No Content"), "", False),
         (whole(b"", status="205 Reset Content"), "", False),
         (head("Content-Length: 5", status="204 No Content") + b"12345", "", False),
         (head("HTTP/1.1 200 OK", status="103 Early Hints") .replace(b"HTTP/1.1 200 OK\r\n", b"") + whole(b"x"), "x", False),
-        # Bodies that are not as long as their headers say.
+        # Bodies whose length differs from their headers.
         (head("Content-Length: 10") + b"12345", "12345", True),
         (head("Content-Length: 3") + b"12345", "123", False),
         (head("Transfer-Encoding: chunked") + b"5\r\n12345\r\n", "12345", True),
         (head("Transfer-Encoding: chunked") + b"5\r\n12345\r\nzz\r\n", "12345", True),
         (head() + b"12345", "12345", False),
-        # Codings.
+        # Content codings.
         (as_json(gzip.compress(b"[1]"), "Content-Encoding: gzip"), [1], False),
         (whole(gzip.compress(b"0" * 200_000_000), "Content-Encoding: gzip"), "0" * 50_000, True),
         (whole(gzip.compress(b"hello")[:-9], "Content-Encoding: gzip"), "hello", True),

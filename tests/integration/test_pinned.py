@@ -1,4 +1,4 @@
-"""What a role, a database or the environment sets changes nothing that taskd reads, writes or waits for."""
+"""Test that settings of a role, a database or the environment change nothing that taskd reads, writes or waits for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskd.store.task_connections import TaskConnectionPool
 from tests.integration.storage import DONE, Storage, spec
 from tests.servers import SharedServers
 
-#: What a role or a database may have been given.
+#: Settings that a role or a database may have.
 HOSTILE = {
     "client_encoding": "LATIN1",
     "datestyle": "SQL, DMY",
@@ -41,7 +41,7 @@ HOSTILE = {
     "idle_in_transaction_session_timeout": "1",
     "idle_session_timeout": "50",
 }
-#: What a process's environment may have.
+#: Variables that a process's environment may have.
 ENVIRONMENT = {
     "PGCLIENTENCODING": "LATIN1",
     "PGTZ": "Pacific/Chatham",
@@ -53,7 +53,7 @@ TEXT = '{"name": "žluťoučký 🐎"}'
 
 @pytest.fixture
 def hostile_dsn(servers: SharedServers, postgres_dsn: str) -> Iterator[str]:
-    """The same database for a role of its own that has every setting of HOSTILE."""
+    """Yield a DSN of the same database, for a separate role with every setting of HOSTILE."""
     role = f"hostile_{uuid4().hex[:12]}"
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER".encode())
@@ -71,7 +71,7 @@ def hostile_dsn(servers: SharedServers, postgres_dsn: str) -> Iterator[str]:
 def hostile(
     request: pytest.FixtureRequest, hostile_dsn: str, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A DSN whose role, or a process whose environment, has hostile settings."""
+    """Return a DSN whose role has hostile settings, or set them in the environment of this process."""
     if request.param == "role":
         return hostile_dsn
     for name, value in ENVIRONMENT.items():
@@ -113,13 +113,13 @@ async def test_a_job_goes_its_whole_way(hostile: str) -> None:
     await store.close()
 
 
-class Told:
-    """How a task's transaction completes its job."""
+class NullCompletion:
+    """Completion of a task's transaction with a fixed result."""
 
     result, progress = TEXT.encode(), None
 
     def committed(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -136,12 +136,12 @@ async def test_a_tasks_transaction_stores_any_text(
     if sync:
 
         def work() -> None:
-            with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+            with pool.transaction_sync(claim.job_id, claim.attempt, NullCompletion()) as connection:
                 assert connection.execute("SELECT %s", ["🐎"]).fetchone() == ("🐎",)
 
         await asyncio.to_thread(work)
     else:
-        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, NullCompletion()) as connection:
             await connection.execute("SELECT %s", ["🐎"])
     job = await store.job(claim.job_id)
     assert job.result is not None

@@ -1,4 +1,4 @@
-"""Retrying by hand: a new job for each that failed or was cancelled, once, also when two retry at the same time."""
+"""Test manual retries: one new job for each failed or cancelled one, also when two clients retry at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 
 async def failed(store: Storage, many: int = 1, **fields: object) -> list[int]:
-    """Jobs that failed for good."""
+    """Make jobs that failed for good; return their ids."""
     ids = [s.id for s in await store.submit(*[spec('{"a": 1}', max_retries=0, **fields)] * many)]
     claims = await store.claim(await store.work(), await store.dispatch(await store.lead()))
     await store.settle(claims, Failed("no luck"))

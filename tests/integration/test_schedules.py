@@ -1,4 +1,4 @@
-"""Schedules in PostgreSQL: each tick makes one job, whoever leads; missed ticks, overlap, pauses and changes."""
+"""Test schedules in PostgreSQL: each tick makes one job under any leader; missed ticks, overlap, pauses and changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers import wait_until_async
 
 NAME = "report"
 HOURLY = TickRule(every=3600.0)
-#: What a firing says that decides nothing about the schedule as it was made.
+#: The result of a firing that decides nothing.
 LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
 
@@ -45,7 +45,7 @@ def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
 
 
 async def behind(store: Storage, name: str = NAME, *, anchor: float = 3601, decided: float = 10) -> datetime:
-    """Let an interval count from so many seconds ago, and nobody have looked for so long; the anchor."""
+    """Set the anchor and the last decision of an interval to so many seconds ago; return the anchor."""
     ((found,),) = await store.raw.fetch(
         "UPDATE taskd.schedules SET next_at = NULL, anchor = clock_timestamp() - make_interval(secs => %(anchor)s),"
         " decided_until = clock_timestamp() - make_interval(secs => %(decided)s) WHERE name = %(name)s RETURNING anchor",
@@ -65,7 +65,7 @@ async def fire(store: Storage, term: Term) -> Fired:
 
 
 async def fired_at(store: Storage) -> list[datetime]:
-    """The ticks whose jobs there are, as the jobs say."""
+    """Return the ticks of the existing jobs, from their metadata."""
     rows = await store.raw.fetch(
         "SELECT (metadata->>'fire_at')::timestamptz FROM taskd.jobs WHERE metadata->>'schedule' = %(name)s ORDER BY id",
         {"name": NAME},
@@ -159,7 +159,7 @@ async def test_an_old_term_fires_nothing(store: Storage) -> None:
 
 
 async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> None:
-    """The same decisions at the same time, as of a leader whose first try was given up and runs on."""
+    """Test two equal decisions at once, as of a leader whose abandoned first call still runs."""
     other = Storage(store.dsn)
     names = [f"s{n}" for n in range(50)]
     for name in names:
@@ -180,7 +180,7 @@ async def test_a_tick_that_has_its_row_makes_no_second_job_whatever_is_decided(s
     anchor = await behind(store)
     (due,) = await decisions(store)
     await store.ticks.fire(term, [due])
-    await store.schedules.remove(NAME)  # and made anew: it might repeat what the first one did
+    await store.schedules.remove(NAME)  # the new one of this name might repeat the ticks of the first one
     await store.schedules.put(plan(), replace=False)
     await behind(store)
     (again,) = await decisions(store)
@@ -210,7 +210,7 @@ async def test_missed_ticks_go_by_the_policy(store: Storage, policy: dict[str, A
 
 
 async def end_jobs(store: Storage, term: Term, outcome: Outcome = DONE, jobs: int = 100) -> None:
-    """Run what there is, or so many of them, to its end."""
+    """Run the due jobs, at most `jobs`, to their end."""
     session = await store.work(queues=("reports",))
     claims = await store.claim(session, await store.dispatch(term, jobs, queue="reports"))
     assert claims
@@ -239,7 +239,7 @@ async def test_ticks_that_come_together_go_by_the_policy_for_overlap(
     [
         (Overlap.ALLOW, "open", 1),
         (Overlap.SKIP, "skipped", 1),
-        (Overlap.QUEUE, "waiting", 0),  # the one that waits is next, and is one
+        (Overlap.QUEUE, "waiting", 0),  # only one tick waits
     ],
 )
 async def test_a_tick_meets_a_live_job(store: Storage, overlap: Overlap, while_live: str, afterwards: int) -> None:
@@ -291,7 +291,7 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_where_it_is_resu
     await behind(store)
     due = await decisions(store)
     await store.schedules.pause(NAME, "ann")
-    await store.schedules.pause(NAME, "bob")  # too late: ann was first
+    await store.schedules.pause(NAME, "bob")  # without an effect: ann was first
     found = await store.schedules.one(NAME)
     assert found is not None
     assert found.paused_by == "ann"
@@ -315,7 +315,7 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     assert (job.task, bytes(job.payload)) == ("other", b"2")
     await behind(store, anchor=3603)
     assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is False
-    assert (await fire(store, term)).jobs == 0  # other times begin at the change
+    assert (await fire(store, term)).jobs == 0  # a changed rule begins at the change
     assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is None
 
 
@@ -335,8 +335,8 @@ async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Sto
     assert await states(store) == []
 
 
-async def crowd(store: Storage, term: Term) -> None:
-    """Seven open ticks with live jobs, and behind them one whose job has ended."""
+async def open_many_ticks(store: Storage, term: Term) -> None:
+    """Make seven open ticks with live jobs, and after them one whose job has ended."""
     await store.schedules.put(
         plan(TickRule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
     )
@@ -349,7 +349,7 @@ async def crowd(store: Storage, term: Term) -> None:
 
 async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> None:
     term = await store.lead()
-    await crowd(store, term)
+    await open_many_ticks(store, term)
     mark, pages = START, []
     for _ in range(3):
         page = await store.ticks.close(term, mark, 3)
@@ -363,14 +363,14 @@ async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> N
 async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fire_pruner, "PAGE", 3)
     term = await store.lead()
-    await crowd(store, term)
+    await open_many_ticks(store, term)
     running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: _are(store, "closed"))
     running.cancel()
 
 
 async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: Storage) -> None:
-    """The removal does not see a tick that is being decided at that moment."""
+    """Test a tick that is decided during the removal, and invisible to it."""
     await store.schedules.put(plan(), replace=False)
     await store.raw.fetch(
         "INSERT INTO taskd.fires VALUES (%(gone)s, clock_timestamp(), clock_timestamp(), 'waiting'),"
@@ -383,7 +383,7 @@ async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: S
 
 @asynccontextmanager
 async def locked(store: Storage, name: str = NAME) -> AsyncIterator[None]:
-    """Somebody's transaction has a schedule's row."""
+    """Lock a schedule's row in another transaction."""
     async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
         await stranger.execute("UPDATE taskd.schedules SET changed_at = changed_at WHERE name = %s", [name])
         yield
@@ -409,7 +409,7 @@ async def test_a_locked_schedule_is_left_and_stops_no_other(store: Storage) -> N
 
 
 async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Storage) -> None:
-    """At the beginning of a term that may be every schedule in a time zone."""
+    """Test the beginning of a term, at which every schedule in a time zone may be checked."""
     for name in ("a-new-one", NAME):
         await store.schedules.put(plan(name=name), replace=False)
     await store.raw.fetch(
@@ -443,7 +443,7 @@ async def test_a_waiting_tick_does_not_wait_any_more_once_its_schedule_allows_se
 
 
 async def failed_tick(store: Storage, term: Term) -> int:
-    """A tick whose job failed for good; the job's id."""
+    """Make a tick whose job failed for good; return the job's id."""
     await store.schedules.put(plan(job=spec(queue="reports", max_retries=0), overlap=Overlap.SKIP), replace=False)
     await behind(store, anchor=3604)
     await fire(store, term)
@@ -479,7 +479,7 @@ async def test_a_job_that_was_retried_by_hand_is_live_for_the_overlap(store: Sto
 
 
 async def test_a_tick_whose_job_is_retried_while_ticks_are_closed_stays_open(store: Storage) -> None:
-    """The closing has seen that the old job ended, and then finds the tick locked."""
+    """Test a closing that has seen the old job's end and then finds the tick locked."""
     term = await store.lead()
     old = await failed_tick(store, term)
     async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
@@ -509,7 +509,7 @@ async def _ticks(store: Storage) -> list[datetime]:
 
 
 async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:
-    """As if those had put the next tick into next year."""
+    """Test it with older time zone data that put the next tick into next year."""
     for name, rule in (
         ("here", TickRule(cron="* * * * * *")),
         (NAME, TickRule(cron="* * * * * *", tz="Europe/Berlin")),
@@ -545,7 +545,7 @@ async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: St
 
 
 async def _are(store: Storage, state: str) -> bool:
-    """Whether a tick of the schedule is in that state."""
+    """Return True if a tick of the schedule is in that state."""
     return state in await states(store)
 
 
@@ -555,7 +555,7 @@ async def _are(store: Storage, state: str) -> bool:
 async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_repaired_by_a_change(
     store: Storage, rule: TickRule
 ) -> None:
-    """As one that another version took, or another machine."""
+    """Test it with a time zone that another version or another machine accepted."""
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(rule, "a-broken-one"), replace=False)
     await behind(store)
@@ -568,7 +568,7 @@ async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_repair
 
 
 async def test_a_schedule_of_another_queue_is_left_alone_whatever_was_read_before(store: Storage) -> None:
-    """The statement decides, and no look before it: the schedule may have come to another queue since."""
+    """Test that the statement itself checks the queue, since the schedule may have changed after an earlier read."""
     mine = plan(job=spec(queue="reports"))
     assert await store.schedules.put(mine, replace=True, queues={"reports"}) is True
     theirs = plan(job=spec(queue="images"))

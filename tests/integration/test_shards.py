@@ -1,4 +1,4 @@
-"""Shards in PostgreSQL: each has its own epochs, and its leader moves the jobs of its own queues only."""
+"""Test shards in PostgreSQL: each has its own epochs, and its leader moves only the jobs of its queues."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from taskd.store.terms import leader_name
 from tests.integration.storage import AGEING, Storage, spec
 from tests.servers import wait_until_async
 
-#: A queue of each of three shards.
+#: One queue of each of three shards.
 QUEUES = ("default", "images", "mail")
 EVERYTHING = [Credit(queue, band, 100) for queue in QUEUES for band in BANDS]
 
 
 @pytest.fixture
 async def leaders(postgres_dsn: str) -> AsyncIterator[list[Storage]]:
-    """A store for each shard."""
+    """Return a store for each shard."""
     assert [shard_of(queue, 3) for queue in QUEUES] == [0, 1, 2]
     found = [Storage(postgres_dsn) for _ in range(3)]
     yield found
@@ -123,7 +123,7 @@ async def test_workers_of_the_version_without_shards_still_find_an_epoch(leaders
 
 
 async def test_two_who_count_different_numbers_of_shards_dispatch_each_job_once(leaders: list[Storage]) -> None:
-    """While the number is being changed, a queue may have two leaders, or none."""
+    """Test a change of the number, during which a queue may have two leaders or none."""
     one, two = leaders[0], leaders[1]
     both = await one.lead(0, 1), await two.lead(1, 3)
     await one.submit(*(spec(queue=queue) for queue in QUEUES for _ in range(50)))

@@ -1,4 +1,4 @@
-"""taskd.submit and taskd.submit_many: the same jobs, refusals and dedupe as by HTTP, in anybody's transaction."""
+"""Test taskd.submit and taskd.submit_many: the same jobs, refusals and dedupe as by HTTP, in a client's transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import wait_until, wait_until_async
 from tests.submissions import BAD, GOOD, UNSTORABLE
 
 MANY = "SELECT * FROM taskd.submit_many(%s)"
-#: What does not depend on when it was stored.
+#: Columns that do not depend on the time.
 STORED = (
     "SELECT task, queue, priority, max_retries, backoff, timeout, dedupe_key, parent_id, metadata, payload::text, status,"
     " attempt,"
@@ -55,14 +55,14 @@ async def test_a_good_job_is_the_same_row_as_by_http(
     job_id, duplicate = one(connection, document)
     assert not duplicate
     (by_http,) = await store.submit(await parse(document.encode(), 1_000_000))
-    if by_http.duplicate:  # one key, one job: it is that of SQL
+    if by_http.duplicate:  # one job for each key: that of SQL
         assert by_http.id == job_id
         return
     ours, theirs = (connection.execute(STORED, [one]).fetchone() for one in (job_id, by_http.id))
     assert ours is not None
     assert theirs is not None
     assert ours[:12] == theirs[:12]
-    assert ours[12] == theirs[12] or ours[13] == theirs[13]  # by a delay, or at a time
+    assert ours[12] == theirs[12] or ours[13] == theirs[13]  # due by a delay or at a time
 
 
 @pytest.mark.parametrize(("document", "field"), BAD)
@@ -211,7 +211,7 @@ def test_two_hundred_submitters_of_one_key_by_both_ways_make_one_job(postgres_ds
 def test_a_key_that_is_taken_is_not_held_by_who_asked_for_it(
     postgres_dsn: str, connection: psycopg.Connection[Any]
 ) -> None:
-    """It may go on for long after it has submitted a duplicate: nobody else with that key waits for it."""
+    """Test a transaction that continues for long after a duplicate: no other client with that key waits for it."""
     first = one(connection, '{"payload": 1, "dedupe_key": "k"}')
     with psycopg.connect(postgres_dsn) as slow:
         assert one(slow, '{"payload": 1, "dedupe_key": "k"}') == (first[0], True)
@@ -223,7 +223,7 @@ DEFAULTS = {"task": "default", "queue": "default", "priority": 0, "max_retries":
 
 
 def test_the_statement_is_that_of_a_submit_by_http(connection: psycopg.Connection[Any]) -> None:
-    """What they share is to the letter the same, so that a change of one is not forgotten in the other."""
+    """Test that their shared parts are equal, so that a change of one is not forgotten in the other."""
     (source,) = connection.execute("SELECT prosrc FROM pg_proc WHERE proname = 'submit_many'").fetchone() or ("",)
 
     def squeezed(text: str) -> str:
@@ -249,7 +249,7 @@ def test_a_commit_rings_once_and_not_before(postgres_dsn: str, connection: psyco
         for _ in range(3):
             one(other, '{"payload": 1}')
         one(third, '{"payload": 1}')
-        third.commit()  # somebody else is about to ring
+        third.commit()  # another client is about to notify
         assert list(connection.notifies(timeout=0.2)) == []
         other.commit()
         assert len(list(connection.notifies(timeout=5, stop_after=1))) == 1
@@ -272,7 +272,7 @@ def test_a_role_needs_two_grants_and_can_do_nothing_else(private_postgres: Postg
             with pytest.raises(errors.InsufficientPrivilege, match="submit_many"):
                 one(shop, '{"payload": 1}')
             owner.execute("GRANT EXECUTE ON FUNCTION taskd.submit, taskd.submit_many TO shop")
-            # What the role brings along is not looked at: neither its functions nor its operators.
+            # The role's own functions and operators are not used.
             owner.execute("GRANT CREATE ON SCHEMA public TO shop")
             shop.execute("CREATE FUNCTION public.length(text) RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'")
             shop.execute("SET search_path = public, pg_catalog")
@@ -310,16 +310,14 @@ def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
         assert len(failed) == 1
 
 
-async def test_a_key_that_a_transaction_holds_keeps_no_other_from_submitting(
-    store: Storage, postgres_dsn: str
-) -> None:
+async def test_a_key_that_a_transaction_holds_keeps_no_other_from_submitting(store: Storage, postgres_dsn: str) -> None:
     def document(key: str) -> bytes:
         return json.dumps({"payload": 1, **({"dedupe_key": key} if key else {})}).encode()
 
     with psycopg.connect(postgres_dsn) as slow:
         job_id, _ = one(slow, '{"payload": 1, "dedupe_key": "held"}')
         keys = ["", *(f"k{n}" for n in range(20)), "held", *([""] * 20)]
-        # One at a time comes first, so that the others share the INSERT with the one that is held.
+        # A single one comes first, so that the others share the INSERT with the one that is held.
         answers = await asyncio.gather(
             *[store.intake.submit(await parse(document(key), 1000)) for key in keys], return_exceptions=True
         )
@@ -327,7 +325,7 @@ async def test_a_key_that_a_transaction_holds_keeps_no_other_from_submitting(
         assert list(failed) == ["held"]
         assert isinstance(failed["held"], StoreUnavailable)
         assert not failed["held"].outcome_unknown
-        with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once: it was tried a moment ago
+        with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once, after the recent try
             await store.intake.submit(await parse(document("held"), 1000))
         with pytest.raises(StoreUnavailable):
             await store.intake.submit_many([await parse(document("held"), 1000)])

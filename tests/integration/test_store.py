@@ -1,4 +1,4 @@
-"""Each move of a job, its fence, and what does not get past it."""
+"""Test each move of a job and its fence."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ async def test_a_result_that_is_no_json_is_rejected_not_lost(store: Storage, ter
 
 
 async def test_a_session_lives_until_it_is_ended_however_old_its_lease(store: Storage, term: Term) -> None:
-    """A PostgreSQL that stood still, or whose clock jumped, must not make its workers give up all that they run."""
+    """Test that a standstill of PostgreSQL, or a jump of its clock, does not end the workers' attempts."""
     session = await store.work(ttl=0.0)
     await store.submit(spec())
     (claim,) = await store.claim(session, await store.dispatch(term))
@@ -344,7 +344,7 @@ async def test_a_heartbeat_that_gets_in_first_saves_an_expired_session(store: St
 
 
 async def test_a_reap_that_was_on_its_way_during_a_standstill_ends_no_session(store: Storage, term: Term) -> None:
-    """As its parameters were made, the lease was good; as it runs, the server has stood still for longer than the lease."""
+    """Test a lease that was valid when the parameters were made, and that expired in a standstill before the statement."""
     _, before = await store.upkeep.end_expired(term, None)
     session = await store.work(ttl=0.0)
     assert (await store.upkeep.end_expired(term, before))[0] == []
@@ -425,14 +425,14 @@ async def test_sessions_of_long_ago_are_forgotten_and_what_they_counted_is_not(
         await store.settle(await store.claim(worker, await store.dispatch(term)))
     await store.sessions.end(session.id)
     await store.upkeep.forget_sessions(term)
-    assert await sources() == [(session.id, 1), (live.id, 2)]  # it ended only now
+    assert await sources() == [(session.id, 1), (live.id, 2)]  # its end is recent
 
     await store.raw.fetch("UPDATE taskd.sessions SET ended_at = ended_at - interval '61 minutes'", {})
     await store.upkeep.forget_sessions(Term(term.epoch - 1, term.holder))
     assert await store.sessions.holder("worker-2") is not None
-    assert len(await store.raw.fetch("SELECT id FROM taskd.sessions", {})) == 2  # an old term forgets nothing
+    assert len(await store.raw.fetch("SELECT id FROM taskd.sessions", {})) == 2  # an old term deletes nothing
 
-    for _ in range(2):  # the counts of a session are added up once it is gone
+    for _ in range(2):  # the counts of a deleted session are added up once
         await store.upkeep.forget_sessions(term)
     assert await store.raw.fetch("SELECT id FROM taskd.sessions", {}) == [(live.id,)]
     assert await sources() == [(UUID(int=0), 1), (live.id, 2)]

@@ -1,4 +1,4 @@
-"""submit_in: on connections of psycopg, SQLAlchemy and Django, a job exists if and only if its transaction commits."""
+"""Test submit_in with psycopg, SQLAlchemy and Django: a job exists if and only if its transaction commits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def parcel(ctx: taskd.Context, to: str) -> str:
 
 
 class Undo(Exception):
-    """Rolls back."""
+    """Rolls a transaction back."""
 
 
 def undo(transaction: AbstractContextManager[Any], connection: Any) -> None:
@@ -57,7 +57,7 @@ async def bad_async(transaction: AbstractAsyncContextManager[Any], connection: A
 
 @dataclass
 class Blocking:
-    """A connection, and how its library opens a transaction and a savepoint."""
+    """Connection, with its library's ways to open a transaction and a savepoint."""
 
     connection: Any
     transaction: Callable[[], AbstractContextManager[Any]]
@@ -66,7 +66,7 @@ class Blocking:
 
 @dataclass
 class Asynchronous:
-    """The same on an event loop."""
+    """The same for a library with an event loop."""
 
     connection: Any
     transaction: Callable[[], AbstractAsyncContextManager[Any]]
@@ -79,7 +79,7 @@ def url(dsn: str, driver: str) -> str:
 
 @contextmanager
 def psycopg_blocking(dsn: str) -> Iterator[Blocking]:
-    # What its owner has set up does not matter.
+    # Its row factory and adapters do not matter.
     with psycopg.connect(dsn, row_factory=dict_row, cursor_factory=psycopg.RawCursor, autocommit=True) as own:
         yield Blocking(own, own.transaction, own.transaction)
 
@@ -170,7 +170,7 @@ def test_bad_input_is_a_clear_error_on_a_connection_that_blocks(
 ) -> None:
     with opened(postgres_dsn) as own:
         with own.transaction():
-            with pytest.raises(TypeError, match="widht"):  # nothing was sent, and the transaction goes on
+            with pytest.raises(TypeError, match="widht"):  # no statement was sent, and the transaction continues
                 mail.submit_in_sync(own.connection, "ada", widht=1)  # type: ignore[call-arg]
             with pytest.raises(taskd.InvalidJob, match=r"^priority: must be a whole number from 0 to 100, not 101$"):
                 mail.options(priority=101)
@@ -327,7 +327,7 @@ def test_in_a_test_children_are_only_written_down(postgres_dsn: str) -> None:
 
 
 def test_text_of_sqlalchemy_is_not_disturbed(postgres_dsn: str) -> None:
-    """Colons and percent signs in arguments are data."""
+    """Test that colons and percent signs in arguments are data."""
     with sqlalchemy_connection(postgres_dsn) as own, own.transaction():
         mail.submit_in_sync(own.connection, "a:b %s %(c)s :d {e}")
         own.connection.execute(text("SELECT 1"))

@@ -1,4 +1,4 @@
-"""Test suspects: a job that was there when an executor crashed runs in a process of its own, at no cost to others."""
+"""Test suspects: a job of a crashed executor runs in a separate process, at no cost to others."""
 
 from __future__ import annotations
 

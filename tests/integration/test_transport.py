@@ -1,4 +1,4 @@
-"""The doorbell: what it delivers, in which order, and what survives when Redis forgets."""
+"""Test the transport: deliveries, their order, and recovery when Redis loses its data."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ async def test_what_a_worker_holds_on_to_is_not_adopted(connect: Connect) -> Non
     await holder.hold([first])
     assert ids(await heir.adopt(QUEUES, 8, 0.3)) == [second.job_id]
     await holder.decided([first])
-    await holder.hold([first])  # it is gone, which is no error
+    await holder.hold([first])  # a missing entry is no error
     await leader._client.delete(second.stream)
-    await holder.hold([second])  # so is the whole stream
+    await holder.hold([second])  # nor is a missing stream
 
 
 async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing(
@@ -161,7 +161,7 @@ async def test_missing_names_what_no_worker_will_be_given(connect: Connect) -> N
     absent = Dispatch(77, 4, "default", 0)
     late = Dispatch(sent[1].job_id, 2, "default", 0)
     assert await leader.missing([*sent, absent, late]) == [absent, late]
-    # Its consumer deleted, an entry is neither waiting nor held: nobody would ever get it.
+    # After the deletion of its consumer, an entry is neither waiting nor held, so no worker would get it.
     await leader._client.xgroup_delconsumer(held.stream, "workers", "w1")
     assert await leader.missing(sent) == [sent[0]]
     assert await depth(leader) == 2
@@ -258,7 +258,7 @@ async def test_a_redis_that_is_away_is_one_error_in_time(connect: Connect, priva
 
 
 async def test_a_redis_that_takes_no_writes_counts_as_away(connect: Connect, private_redis: RedisServer) -> None:
-    """Else the leader would find every entry lost, and offer its job again, each second."""
+    """Test it, since otherwise the leader would offer every job again each second."""
     transport = connect(url=private_redis.url)
     name = await transport.incarnation()
     with redis.Redis.from_url(private_redis.url) as client:
@@ -273,7 +273,7 @@ async def test_a_redis_that_takes_no_writes_counts_as_away(connect: Connect, pri
 
 
 async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
-    """The library forgets a cancellation that comes as it has sent; a duty that is told to end would go on for ever."""
+    """Test a cancellation right after a send, which the library forgets: the duty would continue for ever."""
     transport = connect()
 
     async def duty() -> None:
@@ -291,7 +291,7 @@ async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
 
 
 async def test_a_listener_that_is_cancelled_ends(connect: Connect) -> None:
-    """As above, while it subscribes: it would wait for messages until the end of its process."""
+    """Test the same during a subscribe: it would wait for messages until the end of its process."""
     transport = connect()
 
     async def listen() -> None:
@@ -318,7 +318,7 @@ def test_there_are_few_bands() -> None:
 
 
 def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, stream_name: str) -> None:
-    """uvloop raises a RuntimeError of its own then, which the library does not know."""
+    """Test the RuntimeError of uvloop, which the library does not handle."""
 
     async def main() -> None:
         transport = RedisTransport(RedisSettings(url=redis_url, stream=stream_name))
