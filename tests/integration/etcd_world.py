@@ -150,7 +150,7 @@ async def keys_under(endpoint: str, prefix: str) -> list[str]:
     async with raw(endpoint) as kv:
         start = prefix.encode()
         reply = await kv.Range(rpc.RangeRequest(key=start, range_end=start + b"\xff", keys_only=True), timeout=5)
-        return [found.key.decode() for found in reply.kvs]
+        return [pair.key.decode() for pair in reply.kvs]
 
 
 async def delete(endpoint: str, key: str) -> None:

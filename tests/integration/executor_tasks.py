@@ -109,10 +109,10 @@ async def thing() -> object:
 
 @app.task
 async def deep() -> object:
-    found: list[object] = []
+    value: list[object] = []
     for _ in range(10_000):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 @app.task

@@ -42,8 +42,8 @@ def status_of(pid: int) -> int:
     """Return the exit status of this child, -n for signal n. Raises AssertionError after the deadline."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        reaped, status = os.waitpid(pid, os.WNOHANG)
+        if reaped:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
@@ -160,10 +160,10 @@ def square(number: int) -> int:
 @app.task
 def terminates_a_pool(method: str) -> list[int]:
     pool = _context(method).Pool(2)
-    found: list[int] = pool.map(square, range(3))
+    squares: list[int] = pool.map(square, range(3))
     pool.terminate()
     pool.join()
-    return found
+    return squares
 
 
 @app.task

@@ -44,8 +44,8 @@ async def uses_a_thread(number: int) -> int:
 
 @app.task
 async def uses_more_threads_than_its_share() -> int:
-    found = await asyncio.gather(*(asyncio.to_thread(_count) for _ in range(100)))
-    return max(found)
+    counts = await asyncio.gather(*(asyncio.to_thread(_count) for _ in range(100)))
+    return max(counts)
 
 
 running = 0
@@ -58,8 +58,8 @@ def _count() -> int:
         running += 1
     time.sleep(0.01)
     with lock:
-        found, running = running, running - 1
-    return found
+        count, running = running, running - 1
+    return count
 
 
 @app.task

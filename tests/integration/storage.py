@@ -49,8 +49,8 @@ class Storage:
         self.rung = 0
 
         def lane(options: Mapping[str, str] | None = None, name: str = "taskd:test") -> Lane:
-            self.lanes.append(made := Lane(dsn, name=name, deadline=deadline, options=options))
-            return made
+            self.lanes.append(new_lane := Lane(dsn, name=name, deadline=deadline, options=options))
+            return new_lane
 
         self.raw = lane()
         self.intake = PostgresIntake(lane(PATIENCE), lane(PATIENCE), deadline=deadline, stored=self._ring)
@@ -129,9 +129,9 @@ class Storage:
         return workers
 
     async def job(self, job_id: int) -> Job:
-        found = await self.overview.job(job_id)
-        assert found is not None
-        return found
+        row = await self.overview.job(job_id)
+        assert row is not None
+        return row
 
 
 def deliveries(dispatches: Sequence[Dispatch]) -> list[Delivery]:

@@ -106,11 +106,11 @@ async def test_one_settling_with_ends_retries_and_releases_leaves_one_event_for_
     settlements = [Settlement(c, chosen[c.job_id], decide(chosen[c.job_id], c.policy, c.record)) for c in claims]
     await store.claims.settle(settlements)
     for job, settlement in zip(jobs, settlements, strict=True):
-        seen = events(store, job.id)
+        job_events = events(store, job.id)
         live = (await store.job(job.id)).status.value
         assert moves(store, job.id) == [*RUN, Move(4, "running", live, 1)]
         failed = isinstance(settlement.outcome, Failed)
-        assert (seen[3].failures, seen[3].worker_id) == (int(failed), "worker-1")
+        assert (job_events[3].failures, job_events[3].worker_id) == (int(failed), "worker-1")
     assert len({events(store, j.id)[3].xid for j in jobs}) == 1
 
 
@@ -218,8 +218,8 @@ async def test_each_term_is_recorded_with_its_shard_also_the_first_one_of_a_shar
     for _ in range(2):
         shard_2 = await store.lead(2, 3)
     await store.terms.resign(shard_2)
-    told = rows(store, "SELECT shard, shards, epoch, what FROM taskd.term_events ORDER BY at")
-    assert told == [
+    term_events = rows(store, "SELECT shard, shards, epoch, what FROM taskd.term_events ORDER BY at")
+    assert term_events == [
         (0, 1, 1, "takeover"),
         (2, 3, 1, "takeover"),
         (2, 3, 2, "takeover"),
@@ -253,20 +253,20 @@ async def test_the_term_of_a_present_leader_begins_with_the_trail(postgres_dsn: 
         assert term.epoch == other.epoch
         for _ in range(2):
             apply_audit(postgres_dsn)
-        found = rows(storage, "SELECT shard, epoch, holder::text, what FROM taskd.term_events ORDER BY shard")
+        term_events = rows(storage, "SELECT shard, epoch, holder::text, what FROM taskd.term_events ORDER BY shard")
     finally:
         await storage.close()
-    assert found == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]
+    assert term_events == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]
 
 
 async def test_what_is_stored_of_an_attempts_output_is_in_the_trail(store: Storage) -> None:
     term, session = await store.lead(), await store.work()
     await store.submit(spec())
     (claim,) = await store.claim(session, await store.dispatch(term))
-    said = Chunk(claim.job_id, 1, 1, 1, False, b'[[1.5,"stdout","","a"]]')
+    chunk = Chunk(claim.job_id, 1, 1, 1, False, b'[[1.5,"stdout","","a"]]')
     more = Chunk(claim.job_id, 1, 2, 1, False, b'[[1.5,"stdout","","b"]]')
-    output = Output(job_id=claim.job_id, attempt=1, session=claim.session, chunks=[said, more])
+    output = Output(job_id=claim.job_id, attempt=1, session=claim.session, chunks=[chunk, more])
     assert await store.logs.write([output])
-    assert [(one.job_id, one.attempt) for one in rows(store, "SELECT * FROM taskd.output_events")] == [
+    assert [(event.job_id, event.attempt) for event in rows(store, "SELECT * FROM taskd.output_events")] == [
         (claim.job_id, 1)
     ]

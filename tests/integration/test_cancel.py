@@ -79,9 +79,9 @@ class JobCase:
 @pytest.fixture
 async def case(postgres_dsn: str) -> AsyncIterator[JobCase]:
     store = Storage(postgres_dsn)
-    made = JobCase(store, await store.lead(), await store.work())
-    yield made
-    for lane in made.lanes:
+    new_case = JobCase(store, await store.lead(), await store.work())
+    yield new_case
+    for lane in new_case.lanes:
         await lane.close()
     await store.close()
 
@@ -298,9 +298,9 @@ async def test_many_are_cancelled_at_once_and_what_cannot_be_is_left_out(case: J
     await running(case)
     await complete(case.store, case)
     jobs = [s.id for s in await case.store.submit(*(spec() for _ in range(5)))]
-    asked = [*reversed(jobs), *jobs, case.job_id, 10**12]
-    assert await case.store.cancels.cancel(asked) == set(jobs)
-    assert await case.store.cancels.cancel(asked) == set()
+    requested = [*reversed(jobs), *jobs, case.job_id, 10**12]
+    assert await case.store.cancels.cancel(requested) == set(jobs)
+    assert await case.store.cancels.cancel(requested) == set()
     assert await case.store.cancels.cancel([]) == set()
     counts = await case.store.overview.counts()
     assert (counts.pending, counts.completed, counts.cancelled) == (0, 1, 5)
@@ -327,8 +327,8 @@ async def test_a_cancel_of_many_and_a_reap_do_not_wait_for_each_other(case: JobC
     """Test it with claims against the ids: the session's jobs lie in the order of their claims."""
     jobs = [s.id for s in await case.store.submit(*(spec() for _ in range(3)))]
     dispatches = await case.store.dispatch(case.term)
-    for one in reversed(dispatches):
-        await case.store.claim(case.session, [one])
+    for dispatched in reversed(dispatches):
+        await case.store.claim(case.session, [dispatched])
     await case.store.sessions.end(case.session.id)
     await both(case, jobs, lambda: case.store.upkeep.free_jobs(case.term, 20))
 

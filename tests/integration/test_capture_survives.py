@@ -37,14 +37,14 @@ SET_UP = [
 
 @pytest.fixture
 async def start() -> AsyncIterator[Callable[..., Bench]]:
-    made: list[Bench] = []
+    benches: list[Bench] = []
 
     def make(app: str = executor_tasks.__name__, max_log_bytes: int = 60_000) -> Bench:
-        made.append(bench := Bench(app=app, max_log_bytes=max_log_bytes))
+        benches.append(bench := Bench(app=app, max_log_bytes=max_log_bytes))
         return bench
 
     yield make
-    for bench in made:
+    for bench in benches:
         await bench.executors.close()
 
 

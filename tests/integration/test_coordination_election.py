@@ -129,9 +129,9 @@ async def test_a_foreign_key_among_the_candidates_makes_no_leader(etcd_endpoint:
     await put(etcd_endpoint, f"{etcd_prefix}/election/junk", b"\xff no JSON")
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
         await until(one, lambda: campaign.won and first_of(one))
-        seen = first_of(one)
-        assert seen is not None
-        assert seen.instance_id == "one"
+        leader = first_of(one)
+        assert leader is not None
+        assert leader.instance_id == "one"
 
 
 async def test_a_frozen_etcd_ends_leadership_locally_and_it_returns_by_itself(private_etcd: EtcdServer) -> None:
@@ -157,9 +157,9 @@ async def test_a_quick_restart_of_etcd_costs_no_leadership(private_etcd: EtcdSer
         private_etcd.launch()
         await until(one, lambda: first_of(one))
         assert campaign.won == won
-        seen = first_of(one)
-        assert seen is not None
-        assert seen.revision == won
+        leader = first_of(one)
+        assert leader is not None
+        assert leader.revision == won
 
 
 async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
@@ -200,7 +200,7 @@ async def test_a_candidacy_that_a_snapshot_brings_back_does_not_lead_for_ever(
             shutil.copytree(tmp_path / "snapshot", private_etcd.folder)
             private_etcd.launch()
             private_etcd.await_ready()
-            await until(second, lambda: (seen := first_of(second)) and seen.instance_id == "second" and other.won)
+            await until(second, lambda: (leader := first_of(second)) and leader.instance_id == "second" and other.won)
             await has_keys(endpoint, "/taskd/election/", 1)
 
 

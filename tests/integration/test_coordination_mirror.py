@@ -93,13 +93,13 @@ async def test_another_past_is_noticed_even_if_its_revisions_have_overtaken_ours
     endpoint = private_etcd.endpoint
     await put(endpoint, f"{FOLDER}before", b"1")
     async with following(endpoint) as follower:
-        ours = follower.mirror.revision
+        own_revision = follower.mirror.revision
         private_etcd.wipe()
         private_etcd.launch()
         private_etcd.await_ready()
         # The event loop is blocked until here, so that the writes pass the follower's revision before it can resume.
         first = await put(endpoint, f"{FOLDER}after", b"2")
-        assert first <= ours + 1
+        assert first <= own_revision + 1
         for _ in range(10):
             await put(endpoint, "/elsewhere", b"3")
         await wait_until_async(lambda: follower.mirror.synced and follower.values == {"after": b"2"})

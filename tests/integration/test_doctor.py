@@ -30,8 +30,8 @@ from tests.integration.storage import Storage
 from tests.servers import SharedServers, wait_until
 
 
-def levels(found: list[Diagnosis]) -> dict[str, str]:
-    return {one.subject: one.level for one in found}
+def levels(diagnoses: list[Diagnosis]) -> dict[str, str]:
+    return {one.subject: one.level for one in diagnoses}
 
 
 @pytest.fixture
@@ -223,8 +223,8 @@ async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(p
     with private_redis.connect() as client:
         assert [key for key in client.keys("*") if not key.startswith(b"own:")] == []
         client.execute_command("ACL", "SETUSER", "taskd", "-info")
-    (found,) = await redis.examine(settings)
-    assert (found.level, "INFO" in found.text) == ("ok", True)
+    (diagnosis,) = await redis.examine(settings)
+    assert (diagnosis.level, "INFO" in diagnosis.text) == ("ok", True)
 
 
 def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: PostgresServer) -> None:
@@ -247,8 +247,8 @@ def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: 
         "postgresql://host.invalid/taskd": "check the host name in POSTGRES_DSN",
     }
     for dsn, advice in expected.items():
-        (found,) = postgres.examine(dsn, 10.0)
-        assert (found.level, found.advice[: len(advice)]) == ("wrong", advice), (dsn, found)
+        (diagnosis,) = postgres.examine(dsn, 10.0)
+        assert (diagnosis.level, diagnosis.advice[: len(advice)]) == ("wrong", advice), (dsn, diagnosis)
 
 
 async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
@@ -259,17 +259,19 @@ async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) ->
         ("enable", {}),
     ):
         web.post(f"http://{private_etcd.endpoint}/v3/auth/{path}", json=body).raise_for_status()
-    (found,) = [
-        one for one in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
+    (diagnosis,) = [
+        candidate
+        for candidate in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint))
+        if candidate.subject == "etcd rights"
     ]
-    assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
-    assert found.advice.startswith("give a client certificate")
+    assert (diagnosis.level, "asks for a user with rights" in diagnosis.text) == ("wrong", True)
+    assert diagnosis.advice.startswith("give a client certificate")
 
 
 def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA taskd CASCADE")
-    (schema,) = [one for one in postgres.examine(postgres_dsn, 10.0) if one.subject == "schema"]
+    (schema,) = [diagnosis for diagnosis in postgres.examine(postgres_dsn, 10.0) if diagnosis.subject == "schema"]
     assert (schema.level, schema.advice) == ("wrong", "run `taskd migrate`")
 
 
@@ -280,29 +282,29 @@ def test_a_postgresql_that_may_lose_jobs_is_wrong(private_postgres: PostgresServ
         connection.execute("SELECT pg_reload_conf()")
         while connection.execute("SHOW fsync").fetchone() != ("off",):
             connection.execute("SELECT 1")
-    found = levels(postgres.examine(private_postgres.dsn, 10.0))
-    assert (found["durability"], found["autovacuum"]) == ("wrong", "wrong")
+    levels_found = levels(postgres.examine(private_postgres.dsn, 10.0))
+    assert (levels_found["durability"], levels_found["autovacuum"]) == ("wrong", "wrong")
 
 
 def test_an_old_transaction_is_worth_a_note(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "transactions" not in levels(postgres.examine(postgres_dsn, 10.0))
-    assert [one.level for one in postgres._transactions(61.0)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._transactions(61.0)] == ["note"]
     assert [*postgres._transactions(59.0), *postgres._transactions(None)] == []
 
 
 def test_clocks_that_differ_are_worth_a_note() -> None:
     now = time.time()
-    assert [one.level for one in postgres._clock(now, now - 0.1, now + 0.1)] == ["ok"]
-    assert [one.level for one in postgres._clock(now + 5, now, now)] == ["note"]
-    assert [one.level for one in postgres._clock(now - 5, now, now)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now, now - 0.1, now + 0.1)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now + 5, now, now)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now - 5, now, now)] == ["note"]
 
 
 async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisServer) -> None:
     with private_redis.connect() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", "100mb")
-    found = levels(await redis.examine(RedisSettings(url=private_redis.url)))
-    assert (found["Redis"], found["Redis policy"]) == ("ok", "wrong")
+    levels_found = levels(await redis.examine(RedisSettings(url=private_redis.url)))
+    assert (levels_found["Redis"], levels_found["Redis policy"]) == ("ok", "wrong")
 
 
 @pytest.mark.parametrize(
@@ -314,15 +316,15 @@ async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisSer
     ],
 )
 def test_a_redis_that_cannot_be_used_is_wrong(facts: dict[str, object], level: str) -> None:
-    assert [one.level for one in redis._server(facts, 0.0)] == [level]
+    assert [diagnosis.level for diagnosis in redis._server(facts, 0.0)] == [level]
 
 
 def test_access_and_listening_are_reported() -> None:
-    assert [one.level for one in postgres._tokens(1, 2)] == ["ok"]
-    assert [one.level for one in postgres._tokens(0, 2)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._tokens(1, 2)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._tokens(0, 2)] == ["note"]
     assert "may do everything" in postgres._tokens(0, 0)[0].text
-    assert [one.level for one in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
-    assert [one.level for one in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
     assert [*postgres._link("127.0.0.1", encrypted=False), *postgres._link("", encrypted=False)] == []
 
 
@@ -335,7 +337,7 @@ async def test_a_key_that_is_no_stream_is_wrong_and_named(
         assert "Redis keys" not in levels(await redis.examine(settings))
         client.set(f"{settings.stream}:{{q1}}:50", "x")
         client.set(f"{settings.stream}:{{\x1b}}:0", b"\xff")
-    (finding,) = [one for one in await redis.examine(settings) if one.subject == "Redis keys"]
+    (finding,) = [diagnosis for diagnosis in await redis.examine(settings) if diagnosis.subject == "Redis keys"]
     assert finding.level == "wrong"
     assert f"{stream_name}[*]:{{q1}}:50" in finding.text
     assert finding.text.isprintable()

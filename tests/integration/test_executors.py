@@ -131,23 +131,23 @@ def plain(outcome: Outcome) -> Outcome:
 
 @pytest.fixture
 async def make_bench() -> AsyncIterator[Callable[..., Bench]]:
-    made: list[Bench] = []
+    benches: list[Bench] = []
 
     def make(**options: int) -> Bench:
-        made.append(bench := Bench(**options))  # type: ignore[arg-type]  # the tests pass numbers only
+        benches.append(bench := Bench(**options))  # type: ignore[arg-type]  # the tests pass numbers only
         return bench
 
     yield make
-    for bench in made:
+    for bench in benches:
         await bench.executors.close()
         assert all(len(outcomes) == 1 for outcomes in bench.ends.values() if outcomes)
 
 
 @pytest.fixture
 async def bench(make_bench: Callable[..., Bench]) -> Bench:
-    made = make_bench()
-    await made.executors.start()
-    return made
+    new_bench = make_bench()
+    await new_bench.executors.start()
+    return new_bench
 
 
 async def test_async_and_plain_tasks_return_json(bench: Bench) -> None:
@@ -263,10 +263,10 @@ async def test_a_timeout_stops_what_can_be_stopped_without_a_kill(bench: Bench, 
 async def test_a_definitions_timeout_counts_where_the_job_has_none(bench: Bench) -> None:
     assert plain(await bench.run("naps_briefly")) == TimedOut(0.2)
     assert plain(await bench.run("naps_briefly", timeout=0.1)) == TimedOut(0.1)
-    for own, told in ((None, b"30.0"), (7.0, b"7.0")):
-        outcome = await bench.run("tells_its_timeout", timeout=own)
+    for timeout, effective in ((None, b"30.0"), (7.0, b"7.0")):
+        outcome = await bench.run("tells_its_timeout", timeout=timeout)
         assert isinstance(outcome, Completed)
-        assert bytes(outcome.result) == told
+        assert bytes(outcome.result) == effective
 
 
 @pytest.mark.parametrize("task", ["thread_naps", "spins", "holds_the_gil"])
@@ -487,17 +487,17 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     assert bench.executors.free == 2
 
 
-def progress(said: Sequence[NoteMessage]) -> list[dict[str, object]]:
-    return [msgspec.json.decode(one.progress) for one in said if one.progress is not None]
+def progress(notes: Sequence[NoteMessage]) -> list[dict[str, object]]:
+    return [msgspec.json.decode(note.progress) for note in notes if note.progress is not None]
 
 
 @pytest.mark.parametrize("task", ["tells", "thread_tells"])
 async def test_of_much_progress_the_last_is_sent_and_before_the_end(bench: Bench, task: str) -> None:
     assert isinstance(await bench.run(task), Completed)
-    told = progress(bench.notes)
-    assert len(told) <= 2
-    assert told[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
-    assert told[-1] == {"attempt": 7, "fraction": 1.0}
+    reports = progress(bench.notes)
+    assert len(reports) <= 2
+    assert reports[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
+    assert reports[-1] == {"attempt": 7, "fraction": 1.0}
 
 
 async def test_progress_is_sent_at_once_and_then_once_a_second(bench: Bench) -> None:
@@ -506,7 +506,7 @@ async def test_progress_is_sent_at_once_and_then_once_a_second(bench: Bench) -> 
     await wait_until_async(lambda: bench.notes != [])
     assert not bench.ends[order.job_id]
     await bench.ended(order)
-    fractions = [float(str(one["fraction"])) for one in progress(bench.notes)]
+    fractions = [float(str(report["fraction"])) for report in progress(bench.notes)]
     assert fractions[0] == 0
     assert fractions[-1] == 1
     assert len(fractions) <= 5
@@ -518,7 +518,7 @@ async def test_a_checkpoint_is_handed_over_and_the_one_before_is_given(bench: Be
     order = structs.replace(bench.order(task, '{"value": {"row": 2}}'), checkpoint=b'{"row": 1}')
     await bench.begin(order)
     assert await bench.ended(order) == [Completed(Raw(b'{"row":1}'))]
-    assert [(one.number, one.checkpoint) for one in bench.notes] == [(1, b'{"row":2}')]
+    assert [(note.number, note.checkpoint) for note in bench.notes] == [(1, b'{"row":2}')]
 
     bench.keep = False
     outcome = await bench.run(task, '{"value": 3}')
@@ -563,7 +563,7 @@ async def test_a_plain_function_that_looks_at_the_flag_has_time_to_stop_by_itsel
     order = bench.order("polls", timeout=0.1)
     await bench.begin(order)
     assert await bench.ended(order) == [TimedOut(0.1)]
-    assert [one.get("message") for one in progress(bench.notes)][-1] == "tidied up"
+    assert [report.get("message") for report in progress(bench.notes)][-1] == "tidied up"
     assert await executor_of(bench) == [pid]
 
 
@@ -600,7 +600,7 @@ async def test_an_attempt_that_is_to_stop_may_store_a_last_checkpoint(bench: Ben
     await wait_until_async(lambda: bench.notes != [])
     bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
-    assert [one.checkpoint for one in bench.notes][-1] == b'"last"'
+    assert [note.checkpoint for note in bench.notes][-1] == b'"last"'
     assert bench.executors.restarts == 0
 
 
@@ -612,10 +612,10 @@ async def test_what_would_wait_for_itself_is_an_error(bench: Bench) -> None:
 
 @pytest.fixture
 async def listening() -> AsyncIterator[Bench]:
-    made = Bench(max_log_bytes=20_000)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
+    new_bench = Bench(max_log_bytes=20_000)
+    await new_bench.executors.start()
+    yield new_bench
+    await new_bench.executors.close()
 
 
 async def test_output_of_a_task_is_sent_before_its_end_and_that_of_its_child_processes_is_not(listening: Bench) -> None:

@@ -25,9 +25,9 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
 
 
 @pytest.fixture

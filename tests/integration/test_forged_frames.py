@@ -30,10 +30,10 @@ FORGED: dict[str, bytes] = {
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    made = Bench(processes=2, slots=4)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
+    new_bench = Bench(processes=2, slots=4)
+    await new_bench.executors.start()
+    yield new_bench
+    await new_bench.executors.close()
 
 
 @pytest.mark.parametrize("forged", FORGED)

@@ -182,9 +182,9 @@ def test_a_fork_cannot_reach_the_connections_of_its_parents_transactions(postgre
 
 
 async def test_a_fork_of_an_app_that_starts_is_not_an_executor(stderr: Path) -> None:
-    made = Bench(app="tests.integration.forking_app")
+    other_bench = Bench(app="tests.integration.forking_app")
     with redirected(stderr):
-        await made.executors.start()
-    assert await result(made, "tells") == [0, 6, 0]
-    await made.executors.close()
+        await other_bench.executors.start()
+    assert await result(other_bench, "tells") == [0, 6, 0]
+    await other_bench.executors.close()
     assert text(stderr).count("the last hook runs") == 1

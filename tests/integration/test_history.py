@@ -16,9 +16,9 @@ DAY = 86_400.0
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
 
 
 async def finished(store: Storage, jobs: int, days: float = 0.0, **fields: object) -> list[int]:

@@ -80,10 +80,10 @@ async def test_closing_ends_the_call_that_is_under_way(lane: Lane, postgres_dsn:
 
 async def test_a_lane_that_rests_has_no_connection_until_it_is_used_again(lane: Lane, postgres_dsn: str) -> None:
     other = Lane(postgres_dsn, name="watch", deadline=10.0)
-    there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database()"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database()"
 
     async def connections() -> int:
-        return int((await other.fetch(there))[0][0])
+        return int((await other.fetch(query))[0][0])
 
     async def gone() -> bool:
         return await connections() == 0

@@ -31,9 +31,9 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
 
 
 @pytest.fixture

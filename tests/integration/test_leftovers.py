@@ -106,11 +106,11 @@ async def test_processes_of_an_attempt_that_ran_too_long_end_before_it_does(
     await wait_until_async(lambda: path.exists() and path.read_text())
     (pid,) = map(int, path.read_text().split())
     family = [pid, *_children(pid)]
-    assert all(_runs(one) for one in family)
+    assert all(_runs(pid) for pid in family)
     bench.executors.stop(order.attempt_id, TimedOut(1.0))
     await bench.ended(order)
     assert not _runs(pid)
-    await wait_until_async(lambda: not any(_runs(one) for one in family))
+    await wait_until_async(lambda: not any(_runs(pid) for pid in family))
     assert bench.executors.restarts == 0
 
 
@@ -160,11 +160,11 @@ async def test_a_folder_that_is_gone_costs_no_attempt_its_end(tmp_path: Path, mo
         folder.mkdir()
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     monkeypatch.chdir(home)
-    made = Bench(app=APP)
-    await made.executors.start()
-    await result(made, "removes_its_folder", path=str(other))
-    assert await result(made, "uses_a_thread", number=7) == 50
-    await made.executors.close()
+    other_bench = Bench(app=APP)
+    await other_bench.executors.start()
+    await result(other_bench, "removes_its_folder", path=str(other))
+    assert await result(other_bench, "uses_a_thread", number=7) == 50
+    await other_bench.executors.close()
 
 
 def _children(pid: int) -> list[int]:

@@ -46,8 +46,8 @@ def output(claim: Claim, *chunks: Chunk, gone: tuple[int, int] = (0, 0)) -> Outp
 
 
 async def texts(store: Storage, claim: Claim, after: LogPosition = LogPosition(), limit: int = 100) -> list[str]:  # noqa: B008 - a value
-    found = await store.transcripts.read(claim.job_id, None, after, limit)
-    return [line.text for one in found for line in one.body]
+    pieces = await store.transcripts.read(claim.job_id, None, after, limit)
+    return [line.text for piece in pieces for line in piece.body]
 
 
 async def test_what_is_said_is_read_in_order_while_it_runs_and_in_history(store: Storage, term: Term) -> None:

@@ -157,10 +157,10 @@ async def test_an_end_that_waits_for_a_note_is_an_end_all_the_same(store: Storag
 def waits(store: Storage) -> bool:
     """Return True if a statement waits for a lock."""
     with psycopg.connect(store.dsn, autocommit=True) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         ).fetchone()
-    return found is not None and found[0] > 0
+    return rows is not None and rows[0] > 0
 
 
 async def test_the_notes_of_live_jobs_are_not_forgotten(store: Storage, term: Term) -> None:

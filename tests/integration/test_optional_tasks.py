@@ -32,12 +32,12 @@ CANARY = "c4n4ry-5ecret"
 
 @asynccontextmanager
 async def bench(**settings: Any) -> AsyncIterator[Bench]:
-    made = Bench(tasks=TaskSettings(**settings))
-    await made.executors.start()
+    new_bench = Bench(tasks=TaskSettings(**settings))
+    await new_bench.executors.start()
     try:
-        yield made
+        yield new_bench
     finally:
-        await made.executors.close()
+        await new_bench.executors.close()
 
 
 def result(outcome: Outcome) -> Any:
@@ -62,31 +62,31 @@ async def test_a_worker_has_neither_unless_it_is_switched_on() -> None:
 
 
 async def test_a_program_gets_its_arguments_as_they_are() -> None:
-    async with bench(command_allow="/bin/echo, /bin/cat") as own:
+    async with bench(command_allow="/bin/echo, /bin/cat") as allowed:
         argv = ["/bin/echo", "$HOME; ls *", "`id`", "a b", ""]
-        ran = result(await own.run("command", json.dumps({"argv": argv})))
+        ran = result(await allowed.run("command", json.dumps({"argv": argv})))
         assert ran == {"stdout": "$HOME; ls * `id` a b \n", "stderr": "", "cut": False}
-        fed = result(await own.run("command", json.dumps({"argv": ["/bin/cat"], "stdin": "é\n"})))
+        fed = result(await allowed.run("command", json.dumps({"argv": ["/bin/cat"], "stdin": "é\n"})))
         assert fed["stdout"] == "é\n"
         for _ in range(20):  # it ends without reading, sometimes before it receives anything
             unread = {"argv": ["/bin/echo", "x"], "stdin": "x" * 1_000_000}
-            assert result(await own.run("command", json.dumps(unread)))["stdout"] == "x\n"
+            assert result(await allowed.run("command", json.dumps(unread)))["stdout"] == "x\n"
 
 
 @pytest.mark.parametrize(
     "argv", [[], ["echo"], ["/bin/sh", "-c", "id"], ["/bin/../bin/echo"], ["/bin/echo\u0001"], [""]]
 )
 async def test_a_program_that_is_not_listed_does_not_run(argv: list[str]) -> None:
-    async with bench(command_allow="/bin/echo") as own:
-        text = error(await own.run("command", json.dumps({"argv": argv})), permanent=True)
+    async with bench(command_allow="/bin/echo") as allowed:
+        text = error(await allowed.run("command", json.dumps({"argv": argv})), permanent=True)
     assert "is no program that this worker may run" in text
 
 
 async def test_a_program_does_not_see_what_the_worker_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_DSN", CANARY)
     monkeypatch.setenv("LD_PRELOAD", "")
-    async with bench(command_allow="/usr/bin/env") as own:
-        ran = result(await own.run("command", '{"argv": ["/usr/bin/env"]}'))
+    async with bench(command_allow="/usr/bin/env") as allowed:
+        ran = result(await allowed.run("command", '{"argv": ["/usr/bin/env"]}'))
     names = {line.partition("=")[0] for line in ran["stdout"].splitlines()}
     assert CANARY not in ran["stdout"]
     assert (
@@ -97,10 +97,10 @@ async def test_a_program_does_not_see_what_the_worker_knows(monkeypatch: pytest.
 
 
 async def test_how_a_program_ends_is_how_its_attempt_ends() -> None:
-    async with bench(command_allow="/bin/sh,/nowhere/program", command_max_output=5) as own:
+    async with bench(command_allow="/bin/sh,/nowhere/program", command_max_output=5) as allowed:
 
         async def shell(script: str) -> Outcome:
-            return await own.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
+            return await allowed.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
 
         assert error(await shell("echo out; echo err >&2; exit 3"), permanent=False) == (
             "RuntimeError: /bin/sh ended with status 3: err"
@@ -113,7 +113,7 @@ async def test_how_a_program_ends_is_how_its_attempt_ends() -> None:
         }
         assert result(await shell("yes | head -c 10000000; exec <&-"))["cut"] is True
         assert result(await shell("sleep 1000 & echo done"))["stdout"] == "done\n"  # its child has its output open
-        missing = await own.run("command", '{"argv": ["/nowhere/program"]}')
+        missing = await allowed.run("command", '{"argv": ["/nowhere/program"]}')
         assert "cannot be started: No such file" in error(missing, permanent=False)
 
 
@@ -137,28 +137,28 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("how", ["timeout", "cancel", "crash"])
 async def test_a_program_ends_with_its_attempt_and_takes_its_children_along(how: str, tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with bench(command_allow="/bin/sh") as own:
-        own.executors._grace = 20.0  # the task itself kills the program
+    async with bench(command_allow="/bin/sh") as allowed:
+        allowed.executors._grace = 20.0  # the task itself kills the program
         payload = json.dumps({"argv": ["/bin/sh", "-c", FAMILY.format(file=file)]})
-        order = own.order("command", payload, timeout=1.0 if how == "timeout" else None)
-        await own.begin(order)
+        order = allowed.order("command", payload, timeout=1.0 if how == "timeout" else None)
+        await allowed.begin(order)
         pids = await pids_in(file)
         assert all(map(alive, pids))
         if how == "cancel":
-            own.executors.stop(order.attempt_id, Released("called off"))
+            allowed.executors.stop(order.attempt_id, Released("called off"))
         elif how == "crash":
-            os.kill(own.executors._supervisor.live[0].pid, signal.SIGKILL)
-        (outcome,) = await own.ended(order)
+            os.kill(allowed.executors._supervisor.live[0].pid, signal.SIGKILL)
+        (outcome,) = await allowed.ended(order)
         if how != "crash":
             assert isinstance(outcome, TimedOut) if how == "timeout" else outcome == Released("called off")
-            assert own.executors.restarts == 0
+            assert allowed.executors.restarts == 0
         await wait_until_async(lambda: not any(map(alive, pids)))
 
 
 async def test_what_a_program_wrote_is_cut_where_its_result_would_be_too_large() -> None:
-    async with bench(command_allow="/bin/sh", command_max_output=90_000) as own:
+    async with bench(command_allow="/bin/sh", command_max_output=90_000) as allowed:
         script = "head -c 90000 /dev/zero; head -c 90000 /dev/zero >&2"  # each byte takes three as U+FFFD
-        outcome = await own.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
+        outcome = await allowed.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
         ran = result(outcome)
         assert isinstance(outcome, Completed)
     assert 99_990 < len(bytes(outcome.result)) <= 100_000
@@ -180,11 +180,11 @@ STRAYS = {
 @pytest.mark.parametrize("script", STRAYS.values(), ids=list(STRAYS))
 async def test_grandchildren_that_left_their_program_end_with_its_attempt(script: str, tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with bench(command_allow="/bin/sh") as own:
-        own.executors._grace = 20.0
+    async with bench(command_allow="/bin/sh") as allowed:
+        allowed.executors._grace = 20.0
         before = _sleepers()
         payload = json.dumps({"argv": ["/bin/sh", "-c", script.format(file=file)]})
-        outcome = await own.run("command", payload, timeout=1.0)
+        outcome = await allowed.run("command", payload, timeout=1.0)
         assert isinstance(outcome, TimedOut)
         assert _sleepers() <= before
         assert not any(map(alive, await pids_in(file)))
@@ -192,12 +192,12 @@ async def test_grandchildren_that_left_their_program_end_with_its_attempt(script
 
 def _sleepers() -> set[str]:
     """Return the pids of this test's processes, by their command line."""
-    found = set()
+    pids = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (folder / "cmdline").read_bytes() == b"sleep\01000\0":
-                found.add(folder.name)
-    return found
+                pids.add(folder.name)
+    return pids
 
 
 # ------------------------------------------------------------ http
@@ -230,16 +230,20 @@ def local(url: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_a_call_says_whose_it_is_and_brings_the_answer() -> None:
-    seen: list[Any] = []
+    requests: list[Any] = []
 
     def handle(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        seen.append((scope["method"], scope["path"], dict(scope["headers"]), body))
+        requests.append((scope["method"], scope["path"], dict(scope["headers"]), body))
         return 201, {"content-type": "application/json"}, b'{"id": 1}'
 
-    async with site(handle) as url, bench(**local(url)) as own:
+    async with site(handle) as url, bench(**local(url)) as allowed:
         payload = {"url": f"{url}/orders?x=1", "body": {"a": [1]}, "headers": {"X-Own": "1"}}
-        assert result(await own.run("http", json.dumps(payload))) == {"status": 201, "body": {"id": 1}, "cut": False}
-    ((method, path, headers, body),) = seen
+        assert result(await allowed.run("http", json.dumps(payload))) == {
+            "status": 201,
+            "body": {"id": 1},
+            "cut": False,
+        }
+    ((method, path, headers, body),) = requests
     assert (method, path, json.loads(body)) == ("POST", "/orders", {"a": [1]})
     assert headers[b"idempotency-key"] == b"taskd-job-1"
     assert (headers[b"taskd-attempt"], headers[b"x-own"]) == (b"7", b"1")
@@ -258,8 +262,8 @@ async def test_a_call_says_whose_it_is_and_brings_the_answer() -> None:
 async def test_an_answer_says_whether_another_try_helps(
     status: int, headers: dict[str, str], permanent: bool, text: str
 ) -> None:
-    async with site(lambda *_: (status, headers, b"")) as url, bench(**local(url)) as own:
-        outcome = await own.run("http", json.dumps({"url": f"{url}/"}))
+    async with site(lambda *_: (status, headers, b"")) as url, bench(**local(url)) as allowed:
+        outcome = await allowed.run("http", json.dumps({"url": f"{url}/"}))
     assert text in error(outcome, permanent=permanent)
     assert isinstance(outcome, Failed)
     if "retry-after" in headers:
@@ -271,10 +275,10 @@ async def test_a_long_answer_is_cut_and_a_late_one_is_not_waited_for() -> None:
     def handle(scope: dict[str, Any], _: bytes) -> tuple[int, dict[str, str], bytes]:
         return (0, {}, b"") if scope["path"] == "/late" else (200, {}, b"x\0" * 1_000_000)
 
-    async with site(handle) as url, bench(**local(url, http_max_response=10)) as own:
-        cut = result(await own.run("http", json.dumps({"url": f"{url}/long", "method": "GET"})))
+    async with site(handle) as url, bench(**local(url, http_max_response=10)) as allowed:
+        cut = result(await allowed.run("http", json.dumps({"url": f"{url}/long", "method": "GET"})))
         assert cut == {"status": 200, "body": "x\N{REPLACEMENT CHARACTER}" * 5, "cut": True}
-        late = await own.run("http", json.dumps({"url": f"{url}/late", "timeout": 0.3}))
+        late = await allowed.run("http", json.dumps({"url": f"{url}/late", "timeout": 0.3}))
         assert "did not answer within 0.3 s" in error(late, permanent=False)
 
 
@@ -371,8 +375,8 @@ BLANK = "\N{REPLACEMENT CHARACTER}"
     ],
 )  # fmt: skip
 async def test_a_call_that_succeeded_is_not_repeated_for_its_answer(answer: bytes, body: Any, cut: bool) -> None:
-    async with raw_site(answer) as (url, heads), bench(**local(url, http_max_response=50_000)) as own:
-        got = result(await own.run("http", json.dumps({"url": f"{url}/"})))
+    async with raw_site(answer) as (url, heads), bench(**local(url, http_max_response=50_000)) as allowed:
+        got = result(await allowed.run("http", json.dumps({"url": f"{url}/"})))
     assert got.pop("status") in (200, 204, 205)
     assert got == {"body": body, "cut": cut}
     assert len(heads) == 1
@@ -383,8 +387,8 @@ async def test_a_call_that_succeeded_is_not_repeated_for_its_answer(answer: byte
     [(b"\x01" * 50_000, "text/plain"), (b"\xff" * 50_000, ""), (rb'["\u0001"' + rb',"\u0001"' * 5_000 + b"]", "")],
 )
 async def test_an_answer_whose_result_would_be_too_large_is_cut(content: bytes, kind: str) -> None:
-    async with raw_site(whole(content, f"Content-Type: {kind}")) as (url, _), bench(**local(url)) as own:
-        outcome = await own.run("http", json.dumps({"url": f"{url}/"}))
+    async with raw_site(whole(content, f"Content-Type: {kind}")) as (url, _), bench(**local(url)) as allowed:
+        outcome = await allowed.run("http", json.dumps({"url": f"{url}/"}))
         got = result(outcome)
         assert isinstance(outcome, Completed)
     assert len(bytes(outcome.result)) <= 100_000
@@ -393,8 +397,11 @@ async def test_an_answer_whose_result_would_be_too_large_is_cut(content: bytes, 
 
 
 async def test_an_answer_that_stops_in_its_body_is_kept_when_the_time_is_over() -> None:
-    async with raw_site(head("Content-Length: 10") + b"12345", hold=True) as (url, heads), bench(**local(url)) as own:
-        got = result(await own.run("http", json.dumps({"url": f"{url}/", "timeout": 0.5})))
+    async with (
+        raw_site(head("Content-Length: 10") + b"12345", hold=True) as (url, heads),
+        bench(**local(url)) as allowed,
+    ):
+        got = result(await allowed.run("http", json.dumps({"url": f"{url}/", "timeout": 0.5})))
     assert (got, len(heads)) == ({"status": 200, "body": "12345", "cut": True}, 1)
     assert b"\r\naccept-encoding: identity\r\n" in heads[0].lower()
 
@@ -411,8 +418,8 @@ async def test_an_answer_that_stops_in_its_body_is_kept_when_the_time_is_over() 
     ],
 )
 async def test_an_answer_that_breaks_off_is_judged_by_its_status(answer: bytes, permanent: bool, text: str) -> None:
-    async with raw_site(answer) as (url, _), bench(**local(url)) as own:
-        assert text in error(await own.run("http", json.dumps({"url": f"{url}/"})), permanent=permanent)
+    async with raw_site(answer) as (url, _), bench(**local(url)) as allowed:
+        assert text in error(await allowed.run("http", json.dumps({"url": f"{url}/"})), permanent=permanent)
 
 
 async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
@@ -422,7 +429,7 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
         called.append(scope["path"])
         return 200, {}, b""
 
-    async with site(handle) as url, bench(**local(f"{url}/api/")) as own:
+    async with site(handle) as url, bench(**local(f"{url}/api/")) as allowed:
         climbing = (
             "/api/../x",
             "/api/%2e%2e/x",
@@ -452,7 +459,7 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
             "/api/..#/x",
         )
         for path in ("/", "/api", "/apis/x", "/API/x", "/api/é", "/api/a b", *climbing):
-            error(await own.run("http", json.dumps({"url": f"{url}{path}"})), permanent=True)
+            error(await allowed.run("http", json.dumps({"url": f"{url}{path}"})), permanent=True)
         port = url.rpartition(":")[2]
         for other in (
             f"https://127.0.0.1:{port}/api/x",
@@ -480,7 +487,7 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
             f"http:/127.0.0.1:{port}/api/x",
             f"http:127.0.0.1:{port}/api/x",
         ):
-            error(await own.run("http", json.dumps({"url": other})), permanent=True)
+            error(await allowed.run("http", json.dumps({"url": other})), permanent=True)
         for headers in (
             {"Host": "x"},
             {"Transfer-Encoding": "chunked"},
@@ -490,7 +497,7 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
             {"x": " a"},
             {"": "a"},
         ):
-            error(await own.run("http", json.dumps({"url": f"{url}/api/x", "headers": headers})), permanent=True)
+            error(await allowed.run("http", json.dumps({"url": f"{url}/api/x", "headers": headers})), permanent=True)
         assert called == []
         ordinary = (
             "/api/x/y",
@@ -502,9 +509,9 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
             "/api/%C3%A9#..",
         )
         for path in ordinary:
-            result(await own.run("http", json.dumps({"url": f"{url}{path}"})))
+            result(await allowed.run("http", json.dumps({"url": f"{url}{path}"})))
         for other in (f"HTTP://127.0.0.1.:{port}/api/z", f"http://127.0.0.1:0{port}/api/z"):
-            result(await own.run("http", json.dumps({"url": other})))
+            result(await allowed.run("http", json.dumps({"url": other})))
         paths = ["/api/x/y", "/api/x;y", "/api/...;x", "/api/x//y", "/api/.well-known", "/api/a..b", "/api/é"]
         assert called == [*paths, "/api/z", "/api/z"]
 
@@ -537,16 +544,16 @@ def test_the_forms_of_one_url_are_one_place() -> None:
 
 
 async def test_an_address_that_is_not_public_is_not_called_unless_its_network_is_listed() -> None:
-    async with site(lambda *_: (200, {}, b"")) as url, bench(http_allow=url) as own:
-        text = error(await own.run("http", json.dumps({"url": f"{url}/"})), permanent=True)
+    async with site(lambda *_: (200, {}, b"")) as url, bench(http_allow=url) as allowed:
+        text = error(await allowed.run("http", json.dumps({"url": f"{url}/"})), permanent=True)
     assert "127.0.0.1 is no public address" in text
 
 
 async def test_one_bad_address_among_good_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(2, 1, 6, "", ("93.184.215.14", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
+    addresses = [(2, 1, 6, "", ("93.184.215.14", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
 
     async def resolve(*_: Any, **__: Any) -> Any:
-        return answers
+        return addresses
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
     with pytest.raises(NotAllowed, match=r"x \(10\.0\.0\.1\) is no public"):

@@ -88,10 +88,10 @@ async def settings_of(lane: Lane, *names: str) -> dict[str, str]:
 async def test_a_lane_has_its_own_settings(hostile: str, pooled: bool) -> None:
     lane = Lane(hostile, name="test", deadline=5.0, pooled=pooled)
     try:
-        found = await settings_of(lane, "client_encoding", *PINNED)
+        settings = await settings_of(lane, "client_encoding", *PINNED)
     finally:
         await lane.close()
-    assert found == {"client_encoding": "UTF8", **PINNED}
+    assert settings == {"client_encoding": "UTF8", **PINNED}
 
 
 async def test_a_lanes_own_settings_come_before_the_pinned_ones(hostile: str) -> None:

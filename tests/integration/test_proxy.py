@@ -52,8 +52,8 @@ class Target:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    with ExitStack() as found:
-        yield found
+    with ExitStack() as exit_stack:
+        yield exit_stack
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ Connect = Callable[[], socket.socket]
 
 def receive(end: socket.socket, size: int) -> bytes:
     """Return exactly `size` bytes, or those before the end of the stream."""
-    found = bytearray()
-    while len(found) < size and (data := end.recv(min(65536, size - len(found)))):
-        found += data
-    return bytes(found)
+    received = bytearray()
+    while len(received) < size and (data := end.recv(min(65536, size - len(received)))):
+        received += data
+    return bytes(received)
 
 
 def stuff(end: socket.socket, data: bytes) -> int:
@@ -198,13 +198,13 @@ def test_an_end_does_not_get_through_a_black_hole(target: Target, proxy: Proxy, 
     wait_until(lambda: proxy.held == 3)
     assert all(has_nothing(end) for end in ends)
     proxy.heal()
-    said = []
+    received = []
     for end in ends:
         try:
-            said.append(receive(end, 2))
+            received.append(receive(end, 2))
         except ConnectionResetError:
-            said.append(b"reset")
-    assert sorted(said) == [b"reset", b"x"]
+            received.append(b"reset")
+    assert sorted(received) == [b"reset", b"x"]
 
 
 def test_a_connection_made_during_a_black_hole_is_silent_until_it_is_healed(

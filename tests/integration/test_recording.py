@@ -92,8 +92,8 @@ async def test_a_real_run_is_recorded_and_clean(store: Storage, tmp_path: Path) 
 )
 async def test_tampering_shows(store: Storage, tmp_path: Path, tampering: str, invariant: str) -> None:
     await live(store)
-    found = {v.invariant for v in check(dump(store, tmp_path, tampering))}
-    assert invariant in found
+    violated = {v.invariant for v in check(dump(store, tmp_path, tampering))}
+    assert invariant in violated
 
 
 async def test_schedules_their_ticks_and_progress_are_recorded(store: Storage, tmp_path: Path) -> None:

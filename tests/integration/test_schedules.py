@@ -35,9 +35,9 @@ LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    found = Storage(postgres_dsn)
-    yield found
-    await found.close()
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
 
 
 def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
@@ -46,13 +46,13 @@ def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
 
 async def behind(store: Storage, name: str = NAME, *, anchor: float = 3601, decided: float = 10) -> datetime:
     """Set the anchor and the last decision of an interval to so many seconds ago; return the anchor."""
-    ((found,),) = await store.raw.fetch(
+    ((anchored_at,),) = await store.raw.fetch(
         "UPDATE taskd.schedules SET next_at = NULL, anchor = clock_timestamp() - make_interval(secs => %(anchor)s),"
         " decided_until = clock_timestamp() - make_interval(secs => %(decided)s) WHERE name = %(name)s RETURNING anchor",
         {"anchor": anchor, "decided": decided, "name": name},
     )
-    assert isinstance(found, datetime)
-    return found
+    assert isinstance(anchored_at, datetime)
+    return anchored_at
 
 
 async def decisions(store: Storage) -> list[Decision]:
@@ -74,9 +74,9 @@ async def fired_at(store: Storage) -> list[datetime]:
 
 
 async def states(store: Storage) -> list[str]:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    return [fire.state for fire in reversed(found.fires)]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    return [fire.state for fire in reversed(schedule.fires)]
 
 
 async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
@@ -90,7 +90,7 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
         timeout=9.5,
         metadata={"team": "a", "n": 1},
     )
-    wanted = plan(
+    given = plan(
         TickRule(cron="0 6 * * MON", tz="Europe/Berlin"),
         job=job,
         missed=Missed.ALL,
@@ -98,11 +98,11 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
         overlap=Overlap.QUEUE,
         app="shop.tasks",
     )
-    assert await store.schedules.put(wanted, replace=False) is True
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.plan == wanted
-    assert (await store.schedules.page("", None, 10))[0][0].plan == wanted
+    assert await store.schedules.put(given, replace=False) is True
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.plan == given
+    assert (await store.schedules.page("", None, 10))[0][0].plan == given
     assert await store.schedules.page(NAME, None, 10) == ([], False)
     assert await store.schedules.page("", {"default"}, 10) == ([], False)
 
@@ -122,19 +122,19 @@ async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(sto
     (submitted,) = await store.submit(job)
     tick_at = await behind(store) + timedelta(hours=1)
     assert await fire(store, await store.lead()) == Fired(1, 0, 0)
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    (tick,) = found.fires
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    (tick,) = schedule.fires
     assert (tick.fire_at, tick.state) == (tick_at, "open")
     assert tick.job_id is not None
-    made, like = await store.job(tick.job_id), await store.job(submitted.id)
-    assert made.metadata is not None
-    fire_at = str(made.metadata["fire_at"])
-    assert made.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
+    fired, like = await store.job(tick.job_id), await store.job(submitted.id)
+    assert fired.metadata is not None
+    fire_at = str(fired.metadata["fire_at"])
+    assert fired.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
     assert (datetime.fromisoformat(fire_at), fire_at[-1]) == (tick_at, "Z")
-    assert made.created_at == made.schedule_at == tick.fired_at
+    assert fired.created_at == fired.schedule_at == tick.fired_at
     same = {"id": 0, "metadata": None, "created_at": tick_at, "schedule_at": tick_at}
-    assert msgspec.structs.replace(made, **same) == msgspec.structs.replace(like, **same)
+    assert msgspec.structs.replace(fired, **same) == msgspec.structs.replace(like, **same)
     backoffs = await store.raw.fetch("SELECT DISTINCT backoff::text FROM taskd.jobs")
     assert len(backoffs) == 1
 
@@ -155,7 +155,7 @@ async def test_an_old_term_fires_nothing(store: Storage) -> None:
         with pytest.raises(NotLeader):
             await writing
     assert await fired_at(store) == []
-    assert [one.fires for one in await decisions(store)] == [one.fires for one in due]
+    assert [decision.fires for decision in await decisions(store)] == [decision.fires for decision in due]
 
 
 async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> None:
@@ -167,9 +167,9 @@ async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> No
         await behind(store, name)
     term = await store.lead()
     due = await decisions(store)
-    answers = await asyncio.gather(*(one.ticks.fire(term, due) for one in (store, other, store, other)))
+    results = await asyncio.gather(*(leader.ticks.fire(term, due) for leader in (store, other, store, other)))
     await other.close()
-    assert sum(answer.jobs for answer in answers) == 50
+    assert sum(result.jobs for result in results) == 50
     ((jobs,),) = await store.raw.fetch("SELECT count(*) FROM taskd.jobs")
     assert jobs == 50
 
@@ -268,7 +268,10 @@ async def test_a_waiting_tick_gets_its_job_when_the_earlier_one_has_ended_and_on
     await store.schedules.resume(NAME)
     assert (await store.ticks.due(10, ())).waiting
     other = Storage(store.dsn)
-    assert sum(await asyncio.gather(*(one.ticks.fire_waiting(term, 10) for one in (store, other, store, other)))) == 1
+    assert (
+        sum(await asyncio.gather(*(leader.ticks.fire_waiting(term, 10) for leader in (store, other, store, other))))
+        == 1
+    )
     await other.close()
     assert await states(store) == ["open", "open", "skipped"]
     assert len(await fired_at(store)) == 1
@@ -292,9 +295,9 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_where_it_is_resu
     due = await decisions(store)
     await store.schedules.pause(NAME, "ann")
     await store.schedules.pause(NAME, "bob")  # without an effect: ann was first
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.paused_by == "ann"
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.paused_by == "ann"
     assert await store.ticks.fire(term, due) == LEFT
     assert await decisions(store) == []
     await store.schedules.resume(NAME)
@@ -399,12 +402,12 @@ async def test_a_locked_schedule_is_left_and_stops_no_other(store: Storage) -> N
     async with locked(store):
         due = await decisions(store)
         assert await store.ticks.fire(term, due) == Fired(1, 0, 0, (Edition(NAME, 1),))
-        assert [one.name for one in await decisions(store)] == [NAME]
+        assert [decision.name for decision in await decisions(store)] == [NAME]
         assert (await store.ticks.due(10, LEFT.left)).due == []
         await store.terms.renew(term, 0)
         assert await fired_at(store) == []
     assert await fire(store, term) == Fired(1, 0, 0)
-    assert await store.ticks.fire(term, due) == Fired(0, 0, 0, tuple(one.edition for one in due))
+    assert await store.ticks.fire(term, due) == Fired(0, 0, 0, tuple(decision.edition for decision in due))
     assert await fired_at(store) == [anchor + timedelta(hours=1)]
 
 
@@ -415,8 +418,8 @@ async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Stor
     await store.raw.fetch(
         "UPDATE taskd.schedules SET next_at = clock_timestamp() WHERE name = %(name)s", {"name": NAME}
     )
-    assert [one.name for one in (await store.ticks.due(1, ())).due] == [NAME]
-    assert [one.name for one in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
+    assert [decision.name for decision in (await store.ticks.due(1, ())).due] == [NAME]
+    assert [decision.name for decision in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
 
 
 async def test_a_waiting_tick_of_a_locked_schedule_waits_on(store: Storage) -> None:
@@ -452,9 +455,9 @@ async def failed_tick(store: Storage, term: Term) -> int:
 
 
 async def _job_of(store: Storage) -> int:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    (tick,) = found.fires[-1:]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    (tick,) = schedule.fires[-1:]
     assert tick.job_id is not None
     return tick.job_id
 
@@ -465,14 +468,14 @@ async def test_a_job_that_was_retried_by_hand_is_live_for_the_overlap(store: Sto
     old = await failed_tick(store, term)
     if closed:
         assert (await store.ticks.close(term, START, 10)).ticks == 1
-    made = await store.retries.retry([old])
-    assert await _job_of(store) == made[old]
+    retried = await store.retries.retry([old])
+    assert await _job_of(store) == retried[old]
     assert await states(store) == ["open"]
     await behind(store, anchor=3603)
     assert await fire(store, term) == Fired(0, 0, 1)
     await end_jobs(store, term, Failed("no luck"))
-    again = await store.retries.retry([made[old]])
-    assert await _job_of(store) == again[made[old]]
+    again = await store.retries.retry([retried[old]])
+    assert await _job_of(store) == again[retried[old]]
     await end_jobs(store, term)
     await behind(store, anchor=3602)
     assert await fire(store, term) == Fired(1, 0, 0)
@@ -503,9 +506,9 @@ async def test_what_a_client_writes_into_metadata_moves_no_tick(store: Storage) 
 
 
 async def _ticks(store: Storage) -> list[datetime]:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    return [fire.fire_at for fire in found.fires]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    return [fire.fire_at for fire in schedule.fires]
 
 
 async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:
@@ -571,17 +574,17 @@ async def test_a_schedule_of_another_queue_is_left_alone_whatever_was_read_befor
     """Test that the statement itself checks the queue, since the schedule may have changed after an earlier read."""
     mine = plan(job=spec(queue="reports"))
     assert await store.schedules.put(mine, replace=True, queues={"reports"}) is True
-    theirs = plan(job=spec(queue="images"))
-    assert await store.schedules.put(theirs, replace=True, queues={"images"}) is None
+    other_queue = plan(job=spec(queue="images"))
+    assert await store.schedules.put(other_queue, replace=True, queues={"images"}) is None
     await store.schedules.pause(NAME, "other", {"images"})
     assert await store.schedules.remove(NAME, {"images"}) is False
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert (found.plan, found.paused_at, found.revision) == (mine, None, 1)
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert (schedule.plan, schedule.paused_at, schedule.revision) == (mine, None, 1)
     await store.schedules.pause(NAME, "me", {"reports", "images"})
     await store.schedules.resume(NAME, {"images"})
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.paused_by == "me"
-    assert await store.schedules.put(theirs, replace=True, queues={"reports", "images"}) is False
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.paused_by == "me"
+    assert await store.schedules.put(other_queue, replace=True, queues={"reports", "images"}) is False
     assert await store.schedules.remove(NAME, {"images"}) is True

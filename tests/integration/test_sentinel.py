@@ -58,7 +58,7 @@ class SentinelServer(Server):
     def replicas(self) -> int:
         """Return the number of replicas that it could promote."""
         with self.connect() as client:
-            return sum("down" not in str(one["flags"]) for one in client.sentinel_slaves(NAME))
+            return sum("down" not in str(replica["flags"]) for replica in client.sentinel_slaves(NAME))
 
     def connect(self) -> redis.Redis:
         return redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=2, decode_responses=True)

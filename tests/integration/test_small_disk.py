@@ -64,12 +64,12 @@ def test_the_next_disk_sweeps_what_a_killed_process_left(private_folder: Path) -
         "import os, sys; from pathlib import Path; from tests.chaos.disk import SmallDisk\n"
         "SmallDisk(Path(sys.argv[1]), 65536).__enter__(); os.kill(os.getpid(), 9)"
     )
-    left = private_folder / "left"
-    killed = subprocess.run([sys.executable, "-c", program, str(left)], cwd=Path(__file__).parents[2])
+    abandoned = private_folder / "left"
+    killed = subprocess.run([sys.executable, "-c", program, str(abandoned)], cwd=Path(__file__).parents[2])
     assert killed.returncode == -signal.SIGKILL
-    assert mounted(left)
+    assert mounted(abandoned)
     with SmallDisk(private_folder / "disk", 65536):
-        assert not mounted(left)
+        assert not mounted(abandoned)
 
 
 def test_postgresql_refuses_writes_on_a_full_disk_and_takes_them_again(

@@ -73,13 +73,13 @@ def calls(connection: psycopg.Connection[Any], name: str = "", value: str = "") 
 def test_no_setting_of_a_session_changes_what_is_submitted(connection: psycopg.Connection[Any]) -> None:
     plain = calls(connection)
     with connection.transaction():
-        found = connection.execute(
+        settings = connection.execute(
             "SELECT name, vartype, setting, enumvals FROM pg_settings WHERE context = 'user' AND NOT name = ANY(%s)"
             " AND (category ~ '^(Client Connection Defaults|Query Tuning|Version and Platform)' OR name = 'jit')",
             [list(NOT_OURS)],
         ).fetchall()
     tried = 0
-    for name, kind, setting, enum in found:
+    for name, kind, setting, enum in settings:
         others = {"bool": ["off" if setting == "on" else "on"], "enum": [v for v in enum or [] if v != setting]}.get(
             kind, []
         )

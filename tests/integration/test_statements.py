@@ -123,17 +123,17 @@ HOT = {
 
 
 def values(name: str) -> dict[str, Any]:
-    wanted = set(re.findall(r"%\((\w+)\)s", statement(name)))
-    found = {key: PARAMETERS[key] for key in wanted}
+    names = set(re.findall(r"%\((\w+)\)s", statement(name)))
+    parameters = {key: PARAMETERS[key] for key in names}
     if name == "open_session":
-        found["id"] = HOLDER
+        parameters["id"] = HOLDER
     if name == "schedules":
-        found["after"] = ""
+        parameters["after"] = ""
     if name == "explain_queue":
-        found["queue"] = "default"
+        parameters["queue"] = "default"
     if name == "end_expired":
-        found["before"] = None
-    return found
+        parameters["before"] = None
+    return parameters
 
 
 def test_every_statement_is_used_and_every_used_one_exists() -> None:
@@ -168,12 +168,12 @@ def generic_plan(connection: psycopg.Connection[Any], name: str) -> dict[str, An
 
 def ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
     """Return the ways in which a plan reads a table."""
-    found = set()
+    kinds = set()
     if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable":
-        found.add(plan.get("Index Name") or plan["Node Type"])
+        kinds.add(plan.get("Index Name") or plan["Node Type"])
     for child in plan.get("Plans", []):
-        found |= ways(child, relation)
-    return found
+        kinds |= ways(child, relation)
+    return kinds
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
@@ -190,15 +190,15 @@ def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
         if analyzed:
             connection.execute("ANALYZE taskd.jobs")
         for name, allowed in HOT.items():
-            found = ways(generic_plan(connection, name))
-            assert found <= allowed, (name, found)
+            actual = ways(generic_plan(connection, name))
+            assert actual <= allowed, (name, actual)
 
 
 def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
-        found = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
+        actual = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
     reached = {"claim", "cancel", "settle", "free_jobs", "explain_job"}
-    assert found == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
+    assert actual == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
 
 
 def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) -> None:
@@ -227,8 +227,8 @@ def page_ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
 
 def scans(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
     """Return the nodes of a plan that read a table."""
-    found = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
-    return [*found, *(scan for child in plan.get("Plans", []) for scan in scans(child, relation))]
+    nodes = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
+    return [*nodes, *(scan for child in plan.get("Plans", []) for scan in scans(child, relation))]
 
 
 @pytest.mark.parametrize("jobs", [0, 50_000])
@@ -246,9 +246,9 @@ def test_what_looks_at_ticks_never_reads_all_jobs(postgres_dsn: str, jobs: int) 
         )
         connection.execute("ANALYZE taskd.fires")
         for name in ("fire", "fire_waiting", "close_fires"):
-            found = scans(generic_plan(connection, name), "jobs")
-            assert found, name
-            assert all("id =" in scan.get("Index Cond", "") for scan in found), (name, found)
+            nodes = scans(generic_plan(connection, name), "jobs")
+            assert nodes, name
+            assert all("id =" in scan.get("Index Cond", "") for scan in nodes), (name, nodes)
 
 
 def fill(connection: psycopg.Connection[Any], live: int, finished: int) -> None:
@@ -271,8 +271,8 @@ def fill(connection: psycopg.Connection[Any], live: int, finished: int) -> None:
 
 def tables_read(plan: dict[str, Any]) -> set[str]:
     """Return the tables that a plan reads."""
-    found = {plan["Relation Name"]} if "Relation Name" in plan and plan["Node Type"] != "ModifyTable" else set()
-    return found.union(*(tables_read(child) for child in plan.get("Plans", [])))
+    tables = {plan["Relation Name"]} if "Relation Name" in plan and plan["Node Type"] != "ModifyTable" else set()
+    return tables.union(*(tables_read(child) for child in plan.get("Plans", [])))
 
 
 def plan_for(connection: psycopg.Connection[Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -324,9 +324,9 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
         for plan in (plan_for(connection, "job", {"id": 5}), generic_plan(connection, "job")):
             assert (ways(plan), ways(plan, "finished_jobs")) == ({"jobs_pkey"}, by_id)
         filters = {"queue": "default", "task": "default", "status": None} if analyzed else {"status": None}
-        for own in ({key: value} for key, value in filters.items()):
-            assert page_ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
-            assert page_ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
+        for single in ({key: value} for key, value in filters.items()):
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | single)) == {"jobs_pkey"}, single
+            assert page_ways(plan_for(connection, "finished_jobs", PAGE | single), "finished_jobs") == by_id, single
         if analyzed:
             assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {
                 "jobs_claimed",
@@ -337,8 +337,8 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
                 "jobs_pkey",
             }
             for name, lookups in (("finished_jobs", by_id), ("retriable", set())):
-                found = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
-                assert found == by_status | lookups, name
+                actual = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
+                assert actual == by_status | lookups, name
             assert page_ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
             assert page_ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
 

@@ -45,10 +45,10 @@ async def session(store: Storage) -> Session:
 
 
 async def test_concurrent_submits_share_inserts_and_each_gets_its_own_job(store: Storage) -> None:
-    answers = await asyncio.gather(*(store.intake.submit(spec(str(n))) for n in range(300)))
-    assert len({a.id for a in answers}) == 300
+    results = await asyncio.gather(*(store.intake.submit(spec(str(n))) for n in range(300)))
+    assert len({a.id for a in results}) == 300
     for n in (0, 150, 299):
-        assert bytes((await store.job(answers[n].id)).payload) == str(n).encode()
+        assert bytes((await store.job(results[n].id)).payload) == str(n).encode()
     assert store.rung < 100
 
 
@@ -56,9 +56,9 @@ async def test_one_bad_job_harms_none_of_its_neighbours(store: Storage) -> None:
     bad = spec(dedupe_key="x" * 300)
     specs = [spec(str(n)) for n in range(40)]
     specs.insert(17, bad)
-    answers = await asyncio.gather(*(store.intake.submit(s) for s in specs), return_exceptions=True)
-    assert isinstance(answers.pop(17), Rejected)
-    assert all(not isinstance(a, BaseException) for a in answers)
+    results = await asyncio.gather(*(store.intake.submit(s) for s in specs), return_exceptions=True)
+    assert isinstance(results.pop(17), Rejected)
+    assert all(not isinstance(a, BaseException) for a in results)
     assert (await store.overview.counts()).pending == 40
 
 
@@ -66,17 +66,17 @@ async def test_a_bulk_submit_is_all_or_nothing_and_answers_in_order(store: Stora
     with pytest.raises(Rejected):
         await store.submit(spec(), spec(dedupe_key="x" * 300), spec())
     assert (await store.overview.counts()).pending == 0
-    answers = await store.submit(*(spec(str(n)) for n in range(50)))
-    payloads = [bytes((await store.job(a.id)).payload) for a in answers]
+    results = await store.submit(*(spec(str(n)) for n in range(50)))
+    payloads = [bytes((await store.job(a.id)).payload) for a in results]
     assert payloads == [str(n).encode() for n in range(50)]
 
 
 async def test_two_hundred_submitters_of_one_key_make_one_job(store: Storage, postgres_dsn: str) -> None:
     others = [Storage(postgres_dsn) for _ in range(4)]
     intakes = [s.intake for s in (store, *others)]
-    answers = await asyncio.gather(*(intakes[n % 5].submit(spec(str(n), dedupe_key="k")) for n in range(200)))
-    assert len({a.id for a in answers}) == 1
-    assert sum(not a.duplicate for a in answers) == 1
+    results = await asyncio.gather(*(intakes[n % 5].submit(spec(str(n), dedupe_key="k")) for n in range(200)))
+    assert len({a.id for a in results}) == 1
+    assert sum(not a.duplicate for a in results) == 1
     for other in others:
         await other.close()
 

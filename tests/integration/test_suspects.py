@@ -16,11 +16,11 @@ from tests.servers import wait_until_async
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    made = Bench(slots=3)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
-    assert all(len(outcomes) == 1 for outcomes in made.ends.values() if outcomes)
+    new_bench = Bench(slots=3)
+    await new_bench.executors.start()
+    yield new_bench
+    await new_bench.executors.close()
+    assert all(len(outcomes) == 1 for outcomes in new_bench.ends.values() if outcomes)
 
 
 def suspect(order: Order) -> Order:

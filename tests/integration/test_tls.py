@@ -253,9 +253,11 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(
     address, shows, pair = served
     later = ours.issue(expired=True)
     os.replace(later.cert_file, pair.cert_file)
-    with capture_logs() as told:
+    with capture_logs() as log_lines:
         shows.look()
-    assert [line["log_level"] for line in told] == ["warning"]  # the certificate is new, and the key still the old one
+    assert [line["log_level"] for line in log_lines] == [
+        "warning"
+    ]  # the certificate is new, and the key still the old one
     assert await ask_us(address.url, ours.file) == "healthy"
     os.replace(later.key_file, pair.key_file)
     shows.look()

@@ -55,9 +55,9 @@ class Sleepers:
 
 @pytest.fixture
 def sleepers(tmp_path: Path) -> Iterator[Sleepers]:
-    made = Sleepers(tmp_path)
-    yield made
-    for keeper in made.keepers.values():
+    new_sleepers = Sleepers(tmp_path)
+    yield new_sleepers
+    for keeper in new_sleepers.keepers.values():
         keeper.child.kill()
 
 

@@ -58,9 +58,9 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
-    made = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
-    yield made
-    await made.close()
+    new_pool = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
+    yield new_pool
+    await new_pool.close()
 
 
 @pytest.fixture
@@ -78,18 +78,20 @@ async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> 
     return await store.claim(session, await store.dispatch(term))
 
 
-async def work(pool: TaskConnectionPool, claim: Claim, told: RecordedCompletion | None = None) -> None:
-    async with pool.transaction(claim.job_id, claim.attempt, told or RecordedCompletion()) as connection:
+async def work(pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None) -> None:
+    async with pool.transaction(claim.job_id, claim.attempt, completion or RecordedCompletion()) as connection:
         await connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-def work_sync(pool: TaskConnectionPool, claim: Claim, told: RecordedCompletion | None = None) -> None:
-    with pool.transaction_sync(claim.job_id, claim.attempt, told or RecordedCompletion()) as connection:
+def work_sync(pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None) -> None:
+    with pool.transaction_sync(claim.job_id, claim.attempt, completion or RecordedCompletion()) as connection:
         connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-async def work_in_a_thread(pool: TaskConnectionPool, claim: Claim, told: RecordedCompletion | None = None) -> None:
-    await asyncio.to_thread(work_sync, pool, claim, told)
+async def work_in_a_thread(
+    pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None
+) -> None:
+    await asyncio.to_thread(work_sync, pool, claim, completion)
 
 
 BOTH = pytest.mark.parametrize("way", [work, work_in_a_thread], ids=["async", "sync"])
@@ -100,13 +102,15 @@ Way = Callable[..., Awaitable[None]]
 async def test_the_job_is_the_same_as_if_it_were_settled(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
-    ours, theirs = await begun(store, term, session, 2)
-    for claim in (ours, theirs):
+    by_task, by_worker = await begun(store, term, session, 2)
+    for claim in (by_task, by_worker):
         assert await store.note(claim, progress=b'{"fraction":0.5}', checkpoint=b"1")
-    told = RecordedCompletion()
-    await way(pool, ours, told)
-    assert told.over
-    await store.claims.settle([Settlement(theirs, DONE, decide(DONE, theirs.policy, theirs.record), noted=True)])
+    completion = RecordedCompletion()
+    await way(pool, by_task, completion)
+    assert completion.over
+    await store.claims.settle(
+        [Settlement(by_worker, DONE, decide(DONE, by_worker.policy, by_worker.record), noted=True)]
+    )
     columns = (
         "status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,"
         " dedupe_key, parent_id, outcome, error, metadata, attempts, payload, result, progress"
@@ -120,8 +124,8 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
     assert await store.raw.fetch("SELECT job_id FROM taskd.notes") == []
     events = "SELECT from_status, to_status, attempt, session_id FROM taskd.job_events WHERE to_status = 'completed'"
     assert await store.raw.fetch(events) == [("running", "completed", 1, session.id)] * 2
-    assert await store.settle([ours]) == set()
-    assert await store.claims.outcomes([ours.attempt_id]) == {ours.attempt_id: "completed"}
+    assert await store.settle([by_task]) == set()
+    assert await store.claims.outcomes([by_task.attempt_id]) == {by_task.attempt_id: "completed"}
 
 
 @BOTH
@@ -138,10 +142,10 @@ async def test_a_cancel_in_its_middle_rolls_it_back(
             check(connection)
 
         monkeypatch.setattr(transactions, "_check", cancelled)
-        told = RecordedCompletion()
+        completion = RecordedCompletion()
         with pytest.raises(ClaimLost, match=f"job {claim.job_id} is not this attempt's any more"):
-            await way(pool, claim, told)
-    assert not told.over
+            await way(pool, claim, completion)
+    assert not completion.over
     assert await store.raw.fetch(ROWS) == [(0,)]
     assert (await store.job(claim.job_id)).status == "cancelled"
     with pytest.raises(ClaimLost):  # also at the beginning
@@ -195,13 +199,13 @@ async def test_a_commit_without_an_answer_is_looked_up(
     monkeypatch.setattr(transactions, "send", lossy)
     monkeypatch.setattr(transactions, "send_sync", lossy_sync)
     (claim,) = await begun(store, term, session)
-    told = RecordedCompletion()
+    completion = RecordedCompletion()
     if committed:
-        await way(pool, claim, told)
+        await way(pool, claim, completion)
     else:
         with pytest.raises(StoreUnavailable, match="rolled back"):
-            await way(pool, claim, told)
-    assert told.over is committed
+            await way(pool, claim, completion)
+    assert completion.over is committed
     assert await store.raw.fetch(ROWS) == [(int(committed),)]
     assert (await store.job(claim.job_id)).status == ("completed" if committed else "running")
 
@@ -317,25 +321,25 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, there, on = transactions.send, asyncio.Event(), asyncio.Event()
+    send, arrived, proceed = transactions.send, asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
-            there.set()
-            await on.wait()
+            arrived.set()
+            await proceed.wait()
         return await send(connection, query, named)
 
     monkeypatch.setattr(transactions, "send", slow)
     (claim,) = await begun(store, term, session)
-    told = RecordedCompletion()
-    task = asyncio.create_task(work(pool, claim, told))
-    await there.wait()
+    completion = RecordedCompletion()
+    task = asyncio.create_task(work(pool, claim, completion))
+    await arrived.wait()
     task.cancel()
     asyncio.get_running_loop().call_soon(task.cancel)
-    asyncio.get_running_loop().call_soon(on.set)
+    asyncio.get_running_loop().call_soon(proceed.set)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert told.over
+    assert completion.over
     assert await store.raw.fetch(ROWS) == [(1,)]
 
 
@@ -442,13 +446,13 @@ async def test_what_a_task_sets_on_its_connection_ends_with_it(
     notices.clear()
     if asynchronous:
         await dirty(pool, claims[0])
-        found = [await clean(pool, claim) for claim in claims[1:]]
+        results = [await clean(pool, claim) for claim in claims[1:]]
     else:
         await asyncio.to_thread(dirty_sync, pool, claims[0])
-        found = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
-    pid, row = found[0]
+        results = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
+    pid, row = results[0]
     assert row == (1,)
-    assert found[1] == (pid, row)  # one connection to PostgreSQL, kept
+    assert results[1] == (pid, row)  # one connection to PostgreSQL, kept
     assert notices == []
 
 
@@ -471,18 +475,18 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
     async def block() -> None:
         async with pool.transaction(first.job_id, first.attempt, RecordedCompletion()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
-            left.append(asyncio.create_task(leftover(connection)))
+            tasks.append(asyncio.create_task(leftover(connection)))
             await asyncio.sleep(0)
             if fails:
                 raise KeyError("a")
 
-    left: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
     with contextlib.suppress(KeyError):
         await block()
     async with pool.transaction(second.job_id, second.attempt, RecordedCompletion()) as connection:
         await connection.execute("INSERT INTO rows VALUES (2)")
         over.set()
-        await left[0]
+        await tasks[0]
     assert len(errors) == 2
     expected = [(2,)] if fails else [(1,), (2,)]
     assert await store.raw.fetch("SELECT job FROM public.rows ORDER BY job") == expected
@@ -524,15 +528,15 @@ async def test_a_block_ends_under_a_statement_without_a_waiter(
                 raise KeyError("a")
 
     async def run() -> None:
-        left: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None]] = []
         pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
         with psycopg.connect(store.dsn, autocommit=True) as watch:
             with pytest.raises(
                 KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
             ):
-                await block(pool, watch, left)
+                await block(pool, watch, tasks)
             with pytest.raises(psycopg.Error):
-                await left[0]
+                await tasks[0]
             await wait_until_async(lambda: asyncio.to_thread(lambda: watch.execute(SLEEPING).fetchone() == (0,)))
         await work(pool, claim)
         await pool.close()
@@ -546,7 +550,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     (claim,) = await begun(store, term, session)
-    left: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
     def sleep(connection: SyncTaskConnection) -> None:
         connection.execute("SELECT pg_sleep(600)")
@@ -557,7 +561,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
             pool.transaction_sync(claim.job_id, claim.attempt, RecordedCompletion()) as connection,
         ):
             thread = asyncio.to_thread(sleep, connection)
-            loop.call_soon_threadsafe(lambda: left.append(asyncio.create_task(thread)))
+            loop.call_soon_threadsafe(lambda: tasks.append(asyncio.create_task(thread)))
             wait_until(lambda: watch.execute(SLEEPING).fetchone() == (1,))
             if fails:
                 raise KeyError("a")
@@ -565,7 +569,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     with pytest.raises(KeyError if fails else RuntimeError):
         await asyncio.to_thread(block, asyncio.get_running_loop())
     with pytest.raises(psycopg.Error):
-        await left[0]
+        await tasks[0]
     await wait_until_async(lambda: nothing_sleeps(store))
     await work_in_a_thread(pool, claim)
 
@@ -596,15 +600,15 @@ async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage
     claims = await begun(store, term, session, 2)
     pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
     with pool.transaction_sync(claims[0].job_id, claims[0].attempt, RecordedCompletion()):
-        there = threading.Event()
+        arrived = threading.Event()
 
         def wait(settling: AttemptTransaction) -> None:
-            there.set()
+            arrived.set()
             with settling.transaction_sync():
                 raise AssertionError("there is no place")
 
         plain = StoppableTask(pool, claims[1], wait)
-        await asyncio.to_thread(there.wait)
+        await asyncio.to_thread(arrived.wait)
         await plain.stop()
     await work_in_a_thread(pool, claims[1])  # the pool has kept its connection
     assert await store.raw.fetch(ROWS) == [(1,)]
@@ -650,8 +654,12 @@ async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, 
     claims = await begun(store, term, session, 1)
     pool = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
     async with pool.transaction(claims[0].job_id, claims[0].attempt, RecordedCompletion()) as connection:
-        told = connection.info.get_parameters()
-    assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
+        parameters = connection.info.get_parameters()
+    assert (parameters["keepalives_idle"], parameters["keepalives_count"], parameters["tcp_user_timeout"]) == (
+        "7",
+        "3",
+        "30000",
+    )
     await pool.close()
 
 

@@ -24,14 +24,14 @@ QUEUES = ("default",)
 
 @pytest.fixture
 async def connect(redis_url: str, stream_name: str) -> AsyncIterator[Connect]:
-    made: list[RedisTransport] = []
+    transports: list[RedisTransport] = []
 
     def make(consumer: str = "", url: str = redis_url) -> RedisTransport:
-        made.append(transport := RedisTransport(RedisSettings(url=url, stream=stream_name), consumer=consumer))
+        transports.append(transport := RedisTransport(RedisSettings(url=url, stream=stream_name), consumer=consumer))
         return transport
 
     yield make
-    for transport in made:
+    for transport in transports:
         await transport.close()
 
 
@@ -133,8 +133,8 @@ async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing
     monkeypatch.setattr("taskd.transport.stream.SILENCE", 0.05)
 
     async def consumers() -> dict[str, int]:
-        found = await leader._client.xinfo_consumers(held.stream, "workers")
-        return {consumer["name"]: consumer["idle"] for consumer in found}
+        rows = await leader._client.xinfo_consumers(held.stream, "workers")
+        return {consumer["name"]: consumer["idle"] for consumer in rows}
 
     async def silent() -> bool:
         return min((await consumers()).values()) > 50
@@ -189,8 +189,8 @@ async def test_a_reader_that_waits_survives_a_wipe(connect: Connect, private_red
     await wait_until_async(lambda: _blocked(leader))
     private_redis.flush()
     await leader.ring(dispatches(0))
-    found = ids(await waiting) or ids(await worker.fetch(QUEUES, 8, 1.0))
-    assert found == [1]
+    job_ids = ids(await waiting) or ids(await worker.fetch(QUEUES, 8, 1.0))
+    assert job_ids == [1]
 
 
 async def test_an_entry_of_another_version_is_discarded(connect: Connect, stream_name: str) -> None:
@@ -338,9 +338,9 @@ def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, str
 async def test_more_entries_than_one_command_takes_are_decided_at_once(connect: Connect) -> None:
     leader, worker = connect(), connect("w1")
     await leader.ring(dispatches(*[0] * 2500, *[90] * 3))
-    found = await worker.fetch(QUEUES, 3000, 0)
-    assert len(found) == 2503
-    await worker.decided(found[:-1])
+    delivered = await worker.fetch(QUEUES, 3000, 0)
+    assert len(delivered) == 2503
+    await worker.decided(delivered[:-1])
     assert await depth(leader) == 1
-    await worker.decided(found[-1:])
+    await worker.decided(delivered[-1:])
     assert await depth(leader) == 0
