@@ -1,4 +1,4 @@
-"""Fixtures for everybody. A missing server fails the tests that need it; nothing is skipped."""
+"""Fixtures of all tests. A missing server fails the tests that need it; no test is skipped for it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ import pytest
 
 from taskd.dev.servers import binaries
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.errors import ConfigurationError
 from taskd.store.migrations import migrate
 from tests.servers import SharedServers, temporary_folder
 
-# Of the processes that tests start, too: a warning is an error. One of an unclosed resource is only printed: it comes where an
-# object is deleted, and cannot be raised there.
+# A warning is an error in the processes that tests start, too. A ResourceWarning is only printed: it comes while an object is
+# deleted, where nothing can be raised.
 os.environ["PYTHONWARNINGS"] = "error,default::ResourceWarning"
 
 
 @pytest.fixture(scope="session")
 def session_folder() -> Iterator[Path]:
-    """A folder for this session's servers, which users other than ours may enter."""
+    """A folder for this session's servers that other Unix users may enter."""
     with temporary_folder() as folder:
         yield folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run choose its servers: those of the wheels by default, so that every machine tests the same ones."""
+    """Add --servers. The default is the servers of the wheels, so that every machine tests the same ones."""
     choices = ("embedded", "system", "auto")
     parser.addoption("--servers", choices=choices, default="embedded", help="the servers to run on, as in `taskd dev`")
 
@@ -37,10 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Name the servers of this run."""
     try:
-        found = _binaries(config)
+        programs = _binaries(config)
     except ConfigurationError as error:
         return [f"servers: {error}"]
-    return [f"servers: {name} {binaries.version_of(program)} ({program})" for name, program in found.programs()]
+    return [f"servers: {name} {binaries.version_of(program)} ({program})" for name, program in programs.programs()]
 
 
 def _binaries(config: pytest.Config) -> Binaries:
@@ -49,7 +51,7 @@ def _binaries(config: pytest.Config) -> Binaries:
 
 @pytest.fixture(scope="session")
 def server_binaries(pytestconfig: pytest.Config) -> Binaries:
-    """Where the programs are."""
+    """Paths of the servers' programs."""
     return _binaries(pytestconfig)
 
 
@@ -64,7 +66,7 @@ def servers(server_binaries: Binaries, session_folder: Path) -> Iterator[SharedS
 
 @pytest.fixture
 def postgres_dsn(servers: SharedServers) -> Iterator[str]:
-    """A database of this test's own, with the schema of today."""
+    """A database for this test alone, with the current schema."""
     dsn = servers.clone_database()
     yield dsn
     servers.drop_database(dsn)
@@ -78,7 +80,7 @@ def redis_url(servers: SharedServers) -> str:
 
 @pytest.fixture
 def stream_name(servers: SharedServers) -> Iterator[str]:
-    """A prefix that no other test has; its keys are removed afterwards."""
+    """A prefix for this test alone. Its keys are removed afterwards."""
     name = f"test-{uuid4().hex}"
     yield name
     with servers.redis.connect() as client:
@@ -94,13 +96,13 @@ def etcd_endpoint(servers: SharedServers) -> str:
 
 @pytest.fixture
 def etcd_prefix() -> str:
-    """A prefix that no other test has."""
+    """A prefix for this test alone."""
     return f"/test-{uuid4().hex}"
 
 
 @pytest.fixture
 def private_folder(session_folder: Path) -> Path:
-    """A new folder that users other than ours may enter (pytest's `tmp_path` is closed to them)."""
+    """A new folder that other Unix users may enter (pytest's `tmp_path` is closed to them)."""
     folder = session_folder / f"private-{uuid4().hex[:12]}"
     folder.mkdir(mode=0o711)
     return folder

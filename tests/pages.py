@@ -1,5 +1,7 @@
-"""Pages of the documentation, run: programs are written as files, commands are typed into a shell, and what they print is
-held against what the page shows."""
+"""Pages of the documentation that tests follow.
+
+Programs are written as files, commands are typed into a shell, and their output is compared with what the page shows.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
 _FILE = re.compile(r"# ([\w/]+\.py)\n")
-#: What differs from run to run, and what stands for it when two outputs are compared.
+#: Patterns of what differs from run to run, and their replacements for comparisons.
 _VARYING = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "<time>"),
     (r"(127\.0\.0\.1|localhost):\d+", "<address>"),
@@ -39,7 +41,7 @@ _VARYING = (
 LOOKING = re.compile(
     r"taskd (status|list|schedule (list|show|next))\b.*|curl -s \S+ -H \S+ \S+|curl -s \S+|python (rush|flood)\.py"
 )
-#: Seconds until they must have shown what the page does.
+#: Seconds within which such a command must print what the page shows.
 PATIENCE = 60.0
 
 
@@ -54,9 +56,9 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that a program is to be, by its first line."""
-        found = _FILE.match(self.text) if self.language == "python" else None
-        return found[1] if found else None
+        """Name of a program's file, from its first line. None for other blocks."""
+        match = _FILE.match(self.text) if self.language == "python" else None
+        return match[1] if match else None
 
     @property
     def commands(self) -> list[tuple[str, str | None]]:
@@ -64,39 +66,39 @@ class Block:
         if self.language == "sh":
             lines = re.sub(r"\\\n\s*", "", self.text).splitlines()
             return [(line, None) for line in lines if line.strip() and not line.startswith("#")]
-        found: list[tuple[str, str | None]] = []
+        commands: list[tuple[str, str | None]] = []
         for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
             command, _, output = re.sub(r"\\\n\s*", "", part).partition("\n")
-            found.append((command, output))
-        return found
+            commands.append((command, output))
+        return commands
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     text = page.read_text("utf-8")
     return [
         Block(
             page.name,
-            text.count("\n", 0, found.start()) + 1,
-            found["language"],
-            textwrap.dedent(found["text"]),
+            text.count("\n", 0, match.start()) + 1,
+            match["language"],
+            textwrap.dedent(match["text"]),
         )
-        for found in _FENCE.finditer(text)
+        for match in _FENCE.finditer(text)
     ]
 
 
 def normal(output: str) -> list[str]:
-    """An output without what differs from run to run."""
+    """Return the lines of an output without what differs from run to run."""
     for pattern, stand_in in _VARYING:
         output = re.sub(pattern, stand_in, output)
     return [line.strip() for line in output.splitlines() if line.strip()]
 
 
 def fits(shown: str, printed: str) -> bool:
-    """Whether a page shows what was printed. A line `…` stands for any lines, `…` in a line for any text."""
+    """Return True if a page shows what was printed. A line `…` stands for any lines, `…` in a line for any text."""
     pattern = ""
     for line in normal(shown):
         pattern += "(.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
@@ -105,10 +107,10 @@ def fits(shown: str, printed: str) -> bool:
 
 @dataclass
 class Ready:
-    """How to know that a command that stays works."""
+    """A command that stays, and the text that it prints once it works."""
 
     command: str
-    said: str
+    text: str
 
 
 #: Commands that stay until Ctrl-C.
@@ -123,16 +125,16 @@ STAYING = (
 
 @dataclass
 class Reader:
-    """Somebody who follows pages in a folder, step by step."""
+    """A reader who follows pages in a folder, step by step."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
-    #: What is typed instead of what a page shows, as patterns; ports, above all.
+    #: Patterns in commands, and what is typed instead: other ports above all.
     instead: Mapping[str, str] = field(default_factory=dict)
-    #: Of the last command.
+    #: Exit status of the last command.
     status: int = 0
     _staying: dict[str, tuple[subprocess.Popen[bytes], Path]] = field(default_factory=dict)
-    _begun: int = 0
+    _started: int = 0
 
     def __post_init__(self) -> None:
         inherited = {
@@ -145,17 +147,17 @@ class Reader:
         self.environment = inherited | self.environment | here
 
     def follow(self, block: Block) -> None:
-        """Do what a block says. Raises AssertionError where something else is printed than it shows."""
+        """Write a block's file, or type its commands. Raises AssertionError if they print something else than it shows."""
         if block.file:
-            place = self.folder / block.file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(block.text, "utf-8")
+            file = self.folder / block.file
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, "utf-8")
             return
         assert block.commands, f"{block}: a block of the kind {block.language!r} cannot be run"
         for command, shown in block.commands:
             printed = self.type(command)
             deadline = time.monotonic() + PATIENCE
-            # What only looks may be asked again: so does a reader, who is told to wait a little.
+            # A command that only reads may run again: some pages ask their reader to wait a little.
             while shown is not None and not fits(shown, printed) and LOOKING.fullmatch(command):
                 if time.monotonic() > deadline:
                     break
@@ -164,15 +166,15 @@ class Reader:
             assert shown is None or fits(shown, printed), f"{block}: `{command}` printed\n{printed}\nand not\n{shown}"
 
     def type(self, command: str) -> str:
-        """Type a command; what it prints until it ends, or until it works if it is one that stays."""
+        """Type a command. Returns its output up to its end, or until it works if it is one that stays."""
         for pattern, typed in self.instead.items():
             command = re.sub(pattern, typed, command)
         for ready in STAYING:
             if re.match(rf"(\w+=\S* )*({ready.command})", command):
                 return self._stay(command, ready)
-        kept = self.folder / ".environment"
-        done = subprocess.run(
-            ["bash", "-c", f'{command}\nstatus=$?; env -0 >"{kept}"; exit $status'],
+        variables = self.folder / ".environment"
+        process = subprocess.run(
+            ["bash", "-c", f'{command}\nstatus=$?; env -0 >"{variables}"; exit $status'],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -182,14 +184,16 @@ class Reader:
             timeout=120,
             check=False,
         )
-        self.status = done.returncode
-        self.environment = dict(one.split("=", 1) for one in kept.read_text("utf-8").split("\0") if one)
-        return done.stdout
+        self.status = process.returncode
+        self.environment = dict(
+            variable.split("=", 1) for variable in variables.read_text("utf-8").split("\0") if variable
+        )
+        return process.stdout
 
     def end(self, command: str) -> str:
-        """Press Ctrl-C where a command stays; all that it has printed."""
+        """Press Ctrl-C on a command that stays. Returns everything that it printed."""
         process, output = self._staying.pop(command)
-        # Where the tests themselves run in the background, Ctrl-C may be switched off for all that they start.
+        # Processes that are started from the background may ignore Ctrl-C.
         for key in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             process.send_signal(key)
             with suppress(subprocess.TimeoutExpired):
@@ -198,30 +202,30 @@ class Reader:
         return output.read_text("utf-8", "replace")
 
     def close(self) -> None:
-        """Press Ctrl-C everywhere."""
+        """Press Ctrl-C on every command that stays."""
         for command in list(self._staying)[::-1]:
             self.end(command)
 
     def _stay(self, command: str, ready: Ready) -> str:
         if ready.command in self._staying:
             self.end(ready.command)
-        self._begun += 1
-        output = self.folder / f".terminal-{self._begun}"
-        with output.open("wb") as into:
+        self._started += 1
+        output = self.folder / f".terminal-{self._started}"
+        with output.open("wb") as file:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec env {command}"],
                 cwd=self.folder,
                 env=self.environment | {"PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
-                stdout=into,
+                stdout=file,
                 stderr=subprocess.STDOUT,
             )
         self._staying[ready.command] = process, output
 
-        def told() -> bool:
-            return ready.said in output.read_text("utf-8", "replace") or process.poll() is not None
+        def works_or_ended() -> bool:
+            return ready.text in output.read_text("utf-8", "replace") or process.poll() is not None
 
-        wait_until(told, 90)
+        wait_until(works_or_ended, 90)
         printed = output.read_text("utf-8", "replace")
         assert process.poll() is None, f"`{command}` ended: {printed}"
         return printed

@@ -1,4 +1,4 @@
-"""The servers that the tests share: real ones, in a temporary folder, gone when the session ends, however it ends."""
+"""Real servers that the tests share, in a temporary folder that is removed however the session ends."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Seen = TypeVar("Seen")
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user may enter; what killed sessions left is swept first."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        _sweep(left)
+    """Yield a folder that the Unix user of PostgreSQL may enter. Removes the folders of killed sessions first."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _sweep(folder)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o711)
     with (folder / "lock.new").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Another session that sweeps finds it held, from its first moment to the folder's end.
+        # The lock is held before it has its name, so that no other session removes the folder.
         (folder / "lock.new").rename(folder / "lock")
         yield folder
         shutil.rmtree(folder)
@@ -48,18 +48,18 @@ def _sweep(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
-        return  # somebody else's, or a session that is alive
+        return  # a folder of another user, or of a live session
 
 
 class SharedServers(Servers):
-    """One of each for all tests, which keep apart by database, stream name and etcd prefix."""
+    """One server of each kind for all tests, which use separate databases, stream names and etcd prefixes."""
 
     def __init__(self, binaries: Binaries, folder: Path) -> None:
         super().__init__(binaries, folder, durable_redis=False)
         self._migrated = False
 
     def clone_database(self) -> str:
-        """The DSN of a new database with the schema of today; `drop_database` removes it."""
+        """Return the DSN of a new database with the current schema. `drop_database` removes it."""
         if not self._migrated:
             self._execute(f'CREATE DATABASE "{TEMPLATE}"')
             migrate(self.postgres.dsn_of(TEMPLATE))
@@ -69,13 +69,13 @@ class SharedServers(Servers):
         return self.postgres.dsn_of(name)
 
     def empty_database(self) -> str:
-        """The DSN of a new database with nothing in it."""
+        """Return the DSN of a new, empty database."""
         name = f"test_{uuid4().hex}"
         self._execute(f'CREATE DATABASE "{name}"')
         return self.postgres.dsn_of(name)
 
     def drop_database(self, dsn: str) -> None:
-        """Remove a database, ending whatever is connected to it."""
+        """Remove a database, and end the connections to it."""
         self._execute(f'DROP DATABASE IF EXISTS "{dsn.rpartition("/")[2]}" WITH (FORCE)')
 
     def _execute(self, statement: str) -> None:
@@ -84,7 +84,7 @@ class SharedServers(Servers):
 
 
 def wait_until(condition: Callable[[], Seen], timeout: float = 20.0) -> Seen:
-    """The first true value of `condition`, asked every 10 ms. Raises AssertionError after `timeout` seconds."""
+    """Return the first true value of `condition`, called every 10 ms. Raises AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (seen := condition()):
         assert time.monotonic() < deadline, _unmet(condition, timeout)
@@ -93,11 +93,11 @@ def wait_until(condition: Callable[[], Seen], timeout: float = 20.0) -> Seen:
 
 
 async def wait_until_async(condition: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """As `wait_until`, for a plain or an async `condition`, without blocking the event loop."""
+    """Variant of `wait_until` for a plain or an async `condition` that does not block the event loop."""
     deadline = time.monotonic() + timeout
     while True:
-        answer = condition()
-        seen = await answer if inspect.isawaitable(answer) else answer
+        result = condition()
+        seen = await result if inspect.isawaitable(result) else result
         if seen:
             return seen
         assert time.monotonic() < deadline, _unmet(condition, timeout)

@@ -1,11 +1,11 @@
-"""What a submit may and may not be: the same by HTTP and in SQL."""
+"""Jobs that are accepted and jobs that are refused: the same by HTTP and in SQL."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-#: Jobs that are taken, as JSON.
+#: Jobs that are accepted, as JSON.
 GOOD = [
     '{"payload": null}',
     '{"payload": "", "task": "a.b-c:d/e_f", "queue": "Q0"}',
@@ -37,7 +37,7 @@ GOOD = [
     '{"payload": "' + "9" * 900 + '"}',
 ]
 
-#: Jobs that are refused, and the field that is named.
+#: Jobs that are refused, with the field that the refusal names.
 BAD: list[tuple[str, str]] = [
     ("{}", "payload"),
     ("[]", "body"),
@@ -108,7 +108,7 @@ BAD: list[tuple[str, str]] = [
     ('{"payload": ' + '{"a":' * 201 + "1" + "}" * 201 + "}", "payload"),
 ]
 
-#: Jobs with what PostgreSQL cannot store: by HTTP the field is named, in SQL only the job.
+#: Jobs that PostgreSQL cannot store. By HTTP the refusal names the field, in SQL only the job.
 UNSTORABLE: list[tuple[str, str]] = [
     ('{"payload": 1, "queue": "a\\u0000"}', "queue"),
     ('{"payload": 1, "dedupe_key": "a\\u0000b"}', "dedupe_key"),
@@ -120,6 +120,6 @@ UNSTORABLE: list[tuple[str, str]] = [
 
 
 def fields(document: str) -> dict[str, Any]:
-    """A job, decoded."""
-    found: dict[str, Any] = json.loads(document)
-    return found
+    """Return a job, decoded."""
+    job: dict[str, Any] = json.loads(document)
+    return job

@@ -1,4 +1,4 @@
-"""A private certificate authority, and servers that speak TLS: what stands between taskd and a real network."""
+"""A private certificate authority, and servers that speak TLS."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import msgspec
 import trustme
 
 from taskd.dev.child_process import Program
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import LOOPBACK
-from taskd.dev.servers.servers import EtcdServer
 
-#: What a client of PostgreSQL's sends when it wants TLS, and the answer that it may have it.
+#: Request for TLS by a client of PostgreSQL, and the response that grants it.
 WANTS_TLS, GRANTED = b"\x00\x00\x00\x08\x04\xd2\x16/", b"S"
 
 
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """An authority that nobody but its tests trusts; `file` is its own certificate."""
+    """An authority that only its tests trust; `file` is its own certificate."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / uuid4().hex
@@ -42,22 +42,22 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.file)
 
     def issue(self, name: str = LOOPBACK, *, expired: bool = False) -> Pair:
-        """A certificate for a host name or an address."""
+        """Issue a certificate for a host name or an address."""
         yesterday = datetime.now(UTC) - timedelta(days=1)
-        made = self._ca.issue_cert(
+        certificate = self._ca.issue_cert(
             name, not_before=yesterday - timedelta(days=9), not_after=yesterday if expired else None
         )
         stem = self._folder / uuid4().hex
         pair = Pair(f"{stem}.pem", f"{stem}.key")
-        for number, blob in enumerate(made.cert_chain_pems):
+        for number, blob in enumerate(certificate.cert_chain_pems):
             blob.write_to_path(pair.cert_file, append=number > 0)
-        made.private_key_pem.write_to_path(pair.key_file)
+        certificate.private_key_pem.write_to_path(pair.key_file)
         return pair
 
 
 @asynccontextmanager
 async def front(target: int, pair: Pair, *, postgres: bool = False) -> AsyncIterator[int]:
-    """A port of its own that speaks TLS, before one that does not; yields it. `postgres`: after PostgreSQL's greeting."""
+    """Yield a port that speaks TLS and forwards to a port that does not. `postgres`: TLS begins by PostgreSQL's rules."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*pair)
 
@@ -67,8 +67,8 @@ async def front(target: int, pair: Pair, *, postgres: bool = False) -> AsyncIter
                 assert await reader.readexactly(len(WANTS_TLS)) == WANTS_TLS
                 writer.write(GRANTED)
             await writer.start_tls(context)
-            there, back = await asyncio.open_connection(LOOPBACK, target)
-            await asyncio.gather(_pass(reader, back), _pass(there, writer))
+            upstream, sender = await asyncio.open_connection(LOOPBACK, target)
+            await asyncio.gather(_pass(reader, sender), _pass(upstream, writer))
         writer.close()
 
     server = await asyncio.start_server(serve, LOOPBACK, 0)
@@ -88,7 +88,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class SecureEtcd(EtcdServer):
-    """etcd that speaks TLS only, and only with those who show a certificate of `authority`."""
+    """An etcd that speaks only TLS, and only with clients that have a certificate of `authority`."""
 
     def __init__(self, binary: Path, folder: Path, *, log: Path, authority: Authority, pair: Pair) -> None:
         super().__init__(binary, folder, log=log)
@@ -111,7 +111,7 @@ class SecureEtcd(EtcdServer):
 
     def probe(self) -> str | None:
         context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its certificate may be bad by design
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a test may give it a bad certificate
         context.load_cert_chain(*self._known)
         connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=2, context=context)
         try:

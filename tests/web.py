@@ -1,7 +1,7 @@
-"""Plain HTTP requests of the tests, by one client: to make one, with its TLS context, takes 20 ms of processor time, which is
-much for those who ask again and again whether a process answers yet.
+"""Plain HTTP requests of the tests, by one client.
 
-It keeps no connection, since tests kill and freeze whoever is at the other end.
+A new client with its TLS context takes 20 ms of processor time, which is much for tests that poll a process. The client
+keeps no connections, since tests kill and freeze the processes at the other end.
 """
 
 from __future__ import annotations

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from taskd.dev.servers import binaries
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import free_port
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer, Server
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.server import Server
+from taskd.dev.servers.valkey import RedisServer
 from tests.chaos.disk import SmallDisk
 from tests.chaos.member import Member
 from tests.chaos.proxy import Proxy

@@ -12,7 +12,8 @@ from typing import Any
 
 from taskd.cli.main import run
 from taskd.client import Client
-from taskd.dev.servers.servers import EtcdServer, RedisServer
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.valkey import RedisServer
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import wait_until
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer, RedisServer
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.valkey import RedisServer
 from tests.e2e.fleet import Fleet, batch
 from tests.servers import SharedServers, wait_until
 

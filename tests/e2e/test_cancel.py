@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from redis import Redis
 
-from taskd.dev.servers.servers import RedisServer
+from taskd.dev.servers.valkey import RedisServer
 from tests import web
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import SharedServers, wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from taskd.store.migrations import migrate
 from tests.chaos import clock
 from tests.e2e.fleet import Fleet, batch

@@ -59,7 +59,7 @@ def test_a_bad_value_is_one_line_that_says_what_the_key_takes(fleet: Fleet) -> N
     command = fleet.taskd(scheduler, "config", "get", "worker.concurrency")
     assert (command.returncode, command.stdout) == (
         1,
-        "worker.concurrency is not set: each process's own settings hold\n",
+        "worker.concurrency is not set: each process's own settings apply\n",
     )
     command = fleet.taskd(scheduler, "config", "list")
     assert "nothing is set" in command.stdout

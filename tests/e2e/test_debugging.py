@@ -231,7 +231,7 @@ def test_a_task_runs_here_in_the_foreground_and_under_a_debugger(tmp_path: Path)
     assert ran.returncode == 0
     assert ran.stdout == 'opened\ndoubling 4\n{"n": 8, "from": {"a": 1}, "attempt": 3}\n'
     assert "progress: 50% half way" in ran.stderr
-    assert 'not submitted, as this is only a run: other {"name": "x"}' in ran.stderr
+    assert 'not submitted by `taskd run`: other {"name": "x"}' in ran.stderr
     assert json.loads(here.run("double", '{"n": 4}', "--app", "mine", "--json").stdout)["n"] == 8
 
     stopped = here.run("other", '{"name": "cellar"}', "--app", "mine", "--pdb", keys="p secret\nc\np name * 2\nq\n")

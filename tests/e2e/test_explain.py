@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer, RedisServer
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.valkey import RedisServer
 from tests import web
 from tests.e2e.conftest import BUGS
 from tests.e2e.explained import ExplainedCluster

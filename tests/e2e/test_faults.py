@@ -11,7 +11,8 @@ import signal
 from collections.abc import Callable
 
 from taskd.dev.process import descendants
-from taskd.dev.servers.servers import PostgresServer, RedisServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.valkey import RedisServer
 from tests import web
 from tests.e2e.fleet import Fleet, batch
 from tests.e2e.load import Load

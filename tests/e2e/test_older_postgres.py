@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from taskd.store.migrations import migrate
 from taskd.store.schema import schema
 from tests.e2e.fleet import Fleet, batch

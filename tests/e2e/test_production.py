@@ -19,8 +19,10 @@ from redis import Redis
 from taskd import settings
 from taskd.dev.child_process import Program
 from taskd.dev.servers.binaries import Binaries
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import LOOPBACK, free_port
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.valkey import RedisServer
 from tests.e2e.fleet import Fleet
 from tests.pages import ROOT, blocks
 from tests.servers import wait_until

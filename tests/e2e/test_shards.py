@@ -106,5 +106,5 @@ def _check_trail(fleet: Fleet, folder: Path) -> None:
     history = History.load(folder)
     examination = examine(history)
     assert examination.violations == []
-    assert examination.looked["I7"] > 300
+    assert examination.examined["I7"] > 300
     assert {term.shard for term in history.terms} == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""Test commands to running workers, and how several workers share the work."""
+"""Test the control of running workers, and how several of them share the work."""
 
 from __future__ import annotations
 

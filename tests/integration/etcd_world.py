@@ -17,8 +17,8 @@ from aetcd import rpc
 
 from taskd.coordination import EtcdCoordinator
 from taskd.dev.child_process import Program
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import LOOPBACK, free_port
-from taskd.dev.servers.servers import EtcdServer
 from taskd.seams import Coordinator, Leader, Member, MemberKind
 from taskd.settings import EtcdSettings
 

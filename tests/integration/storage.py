@@ -106,10 +106,10 @@ class Storage:
         return await self.claims.claim(session, deliveries(dispatches), alone=alone)
 
     async def settle(
-        self, claims: Sequence[Claim], outcome: Outcome = DONE, said: Chunk | None = None
+        self, claims: Sequence[Claim], outcome: Outcome = DONE, output: Chunk | None = None
     ) -> set[AttemptId]:
         verdicts = [(claim, decide(outcome, claim.policy, claim.record)) for claim in claims]
-        return await self.claims.settle([Settlement(c, outcome, verdict, said=said) for c, verdict in verdicts])
+        return await self.claims.settle([Settlement(c, outcome, verdict, output=output) for c, verdict in verdicts])
 
     async def note(self, claim: Claim, progress: bytes | None = None, checkpoint: bytes | None = None) -> bool:
         """Write one note; return True if the claim held."""

@@ -16,7 +16,7 @@ from taskd.coordination.client import EtcdClient
 from taskd.coordination.coordinator import EtcdCoordinator
 from taskd.coordination.endpoints import parse
 from taskd.coordination.keys import EtcdKeys
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.domain.config import Version, check, encode
 from taskd.domain.errors import CoordinatorUnavailable, InvalidLiveValue, StoreUnavailable
 from taskd.domain.fencing import Term

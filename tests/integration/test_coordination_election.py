@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.seams import Coordinator
 from tests.integration.etcd_world import (
     TTL,

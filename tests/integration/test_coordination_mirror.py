@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
-from taskd.coordination.client import EtcdClient, WatchEvent
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.endpoints import parse
 from taskd.coordination.mirror import Mirror
 from taskd.coordination.notifier import Notifier
-from taskd.dev.servers.servers import EtcdServer
+from taskd.coordination.records import WatchEvent
+from taskd.dev.servers.etcd import EtcdServer
 from tests.integration.etcd_world import compact, delete, put
 from tests.servers import wait_until_async
 

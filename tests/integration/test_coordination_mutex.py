@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.domain.errors import CoordinatorUnavailable
 from tests.integration.etcd_world import TTL, coordinator, has_keys, keys_under, until
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from tests.integration.etcd_world import coordinator, first_of, member, until
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from taskd.coordination import EtcdCoordinator
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from tests.integration.etcd_world import (
     TTL,
     candidate_process,

@@ -11,7 +11,7 @@ import pytest
 from taskd.dev.servers import owner, postgres_home
 from taskd.dev.servers.binaries import Binaries
 from taskd.dev.servers.owner import Owner
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL to another user")
 

@@ -16,14 +16,14 @@ def test_a_child_that_is_to_rest_is_started_again_only_after_its_rest_and_only_o
     child = ChildProcess("child", log)
     said: list[str] = []
     program = Program(argv=[sys.executable, "-c", ""], environment={})
-    keeper = Restarter(
+    restarter = Restarter(
         "child", child, lambda: child.spawn(program), Tail(log, no_warning), lambda _, line: said.append(line)
     )
-    keeper.rest(1.5)
-    keeper.launch()
+    restarter.delay_restart(1.5)
+    restarter.launch()
 
     def ends(count: int) -> bool:
-        keeper.look()
+        restarter.check()
         return sum("ended" in line for line in said) >= count
 
     wait_until(lambda: ends(2), 30)

@@ -14,7 +14,11 @@ import pytest
 
 from taskd.dev.process import identity
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer, ServerFailed, Servers
+from taskd.dev.servers.etcd import EtcdServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.server import ServerFailed
+from taskd.dev.servers.servers import Servers
+from taskd.dev.servers.valkey import RedisServer
 from tests.servers import wait_until
 
 

@@ -15,8 +15,10 @@ import pytest
 
 from taskd.cli.main import run
 from taskd.coordination import doctor as etcd
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.ports import free_port
-from taskd.dev.servers.servers import EtcdServer, PostgresServer, RedisServer
+from taskd.dev.servers.postgres import PostgresServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.diagnosis import Diagnosis, unreached
 from taskd.domain.fencing import Dispatch
 from taskd.seams import Member

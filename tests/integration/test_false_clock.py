@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from tests.chaos import clock
 
 pytestmark = pytest.mark.skipif(clock.available() is not None, reason=str(clock.available()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from taskd.dev.servers.servers import EtcdServer
+from taskd.dev.servers.etcd import EtcdServer
 from taskd.domain.job import AttemptId
 from taskd.worker.locks import AttemptLocks
 from taskd.worker.pool.protocol import Answer, Denial, LockRelease, LockRequest

@@ -1,4 +1,4 @@
-"""Test the output of attempts: stored under their claim and removed with their job."""
+"""Test the stored output of attempts: kept under their claim, with their job, and no longer than it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released
 from taskd.domain.policy import Backoff
 from taskd.domain.retry import decide

@@ -224,7 +224,7 @@ async def test_the_command_line_does_what_the_api_does(taskd: Any) -> None:
     assert "600" in (await taskd("add", "nightly", "--every", "10m", "--replace"))[1]
     assert "every 600 s" in (await taskd("list"))[1]
     assert "is paused by" in (await taskd("pause", "nightly"))[1]
-    assert "it is paused" in (await taskd("next", "nightly"))[2]
+    assert "the schedule is paused" in (await taskd("next", "nightly"))[2]
     assert "fires next at" in (await taskd("resume", "nightly"))[1]
     assert len((await taskd("next", "nightly", "--count", "7"))[1].splitlines()) == 7
     assert "schedule nightly" in (await taskd("show", "nightly"))[1]

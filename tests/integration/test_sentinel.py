@@ -14,7 +14,7 @@ from taskd.dev.child_process import Program
 from taskd.dev.servers.binaries import Binaries
 from taskd.dev.servers.ports import LOOPBACK
 from taskd.dev.servers.server import Server, environment
-from taskd.dev.servers.servers import RedisServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.errors import ConfigurationError, TransportUnavailable
 from taskd.domain.fencing import Dispatch
 from taskd.settings import RedisSettings

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from taskd.dev.servers.binaries import Binaries
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from tests.chaos import disk
 from tests.chaos.disk import SmallDisk
 from tests.servers import wait_until

@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 
 from taskd.api.submission import parse
-from taskd.dev.servers.servers import PostgresServer
+from taskd.dev.servers.postgres import PostgresServer
 from taskd.domain.errors import StoreUnavailable
 from taskd.store.migrations import migrate
 from taskd.store.statements import statement

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from taskd.client import Client, ClientError
 from taskd.client.asynchronous import AsyncClient
 from taskd.client.requests import ClientRequest
-from taskd.coordination.client import EtcdClient, why
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.endpoints import reach
+from taskd.coordination.records import why
 from taskd.dev.servers.binaries import Binaries
 from taskd.dev.servers.ports import LOOPBACK
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable, StoreUnavailable, TransportUnavailable

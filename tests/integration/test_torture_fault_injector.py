@@ -31,24 +31,26 @@ class Sleepers:
     members = ("worker-1", "worker-2")
 
     def __init__(self, folder: Path) -> None:
-        self.keepers = {name: self._launched(name, folder / f"{name}.log") for name in self.members}
+        self.restarters = {name: self._launched(name, folder / f"{name}.log") for name in self.members}
 
     @staticmethod
     def _launched(name: str, log: Path) -> Restarter:
         child = ChildProcess(name, log)
-        keeper = Restarter(name, child, lambda: child.spawn(ASLEEP), Tail(log, no_warning), lambda _name, _line: None)
-        keeper.launch()
-        return keeper
+        restarter = Restarter(
+            name, child, lambda: child.spawn(ASLEEP), Tail(log, no_warning), lambda _name, _line: None
+        )
+        restarter.launch()
+        return restarter
 
-    def keeper(self, name: str) -> Restarter:
-        return self.keepers[name]
+    def restarter(self, name: str) -> Restarter:
+        return self.restarters[name]
 
-    def look(self) -> None:
-        for keeper in self.keepers.values():
-            keeper.look()
+    def check(self) -> None:
+        for restarter in self.restarters.values():
+            restarter.check()
 
     def pid(self, name: str) -> int:
-        pid = self.keepers[name].child.pid
+        pid = self.restarters[name].child.pid
         assert pid is not None
         return pid
 
@@ -57,8 +59,8 @@ class Sleepers:
 def sleepers(tmp_path: Path) -> Iterator[Sleepers]:
     new_sleepers = Sleepers(tmp_path)
     yield new_sleepers
-    for keeper in new_sleepers.keepers.values():
-        keeper.child.kill()
+    for restarter in new_sleepers.restarters.values():
+        restarter.child.kill()
 
 
 def noted(folder: Path) -> list[Fault]:
@@ -68,23 +70,23 @@ def noted(folder: Path) -> list[Fault]:
 
 def test_each_fault_is_made_once_in_its_time_and_written_down_with_its_end(sleepers: Sleepers, tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "faults.ndjson")
-    strikes = [
+    faults = [
         PlannedFault(at=0.0, what="SIGSTOP", target="worker-1", hold=0.5),
         PlannedFault(at=0.0, what="SIGKILL", target="worker-2"),
         PlannedFault(at=0.1, what="SIGTERM", target="worker-1"),
     ]
-    assault = FaultInjector(cast("Target", sleepers), strikes, log)
+    injector = FaultInjector(cast("Target", sleepers), faults, log)
     frozen, killed = sleepers.pid("worker-1"), sleepers.pid("worker-2")
-    assault.step()
+    injector.step()
     assert noted(tmp_path) == []
 
-    assault.begin()
-    assault.step()
+    injector.begin()
+    injector.step()
     wait_until(lambda: is_stopped(frozen))
 
     def over() -> bool:
-        assault.step()
-        sleepers.look()
+        injector.step()
+        sleepers.check()
         return [f.what for f in noted(tmp_path)].count("start") == 2
 
     wait_until(over, 30)
@@ -102,22 +104,22 @@ def test_each_fault_is_made_once_in_its_time_and_written_down_with_its_end(sleep
         ("exit", killed, -signal.SIGKILL),
         ("start", sleepers.pid("worker-2"), None),
     ]
-    assert log.counts == {"worker frozen": 1, "worker killed": 1, "worker told to stop": 1}
+    assert log.counts == {"worker frozen": 1, "worker killed": 1, "worker asked to stop": 1}
 
 
 def test_healing_lets_go_of_what_is_frozen_and_makes_no_more_faults(sleepers: Sleepers, tmp_path: Path) -> None:
     log = FaultLog(tmp_path / "faults.ndjson")
-    strikes = [
+    faults = [
         PlannedFault(at=0.0, what="SIGSTOP", target="worker-1", hold=600.0, whole=True),
         PlannedFault(at=0.0, what="SIGKILL", target="worker-1"),
     ]
-    assault = FaultInjector(cast("Target", sleepers), strikes, log)
-    assault.begin()
-    assault.step()
+    injector = FaultInjector(cast("Target", sleepers), faults, log)
+    injector.begin()
+    injector.step()
     pid = sleepers.pid("worker-1")
     wait_until(lambda: is_stopped(pid))
-    assault.heal()
+    injector.heal()
     wait_until(lambda: not is_stopped(pid))
-    assault.step()
+    injector.step()
     log.close()
     assert [f.what for f in noted(tmp_path)] == ["SIGSTOP", "SIGCONT"]

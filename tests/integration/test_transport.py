@@ -9,7 +9,7 @@ import pytest
 import redis
 import uvloop
 
-from taskd.dev.servers.servers import RedisServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.band import BANDS
 from taskd.domain.errors import ConfigurationError, TransportUnavailable
 from taskd.domain.fencing import Delivery, Dispatch

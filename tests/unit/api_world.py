@@ -135,14 +135,14 @@ class Recorder:
     async def retry(self, job_ids: Collection[int]) -> dict[int, int]:
         self._fail()
         self.retries.append(sorted(job_ids))
-        made = {}
+        retries = {}
         for old in job_ids:
             job = self.found.get(old)
             if job is not None and job.status in (JobStatus.FAILED, JobStatus.CANCELLED) and job.retried_as is None:
-                made[old] = new = max(self.found) + 1
+                retries[old] = new = max(self.found) + 1
                 self.found[old] = msgspec.structs.replace(job, retried_as=new)
                 self.found[new] = a_job(new, parent_id=old)
-        return made
+        return retries
 
     async def counts(self) -> Counts:
         self._fail()

@@ -1,4 +1,4 @@
-"""Hand-made histories for the checker: a small correct run, told move by move, to be broken in one place."""
+"""Hand-made histories for the checker: a small correct run, built move by move, that a test breaks in one place."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from taskd.torture.history import (
     TermEvent,
 )
 
-#: When the run began. The leader has led and the worker lived for long enough to be reaped by right.
+#: The beginning of the run. The leader has led, and the worker lived, for longer than a lease by then.
 START = 1_000_000.0
 LEASE = 15.0
 GRACE = 10.0
 STEADY = Backoff(initial=2.0, factor=2.0, max=60.0, jitter=False)
 
 
-class Story:
-    """Builds one run. Each move takes the time that it is given; what is not said comes from the move before."""
+class HistoryBuilder:
+    """Builder of one run. Each move has the time that it is given; other values come from the move before."""
 
     def __init__(self) -> None:
         self.meta: dict[str, Any] = {"session_ttl": LEASE, "ageing": 60.0, "grace": GRACE, "quiet": False}
@@ -46,7 +46,7 @@ class Story:
         self.outputs: list[OutputEvent] = []
         self.schedules: list[ScheduleRow] = []
         self.fires: list[FireRow] = []
-        #: What the rows of jobs have besides what their last event says.
+        #: Fields of jobs' rows that their events do not have, by job.
         self.limits: dict[int, dict[str, Any]] = {}
         self._xid = 100
         self.takeover(-100.0, 1, "L1")
@@ -86,14 +86,14 @@ class Story:
     # ------------------------------------------------------------ one job's moves
 
     def submit(self, at: float, job: int, *, due: float | None = None, **fields: Any) -> None:
-        """A client is told that its job is stored; its key is k<job>."""
+        """Store a job and answer its client. The job's key is k<job>."""
         key = f"k{job}"
         self.step(at - 0.02, "invoke", key=key, task="work")
         self.store(at, job, due=due, **fields)
         self.step(at + 0.01, "ok", key=key, id=job)
 
     def store(self, at: float, job: int, *, due: float | None = None, **fields: Any) -> None:
-        """A job is stored, whatever the client heard."""
+        """Store a job without an answer to its client."""
         values: dict[str, Any] = {
             "version": 1,
             "from_status": None,
@@ -110,7 +110,7 @@ class Story:
         self._event(at, job, values | fields)
 
     def move(self, at: float, job: int, target: str, **fields: Any) -> None:
-        """The next move of a job."""
+        """Append the next move of a job."""
         last = next(e for e in reversed(self.events) if e.job_id == job)
         values = msgspec.structs.asdict(last)
         values |= {"version": last.version + 1, "from_status": last.to_status, "to_status": target}
@@ -126,7 +126,7 @@ class Story:
         self.events.append(AuditEvent(**values))
 
     def dispatch(self, at: float, *jobs: int, by: str = "L1", **fields: Any) -> None:
-        """One batch."""
+        """Dispatch jobs in one batch."""
         xid = self.xid()
         for job in jobs:
             seq = next(e for e in reversed(self.events) if e.job_id == job).dispatch_seq or 0
@@ -144,7 +144,7 @@ class Story:
         self.move(at, job, "running", **(values | fields))
 
     def run(self, since: float, until: float, job: int, attempt: int = 1, *, ends: bool = True) -> None:
-        """What a task writes while it runs."""
+        """Append the trace that a task writes while it runs."""
         self.sign(since, job, attempt, "start")
         self.sign(until, job, attempt, "end" if ends else "alive")
 
@@ -154,14 +154,14 @@ class Story:
     def settle(self, at: float, job: int, target: str = "completed", *, worker: str = "w1", **fields: Any) -> None:
         self.move(at, job, target, **({"by": f"taskd:settle:{worker}"} | fields))
 
-    def say(self, at: float, job: int, attempt: int = 1, worker: str = "w1") -> None:
+    def write_output(self, at: float, job: int, attempt: int = 1, worker: str = "w1") -> None:
         self.outputs.append(OutputEvent(job, attempt, f"taskd:log:{worker}", START + at))
 
     def step(self, at: float, op: str, **fields: Any) -> None:
         self.clients.append(Step(START + at, op, **fields))
 
     def whole(self, at: float, job: int, **fields: Any) -> None:
-        """A job that is submitted, dispatched, run and completed within a second."""
+        """Submit, dispatch, run and complete a job within a second."""
         self.submit(at, job, **fields)
         self.dispatch(at + 0.1, job)
         self.claim(at + 0.2, job)
@@ -171,14 +171,14 @@ class Story:
     # ------------------------------------------------------------ schedules
 
     def schedule(self, name: str = "pulse", *, until: float, **fields: Any) -> None:
-        """One for each second from START on, of which every tick up to `until` is decided."""
+        """Add a schedule that ticks each second from START on. Every tick up to `until` is decided."""
         defaults: dict[str, Any] = {"every": 1.0, "anchor": START, "created_at": START, "decided_until": START + until}
         self.schedules.append(ScheduleRow(name=name, **(defaults | fields)))
 
     def fire(
         self, tick: float, job: int | None, *, at: float | None = None, state: str = "closed", name: str = "pulse"
     ) -> None:
-        """A tick is decided, and makes its job if it has one."""
+        """Decide a tick, and store its job if it has one."""
         fired = tick + 0.01 if at is None else at
         self.fires.append(FireRow(schedule=name, fire_at=START + tick, fired_at=START + fired, state=state, job_id=job))
         if job is not None:
@@ -186,7 +186,7 @@ class Story:
             self.limits[job] = {"schedule": name, "fire_at": iso(tick)}
 
     def fired(self, tick: float, job: int, *, name: str = "pulse", lasts: float = 0.5) -> None:
-        """A tick makes a job, which runs to its end."""
+        """Decide a tick, and run its job to the end."""
         self.fire(tick, job, name=name)
         self.dispatch(tick + 0.02, job)
         self.claim(tick + 0.03, job)
@@ -196,9 +196,9 @@ class Story:
     # ------------------------------------------------------------ the result
 
     def rows(self) -> list[JobRow]:
-        """Each job as its last event has it."""
+        """Return the row of each job, by its last event."""
         last = {e.job_id: e for e in self.events}
-        made = {e.job_id: e.at for e in reversed(self.events)}
+        created = {e.job_id: e.at for e in reversed(self.events)}
         defaults: dict[str, Any] = {"max_retries": 3, "backoff": STEADY}
         return [
             JobRow(
@@ -213,13 +213,13 @@ class Story:
                 losses=e.losses,
                 dedupe_key=e.dedupe_key,
                 schedule_at=e.schedule_at,
-                created_at=made[e.job_id],
+                created_at=created[e.job_id],
                 **(defaults | self.limits.get(e.job_id, {})),
             )
             for e in last.values()
         ]
 
-    def history(self, jobs: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows) -> History:
+    def build(self, jobs: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows) -> History:
         return History(
             meta=Meta(**self.meta),
             clients=self.clients,
@@ -235,10 +235,20 @@ class Story:
         )
 
     def broken(self, jobs: Callable[[list[JobRow]], list[JobRow]] = lambda rows: rows) -> set[tuple[str, int | None]]:
-        """Which invariants are broken, and by which jobs."""
-        return {(v.invariant, v.job_id) for v in check(self.history(jobs))}
+        """Return the broken invariants, each with its job."""
+        return {(v.invariant, v.job_id) for v in check(self.build(jobs))}
+
+
+def running_on_w2() -> HistoryBuilder:
+    """Return a history in which job 1 runs on worker w2, whose lease ends at 5."""
+    history = HistoryBuilder()
+    history.open(-10.0, "s2", "w2")
+    history.submit(0.0, 1)
+    history.dispatch(0.1, 1)
+    history.claim(0.2, 1, session="s2", worker="w2")
+    return history
 
 
 def iso(at: float) -> str:
-    """The time as a job's metadata has it."""
+    """Return the time in the form of a job's metadata."""
     return datetime.fromtimestamp(START + at, UTC).isoformat().replace("+00:00", "Z")

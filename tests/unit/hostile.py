@@ -1,4 +1,4 @@
-"""A scheduler whose texts all try to steer a terminal, and a terminal to look at it."""
+"""A scheduler whose texts all try to steer a terminal, and a terminal that shows them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HOSTILE = (
     "[red]red[/] [link=http://x]link[/link] [/] :warning: \r\nnew\tline"
 )
 AT = "2026-01-31T12:00:00Z"
-#: What rich writes itself: colours, the alternate screen, the cursor.
+#: Sequences that rich writes itself: colours, the alternate screen, the cursor.
 OWN = re.compile(r"\x1b\[(?:[0-9;]*m|\?1049[hl]|\?25[hl]|H|2K|\d*A)|\r")
 
 
 class Scheduler:
-    """A server that answers each request with documents full of `text`, or with refusals full of it."""
+    """A fake scheduler that answers each request with documents full of `text`, or with refusals full of it."""
 
     def __init__(self) -> None:
         self.text = HOSTILE
@@ -35,7 +35,7 @@ class Scheduler:
         self.url = ""
 
     def document(self, method: str, path: str) -> Any:
-        """The answer to one request."""
+        """Return the answer to one request."""
         t = self.text
         job = {"id": t, "status": t, "task": t, "queue": t, "priority": t, "attempt": t, "created_at": t, "error": t}
         stage = {"since": t, "state": t, "seconds": 1.5, "why": t, "attempt": t}
@@ -116,12 +116,12 @@ class Scheduler:
         if path in known:
             return known[path]
         rest = {"/config/": version, "/jobs/": whole}
-        return next((found for start, found in rest.items() if path.startswith(start)), schedule)
+        return next((document for start, document in rest.items() if path.startswith(start)), schedule)
 
 
 @contextmanager
 def hostile_scheduler() -> Iterator[Scheduler]:
-    """The server; `scheduler.url` is where it listens."""
+    """Yield the fake scheduler, which listens at its `url`."""
     hostile = Scheduler()
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def hostile_scheduler() -> Iterator[Scheduler]:
             status = 200
             if hostile.refuses:
                 status, document = 409, {"title": hostile.text, "detail": hostile.text, "job_status": hostile.text}
-            # As raw as JSON can be: only what it forbids, and surrogates, are escapes.
+            # Raw JSON: only characters that JSON forbids, and surrogates, are escaped.
             body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -142,7 +142,7 @@ def hostile_scheduler() -> Iterator[Scheduler]:
         do_GET = do_POST = do_PUT = do_DELETE = _reply
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -155,7 +155,7 @@ def hostile_scheduler() -> Iterator[Scheduler]:
 
 
 class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
+    """A stream that pretends to be a terminal."""
 
     encoding = "utf-8"
 
@@ -165,7 +165,7 @@ class Terminal(io.StringIO):
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Terminal, Terminal]]:
-    """Standard output and error as terminals of 80 columns."""
+    """Yield standard output and error, as terminals of 80 columns."""
     with monkeypatch.context() as patch:
         out, err = Terminal(), Terminal()
         patch.setattr(sys, "stdout", out)
@@ -177,13 +177,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Terminal, Termin
 
 
 def look(scheduler: Scheduler, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """What one command writes on a terminal. It must do so without a bug and without steering."""
+    """Return the output of one command on a terminal. Fails on a bug, and on text that steers the terminal."""
     monkeypatch.setenv("TASKD_SERVER", scheduler.url)
     with terminal(monkeypatch) as (out, err):
         run(arguments)
-    written = out.getvalue() + err.getvalue()
-    assert "(a bug" not in written
-    assert steering(OWN.sub("", written)) == []
-    assert "38;5;123m" not in written.replace(r"\x1b[38;5;123m", "").replace(r"\u001b[38;5;123m", "")
-    assert "]8;" not in written, "a link of the terminal"
+    output = out.getvalue() + err.getvalue()
+    assert "(a bug" not in output
+    assert steering(OWN.sub("", output)) == []
+    assert "38;5;123m" not in output.replace(r"\x1b[38;5;123m", "").replace(r"\u001b[38;5;123m", "")
+    assert "]8;" not in output, "a link of the terminal"
     return out.getvalue(), err.getvalue()

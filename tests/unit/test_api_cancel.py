@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
-from tests.unit.api_world import Recorder, a_job, asking
+from tests.unit.api_world import Recorder, a_job
 
 LIVE = [JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING]
 FINAL = [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED]
-
-
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
 
 
 @pytest.mark.parametrize("status", LIVE)

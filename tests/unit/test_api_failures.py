@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 from structlog.testing import capture_logs
@@ -11,24 +9,13 @@ from structlog.testing import capture_logs
 from taskd.domain.errors import Rejected, RowHeld, SchemaMismatch, StoreUnavailable
 from taskd.domain.health import AWAY
 from taskd.seams import Health
-from tests.unit.api_world import Recorder, a_job, asking
+from tests.unit.api_world import Recorder, a_job
 
 LIBPQ = (
     'PostgreSQL: connection failed: connection to server at "10.1.2.3", port 5432 failed: FATAL: role "payroll" does'
     ' not exist in database "salaries"'
 )
 HIDDEN = ("10.1.2.3", "5432", "payroll", "salaries", "relation", "taskd.jobs")
-
-
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
 
 
 @pytest.mark.parametrize("path", ["/jobs/17", "/metrics", "/leader", "/jobs/17/logs", "/jobs/17/explain"])

@@ -135,7 +135,7 @@ async def test_changes_by_own_pages_and_by_other_clients_are_made(headers: dict[
 
 
 @pytest.mark.parametrize(
-    ("origin", "host", "scheme", "own"),
+    ("origin", "host", "scheme", "same"),
     [
         ("https://taskd.example.com", "taskd.example.com", "http", True),  # a proxy terminates TLS
         ("https://taskd.example.com", "backend:8080", "http", True),  # and names its backend
@@ -150,8 +150,8 @@ async def test_changes_by_own_pages_and_by_other_clients_are_made(headers: dict[
         ("http://elsewhere", "", "http", False),
     ],
 )
-def test_an_origin_is_compared_by_host_and_port(origin: str, host: str, scheme: str, own: bool) -> None:
-    assert Hosts(LOCAL)._is_own(origin.encode(), host.encode(), scheme) == own
+def test_an_origin_is_compared_by_host_and_port(origin: str, host: str, scheme: str, same: bool) -> None:
+    assert Hosts(LOCAL)._is_own(origin.encode(), host.encode(), scheme) == same
 
 
 async def test_unknown_hosts_are_refused_on_every_path_but_the_probes_while_there_are_no_tokens() -> None:

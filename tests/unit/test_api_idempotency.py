@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import httpx
 import msgspec
 import pytest
 
-from tests.unit.api_world import Recorder, a_job, asking
-
-
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
+from tests.unit.api_world import Recorder, a_job
 
 
 @pytest.mark.parametrize("header", ["abc", '"abc"', " abc "])
@@ -37,9 +24,9 @@ async def test_a_client_cannot_use_the_prefix(client: httpx.AsyncClient, world: 
 
 
 async def test_a_key_is_not_shown_as_a_dedupe_key(client: httpx.AsyncClient, world: Recorder) -> None:
-    made = await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": "abc"})
+    response = await client.post("/jobs", json={"payload": 1}, headers={"Idempotency-Key": "abc"})
     world.found[17] = a_job(17, dedupe_key="idempotency-key:abc")
-    assert "dedupe_key" not in made.json()
+    assert "dedupe_key" not in response.json()
     assert "dedupe_key" not in (await client.get("/jobs/17")).json()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from datetime import timedelta, timezone
 from typing import Any, cast
 from uuid import uuid4
@@ -21,17 +21,6 @@ from taskd.domain.job import Attempt, JobFilter, JobStatus
 from taskd.seams import Leader
 from tests.servers import wait_until_async
 from tests.unit.api_world import AWAY, NOW, Recorder, a_job, asking
-
-
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
 
 
 async def test_a_job_shows_every_field_that_is_not_null(client: httpx.AsyncClient, world: Recorder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -10,21 +9,10 @@ import pytest
 
 from taskd.domain.errors import StoreUnavailable
 from taskd.domain.job import JobStatus
-from tests.unit.api_world import Recorder, a_job, asking
+from tests.unit.api_world import Recorder, a_job
 
 RETRIABLE = [JobStatus.FAILED, JobStatus.CANCELLED]
 OTHERS = [status for status in JobStatus if status not in RETRIABLE]
-
-
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
 
 
 @pytest.mark.parametrize("status", RETRIABLE)

@@ -22,17 +22,6 @@ from tests.unit.api_world import Recorder, a_job, asking
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture
-def world() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-async def client(world: Recorder) -> AsyncIterator[httpx.AsyncClient]:
-    async with asking(world) as client:
-        yield client
-
-
 async def post(client: httpx.AsyncClient, body: bytes | str, path: str = "/jobs") -> httpx.Response:
     return await client.post(path, content=body, headers=JSON)
 

@@ -1,20 +1,18 @@
-"""A payload becomes arguments, or a message that names what does not fit."""
+"""Tests of arguments: a payload becomes arguments, or a message that names what does not fit."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 from msgspec import Meta, Struct
 
 from taskd import App, Context, Fail
-from taskd.domain.job import JobInfo
-from taskd.seams import Link, Order
+from tests.unit.claims import no_link, order
 
-NOW = datetime.now(UTC)
 app = App()
 Return = tuple[Any, ...]
 
@@ -95,13 +93,8 @@ def timed(ctx: Context) -> Return:
     return (ctx.job.timeout,)
 
 
-def no_link() -> Link:
-    raise AssertionError("nothing here has anything to say")
-
-
 def call(task: str, payload: str, timeout: float | None = None) -> Any:
-    order = Order(JobInfo(5, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
-    return app.prepare(order, no_link)()
+    return app.prepare(order(5, task, payload.encode(), attempt=7, timeout=timeout), no_link)()
 
 
 @pytest.mark.parametrize(
@@ -196,12 +189,11 @@ def context_by_name(ctx: Missing, x: int) -> int:  # type: ignore[name-defined] 
     return x
 
 
-async def test_the_context_is_known_by_its_name_whatever_its_annotation() -> None:
+async def test_the_context_is_recognized_by_its_name_whatever_its_annotation() -> None:
     linted = App()
     linted.task(context_by_name)
     await linted.start()
-    order = Order(JobInfo(5, "context_by_name", "default", 0, b'{"x": 2}', NOW, NOW, None, {}, 3, 0, "w"), 7)
-    assert linted.prepare(order, no_link)() == 2
+    assert linted.prepare(order(5, "context_by_name", b'{"x": 2}'), no_link)() == 2
 
 
 def test_an_unknown_task_is_a_lookup_error() -> None:
@@ -209,9 +201,9 @@ def test_an_unknown_task_is_a_lookup_error() -> None:
         call("never", "{}")
 
 
-@pytest.mark.parametrize(("own", "told"), [(None, 30.0), (5.0, 5.0)])
-def test_the_context_tells_the_timeout_that_counts(own: float | None, told: float) -> None:
-    assert call("timed", "{}", timeout=own) == (told,)
+@pytest.mark.parametrize(("submitted", "effective"), [(None, 30.0), (5.0, 5.0)])
+def test_the_context_has_the_timeout_that_counts(submitted: float | None, effective: float) -> None:
+    assert call("timed", "{}", timeout=submitted) == (effective,)
 
 
 def test_annotations_may_name_what_is_defined_later() -> None:
@@ -252,7 +244,7 @@ def nested(
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "message"),
     [
         ('{"order": {"item": 5}}', "argument order.item: must be a text, not 5"),
         ('{"order": 5}', "argument order: must be an object with the fields item, count, not 5"),
@@ -266,7 +258,7 @@ def nested(
         ('{"day": "%s"}' % ("x" * 50), "argument day: must be a date, as in 2026-01-31"),
     ],
 )
-def test_what_does_not_fit_is_told_in_words_with_its_place_and_what_came(payload: str, told: str) -> None:
+def test_a_refusal_names_the_place_and_the_value_that_does_not_fit(payload: str, message: str) -> None:
     with pytest.raises(Fail) as caught:
         call("nested", payload)
-    assert str(caught.value) == f"the payload does not fit the task 'nested': {told}"
+    assert str(caught.value) == f"the payload does not fit the task 'nested': {message}"

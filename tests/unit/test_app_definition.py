@@ -1,4 +1,4 @@
-"""Tasks are checked when they are defined, so that a mistake shows when the worker starts."""
+"""Tests of definitions of tasks: mistakes show when the worker starts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_timeouts_are_those_that_were_defined() -> None:
 
 
 @pytest.mark.parametrize("function", [asynchronous, Doubler(), functools.partial(asynchronous, x=1)])
-def test_async_callables_of_all_kinds_are_known_as_such(function: Callable[..., Any]) -> None:
+def test_async_callables_of_all_kinds_are_recognized(function: Callable[..., Any]) -> None:
     assert App().task(name="it")(function).asynchronous
 
 
@@ -123,7 +123,7 @@ def test_an_option_that_cannot_work_is_refused_by_name(option: str, value: Any) 
         App().task(**options)(nothing)
 
 
-def test_an_option_that_there_is_not_is_refused() -> None:
+def test_an_unknown_option_is_refused() -> None:
     options: dict[str, Any] = {"retries": 3}
     with pytest.raises(TypeError, match="retries"):
         App().task(**options)(nothing)

@@ -1,4 +1,4 @@
-"""What tasks depend on: who fills which parameter, when it is opened and closed, and what is refused."""
+"""Tests of dependencies: the provider of each parameter, when it is opened and closed, and what is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskd import App, Context, Depends, Fail
 from taskd.executor import loading
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
-said: list[str] = []
+events: list[str] = []
 app = App()
 
 
@@ -30,7 +30,7 @@ class Pool:
 
 class Session:
     def __init__(self, pool: Pool, attempt: int) -> None:
-        self.told = f"{pool.name} {attempt}"
+        self.label = f"{pool.name} {attempt}"
 
 
 class Files: ...
@@ -38,10 +38,10 @@ class Files: ...
 
 @app.provide
 async def open_pool(name: str = Depends("name_of_pool")) -> AsyncIterator[Pool]:
-    said.append("pool opened")
+    events.append("pool opened")
     async with asyncio.timeout(60):  # must be left in the asyncio task that has entered it
         yield Pool(name)
-    said.append("pool closed")
+    events.append("pool closed")
 
 
 @app.provide
@@ -51,21 +51,21 @@ def name_of_pool() -> str:
 
 @app.provide(per="attempt")
 def session(ctx: Context, pool: Pool = Depends()) -> Iterator[Session]:
-    said.append("session opened")
+    events.append("session opened")
     try:
         yield Session(pool, ctx.attempt)
     except ValueError as error:
-        said.append(f"session rolled back: {error}")
+        events.append(f"session rolled back: {error}")
         if str(error) == "swallow":
             return
         raise
-    said.append("session closed")
+    events.append("session closed")
 
 
 @app.provide(name="attached", per="attempt")
 @contextlib.asynccontextmanager
-async def attached_session(one: Session = Depends()) -> AsyncIterator[str]:
-    yield f"attached {one.told}"
+async def attached_session(session: Session = Depends()) -> AsyncIterator[str]:
+    yield f"attached {session.label}"
 
 
 @app.provide
@@ -75,9 +75,9 @@ async def files() -> Files:
 
 @app.middleware
 def middleware(ctx: Context) -> Generator[None, Any, None]:
-    said.append("middleware")
+    events.append("middleware")
     yield
-    said.append("middleware over")
+    events.append("middleware over")
 
 
 @app.task
@@ -87,44 +87,44 @@ async def walk(
     *,
     pool: Pool = Depends(open_pool),
     attached: str = Depends("attached"),
-    one: Session = Depends(),
+    session: Session = Depends(),
 ) -> list[Any]:
-    return [ctx.attempt, steps, pool.name, attached, one.told]
+    return [ctx.attempt, steps, pool.name, attached, session.label]
 
 
 @app.task
-def plain(wrong: str = "", one: Annotated[Session, "any"] = Depends(), found: Files = Depends()) -> str:
+def plain(wrong: str = "", session: Annotated[Session, "any"] = Depends(), files: Files = Depends()) -> str:
     assert threading.current_thread() is not threading.main_thread()
-    assert isinstance(found, Files)
+    assert isinstance(files, Files)
     if wrong:
         raise ValueError(wrong)
-    return one.told
+    return session.label
 
 
 @pytest.fixture(autouse=True)
 def forget() -> None:
-    said.clear()
+    events.clear()
 
 
-def test_a_task_gets_what_it_asks_for_by_type_name_and_provider() -> None:
+def test_a_task_gets_dependencies_by_type_name_and_provider() -> None:
     run = app.testing(attempt=3).run_sync(walk, 7)
     assert run.result == [3, 7, "main", "attached main 3", "main 3"]
     expected = ["pool opened", "middleware", "session opened", "session closed", "middleware over", "pool closed"]
-    assert said == expected
+    assert events == expected
     assert app.testing().run_sync(plain).result == "main 1"
 
 
-def test_what_an_executor_opens_is_shared_by_its_attempts_and_closed_at_its_end() -> None:
+def test_a_dependency_of_an_executor_is_shared_by_its_attempts_and_closed_at_its_end() -> None:
     async def live() -> list[Any]:
         await asyncio.create_task(app.start())
         bench = app.testing()
-        found = [(await bench.run(walk, n)).result for n in range(2)]
+        results = [(await bench.run(walk, n)).result for n in range(2)]
         await asyncio.create_task(app.stop())
-        return found
+        return results
 
-    found = asyncio.run(live())
-    assert [one[1] for one in found] == [0, 1]
-    assert (said[0], said.count("pool opened"), said.count("session opened"), said[-1]) == (
+    results = asyncio.run(live())
+    assert [result[1] for result in results] == [0, 1]
+    assert (events[0], events.count("pool opened"), events.count("session opened"), events[-1]) == (
         "pool opened",
         1,
         2,
@@ -132,32 +132,32 @@ def test_what_an_executor_opens_is_shared_by_its_attempts_and_closed_at_its_end(
     )
 
 
-def test_an_attempts_dependency_sees_how_it_ended_and_cannot_swallow_it() -> None:
+def test_a_dependency_of_an_attempt_sees_its_end_and_cannot_suppress_its_error() -> None:
     run = app.testing().run_sync(plain, "broken")
-    assert (repr(run.error), said[-2:]) == ("ValueError('broken')", ["session rolled back: broken", "pool closed"])
+    assert (repr(run.error), events[-2:]) == ("ValueError('broken')", ["session rolled back: broken", "pool closed"])
     assert repr(app.testing().run_sync(plain, "swallow").error) == "ValueError('swallow')"
 
 
-def test_a_test_replaces_what_is_provided() -> None:
+def test_a_test_replaces_dependencies() -> None:
     bench = app.testing(provide={Pool: Pool("fake"), "files": Files()})
     assert bench.run_sync(plain).result == "fake 1"
     given = {session: Session(Pool("x"), 9), open_pool: Pool("fake")}
     assert app.testing(provide=given).run_sync(walk, 1).result[2:] == ["fake", "attached x 9", "x 9"]
-    assert "pool opened" not in said
+    assert "pool opened" not in events
     with pytest.raises(TypeError, match=r"app.testing\(provide=...\) asks for Context, which nothing provides"):
         app.testing(provide={Context: 1})
 
 
-def test_who_submits_does_not_pass_a_dependency() -> None:
+def test_a_submit_does_not_pass_a_dependency() -> None:
     assert walk.template(5) == b'{"payload":{"steps":5},"task": "walk"}'
     with pytest.raises(TypeError, match="'pool' is a dependency: the worker fills it"):
         walk.template(5, pool=Pool())
-    with pytest.raises(Fail, match="argument one: is not taken"):
-        plain.arguments.bind(b'{"one": 1}', Context)  # type: ignore[arg-type]  # not called
+    with pytest.raises(Fail, match="argument session: is not taken"):
+        plain.arguments.bind(b'{"session": 1}', Context)  # type: ignore[arg-type]  # not called
 
 
 def test_a_direct_call_takes_what_it_is_given_and_says_what_is_missing() -> None:
-    given = walk(Context(None, None), 1, pool=Pool(), attached="", one=Session(Pool(), 1))  # type: ignore[arg-type]  # no use
+    given = walk(Context(None, None), 1, pool=Pool(), attached="", session=Session(Pool(), 1))  # type: ignore[arg-type]  # no use
     given.close()
     with pytest.raises(
         AttributeError, match=r"taskd.Depends\(open_pool\) has no 'name': a worker and app.testing\(\) fill"
@@ -213,7 +213,7 @@ def _async_in_a_thread(app: App) -> None:
         return 1
 
     @app.task
-    def task(one: int = Depends(session)) -> None: ...
+    def task(number: int = Depends(session)) -> None: ...
 
 
 class Maker:
@@ -225,7 +225,7 @@ def _async_object_in_a_thread(app: App) -> None:
     app.provide(name="session", per="attempt")(Maker())
 
     @app.task
-    def task(one: int = Depends("session")) -> None: ...
+    def task(number: int = Depends("session")) -> None: ...
 
 
 def _no_annotation(app: App) -> None:
@@ -253,14 +253,14 @@ REFUSED: dict[Callable[[App], None], str] = {
 
 
 @pytest.mark.parametrize("define", REFUSED, ids=lambda define: define.__name__)
-def test_what_cannot_be_provided_is_refused_at_the_start(define: Callable[[App], None]) -> None:
+def test_a_dependency_without_a_provider_is_refused_at_the_start(define: Callable[[App], None]) -> None:
     other = App()
     define(other)
     began: list[int] = []
     other.on_start(lambda: began.append(1))
-    with pytest.raises(loading.NotLoadable, match=REFUSED[define]) as told:
+    with pytest.raises(loading.NotLoadable, match=REFUSED[define]) as raised:
         asyncio.run(loading.start("shop", other))
-    assert ".py:" not in str(told.value)
+    assert ".py:" not in str(raised.value)
     assert not began
 
 
@@ -280,7 +280,7 @@ async def older() -> typing.AsyncIterator:  # type: ignore[type-arg]
     yield Pool()
 
 
-def test_what_is_no_provider_is_refused_where_it_is_defined() -> None:
+def test_an_invalid_provider_is_refused_where_it_is_defined() -> None:
     with pytest.raises(TypeError, match="nothing fills its parameter 'url'; mark what it depends on"):
         App().provide(lambda url: url)
     with pytest.raises(TypeError, match="nothing fills its parameter 'ctx'"):
@@ -304,11 +304,11 @@ def test_a_provider_that_fails_is_named_and_what_was_opened_before_is_closed() -
     @other.provide
     async def pool() -> AsyncIterator[Pool]:
         yield Pool()
-        said.append("closed")
+        events.append("closed")
 
     @other.provide
     def broken(pool: Pool = Depends()) -> Files:
-        raise ConnectionRefusedError("nobody listens")
+        raise ConnectionRefusedError("connection refused")
 
     @other.provide(per="attempt")
     def unclosable() -> Iterator[int]:
@@ -317,7 +317,7 @@ def test_a_provider_that_fails_is_named_and_what_was_opened_before_is_closed() -
 
     @other.provide(per="attempt")
     def failing() -> Iterator[str]:
-        if said != ["never"]:
+        if events != ["never"]:
             raise Fail("there is no such customer")
         yield ""
 
@@ -325,14 +325,16 @@ def test_a_provider_that_fails_is_named_and_what_was_opened_before_is_closed() -
     def first(files: Files = Depends()) -> None: ...
 
     @other.task
-    def second(one: int = Depends()) -> None: ...
+    def second(value: int = Depends()) -> None: ...
 
     @other.task
-    def third(one: str = Depends()) -> None: ...
+    def third(value: str = Depends()) -> None: ...
 
-    told = r"^app 'shop' does not start: RuntimeError: the dependency 'broken' could not be opened: ConnectionRefusedError: "
-    with pytest.raises(loading.NotLoadable, match=told + r"nobody listens \(.*/test_app_dependencies\.py:\d+\)$"):
+    message = r"^app 'shop' does not start: RuntimeError: the dependency 'broken' could not be opened: ConnectionRefusedError: "
+    with pytest.raises(
+        loading.NotLoadable, match=message + r"connection refused \(.*/test_app_dependencies\.py:\d+\)$"
+    ):
         asyncio.run(loading.start("shop", other))
-    assert said == ["closed"]
+    assert events == ["closed"]
     assert "'unclosable' could not be closed: OSError: cannot" in str(other.testing().run_sync(second).error)
     assert repr(other.testing().run_sync(third).error) == "Fail('there is no such customer')"

@@ -1,4 +1,4 @@
-"""A call becomes the payload from which a worker makes the same arguments, or a TypeError that names what cannot."""
+"""Tests of payloads: a call becomes a payload from which a worker makes the same arguments, or a TypeError."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pydantic
 import pytest
 
 from taskd import App, Context, Fail, Task
-from taskd.domain.job import JobInfo
-from taskd.seams import Link, Order
+from tests.unit.claims import no_link, order
 
 NOW = datetime.now(UTC)
 NAN = float("nan")
@@ -131,13 +130,8 @@ def payload(task: Task[Any, Any], *args: Any, **kwargs: Any) -> bytes:
     return task.arguments.payload(args, kwargs)
 
 
-def no_link() -> Link:
-    raise AssertionError("nothing here has anything to say")
-
-
 def arrives(task: Task[Any, Any], text: bytes) -> Any:
-    order = Order(JobInfo(5, task.name, "default", 0, text, NOW, NOW, None, {}, 3, 0, "w"), 7)
-    return app.prepare(order, no_link)()
+    return app.prepare(order(5, task.name, text), no_link)()
 
 
 def call(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -182,9 +176,9 @@ def test_a_call_becomes_a_payload(task: Any, given: Any, text: bytes) -> None:
         ("two", Pair(1, 2)),
     ],
 )
-def test_what_json_has_not_arrives_by_its_annotation(name: str, value: Any) -> None:
-    got = arrives(typed, payload(typed, **{name: value}))[name]
-    assert (got, type(got)) == (value, type(value))
+def test_values_that_json_does_not_have_arrive_by_their_annotation(name: str, value: Any) -> None:
+    arrived = arrives(typed, payload(typed, **{name: value}))[name]
+    assert (arrived, type(arrived)) == (value, type(value))
 
 
 def test_structs_dataclasses_and_models_arrive_as_themselves() -> None:
@@ -230,9 +224,9 @@ def test_a_call_that_cannot_arrive_is_a_type_error_that_names_the_argument(
     task: Any, given: Any, words: list[str]
 ) -> None:
     args, kwargs = given
-    with pytest.raises(TypeError) as told:
+    with pytest.raises(TypeError) as raised:
         payload(task, *args, **kwargs)
-    message = str(told.value)
+    message = str(raised.value)
     assert message.startswith(f"task {task.name!r} cannot be submitted like this: ")
     assert all(word in message for word in words), message
 
@@ -248,12 +242,12 @@ def test_a_call_that_cannot_arrive_is_a_type_error_that_names_the_argument(
     ],
 )
 def test_a_payload_that_fits_no_model_fails_for_good_naming_the_field(text: str, words: list[str]) -> None:
-    with pytest.raises(Fail) as told:
+    with pytest.raises(Fail) as raised:
         arrives(models, text.encode())
-    assert all(word in str(told.value) for word in words), told.value
+    assert all(word in str(raised.value) for word in words), raised.value
 
 
-def test_a_payload_with_the_models_own_fields_is_told_the_name_of_the_argument() -> None:
+def test_a_payload_with_the_fields_of_the_model_is_refused_with_the_name_of_the_argument() -> None:
     with pytest.raises(Fail, match="argument width: is not taken; it takes a JSON object with the fields `image`"):
         arrives(models, b'{"width": 5}')
 

@@ -1,4 +1,4 @@
-"""What an author writes that cannot work is refused where it is written, in words that name the mend."""
+"""Tests of refusals: what an author writes that cannot work is refused where it is written, with the remedy."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from taskd.api.plans import SchedulePlan
 from taskd.api.problems import Problem
 
 
-def _told(declare: Callable[[App], object]) -> str:
+def _refusal(declare: Callable[[App], object]) -> str:
     with pytest.raises((TypeError, ValueError)) as raised:
         declare(App())
     return str(raised.value)
 
 
 def test_a_queue_that_no_scheduler_takes() -> None:
-    told = _told(lambda app: app.task(queue="a b")(_nothing))
-    assert told == "task '_nothing': queue must be 1 to 255 letters, digits or any of _ . : / -, not 'a b'"
+    refusal = _refusal(lambda app: app.task(queue="a b")(_nothing))
+    assert refusal == "task '_nothing': queue must be 1 to 255 letters, digits or any of _ . : / -, not 'a b'"
 
 
 def test_hooks_and_middlewares_that_cannot_be_called() -> None:
@@ -35,13 +35,13 @@ def test_hooks_and_middlewares_that_cannot_be_called() -> None:
 
     app = App()
     app.on_start(optional)
-    assert _told(lambda app: app.on_start(needs)).startswith("a function for on_start takes no arguments: ")  # type: ignore[type-var]  # that is what is looked at
-    assert _told(lambda app: app.on_stop(needs)).startswith("a function for on_stop takes no arguments: ")  # type: ignore[type-var]  # that is what is looked at
-    assert _told(lambda app: app.middleware(layer)).startswith("a middleware takes one argument, the Context: ")  # type: ignore[type-var]  # that is what is looked at
+    assert _refusal(lambda app: app.on_start(needs)).startswith("a function for on_start takes no arguments: ")  # type: ignore[type-var]  # the test is about this
+    assert _refusal(lambda app: app.on_stop(needs)).startswith("a function for on_stop takes no arguments: ")  # type: ignore[type-var]  # the test is about this
+    assert _refusal(lambda app: app.middleware(layer)).startswith("a middleware takes one argument, the Context: ")  # type: ignore[type-var]  # the test is about this
 
 
 @pytest.mark.parametrize(
-    ("policies", "told"),
+    ("policies", "refusal"),
     [
         ({"overlap": "no"}, "schedule '_nothing': overlap is one of allow, skip, queue, not 'no'"),
         ({"missed": "none"}, "schedule '_nothing': missed is one of skip, once, all, not 'none'"),
@@ -50,23 +50,23 @@ def test_hooks_and_middlewares_that_cannot_be_called() -> None:
         ({"catch_up": 0}, "schedule '_nothing': catch_up is a whole number from 1 to "),
     ],
 )
-def test_policies_that_there_are_not(policies: dict[str, Any], told: str) -> None:
-    assert _told(lambda app: app.cron("* * * * *", **policies)(app.task(_nothing))).startswith(told)
+def test_unknown_policies(policies: dict[str, Any], refusal: str) -> None:
+    assert _refusal(lambda app: app.cron("* * * * *", **policies)(app.task(_nothing))).startswith(refusal)
 
 
-def test_an_argument_that_there_is_not_is_named_before_one_that_is_missing() -> None:
+def test_an_unknown_argument_is_named_before_one_that_is_missing() -> None:
     app = App()
 
     @app.task
     def resize(url: str, width: int) -> None: ...
 
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'widht'; it takes url, width"):
-        resize.submit_sync(url="x", widht=3)  # type: ignore[call-arg]  # that is what is looked at
+        resize.submit_sync(url="x", widht=3)  # type: ignore[call-arg]  # the test is about this
     with pytest.raises(TypeError, match=r"jobs\[0\]: each job is a mapping of its arguments by name, not 5"):
-        resize.submit_many_sync([5])  # type: ignore[list-item]  # that is what is looked at
+        resize.submit_many_sync([5])  # type: ignore[list-item]  # the test is about this
 
 
-def test_a_choice_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_choice_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Problem) as raised:
         decode(msgspec.json.Decoder(SchedulePlan), b'{"job":{"payload":1},"cron":"* * * * *","missed":"never"}')
     assert str(raised.value) == 'missed: must be one of skip, once, all, not "never"'

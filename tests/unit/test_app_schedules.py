@@ -1,4 +1,4 @@
-"""Schedules are declared on an App, and checked as they are."""
+"""Tests of schedules that an App declares, and of their checks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_times_that_cannot_be_are_refused(declare: Any, message: str) -> None:
         declare(App())
 
 
-def test_what_does_not_fit_the_task_is_refused() -> None:
+def test_arguments_that_do_not_fit_the_task_are_refused() -> None:
     app = App()
 
     @app.task

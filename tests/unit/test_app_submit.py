@@ -1,4 +1,4 @@
-"""What a submit sends: the task's definition, the options on top, a key; and to whom."""
+"""Tests of submits from an App: the task's definition, the options on top, the key, and the address."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def report(month: str) -> str:
 
 @pytest.fixture
 def make_app() -> Iterator[Callable[..., App]]:
-    """Makes apps whose connections are closed in the end."""
-    made: list[App] = []
+    """Maker of apps whose connections are closed at the end."""
+    apps: list[App] = []
 
     def make(**where: str) -> App:
-        made.append(one := App(**where))
-        return one
+        apps.append(app := App(**where))
+        return app
 
     yield make
-    for one in made:
-        one.close()
+    for app in apps:
+        app.close()
 
 
 def sent(submitter: Submitter[..., Any], **kwargs: Any) -> dict[str, Any]:
-    """The job that is sent."""
+    """Return the job that is sent."""
     body = submitter._request((), kwargs).body
     assert body is not None
-    found: dict[str, Any] = json.loads(body)
-    return found
+    job: dict[str, Any] = json.loads(body)
+    return job
 
 
 def test_the_definition_of_the_task_goes_with_each_job() -> None:
@@ -95,7 +95,7 @@ def test_every_option_is_a_field_of_the_job() -> None:
     }
 
 
-def test_options_that_are_none_or_no_json_are_refused() -> None:
+def test_unknown_options_are_refused() -> None:
     unknown: Any = {"prio": 5}
     with pytest.raises(TypeError, match="prio"):
         report.options(**unknown)
@@ -216,13 +216,13 @@ def test_threads_share_a_client_and_each_has_its_own_answer(make_app: Callable[.
     replies = [response("201 Created", {"id": n}) for n in range(8)]
     with listening(*replies) as (url, asked):
         task = make_app(server=url).task(report.function)
-        made: list[SyncHandle[str]] = []
-        threads = [threading.Thread(target=lambda: made.append(task.submit_sync(month="m"))) for _ in replies]
+        handles: list[SyncHandle[str]] = []
+        threads = [threading.Thread(target=lambda: handles.append(task.submit_sync(month="m"))) for _ in replies]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(10)
-    assert sorted(handle.id for handle in made) == list(range(8))
+    assert sorted(handle.id for handle in handles) == list(range(8))
     assert len(set(map(idempotency_key, asked))) == 8
 
 
@@ -239,13 +239,13 @@ def test_a_job_without_a_result_says_why(
     job = {"id": 1, "status": status, "attempts": [{"attempt": 1}]} | ({"error": error} if error else {})
     with listening(JOB, response("200 OK", job)) as (url, _):
         handle = make_app(server=url).task(report.function).submit_sync(month="m")
-        with pytest.raises(kind) as told:
+        with pytest.raises(kind) as raised:
             handle.result()
-    assert (str(told.value), told.value.error, told.value.attempts) == (message, error, [{"attempt": 1}])
-    assert str(pickle.loads(pickle.dumps(told.value))) == message
+    assert (str(raised.value), raised.value.error, raised.value.attempts) == (message, error, [{"attempt": 1}])
+    assert str(pickle.loads(pickle.dumps(raised.value))) == message
 
 
-async def test_a_result_that_nobody_tells_in_time_is_a_timeout(make_app: Callable[..., App]) -> None:
+async def test_a_result_that_does_not_come_in_time_is_a_timeout(make_app: Callable[..., App]) -> None:
     with silent() as url:
         there = make_app(server=url)
         task = there.task(report.function)
@@ -261,7 +261,7 @@ async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> N
 
     class Ended:
         def is_closed(self) -> bool:
-            clients._asynchronous.clear()  # as another thread does that looks through them as well
+            clients._asynchronous.clear()  # as another thread does that cleans up at the same time
             return True
 
     ended: list[Any] = [Ended(), Ended()]
@@ -279,7 +279,7 @@ async def test_event_loops_of_other_threads_may_come_and_go_at_any_moment() -> N
         "import taskd.executor.main, tests.e2e.tasks",
     ],
 )
-def test_what_does_not_submit_asynchronously_does_not_load_httpx(code: str) -> None:
+def test_programs_that_do_not_submit_asynchronously_do_not_load_httpx(code: str) -> None:
     command = [sys.executable, "-c", f"{code}; import sys; print('httpx' in sys.modules)"]
     assert run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -1,4 +1,4 @@
-"""Tasks inside a test: what a bench does as a worker does, and what middlewares see."""
+"""Tests of app.testing: a bench runs a task as a worker does, and shows what middlewares see."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def forget() -> None:
     seen.clear()
 
 
-async def test_a_task_runs_as_in_a_worker_and_what_it_says_is_written_down() -> None:
+async def test_a_task_runs_as_in_a_worker_and_its_reports_are_recorded() -> None:
     run = await app.testing().run(walk, date(2026, 5, 1), pages=3)
     assert (run.outcome, run.result) == ("completed", {"day": "2026-05-01"})
     assert (run.progress, run.checkpoint) == ([(0.5, "half way")], {"page": 3})
@@ -116,7 +116,7 @@ async def test_a_task_runs_as_in_a_worker_and_what_it_says_is_written_down() -> 
     assert seen == [("outer", 1), ("inner", {"day": "2026-05-01"}), ("outer", {"day": "2026-05-01"})]
 
 
-def test_a_plain_task_is_told_what_the_test_says() -> None:
+def test_a_plain_task_gets_the_values_of_the_test() -> None:
     run = app.testing(attempt=3, checkpoint={"page": 1}, cancelled=True).run_sync(step)
     assert run.result == [3, {"page": 1}, True]
     assert (run.progress, run.checkpoint, len(run.children)) == ([(1, "")], [1], 1)
@@ -147,7 +147,7 @@ def test_a_middleware_that_raises_or_does_not_yield_once_fails_the_attempt() -> 
         app.middleware(guarded.function)  # type: ignore[type-var]  # that is the point
 
 
-def test_what_is_no_json_fails_as_in_a_worker() -> None:
+def test_a_result_without_a_json_value_fails_as_in_a_worker() -> None:
     assert isinstance(plain.testing().run_sync(nonsense).error, ValueError)
     with pytest.raises(TypeError, match="pages"):
         app.testing().run_sync(walk, date(2026, 5, 1), pages="x")
@@ -179,16 +179,16 @@ async def waits(ctx: Context) -> int:
 
 @plain.task
 def waits_sync(ctx: Context) -> list[Any]:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(ctx.submit_sync(doubled, n=5)))
+    handles: list[Any] = []
+    thread = threading.Thread(target=lambda: handles.append(ctx.submit_sync(doubled, n=5)))
     thread.start()
     thread.join()
-    return [found[0].result(), found[0].cancel()]
+    return [handles[0].result(), handles[0].cancel()]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Generator[list[str]]:
-    """Everything that reaches the scheduler that TASKD_SERVER names: nothing may."""
+    """Requests that reach the scheduler that TASKD_SERVER names. There must be none."""
     requests: list[str] = []
 
     class Real(BaseHTTPRequestHandler):
@@ -234,7 +234,7 @@ async def test_a_handle_that_outlives_its_run_still_answers_from_the_bench(asked
     assert asked == []
 
 
-def test_waiting_for_a_child_without_a_result_fails_at_once_and_says_how_to_give_one() -> None:
+def test_a_wait_for_a_child_without_a_result_fails_at_once_and_says_how_to_give_one() -> None:
     error = plain.testing().run_sync(waits).error
     assert isinstance(error, TimeoutError)
     assert "app.testing(results=" in str(error)
@@ -244,22 +244,22 @@ def test_waiting_for_a_child_without_a_result_fails_at_once_and_says_how_to_give
     ("result", "outcome"),
     [(8, 8), (lambda n: n * 3, 12), (ValueError("no"), "JobFailed"), ("x", "TypeError")],
 )
-def test_a_test_says_what_child_jobs_come_to(result: Any, outcome: Any) -> None:
+def test_a_test_sets_the_ends_of_child_jobs(result: Any, outcome: Any) -> None:
     run = plain.testing(results={doubled: result}).run_sync(waits)
     assert (run.value if run.error is None else type(run.error).__name__) == outcome
 
 
-def test_children_that_threads_of_a_task_submit_are_written_down_too(asked: list[str]) -> None:
+def test_children_that_threads_of_a_task_submit_are_recorded_too(asked: list[str]) -> None:
     run = plain.testing(results={"doubled": lambda n: n * 2}).run_sync(waits_sync)
     assert (run.result, len(run.children), asked) == ([10, False], 1, [])
 
 
 def _in_a_thread(call: Callable[[], Any]) -> Any:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(call()))
     thread.start()
     thread.join()
-    return found[0]
+    return results[0]
 
 
 def _in_a_pool(call: Callable[[], Any]) -> Any:
@@ -280,7 +280,7 @@ def test_code_without_a_context_of_its_own_reaches_no_scheduler(elsewhere: Any, 
     assert (run.result, len(run.children), asked) == ([True, "cancelled"], 1, [])
 
 
-async def test_what_an_event_loop_gives_to_its_executor_reaches_no_scheduler(asked: list[str]) -> None:
+async def test_work_of_an_event_loop_in_other_threads_reaches_no_scheduler(asked: list[str]) -> None:
     inner = App()
 
     @inner.task
@@ -353,6 +353,6 @@ def test_a_job_that_the_bench_does_not_know_is_unknown(asked: list[str]) -> None
     assert (error.status, asked) == (404, [])
 
 
-def test_results_are_for_tasks() -> None:
+def test_results_take_only_tasks_as_keys() -> None:
     with pytest.raises(TypeError, match="has tasks or their names as keys, not 5"):
         plain.testing(results={5: 1})

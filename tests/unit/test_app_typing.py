@@ -1,4 +1,4 @@
-"""Type checkers know what a submit takes, what its handle gives, and what a dependency is."""
+"""Tests that type checkers know the arguments of a submit, the result of its handle, and the types of dependencies."""
 
 from __future__ import annotations
 

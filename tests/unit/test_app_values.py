@@ -1,4 +1,4 @@
-"""Values of every type that an annotation may name: they arrive, and come back, as what they are, or are refused at once."""
+"""Tests of values of every type that an annotation may name: they arrive and come back unchanged, or are refused at once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from hypothesis import strategies as st
 from taskd import App, Context, Fail
 from taskd.app.results import ResultCodec
 from taskd.domain.errors import Unstorable
-from taskd.domain.job import JobInfo
-from taskd.executor.results import ResultEncoder as Ends
-from taskd.seams import Order
+from taskd.executor.results import ResultEncoder
 from taskd.worker.pool.protocol import EndKind
+from tests.unit.claims import order
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -121,14 +120,9 @@ def named(value: Any) -> str | None:
     )
 
 
-def order(task: str = "it") -> Order:
-    now = datetime.now(UTC)
-    return Order(JobInfo(1, task, "default", 0, b"null", now, now, None, {}, 3, 0, "w"), 1)
-
-
 def ended(function: Callable[..., Any], value: Any) -> Any:
     results = ResultCodec("it", function)
-    return Ends(1 << 20, 1 << 16).returned(order(), value, results.encoder), results
+    return ResultEncoder(1 << 20, 1 << 16).returned(order(), value, results.encoder), results
 
 
 def annotated(kind: Any) -> Callable[..., Any]:
@@ -152,7 +146,7 @@ def _bound(function: Callable[..., Any], value: Any) -> tuple[list[Any], dict[st
 
 
 def _no_context() -> Context:
-    raise AssertionError("the function asks for none")
+    raise AssertionError("the function takes no context")
 
 
 @pytest.mark.parametrize(("kind", "value"), VALUES, ids=named)
@@ -179,11 +173,11 @@ def test_a_result_comes_back_as_its_annotation_says(kind: Any, value: Any) -> No
 
 
 class Moment(datetime):
-    """A datetime of a library's own, such as pendulum's."""
+    """A datetime class of a library, such as pendulum's."""
 
 
 class DriverId(uuid.UUID):
-    """A UUID of a driver's own, such as asyncpg's."""
+    """A UUID class of a driver, such as asyncpg's."""
 
 
 class Whole:
@@ -221,9 +215,9 @@ def test_a_result_of_a_type_that_checkers_take_for_the_annotation_is_read_as_it(
 ) -> None:
     end, results = ended(annotated(kind), value)
     assert end.kind is EndKind.COMPLETED, end.data
-    found = results.read(msgspec.json.decode(end.data))
-    assert found == read
-    assert type(found) is type(read)
+    decoded = results.read(msgspec.json.decode(end.data))
+    assert decoded == read
+    assert type(decoded) is type(read)
 
 
 def test_a_bench_takes_a_result_as_a_worker_does() -> None:
@@ -267,8 +261,8 @@ class Written(pydantic.BaseModel):
 class Mapping_(Written):
     @pydantic.model_validator(mode="before")
     @classmethod
-    def take(cls, found: Any) -> Any:
-        return {"inUrl": found.get("outUrl", found.get("inUrl"))}
+    def take(cls, fields: Any) -> Any:
+        return {"inUrl": fields.get("outUrl", fields.get("inUrl"))}
 
 
 class Aliased(pydantic.BaseModel):
@@ -362,7 +356,7 @@ class Holder:
     ids=named,
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["value", "return"])
-def test_what_json_cannot_carry_is_refused_where_the_task_is_defined(kind: Any, place: str) -> None:
+def test_a_type_that_json_cannot_carry_is_refused_where_the_task_is_defined(kind: Any, place: str) -> None:
     function = annotated(Any)
     function.__annotations__[place] = kind
     with pytest.raises(TypeError, match=rf"task 'it': the annotation of '{place}' cannot travel as JSON"):

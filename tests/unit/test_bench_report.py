@@ -1,4 +1,4 @@
-"""The report of the benchmark: limits beside figures, what became slower; and what is committed of it, told in four places."""
+"""Tests of the benchmark's report: limits beside figures, what became slower, and the four places of the committed run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ E2E, P50, MEMORY = "end to end, jobs/s", "idle, submit to start p50, ms", "memor
 
 
 def run(figures: dict[str, list[float]], limits: dict[str, float] = LIMITS) -> dict[str, Any]:
-    """A run that measured these in each pass."""
+    """Return the document of a run with these figures, one for each pass."""
     middle = {name: sorted(passes)[len(passes) // 2] for name, passes in figures.items()}
     return {
         "machine": {"at": "noon"},
@@ -45,26 +45,26 @@ def test_the_readme_has_the_table_of_the_committed_run() -> None:
     assert short(LAST) in (ROOT / "README.md").read_text()
 
 
-def test_a_rate_is_held_against_the_same_rate_of_the_servers() -> None:
-    found = limit_share(E2E, 15_000, LIMITS)
-    assert found is not None
-    assert (found.limit, found.share) == (60_000, 0.25)
+def test_a_rate_is_compared_with_the_same_rate_of_the_servers() -> None:
+    ceiling = limit_share(E2E, 15_000, LIMITS)
+    assert ceiling is not None
+    assert (ceiling.limit, ceiling.share) == (60_000, 0.25)
 
 
-def test_a_time_is_held_against_what_its_commits_take() -> None:
-    found = limit_share("idle, submit to done p50, ms", 3.0, LIMITS)
-    assert found is not None
-    assert (found.name, found.limit, found.share) == ("three commits", 0.75, 0.25)
+def test_a_time_is_compared_with_the_time_of_its_commits() -> None:
+    ceiling = limit_share("idle, submit to done p50, ms", 3.0, LIMITS)
+    assert ceiling is not None
+    assert (ceiling.name, ceiling.limit, ceiling.share) == ("three commits", 0.75, 0.25)
 
 
-def test_a_drain_is_held_against_a_life_without_its_insert() -> None:
-    found = limit_share("drain, jobs/s", 37_500, LIMITS)
-    assert found is not None
-    assert found.limit == pytest.approx(75_000)
-    assert found.share == pytest.approx(0.5)
+def test_a_drain_is_compared_with_a_life_without_its_insert() -> None:
+    ceiling = limit_share("drain, jobs/s", 37_500, LIMITS)
+    assert ceiling is not None
+    assert ceiling.limit == pytest.approx(75_000)
+    assert ceiling.share == pytest.approx(0.5)
 
 
-def test_what_has_no_limit_or_whose_limit_was_not_measured_stands_alone() -> None:
+def test_a_figure_without_a_measured_limit_stands_alone() -> None:
     assert limit_share(MEMORY, 90, LIMITS) is None
     assert limit_share("POST /jobs, 100 connections, p99, ms", 8, LIMITS) is None
 
@@ -90,7 +90,7 @@ def test_more_is_better_of_rates_and_ratios_only(name: str, better: bool) -> Non
     assert higher_is_better(name) is better
 
 
-def test_a_target_without_a_figure_is_told_with_what_measures_it() -> None:
+def test_a_target_without_a_figure_is_shown_with_the_command_that_measures_it() -> None:
     document = run({E2E: [15_000.0]})
     rows = {row[0]: row for row in sections(document)[1].rows}
     assert rows[E2E][1:] == ["15,000", "60,000 (insert and three updates)", "25%", ">= 6000", "met"]
@@ -98,7 +98,7 @@ def test_a_target_without_a_figure_is_told_with_what_measures_it() -> None:
     assert set(rows) == set(TARGETS)
 
 
-def test_only_what_was_measured_can_be_below_its_floor() -> None:
+def test_only_a_measured_figure_can_be_below_its_floor() -> None:
     assert below({E2E: 5999.0}) == [E2E]
     assert below({E2E: 6000.0}) == []
     assert E2E not in unmeasured({E2E: 1.0})
@@ -116,7 +116,7 @@ def test_the_terminal_has_ranges_and_notes_as_the_page_has() -> None:
         assert "not measured" in text
 
 
-def test_a_rate_that_fell_is_told_and_a_slower_machine_is_not() -> None:
+def test_a_rate_that_fell_is_reported_and_a_slower_machine_is_not() -> None:
     then = run({E2E: [16_000.0, 15_000.0, 14_000.0]})
     slow = {name: rate / 2 for name, rate in LIMITS.items()}
     assert slower(run({E2E: [7_500.0]}, slow) | {"contest": then["contest"]}, then | {"contest": {"taskd": {}}}) == []
@@ -124,14 +124,14 @@ def test_a_rate_that_fell_is_told_and_a_slower_machine_is_not() -> None:
     assert line.startswith(f"{E2E}: 7,500, was 15,000: 12% of its limit (insert and three updates), was 25%")
 
 
-def test_a_time_or_a_cost_that_rose_is_told() -> None:
+def test_a_time_or_a_cost_that_rose_is_reported() -> None:
     then = run({MEMORY: [80.0, 81.0, 82.0], "dispatch lag of a delayed job p50, ms": [2.0]})
     (line,) = slower(run({MEMORY: [120.0], "dispatch lag of a delayed job p50, ms": [2.5]}), then)
     assert line.startswith(f"{MEMORY}: 120, was 81.0: 1.48 times it")
     assert slower(run({MEMORY: [50.0]}), then) == []
 
 
-def test_what_must_not_be_at_all_is_told_when_it_is() -> None:
+def test_a_figure_that_must_be_zero_is_reported_when_it_is_not() -> None:
     lost = "under 200 clients, terms lost"
     assert slower(run({lost: [0.0]}), run({lost: [0.0]})) == []
     assert len(slower(run({lost: [1.0]}), run({lost: [0.0]}))) == 1
@@ -145,7 +145,7 @@ def test_a_figure_may_change_as_much_as_its_passes_did() -> None:
     assert slower(run({MEMORY: [170.0]}), then) == []
 
 
-def test_what_only_the_other_run_measured_is_named() -> None:
+def test_a_figure_that_only_the_other_run_has_is_named() -> None:
     assert uncompared(run({E2E: [1.0]}), run({E2E: [1.0], MEMORY: [1.0]})) == [MEMORY]
 
 

@@ -1,4 +1,4 @@
-"""What the catalogue makes of its figures."""
+"""Tests of the figures of the fault catalogue."""
 
 from __future__ import annotations
 

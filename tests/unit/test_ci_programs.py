@@ -1,4 +1,4 @@
-"""The programs that CI installs before the tests: what is missing is asked for, and a failure costs its own tests only."""
+"""Tests of the programs that CI installs before the tests: only missing ones, and a failure costs their tests only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOOLS = ("bash", "chmod", "env", "mktemp", "rm", "tail")
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A folder with the tools of the script, and of the programs only curl."""
+    """Folder with the tools of the script; of the programs it has only curl."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:
@@ -34,7 +34,7 @@ def run(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_what_is_missing_is_installed_without_starting_its_server_and_a_failure_is_a_line(path: Path) -> None:
+def test_missing_programs_are_installed_without_starting_a_server_and_a_failure_is_a_line(path: Path) -> None:
     program(path, "id", "echo 0")
     log = path / "log"
     program(
@@ -42,12 +42,12 @@ def test_what_is_missing_is_installed_without_starting_its_server_and_a_failure_
         "apt-get",
         f'[ -x {path}/policy-rc.d ] || exit 9; echo "$@" >> {log}; case "$*" in *chromium*) echo "E: no"; exit 100;; esac',
     )
-    told = run(path)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "chromium cannot be installed, its tests are left out: E: no" in told.stdout
-    asked = log.read_text().splitlines()
-    assert asked[0] == "-qq update"
-    assert {line.split()[-1] for line in asked[1:]} >= {"chromium", "faketime"}
+    process = run(path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "chromium cannot be installed, its tests are left out: E: no" in process.stdout
+    commands = log.read_text().splitlines()
+    assert commands[0] == "-qq update"
+    assert {line.split()[-1] for line in commands[1:]} >= {"chromium", "faketime"}
     assert "curl" not in log.read_text()
     assert not (path / "policy-rc.d").exists()
 
@@ -57,7 +57,7 @@ def test_without_rights_or_apt_get_a_line_says_what_is_left_out(path: Path, user
     program(path, "id", f"echo {user}")
     if user == "1000":
         program(path, "apt-get", "exit 1")
-    told = run(path)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.startswith("not installed, and this is no root on a Debian: ")
-    assert "their tests are left out" in told.stdout
+    process = run(path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith("not installed, and this is no root on a Debian: ")
+    assert "their tests are left out" in process.stdout

@@ -1,4 +1,4 @@
-"""taskd submit --bulk: what is sent, what a repetition sends, and what a bad line says."""
+"""Tests of `taskd submit --bulk`: the jobs of a file, the same file again, and the messages about bad lines."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from taskd.cli.main import run
 from taskd.client import Client, ClientError
 
 
-class Stored(Client):
-    """A client that stores what it gets, once a key."""
+class FakeClient(Client):
+    """Fake client that stores each job once a key."""
 
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
@@ -36,8 +36,8 @@ class Stored(Client):
 
 
 @pytest.fixture
-def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
-    client = Stored()
+def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    client = FakeClient()
     monkeypatch.setattr("taskd.cli.options.connect", lambda server: client)
     return client
 
@@ -55,15 +55,15 @@ def write(tmp_path: Path) -> Write:
     return to_file
 
 
-def test_each_line_is_a_job_and_options_are_what_it_leaves_out(stored: Stored, write: Write) -> None:
+def test_each_line_is_a_job_and_options_are_what_it_leaves_out(client: FakeClient, write: Write) -> None:
     name = write({"payload": 1}, "", {"payload": 2, "queue": "own"})
     assert run(["submit", "--bulk", name, "--queue", "q", "--priority", "7"]) == 0
-    (batch,) = stored.batches
+    (batch,) = client.batches
     assert [(j["payload"], j["queue"], j["priority"]) for j in batch] == [(1, "q", 7), (2, "own", 7)]
 
 
 def test_the_same_line_twice_makes_two_jobs_and_the_same_file_twice_none(
-    stored: Stored, write: Write, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = write({"payload": 1}, {"payload": 1}, {"payload": 2})
     assert run(["submit", "--bulk", name]) == 0
@@ -71,11 +71,11 @@ def test_the_same_line_twice_makes_two_jobs_and_the_same_file_twice_none(
     assert run(["submit", "--bulk", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"submitted": 0, "duplicates": 3, "ids": [1, 2, 3]}
     assert run(["submit", "--bulk", name, "--again"]) == 0
-    assert len(stored.keys) == 6
+    assert len(client.keys) == 6
 
 
 def test_a_line_that_was_added_is_the_only_new_job(
-    stored: Stored, write: Write, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(["submit", "--bulk", write({"payload": 1}, {"payload": 3})])
     capsys.readouterr()
@@ -83,49 +83,54 @@ def test_a_line_that_was_added_is_the_only_new_job(
     assert capsys.readouterr().out.startswith("1 job submitted; 2 had been submitted before")
 
 
-def test_a_key_of_its_own_is_kept(stored: Stored, write: Write) -> None:
+def test_a_key_of_its_own_is_kept(client: FakeClient, write: Write) -> None:
     run(["submit", "--bulk", write({"payload": 1, "dedupe_key": "mine"})])
-    assert list(stored.keys) == ["mine"]
+    assert list(client.keys) == ["mine"]
 
 
-def test_stdin_is_a_file_too(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_is_a_file_too(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b'{"payload": 1}\n{"payload": 2}\n')))
     assert run(["submit", "--bulk", "-"]) == 0
-    assert len(stored.keys) == 2
+    assert len(client.keys) == 2
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("{", "is no JSON"), ("[1]", "must be an object"), ("\x00", "is no JSON"), ('{"payload": NaN}', "is no JSON")],
+    [
+        ("{", "is not valid JSON"),
+        ("[1]", "must be an object"),
+        ("\x00", "is not valid JSON"),
+        ('{"payload": NaN}', "is not valid JSON"),
+    ],
 )
 def test_nothing_is_sent_of_a_file_with_a_line_that_is_no_job(
-    stored: Stored, write: Write, line: str, says: str, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, write: Write, line: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = write({"payload": 1}, line)
     assert run(["submit", "--bulk", name]) == 2
     error = capsys.readouterr().err
     assert f"{name}, line 2: {says}" in error
     assert "nothing was submitted" in error
-    assert stored.batches == []
+    assert client.batches == []
 
 
 def test_batches_are_bounded_by_jobs_and_by_bytes(
-    stored: Stored, write: Write, monkeypatch: pytest.MonkeyPatch
+    client: FakeClient, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "BATCH", 3)
     run(["submit", "--bulk", write(*({"payload": n} for n in range(7)))])
-    assert [len(b) for b in stored.batches] == [3, 3, 1]
+    assert [len(b) for b in client.batches] == [3, 3, 1]
     monkeypatch.setattr(bulk, "BATCH_BYTES", 50)
-    stored.batches.clear()
+    client.batches.clear()
     run(["submit", "--bulk", write({"payload": "x" * 100}, {"payload": "y" * 100}, {"payload": 1}), "--again"])
-    assert [len(b) for b in stored.batches] == [1, 1, 1]
+    assert [len(b) for b in client.batches] == [1, 1, 1]
 
 
 def test_a_refused_line_is_named_and_what_is_stored_is_counted(
-    stored: Stored, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bulk, "BATCH", 2)
-    stored.failure = ClientError("jobs[1].priority: must be a whole number from 0 to 100, not 101", 422)
+    client.failure = ClientError("jobs[1].priority: must be a whole number from 0 to 100, not 101", 422)
     name = write({"payload": 1}, {"payload": 2}, "", {"payload": 3}, {"payload": 4, "priority": 101})
     assert run(["submit", "--bulk", name]) == 2
     error = capsys.readouterr().err
@@ -134,7 +139,7 @@ def test_a_refused_line_is_named_and_what_is_stored_is_counted(
 
 
 @pytest.mark.parametrize("more", [["1"], ["--dedupe-key", "k"], ["--wait"]])
-def test_what_makes_no_sense_for_many_jobs_is_refused(stored: Stored, write: Write, more: list[str]) -> None:
+def test_options_for_one_job_are_refused(client: FakeClient, write: Write, more: list[str]) -> None:
     assert run(["submit", "--bulk", write({"payload": 1}), *more]) == 2
     assert run(["submit", "1", "--again"]) == 2
-    assert stored.batches == []
+    assert client.batches == []

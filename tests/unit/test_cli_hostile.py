@@ -1,4 +1,4 @@
-"""Every view of the command line, on a terminal, of a scheduler whose texts all try to steer it."""
+"""Tests of every view of the command line on a terminal, with a scheduler whose texts all try to steer it."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ VIEWS = [
     "worker drain w",
     "history export",
 ]
-#: Without those that send a text back, which half a character in it prevents.
+#: Views but those that send a text back: a lone surrogate cannot be sent.
 DOCUMENTS = [view for view in VIEWS if view not in ("history export", "submit 1 --wait 0", "worker drain w")]
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[Scheduler]:
     """The hostile scheduler."""
-    with hostile_scheduler() as found:
-        yield found
+    with hostile_scheduler() as server:
+        yield server
 
 
 @pytest.mark.parametrize("refuses", [False, True])

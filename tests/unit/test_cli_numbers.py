@@ -1,4 +1,4 @@
-"""Payloads and values are sent and shown as they were written."""
+"""Tests that the command line sends and shows payloads and values as they were written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.fake_server import JOB, listening, response
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without taskd.toml."""
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Current folder without a taskd.toml."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -37,13 +37,13 @@ def test_a_payload_is_sent_as_it_is_written(
     ("text", "noted"),
     [('{"name": Ada}', True), ("[1,", True), ("{'a': 1}", True), ("hello", False), ('{"a": 1}', False)],
 )
-def test_a_text_that_was_meant_as_json_is_said_to_be_none(
+def test_a_text_that_looks_like_json_is_sent_with_a_note(
     text: str, noted: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with listening(JOB) as (url, _):
         assert run(["submit", text, "--server", url]) == 0
     error = capsys.readouterr().err
-    assert ("PAYLOAD is no JSON" in error and "it is sent as a text" in error) == noted
+    assert ("PAYLOAD is not valid JSON" in error and "it is sent as a text" in error) == noted
 
 
 def test_other_values_are_sent_as_they_are_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A submit whose outcome is unknown, and one that finds an older job: the words and the exit status."""
+"""Tests of a submit whose outcome is unknown, and of one that meets an older job: the message and the exit status."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ OLD = {
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without taskd.toml."""
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Current folder without a taskd.toml."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -54,16 +54,16 @@ def test_a_refused_job_exits_as_a_wrong_option_does(status: str) -> None:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_a_dedupe_key_that_an_older_job_has_is_said_to_have_one(capsys: pytest.CaptureFixture[str], wait: bool) -> None:
-    found = response("200 OK", {**OLD, "duplicate": True})
-    with listening(found, response("200 OK", OLD)) as (url, _):
+def test_a_dedupe_key_of_an_older_job_is_reported_with_that_job(capsys: pytest.CaptureFixture[str], wait: bool) -> None:
+    reply = response("200 OK", {**OLD, "duplicate": True})
+    with listening(reply, response("200 OK", OLD)) as (url, _):
         arguments = ["submit", "1", "--dedupe-key", "k", "--server", url, *(["--wait", "5"] if wait else [])]
         assert run(arguments) == (1 if wait else 0)
     out, err = capsys.readouterr()
-    said = err if wait else out
-    assert "no new job" in said
-    assert not wait or re.search(r"job 79 of 2026-[0-9: -]+ \(failed\) has this dedupe key", said)
-    assert "submitted" not in said
+    message = err if wait else out
+    assert "no new job" in message
+    assert not wait or re.search(r"job 79 of 2026-[0-9: -]+ \(failed\) has this dedupe key", message)
+    assert "submitted" not in message
 
 
 @pytest.mark.parametrize(("options", "duplicate"), [({"dedupe_key": "k"}, True), ({}, False)])

@@ -1,4 +1,4 @@
-"""The command line without a server: arguments, payloads, failures, exit codes."""
+"""Tests of the command line without a server: arguments, payloads, failures, exit codes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from taskd.cli.main import run
 from taskd.client import Client, ClientError
 from tests.fake_server import listening, response
 
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without taskd.toml, and an environment without settings."""
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Current folder without a taskd.toml, and environment without settings."""
     monkeypatch.chdir(tmp_path)
     for name in ("TASKD_SERVER", "TASKD_TOKEN", "LOG_LEVEL", "POSTGRES_DSN", "HTTP_ADDR"):
         monkeypatch.delenv(name, raising=False)
 
 
 def one_error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr; stdout must be empty."""
+    """Return the one line on stderr; stdout must be empty."""
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -49,7 +49,7 @@ def test_durations_read_as_people_write_them(text: str, expected: float) -> None
 
 
 @pytest.mark.parametrize("text", ["", "m", "10x", "-5", "1m 2s", "1e3", "nan"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         seconds(text)
 
@@ -104,7 +104,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["nope"], "nope"),
         (["submit", "--prioritty", "3"], "--priority"),
         (["submit", "--priority", "x"], "--priority"),
-        (["submit", "1", "--delay", "3x"], "no duration"),
+        (["submit", "1", "--delay", "3x"], "not a duration"),
         (["submit", "1", "--delay", "3", "--schedule-at", "2026-01-01T00:00:00Z"], "either"),
         (["submit", "1", "--metadata", "x"], "KEY=VALUE"),
         (["submit", "@/does/not/exist"], "/does/not/exist"),
@@ -134,7 +134,7 @@ def test_each_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[
         (["--config", "/does/not/exist", "status"], "/does/not/exist"),
         (["--config", "/", "status"], "cannot be read"),
         (["--config", "/does/not/exist"], "/does/not/exist"),
-        (["--config", sys.executable, "status"], "is no TOML"),
+        (["--config", sys.executable, "status"], "is not valid TOML"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
@@ -147,10 +147,10 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["status", "--server", NOBODY], "taskd dev"),
-        (["status", "--server", f"{NOBODY},http://127.0.0.1:2"], "http://127.0.0.1:2"),
-        (["submit", "1", "--wait", "--server", NOBODY], "connection refused"),
-        (["cancel", "1", "--server", NOBODY], "taskd dev"),
+        (["status", "--server", UNREACHABLE], "taskd dev"),
+        (["status", "--server", f"{UNREACHABLE},http://127.0.0.1:2"], "http://127.0.0.1:2"),
+        (["submit", "1", "--wait", "--server", UNREACHABLE], "connection refused"),
+        (["cancel", "1", "--server", UNREACHABLE], "taskd dev"),
     ],
 )
 def test_any_other_failure_is_one_line_and_exit_code_1(
@@ -160,19 +160,19 @@ def test_any_other_failure_is_one_line_and_exit_code_1(
     assert says in one_error(capsys)
 
 
-def test_what_a_scheduler_calls_unfit_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_a_scheduler_refuses_is_a_usage_error_too(capsys: pytest.CaptureFixture[str]) -> None:
     with listening(response("422 Unprocessable", {"detail": "payload: has a number that is out of range"})) as (url, _):
         assert run(["submit", "1e400", "--server", url]) == 2
     assert "out of range" in one_error(capsys)
 
 
 def test_a_missing_libpq_is_no_bug(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(*_: object) -> None:
         raise ImportError("no pq wrapper available.\nAttempts made:\n- couldn't import psycopg 'c' implementation")
 
-    monkeypatch.setattr(asked, "submit", missing)
+    monkeypatch.setattr(client, "submit", missing)
     assert run(["submit", "1"]) == 1
     assert one_error(capsys).startswith("error: libpq, PostgreSQL's client library, is missing: install it")
 
@@ -218,15 +218,15 @@ def test_a_shell_completes_values(line: str, values: list[str]) -> None:
         (["--task", "flaky", "5", "--wait", "5"], ""),
     ],
 )
-def test_a_missing_payload_is_told(
-    asked: Asked, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
+def test_a_missing_payload_is_noted(
+    client: RecordingClient, arguments: list[str], note: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["submit", "--json", *arguments]) == 0
     assert capsys.readouterr().err == note
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--log-level", "debug", "status", "--server", NOBODY]) == 1
+    assert run(["--log-level", "debug", "status", "--server", UNREACHABLE]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -241,14 +241,14 @@ def test_an_unknown_key_in_the_configuration_names_file_section_and_key(
     assert "'adress'" in error
 
 
-class Asked(Client):
-    """A client that keeps the job and the wait instead of sending them."""
+class RecordingClient(Client):
+    """Fake client that records jobs and waits instead of sending them."""
 
     jobs: list[dict[str, Any]]
     final = "completed"
 
     def __init__(self) -> None:
-        super().__init__(NOBODY)
+        super().__init__(UNREACHABLE)
         self.jobs = []
         self.waits: list[float | None] = []
         self.cancels: list[int | str] = []
@@ -292,21 +292,21 @@ class Asked(Client):
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    client = Asked()
+def client(monkeypatch: pytest.MonkeyPatch) -> RecordingClient:
+    client = RecordingClient()
     monkeypatch.setattr("taskd.cli.options.connect", lambda server: client)
     return client
 
 
-def test_only_what_was_given_is_sent(asked: Asked) -> None:
+def test_only_given_options_are_sent(client: RecordingClient) -> None:
     assert run(["submit", "hello"]) == 0
-    assert asked.jobs == [{"payload": "hello"}]
+    assert client.jobs == [{"payload": "hello"}]
 
 
-def test_every_option_becomes_its_field(asked: Asked) -> None:
+def test_every_option_becomes_its_field(client: RecordingClient) -> None:
     line = "submit 1 --task t --queue q --priority 5 --dedupe-key k --delay 10m --max-retries 0 --timeout 1m"
     assert run([*line.split(), "--metadata", "a=b", "--metadata", "v=1.10=x"]) == 0
-    assert asked.jobs == [
+    assert client.jobs == [
         {
             "payload": 1,
             "task": "t",
@@ -332,14 +332,16 @@ def test_every_option_becomes_its_field(asked: Asked) -> None:
         (["--wait", "--", "10"], 10, None),
     ],
 )
-def test_wait_takes_seconds_or_none(asked: Asked, arguments: list[str], payload: object, wait: float | None) -> None:
+def test_wait_takes_seconds_or_none(
+    client: RecordingClient, arguments: list[str], payload: object, wait: float | None
+) -> None:
     assert run(["submit", *arguments]) == 0
-    assert asked.jobs == [{"payload": payload}]
-    assert asked.waits == [wait]
+    assert client.jobs == [{"payload": payload}]
+    assert client.waits == [wait]
 
 
-def test_a_retry_tells_the_new_job_also_when_it_was_made_before(
-    asked: Asked, capsys: pytest.CaptureFixture[str]
+def test_a_retry_names_the_new_job_also_when_it_was_made_before(
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["retry", "17", "19"]) == 0
     assert capsys.readouterr().out == (
@@ -353,28 +355,32 @@ def test_a_retry_tells_the_new_job_also_when_it_was_made_before(
 
 
 @pytest.mark.parametrize(("command", "done"), [("cancel", "cancelled"), ("retry", "retried")])
-def test_a_filter_takes_all_pages(asked: Asked, command: str, done: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filter_takes_all_pages(
+    client: RecordingClient, command: str, done: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([command, "--queue", "q", "--yes"]) == 0
     assert capsys.readouterr().out == f"3 jobs {done}\n"
     assert run([command, "--queue", "q", "--task", "t", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"would {command} 3 jobs\n"
-    assert asked.selected == [
+    assert client.selected == [
         (command, {"queue": "q"}),
         (command, {"queue": "q", "task": "t", "dry_run": True}),
     ]
 
 
-def test_nothing_is_changed_by_a_filter_without_a_yes(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_changed_by_a_filter_without_a_yes(
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["cancel", "--queue", "q"]) == 2
     assert "--yes" in one_error(capsys)
     assert run(["cancel", "--queue", "q", "--json"]) == 2
-    assert all(fields.get("dry_run") for _, fields in asked.selected)
+    assert all(fields.get("dry_run") for _, fields in client.selected)
     assert run(["cancel", "17", "--queue", "q", "--yes"]) == 2
 
 
-def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_says_how_to_see_older_jobs(client: RecordingClient, capsys: pytest.CaptureFixture[str]) -> None:
     job = {"status": "failed", "task": "t", "queue": "q", "priority": 0, "attempt": 1, "created_at": "then"}
-    asked.found = [{"id": 9 - n, **job, "error": "Traceback\n  x\nValueError: no"} for n in range(3)]
+    client.found = [{"id": 9 - n, **job, "error": "Traceback\n  x\nValueError: no"} for n in range(3)]
     assert run(["list", "--status", "failed", "--limit", "2"]) == 0
     captured = capsys.readouterr()
     assert [line.split()[:3] for line in captured.out.splitlines()[2:]] == [["9", "failed", "t"], ["8", "failed", "t"]]
@@ -385,13 +391,13 @@ def test_a_list_says_how_to_see_older_jobs(asked: Asked, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1)])
-def test_a_watched_job_is_told_at_each_change_in_a_pipe(
-    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_watched_job_is_shown_at_each_change_in_a_pipe(
+    client: RecordingClient, final: str, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("taskd.cli.watching.EVERY", 0.0)
-    still = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
-    run_ = {**still, "status": "running", "attempt": 1, "worker_id": "w"}
-    asked.found = [still, still, run_, {**run_, "status": final}]
+    pending = {"id": 17, "status": "pending", "attempt": 0, "attempts": []}
+    running = {**pending, "status": "running", "attempt": 1, "worker_id": "w"}
+    client.found = [pending, pending, running, {**running, "status": final}]
     assert run(["status", "17", "--watch"]) == code
     assert capsys.readouterr().out.splitlines() == [
         "job 17 pending",
@@ -401,23 +407,23 @@ def test_a_watched_job_is_told_at_each_change_in_a_pipe(
 
 
 @pytest.mark.parametrize(("final", "code"), [("completed", 0), ("failed", 1), ("cancelled", 1), ("running", 3)])
-def test_the_exit_code_of_a_wait_tells_the_end(
-    asked: Asked, final: str, code: int, capsys: pytest.CaptureFixture[str]
+def test_the_exit_code_of_a_wait_shows_the_end(
+    client: RecordingClient, final: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked.final = final
+    client.final = final
     assert run(["submit", "1", "--wait", "1", "--json"]) == code
     captured = capsys.readouterr()
     assert json.loads(captured.out)["status"] == final
     assert captured.err == ""
 
 
-def test_a_wait_without_an_answer_tells_the_job_as_it_was_submitted(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_wait_without_an_answer_shows_the_job_as_it_was_submitted(
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def unheard(*_: object) -> None:
+    def timed_out(*_: object) -> None:
         raise TimeoutError("there was no answer in the time given")
 
-    monkeypatch.setattr(asked, "wait", unheard)
+    monkeypatch.setattr(client, "wait", timed_out)
     assert run(["submit", "1", "--wait", "1", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"id": 17, "status": "pending"}
@@ -425,7 +431,7 @@ def test_a_wait_without_an_answer_tells_the_job_as_it_was_submitted(
 
 
 @pytest.mark.parametrize(("status", "code"), [("404 Not Found", 0), ("403 Forbidden", 1)])
-def test_a_schedule_that_is_gone_already_is_removed(
+def test_a_schedule_that_is_already_gone_is_removed(
     status: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "without_schedules.py").write_text("import taskd\napp = taskd.App()\n")
@@ -436,14 +442,16 @@ def test_a_schedule_that_is_gone_already_is_removed(
     assert capsys.readouterr().out == ("removed a\nremoved b\n" if code == 0 else "")
 
 
-def test_each_job_is_cancelled_once_and_told_in_one_line(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_job_is_cancelled_once_and_shown_in_one_line(
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["cancel", "17", "17"]) == 0
-    assert asked.cancels == ["17"]
+    assert client.cancels == ["17"]
     assert capsys.readouterr() == ("job 17 cancelled\n", "")
 
 
 def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
-    asked: Asked, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["cancel", "18", "x", "17", "--json"]) == 1
     captured = capsys.readouterr()
@@ -458,23 +466,23 @@ def test_a_job_that_cannot_be_cancelled_keeps_none_of_the_others_back(
 
 
 def test_an_interrupted_wait_says_that_the_job_goes_on(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(asked, "wait", interrupted)
+    monkeypatch.setattr(client, "wait", interrupted)
     assert run(["submit", "1", "--wait", "--json"]) == 130
     assert capsys.readouterr() == ("", "job 17 goes on: taskd status 17\n")
 
 
 def test_a_bug_is_one_line_too(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: RecordingClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(asked, "submit", broken)
+    monkeypatch.setattr(client, "submit", broken)
     assert run(["submit", "1"]) == 1
     assert "ZeroDivisionError: oops" in one_error(capsys)
 

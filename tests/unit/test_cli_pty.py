@@ -1,4 +1,4 @@
-"""The command line on a real terminal: the alternate screen, signals."""
+"""Tests of the command line on a real terminal: the alternate screen, signals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ANSWERS = {
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A scheduler with many workers, whose jobs never end."""
+    """Fake scheduler with many workers, whose jobs never end."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
         do_GET = do_POST = _reply
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Write no log."""
 
     over = threading.Event()
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -69,8 +69,8 @@ def server() -> Iterator[str]:
     listening.server_close()
 
 
-class Shown:
-    """A command on a terminal of ROWS and COLUMNS, and all that it has written there."""
+class TerminalSession:
+    """A command on a terminal of ROWS and COLUMNS, and everything that it wrote there."""
 
     def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
         self.process = process
@@ -78,14 +78,14 @@ class Shown:
         self.text = b""
 
     def read_until(self, wanted: bytes) -> None:
-        """Read until `wanted` was written."""
+        """Read until the command has written `wanted`."""
         end = time.monotonic() + DEADLINE
         while wanted not in self.text:
             assert select.select([self._terminal], [], [], max(0.0, end - time.monotonic()))[0], self.text
             self.text += os.read(self._terminal, 65536)
 
     def end(self, number: int | None = None) -> int:
-        """Send the signal, read to the end; the exit status."""
+        """Send the signal, read to the end, and return the exit status."""
         if number is not None:
             self.process.send_signal(number)
         end = time.monotonic() + DEADLINE
@@ -101,7 +101,7 @@ class Shown:
 
 
 @contextmanager
-def shown(server: str, *arguments: str) -> Iterator[Shown]:
+def on_terminal(server: str, *arguments: str) -> Iterator[TerminalSession]:
     """Run a command on a terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -112,7 +112,7 @@ def shown(server: str, *arguments: str) -> Iterator[Shown]:
     ) as process:
         os.close(theirs)
         try:
-            yield Shown(process, ours)
+            yield TerminalSession(process, ours)
         finally:
             process.kill()
             os.close(ours)
@@ -120,7 +120,7 @@ def shown(server: str, *arguments: str) -> Iterator[Shown]:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_watch_uses_the_alternate_screen_and_gives_the_terminal_back(server: str, number: int, status: int) -> None:
-    with shown(server, "status", "--watch") as command:
+    with on_terminal(server, "status", "--watch") as command:
         command.read_until(b"a higher terminal shows them")
         assert command.end(number) == status
     before, _, rest = command.text.partition(ENTER)
@@ -135,7 +135,7 @@ def test_a_watch_uses_the_alternate_screen_and_gives_the_terminal_back(server: s
 
 
 def test_an_interrupted_wait_names_the_job_that_goes_on(server: str) -> None:
-    with shown(server, "submit", "1", "--wait") as command:
+    with on_terminal(server, "submit", "1", "--wait") as command:
         command.read_until(b"waiting for its end")
         assert command.end(signal.SIGINT) == 130
     assert b"job 79 goes on: taskd status 79" in command.text

@@ -1,4 +1,4 @@
-"""The cluster as text: who leads."""
+"""Tests of the cluster's tables: leaders, schedules, pipes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from taskd.cli import output, tables
 
 
-def told(leader: dict[str, Any]) -> list[str]:
-    """The lines about leaders."""
+def leader_lines(leader: dict[str, Any]) -> list[str]:
+    """Return the lines about leaders."""
     health = {"status": "healthy", "instance_id": "s1", "components": {}}
     console = Console(width=100)
     with console.capture() as captured:
@@ -44,8 +44,8 @@ def told(leader: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_who_leads(leader: dict[str, Any], lines: list[str]) -> None:
-    assert told(leader) == lines
+def test_leaders_are_shown_with_their_shards(leader: dict[str, Any], lines: list[str]) -> None:
+    assert leader_lines(leader) == lines
 
 
 def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +59,7 @@ def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixtur
 
 
 def test_a_schedule_that_is_paused_shows_no_next_tick() -> None:
-    found: dict[str, Any] = {
+    schedule: dict[str, Any] = {
         "name": "nightly",
         "next_at": None,
         "paused_by": "ada",
@@ -68,6 +68,6 @@ def test_a_schedule_that_is_paused_shows_no_next_tick() -> None:
     }
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(tables.schedule(found))
+        console.print(tables.schedule(schedule))
     lines = [line.split() for line in capture.get().splitlines()]
     assert lines == [["schedule", "nightly"], ["paused_by", "ada"], ["task", "report"], ["payload", "null"]]

@@ -1,4 +1,4 @@
-"""Rows of one line, times, and encodings of the command line's views."""
+"""Tests of the command line's views: rows of one line, times, and encodings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.unit.hostile import OWN, Scheduler, Terminal, hostile_scheduler, look
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[Scheduler]:
     """The hostile scheduler."""
-    with hostile_scheduler() as found:
-        yield found
+    with hostile_scheduler() as server:
+        yield server
 
 
 LONG = "ConnectionError: the bank does not answer, " * 60

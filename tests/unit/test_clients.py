@@ -17,7 +17,7 @@ from taskd.client.servers import ServerAddress, ServerList
 from taskd.domain.errors import InvalidJob
 from tests.fake_server import AWAY, UNSURE, deaf, listening, response, silent
 
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 RUNNING = response("200 OK", {"id": 5, "status": "running"})
 DONE = response("200 OK", {"id": 5, "status": "completed"})
 #: Seconds that a wait of a tenth of a second may take on a busy machine, and would take without a deadline.
@@ -55,16 +55,16 @@ async def given_up(ask: Ask, seconds: float, message: str) -> None:
 
 
 async def test_a_wait_ends_in_time_although_the_schedulers_hang(opened: Opener) -> None:
-    with silent() as one, silent() as other:
-        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+    with silent() as first, silent() as second:
+        async with opened(f"{first},{second}", timeout=LONG, patience=LONG) as ask:
             await given_up(
                 ask, 0.1, r"no answer in the time given: .* did not answer GET /jobs/5 \(no answer in time\)"
             )
 
 
 async def test_a_wait_ends_in_time_although_no_connection_is_made(opened: Opener) -> None:
-    with deaf() as one, deaf() as other:
-        async with opened(f"{one},{other}", timeout=LONG, patience=LONG) as ask:
+    with deaf() as first, deaf() as second:
+        async with opened(f"{first},{second}", timeout=LONG, patience=LONG) as ask:
             await given_up(ask, 0.1, "no scheduler can be reached")
 
 
@@ -107,7 +107,7 @@ async def test_a_server_that_was_not_reached_in_time_is_tried_first_the_next_tim
 
 
 async def test_a_failure_before_the_time_is_over_is_no_timeout(opened: Opener) -> None:
-    async with opened(NOBODY, patience=LONG) as ask:
+    async with opened(UNREACHABLE, patience=LONG) as ask:
         with pytest.raises(ClientError, match="no scheduler can be reached"):
             await ask("wait", 5, LONG)
 
@@ -146,7 +146,7 @@ async def test_space_around_a_token_is_ignored(opened: Opener) -> None:
 @pytest.mark.parametrize("token", ["two\nlines", "a\0b", "schlüssel", "\udcff"])
 def test_an_invalid_token_is_refused_and_not_shown(kind: type[Client | AsyncClient], token: str) -> None:
     with pytest.raises(ClientError, match=r"^TASKD_TOKEN is not a token") as raised:
-        kind(NOBODY, token=token)
+        kind(UNREACHABLE, token=token)
     assert token not in str(raised.value)
 
 

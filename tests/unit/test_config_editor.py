@@ -1,4 +1,4 @@
-"""Two who change the live configuration at once: etcd ends with the latest version, whoever writes there last."""
+"""Test of two changes of the configuration at once: etcd ends with the latest version, whichever is written last."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from taskd.domain.config import Version
 from taskd.runtime.config import Config
 
 
-class Servers:
-    """PostgreSQL's versions and etcd's copy; the first copy is held back until `go` is set."""
+class FakeServers:
+    """Fake of PostgreSQL's versions and etcd's copy. The first copy waits until `go` is set."""
 
     def __init__(self) -> None:
         self.versions = [Version()]
@@ -36,7 +36,7 @@ class Servers:
 
 
 async def test_a_late_copy_of_an_older_version_does_not_stay() -> None:
-    servers, slow, fast = Servers(), Config(), Config()
+    servers, slow, fast = FakeServers(), Config(), Config()
     both = cast("Any", servers)
     setting = asyncio.create_task(ConfigEditor(both, both, slow).set("queue.a.weight", 2, "slow"))
     await servers.held.wait()

@@ -1,4 +1,4 @@
-"""deploy/docker and deploy/kubernetes: of the right shape, and about settings, paths and times that taskd has."""
+"""Tests of deploy/docker and deploy/kubernetes: their shape, and that settings, paths and times are those of taskd."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ MANIFESTS: list[dict[str, Any]] = [
     for document in yaml.safe_load_all(file.read_text())
 ]
 DEPLOYMENTS = [m for m in MANIFESTS if m["kind"] == "Deployment"]
-#: Seconds that a role takes to stop, at most.
+#: Most seconds that a role takes to stop.
 GRACE = {"scheduler": HttpSettings().shutdown_grace, "worker": WorkerSettings().grace}
-#: What the Secret that the manifests want has.
+#: Content of the Secret that the manifests need.
 SECRET = {"POSTGRES_DSN": "postgresql://db/taskd"}
 
 
 def name(manifest: dict[str, Any]) -> str:
-    """What tells it apart."""
+    """Return the kind and the name."""
     return f"{manifest['kind']}-{manifest['metadata']['name']}"
 
 
 def role(deployment: dict[str, Any]) -> str:
-    """scheduler or worker."""
+    """Return scheduler or worker."""
     return str(deployment["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
@@ -69,10 +69,10 @@ def test_a_pod_has_no_rights_that_it_does_not_need(deployment: dict[str, Any]) -
     pod = deployment["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     for container in (*pod.get("initContainers", []), *pod["containers"]):
-        closed = container["securityContext"]
-        assert not closed["allowPrivilegeEscalation"]
-        assert closed["readOnlyRootFilesystem"]
-        assert closed["capabilities"] == {"drop": ["ALL"]}
+        context = container["securityContext"]
+        assert not context["allowPrivilegeEscalation"]
+        assert context["readOnlyRootFilesystem"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=role)
@@ -83,24 +83,24 @@ def test_taskd_knows_every_setting_of_a_pod(deployment: dict[str, Any]) -> None:
         {"name": config["metadata"]["name"]},
         {"name": "taskd"},
     ]
-    own = {variable["name"]: "pod-1" for variable in container["env"]}
-    settings = load(environ=config["data"] | SECRET | own)
+    variables = {variable["name"]: "pod-1" for variable in container["env"]}
+    settings = load(environ=config["data"] | SECRET | variables)
     assert "pod-1" in (settings.scheduler.instance_id, settings.worker.id)
     assert settings.redis.url != load(environ={}).redis.url
     assert settings.etcd.endpoints.count(",") == 2
 
 
 def services(role: str) -> dict[str, dict[str, Any]]:
-    """Compose's services of a role."""
+    """Return the services of a role in compose.yaml."""
     return {n: s for n, s in COMPOSE["services"].items() if s.get("command", [""])[0] == role}
 
 
 def test_compose_has_two_schedulers_three_workers_and_three_etcds_and_asks_each_for_its_health() -> None:
-    found = COMPOSE["services"]
+    compose = COMPOSE["services"]
     assert len(services("scheduler")) == 2
     assert len(services("worker")) == 3
-    assert {"postgres", "redis", "etcd-1", "etcd-2", "etcd-3"} <= found.keys()
-    assert all("healthcheck" in service for service in found.values())
+    assert {"postgres", "redis", "etcd-1", "etcd-2", "etcd-3"} <= compose.keys()
+    assert all("healthcheck" in service for service in compose.values())
 
 
 @pytest.mark.parametrize("kind", ["scheduler", "worker"])
@@ -120,7 +120,7 @@ def test_compose_lets_only_this_machine_in() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_image_runs_as_nobody_in_particular() -> None:
+def test_the_image_runs_as_the_user_of_the_pods() -> None:
     lines = (DEPLOY / "docker" / "Dockerfile").read_text().splitlines()
     (user,) = [line.removeprefix("USER ") for line in lines if line.startswith("USER ")]
     pods = {d["spec"]["template"]["spec"]["securityContext"]["runAsUser"] for d in DEPLOYMENTS}

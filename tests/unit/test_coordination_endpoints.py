@@ -1,3 +1,5 @@
+"""Tests of etcd's endpoints: addresses, TLS, and refusals that show no password."""
+
 from __future__ import annotations
 
 import pytest

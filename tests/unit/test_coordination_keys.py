@@ -1,3 +1,5 @@
+"""Tests of the keys in etcd: prefixes, names and leases."""
+
 from __future__ import annotations
 
 from taskd.coordination.keys import EtcdKeys, own

@@ -1,3 +1,5 @@
+"""Tests of the notifier."""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,23 +7,23 @@ import asyncio
 from taskd.coordination.notifier import Notifier
 
 
-async def test_a_ring_wakes_all_who_wait() -> None:
-    bell = Notifier()
-    waiting = [asyncio.ensure_future(bell.wait()) for _ in range(3)]
+async def test_a_notification_wakes_all_waiters() -> None:
+    notifier = Notifier()
+    waiting = [asyncio.ensure_future(notifier.wait()) for _ in range(3)]
     await asyncio.sleep(0)
-    bell.notify()
+    notifier.notify()
     async with asyncio.timeout(5):
         await asyncio.gather(*waiting)
 
 
-async def test_a_ring_before_the_wait_does_not_count() -> None:
-    bell = Notifier()
-    bell.notify()
-    waiting = asyncio.ensure_future(bell.wait())
+async def test_a_notification_before_the_wait_does_not_count() -> None:
+    notifier = Notifier()
+    notifier.notify()
+    waiting = asyncio.ensure_future(notifier.wait())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
-    bell.notify()
+    notifier.notify()
     await waiting
 
 

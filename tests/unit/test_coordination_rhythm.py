@@ -1,4 +1,4 @@
-"""How often a lease in etcd is renewed, and what of it is left for trying again."""
+"""Tests of a lease's renewals: how often they are sent, and how much time is left for repetitions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from taskd.coordination.session import AGAIN, ATTEMPT, Rhythm
 def test_a_lease_outlives_renewals_that_get_no_answer(ttl: float, worker: bool) -> None:
     rhythm = Rhythm.of(ttl, worker=worker)
     attempt = min(ATTEMPT, rhythm.ttl / 5) + AGAIN
-    assert rhythm.renewal + 2 * attempt < rhythm.ttl  # the third may still be in time
+    assert rhythm.renewal + 2 * attempt < rhythm.ttl  # a third attempt may still be in time
     assert rhythm.ttl - rhythm.renewal >= rhythm.ttl / 2
-    assert rhythm.patience > rhythm.renewal + attempt  # one that got none is no outage yet
+    assert rhythm.patience > rhythm.renewal + attempt  # one lost renewal is no outage
 
 
 def test_a_worker_renews_less_often_than_a_scheduler_and_is_dead_when_its_session_is() -> None:

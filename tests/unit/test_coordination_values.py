@@ -1,4 +1,4 @@
-"""The readers of etcd's values: no input makes them raise, and what they return can be shown, counted and stored."""
+"""Tests of the readers of etcd's values: they never raise, and what they return can be shown, counted and stored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-#: Any bytes, and members in which one field is something else.
+#: Any bytes, and members with one wrong field.
 CHANGED = st.builds(
     lambda name, value: json.dumps({**MEMBER, name: value}).encode(), st.sampled_from(sorted(MEMBER)), JSON
 )
@@ -55,9 +55,9 @@ def encoded(**changes: object) -> bytes:
 
 
 def test_a_member_is_read() -> None:
-    found = values.member(encoded())
-    assert found is not None
-    assert values.member(msgspec.json.encode(found)) == found
+    member = values.member(encoded())
+    assert member is not None
+    assert values.member(msgspec.json.encode(member)) == member
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_a_member_out_of_bounds_is_none(changes: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"", b"[" * 100_000, encoded()[:-1], b"x" * 3_000_000])
-def test_what_is_no_json_is_none(data: bytes) -> None:
+def test_invalid_json_is_none(data: bytes) -> None:
     for read in (values.member, values.candidate, values.holder, values.version, values.fence):
         assert read(data) is None
 
 
 @given(FOREIGN)
 def test_any_value_is_a_member_that_can_be_shown_or_none(data: bytes) -> None:
-    found = values.member(data)
-    if found is not None:
-        msgspec.json.encode([worker_view(found), scheduler_view(found), found])
+    member = values.member(data)
+    if member is not None:
+        msgspec.json.encode([worker_view(member), scheduler_view(member), member])
 
 
 @given(FOREIGN)
@@ -112,10 +112,10 @@ def test_any_text_starts_fences_within_bounds_or_not_at_all(text: str) -> None:
 def test_holders_candidates_and_versions_are_read() -> None:
     holder = Holder(job_id=7, attempt=1, worker_id="w")
     assert values.holder(msgspec.json.encode(holder)) == holder
-    who = values.Candidate("one", uuid4())
-    assert values.candidate(msgspec.json.encode(who)) == who
-    made = Version(version=3, at=datetime.now(UTC), who="me", what="set", values={"worker.concurrency": 4})
-    assert values.version(config.encode(made)) == made
+    candidate = values.Candidate("one", uuid4())
+    assert values.candidate(msgspec.json.encode(candidate)) == candidate
+    version = Version(version=3, at=datetime.now(UTC), who="me", what="set", values={"worker.concurrency": 4})
+    assert values.version(config.encode(version)) == version
     assert values.fence(b"1700000000000000") == 1_700_000_000_000_000
 
 
@@ -136,7 +136,7 @@ def test_a_version_out_of_bounds_is_none(changes: dict[str, object]) -> None:
     assert values.version(json.dumps({"version": 1, **changes}).encode()) is None
 
 
-def test_a_key_of_a_session_is_told_by_its_name() -> None:
+def test_a_key_of_a_session_is_recognized_by_its_name() -> None:
     assert of_session(own("/taskd/election/", 255, 3), 255)
     assert not of_session(own("/taskd/election/", 255, 3), 0)
     assert not of_session(own("/taskd/election/", 255, 3), 256)

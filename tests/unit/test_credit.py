@@ -1,4 +1,4 @@
-"""How much work may lie in Redis."""
+"""Tests of credit: how many jobs may lie in Redis."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def depths(**filled: int) -> dict[tuple[str, Band], int]:
     return {("q", band): filled.get(f"p{band.low}", 0) for band in BANDS}
 
 
-def test_an_empty_line_gets_credit_for_the_live_slots(clock: list[float]) -> None:
+def test_an_empty_queue_gets_credit_for_the_live_slots(clock: list[float]) -> None:
     credits_ = Creditor(seconds=0.2, most=1000).credits({"q": 8}, depths())
-    assert {c.band: c.jobs for c in credits_} == dict.fromkeys(BANDS, 8)
+    assert {credit.band: credit.jobs for credit in credits_} == dict.fromkeys(BANDS, 8)
 
 
-def test_a_full_line_gets_none(clock: list[float]) -> None:
+def test_a_full_queue_gets_none(clock: list[float]) -> None:
     assert Creditor(seconds=0.2, most=1000).credits({"q": 8}, depths(p75=8)) == []
 
 
 def test_ordinary_jobs_never_use_up_the_credit_of_urgent_ones(clock: list[float]) -> None:
     credits_ = Creditor(seconds=0.2, most=1000).credits({"q": 8}, depths(p0=50))
     assert Credit("q", URGENT, 8) in credits_
-    assert not any(c.band == ORDINARY for c in credits_)
+    assert not any(credit.band == ORDINARY for credit in credits_)
 
 
 def test_credit_follows_what_the_fleet_drains(clock: list[float]) -> None:
@@ -42,12 +42,12 @@ def test_credit_follows_what_the_fleet_drains(clock: list[float]) -> None:
     for _ in range(40):  # 1,000 jobs a second for four seconds
         creditor.announced("q", 100)
         clock[0] += 0.1
-        found = creditor.credits({"q": 8}, depths())
-    assert found[0].jobs == pytest.approx(200, rel=0.1)
+        credits_ = creditor.credits({"q": 8}, depths())
+    assert credits_[0].jobs == pytest.approx(200, rel=0.1)
 
 
 def test_one_statement_never_gets_more_than_a_batch(clock: list[float]) -> None:
-    assert {c.jobs for c in Creditor(seconds=0.2, most=10).credits({"q": 500}, depths())} == {10}
+    assert {credit.jobs for credit in Creditor(seconds=0.2, most=10).credits({"q": 500}, depths())} == {10}
 
 
 def test_every_priority_has_one_band() -> None:

@@ -1,4 +1,4 @@
-"""The submit that `taskd dev` shows for an app of the user's."""
+"""Tests of the submit that `taskd dev` shows for an app of the user."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def impossible(n: Annotated[str, msgspec.Meta(pattern="^z+$")]) -> None: ...
     ],
 )
 def test_a_payload_is_made_up_that_the_task_takes(function: Any, payload: dict[str, Any]) -> None:
-    found = example([App().task(function)])
-    assert found is not None
-    assert (found.task, found.payload) == (function.__name__, payload)
+    shown = example([App().task(function)])
+    assert shown is not None
+    assert (shown.task, shown.payload) == (function.__name__, payload)
 
 
 def test_a_task_without_an_example_is_passed_over() -> None:
     app = App()
     tasks: list[Any] = [app.task(impossible), app.task(nothing)]
-    found = example(tasks)
-    assert found is not None
-    assert found.task == "nothing"
+    shown = example(tasks)
+    assert shown is not None
+    assert shown.task == "nothing"
     assert example(tasks[:1]) is None
 
 

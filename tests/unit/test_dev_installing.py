@@ -1,4 +1,4 @@
-"""pip's output for `make demo`: names and progress, no addresses."""
+"""Tests of pip's output for `make demo`: names and progress, no addresses."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_silence_becomes_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatc
     reading, writing = os.pipe()
     read, write = os.fdopen(reading), os.fdopen(writing, "w")
     lines = installing._lines(read)
-    begun = time.monotonic()
+    began = time.monotonic()
     assert next(lines) is None
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - began < 5
     write.write("Collecting a\n")
     write.close()
     assert [line for line in lines if line] == ["Collecting a\n"]
@@ -45,7 +45,7 @@ def test_silence_becomes_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_failure_keeps_pips_status_and_hides_addresses() -> None:
-    told = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "-I",
@@ -61,7 +61,7 @@ def test_a_failure_keeps_pips_status_and_hides_addresses() -> None:
         check=False,
         timeout=120,
     )
-    assert told.returncode != 0
-    assert "No matching distribution found for taskd-has-no-such" in told.stdout
-    assert "secret" not in told.stdout + told.stderr
-    assert "127.0.0.1" not in told.stdout + told.stderr
+    assert process.returncode != 0
+    assert "No matching distribution found for taskd-has-no-such" in process.stdout
+    assert "secret" not in process.stdout + process.stderr
+    assert "127.0.0.1" not in process.stdout + process.stderr

@@ -1,4 +1,4 @@
-"""Which of the children's lines reach the terminal, and what their environment is."""
+"""Tests of the lines of child processes that reach the terminal, and of the children's environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_warning_is_shown_with_its_context_and_the_last_line_of_a_traceback() 
     assert taskd_warning(line) == "attempt ended job=7 error=KeyError: 1"
 
 
-def test_routine_is_not_shown_and_what_is_no_log_line_is() -> None:
+def test_routine_is_not_shown_and_text_that_is_no_log_line_is() -> None:
     assert taskd_warning('{"event": "serving", "level": "info"}') is None
     assert taskd_warning("error: the app does not import") == "error: the app does not import"
     assert taskd_warning("") is None
@@ -32,7 +32,7 @@ def test_routine_is_not_shown_and_what_is_no_log_line_is() -> None:
         ("2026 [7] LOG:  checkpoint starting", None),
     ],
 )
-def test_of_postgres_only_its_own_troubles_are_shown(line: str, shown: str | None) -> None:
+def test_of_postgres_only_its_own_failures_are_shown(line: str, shown: str | None) -> None:
     assert postgres_warning(line) == shown
 
 
@@ -47,13 +47,13 @@ def test_a_tail_starts_at_the_end_and_counts_repeats(tmp_path: Path) -> None:
     tail = Tail(log, taskd_warning)
     with log.open("a", encoding="utf-8") as file:
         file.write("try 1 failed\ntry 2 failed\nhalf a li")
-    assert list(tail.news()) == ["try 1 failed"]
+    assert list(tail.messages()) == ["try 1 failed"]
     with log.open("a", encoding="utf-8") as file:
         file.write("ne\n")
-    assert list(tail.news()) == ["half a line"]
+    assert list(tail.messages()) == ["half a line"]
 
 
-def test_how_a_process_ended_is_told_in_words() -> None:
+def test_the_end_of_a_process_is_described_in_words() -> None:
     assert describe(3) == "exit status 3"
     assert describe(-9) == "killed by SIGKILL"
     assert describe(None) == "it never ran"
@@ -81,7 +81,7 @@ def _watched(priority: int, started: str) -> Watched:
     return watched
 
 
-def test_the_demo_tells_whether_urgent_jobs_went_first() -> None:
+def test_the_demo_checks_that_urgent_jobs_went_first() -> None:
     early, late = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
     assert urgent_went_first([_watched(LOW, late), _watched(URGENT, early)])
     assert not urgent_went_first([_watched(LOW, early), _watched(URGENT, late)])
@@ -90,6 +90,6 @@ def test_the_demo_tells_whether_urgent_jobs_went_first() -> None:
 
 def test_a_job_that_did_not_end_as_expected_is_named() -> None:
     watched = _watched(LOW, "2026-01-01T00:00:00Z")
-    assert watched.trouble() is None
+    assert watched.problem() is None
     watched.job["status"] = "failed"
-    assert watched.trouble() == "job 1 () is failed, not completed"
+    assert watched.problem() == "job 1 () is failed, not completed"

@@ -1,4 +1,4 @@
-"""Who hears a ring: our own dispatchers, and those of others through Redis only if there are any."""
+"""Tests of wake-ups of dispatchers: those of this process directly, and those of others through Redis only if there are any."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from taskd.domain.errors import TransportUnavailable
 from taskd.scheduler.dispatch_wakeup import DispatchWakeup
 
 
-class Shard:
-    """One that is ours, or not."""
+class FakeShard:
+    """Shard that this scheduler leads, or does not."""
 
-    def __init__(self, *, ours: bool) -> None:
-        self.term = "a term" if ours else None
-        self.rings = 0
+    def __init__(self, *, led: bool) -> None:
+        self.term = "a term" if led else None
+        self.wakes = 0
 
     def wake(self) -> None:
-        self.rings += 1
+        self.wakes += 1
 
 
-class Redis:
-    """Counts wakes; the first one waits for its gate."""
+class FakeRedis:
+    """Fake Redis that counts wake-ups. Each waits for the gate."""
 
     def __init__(self) -> None:
         self.wakes = 0
@@ -42,19 +42,19 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("ours", "wakes"), [([True], 0), ([True, True], 0), ([False], 1), ([True, False, True], 1)])
-async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(ours: list[bool], wakes: int) -> None:
-    redis, shards = Redis(), [Shard(ours=each) for each in ours]
+@pytest.mark.parametrize(("led", "wakes"), [([True], 0), ([True, True], 0), ([False], 1), ([True, False, True], 1)])
+async def test_redis_is_asked_only_if_a_shard_is_led_elsewhere(led: list[bool], wakes: int) -> None:
+    redis, shards = FakeRedis(), [FakeShard(led=each) for each in led]
     redis.gate.set()
     DispatchWakeup(cast("Any", redis), cast("Any", shards))()
     await settled()
-    assert [shard.rings for shard in shards] == [int(each) for each in ours]
+    assert [shard.wakes for shard in shards] == [int(each) for each in led]
     assert redis.wakes == wakes
 
 
-async def test_rings_that_come_while_one_is_under_way_share_the_next() -> None:
-    redis = Redis()
-    wakeup = DispatchWakeup(cast("Any", redis), cast("Any", [Shard(ours=False)]))
+async def test_wakeups_that_come_while_one_is_under_way_share_the_next() -> None:
+    redis = FakeRedis()
+    wakeup = DispatchWakeup(cast("Any", redis), cast("Any", [FakeShard(led=False)]))
     for _ in range(5):
         wakeup()
         await settled()
@@ -64,9 +64,9 @@ async def test_rings_that_come_while_one_is_under_way_share_the_next() -> None:
     assert redis.wakes == 2
 
 
-async def test_a_redis_that_is_away_is_nobodys_trouble() -> None:
-    redis, shard = Redis(), Shard(ours=True)
+async def test_a_redis_that_is_away_does_not_stop_wakeups_in_this_process() -> None:
+    redis, shard = FakeRedis(), FakeShard(led=True)
     redis.away = True
-    DispatchWakeup(cast("Any", redis), cast("Any", [shard, Shard(ours=False)]))()
+    DispatchWakeup(cast("Any", redis), cast("Any", [shard, FakeShard(led=False)]))()
     await settled()
-    assert (redis.wakes, shard.rings) == (1, 1)
+    assert (redis.wakes, shard.wakes) == (1, 1)

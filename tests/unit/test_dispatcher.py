@@ -1,4 +1,4 @@
-"""When the dispatcher looks, and when it leaves a server in peace."""
+"""Tests of the dispatcher: when it looks, and when it sends no requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TERM = Term(1, uuid4())
 
 
 class Recorder:
-    """The seams that a dispatcher calls, and a fleet: it notes the calls and answers as it is told."""
+    """Recording seams of a dispatcher, and a fleet of one queue with 4 slots."""
 
     def __init__(self, *, depth: int = 0, away: bool = False) -> None:
         self.slots = {"q": 4}
@@ -50,10 +50,10 @@ class Recorder:
 
 
 async def rounds(recorder: Recorder, turns: int = 200) -> None:
-    """Let a dispatcher run for so many turns of the event loop, with a wakeup that never stops ringing."""
+    """Run a dispatcher for so many turns of the event loop, and wake it in each."""
     wakeup = asyncio.Event()
-    each = cast("Any", recorder)
-    dispatcher = Dispatcher(each, each, each, SchedulerSettings(), wakeup=wakeup, redis=Outage("Redis"))
+    seams = cast("Any", recorder)
+    dispatcher = Dispatcher(seams, seams, seams, SchedulerSettings(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(dispatcher.run(TERM))
     for _ in range(turns):
         wakeup.set()
@@ -64,24 +64,24 @@ async def rounds(recorder: Recorder, turns: int = 200) -> None:
 
 @pytest.fixture(autouse=True)
 def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses longer than any test: what happens twice did not pause."""
+    """Pauses longer than any test, so that a second call shows that there was no pause."""
     monkeypatch.setattr(module, "OUTAGE", 3600.0)
     monkeypatch.setattr(pace, "PACE", 0.0)
 
 
-async def test_a_redis_that_is_away_is_not_asked_again_at_each_ring() -> None:
+async def test_a_redis_that_is_away_is_not_asked_again_at_each_wakeup() -> None:
     recorder = Recorder(away=True)
     await rounds(recorder)
     assert recorder.looks == 1
 
 
-async def test_each_ring_is_answered_while_there_is_room() -> None:
+async def test_each_wakeup_is_followed_by_a_look_while_there_is_room() -> None:
     recorder = Recorder()
     await rounds(recorder)
     assert len(recorder.asked) > 10
 
 
-async def test_postgresql_is_not_asked_for_what_there_is_no_room_for() -> None:
+async def test_postgresql_is_not_asked_for_jobs_without_room() -> None:
     recorder = Recorder(depth=4)
     await rounds(recorder)
     assert recorder.looks > 1

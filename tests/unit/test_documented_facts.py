@@ -1,4 +1,4 @@
-"""Numbers and lists of the documentation, held against what they are copied from."""
+"""Tests of the documentation's numbers and lists against their sources."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ STATED = re.compile(
 
 
 def meant(name: str) -> set[float]:
-    """The defaults of the settings that this may be: a key may stand without its section."""
+    """Return the defaults of the settings that a name may mean: a key may stand without its section."""
     section, _, key = name.rpartition(".")
-    return {value for (one, own), value in DEFAULTS.items() if own == key and section in ("", one)}
+    return {value for (home, setting), value in DEFAULTS.items() if setting == key and section in ("", home)}
 
 
 def stated() -> Iterator[tuple[str, str, float]]:
     for page in [*PAGES, *DEPLOYED]:
-        for found in STATED.finditer(page.read_text("utf-8")):
-            number, unit = (found["a"], found["b"]) if found["a"] else (found["c"], found["d"])
-            yield page.name, found[1], float(number) * UNITS[unit]
+        for match in STATED.finditer(page.read_text("utf-8")):
+            number, unit = (match["a"], match["b"]) if match["a"] else (match["c"], match["d"])
+            yield page.name, match[1], float(number) * UNITS[unit]
 
 
 def test_a_setting_with_a_number_in_brackets_has_its_default() -> None:
@@ -56,7 +56,7 @@ def test_the_table_of_timings_has_the_defaults() -> None:
         r"^\| `TASKD_([A-Z]+)__([A-Z_]+)` \| ([0-9.]+) \|", (ROOT / "docs/operations.md").read_text(), re.M
     )
     assert len(rows) >= 9
-    assert {(one.lower(), key.lower()): float(value) for one, key, value in rows}.items() <= DEFAULTS.items()
+    assert {(section.lower(), key.lower()): float(value) for section, key, value in rows}.items() <= DEFAULTS.items()
 
 
 def test_the_walk_has_the_heartbeat_and_the_looks_of_their_settings() -> None:
@@ -94,17 +94,17 @@ def test_pages_count_the_migrations() -> None:
     assert set(numbers) == {len(list((ROOT / "migrations").glob("[0-9]*.sql")))}
 
 
-def test_what_the_readme_says_of_its_table_is_true_of_it() -> None:
+def test_the_claim_of_the_readme_about_its_table_is_true() -> None:
     page = (ROOT / "README.md").read_text("utf-8")
     assert "more jobs a second than any other system in Python, in each of the three columns" in " ".join(page.split())
     rows = re.findall(r"^\| ([\w-]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|", page, re.M)
-    rates = {name: [int(rate.replace(",", "")) for rate in found] for name, *found in rows}
+    rates = {name: [int(rate.replace(",", "")) for rate in row] for name, *row in rows}
     others = [rates[name] for name in rates if name not in ("taskd", "graphile-worker", "BullMQ")]
     assert len(others) == 6
-    assert all(own > most for own, *most_of in zip(rates["taskd"], *others, strict=True) for most in most_of)
+    assert all(ours > most for ours, *most_of in zip(rates["taskd"], *others, strict=True) for most in most_of)
 
 
-def test_how_long_a_process_may_take_to_end_is_one_number() -> None:
+def test_the_time_that_a_process_has_to_end_is_one_number() -> None:
     for page in [*PAGES, *DEPLOYED]:
         text = " ".join(page.read_text("utf-8").split())
         for extra in re.findall(
@@ -114,7 +114,7 @@ def test_how_long_a_process_may_take_to_end_is_one_number() -> None:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The commands of taskd in a page's code, as words."""
+    """Yield the commands of taskd in a page's code, as words."""
     for code in re.findall(r"`(taskd [^`]+)`", page.read_text("utf-8")):
         yield shlex.split(code)[1:]
 
@@ -133,10 +133,10 @@ def test_the_commands_of_the_cheat_sheet_exist_with_their_options() -> None:
 
 
 def oldest(room: str) -> str:
-    """The oldest version of its server that a package of taskd takes: one constant, for `taskd doctor`."""
+    """Return the oldest version of its server that a package of taskd takes: the constant of `taskd doctor`."""
     files = (ROOT / "src/taskd" / room).glob("*.py")
     texts = [file.read_text("utf-8") for file in files]
-    (numbers,) = (found[1] for text in texts for found in re.finditer(r"^OLDEST = \(?([\d, ]+)", text, re.M))
+    (numbers,) = (match[1] for text in texts for match in re.finditer(r"^OLDEST = \(?([\d, ]+)", text, re.M))
     return str(numbers).replace(", ", ".")
 
 
@@ -149,3 +149,10 @@ def test_the_page_on_versions_has_the_oldest_that_taskd_takes() -> None:
         "Redis": oldest("transport"),
         "etcd": oldest("coordination"),
     }
+
+
+def test_the_recipes_of_contributing_name_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:src|tests|docs|migrations|deploy)/[\w./-]+)`", text))
+    assert len(named) > 30
+    assert sorted(name for name in named if "NAME" not in name and not (ROOT / name).exists()) == []

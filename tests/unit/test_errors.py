@@ -1,4 +1,4 @@
-"""The exceptions by which a task says when it is to run again."""
+"""Tests of the exceptions with which a task asks to run again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SOON = timedelta(seconds=60)
 
 @pytest.mark.parametrize("when", [60, 60.0, SOON, datetime.now(UTC) + timedelta(days=30)])
 def test_both_take_seconds_a_duration_or_an_instant(when: Any) -> None:
-    begun = datetime.now(UTC)
-    expected = when if isinstance(when, datetime) else begun + SOON
+    began = datetime.now(UTC)
+    expected = when if isinstance(when, datetime) else began + SOON
     assert abs((RetryAt(when).when - expected).total_seconds()) < 5
-    assert abs(Snooze(when).seconds - (expected - begun).total_seconds()) < 5
+    assert abs(Snooze(when).seconds - (expected - began).total_seconds()) < 5
 
 
 def test_an_instant_that_has_passed_means_at_once() -> None:
@@ -29,7 +29,7 @@ def test_an_instant_that_has_passed_means_at_once() -> None:
 
 @pytest.mark.parametrize("exception", [RetryAt, Snooze])
 @pytest.mark.parametrize("when", ["60", None, True])
-def test_what_is_no_time_is_refused_by_name(exception: Any, when: object) -> None:
+def test_an_invalid_time_is_refused_by_name(exception: Any, when: object) -> None:
     with pytest.raises(TypeError, match=f"{exception.__name__} takes seconds, a timedelta or an aware datetime"):
         exception(when)
 

@@ -1,4 +1,4 @@
-"""JSON whose numbers stay as they were written."""
+"""Tests of JSON whose numbers stay as they were written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_number_counts_as_the_float_that_it_comes_nearest_to() -> None:
 
 
 @given(VALUES)
-def test_it_writes_what_the_standard_library_writes(value: Any) -> None:
+def test_the_text_is_that_of_the_standard_library(value: Any) -> None:
     assert dumps(value) == json.dumps(value, ensure_ascii=False)
     assert dumps(value, indent=2) == json.dumps(value, ensure_ascii=False, indent=2)
     assert dumps(value, sort_keys=True, ascii_only=True) == json.dumps(value, sort_keys=True)
@@ -44,7 +44,7 @@ def test_it_writes_what_the_standard_library_writes(value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "{", "", "\ufeff", "1 2"])
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         JsonText(text)
 
@@ -55,6 +55,6 @@ def test_a_byte_order_mark_is_no_part_of_the_value() -> None:
         dumps(float("nan"))
 
 
-def test_names_that_are_no_texts_are_written_as_the_standard_library_does() -> None:
+def test_keys_that_are_not_texts_are_written_as_the_standard_library_does() -> None:
     value = {2: 2, None: 3, True: 4, 1.5: 5}
     assert dumps(value) == json.dumps(value)

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk, Line
 from taskd.executor.results import ResultEncoder, to_text
-from taskd.seams import Order
 from taskd.worker.pool.decoding import Limits, decode, storable
 from taskd.worker.pool.protocol import (
     BrokenStream,
@@ -28,6 +26,7 @@ from taskd.worker.pool.protocol import (
     ToWorker,
     Unusable,
 )
+from tests.unit.claims import order
 
 LIMITS = Limits(result=100_000, error=10_000)
 LINES = msgspec.json.encode([Line(1.0, "stdout", "", "x"), Line(2.0, "log", "info", "y")])
@@ -155,9 +154,7 @@ def test_a_shortened_text_is_clean_utf8_within_its_limit(text: str, limit: int) 
 
 @given(st.text(min_size=100, max_size=3000), st.integers(1, 400))
 def test_an_end_that_an_executor_makes_is_received(text: str, limit: int) -> None:
-    moment = datetime.now(UTC)
-    order = Order(JobInfo(1, "x", "q", 0, b"1", moment, moment, None, {}, 3, 0, "w"), 7)
-    end = ResultEncoder(100_000, limit).failed(order, text)
+    end = ResultEncoder(100_000, limit).failed(order(), text)
     assert decode(msgspec.msgpack.encode(Ends([end])), Limits(100_000, limit)) == Ends([end])
 
 

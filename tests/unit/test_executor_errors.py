@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,28 +10,24 @@ import pytest
 
 import taskd
 from taskd import App
-from taskd.domain.job import JobInfo
 from taskd.executor.results import ResultEncoder
 from taskd.executor.tracebacks import describe
-from taskd.seams import Order
 from taskd.worker.pool.protocol import EndKind
-
-NOW = datetime.now(UTC)
-ORDER = Order(JobInfo(1, "t", "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 2)
+from tests.unit.claims import order
 
 
 def caught(call: Callable[[], Any]) -> BaseException:
-    with pytest.raises(BaseException) as found:  # noqa: PT011 - any will do
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - any will do
         call()
-    return found.value
+    return raised.value
 
 
 def compiled(code: str, package: Any) -> Callable[..., Any]:
     """Return a function `it` whose file seems to lie in the package's folder."""
     scope: dict[str, Any] = {}
     exec(compile(code, package.__file__.replace("__init__", "elsewhere"), "exec"), scope)
-    found: Callable[..., Any] = scope["it"]
-    return found
+    function: Callable[..., Any] = scope["it"]
+    return function
 
 
 def test_frames_of_taskd_and_msgspec_are_dropped_at_the_head_and_between() -> None:
@@ -80,28 +75,28 @@ def test_the_parts_of_a_group_are_shown_without_our_frames() -> None:
     assert "elsewhere" not in text
 
 
-def test_an_exception_that_lies_is_shown_by_its_type() -> None:
-    class Liar(Exception):
+def test_an_exception_whose_text_cannot_be_made_is_shown_by_its_type() -> None:
+    class Textless(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    assert "Liar" in describe(Liar())
+    assert "Textless" in describe(Textless())
 
 
 @pytest.mark.parametrize("limit", [100, 101, 1000])
 @pytest.mark.parametrize("text", ["é" * 10_000, "a\x00" * 10_000, "\ud800" * 10_000, "head " + "x" * 5_000 + " tail"])
 def test_a_long_error_keeps_its_head_and_its_tail_within_the_limit(text: str, limit: int) -> None:
-    end = ResultEncoder(1000, limit).failed(ORDER, text)
+    end = ResultEncoder(1000, limit).failed(order(), text)
     assert end.kind is EndKind.FAILED
     assert len(end.data) <= limit
-    told = end.data.decode()
-    assert "characters left out" in told
-    assert "\x00" not in told
+    shown = end.data.decode()
+    assert "characters left out" in shown
+    assert "\x00" not in shown
     if text.endswith("tail"):
-        assert told.startswith("head ")
-        assert told.endswith(" tail")
+        assert shown.startswith("head ")
+        assert shown.endswith(" tail")
 
 
 def test_an_error_of_exactly_the_limit_is_whole() -> None:
-    assert ResultEncoder(1000, 100).failed(ORDER, "x" * 100).data == b"x" * 100
-    assert len(ResultEncoder(1000, 100).failed(ORDER, "x" * 101).data) <= 100
+    assert ResultEncoder(1000, 100).failed(order(), "x" * 100).data == b"x" * 100
+    assert len(ResultEncoder(1000, 100).failed(order(), "x" * 101).data) <= 100

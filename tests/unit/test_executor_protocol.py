@@ -1,4 +1,4 @@
-"""Test the frames between the worker and an executor."""
+"""Tests of the frames between the worker and an executor."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def test_frames_survive_any_cutting_of_the_stream() -> None:
     messages = [Cancel(number, attempt) for number in range(50) for attempt in (1, 2**40)]
     stream = b"".join(map(encode, messages))
     draw = random.Random(3)
-    frames, found = FrameSplitter(), list[bytes]()
+    frames, bodies = FrameSplitter(), list[bytes]()
     while stream:
         size = draw.randrange(1, 40)
-        found += frames.feed(stream[:size])
+        bodies += frames.feed(stream[:size])
         stream = stream[size:]
-    assert [msgspec.msgpack.decode(body, type=ToExecutor) for body in found] == messages
+    assert [msgspec.msgpack.decode(body, type=ToExecutor) for body in bodies] == messages
 
 
-def test_a_length_that_no_frame_has_breaks_the_stream_at_once() -> None:
+def test_an_impossible_length_breaks_the_stream_at_once() -> None:
     with pytest.raises(BrokenStream, match=str(MAX_FRAME)):
         list(FrameSplitter().feed(b"HTTP/1.1 200 OK"))
 
 
 def test_the_frames_before_a_broken_one_are_read() -> None:
     good = encode(Cancel(1, 2))
-    found = FrameSplitter().feed(good + b"\xff" * 4)
-    assert next(found) == good[4:]
+    bodies = FrameSplitter().feed(good + b"\xff" * 4)
+    assert next(bodies) == good[4:]
     with pytest.raises(BrokenStream):
-        next(found)
+        next(bodies)
 
 
 def test_a_message_that_fits_no_frame_is_not_sent() -> None:

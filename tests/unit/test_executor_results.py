@@ -1,4 +1,4 @@
-"""Test results of tasks: made fit for the database, or refused with the reason."""
+"""Tests of results: tasks return values that the database can store, or are refused with the reason."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Size(IntEnum):
 
 
 def nested(depth: int) -> list[Any]:
-    found: list[Any] = []
+    value: list[Any] = []
     for _ in range(depth - 1):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def endless_recursion() -> Iterator[None]:
     "value",
     [None, True, 1, 1.5, "é\n[[[{", [1, (2, 3)], {"a": {"b": []}}, {Colour.RED: Size.LARGE}, [10**4000], [{}] * 1000],
 )
-def test_a_value_that_is_json_is_stored_as_it_is(value: Any) -> None:
+def test_a_json_value_is_stored_unchanged(value: Any) -> None:
     assert json.loads(to_json(value, 100_000)) == json.loads(json.dumps(value))
 
 
@@ -62,7 +62,7 @@ def test_a_value_that_is_json_is_stored_as_it_is(value: Any) -> None:
         ("x" * 100, "102 bytes, but at most 100"),
     ],
 )
-def test_a_value_that_is_no_json_is_refused_with_the_reason(value: Any, words: str) -> None:
+def test_a_value_that_json_does_not_have_is_refused_with_the_reason(value: Any, words: str) -> None:
     with pytest.raises(Unstorable, match=words):
         to_json(value, 100)
 
@@ -83,7 +83,7 @@ def test_text_that_looks_nested_is_not() -> None:
 
 def test_a_result_that_is_shared_over_and_over_is_checked_quickly() -> None:
     value: list[Any] = []
-    for _ in range(MAX_DEPTH + 10):  # two to the power of 210 references, were each looked at
+    for _ in range(MAX_DEPTH + 10):  # 2 to the power of 210 references if each were followed
         value = [value, value]
     with pytest.raises(Unstorable, match="levels deep"):
         to_json(value, 1000)

@@ -25,15 +25,15 @@ class Pool:
         self.threads = ThreadPool(asyncio.get_running_loop())
 
     async def run(self, work: Any, interrupt_after: int | None = None) -> End | None:
-        told: asyncio.Future[End | None] = asyncio.get_running_loop().create_future()
+        reported: asyncio.Future[End | None] = asyncio.get_running_loop().create_future()
         thread = self.threads.take()
-        thread.run(work, lambda end: None if told.done() else told.set_result(end))
+        thread.run(work, lambda end: None if reported.done() else reported.set_result(end))
         if interrupt_after is not None:
             for _ in range(interrupt_after):
                 pass
             thread.interrupt()
         try:
-            return await asyncio.wait_for(told, 20)
+            return await asyncio.wait_for(reported, 20)
         finally:
             self.threads.give_back(thread)
 
@@ -86,8 +86,8 @@ async def test_a_function_that_catches_its_stop_reports_its_own_end(pool: Pool) 
         started.set()
         return catches_its_stop()
 
-    told = asyncio.create_task(pool.run(work, interrupt_after=0))
-    assert await told in (END, None)
+    end = asyncio.create_task(pool.run(work, interrupt_after=0))
+    assert await end in (END, None)
 
 
 async def test_a_thread_is_used_again_unless_it_was_interrupted(pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""Failpoints: what each order does, what is refused, and that the table and the code have the same points."""
+"""Tests of failpoints: the effect of each order, refusals, and that the table, the page and the code have the same points."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def disarmed() -> Iterator[None]:
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """What would have been sent by os.kill."""
+    """Signals that os.kill would have sent."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     return sent
@@ -101,10 +101,10 @@ async def test_an_error_is_the_one_that_an_outage_raises_there(name: str, kind: 
 
 
 async def test_a_sleep_lets_the_rest_of_the_process_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, go_on = [], asyncio.Event()
+    slept, go_on = [], asyncio.Event()
 
     async def sleep(seconds: float) -> None:
-        asked.append(seconds)
+        slept.append(seconds)
         await go_on.wait()
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
@@ -114,7 +114,7 @@ async def test_a_sleep_lets_the_rest_of_the_process_go_on(monkeypatch: pytest.Mo
     async with asyncio.timeout(10):
         asyncio.get_running_loop().call_soon(go_on.set)
         await passing
-    assert asked == [2.5]
+    assert slept == [2.5]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ async def test_a_sleep_lets_the_rest_of_the_process_go_on(monkeypatch: pytest.Mo
         "claim.done:kill,nowhere:kill",
     ],
 )
-def test_what_cannot_be_understood_is_refused_and_nothing_is_on(orders: str) -> None:
+def test_an_invalid_order_is_refused_and_no_failpoint_is_on(orders: str) -> None:
     with pytest.raises(ConfigurationError, match=r"TASKD_FAILPOINT.*submit\.stored.*reoffer\.moved"):
         arm({VARIABLE: orders})
     asyncio.run(passed("claim.done"))
@@ -181,5 +181,8 @@ def test_an_executor_that_inherits_the_variable_passes_every_point() -> None:
     with process(PASS.format("import taskd.executor.main"), "claim.done:kill") as executor:
         assert executor.communicate(timeout=60)[0] == "on\n"
     assert executor.returncode == 0
-    callers = [file.name for file in SOURCES.rglob("*.py") if "failpoints.arm(" in file.read_text()]
-    assert callers == ["compose.py"]
+    callers = [file for file in SOURCES.rglob("*.py") if "failpoints.arm(" in file.read_text()]
+    assert {(file.parent.name, file.name) for file in callers} == {
+        ("compose", "scheduler.py"),
+        ("compose", "worker.py"),
+    }

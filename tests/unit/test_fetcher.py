@@ -24,8 +24,8 @@ SESSION = Session(id=uuid4(), worker_id="w", host=Host("h", "b", 1, 1), queues=(
 ENTRY = Delivery(1, 1, "jobs:q:0", "1-1")
 
 
-class Seams:
-    """The transport, the attempts and the executors of one fetcher: one delivery, and a PostgreSQL that is away at first."""
+class FakeSeams:
+    """Fake transport, attempts and executors of a fetcher: one delivery, and a PostgreSQL that is away at first."""
 
     def __init__(self) -> None:
         self.free = 4
@@ -73,14 +73,14 @@ async def turns(number: int = 50) -> None:
         await asyncio.sleep(0)
 
 
-def start(seams: Seams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
-    each = cast("Any", seams)
-    fetcher = Fetcher(each, each, each, WorkerSettings(), config=Config(), redis=Outage("Redis"))
+def start(seams: FakeSeams, stop: asyncio.Event, allowed: asyncio.Event) -> asyncio.Task[None]:
+    fakes = cast("Any", seams)
+    fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=Config(), redis=Outage("Redis"))
     return asyncio.create_task(fetcher.run(SESSION, stop, allowed))
 
 
 async def test_a_claim_is_tried_again_only_once_the_lease_is_renewed() -> None:
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
     allowed.set()
     running = start(seams, stop, allowed)
     await seams.failed.wait()
@@ -96,7 +96,7 @@ async def test_a_claim_is_tried_again_only_once_the_lease_is_renewed() -> None:
 
 
 async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> None:
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
     allowed.set()
     running = start(seams, stop, allowed)
     await seams.failed.wait()
@@ -107,9 +107,9 @@ async def test_a_worker_that_must_stop_gives_back_what_it_could_not_claim() -> N
     assert seams.decisions == []
 
 
-async def test_what_comes_when_there_is_no_room_any_more_is_given_back_unclaimed() -> None:
-    """An executor died while the worker waited for work: claimed, it would end as released at once."""
-    seams, stop, allowed = Seams(), asyncio.Event(), asyncio.Event()
+async def test_a_delivery_without_a_free_slot_is_given_back_unclaimed() -> None:
+    """An executor died while the worker waited for work. A claimed job would be released at once."""
+    seams, stop, allowed = FakeSeams(), asyncio.Event(), asyncio.Event()
 
     def crash() -> None:
         seams.free = 0
@@ -122,8 +122,8 @@ async def test_what_comes_when_there_is_no_room_any_more_is_given_back_unclaimed
     running.cancel()
 
 
-class Flowing(Seams):
-    """Delivers again and again; Redis does not answer while it `hangs`."""
+class ContinuousSeams(FakeSeams):
+    """FakeSeams that deliver again and again. Redis does not answer while it `hangs`."""
 
     hangs = True
 
@@ -143,11 +143,11 @@ class Flowing(Seams):
         await super().decided(deliveries)
 
 
-async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_leaves_nothing_to_the_next() -> None:
-    seams, allowed = Flowing(), asyncio.Event()
+async def test_a_session_that_ends_while_entries_are_being_forgotten_leaves_nothing_to_the_next() -> None:
+    seams, allowed = ContinuousSeams(), asyncio.Event()
     allowed.set()
-    each = cast("Any", seams)
-    fetcher = Fetcher(each, each, each, WorkerSettings(), config=Config(), redis=Outage("Redis"))
+    fakes = cast("Any", seams)
+    fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=Config(), redis=Outage("Redis"))
     first = asyncio.create_task(fetcher.run(SESSION, asyncio.Event(), allowed))
     await seams.failed.wait()  # the second batch is claimed, while the first one's entries are still being forgotten
     await turns()
@@ -157,7 +157,7 @@ async def test_the_next_batch_is_claimed_meanwhile_and_a_session_that_ends_then_
     seams.hangs = False
     second = asyncio.create_task(fetcher.run(SESSION, asyncio.Event(), allowed))
     await asyncio.wait([second, done := asyncio.create_task(seams.done.wait())], return_when=asyncio.FIRST_COMPLETED)
-    assert done.done(), "the next session's fetcher ended with what the last one had left"
+    assert done.done(), "the next session's fetcher ended with deliveries of the last one"
     second.cancel()
 
 
@@ -165,18 +165,18 @@ async def orders(version: Version, queues: tuple[str, ...], number: int) -> list
     """Return the order in which a worker reads its queues, many times."""
     live = Config()
     live.take(version)
-    each = cast("Any", Seams())
-    fetcher = Fetcher(each, each, each, WorkerSettings(), config=live, redis=Outage("Redis"))
+    fakes = cast("Any", FakeSeams())
+    fetcher = Fetcher(fakes, fakes, fakes, WorkerSettings(), config=live, redis=Outage("Redis"))
     session = msgspec.structs.replace(SESSION, queues=queues)
     return [fetcher._queues(session) for _ in range(number)]
 
 
-async def test_paused_queues_are_not_looked_at() -> None:
+async def test_paused_queues_are_not_read() -> None:
     version = Version(version=1, values={"queue.b.paused": True, "queue.c.paused": False})
     assert {tuple(sorted(order)) for order in await orders(version, ("a", "b", "c"), 20)} == {("a", "c")}
 
 
-async def test_a_queue_is_looked_at_first_as_often_as_its_weight_says() -> None:
+async def test_a_queue_is_read_first_as_often_as_its_weight_says() -> None:
     random.seed(1)
     version = Version(version=1, values={"queue.a.weight": 3})
     first = [order[0] for order in await orders(version, ("a", "b"), 4000)]

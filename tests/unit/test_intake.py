@@ -1,4 +1,4 @@
-"""Submits that wait: each is answered in its own time, also while PostgreSQL says nothing."""
+"""Tests of submits that wait: each is answered within its own time, also while PostgreSQL does not answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = JobSpec(payload=msgspec.Raw(b"1"))
 
 
-class Gate:
-    """A lane that stores when it is told to."""
+class FakeLane:
+    """Fake lane that stores once it is open."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -34,14 +34,14 @@ class Gate:
         return [(self.stored - n, False, NOW, NOW) for n in range(rows)]
 
 
-def _intake(gate: Gate) -> PostgresIntake:
-    lane = cast("Lane", gate)
-    return PostgresIntake(lane, lane, deadline=DEADLINE, stored=lambda: None)
+def _intake(lane: FakeLane) -> PostgresIntake:
+    typed = cast("Lane", lane)
+    return PostgresIntake(typed, typed, deadline=DEADLINE, stored=lambda: None)
 
 
-async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_not_sent_is_never_stored() -> None:
-    gate, order = Gate(), []
-    intake = _intake(gate)
+async def test_submits_that_wait_too_long_fail_in_order_and_one_that_was_not_sent_is_never_stored() -> None:
+    lane, order = FakeLane(), []
+    intake = _intake(lane)
 
     async def submit(name: str) -> float:
         began = asyncio.get_running_loop().time()
@@ -59,29 +59,29 @@ async def test_who_waits_too_long_hears_so_in_the_order_of_coming_and_what_was_n
     waited = await asyncio.gather(first, submit("second"))
     assert order == ["first", "second"]
     assert all(seconds >= DEADLINE for seconds in waited)
-    gate.open.set()
+    lane.open.set()
     await asyncio.wait_for(intake.submit(SPEC), 10)
-    assert gate.stored == 2  # the first, which had been sent, and the last
+    assert lane.stored == 2  # the first, which had been sent, and the last
 
 
-async def test_what_was_answered_is_let_go_of() -> None:
-    gate = Gate()
-    gate.open.set()
-    intake = _intake(gate)
+async def test_answered_submits_are_forgotten() -> None:
+    lane = FakeLane()
+    lane.open.set()
+    intake = _intake(lane)
     await asyncio.gather(*(intake.submit(SPEC) for _ in range(1000)))
     await asyncio.sleep(0)
     assert not intake._open
 
 
 async def test_a_caller_that_goes_away_leaves_nothing_behind() -> None:
-    gate = Gate()
-    intake = _intake(gate)
+    lane = FakeLane()
+    intake = _intake(lane)
     gone = asyncio.create_task(intake.submit(SPEC))
     await asyncio.sleep(0)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    gate.open.set()
+    lane.open.set()
     await asyncio.wait_for(intake.submit(SPEC), 10)
     await asyncio.sleep(0)
     assert not intake._open

@@ -1,4 +1,4 @@
-"""Test how a worker makes room for a job that runs alone, and for how long it tries."""
+"""Tests of isolation: a worker makes room for a suspect, which runs alone, and waits for that only so long."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def suspect(job_id: int = 1, waited: float = 0.0) -> Suspect:
     return Suspect(Delivery(job_id, 1, "jobs:q:0", f"{job_id}-1"), "q", 2, waited)
 
 
-class Seams:
-    """The attempts, the executors and the transport: `open` attempts run until `rest` is called."""
+class FakeSeams:
+    """Fake attempts, executors and transport: `open` attempts run until `rest` is called. Records the calls."""
 
     def __init__(self, running: int) -> None:
         self.open = running
-        self.tell: list[str] = []
+        self.calls: list[str] = []
         self.failures: list[Exception] = []
         self.left: list[Suspect] = []
         self.claimed = asyncio.Event()
@@ -57,25 +57,25 @@ class Seams:
         assert self.open == 0
         if self.failures:
             raise self.failures.pop(0)
-        self.tell.append(f"claim {deliveries[0].job_id}{' again' if again else ''}")
+        self.calls.append(f"claim {deliveries[0].job_id}{' again' if again else ''}")
         if not self.left:
             self.open = 1
             self._fewer.clear()
         self.claimed.set()
         return self.left
 
-    async def put_off(self, session: Session, one: Suspect, delay: float) -> None:
+    async def put_off(self, session: Session, suspect: Suspect, delay: float) -> None:
         if self.failures:
             raise self.failures.pop(0)
         assert delay > 0
-        self.tell.append(f"put off {one.delivery.job_id}")
+        self.calls.append(f"put off {suspect.delivery.job_id}")
 
     async def hold(self, deliveries: Sequence[Delivery]) -> None:
-        self.tell.append(f"hold {deliveries[0].job_id}")
+        self.calls.append(f"hold {deliveries[0].job_id}")
         self._holds.release()
 
     async def held(self, times: int) -> None:
-        """Return when the delivery was held so often."""
+        """Return once the delivery was held so often."""
         async with asyncio.timeout(10):
             for _ in range(times):
                 await self._holds.acquire()
@@ -84,29 +84,29 @@ class Seams:
         self.wakes += 1
 
     async def decided(self, deliveries: Sequence[Delivery]) -> None:
-        self.tell.append(f"decided {deliveries[0].job_id}")
+        self.calls.append(f"decided {deliveries[0].job_id}")
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        self.tell.append(f"give back {deliveries[0].job_id}")
+        self.calls.append(f"give back {deliveries[0].job_id}")
 
 
-class World:
+class Harness:
     """One worker's Isolation, and the events that steer it."""
 
     def __init__(self, running: int = 0, version: Version | None = None) -> None:
-        self.seams = Seams(running)
+        self.seams = FakeSeams(running)
         self.stop, self.allowed = asyncio.Event(), asyncio.Event()
         self.allowed.set()
         each = cast("Any", self.seams)
         live = Config()
         if version is not None:
             live.now = version
-        self.solitude = Isolation(each, each, each, claim_idle=0.03, config=live, redis=Outage("Redis"))
+        self.isolation = Isolation(each, each, each, claim_idle=0.03, config=live, redis=Outage("Redis"))
 
     async def take(self, *suspects: Suspect) -> list[str]:
         async with asyncio.timeout(10):
-            await self.solitude.take(SESSION, suspects, self.stop, self.allowed)
-        return self.seams.tell
+            await self.isolation.take(SESSION, suspects, self.stop, self.allowed)
+        return self.seams.calls
 
 
 @pytest.fixture(autouse=True)
@@ -115,100 +115,100 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OUTAGE", 0.0)
 
 
-async def test_an_idle_worker_runs_it_at_once_and_takes_nothing_until_it_ends() -> None:
-    world = World()
-    taking = asyncio.create_task(world.take(suspect()))
-    await world.seams.claimed.wait()
+async def test_an_idle_worker_runs_a_suspect_at_once_and_takes_nothing_until_it_ends() -> None:
+    harness = Harness()
+    taking = asyncio.create_task(harness.take(suspect()))
+    await harness.seams.claimed.wait()
     await asyncio.sleep(0)
     assert not taking.done()
-    world.seams.rest()
+    harness.seams.rest()
     assert await taking == ["claim 1", "decided 1"]
 
 
-async def test_a_busy_worker_lets_what_runs_end_first_and_holds_the_delivery_meanwhile() -> None:
-    world = World(running=3)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
-    await world.seams.held(1)
-    world.seams.rest()
-    await world.seams.claimed.wait()
-    world.seams.rest()
-    assert [told for told in await taking if told != "hold 1"] == ["claim 1", "decided 1"]
+async def test_a_busy_worker_lets_its_attempts_end_first_and_holds_the_delivery_meanwhile() -> None:
+    harness = Harness(running=3)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
+    await harness.seams.held(1)
+    harness.seams.rest()
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
+    assert [call for call in await taking if call != "hold 1"] == ["claim 1", "decided 1"]
 
 
-async def test_a_neighbour_that_runs_too_long_has_it_put_off() -> None:
-    world = World(running=1)
-    assert [told for told in await world.take(suspect()) if told != "hold 1"] == ["put off 1", "decided 1"]
-    assert world.seams.wakes == 1  # the leader is to look when it is due again
+async def test_a_suspect_is_put_off_if_another_attempt_runs_too_long() -> None:
+    harness = Harness(running=1)
+    assert [call for call in await harness.take(suspect()) if call != "hold 1"] == ["put off 1", "decided 1"]
+    assert harness.seams.wakes == 1  # so that the leader looks when the suspect is due again
 
 
-async def test_the_patience_grows_with_the_time_that_it_has_waited() -> None:
-    world = World(running=1)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
-    await world.seams.held(20)  # four times the least patience
+async def test_the_patience_grows_with_the_time_that_a_suspect_has_waited() -> None:
+    harness = Harness(running=1)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
+    await harness.seams.held(20)  # four times the least patience
     assert not taking.done()
     taking.cancel()
 
 
-async def test_a_busy_worker_that_has_just_waited_lets_others_run_first() -> None:
-    world = World(running=1)
-    await world.take(suspect())
-    world.seams.tell.clear()
-    assert await world.take(suspect()) == ["put off 1", "decided 1"]  # not even held
-    world.seams.rest()
-    world.seams.tell.clear()
-    taking = asyncio.create_task(world.take(suspect()))  # an idle one need not
-    await world.seams.claimed.wait()
-    world.seams.rest()
+async def test_a_busy_worker_that_has_just_waited_puts_the_next_suspect_off() -> None:
+    harness = Harness(running=1)
+    await harness.take(suspect())
+    harness.seams.calls.clear()
+    assert await harness.take(suspect()) == ["put off 1", "decided 1"]  # not even held
+    harness.seams.rest()
+    harness.seams.calls.clear()
+    taking = asyncio.create_task(harness.take(suspect()))  # an idle worker need not wait
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     assert await taking == ["claim 1", "decided 1"]
 
 
-async def test_of_several_the_one_that_has_waited_longest_runs_and_the_others_are_put_off() -> None:
-    world = World()
-    taking = asyncio.create_task(world.take(suspect(1, 5.0), suspect(2, 9.0), suspect(3, 7.0)))
-    await world.seams.claimed.wait()
-    world.seams.rest()
-    told = await taking
-    assert told == ["put off 3", "decided 3", "put off 1", "decided 1", "claim 2", "decided 2"]
+async def test_the_suspect_that_has_waited_longest_runs_and_the_others_are_put_off() -> None:
+    harness = Harness()
+    taking = asyncio.create_task(harness.take(suspect(1, 5.0), suspect(2, 9.0), suspect(3, 7.0)))
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
+    calls = await taking
+    assert calls == ["put off 3", "decided 3", "put off 1", "decided 1", "claim 2", "decided 2"]
 
 
-async def test_a_worker_that_stops_gives_it_back() -> None:
-    world = World(running=1)
-    taking = asyncio.create_task(world.take(suspect(waited=1000.0)))
+async def test_a_worker_that_stops_gives_a_suspect_back() -> None:
+    harness = Harness(running=1)
+    taking = asyncio.create_task(harness.take(suspect(waited=1000.0)))
     await asyncio.sleep(0)
-    world.stop.set()
-    assert [told for told in await taking if told != "hold 1"] == ["give back 1"]
+    harness.stop.set()
+    assert [call for call in await taking if call != "hold 1"] == ["give back 1"]
 
 
 @pytest.mark.parametrize("key", ["worker.w.quiet", "queue.q.paused"])
-async def test_a_worker_that_takes_nothing_new_gives_it_back(key: str) -> None:
+async def test_a_worker_that_takes_nothing_new_gives_a_suspect_back(key: str) -> None:
     version = Version(version=1, values={key: True})
-    assert await World(running=1, version=version).take(suspect(waited=1000.0)) == ["give back 1"]
+    assert await Harness(running=1, version=version).take(suspect(waited=1000.0)) == ["give back 1"]
 
 
 async def test_a_claim_is_tried_again_after_an_outage() -> None:
-    world = World()
-    world.seams.failures = [StoreUnavailable("away", outcome_unknown=True)]
-    taking = asyncio.create_task(world.take(suspect()))
-    await world.seams.claimed.wait()
-    world.seams.rest()
+    harness = Harness()
+    harness.seams.failures = [StoreUnavailable("away", outcome_unknown=True)]
+    taking = asyncio.create_task(harness.take(suspect()))
+    await harness.seams.claimed.wait()
+    harness.seams.rest()
     assert await taking == ["claim 1 again", "decided 1"]
 
 
-async def test_a_lost_session_gives_it_back() -> None:
-    world = World()
-    world.seams.failures = [SessionLost("over")]
+async def test_a_worker_without_its_session_gives_a_suspect_back() -> None:
+    harness = Harness()
+    harness.seams.failures = [SessionLost("over")]
     with pytest.raises(SessionLost):
-        await world.take(suspect())
-    assert world.seams.tell == ["give back 1"]
+        await harness.take(suspect())
+    assert harness.seams.calls == ["give back 1"]
 
 
-async def test_what_is_not_won_and_still_current_is_put_off() -> None:
-    world = World()
-    world.seams.left = [suspect()]
-    assert await world.take(suspect()) == ["claim 1", "put off 1", "decided 1"]
+async def test_a_current_suspect_that_could_not_be_claimed_is_put_off() -> None:
+    harness = Harness()
+    harness.seams.left = [suspect()]
+    assert await harness.take(suspect()) == ["claim 1", "put off 1", "decided 1"]
 
 
-async def test_what_cannot_be_put_off_is_offered_again() -> None:
-    world = World(running=1)
-    world.seams.failures = [StoreUnavailable("away")]
-    assert [told for told in await world.take(suspect()) if told != "hold 1"] == ["give back 1"]
+async def test_a_suspect_that_cannot_be_put_off_is_offered_again() -> None:
+    harness = Harness(running=1)
+    harness.seams.failures = [StoreUnavailable("away")]
+    assert [call for call in await harness.take(suspect()) if call != "hold 1"] == ["give back 1"]

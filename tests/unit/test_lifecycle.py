@@ -1,4 +1,4 @@
-"""The legal moves, and the page that shows them."""
+"""Tests of the legal moves, and of the page that shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of large requests, which a process gives back."""
+"""Test that a process gives back the memory of large requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-#: Large blocks between small ones that stay, after a larger one was freed: glibc's limit has risen then, if it may.
+#: Large blocks between small ones that stay, after a larger block was freed: that raises glibc's limit, if it may rise.
 CODE = """
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mutants that edit SQL find what they edit: `make mutants` takes an hour to say so."""
+"""Tests that mutants change the SQL that they are to change: `make mutants` takes an hour to show it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EDITING = [name for name, mutant in MUTANTS.items() if mutant.apply.__qualname__
 @pytest.mark.parametrize("name", EDITING)
 def test_a_mutant_changes_statements(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = {each: statements.statement(each) for each in statements.names()}
-    monkeypatch.setattr(statements, "statement", statements.statement)  # what `apply` replaces is put back
+    monkeypatch.setattr(statements, "statement", statements.statement)  # undone after the test, also what `apply` sets
     MUTANTS[name].apply()
     assert any(statements.statement(each) != text for each, text in original.items())
 

@@ -18,8 +18,8 @@ from tests.servers import wait_until_async
 from tests.unit.claims import SESSION, claim
 
 
-class Store:
-    """Keeps the notes unless it is `away`. It refuses those of jobs in `bad`; the claims of jobs in `gone` are over."""
+class FakeStore:
+    """Fake store of notes. It may be `away`, and refuses notes of jobs in `bad`; the claims of jobs in `gone` are over."""
 
     def __init__(self) -> None:
         self.away = False
@@ -39,8 +39,8 @@ class Store:
 
 
 @pytest.fixture
-def store() -> Store:
-    return Store()
+def store() -> FakeStore:
+    return FakeStore()
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def answers() -> list[Answer]:
 
 
 @asynccontextmanager
-async def writing(store: Store) -> AsyncIterator[NoteWriter]:
+async def writing(store: FakeStore) -> AsyncIterator[NoteWriter]:
     notes = NoteWriter(store, lambda key: claim(key[0]))
     task = asyncio.create_task(notes.write())
     try:
@@ -63,7 +63,7 @@ def note(job_id: int, progress: bytes | None = None, checkpoint: bytes | None = 
 
 
 async def test_notes_of_many_attempts_are_one_statement_with_the_latest_of_each(
-    store: Store, answers: list[Answer]
+    store: FakeStore, answers: list[Answer]
 ) -> None:
     async with writing(store) as notes:
         for number in range(3):
@@ -78,8 +78,8 @@ async def test_notes_of_many_attempts_are_one_statement_with_the_latest_of_each(
     assert notes.end(AttemptId(9, 1)) == (False, None)
 
 
-async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does_not(
-    store: Store, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+async def test_while_postgresql_is_away_the_latest_note_waits_unless_its_attempt_has_ended(
+    store: FakeStore, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notes_module, "OUTAGE", 0.01)
     store.away = True
@@ -97,7 +97,7 @@ async def test_while_postgresql_is_away_the_latest_waits_and_what_has_ended_does
     assert answers == [Answer(1, 1, 1), Answer(1, 1, 2)]
 
 
-async def test_a_note_that_is_refused_or_fenced_off_harms_no_other(store: Store, answers: list[Answer]) -> None:
+async def test_a_note_that_is_refused_or_fenced_off_harms_no_other(store: FakeStore, answers: list[Answer]) -> None:
     store.bad, store.gone = {2}, {3}
     async with writing(store) as notes:
         for job_id in (1, 2, 3):

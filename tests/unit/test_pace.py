@@ -1,4 +1,4 @@
-"""Turns: a lone one at once, a stream's apart."""
+"""Tests of paces: a lone turn comes at once, those of a stream come apart."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from taskd.runtime.pace import Pace
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that only sleeping moves, and what was slept."""
-    found: list[float] = []
+    """Seconds of each sleep. Only sleeps move the clock."""
+    slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        found.append(seconds)
+        slept.append(seconds)
 
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: 100.0 + sum(found)))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: 100.0 + sum(slept)))
     monkeypatch.setattr(pace, "asyncio", SimpleNamespace(sleep=sleep))
-    return found
+    return slept
 
 
 def test_the_first_turn_comes_at_once_and_the_next_a_pace_later(slept: list[float]) -> None:
     async def turns() -> None:
-        one = Pace()
-        await one.turn()
+        pace_ = Pace()
+        await pace_.turn()
         assert slept == []
-        await one.turn()
-        await one.turn()
+        await pace_.turn()
+        await pace_.turn()
 
     asyncio.run(turns())
     assert slept == pytest.approx([pace.PACE, pace.PACE])
 
 
-def test_who_comes_after_a_rest_waits_for_nothing(slept: list[float]) -> None:
+def test_a_turn_after_a_rest_comes_at_once(slept: list[float]) -> None:
     async def turns() -> None:
-        one = Pace()
-        await one.turn()
+        pace_ = Pace()
+        await pace_.turn()
         slept.append(1.0)  # the rest
-        await one.turn()
+        await pace_.turn()
 
     asyncio.run(turns())
     assert slept == [1.0]

@@ -1,4 +1,4 @@
-"""How pages are followed: what counts as the same output, and which blocks there are."""
+"""Tests of how pages are followed: the blocks of a page, and when two outputs are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings that the workers of `taskd dev` get beside those of file and environment."""
+"""Tests of the settings that the workers of `taskd dev` get in addition to file and environment."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_the_grace_of_a_dev_worker_is_never_less_than_its_stop_grace(
     file = tmp_path / "own.toml"
     file.write_text(f"[worker]\nstop_grace = {stop_grace}\ngrace = 60\n")
     configured = process_spec.configured_worker(("--log-level", "DEBUG", "--config", str(file)))
-    made = process_spec.worker("worker-1", {}, configured)
-    assert made.places["worker", "grace"] == grace
-    load(file=file, environ=process_spec.environment(made.places, {}))  # its process starts
+    spec = process_spec.worker("worker-1", {}, configured)
+    assert spec.places["worker", "grace"] == grace
+    load(file=file, environ=process_spec.environment(spec.places, {}))  # its process starts
 
 
 def test_a_grace_of_the_environment_is_that_of_a_dev_worker(monkeypatch: pytest.MonkeyPatch) -> None:

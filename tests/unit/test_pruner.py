@@ -1,4 +1,4 @@
-"""How the pruner walks: on from where it met young jobs, and from the beginning now and then."""
+"""Tests of the pruner's walk: on from where it met young jobs, and from the beginning now and then."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from taskd.settings import HistorySettings as Settings
 TERM = Term(1, uuid4())
 
 
-class Pruning:
-    """Jobs with the ids 1, 2, 3 ..., some of them old; it remembers what it was asked."""
+class FakePruning:
+    """Fake store of jobs with the ids 1, 2, 3 ..., some of them old. Records the calls."""
 
     def __init__(self, jobs: int = 0, old: Iterable[int] = ()) -> None:
         self.jobs = jobs
@@ -57,10 +57,10 @@ def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 10)
 
 
-async def asked(history: Pruning, times: int) -> Pruner:
-    pruner = Pruner(cast("Any", history), Settings(), config=Config(), postgres=Outage("PostgreSQL"))
+async def asked(store: FakePruning, times: int) -> Pruner:
+    pruner = Pruner(cast("Any", store), Settings(), config=Config(), postgres=Outage("PostgreSQL"))
     running = asyncio.create_task(pruner.run(TERM))
-    while len(history.asked) < times:
+    while len(store.asked) < times:
         assert not running.done()
         await asyncio.sleep(0)
     running.cancel()
@@ -68,9 +68,9 @@ async def asked(history: Pruning, times: int) -> Pruner:
 
 
 async def test_each_status_is_asked_for_with_its_time() -> None:
-    history = Pruning()
-    await asked(history, 3)
-    assert {status: keep for status, keep, _ in history.asked} == {
+    store = FakePruning()
+    await asked(store, 3)
+    assert {status: keep for status, keep, _ in store.asked} == {
         JobStatus.COMPLETED: 7 * 86_400.0,
         JobStatus.FAILED: 30 * 86_400.0,
         JobStatus.CANCELLED: 30 * 86_400.0,
@@ -78,23 +78,23 @@ async def test_each_status_is_asked_for_with_its_time() -> None:
 
 
 async def test_the_first_round_goes_to_the_end_and_later_ones_on_from_the_first_young_page() -> None:
-    history = Pruning(45, range(1, 16))
-    pruner = await asked(history, 12)
-    assert history.walk()[:7] == [0, 10, 20, 30, 40, 20, 20]
+    store = FakePruning(45, range(1, 16))
+    pruner = await asked(store, 12)
+    assert store.walk()[:7] == [0, 10, 20, 30, 40, 20, 20]
     assert pruner.pruned == 15
 
 
 async def test_old_jobs_behind_young_ones_are_found_by_a_round_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs with low ids that ended late, because they were delayed, stand before others that are old by now."""
-    history = Pruning(60, range(41, 51))
-    await asked(history, 8)
-    assert history.old == set()
-    history.old = set(range(31, 41))
-    await asked(history, len(history.asked) + 8)
-    assert history.old == set()
+    store = FakePruning(60, range(41, 51))
+    await asked(store, 8)
+    assert store.old == set()
+    store.old = set(range(31, 41))
+    await asked(store, len(store.asked) + 8)
+    assert store.old == set()
 
 
 async def test_an_outage_is_no_end() -> None:
-    history = Pruning()
-    history.failure = StoreUnavailable("away")
-    await asked(history, 5)
+    store = FakePruning()
+    store.failure = StoreUnavailable("away")
+    await asked(store, 5)

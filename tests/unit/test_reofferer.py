@@ -1,4 +1,4 @@
-"""How lost doorbells are looked for among queued jobs whose entries are there."""
+"""Tests of the search for lost doorbells among queued jobs whose entries are there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from taskd.scheduler.reofferer import Reofferer
 TERM = Term(1, uuid4())
 
 
-class Queued:
-    """Jobs that were queued long ago, oldest first; Redis has the entries of all but the lost ones."""
+class FakeStore:
+    """Fake store and Redis: jobs that were queued long ago, oldest first, with the entries of all but the lost ones."""
 
     def __init__(self, jobs: int, lost: set[int]) -> None:
         self.jobs = [Dispatch(n, 1, "q", 0) for n in range(1, jobs + 1)]
@@ -34,11 +34,11 @@ class Queued:
         return self.jobs[skip : skip + limit]
 
     async def missing(self, dispatches: Sequence[Dispatch]) -> list[Dispatch]:
-        return [d for d in dispatches if d.job_id in self.lost]
+        return [dispatch for dispatch in dispatches if dispatch.job_id in self.lost]
 
     async def reoffer(self, term: Term, lost: Sequence[Dispatch]) -> int:
-        self.reoffered += [d.job_id for d in lost]
-        self.jobs = [d for d in self.jobs if d not in lost]
+        self.reoffered += [dispatch.job_id for dispatch in lost]
+        self.jobs = [dispatch for dispatch in self.jobs if dispatch not in lost]
         return len(lost)
 
 
@@ -46,17 +46,17 @@ class Queued:
 async def test_lost_doorbells_behind_many_that_are_there_are_found(
     jobs: int, lost: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of a paused queue are there, and stay for as long as nobody reads them."""
+    """Entries of a paused queue stay until a worker reads them."""
     monkeypatch.setattr(module, "BATCH", 10)
-    queued = Queued(jobs, lost)
-    each = cast("Any", queued)
+    store = FakeStore(jobs, lost)
+    each = cast("Any", store)
     wakeup = asyncio.Event()
     reofferer = Reofferer(each, each, after=3.0, ringing=asyncio.Lock(), wakeup=wakeup, redis=Outage("Redis"))
     running = asyncio.create_task(reofferer.run(TERM))
     await wakeup.wait()
-    while len(queued.reoffered) < len(lost):
+    while len(store.reoffered) < len(lost):
         assert not running.done()
         await asyncio.sleep(0)
     running.cancel()
-    assert sorted(queued.reoffered) == sorted(lost)
+    assert sorted(store.reoffered) == sorted(lost)
     assert reofferer.reoffered == len(lost)

@@ -21,14 +21,14 @@ def line(outcome: Outcome) -> dict[str, Any]:
     settlement = Settlement(claim(1), outcome, Final(completed=False, counter=Counter.FAILURES))
     with structlog.testing.capture_logs() as lines:
         AttemptReporter(lambda: ["t"]).ended(settlement, 1.0, structlog.get_logger(), settled=True, unknown=False)
-    (told,) = lines
-    return dict(told)
+    (fields,) = lines
+    return dict(fields)
 
 
 def test_a_timed_out_attempt_is_reported_without_an_error() -> None:
-    told = line(TimedOut(1.0))
-    assert (told["event"], told["outcome"]) == ("attempt ended", "timed_out")
-    assert "error" not in told
+    fields = line(TimedOut(1.0))
+    assert (fields["event"], fields["outcome"]) == ("attempt ended", "timed_out")
+    assert "error" not in fields
 
 
 def test_a_failure_is_reported_with_its_error() -> None:

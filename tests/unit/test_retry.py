@@ -1,4 +1,4 @@
-"""What follows an attempt."""
+"""Tests of the decision that follows an attempt."""
 
 from __future__ import annotations
 

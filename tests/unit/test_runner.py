@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from datetime import UTC, datetime
 
 import pytest
 
 from taskd import App, Context
-from taskd.domain.job import JobInfo
 from taskd.domain.output import Chunk
 from taskd.executor import redirection
 from taskd.executor.capture import Capture, OutputBuffer
@@ -21,8 +19,8 @@ from taskd.seams import Order, TaskConnections
 from taskd.worker.pool import crash_buffer
 from taskd.worker.pool.crash_buffer import CrashBuffer
 from taskd.worker.pool.protocol import End
+from tests.unit.claims import order
 
-NOW = datetime.now(UTC)
 app = App()
 
 
@@ -37,15 +35,15 @@ def plain() -> None: ...
 
 @app.task
 async def prints() -> None:
-    _say("one", "two")
+    _write("one", "two")
 
 
 @app.task
 async def talks_much() -> None:
-    _say(*("x" * 100 for _ in range(100)))
+    _write(*("x" * 100 for _ in range(100)))
 
 
-def _say(*lines: str) -> None:
+def _write(*lines: str) -> None:
     output = redirection.current_output()
     assert output is not None
     for line in lines:
@@ -57,10 +55,6 @@ async def talks(ctx: Context) -> None:
     await ctx.progress(0.5)
 
 
-def order(job_id: int, task: str) -> Order:
-    return Order(JobInfo(job_id, task, "default", 0, b"{}", NOW, NOW, None, {}, 3, 0, "w"), 1)
-
-
 def no_connections() -> TaskConnections:
     raise AssertionError("no transaction here")
 
@@ -69,28 +63,28 @@ async def run(task: str, attempts: int, make: type[Capture] = Capture) -> tuple[
     """Run so many attempts at once. Return their ends, and the chunks that were sent before those."""
     over = asyncio.Event()
     ended: list[End] = []
-    told: list[Chunk] = []
+    sent: list[Chunk] = []
 
-    def tell(ends: list[End]) -> None:
+    def on_end(ends: list[End]) -> None:
         ended.extend(ends)
         if len(ended) == attempts:
             over.set()
 
-    caught = make(40_000, CrashBuffer(crash_buffer.create()), told.extend)
-    runner = Runner(app, "app", ResultEncoder(1000, 1000), tell, lambda _: None, 1.0, no_connections, caught)
+    capture = make(40_000, CrashBuffer(crash_buffer.create()), sent.extend)
+    runner = Runner(app, "app", ResultEncoder(1000, 1000), on_end, lambda _: None, 1.0, no_connections, capture)
     runner.begin([order(number, task) for number in range(attempts)])
     await over.wait()
-    return ended, told
+    return ended, sent
 
 
 @pytest.mark.parametrize("task", ["silent", "plain", "talks", "prints"])
 async def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector(task: str) -> None:
-    await run(task, 1)  # what is made once stays
+    await run(task, 1)  # objects that are made once stay
     gc.collect()
     gc.disable()
     try:
         await run(task, 100)
-        assert gc.collect() < 100, "each attempt leaves objects that know each other in a circle"
+        assert gc.collect() < 100, "each attempt leaves objects in a reference cycle"
     finally:
         gc.enable()
 
@@ -104,19 +98,19 @@ async def test_an_end_is_sent_even_if_the_last_output_is_lost() -> None:
 
 
 async def test_an_end_takes_the_unsent_output_along() -> None:
-    ends, told = await run("prints", 3)
+    ends, sent = await run("prints", 3)
     assert sorted(end.job_id for end in ends) == [0, 1, 2]
     assert all(
         end.output is not None and (end.output.job_id, end.output.line, end.output.lines) == (end.job_id, 1, 2)
         for end in ends
     )
-    assert told == []
+    assert sent == []
 
 
 async def test_output_that_is_too_much_for_an_end_is_sent_before_it() -> None:
-    ends, told = await run("talks_much", 1)
+    ends, sent = await run("talks_much", 1)
     assert [end.output for end in ends] == [None]
-    assert sum(chunk.lines for chunk in told) == 100
+    assert sum(chunk.lines for chunk in sent) == 100
 
 
 def test_output_that_is_written_while_its_buffer_is_made_does_not_block() -> None:
@@ -129,7 +123,7 @@ def test_output_that_is_written_while_its_buffer_is_made_does_not_block() -> Non
 
     seen: list[Order] = []
     running = RunningAttempt(order(1, "silent"), lambda order: pytest.fail(str(order)), Finalizing())  # type: ignore[arg-type]
-    talk = threading.Thread(target=running.open_buffer, daemon=True)
-    talk.start()
-    talk.join(20)
-    assert not talk.is_alive()
+    thread = threading.Thread(target=running.open_buffer, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()

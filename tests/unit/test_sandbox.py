@@ -1,4 +1,4 @@
-"""What `taskd_cluster` finds out without a cluster."""
+"""Test of the fixture `taskd_cluster` without a cluster."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from types import ModuleType
 import pytest
 
 from taskd import App
-from taskd.dev.sandbox import _located
+from taskd.dev.app_location import locate
 
 
 def test_a_worker_loads_the_module_with_the_tasks_and_not_the_test_that_imports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = App()
+    app = App()
 
     def work() -> None: ...
 
     work.__module__ = "the_shop"
-    found.task(work)
+    app.task(work)
     for name in ("test_the_shop", "the_shop"):
         module = ModuleType(name)
-        vars(module)["app"] = found
+        vars(module)["app"] = app
         monkeypatch.setitem(sys.modules, name, module)
-    assert _located(found) == ("the_shop:app", found)
+    assert locate(app) == ("the_shop:app", app)
     monkeypatch.delitem(sys.modules, "the_shop")
-    assert _located(found) == ("test_the_shop:app", found)
+    assert locate(app) == ("test_the_shop:app", app)

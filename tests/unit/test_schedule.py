@@ -1,4 +1,4 @@
-"""Which ticks fire: those on time always, missed ones by the policy."""
+"""Tests of the ticks that fire: those on time always, missed ones by the policy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def due(rule: TickRule, behind: float, missed: Missed = Missed.ONCE, catch_up: i
     return Due("s", rule, missed, catch_up, 1, NOON - timedelta(days=1), since)
 
 
-def fires(one: Due, now: datetime = NOON) -> list[str]:
-    return [f"{tick:%H:%M:%S}" for tick in decide(one, now).fires]
+def fires(schedule: Due, now: datetime = NOON) -> list[str]:
+    return [f"{tick:%H:%M:%S}" for tick in decide(schedule, now).fires]
 
 
 @pytest.mark.parametrize("missed", list(Missed))
 def test_ticks_within_a_minute_all_fire(missed: Missed) -> None:
-    """A failover takes less, so none loses a tick, whatever the policy."""
+    """A failover takes less, so that it costs no tick under any policy."""
     assert len(fires(due(TickRule(cron="* * * * * *"), 30, missed))) == 30
     assert fires(due(TickRule(cron="0 * * * *"), 30, missed)) == ["12:00:00"]
 
@@ -32,7 +32,7 @@ def test_ticks_within_a_minute_all_fire(missed: Missed) -> None:
     ("missed", "expected"),
     [(Missed.SKIP, []), (Missed.ONCE, ["11:30:00"]), (Missed.ALL, ["09:30:00", "10:30:00", "11:30:00"])],
 )
-def test_older_ones_go_by_the_policy(missed: Missed, expected: list[str]) -> None:
+def test_older_ticks_go_by_the_policy(missed: Missed, expected: list[str]) -> None:
     assert fires(due(TickRule(cron="30 * * * *"), 6 * 3600, missed)) == expected
 
 
@@ -44,7 +44,7 @@ def test_older_ones_go_by_the_policy(missed: Missed, expected: list[str]) -> Non
         (Missed.ALL, ["09:00:00", "10:00:00", "11:00:00", "12:00:00"]),
     ],
 )
-def test_one_on_time_stands_for_the_missed_ones_too(missed: Missed, expected: list[str]) -> None:
+def test_a_tick_on_time_replaces_a_missed_one(missed: Missed, expected: list[str]) -> None:
     assert fires(due(TickRule(cron="0 * * * *"), 6 * 3600 + 1, missed)) == expected
 
 
@@ -60,12 +60,12 @@ def test_a_clock_that_was_set_back_repeats_nothing() -> None:
     assert decision.next_at == NOON + timedelta(minutes=11)
 
 
-def test_a_schedule_of_seconds_that_nobody_looked_at_for_a_year_is_no_burden() -> None:
+def test_a_schedule_of_seconds_that_was_left_alone_for_a_year_costs_no_long_list() -> None:
     rule = TickRule(cron="* * * * * *")
     assert len(fires(due(rule, 366 * 86_400, Missed.ALL, 1000))) == 1061
     assert len(fires(due(rule, 366 * 86_400, Missed.SKIP))) == 61
 
 
-def test_one_that_never_fires_again_is_no_crash() -> None:
+def test_a_schedule_that_never_fires_again_is_an_error() -> None:
     with pytest.raises(ValueError, match="never fires again"):
         decide(due(TickRule(cron="*/30 2 * 3 0L", tz="Europe/Berlin"), 10), NOON)

@@ -1,4 +1,4 @@
-"""A secret in the configuration is never printed: not by a refusal, not by a failure, not by the doctor."""
+"""Tests that a secret in the configuration is never printed: not by a refusal, not by a failure, not by the doctor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANARY = "c4n4ry-5ecret"
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("POSTGRES_DSN", "REDIS_URL", "ETCD_ENDPOINTS"):
         monkeypatch.delenv(name, raising=False)
@@ -50,8 +50,8 @@ def settings(port: int) -> list[dict[str, str]]:
 def test_no_output_has_a_secret(
     command: str, case: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = settings(free_port())[case]
-    for name, value in given.items():
+    variables = settings(free_port())[case]
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     run(["--log-level", "DEBUG", command])
     out, err = capfd.readouterr()
@@ -88,9 +88,9 @@ def test_a_logged_failure_shows_no_local_variables(
     finally:
         structlog.configure(**configured)
     err = capfd.readouterr().err
-    assert "RuntimeError: in vain" in err
+    assert "RuntimeError: no use" in err
     assert CANARY not in err
 
 
 def _fail(secret: str) -> None:
-    raise RuntimeError("in vain")
+    raise RuntimeError("no use")

@@ -1,4 +1,4 @@
-"""Flags over environment over TOML over defaults; whatever is wrong is refused by name."""
+"""Tests of settings: flags over environment over TOML over defaults, and refusals that name the key."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from taskd import settings
-from taskd.cli import beside
+from taskd.cli import server_defaults
 from taskd.cli.main import run
 from taskd.domain.errors import ConfigurationError
+from taskd.settings import documents
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -87,12 +88,12 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
 
 
 def test_the_example_file_names_every_setting_with_its_default() -> None:
-    assert tomllib.loads(settings.as_toml()) == msgspec.to_builtins(settings.Settings())
+    assert tomllib.loads(documents.as_toml()) == msgspec.to_builtins(settings.Settings())
 
 
-def test_the_configuration_page_has_what_the_settings_say() -> None:
+def test_the_configuration_page_has_the_texts_of_the_settings() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
-    assert settings.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
+    assert documents.as_markdown() in page, "run: python -m taskd.settings --markdown, and put it into the page"
 
 
 EVERY_KEY = [
@@ -168,8 +169,8 @@ def test_every_process_that_reads_settings_refuses_them(
 
 
 def test_a_client_does_without_the_times_of_other_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have one of two related settings only: the other is in an environment that it does not read."""
+    """A client may have one of two related times: the other is in an environment that the client does not read."""
     file = tmp_path / "taskd.toml"
     file.write_text('[worker]\nheartbeat = 60\n[client]\nserver = "http://taskd.invalid"\n')
     monkeypatch.delenv("TASKD_SERVER", raising=False)
-    assert beside.server("http://localhost:8080", file, chosen=False) == "http://taskd.invalid"
+    assert server_defaults.server("http://localhost:8080", file, chosen=False) == "http://taskd.invalid"

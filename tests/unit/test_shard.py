@@ -1,4 +1,4 @@
-"""Which shard a queue is of."""
+"""Tests of the shard of a queue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_one_shard_has_every_queue() -> None:
 
 
 def test_queues_are_spread_evenly() -> None:
-    found = Counter(shard_of(f"queue-{n}", 8) for n in range(8000))
-    assert set(found) == set(range(8))
-    assert min(found.values()) > 800
+    counts = Counter(shard_of(f"queue-{n}", 8) for n in range(8000))
+    assert set(counts) == set(range(8))
+    assert min(counts.values()) > 800
 
 
 def test_a_term_owns_the_queues_of_its_shard_alone() -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a line when the log cannot take it, and of the process that says it."""
+"""Tests of a sink that cannot take a line: its lines, and the process that writes them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.servers import wait_until
 LINE = b"x" * 99 + b"\n"
 
 
-class End:
-    """A sink, and the other end of what it writes to."""
+class Pair:
+    """A sink, and the reading end of what it writes to."""
 
     def __init__(self, ours: int, theirs: int, patience: float | None = 0.0) -> None:
         self.theirs = theirs
@@ -46,52 +46,52 @@ class End:
 
 
 @contextmanager
-def end(kind: str, patience: float | None = 0.0) -> Iterator[End]:
+def pair(kind: str, patience: float | None = 0.0) -> Iterator[Pair]:
     if kind == "socket":
-        ours, theirs = (one.detach() for one in socket.socketpair())
+        ours, theirs = (half.detach() for half in socket.socketpair())
     elif kind == "terminal":
         theirs, ours = os.openpty()
     else:
         theirs, ours = os.pipe()
         os.set_blocking(ours, kind != "pipe with O_NONBLOCK")
-    made = End(ours, theirs, patience)
-    yield made
-    if made.theirs >= 0:
-        made.hang_up()
+    pair_ = Pair(ours, theirs, patience)
+    yield pair_
+    if pair_.theirs >= 0:
+        pair_.hang_up()
 
 
 KINDS = ["pipe", "pipe with O_NONBLOCK", "socket", "terminal"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reader_that_stalls_holds_up_nobody_and_gets_everything_that_fits_later(kind: str) -> None:
-    with end(kind) as one:
+def test_a_reader_that_stalls_holds_up_no_writer_and_gets_everything_that_fits_later(kind: str) -> None:
+    with pair(kind) as log:
         began = time.monotonic()
         for _ in range(3 * MOST // len(LINE)):
-            one.sink.write(LINE)
+            log.sink.write(LINE)
         assert time.monotonic() - began < 5
-        lost = one.sink.lost
+        lost = log.sink.lost
         assert lost > MOST // len(LINE)
-        seen = one.read_until(b"lines of the log were lost").replace(b"\r\n", b"\n")
+        seen = log.read_until(b"lines of the log were lost").replace(b"\r\n", b"\n")
         assert seen.count(LINE) == 3 * MOST // len(LINE) - lost
         assert f"{lost} lines".encode() in seen
-        one.sink.write(b"again\n")
-        one.read_until(b"again")
+        log.sink.write(b"again\n")
+        log.read_until(b"again")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_that_is_gone_costs_its_lines_only(kind: str) -> None:
-    with end(kind) as one:
-        one.sink.write(b"heard\n")
-        one.read_until(b"heard")
-        one.hang_up()
+    with pair(kind) as log:
+        log.sink.write(b"heard\n")
+        log.read_until(b"heard")
+        log.hang_up()
         for _ in range(5):
-            one.sink.write(LINE)
-        assert one.sink.lost == 5
+            log.sink.write(LINE)
+        assert log.sink.lost == 5
 
 
-def test_the_original_of_a_pipe_waits_as_it_did() -> None:
-    """O_NONBLOCK there would reach every process that shares it."""
+def test_the_original_of_a_pipe_stays_blocking() -> None:
+    """O_NONBLOCK on it would reach every process that shares the pipe."""
     theirs, ours = os.pipe()
     sink = Sink(ours, 0.0)
     assert os.get_blocking(ours)
@@ -101,49 +101,49 @@ def test_the_original_of_a_pipe_waits_as_it_did() -> None:
         os.close(fd)
 
 
-def test_a_pipe_that_cannot_be_opened_again_is_written_to_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As that of another user."""
+def test_a_pipe_that_cannot_be_opened_again_is_written_to_while_it_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipe of another user is such a one."""
 
     def refused(*_: object) -> int:
         raise PermissionError
 
     monkeypatch.setattr(os, "open", refused)
-    with end("pipe") as one:
+    with pair("pipe") as log:
         monkeypatch.undo()
-        assert one.sink.fd == one.sink.spare
+        assert log.sink.fd == log.sink.spare
         for number in range(3000):
-            one.sink.write(b"%d %s" % (number, LINE))
-        one.read_until(b"2999 ")
-        assert one.sink.lost == 0
-        assert [int(n) for n in re.findall(rb"^(\d+) ", one.seen, re.M)] == list(range(3000))
+            log.sink.write(b"%d %s" % (number, LINE))
+        log.read_until(b"2999 ")
+        assert log.sink.lost == 0
+        assert [int(n) for n in re.findall(rb"^(\d+) ", log.seen, re.M)] == list(range(3000))
 
 
-def test_who_has_patience_waits_for_a_slow_reader_and_no_longer_for_one_that_stalls() -> None:
-    with end("pipe", patience=0.2) as one:
+def test_a_sink_with_patience_waits_for_a_slow_reader_and_not_for_one_that_stalls() -> None:
+    with pair("pipe", patience=0.2) as log:
         reader = subprocess.Popen(
-            [sys.executable, "-c", "import os, sys\nwhile os.read(0, 100_000): pass"], stdin=one.theirs
+            [sys.executable, "-c", "import os, sys\nwhile os.read(0, 100_000): pass"], stdin=log.theirs
         )
         for _ in range(5 * MOST // len(LINE)):
-            one.sink.write(LINE)
-        one.sink.write(LINE * (3 * MOST // len(LINE)))  # at once
-        assert one.sink.lost == 0
+            log.sink.write(LINE)
+        log.sink.write(LINE * (3 * MOST // len(LINE)))  # at once
+        assert log.sink.lost == 0
         reader.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         for _ in range(5 * MOST // len(LINE)):
-            one.sink.write(LINE)
+            log.sink.write(LINE)
         assert time.monotonic() - began < 10
-        assert one.sink.lost
+        assert log.sink.lost
         reader.send_signal(signal.SIGCONT)
-        wait_until(lambda: not one.sink._backlog, 20)
-        lost = one.sink.lost
+        wait_until(lambda: not log.sink._backlog, 20)
+        lost = log.sink.lost
         for _ in range(5 * MOST // len(LINE)):
-            one.sink.write(LINE)
-        assert one.sink.lost == lost, "it is waited for again"
+            log.sink.write(LINE)
+        assert log.sink.lost == lost, "the sink waits for its reader again"
         reader.kill()
         reader.wait()
 
 
-def test_a_full_disk_takes_lines_again_when_it_has_room_and_says_how_many_it_lacks(tmp_path: Path) -> None:
+def test_a_full_disk_takes_lines_again_when_it_has_room_and_the_log_says_how_many_were_lost(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: its write fails in the same way."""
     file = tmp_path / "log"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -165,7 +165,7 @@ def test_a_full_disk_takes_lines_again_when_it_has_room_and_says_how_many_it_lac
     os.close(fd)
 
 
-def test_a_child_of_a_fork_writes_where_its_own_descriptor_leads(tmp_path: Path) -> None:
+def test_a_child_of_a_fork_writes_to_its_own_descriptor(tmp_path: Path) -> None:
     program = f"""
 import os, sys
 from taskd.runtime import stdio
@@ -188,7 +188,7 @@ def steady(tmp_path: Path) -> Iterator[tuple[Steady, Path]]:
         yield Steady(Sink(file.fileno(), 0.0), 1, file), tmp_path / "out"
 
 
-def test_a_standard_stream_survives_what_is_done_to_it(steady: tuple[Steady, Path]) -> None:
+def test_a_standard_stream_survives_close_and_detach(steady: tuple[Steady, Path]) -> None:
     stream, file = steady
     stream.close()
     stream.buffer.close()
@@ -232,8 +232,8 @@ with open({str(seen)!r}, "w") as file:
 
 
 @pytest.mark.parametrize(("redirect", "code"), [("2>/dev/full", 2), (">/dev/full", 1), (">/dev/full 2>/dev/full", 1)])
-def test_a_command_ends_as_it_would_whatever_its_messages_meet(redirect: str, code: int) -> None:
-    """An unknown option is the same failure without a place to say it; output that is lost is a failure."""
+def test_a_command_whose_messages_cannot_be_written_keeps_its_exit_status(redirect: str, code: int) -> None:
+    """An unknown option is the same failure without a place to report it. Lost output is a failure."""
     arguments = ["--help"] if code == 1 else ["status", "--nonsense"]
     ended = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", sys.executable, "-m", "taskd", *arguments],

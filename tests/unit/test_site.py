@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds, it fetches nothing, and every public name is in it."""
+"""Tests of the documentation as a site: it builds, it fetches nothing, and every public name is in it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 import taskd
 
 ROOT = Path(__file__).parents[2]
-#: Parameters that are a time: whoever reads about them must learn the unit.
+#: Parameters that are a time: their documentation must name the unit.
 TIMES = frozenset({"timeout", "delay", "wait", "seconds", "every"})
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, as `make docs` builds it."""
+    """Folder of the site, as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
@@ -38,22 +38,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def public() -> dict[str, Any]:
-    """Everything that a user may call, by its name: what `taskd` exports, and the methods of that."""
-    found: dict[str, Any] = {f"taskd.{name}": getattr(taskd, name) for name in taskd.__all__ if name != "__version__"}
-    for name, thing in list(found.items()):
-        for kind in inspect.getmro(thing) if isinstance(thing, type) else ():
+    """Return everything that a user may call, by its name: the exports of `taskd` and their methods."""
+    names: dict[str, Any] = {f"taskd.{name}": getattr(taskd, name) for name in taskd.__all__ if name != "__version__"}
+    for name, value in list(names.items()):
+        for kind in inspect.getmro(value) if isinstance(value, type) else ():
             if kind.__module__.startswith("taskd"):
                 members = {key: value for key, value in vars(kind).items() if not key.startswith("_")}
                 methods = {
                     key: value for key, value in members.items() if callable(value) or isinstance(value, property)
                 }
-                found = {f"{name}.{key}": value for key, value in methods.items()} | found
-    return found
+                names = {f"{name}.{key}": value for key, value in methods.items()} | names
+    return names
 
 
-def described(thing: Any) -> str:
-    """What its own docstring says; one that was inherited from another library does not count."""
-    text: str = (thing.fget if isinstance(thing, property) else thing).__doc__ or ""
+def described(value: Any) -> str:
+    """Return a value's own docstring. One that another library wrote does not count."""
+    text: str = (value.fget if isinstance(value, property) else value).__doc__ or ""
     return text
 
 
@@ -66,13 +66,13 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_public_name_has_a_docstring_that_names_units() -> None:
-    silent = [name for name, thing in public().items() if len(described(thing)) < 20]
+    silent = [name for name, value in public().items() if len(described(value)) < 20]
     assert not silent
     unclear = []
-    for name, thing in public().items():
+    for name, value in public().items():
         owner = public().get(name.rpartition(".")[0])
-        timed = TIMES & inspect.signature(thing).parameters.keys() if inspect.isfunction(thing) else set()
-        if timed and "second" not in described(thing) + (described(owner) if owner else ""):
+        timed = TIMES & inspect.signature(value).parameters.keys() if inspect.isfunction(value) else set()
+        if timed and "second" not in described(value) + (described(owner) if owner else ""):
             unclear.append(name)
     twins = {
         name for name in unclear if f"As `{name.rpartition('.')[2].removesuffix('_sync')}`" in described(public()[name])

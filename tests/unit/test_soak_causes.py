@@ -1,4 +1,4 @@
-"""Lines of logs: what is loud, and what explains it."""
+"""Tests of lines of logs: the loud ones, and their causes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOW = 1_800_000_000.0
 
 
 def log(event: str, level: str = "warning", **fields: Any) -> str:
-    """A line as taskd writes it."""
+    """Return a line as taskd writes it."""
     at = datetime.fromtimestamp(NOW, UTC).isoformat().replace("+00:00", "Z")
     return json.dumps({"event": event, "level": level, "timestamp": at, **fields})
 
 
 def cause(process: str, text: str, *faults: Fault) -> str | None:
-    """The cause of the one loud line."""
+    """Return the cause of the one loud line."""
     (line,) = loud(process, text)
     return explain(line, faults)
 
@@ -33,7 +33,7 @@ def test_only_warnings_and_errors_are_loud() -> None:
     ]
 
 
-def test_what_is_no_line_of_the_programs_is_loud_and_has_no_cause() -> None:
+def test_a_line_in_another_format_is_loud_and_has_no_cause() -> None:
     text = log("working", "info") + "\nTraceback (most recent call last):"
     (line,) = loud("s1", text)
     assert (line.level, line.at) == ("raw", NOW)
@@ -57,7 +57,7 @@ def test_a_wait_for_a_session_is_explained_by_the_workers_own_death() -> None:
     assert cause("w2", text, Fault(NOW - 3, "SIGKILL", "w3")) is None
 
 
-def test_an_attempt_may_fail_only_as_it_was_asked_to() -> None:
+def test_an_attempt_may_fail_only_as_the_load_asked() -> None:
     asked = "RuntimeError: the first failure, as it was asked to"
     assert cause("w1", log("attempt ended", outcome="failed", error=asked)) is not None
     assert cause("w1", log("attempt ended", outcome="failed", error="KeyError: 1")) is None
@@ -76,7 +76,7 @@ def test_an_attempt_may_fail_only_as_it_was_asked_to() -> None:
         "a request failed",
     ],
 )
-def test_what_no_restart_of_a_worker_may_bring_about_has_no_cause(event: str) -> None:
+def test_a_line_that_no_restart_of_a_worker_causes_has_no_cause(event: str) -> None:
     faults = [Fault(NOW - 1, what, name) for what in ("SIGKILL", "SIGTERM", "start") for name in ("w1", "s1")]
     assert cause("w1", log(event), *faults) is None
     assert cause("s1", log(event, "error"), *faults) is None

@@ -1,4 +1,4 @@
-"""A slope is found under noise and spikes, and nothing is judged that is too short."""
+"""Tests of trends: a slope is found under noise and spikes, and a short series is not judged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Series = list[tuple[float, float]]
 
 
 def series(per_ten_minutes: float, *, minutes: float = 24, noise: float = 0.5, seed: int = 1) -> Series:
-    """A sample every 5 s of something that grows, with noise and a spike now and then."""
+    """Return a growing series with a sample every 5 s, noise, and a spike now and then."""
     chance = random.Random(seed)
     return [
         (at, 50 + per_ten_minutes * at / TEN_MINUTES + chance.gauss(0, noise) + (30 if chance.random() < 0.02 else 0))
@@ -24,25 +24,25 @@ def series(per_ten_minutes: float, *, minutes: float = 24, noise: float = 0.5, s
 
 @pytest.mark.parametrize("growth", [-2.0, 0.0, 0.7, 3.0])
 def test_a_slope_is_found_under_noise(growth: float) -> None:
-    found = trend(series(growth))
-    assert found is not None
-    assert found.slope * TEN_MINUTES == pytest.approx(growth, abs=0.15)
-    assert found.low < found.slope < found.high
+    fitted = trend(series(growth))
+    assert fitted is not None
+    assert fitted.slope * TEN_MINUTES == pytest.approx(growth, abs=0.15)
+    assert fitted.low < fitted.slope < fitted.high
 
 
 @pytest.mark.parametrize("growth", [0.0, 3.0])
 def test_the_interval_holds_the_truth_nearly_always(growth: float) -> None:
-    found = [trend(series(growth, seed=seed)) for seed in range(60)]
-    held = sum(t is not None and t.low <= growth / TEN_MINUTES <= t.high for t in found)
+    trends = [trend(series(growth, seed=seed)) for seed in range(60)]
+    held = sum(t is not None and t.low <= growth / TEN_MINUTES <= t.high for t in trends)
     assert held >= 51
-    assert max(t.high - t.low for t in found if t is not None) * TEN_MINUTES < 1.0
+    assert max(t.high - t.low for t in trends if t is not None) * TEN_MINUTES < 1.0
 
 
 def test_a_step_in_the_last_minute_is_no_slope() -> None:
     points = [(at, 50.0 + 20 * (at > 1380)) for at in map(float, range(0, 1440, 5))]
-    found = trend(points)
-    assert found is not None
-    assert found.slope == 0
+    fitted = trend(points)
+    assert fitted is not None
+    assert fitted.slope == 0
 
 
 def test_two_windows_have_no_slope() -> None:
@@ -66,20 +66,20 @@ def test_a_rise_compares_the_thirds() -> None:
 
 
 def figures(private: Series, **counts: float) -> dict[str, Series]:
-    """A process's series; `counts` are what is there more at the end than at the beginning."""
+    """Return a process's series; `counts` are the increases from the beginning to the end."""
     flat = {name: [(at, 9.0) for at, _ in private] for name in ("fds", "tasks", "threads")}
     grown = {name: [(at, 9 + more * at / private[-1][0]) for at, _ in private] for name, more in counts.items()}
     return {"private": private, "rss": private, **flat, **grown}
 
 
-def test_a_process_that_grows_is_told_from_one_that_does_not() -> None:
+def test_only_a_process_that_grows_is_judged_to_grow() -> None:
     assert judge("s1", 1, figures(series(0.3, minutes=30))).verdict == "flat"
     grown = judge("s1", 1, figures(series(2.0, minutes=30)))
     assert grown.verdict == "GROWS"
     assert "s1 (1) grows +" in grown.complaints[0]
 
 
-def test_other_peoples_servers_may_grow_more() -> None:
+def test_third_party_servers_may_grow_more() -> None:
     assert judge("etcd", 0, figures(series(5.0, minutes=30))).verdict == "flat"
     assert judge("etcd", 0, figures(series(15.0, minutes=30))).verdict == "GROWS"
 
@@ -92,11 +92,11 @@ def test_a_count_that_rises_is_a_leak(what: str) -> None:
     assert what in leak.complaints[0]
 
 
-def test_what_lived_shortly_is_shown_and_not_judged() -> None:
-    found = judge("w2", 1, figures(series(50.0, minutes=9), fds=100.0))
+def test_a_short_lived_process_is_shown_and_not_judged() -> None:
+    judgement = judge("w2", 1, figures(series(50.0, minutes=9), fds=100.0))
     assert span(warm(series(0, minutes=9))) < JUDGEABLE
-    assert found.verdict == "too short to judge"
-    assert found.memory is not None
+    assert judgement.verdict == "too short to judge"
+    assert judgement.memory is not None
 
 
 def test_the_stores_are_bounded_by_the_load_or_by_their_own_past() -> None:
@@ -109,8 +109,8 @@ def test_the_stores_are_bounded_by_the_load_or_by_their_own_past() -> None:
     }
 
     def broken(**changed: Series) -> list[str]:
-        found = bounds({**held, **changed}, rate=100, maximum=200, slots=60, members=5, starts=9)
-        return [b.name for b in found if not b.kept]
+        results = bounds({**held, **changed}, rate=100, maximum=200, slots=60, members=5, starts=9)
+        return [b.name for b in results if not b.kept]
 
     assert broken() == ["dead rows"]
     assert broken(**{"live jobs": [(at, 3 * at) for at in times]}) == ["live jobs", "dead rows"]

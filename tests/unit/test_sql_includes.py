@@ -1,4 +1,4 @@
-"""The parts that SQL statements share: each include is replaced, whatever is misspelt is refused."""
+"""Tests of the parts that SQL statements share: each include is replaced, and a misspelt one is refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_statement_without_an_include_is_its_file() -> None:
     assert all(statement(name) == SOURCES[name] for name in plain)
 
 
-def test_every_fragment_has_a_name_of_its_own_and_is_included() -> None:
+def test_every_fragment_has_a_unique_name_and_is_included() -> None:
     written = [name for part in PARTS for name in re.findall(r"^-- name: (\w+)$", part, re.MULTILINE)]
     assert sorted(written) == sorted(fragments())
     assert set(INCLUDE.findall("\n".join([*SOURCES.values(), *PARTS]))) == set(written)
@@ -68,8 +68,8 @@ def test_braces_that_are_no_include_are_refused(text: str) -> None:
         expanded(f"SELECT {text}", {"term": "1"})
 
 
-def test_lists_that_stand_for_each_other_have_as_many_columns() -> None:
-    """A UNION would notice the one pair, but not the other."""
+def test_lists_that_are_used_together_have_as_many_columns() -> None:
+    """A UNION would refuse one of the pairs, but not the other."""
     finished, live = columns("finished_columns"), fragments()["live_columns"].split(",")
     assert len(finished) == len(live)
     assert {ours: theirs.strip() for ours, theirs in zip(finished, live, strict=True) if ours != theirs.strip()} == {
@@ -81,7 +81,7 @@ def test_lists_that_stand_for_each_other_have_as_many_columns() -> None:
 
 
 def recordset(name: str) -> set[str]:
-    """The fields that a statement reads of the rows of its JSON document."""
+    """Return the fields that a statement reads of the rows of its JSON document."""
     (fields,) = re.findall(r"json_to_recordset\(%\(\w+\)s::json\) AS (?:\w+ )?\(([^()]*)\)", statement(name))
     return {field.split()[0] for field in fields.split(",")}
 
@@ -94,8 +94,8 @@ def test_a_document_has_the_fields_that_its_statement_reads(name: str, row: type
     assert set(row.__struct_fields__) == recordset(name)
 
 
-def test_a_submit_without_options_names_what_the_table_demands() -> None:
-    """The columns of these are NOT NULL and have no default."""
+def test_a_submit_without_options_has_every_column_that_the_table_demands() -> None:
+    """Their columns are NOT NULL and have no default."""
     document = msgspec.json.decode(msgspec.json.encode(JobSpec(payload=msgspec.Raw(b"1"))))
     assert document == {
         "payload": 1,

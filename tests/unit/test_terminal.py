@@ -1,4 +1,4 @@
-"""Text on its way to a terminal: nothing in it steers the terminal, and no encoding stops it."""
+"""Tests of text on its way to a terminal: it does not steer the terminal, and no encoding stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANYTHING = st.text(st.characters(exclude_categories=()), max_size=30)
 
 
 def steering(text: str) -> list[str]:
-    """The characters that a terminal may obey or hide; tab and newline are none."""
+    """Return the characters that a terminal may obey or hide, except tab and newline."""
     return [c for c in text if c not in "\t\n" and unicodedata.category(c) in STEERING]
 
 
@@ -75,7 +75,7 @@ def test_a_console_writes_text_as_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", "\\xe9"), ("latin-1", "é"), ("utf-8", None)])
-def test_what_an_encoding_lacks_is_written_otherwise(
+def test_characters_that_an_encoding_lacks_are_replaced(
     encoding: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The ticks of cron expressions, where clocks change too, and of intervals."""
+"""Tests of the ticks of cron expressions, also where clocks change, and of intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at(text: str) -> datetime:
 
 
 def local(rule: TickRule, moment: str, count: int) -> list[str]:
-    """The coming ticks as the clock of the zone shows them."""
+    """Return the next ticks as the clock of the zone shows them."""
     ticks = islice(rule.after(at(moment), ANCHOR), count)
     return [tick.astimezone(zone(rule.tz)).strftime("%d %H:%M:%S").removesuffix(":00") for tick in ticks]
 
@@ -33,7 +33,7 @@ def utc(rule: TickRule, moment: str, until: str) -> list[str]:
     return [f"{tick:%d %H:%M}" for tick in takewhile(lambda tick: tick < end, rule.after(at(moment), ANCHOR))]
 
 
-#: Expression, zone, from when on, and what the clock in the zone shows at the coming ticks.
+#: Expression, zone, start, and the next ticks on the clock of the zone.
 PLAIN = [
     ("*/20 * * * *", "UTC", "2026-01-31T23:30Z", ["31 23:40", "01 00:00", "01 00:20"]),
     ("0 6 * * MON-FRI", "UTC", "2026-01-02T07:00Z", ["05 06:00", "06 06:00", "07 06:00"]),
@@ -60,7 +60,7 @@ def test_leap_days_are_waited_for() -> None:
     assert [tick.year for tick in ticks] == [2028, 2032, 2036]
 
 
-#: Expression, zone, from when until when, and the ticks in UTC.
+#: Expression, zone, start, end, and the ticks in UTC.
 CHANGES = [
     # Berlin: on 29 March 02:00 +01 becomes 03:00 +02; on 25 October 03:00 +02 becomes 02:00 +01.
     ("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00Z", "2026-03-31T00:00Z", ["28 01:30", "29 01:00", "30 00:30"]),
@@ -103,7 +103,7 @@ def test_ticks_where_clocks_change(cron: str, tz: str, since: str, until: str, e
     assert utc(TickRule(cron=cron, tz=tz), since, until) == expected
 
 
-#: Of each change of clocks that differs from others: Chatham, Lord Howe and Troll change off the hour or by odd amounts.
+#: Expressions with a fixed time, for each kind of change: Chatham, Lord Howe and Troll change off the hour or by odd amounts.
 FIXED = [
     "30 2 * * *",
     "0,15,45 2,3 * * *",
@@ -118,23 +118,23 @@ WILD = ["*/5 3 * * *", "* 2 * * *", "*/15 * * * *", "30 * * * *", "0 */3 * * *",
 
 @functools.cache
 def changes() -> list[tuple[str, datetime]]:
-    """Zone and instant of each kind of change within ten years: by offsets, and by what the clock shows then."""
-    found: dict[tuple[Any, ...], tuple[str, datetime]] = {}
+    """Return zone and instant of each kind of change within ten years: by its offsets and the time on the clock."""
+    kinds: dict[tuple[Any, ...], tuple[str, datetime]] = {}
     days = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=5 * n) for n in range(731)]
     for name in sorted(available_timezones()):
         where = ZoneInfo(name)
         offsets = [day.astimezone(where).utcoffset() for day in days]
-        for place in range(1, len(days)):
-            if offsets[place] != offsets[place - 1]:
-                moment = change(where, days[place - 1], days[place])
+        for index in range(1, len(days)):
+            if offsets[index] != offsets[index - 1]:
+                moment = change(where, days[index - 1], days[index])
                 assert moment is not None
-                kind = (offsets[place - 1], offsets[place], (moment - timedelta(seconds=1)).astimezone(where).time())
-                found.setdefault(kind, (name, moment))
-    return list(found.values())
+                kind = (offsets[index - 1], offsets[index], (moment - timedelta(seconds=1)).astimezone(where).time())
+                kinds.setdefault(kind, (name, moment))
+    return list(kinds.values())
 
 
 def oracle(cron: str, where: ZoneInfo, begin: datetime, seconds: int, step: int) -> list[datetime]:
-    """Look at every instant: does the clock show it, and, for a fixed time, for the first time; else is it a gap's end?"""
+    """Return the ticks by a look at every instant. A fixed time counts once, and at the end of a gap that skips it."""
     first = datetime.combine((begin - timedelta(days=2)).date(), time())
     naive = set(takewhile(lambda tick: tick < first + timedelta(days=5), CronSim(cron, first)))
     fixed = not any(part.startswith("*") for part in cron.split()[-5:-3])
@@ -152,7 +152,7 @@ def oracle(cron: str, where: ZoneInfo, begin: datetime, seconds: int, step: int)
 
 @pytest.mark.parametrize("cron", FIXED + WILD)
 def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
-    """Around every kind of change of clocks that any zone has in ten years."""
+    """The ticks around every kind of change of clocks that any zone has in ten years."""
     assert len(changes()) > 20
     step, hours = (1, 2) if len(cron.split()) == 6 else (60, 10)
     for name, moment in changes():
@@ -165,7 +165,7 @@ def test_ticks_are_those_that_a_look_at_every_instant_finds(cron: str) -> None:
         assert ticks == oracle(cron, ZoneInfo(name), begin, seconds, step), (name, moment)
 
 
-def test_what_newcomers_wrote() -> None:
+def test_expressions_that_users_wrote() -> None:
     chatham = [f"{tick}" for tick in local(TickRule(cron="*/5 3 * * *", tz="Pacific/Chatham"), "2027-09-25T12:00Z", 4)]
     assert chatham == ["26 03:45", "26 03:50", "26 03:55", "27 03:00"]
     rule = TickRule(cron="* 2 * * *", tz="Pacific/Chatham")
@@ -206,8 +206,8 @@ EXPRESSIONS = [
 
 @pytest.mark.parametrize(("tz", "day"), DAYS)
 @pytest.mark.parametrize("cron", EXPRESSIONS)
-def test_the_ticks_are_the_same_from_wherever_one_looks(cron: str, tz: str, day: str) -> None:
-    """So that it does not matter when a leader dies, or how long nobody led."""
+def test_the_ticks_are_the_same_from_every_start(cron: str, tz: str, day: str) -> None:
+    """The ticks depend neither on when a leader dies nor on how long the cluster has none."""
     draw, rule, begin = random.Random(7), TickRule(cron=cron, tz=tz), at(day)
     before, end = begin - timedelta(days=12), begin + timedelta(days=2)
     ticks = list(takewhile(lambda tick: tick <= end, rule.after(before, ANCHOR)))
@@ -262,7 +262,7 @@ def test_an_interval_counts_from_its_anchor_and_does_not_drift() -> None:
         "\0",
     ],
 )
-def test_what_is_no_cron_expression_is_refused(text: str) -> None:
+def test_an_invalid_cron_expression_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no cron expression"):
         check_cron(text, UTC)
 
@@ -277,7 +277,7 @@ def test_what_is_no_cron_expression_is_refused(text: str) -> None:
         ("*/30 2 * 3 0L", "Europe/Berlin"),  # the hour that each spring leaves out
     ],
 )
-def test_what_never_fires_is_refused(text: str, tz: str) -> None:
+def test_an_expression_that_never_fires_is_refused(text: str, tz: str) -> None:
     with pytest.raises(ValueError, match="never fires"):
         check_cron(text, zone(tz))
 
@@ -289,6 +289,6 @@ def test_an_expression_that_another_version_took_is_refused_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc/passwd", "\0", "Europe"])
-def test_what_is_no_zone_is_refused(name: str) -> None:
+def test_an_unknown_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is no time zone"):
         zone(name)

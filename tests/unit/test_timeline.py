@@ -1,4 +1,4 @@
-"""How long a job stood where."""
+"""Tests of the timeline: the stages of a job and their lengths."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def told(job: Job, now: float) -> list[tuple[str, float, str, bool]]:
-    """State, seconds, why, and whether it is over."""
-    return [(s.state, s.seconds, s.why, s.until is not None) for s in timeline(job, at(now))]
+def stages_of(job: Job, now: float) -> list[tuple[str, float, str, bool]]:
+    """Return state, seconds and reason of each stage, with True if it is over."""
+    return [(stage.state, stage.seconds, stage.why, stage.until is not None) for stage in timeline(job, at(now))]
 
 
 def test_a_job_waits_until_it_is_due_then_for_its_turn_then_for_a_worker() -> None:
     job = a_job(created_at=at(0), schedule_at=at(10))
-    assert told(job, 4) == [("pending", 4, "until it is due", False)]
-    assert told(job, 12) == [("pending", 10, "until it is due", True), ("pending", 2, TURN, False)]
+    assert stages_of(job, 4) == [("pending", 4, "until it is due", False)]
+    assert stages_of(job, 12) == [("pending", 10, "until it is due", True), ("pending", 2, TURN, False)]
     queued = a_job(status=JobStatus.QUEUED, created_at=at(0), schedule_at=at(10), queued_at=at(11))
-    assert told(queued, 12)[1:] == [("pending", 1, TURN, True), ("queued", 1, DELIVERY, False)]
+    assert stages_of(queued, 12)[1:] == [("pending", 1, TURN, True), ("queued", 1, DELIVERY, False)]
 
 
-def test_between_attempts_it_waits_for_its_retry() -> None:
+def test_between_attempts_a_job_waits_for_its_retry() -> None:
     first = Attempt(1, "w", at(1), at(3), "failed", schedule_at=at(0), queued_at=at(0.5))
     again = a_job(created_at=at(0), schedule_at=at(8), attempt=1, attempts=[first])
-    assert told(again, 5) == [
+    assert stages_of(again, 5) == [
         ("pending", 0.5, TURN, True),
         ("queued", 0.5, DELIVERY, True),
         ("running", 2, "failed", True),
@@ -39,7 +39,7 @@ def test_between_attempts_it_waits_for_its_retry() -> None:
     ]
     second = Attempt(2, "w", at(9), schedule_at=at(8), queued_at=at(8.5))
     running = a_job(status=JobStatus.RUNNING, created_at=at(0), schedule_at=at(8), attempt=2, attempts=[first, second])
-    assert told(running, 10)[3:] == [
+    assert stages_of(running, 10)[3:] == [
         ("pending", 5, "until its retry", True),
         ("pending", 0.5, TURN, True),
         ("queued", 0.5, DELIVERY, True),
@@ -59,13 +59,13 @@ def test_a_released_attempt_keeps_its_due_time_and_stages_never_overlap() -> Non
 
 def test_a_job_that_was_cancelled_while_it_waited_ends_there() -> None:
     job = a_job(status=JobStatus.CANCELLED, created_at=at(0), schedule_at=at(10), completed_at=at(4))
-    assert told(job, 100) == [("pending", 4, "until it is due", True)]
+    assert stages_of(job, 100) == [("pending", 4, "until it is due", True)]
 
 
-def test_attempts_from_before_such_times_were_kept_have_one_stage_before_them() -> None:
+def test_attempts_without_due_times_have_one_stage_before_them() -> None:
     old = Attempt(1, "w", at(1), at(3), "completed")
     job = a_job(status=JobStatus.COMPLETED, created_at=at(0), attempts=[old])
-    assert told(job, 100) == [("pending", 1, TURN, True), ("running", 2, "completed", True)]
+    assert stages_of(job, 100) == [("pending", 1, TURN, True), ("running", 2, "completed", True)]
 
 
 def test_a_clock_that_is_behind_makes_no_negative_time() -> None:

@@ -1,4 +1,4 @@
-"""The torture's parts that think: the plan of the faults, the verdict, the consent."""
+"""Tests of the torture's plan of faults, its verdict, its view and its consent."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_faults_are_counted_by_kind_and_their_ends_are_not(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 8])
 def test_the_load_has_a_queue_for_every_shard(shards: int) -> None:
-    found = queues("torture", shards)
-    assert len(set(found)) == len(found) == max(3, shards)
-    assert {shard_of(name, shards) for name in found} == set(range(shards))
-    assert all(name.startswith("torture-") for name in found)
+    names = queues("torture", shards)
+    assert len(set(names)) == len(names) == max(3, shards)
+    assert {shard_of(name, shards) for name in names} == set(range(shards))
+    assert all(name.startswith("torture-") for name in names)
 
 
 # ---------------------------------------------------------------- the verdict
@@ -102,7 +102,7 @@ def _event(job: int, version: int, source: str | None, target: str, **more: Any)
 
 
 def _job(job: int) -> list[AuditEvent]:
-    """The events of a job that ran well."""
+    """Return the events of a job that ran well."""
     held = {"worker_id": "w-1", "session_id": "s", "dispatch_seq": 1, "attempt": 1, "by": "taskd:settle:w-1"}
     return [
         _event(job, 1, None, "pending"),
@@ -119,7 +119,7 @@ def _row(job: int, status: str = "completed") -> JobRow:
 
 
 def _good() -> dict[str, Any]:
-    """The parts of a history of two jobs, in which nothing is wrong."""
+    """Return the parts of a correct history of two jobs."""
     return {
         "meta": Meta(seed=5, quiet=True, load_from=AT, load_until=AT + 10, healed_at=AT + 6),
         "clients": [
@@ -139,7 +139,7 @@ def _good() -> dict[str, Any]:
     }
 
 
-def _told(history: History) -> str:
+def _shown(history: History) -> str:
     out = Console(file=io.StringIO(), width=120)
     show(out, judge(history), Path("somewhere"))
     text = out.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO from above
@@ -153,7 +153,7 @@ def test_a_clean_history_is_judged_clean() -> None:
     assert (verdict.accepted, verdict.ended, verdict.lost, verdict.doubled) == (2, {"completed": 2}, 0, 0)
     assert verdict.longest_pause == 8.0
     assert verdict.pause_began == AT + 2
-    assert "nothing lost, nothing doubled" in _told(History(**_good()))
+    assert "nothing lost, nothing doubled" in _shown(History(**_good()))
 
 
 def test_an_accepted_job_that_is_gone_is_lost() -> None:
@@ -163,10 +163,10 @@ def test_an_accepted_job_that_is_gone_is_lost() -> None:
     verdict = judge(History(**parts))
     assert (verdict.lost, verdict.clean) == (1, False)
     assert "I1" in {p.name for p in verdict.promises if p.broken}
-    told = _told(History(**parts))
-    assert "1 job lost: accepted, and gone" in told
-    assert "I1 broken" in told
-    assert "nothing lost" not in told
+    shown = _shown(History(**parts))
+    assert "1 job lost: accepted, and gone" in shown
+    assert "I1 broken" in shown
+    assert "nothing lost" not in shown
 
 
 def test_a_job_that_ended_twice_is_doubled() -> None:
@@ -174,7 +174,7 @@ def test_a_job_that_ended_twice_is_doubled() -> None:
     parts["events"].append(_event(2, 5, "completed", "completed", attempt=1, dispatch_seq=1))
     verdict = judge(History(**parts))
     assert (verdict.doubled, verdict.lost, verdict.clean) == (1, 0, False)
-    assert "1 job doubled: ended more than once" in _told(History(**parts))
+    assert "1 job doubled: ended more than once" in _shown(History(**parts))
 
 
 def test_a_job_that_is_still_waiting_is_not_called_lost() -> None:
@@ -187,7 +187,7 @@ def test_a_job_that_is_still_waiting_is_not_called_lost() -> None:
     assert verdict.troubles == ["1 job not finished when the cluster had been whole for a minute"]
 
 
-def test_a_submit_that_was_never_answered_is_told_and_one_that_was_refused_is_not() -> None:
+def test_a_submit_that_was_never_answered_is_reported_and_one_that_was_refused_is_not() -> None:
     parts = _good()
     parts["clients"] += [
         Step(AT + 2, "invoke", key="k3", task="nap"),
@@ -195,10 +195,10 @@ def test_a_submit_that_was_never_answered_is_told_and_one_that_was_refused_is_no
         Step(AT + 2, "invoke", key="k4", task="nap"),
         Step(AT + 3, "unknown", key="k4", reason="ReadTimeout"),
     ]
-    assert judge(History(**parts)).troubles == ["1 submit never got an answer, however often repeated"]
+    assert judge(History(**parts)).troubles == ["1 submit never got an answer, despite all repetitions"]
 
 
-def test_a_process_that_nobody_killed_is_told_and_one_that_was_is_not() -> None:
+def test_a_process_that_crashed_is_reported_and_one_that_was_killed_is_not() -> None:
     parts = _good()
     parts["faults"] = [
         Fault(AT + 1, "SIGKILL", "worker-1", pid=4),
@@ -208,10 +208,10 @@ def test_a_process_that_nobody_killed_is_told_and_one_that_was_is_not() -> None:
         Fault(AT + 4, "exit", "worker-3", pid=6, status=0),
     ]
     assert judge(History(**parts)).crashed == ["worker-2 (killed by SIGABRT)"]
-    assert "worker-2 (killed by SIGABRT)" in _told(History(**parts))
+    assert "worker-2 (killed by SIGABRT)" in _shown(History(**parts))
 
 
-def test_every_invariant_has_its_words() -> None:
+def test_every_invariant_has_its_promise() -> None:
     assert set(PROMISES) == set(INVARIANTS)
 
 
@@ -219,30 +219,30 @@ def test_every_invariant_has_its_words() -> None:
 
 
 def _scene(phase: str, latest: Sequence[tuple[float, str]]) -> Scene:
-    """7 seconds before the end of the faults."""
+    """Return a scene 7 seconds before the end of the faults."""
     return Scene(
         phase=phase,
         left=7.0,
         seconds=60.0,
         accepted=1234,
-        sight=Observation(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
+        observation=Observation(finished=1200, running=20, waiting=14, repeated=3, leaders=LEADERS),
         faults=Counter({"worker killed": 1}),
         latest=latest,
     )
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_view_says_what_goes_on(terminal: bool) -> None:
+def test_a_view_shows_phase_faults_counts_and_leaders(terminal: bool) -> None:
     out = Console(file=io.StringIO(), force_terminal=terminal, width=100, height=30)
     latest = [(time.time(), "worker-1 killed")]
     with View(out) as view:
         view.show(_scene("load and faults", latest))
         view.show(_scene("waiting", latest))
-    said = str(out.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO from above
-    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "nobody", "0:07"):
-        assert part in said
+    shown = str(out.file.getvalue())  # type: ignore[attr-defined]  # it is the StringIO from above
+    for part in ("load and faults", "waiting", "worker-1 killed", "1,234 accepted", "scheduler-2", "none", "0:07"):
+        assert part in shown
     if not terminal:
-        assert said.count("worker-1 killed") == 1
+        assert shown.count("worker-1 killed") == 1
 
 
 # ---------------------------------------------------------------- the consent
@@ -255,11 +255,11 @@ def test_given_servers_are_not_touched_without_a_terminal_or_a_yes(
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     monkeypatch.setenv("POSTGRES_DSN", "postgresql://ann:secret@127.0.0.1:1/taskd")
     assert run(["torture", "--given"]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "WARNING" in said.err
-    assert "secret" not in said.err
-    assert said.err.splitlines()[-1].startswith("error: there is no terminal to ask at")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "WARNING" in captured.err
+    assert "secret" not in captured.err
+    assert captured.err.splitlines()[-1].startswith("error: there is no terminal to ask on")
     assert not (tmp_path / "taskd-torture").exists()
 
 
@@ -273,7 +273,7 @@ def test_given_servers_are_not_touched_without_a_terminal_or_a_yes(
         ("localhost:6379", "localhost:6379"),
     ],
 )
-def test_what_is_shown_of_a_server_has_no_password(given: str, shown: str) -> None:
+def test_the_address_of_a_server_is_shown_without_its_password(given: str, shown: str) -> None:
     assert torture.without_password(given) == shown
 
 

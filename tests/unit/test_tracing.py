@@ -1,4 +1,4 @@
-"""The thread of a trace: what is one, who brings it, and where it is left."""
+"""Tests of traces: a valid traceparent, its source, and the job that keeps it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ OTHER = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203332-00"
         "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
     ],
 )  # fmt: skip
-def test_what_is_no_traceparent_is_ignored(text: object) -> None:
+def test_an_invalid_traceparent_is_ignored(text: object) -> None:
     assert thread(text) is None
     assert thread(OURS) == OURS
 
 
 @pytest.mark.parametrize(
-    ("header", "metadata", "left"),
+    ("header", "metadata", "kept"),
     [
         (None, {}, {}),
         (OURS, {}, {"traceparent": OURS}),
@@ -36,7 +36,9 @@ def test_what_is_no_traceparent_is_ignored(text: object) -> None:
         ("nonsense", {"a": 1}, {"a": 1}),
     ],
 )
-async def test_a_client_s_trace_is_left_with_its_job(header: str | None, metadata: dict[str, Any], left: Any) -> None:
+async def test_the_trace_of_a_client_is_kept_with_its_job(
+    header: str | None, metadata: dict[str, Any], kept: Any
+) -> None:
     world = Recorder()
     headers = {"traceparent": header} if header is not None else {}
     job = {"payload": 1, "metadata": metadata}
@@ -44,5 +46,5 @@ async def test_a_client_s_trace_is_left_with_its_job(header: str | None, metadat
         assert (await client.post("/jobs", json=job)).status_code == 201
         assert (await client.post("/jobs/batch", json={"jobs": [job, {"payload": 2}]})).status_code == 201
     single, first, second = world.specs
-    assert single.metadata == first.metadata == left
+    assert single.metadata == first.metadata == kept
     assert second.metadata == ({"traceparent": header} if header == OURS else {})

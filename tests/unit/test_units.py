@@ -1,4 +1,4 @@
-"""deploy/systemd: the units are what systemd takes, and are as closed as they claim."""
+"""Tests of deploy/systemd: systemd takes the units, and they are as closed as they claim."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ GRACE = {"taskd-scheduler": HttpSettings().shutdown_grace, "taskd-worker@": Work
 
 
 def values(unit: Path) -> dict[str, str]:
-    """The last value of each key."""
+    """Return the last value of each key."""
     return dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_each_waits_for_readiness_is_watched_and_stops_within_the_grace(unit: Path) -> None:
-    found = values(unit)
-    assert (found["Type"], found["KillMode"], found["Restart"]) == ("notify", "mixed", "always")
-    assert int(found["WatchdogSec"]) > 0
-    assert int(found["TimeoutStopSec"]) > GRACE[unit.stem]
+def test_each_unit_waits_for_readiness_is_watched_and_stops_within_the_grace(unit: Path) -> None:
+    unit_values = values(unit)
+    assert (unit_values["Type"], unit_values["KillMode"], unit_values["Restart"]) == ("notify", "mixed", "always")
+    assert int(unit_values["WatchdogSec"]) > 0
+    assert int(unit_values["TimeoutStopSec"]) > GRACE[unit.stem]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd-analyze")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_systemd_takes_it_and_finds_it_closed(unit: Path, tmp_path: Path) -> None:
+def test_systemd_takes_each_unit_and_finds_it_closed(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name.replace("@", "@one")
     copy.write_text(unit.read_text().replace("/opt/taskd/bin/taskd", sys.executable).replace("/opt/taskd/app", "/tmp"))
     verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The readers of what lies in Redis: no input makes them raise, and what they return is within bounds."""
+"""Tests of the readers of values in Redis: they never raise, and what they return is within bounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskd.transport.wire import (
     is_incarnation,
 )
 
-#: Bytes of any kind, as the client hands them on, and texts that are almost right.
+#: Bytes of any kind, as the client passes them on, and texts that are almost right.
 FOREIGN = st.one_of(
     st.binary(max_size=200).map(lambda data: data.decode("utf-8", "surrogateescape")),
     st.text(max_size=200),
@@ -35,7 +35,7 @@ FOREIGN = st.one_of(
 
 
 @given(st.integers(1, MAX_ID), st.integers(0, MAX_SEQ))
-def test_what_was_encoded_is_decoded(job_id: int, seq: int) -> None:
+def test_an_encoded_entry_is_decoded(job_id: int, seq: int) -> None:
     assert decode(encode(job_id, seq)) == (job_id, seq)
 
 
@@ -66,11 +66,11 @@ def test_an_entry_out_of_bounds_is_none(value: str) -> None:
 
 @given(FOREIGN)
 def test_any_entry_is_read_within_bounds_or_not_at_all(value: object) -> None:
-    found = decode(value)
-    assert found is None or (1 <= found[0] <= MAX_ID and 0 <= found[1] <= MAX_SEQ)
+    entry = decode(value)
+    assert entry is None or (1 <= entry[0] <= MAX_ID and 0 <= entry[1] <= MAX_SEQ)
 
 
-def test_a_message_names_jobs_and_what_is_no_id_is_passed_over() -> None:
+def test_a_message_names_jobs_and_invalid_ids_are_passed_over() -> None:
     (message,) = encode_ids([17, 18])
     assert decode_ids(message) == Ids(frozenset({17, 18}), 0)
     assert decode_ids("") == Ids(frozenset(), 0)
@@ -80,9 +80,9 @@ def test_a_message_names_jobs_and_what_is_no_id_is_passed_over() -> None:
 
 @given(st.lists(st.integers(1, MAX_ID), max_size=20) | st.just(list(range(2**62, 2**62 + 7001))))
 def test_the_messages_about_any_number_of_jobs_name_all_of_them(job_ids: list[int]) -> None:
-    read = [decode_ids(message) for message in encode_ids(job_ids)]
-    assert frozenset().union(*(one.ids for one in read)) == set(job_ids)
-    assert not any(one.malformed for one in read)
+    messages = [decode_ids(message) for message in encode_ids(job_ids)]
+    assert frozenset().union(*(ids.ids for ids in messages)) == set(job_ids)
+    assert not any(ids.malformed for ids in messages)
 
 
 @given(FOREIGN | st.text("0123456789,-٣", max_size=300))
@@ -112,7 +112,7 @@ def test_any_text_is_an_incarnation_or_not(text: object) -> None:
 
 @given(st.recursive(FOREIGN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner)))
 def test_any_reply_is_read_as_entries(reply: object) -> None:
-    assert all(isinstance(part, str) for found in decode_found(reply) for part in found)
+    assert all(isinstance(part, str) for entry in decode_found(reply) for part in entry)
 
 
 def test_an_entry_is_read_by_the_name_of_its_field() -> None:

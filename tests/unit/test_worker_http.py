@@ -1,4 +1,4 @@
-"""What a worker shows: its own /alive, /health and /metrics, and what the registry has of it."""
+"""Tests of a worker's /alive, /health and /metrics, and of its entry in the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskd.worker.http import build
 from taskd.worker.role import WorkerRole
 
 
-class StandIn:
+class FakeRole:
     """A role with one figure."""
 
     worker_id = "w1"
@@ -35,15 +35,15 @@ class StandIn:
 
 
 async def test_metrics_are_the_workers_figures_and_the_tasks_of_its_process() -> None:
-    app = build(cast("WorkerRole", StandIn()))
+    app = build(cast("WorkerRole", FakeRole()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
-        found = (await client.get("/metrics")).json()
-    assert (found["worker_id"], found["running"]) == ("w1", 3.0)
-    assert found["event_loop_tasks"] >= 1
+        metrics = (await client.get("/metrics")).json()
+    assert (metrics["worker_id"], metrics["running"]) == ("w1", 3.0)
+    assert metrics["event_loop_tasks"] >= 1
 
 
 async def test_a_worker_that_cannot_work_is_alive_all_the_same() -> None:
-    app = build(cast("WorkerRole", StandIn()))
+    app = build(cast("WorkerRole", FakeRole()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
         health, alive = await client.get("/health"), await client.get("/alive")
     assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
@@ -52,17 +52,19 @@ async def test_a_worker_that_cannot_work_is_alive_all_the_same() -> None:
 
 
 async def test_prometheus_gets_text() -> None:
-    role = StandIn()
+    role = FakeRole()
     app = build(cast("WorkerRole", role))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker") as client:
-        found = await client.get("/metrics", headers={"Accept": "text/plain;version=0.0.4"})
+        response = await client.get("/metrics", headers={"Accept": "text/plain;version=0.0.4"})
     assert role.measured == 1
-    samples = {s.name: s.value for f in text_string_to_metric_families(found.text) for s in f.samples if not s.labels}
+    samples = {
+        s.name: s.value for f in text_string_to_metric_families(response.text) for s in f.samples if not s.labels
+    }
     assert samples["taskd_slots"] == 8
-    assert 'taskd_up{server="etcd"} 0.0' in found.text
+    assert 'taskd_up{server="etcd"} 0.0' in response.text
 
 
-def test_the_registry_knows_how_long_a_worker_may_be_silent() -> None:
+def test_the_registry_has_the_lease_of_a_worker() -> None:
     names = "sessions transport coordinator attempts executors fetcher renewer postgres redis"
     parts: dict[str, Any] = {name: MagicMock() for name in names.split()}
     role = WorkerRole(worker_id="w1", settings=WorkerSettings(session_ttl=7.0), queues=("default",), **parts)

@@ -177,7 +177,7 @@ class SchedulesResource(Resource):
         """POST /schedules/{name}/pause: the schedule does not fire until it is resumed."""
         who = who_of(request)
         name = (await self._find(request, _name(request))).plan.name
-        await self._schedules.pause(name, changed_by(request, who) or "somebody", request.caller.queues)
+        await self._schedules.pause(name, changed_by(request, who) or "an unknown client", request.caller.queues)
         return await self._changed(request, name)
 
     async def resume(self, request: Request) -> Response:

@@ -66,7 +66,7 @@ class Provider:
 
     @functools.cached_property
     def wants(self) -> list[Want]:
-        """Its own dependencies."""
+        """Dependencies of the provider itself."""
         return wants(self.function)
 
     def _annotation(self) -> Any:

@@ -1,7 +1,7 @@
-"""`taskd submit --bulk`: a file with one job a line, in batches, with a progress bar.
+"""`taskd submit --bulk`: submits a file with one job a line, in batches, with a progress bar.
 
-Every line without a dedupe_key of its own gets one made of what it says, so that the command may be repeated after any failure,
-or after a line was mended: what is stored already makes no second job.
+A line without a dedupe_key gets one that is derived from its content. So the command may be repeated after a failure, or after
+a line was corrected: lines that are stored already make no second job.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BulkLine(NamedTuple):
 
 
 class Source:
-    """The file, or stdin, which is read into memory: it is gone through twice, once to check it and once to send it."""
+    """The file, or stdin (read into memory). It is read twice: once to check it and once to send it."""
 
     def __init__(self, name: str, defaults: Mapping[str, Any], *, again: bool) -> None:
         self.name = "stdin" if name == "-" else name
@@ -55,7 +55,7 @@ class Source:
         self._prefix = f"bulk-{secrets.token_hex(8)}" if again else "bulk"
 
     def __iter__(self) -> Iterator[BulkLine]:
-        """Each job. Raises BadParameter for the first line that is no JSON object."""
+        """Yield each job. Raises BadParameter for the first line that is not a JSON object."""
         seen: Counter[bytes] = Counter()
         if self._path is None:
             yield from self._lines(self._text, seen)
@@ -83,7 +83,7 @@ class Source:
             job = exact.loads(text)
         except (ValueError, RecursionError) as error:
             raise typer.BadParameter(
-                f"{self.name}, line {number}: is no JSON ({error}): nothing was submitted"
+                f"{self.name}, line {number}: is not valid JSON ({error}): nothing was submitted"
             ) from None
         if not isinstance(job, dict):
             raise typer.BadParameter(
@@ -93,25 +93,28 @@ class Source:
 
 
 def submit(client: Client, source: Source, *, as_json: bool) -> int:
-    """Submit every job of `source`; the exit status. Raises BadParameter, or ClientError that says how far it came."""
+    """Submit every job of `source` and return the exit status.
+
+    Raises BadParameter, or ClientError with the number of jobs that are stored.
+    """
     total = sum(1 for _ in source)
     ids: list[int] = []
     duplicates = 0
     with _progress(total, hidden=as_json) as advance:
         for batch in _batches(source):
             try:
-                answer = _send(client, source, batch, len(ids), total)
+                response = _send(client, source, batch, len(ids), total)
             except KeyboardInterrupt:
-                output.tell(f"interrupted: {_so_far(len(ids), total)}", err=True)
+                output.write_line(f"interrupted: {_so_far(len(ids), total)}", err=True)
                 raise
-            ids += answer["ids"]
-            duplicates += len(answer["duplicates"])
+            ids += response["ids"]
+            duplicates += len(response["duplicates"])
             advance(len(batch))
     if as_json:
         output.print_json({"submitted": len(ids) - duplicates, "duplicates": duplicates, "ids": ids})
         return 0
     before = f"; {duplicates:,} had been submitted before (--again makes new jobs of them)" if duplicates else ""
-    output.tell(f"{output.count(len(ids) - duplicates)} submitted{before}")
+    output.write_line(f"{output.count(len(ids) - duplicates)} submitted{before}")
     return 0
 
 
@@ -132,23 +135,23 @@ def _send(client: Client, source: Source, batch: list[BulkLine], stored: int, to
     try:
         return client.send_batch([line.job for line in batch])
     except ClientError as error:
-        told = _PLACE.sub(lambda found: f"{source.name}, line {batch[int(found[1])].number}: ", str(error))
-        told = f"{told} ({_so_far(stored, total, sure=not error.unknown)})"
-        raise ClientError(told, error.status, error.problem, unknown=error.unknown) from None
+        text = _PLACE.sub(lambda match: f"{source.name}, line {batch[int(match[1])].number}: ", str(error))
+        message = f"{text} ({_so_far(stored, total, sure=not error.unknown)})"
+        raise ClientError(message, error.status, error.problem, unknown=error.unknown) from None
 
 
 def _so_far(stored: int, total: int, *, sure: bool = True) -> str:
-    counted = f"{stored:,}" if sure else f"at least {stored:,}"
-    return f"{counted} of {total:,} jobs are stored; the same command goes on from there"
+    count = f"{stored:,}" if sure else f"at least {stored:,}"
+    return f"{count} of {total:,} jobs are stored; the same command goes on from there"
 
 
 @contextmanager
 def _progress(total: int, *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if that is a terminal."""
+    """Show a bar on stderr, if that is a terminal. Yield the function that advances it."""
     if hidden or not sys.stderr.isatty():
         yield lambda _: None
         return
-    # Loaded only where it is seen.
+    # Loaded only where it is shown.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""`taskd cancel`: jobs by their ids, or by a filter."""
+"""`taskd cancel`: cancels jobs by their ids, or by a filter."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def cancel(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Cancel jobs: what waits never runs, what runs is stopped. Exit status 1 if one of the ids could not be cancelled.
+    """Cancel jobs. Waiting jobs never run, running ones are stopped. Exit status 1 if one of the ids could not be cancelled.
 
     Example: taskd cancel 17 18; taskd cancel --queue images --status pending --dry-run
     """
-    wanted = selection.Selection(status, queue, task, dry_run, yes)
-    wanted.check(ids or [])
+    choice = selection.Selection(status, queue, task, dry_run, yes)
+    choice.check(ids or [])
     with options.connect(server) as client:
         if not ids:
-            return selection.change(client, "cancel", wanted, as_json=as_json)
+            return selection.change(client, "cancel", choice, as_json=as_json)
         results: list[dict[str, Any]] = []
         for job_id in dict.fromkeys(ids):
             results.append(result := _cancel(client, job_id))
@@ -53,7 +53,7 @@ def cancel(
 
 
 def _cancel(client: Client, job_id: str) -> dict[str, Any]:
-    """What became of one job. Raises ClientError if that cannot be told."""
+    """Cancel one job and return the result. Raises ClientError if the result is unknown."""
     from taskd.client import ClientError  # noqa: PLC0415  keeps --help and --version quick
 
     try:
@@ -65,6 +65,6 @@ def _cancel(client: Client, job_id: str) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     if result["cancelled"]:
-        output.tell(f"job {result['id']} cancelled")
+        output.write_line(f"job {result['id']} cancelled")
     else:
-        output.tell(f"job {result['id']} not cancelled: {result['error']}")
+        output.write_line(f"job {result['id']} not cancelled: {result['error']}")

@@ -1,4 +1,4 @@
-"""The cluster as one document, put together from several answers of one scheduler."""
+"""The cluster as one document, put together from several responses of one scheduler."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from taskd.client import Client, ClientError
 PARTS = ("leader", "schedulers", "workers", "queues", "metrics")
 
 
-def look(client: Client) -> dict[str, Any]:
-    """Health and all PARTS; a part that cannot be told (PostgreSQL away) is None. Raises ClientError if nobody answers."""
-    seen: dict[str, Any] = {"health": client.health()}
-    able = seen["health"]["status"] != "unhealthy"
+def read_cluster(client: Client) -> dict[str, Any]:
+    """Return health and all PARTS; a part that is unavailable (PostgreSQL is away) is None.
+
+    Raises ClientError if no scheduler answers.
+    """
+    document: dict[str, Any] = {"health": client.health()}
+    usable = document["health"]["status"] != "unhealthy"
     for part in PARTS:
-        seen[part] = _part(client, part) if able or part in ("leader", "schedulers") else None
-    return seen
+        document[part] = _part(client, part) if usable or part in ("leader", "schedulers") else None
+    return document
 
 
 def _part(client: Client, part: str) -> Any:
     try:
         return client.get(f"/{part}")
     except ClientError as error:
-        # It went away between two questions; or the token is for some queues only, and the counters are of all.
+        # PostgreSQL went away between two requests; or the token is for some queues only, and the counters are of all.
         if error.status == 503 or (error.status == 403 and part == "metrics"):
             return None
         raise

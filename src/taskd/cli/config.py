@@ -1,4 +1,4 @@
-"""`taskd config`: what may be changed while everything runs."""
+"""`taskd config`: shows and changes the live configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskd.cli.moments import UtcOption
 from taskd.domain.exact import JsonText
 
 app = typer.Typer(
-    help="Look at the live configuration and change it.\n\nEvery process takes a change up within a second.",
+    help="Show and change the live configuration.\n\nEvery process applies a change within a second.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -30,18 +30,18 @@ def list_all(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> None:
-    """Show what is set, and which keys there are.
+    """Show the values that are set, and the keys that may be set.
 
     Example: taskd config list
     """
     with options.connect(server) as client:
-        found = client.get("/config")
+        document = client.get("/config")
     if as_json:
-        output.print_json(found)
+        output.print_json(document)
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.show(tables.live(found))
+    output.show(tables.config(document))
 
 
 @app.command()
@@ -57,10 +57,10 @@ def get(
     if as_json:
         output.print_json({"key": key, "set": key in values, "value": values.get(key)})
     else:
-        output.tell(
+        output.write_line(
             output.brief(values[key], sys.maxsize)
             if key in values
-            else f"{key} is not set: each process's own settings hold"
+            else f"{key} is not set: each process's own settings apply"
         )
     return 0 if key in values else 1
 
@@ -72,24 +72,24 @@ def set_one(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Set one key, for every process that it concerns.
+    """Set one key for all processes that use it.
 
     Example: taskd config set queue.images.paused true
     """
     with options.connect(server) as client:
-        _show(client.configure(key, _value(value), who()), as_json=as_json)
+        _show(client.configure(key, _value(value), current_user()), as_json=as_json)
 
 
 @app.command()
 def unset(
     key: KeyArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
 ) -> None:
-    """Let the processes' own settings decide again.
+    """Unset one key: each process's own settings apply again.
 
     Example: taskd config unset worker.concurrency
     """
     with options.connect(server) as client:
-        _show(client.unconfigure(key, who()), as_json=as_json)
+        _show(client.unconfigure(key, current_user()), as_json=as_json)
 
 
 @app.command()
@@ -109,12 +109,12 @@ def history(
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.show(tables.versions(versions) if versions else "nothing was ever set")
+    output.show(tables.versions(versions) if versions else "no key was set yet")
 
 
 @app.command()
 def rollback(
-    version: Annotated[int, typer.Argument(min=0, help="The version whose values come back; 0: none at all.")],
+    version: Annotated[int, typer.Argument(min=0, help="The version whose values are set again; 0: no values.")],
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -123,7 +123,7 @@ def rollback(
     Example: taskd config rollback 3
     """
     with options.connect(server) as client:
-        _show(client.roll_back(version, who()), as_json=as_json)
+        _show(client.roll_back(version, current_user()), as_json=as_json)
 
 
 def _value(text: str) -> Any:
@@ -133,12 +133,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def who() -> str:
-    """Who is at this terminal, for the history of the live configuration."""
+def current_user() -> str:
+    """Return USER@HOST of this terminal, for the history of the live configuration."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):
-        name = "somebody"
+        name = "unknown"
     return f"{name}@{socket.gethostname()}"
 
 
@@ -146,4 +146,4 @@ def _show(version: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.print_json(version)
     else:
-        output.tell(f"version {version['version']}: {version['what']}")
+        output.write_line(f"version {version['version']}: {version['what']}")

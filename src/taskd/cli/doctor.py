@@ -1,4 +1,4 @@
-"""`taskd doctor`: is everything there that taskd needs, and set up as it should be?"""
+"""`taskd doctor`: checks the configuration and the servers that taskd needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
     """Check the configuration, PostgreSQL, Redis and etcd.
 
-    Each thing that is wrong comes with its mend. Exit status 1 if something is wrong.
+    Each problem is shown with its fix. Exit status 1 if there is a problem.
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd doctor
     """
@@ -25,15 +25,17 @@ def doctor(context: typer.Context, as_json: options.JsonOption = False) -> int:
 
     from taskd.runtime.secrets import mask  # noqa: PLC0415
 
-    settings = options.settings(context, related=False)  # what does not fit together is a finding here
-    found = [msgspec.structs.replace(one, text=mask(one.text)) for one in asyncio.run(_examine(settings))]
-    healthy = all(one.level != "wrong" for one in found)
+    settings = options.settings(context, related=False)  # settings that do not fit together are a finding here
+    findings = [
+        msgspec.structs.replace(finding, text=mask(finding.text)) for finding in asyncio.run(_examine(settings))
+    ]
+    healthy = all(finding.level != "wrong" for finding in findings)
     if as_json:
-        output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(found)})
+        output.print_json({"healthy": healthy, "findings": msgspec.to_builtins(findings)})
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-        output.show(tables.findings(found))
+        output.show(tables.findings(findings))
     return 0 if healthy else 1
 
 
@@ -43,21 +45,21 @@ async def _examine(settings: Settings) -> list[Diagnosis]:
     from taskd.store import doctor as postgres  # noqa: PLC0415  loads the PostgreSQL driver
     from taskd.transport import doctor as redis  # noqa: PLC0415  loads the Redis client
 
-    found = await asyncio.gather(
+    servers = await asyncio.gather(
         asyncio.to_thread(
             postgres.examine, settings.postgres.dsn, settings.scheduler.leader_stale, pooled=settings.postgres.pooled
         ),
         redis.examine(settings.redis),
         etcd.examine(settings.etcd, settings.worker.session_ttl),
     )
-    own = [ok("configuration", "no unknown key, no wrong type"), *_times(settings)]
-    return [*own, *(one for part in found for one in part)]
+    configuration = [ok("configuration", "no unknown key, no wrong type"), *_timings(settings)]
+    return [*configuration, *(finding for findings in servers for finding in findings)]
 
 
-def _times(settings: Settings) -> list[Diagnosis]:
+def _timings(settings: Settings) -> list[Diagnosis]:
     from taskd.domain.diagnosis import ok, wrong  # noqa: PLC0415  as above
     from taskd.settings import unfit_times  # noqa: PLC0415  as above
 
     lines = unfit_times(settings)
-    mend = "change one of the two: schedulers and workers refuse to start with them"
-    return [wrong("timings", line, mend) for line in lines] or [ok("timings", "they fit together")]
+    advice = "change one of the two: schedulers and workers refuse to start with them"
+    return [wrong("timings", line, advice) for line in lines] or [ok("timings", "they fit together")]

@@ -1,4 +1,4 @@
-"""`taskd explain`: why a job is not running or not finished."""
+"""`taskd explain`: shows why a job is not running or not finished."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from taskd.client import Client
 
-#: Columns of the text, also on a terminal that has more: sentences are read.
+#: Columns of the text, also on a wider terminal, for the sake of readability.
 WIDTH = 80
 
 
@@ -26,22 +26,22 @@ def explain(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> None:
-    """Say why a job is not running or not finished.
+    """Show why a job is not running or not finished.
 
-    Also when that ends, if it can be told, and what to do about it.
+    Also shows when that is likely to end, if an estimate is possible, and what to do about it.
 
     Example: taskd explain 123
     """
     with options.connect(server) as client:
-        found = client.explain(options.job_id(id))
+        explanation = client.explain(options.job_id(id))
     if as_json:
-        output.print_json(found)
+        output.print_json(explanation)
         return
-    output.show(text(found), WIDTH)
+    output.show(text(explanation), WIDTH)
 
 
 def one_line(client: Client, job: dict[str, Any]) -> str:
-    """Why a job that waits does so, in one line; empty for any other."""
+    """Return in one line why a waiting job waits; an empty text for any other job."""
     from taskd.client import ClientError  # noqa: PLC0415  as in options.connect
 
     if job["status"] not in ("pending", "queued"):
@@ -49,11 +49,11 @@ def one_line(client: Client, job: dict[str, Any]) -> str:
     try:
         return in_text(str(client.explain(job["id"])["summary"]))
     except ClientError:
-        return ""  # the job itself is told
+        return ""  # the job itself is shown all the same
 
 
-def text(found: dict[str, Any]) -> Group:
-    """The explanation for people."""
+def text(explanation: dict[str, Any]) -> Group:
+    """Return the explanation as text."""
     from rich.console import Group  # noqa: PLC0415  --json does without
     from rich.padding import Padding  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -63,27 +63,27 @@ def text(found: dict[str, Any]) -> Group:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, line in _lines(found):
+    for name, line in _lines(explanation):
         grid.add_row(name, styled(in_text(line)))
-    head = f"job {found['id']} {found['status']} ({found['reason']})"
-    summary = styled(in_text(found["summary"]))
+    head = f"job {explanation['id']} {explanation['status']} ({explanation['reason']})"
+    summary = styled(in_text(explanation["summary"]))
     return Group(styled(head), Padding(summary, (0, 0, 0, 2)), Padding(grid, (0, 0, 0, 2)))
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """What stands below the sentence: a word, and what it is about."""
+def _lines(explanation: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the lines below the summary, each as (label, text)."""
     lines = []
-    if "estimate" in found:
-        about = found["estimate"]
-        least = "at least " if about.get("at_least") else "about "
-        lines.append(("estimate", f"{least}{span(about['seconds'])}: {about['basis']}"))
-    lines.append(("to do", found["advice"]))
-    lines += [("also", beside["summary"]) for beside in found.get("beside", [])]
-    lines += [("busy", _busy(one, found["at"])) for one in found["detail"].get("longest", [])]
-    lines.append(("seen", f"by {found['seen_by']} at {moment(found['at'])}"))
+    if "estimate" in explanation:
+        estimate = explanation["estimate"]
+        bound = "at least " if estimate.get("at_least") else "about "
+        lines.append(("estimate", f"{bound}{span(estimate['seconds'])}: {estimate['basis']}"))
+    lines.append(("to do", explanation["advice"]))
+    lines += [("also", reason["summary"]) for reason in explanation.get("beside", [])]
+    lines += [("busy", _busy(job, explanation["at"])) for job in explanation["detail"].get("longest", [])]
+    lines.append(("seen", f"by {explanation['seen_by']} at {moment(explanation['at'])}"))
     return lines
 
 
-def _busy(one: dict[str, Any], now: str) -> str:
-    for_ = (datetime.fromisoformat(now) - datetime.fromisoformat(one["started_at"])).total_seconds()
-    return f"job {one['id']} ({one['task']}, queue {one['queue']}) on {one['worker_id']} for {span(for_)}"
+def _busy(job: dict[str, Any], now: str) -> str:
+    elapsed = (datetime.fromisoformat(now) - datetime.fromisoformat(job["started_at"])).total_seconds()
+    return f"job {job['id']} ({job['task']}, queue {job['queue']}) on {job['worker_id']} for {span(elapsed)}"

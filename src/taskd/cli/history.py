@@ -1,4 +1,4 @@
-"""`taskd history`: finished jobs, for whoever keeps them elsewhere."""
+"""`taskd history`: exports finished jobs, so that they can be kept elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from taskd.cli import options, output
 from taskd.cli.durations import seconds
 
-app = typer.Typer(help="Finished jobs, for whoever keeps them elsewhere.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Export finished jobs, to keep them elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 
 
 class FinalStatus(StrEnum):
@@ -35,7 +35,7 @@ def export(
     status: Annotated[FinalStatus | None, typer.Option(help="Only jobs of this status.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
-    logs: Annotated[bool, typer.Option("--logs", help="With what the attempts have logged and printed.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Include the attempts' output.")] = False,
     server: options.ServerOption = "http://localhost:8080",
 ) -> None:
     """Print finished jobs, one JSON object a line, newest first.
@@ -44,7 +44,7 @@ def export(
 
     Example: taskd history export --since 7d --status failed > failed.ndjson
     """
-    wanted = {
+    filters = {
         "since": _when(since, "--since"),
         "until": _when(until, "--until"),
         "status": status,
@@ -53,12 +53,12 @@ def export(
         "logs": "true" if logs else None,
     }
     with options.connect(server) as client:
-        for lines in client.history({name: value for name, value in wanted.items() if value is not None}):
+        for lines in client.history({name: value for name, value in filters.items() if value is not None}):
             output.write_json(lines.decode("utf-8", "replace"))
 
 
 def _when(text: str | None, name: str) -> str | None:
-    """An instant as the API takes it; `7d` is seven days ago."""
+    """Return an instant as the API takes it; `7d` is seven days ago."""
     if text is None:
         return None
     if re.match(r"^\d{4}-", text):

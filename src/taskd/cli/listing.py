@@ -1,4 +1,4 @@
-"""`taskd list`: jobs, newest first."""
+"""`taskd list`: lists jobs, newest first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ def list_jobs(
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=999, help="How many.")] = 20,
-    cursor: Annotated[
-        int | None, typer.Option(min=1, metavar="ID", help="Only jobs that are older than this one.")
-    ] = None,
+    cursor: Annotated[int | None, typer.Option(min=1, metavar="ID", help="Only jobs older than this one.")] = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
@@ -28,22 +26,22 @@ def list_jobs(
     Example: taskd list --status failed --queue images --limit 50
     """
     with options.connect(server) as client:
-        # One more than asked for tells whether there are more.
+        # One more than asked for shows whether there are more.
         page = client.list_jobs(status=status, queue=queue, task=task, limit=limit + 1, cursor=cursor)
     shown = page[:limit]
     if as_json:
         output.print_json(shown)
         return
     if not shown:
-        output.tell("there is no such job")
+        output.write_line("no job matches")
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
     output.show(tables.jobs(shown))
     if len(page) > limit:
-        output.tell(_next(shown[-1], {"status": status, "queue": queue, "task": task}, limit), err=True)
+        output.write_line(_next(shown[-1], {"status": status, "queue": queue, "task": task}, limit), err=True)
 
 
-def _next(last: dict[str, Any], wanted: dict[str, str | None], limit: int) -> str:
-    given = "".join(f" --{name} {value}" for name, value in wanted.items() if value is not None)
+def _next(last: dict[str, Any], filters: dict[str, str | None], limit: int) -> str:
+    given = "".join(f" --{name} {value}" for name, value in filters.items() if value is not None)
     return f"older ones: taskd list{given} --limit {limit} --cursor {last['id']}"

@@ -1,4 +1,4 @@
-"""`taskd logs`: what a job's attempts have logged and printed."""
+"""`taskd logs`: shows the output (log records and prints) of a job's attempts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from taskd.client import Client
 
-#: Seconds between two looks, and to the last one.
+#: Seconds between two requests, and before the last one.
 EVERY, LAST = 0.5, 1.0
 FINAL = ("completed", "failed", "cancelled")
 COLOURS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red", "stderr": "yellow", "taskd": "dim"}
@@ -32,9 +32,9 @@ def logs(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> int:
-    """Show what a job's attempts have logged and printed.
+    """Show what a job's attempts logged and printed.
 
-    Of long output it is the first and the last part.
+    Of long output, only the first and the last part are kept.
 
     Example: taskd logs 123 --follow
     """
@@ -43,14 +43,14 @@ def logs(
     with options.connect(server) as client:
         pages = _pages(client, options.job_id(id), attempt, follow=follow)
         if as_json:
-            found = list(pages)
-            output.print_json({"id": found[-1]["id"], "lines": [line for page in found for line in page["lines"]]})
+            whole = list(pages)
+            output.print_json({"id": whole[-1]["id"], "lines": [line for page in whole for line in page["lines"]]})
             return 0
         return _print(pages)
 
 
 def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """Page after page, until there is no more. Raises ClientError, and TaskdError if the job ends without this attempt."""
+    """Yield page after page to the last one. Raises ClientError, and TaskdError if the job ends without this attempt."""
     cursor: str | None = None
     over, followed = not follow, False
     while True:
@@ -61,8 +61,8 @@ def _pages(client: Client, job_id: str, attempt: int | None, *, follow: bool) ->
             continue
         if over:
             break
-        # `status` was read before the lines: of a final job they are all there, unless a cancel or its own transaction came
-        # before them. So with an attempt that another one follows.
+        # `status` was read before the lines. So a final job's lines are all there, unless a cancel or the task's own
+        # transaction came before them. The same holds for an attempt that another one follows.
         over = page["status"] in FINAL or (attempt is not None and page["attempts"] > attempt)
         if over and not followed:
             break
@@ -80,17 +80,17 @@ def _print(pages: Iterator[dict[str, Any]]) -> int:
     from taskd.runtime.console import styled  # noqa: PLC0415  --json does without
 
     console = output.console()
-    before, said = 0, False
+    before, printed = 0, False
     for page in pages:
         for line in page["lines"]:
             if line["attempt"] != before and page["attempts"] > 1:
                 console.print(styled(f"attempt {line['attempt']}", "bold"))
-            before, said = line["attempt"], True
+            before, printed = line["attempt"], True
             _line(console, line)
-        if said and not console.is_terminal:
+        if printed and not console.is_terminal:
             console.file.flush()
-    if not said:
-        output.tell("nothing was logged or printed", err=True)
+    if not printed:
+        output.write_line("nothing was logged or printed", err=True)
     return 0
 
 

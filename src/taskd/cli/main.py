@@ -1,4 +1,4 @@
-"""The executable: global options, the commands, and what a failure looks like."""
+"""The executable: global options, the commands, and how failures are shown."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from taskd.runtime.terminal import NotText, clean, decoded, path, prepare_stream
 
 FAILED, WRONG, UNKNOWN = 1, 2, 4
 INTERRUPTED = 130
-#: The HTTP status of a request whose fields are not what they must be: they came from the command line.
+#: The HTTP status of a request with invalid fields: they came from the command line.
 UNFIT = 422
 
 
 class LogLevel(StrEnum):
-    """What --log-level takes."""
+    """The values of --log-level."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -47,7 +47,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """What --log-format takes."""
+    """The values of --log-format."""
 
     JSON = "JSON"
     TEXT = "TEXT"
@@ -66,7 +66,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        output.tell(f"taskd {taskd.__version__}")
+        output.write_line(f"taskd {taskd.__version__}")
         raise typer.Exit
 
 
@@ -79,8 +79,8 @@ def _require_toml(file: Path) -> None:
             tomllib.load(stream)
     except OSError as error:
         raise typer.BadParameter(f"--config: {file} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # also of what is no UTF-8
-        raise typer.BadParameter(f"--config: {file} is no TOML: {error}") from None
+    except ValueError as error:  # also for a file that is not UTF-8
+        raise typer.BadParameter(f"--config: {file} is not valid TOML: {error}") from None
 
 
 @app.callback()
@@ -101,7 +101,7 @@ def _global(
     if config_file is not None:
         _require_toml(config_file)
     if context.invoked_subcommand is None:
-        output.tell(context.get_help())
+        output.write_line(context.get_help())
         raise typer.Exit
     context.obj = options.Global(
         config_file, log_level.value if log_level else None, log_format.value if log_format else None
@@ -129,9 +129,9 @@ app.command()(torture)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; its exit code. A failure is one line on stderr, with its traceback only at DEBUG.
+    """Run the command line and return its exit code. A failure is one line on stderr, with its traceback only at DEBUG.
 
-    Output that cannot be written is a failure too, and its line the only one: the interpreter writes no more at its end.
+    Output that cannot be written is a failure too. It costs one line only: the interpreter does not report it a second time.
     """
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
     try:
@@ -153,23 +153,23 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         return INTERRUPTED
     except typer.TyperException as error:
-        return _tell(f"{error.format_message()} (see: {_help_command(error)})", error.exit_code)
+        return _print_error(f"{error.format_message()} (see: {_help_command(error)})", error.exit_code)
     except NotText as error:
-        return _tell(str(error), WRONG)
+        return _print_error(str(error), WRONG)
     except TaskdError as error:
-        return _fail(error, _words(error), arguments, _code(error))
+        return _fail(error, _message(error), arguments, _code(error))
     except BrokenPipeError:
         _close_stdout()
         return FAILED
     except OSError as error:
         return _fail(error, _os_error(error), arguments)
-    except Exception as error:  # noqa: BLE001  a user gets one line, not the insides
+    except Exception as error:  # noqa: BLE001  a user gets one line instead of a traceback
         error = _first_of(error)
         return _fail(error, _unexpected(error), arguments)
     return result if isinstance(result, int) else 0
 
 
-def _words(error: TaskdError) -> str:
+def _message(error: TaskdError) -> str:
     key = getattr(error, "key", None)
     return f"{error}: add --idempotency-key {key} to the same command" if key is not None else str(error)
 
@@ -181,7 +181,7 @@ def _code(error: TaskdError) -> int:
 
 
 def _first_of(error: Exception) -> Exception:
-    """What went wrong, without the groups of tasks that it went through."""
+    """Return the first error inside nested exception groups."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -193,7 +193,7 @@ def _unexpected(error: Exception) -> str:
             "libpq, PostgreSQL's client library, is missing: install it (Debian: libpq5), or psycopg[binary] with pip"
         )
     if isinstance(error, UnicodeEncodeError):
-        return "there is a text with half a character (a lone surrogate) in it, which cannot be sent"
+        return "a text holds half a character (a lone surrogate), which cannot be sent"
     return f"{type(error).__name__}: {error} (a bug; --log-level DEBUG shows where)"
 
 
@@ -201,23 +201,23 @@ def _fail(error: BaseException, message: str, arguments: Sequence[str], code: in
     if _debugging(arguments):
         import traceback  # noqa: PLC0415  only for a failure
 
-        output.tell(_mask("".join(traceback.format_exception(error))).rstrip(), err=True)
-    return _tell(message, code)
+        output.write_line(_mask("".join(traceback.format_exception(error))).rstrip(), err=True)
+    return _print_error(message, code)
 
 
 def _debugging(arguments: Sequence[str]) -> bool:
-    """Whether DEBUG was asked for; looked up here because the failure may be the parsing itself."""
+    """Return True if DEBUG was asked for. The arguments are searched by hand because parsing itself may have failed."""
     given = " ".join(arguments).upper().replace("=", " ")
     return "--LOG-LEVEL DEBUG" in given or os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
 
 
-def _tell(message: str, code: int) -> int:
-    output.tell(f"error: {' '.join(clean(_mask(message)).split())}", err=True)
+def _print_error(message: str, code: int) -> int:
+    output.write_line(f"error: {' '.join(clean(_mask(message)).split())}", err=True)
     return code
 
 
 def _mask(text: str) -> str:
-    """The text without secrets, if this command ever had any."""
+    """Return the text without secrets, if this command has read any."""
     secrets = sys.modules.get("taskd.runtime.secrets")
     return str(secrets.mask(text)) if secrets is not None else text
 
@@ -229,11 +229,11 @@ def _help_command(error: Exception) -> str:
 
 def _os_error(error: OSError) -> str:
     if error.errno == errno.ENOENT and error.filename:
-        return f"{error.filename}: there is no such file"
+        return f"{error.filename}: no such file"
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _close_stdout() -> None:
-    """Let what is left go nowhere: the interpreter would try to write it once more at its end, and fail as well."""
+    """Discard the rest of the output: the interpreter would try to write it once more at its end, and fail as well."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`taskd migrate`: bring the database's schema up to date."""
+"""`taskd migrate`: brings the database's schema up to date."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def migrate(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something is pending.")] = False,
     audit: Annotated[
-        bool, typer.Option("--audit", help="Then add the audit trail: tables that record every move of every job.")
+        bool,
+        typer.Option("--audit", help="Also add the audit trail: tables that record every transition of every job."),
     ] = False,
     as_json: options.JsonOption = False,
 ) -> int:
-    """Apply the migrations that the database lacks. Safe to run from many places at once.
+    """Apply the missing migrations. Several may run at the same time.
 
     Example: POSTGRES_DSN=postgresql://localhost/taskd taskd migrate
     """
@@ -47,6 +48,6 @@ def _show(document: dict[str, list[str]], names: list[str], word: str, none: str
         output.print_json(document)
         return
     for name in names:
-        output.tell(f"{word} {name}")
+        output.write_line(f"{word} {name}")
     if not names:
-        output.tell(none)
+        output.write_line(none)

@@ -1,4 +1,4 @@
-"""Instants as people read them: the same short form in every view, in local time or, with --utc, in UTC."""
+"""Instants in the same short form in every view, in local time or, with --utc, in UTC."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ UtcOption = Annotated[
 
 
 def reset() -> None:
-    """Show local times, until an option says otherwise."""
+    """Show local times until an option selects UTC."""
     _zone.set(None)
 
 
 def zone() -> tzinfo | None:
-    """The zone of what is shown; None is the local one."""
+    """Return the time zone of all views; None is the local one."""
     return _zone.get()
 
 
 def zone_name() -> str:
-    """The zone in words, for a heading."""
+    """Return the zone's name for a heading."""
     return "UTC" if zone() is UTC else "local time"
 
 
 def moment(text: object, *, fine: bool = False) -> str:
-    """An instant of the API as in `2026-11-23 13:28:54`, in UTC with a Z behind it; `fine`: to the millisecond.
+    """Return an instant of the API as in `2026-11-23 13:28:54`, in UTC with a Z behind it; `fine`: to the millisecond.
 
-    What is no instant is shown as it is.
+    Text that is not an instant is returned unchanged.
     """
     try:
         when = datetime.fromisoformat(str(text)).astimezone(zone())
@@ -52,10 +52,10 @@ def moment(text: object, *, fine: bool = False) -> str:
 
 
 def clock(text: str) -> str:
-    """The time of day of an instant, to the millisecond."""
+    """Return the time of day of an instant, to the millisecond."""
     return moment(text, fine=True).rpartition(" ")[2]
 
 
 def in_text(text: str) -> str:
-    """A sentence of the API with each instant in it as `moment` shows it."""
-    return _INSTANT.sub(lambda found: moment(found[0]), text)
+    """Return a sentence of the API with each instant in it as `moment` shows it."""
+    return _INSTANT.sub(lambda match: moment(match[0]), text)

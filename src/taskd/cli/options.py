@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def _server(context: typer.Context, value: str) -> str:
-    """The schedulers to ask: those given, else those of the configuration, else those of a dev cluster in this folder."""
-    from taskd.cli import beside  # noqa: PLC0415  keeps --help quick
+    """Return the schedulers to ask: the given ones, else the configured ones, else those of a dev cluster in this folder."""
+    from taskd.cli import server_defaults  # noqa: PLC0415  keeps --help quick
 
     if context.resilient_parsing:
         return value
     source = context.get_parameter_source("server")
     config = (context.find_object(Global) or Global()).config
-    return beside.server(value, config, chosen=source is not None and source.name != "DEFAULT")
+    return server_defaults.server(value, config, chosen=source is not None and source.name != "DEFAULT")
 
 
 ServerOption = Annotated[
@@ -45,16 +45,21 @@ PriorityOption = Annotated[
     int | None, typer.Option(min=0, max=MAX_PRIORITY, metavar="N", help="0 to 100, higher first. Default: 0.")
 ]
 RetriesOption = Annotated[
-    int | None, typer.Option(min=0, max=MAX_RETRIES, metavar="N", help="0 to 100 tries after a failure. Default: 3.")
+    int | None, typer.Option(min=0, max=MAX_RETRIES, metavar="N", help="0 to 100 retries after a failure. Default: 3.")
 ]
 
 
-#: What an option for an instant takes.
+TaskOption = Annotated[str | None, typer.Option(help="The task to run. Default: default.")]
+QueueOption = Annotated[str | None, typer.Option(help="Default: default.")]
+TimeoutOption = Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")]
+MetadataOption = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")]
+
+#: The description of an instant in errors.
 INSTANT = "an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z"
 
 
 class Global(NamedTuple):
-    """What was given before the subcommand."""
+    """The options before the subcommand."""
 
     config: Path | None = None
     log_level: str | None = None
@@ -62,14 +67,14 @@ class Global(NamedTuple):
 
 
 def job_id(text: str) -> str:
-    """The id of a job. Raises BadParameter for what cannot be one."""
+    """Return `text` if it can be a job's id. Raises BadParameter otherwise."""
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:20]) <= MAX_ID):
         raise typer.BadParameter(f"ID takes a job's id, a positive whole number, not {text!r}")
     return text
 
 
 def instant(text: str, option: str) -> str:
-    """The text, if it is an instant. Raises BadParameter."""
+    """Return `text` if it is an instant. Raises BadParameter otherwise."""
     try:
         known = datetime.fromisoformat(text.upper()).tzinfo is not None
     except ValueError:
@@ -83,14 +88,14 @@ def settings(
     context: typer.Context,
     flags: dict[tuple[str, str], object] | None = None,
     *,
-    beside_dev: bool = True,
+    use_dev_cluster: bool = True,
     related: bool = True,
 ) -> Settings:
-    """The settings with this command's `flags` on top. Raises ConfigurationError; `related`: as of `taskd.settings.load`.
+    """Return the settings with this command's `flags` on top. Raises ConfigurationError; `related`: as for `load`.
 
-    Unless a server is configured, and if `beside_dev`, the servers are those of a dev cluster that runs in this folder.
+    With `use_dev_cluster`, and unless a server is configured, the servers are those of a dev cluster in this folder.
     """
-    from taskd.cli import beside  # noqa: PLC0415  as below
+    from taskd.cli import server_defaults  # noqa: PLC0415  as below
     from taskd.runtime import secrets  # noqa: PLC0415  client commands do without
     from taskd.settings import load  # noqa: PLC0415
 
@@ -98,15 +103,15 @@ def settings(
     logs: dict[tuple[str, str], object] = {("log", "level"): given.log_level, ("log", "format"): given.log_format}
     merged = {**logs, **(flags or {})}
     config = given.config and Path(path(str(given.config)))
-    found = load(file=config, flags=merged, related=related)
-    if beside_dev and (servers := beside.servers(config, found.client.server)):
-        found = load(file=config, flags={**servers, **merged}, related=related)
-    secrets.learn(found)
-    return found
+    loaded = load(file=config, flags=merged, related=related)
+    if use_dev_cluster and (servers := server_defaults.servers(config, loaded.client.server)):
+        loaded = load(file=config, flags={**servers, **merged}, related=related)
+    secrets.learn(loaded)
+    return loaded
 
 
 def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
-    """Why nothing was done about one of several jobs. Raises `error` itself if it concerns them all."""
+    """Return the result of one of several jobs that was left unchanged. Raises `error` itself if it concerns all jobs."""
     if error.status not in (404, 409):
         raise error
     known = {"status": error.problem["job_status"]} if "job_status" in error.problem else {}
@@ -115,11 +120,11 @@ def refusal(job_id: str, error: ClientError) -> dict[str, Any]:
 
 
 def connect(server: str) -> Client:
-    """A client for `server` with the configured token and authorities ([client], TASKD_TOKEN, TASKD_CA_FILE).
+    """Return a client for `server` with the configured token and authorities ([client], TASKD_TOKEN, TASKD_CA_FILE).
 
-    Raises BadParameter for what is no address, and ClientError for what is no token.
+    Raises BadParameter for an invalid address, and ClientError for an invalid token.
     """
-    from taskd.cli import beside  # noqa: PLC0415  keeps --help and --version quick
+    from taskd.cli import server_defaults  # noqa: PLC0415  keeps --help and --version quick
     from taskd.client import Client, ClientError  # noqa: PLC0415  as above
     from taskd.client.servers import ServerList  # noqa: PLC0415
 
@@ -127,5 +132,5 @@ def connect(server: str) -> Client:
         ServerList(server)
     except ClientError as error:
         raise typer.BadParameter(str(error)) from None
-    token, ca_file = beside.credentials()
+    token, ca_file = server_defaults.credentials()
     return Client(server, token=token, ca_file=ca_file, loads=exact.loads)

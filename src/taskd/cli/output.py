@@ -1,6 +1,6 @@
-"""All output of the command line: one JSON document, or text for people. Nothing else writes to stdout or stderr.
+"""All output of the command line: one JSON document, or text. No other module writes to stdout or stderr.
 
-What is written comes from outside in parts, so all of it is cleaned here: see `taskd.runtime.terminal`.
+Parts of the output come from outside, so all of it is cleaned here: see `taskd.runtime.terminal`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from taskd.runtime.terminal import clean, clean_json
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-#: Columns where there is no terminal: a line is a line there, however long.
+#: Columns where there is no terminal: lines are not wrapped there.
 PIPE_WIDTH = 10_000
 
 
-def tell(text: str, *, err: bool = False) -> None:
-    """Write text and a newline."""
+def write_line(text: str, *, err: bool = False) -> None:
+    """Write a line of text to stdout, or to stderr with `err`."""
     stream = sys.stderr if err else sys.stdout
     stream.write(clean(text) + "\n")
     if err or stream.isatty():
@@ -29,19 +29,19 @@ def tell(text: str, *, err: bool = False) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Write one document, indented for a terminal. Numbers have the digits that they came with."""
+    """Write one document, indented for a terminal. Numbers keep their digits."""
     indent = 2 if sys.stdout.isatty() else None
     write_json(exact.dumps(document, indent=indent) + "\n")
 
 
 def write_json(text: str) -> None:
-    """Write JSON, or lines of it, which is UTF-8 or ASCII; what would steer a terminal becomes escapes of the same value."""
+    """Write JSON, or lines of it, as UTF-8 or ASCII. Characters that would steer a terminal become escapes of equal value."""
     ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
     sys.stdout.write(clean_json(text, ascii_only=ascii_only))
 
 
 def console(*, err: bool = False) -> Console:
-    """A console that leaves colours and cuts out when stdout is no terminal."""
+    """Return a console; without colours and truncation when the stream is not a terminal."""
     from taskd.runtime.console import SafeConsole  # noqa: PLC0415  --json does without
 
     stream = sys.stderr if err else sys.stdout
@@ -58,7 +58,7 @@ def show(view: RenderableType, width: int | None = None) -> None:
 
 
 class _Trimmed(io.TextIOBase):
-    """A stream whose lines have no blanks at their ends: columns are filled with them, which no pipe and no page needs."""
+    """A stream that removes the blanks at the ends of lines, with which Rich fills columns."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -67,25 +67,24 @@ class _Trimmed(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # an attribute there, which cannot be set
-        """That of the stream."""
+        """The encoding of the stream."""
         return self._encoding
 
     def write(self, text: str, /) -> int:
-        """Whole lines."""
+        """Write whole lines without trailing blanks."""
         self._stream.write("\n".join(line.rstrip(" ") for line in text.split("\n")))
         return len(text)
 
     def flush(self) -> None:
-        """As of the stream."""
         self._stream.flush()
 
 
 def count(jobs: int) -> str:
-    """So many jobs, in words."""
+    """Return a number of jobs as text: `1 job`, `1,200 jobs`."""
     return "1 job" if jobs == 1 else f"{jobs:,} jobs"
 
 
 def brief(value: Any, width: int = 400) -> str:
-    """JSON on one line, cut at `width` characters."""
+    """Return the value as JSON on one line, cut at `width` characters."""
     text = exact.dumps(value)
     return text if len(text) <= width else f"{text[:width]}…"

@@ -1,4 +1,4 @@
-"""`taskd retry`: jobs that failed or were cancelled, again, as new jobs."""
+"""`taskd retry`: submits failed and cancelled jobs again, as new jobs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def retry(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
-    """Try jobs again that failed or were cancelled.
+    """Retry jobs that failed or were cancelled.
 
-    Each becomes a new job, once. Exit status 1 if one of the ids did not.
+    Each becomes a new job, once. Exit status 1 if one of the ids could not be retried.
 
     Example: taskd retry 17; taskd retry --status failed --queue images --yes
     """
-    wanted = selection.Selection(status, queue, task, dry_run, yes)
-    wanted.check(ids or [])
+    choice = selection.Selection(status, queue, task, dry_run, yes)
+    choice.check(ids or [])
     with options.connect(server) as client:
         if not ids:
-            return selection.change(client, "retry", wanted, as_json=as_json)
+            return selection.change(client, "retry", choice, as_json=as_json)
         results: list[dict[str, Any]] = []
         for job_id in dict.fromkeys(ids):
             results.append(result := _retry(client, job_id))
@@ -54,23 +54,23 @@ def retry(
 
 
 def _retry(client: Client, job_id: str) -> dict[str, Any]:
-    """What became of one job. Raises ClientError if that cannot be told."""
+    """Retry one job and return the result. Raises ClientError if the result is unknown."""
     from taskd.client import ClientError  # noqa: PLC0415  keeps --help and --version quick
 
     try:
         job = client.retry(job_id)
     except ClientError as error:
         return options.refusal(job_id, error)
-    found = {"id": job.get("parent_id", job_id), "retried_as": job["id"], "status": job.get("status", "pruned")}
-    return {**found, "duplicate": True} if job.get("duplicate") else found
+    result = {"id": job.get("parent_id", job_id), "retried_as": job["id"], "status": job.get("status", "pruned")}
+    return {**result, "duplicate": True} if job.get("duplicate") else result
 
 
 def _show(result: dict[str, Any]) -> None:
     if "retried_as" not in result:
-        output.tell(f"job {result['id']} not retried: {result['error']}")
+        output.write_line(f"job {result['id']} not retried: {result['error']}")
     elif result.get("duplicate"):
-        output.tell(
+        output.write_line(
             f"job {result['id']} was retried before, as job {result['retried_as']}, which is {result['status']}"
         )
     else:
-        output.tell(f"job {result['id']} retried as job {result['retried_as']}")
+        output.write_line(f"job {result['id']} retried as job {result['retried_as']}")

@@ -1,4 +1,4 @@
-"""`taskd run`: one task in this process, without servers."""
+"""`taskd run`: runs one task in this process, without servers."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ def run(
     context: typer.Context,
     task: Annotated[str, typer.Argument(help="The task's name.")],
     payload: Annotated[
-        str, typer.Argument(help="JSON, or a plain string if it is none; @FILE reads a file.", metavar="PAYLOAD")
+        str, typer.Argument(help="JSON, else a plain string; @FILE reads a file.", metavar="PAYLOAD")
     ] = "{}",
     app: Annotated[
         str | None,
-        typer.Option("--app", metavar="MODULE[:ATTR]", help="Where the task is. Default: the built-in ones."),
+        typer.Option("--app", metavar="MODULE[:ATTR]", help="The app with the task. Default: the built-in tasks."),
     ] = None,
     attempt: Annotated[int, typer.Option(min=1, help="The attempt's number.")] = 1,
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="JSON", help="What an earlier attempt has stored for this one.")
+        str | None, typer.Option(metavar="JSON", help="The checkpoint that an earlier attempt stored.")
     ] = None,
-    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the task raised.")] = False,
+    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger at the error.")] = False,
     as_json: options.JsonOption = False,
 ) -> int:
     """Run a task here, in the foreground, without servers.
 
-    It runs once: no retries, no time-out. breakpoint() works.
+    It runs once: no retries, no timeout. breakpoint() works.
 
-    Its result goes to stdout as JSON, its log and its progress to stderr. What it submits is only shown. With --json, what it
-    prints goes to stderr too. Exit 1 if it fails.
+    The result goes to stdout as JSON, log and progress to stderr. Jobs that it submits are only shown. With --json, prints go
+    to stderr too. Exit status 1 if it fails.
 
     Example: taskd run resize '{"url": "https://example.org/a.png", "width": 200}' --app shop.tasks --pdb
     """
     from taskd.runtime import forks  # noqa: PLC0415  --help does without
 
-    settings = options.settings(context, {("worker", "app"): app}, beside_dev=False)
+    settings = options.settings(context, {("worker", "app"): app}, use_dev_cluster=False)
     _log(settings)
     forks.watch()
-    name, found = _find(settings, task)
-    bench = found.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
+    name, loaded = _find(settings, task)
+    bench = loaded.testing(attempt=attempt, checkpoint=None if checkpoint is None else _checkpoint(checkpoint))
     document = exact.dumps(read_payload(payload)).encode()
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        value, error = _run(name, found, bench, found.tasks[task], document, settings.worker.max_result_bytes)
+        value, error = _run(name, loaded, bench, loaded.tasks[task], document, settings.worker.max_result_bytes)
     if error is not None:
-        return _tell(error, debug=pdb)
+        return _report(error, debug=pdb)
     output.print_json(exact.loads(value))
     return 0
 
@@ -82,7 +82,7 @@ def _log(settings: Settings) -> None:
 
 
 def _find(settings: Settings, task: str) -> tuple[str, App]:
-    """The app that has the task, and its name: the author's, or the one with what the settings switch on.
+    """Return the app that has the task, and its name: the user's, or the one with the tasks that the settings enable.
 
     Raises typer.BadParameter and ConfigurationError.
     """
@@ -95,22 +95,23 @@ def _find(settings: Settings, task: str) -> tuple[str, App]:
     loading.search_current_folder()
     name = settings.worker.app or BUILTIN
     try:
-        own = loading.load(name, TaskSettings())
+        app = loading.load(name, TaskSettings())
     except loading.NotLoadable as error:
         raise ConfigurationError(str(error)) from None
-    if not isinstance(own, App):
-        raise ConfigurationError(f"app {name!r} is no taskd.App")
-    if task in own.tasks:  # whatever the settings say of other tasks
-        return name, own
-    more = _switched_on(settings)
-    if task in more.tasks:
-        return loading.OPTIONAL, more
-    known = ", ".join(sorted(own.tasks)) or "none"
+    if not isinstance(app, App):
+        raise ConfigurationError(f"app {name!r} is not a taskd.App")
+    if task in app.tasks:  # the settings of other tasks may be wrong
+        return name, app
+    enabled = _enabled(settings)
+    if task in enabled.tasks:
+        return loading.OPTIONAL, enabled
+    known = ", ".join(sorted(app.tasks)) or "none"
     hint = "" if settings.worker.app else " (--app names the module of your own tasks)"
     raise typer.BadParameter(f"there is no task {task!r} in the app {name}; it has: {known}{hint}")
 
 
-def _switched_on(settings: Settings) -> App:
+def _enabled(settings: Settings) -> App:
+    """Return the built-in tasks that the settings enable. Raises ConfigurationError."""
     from taskd.app.builtin.optional import build  # noqa: PLC0415  as above
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415
 
@@ -123,7 +124,7 @@ def _switched_on(settings: Settings) -> App:
 def _run(
     name: str, app: App, bench: Bench, task: Task[Any, Any], payload: bytes, limit: int
 ) -> tuple[bytes, BaseException | None]:
-    """One attempt in this thread, with the app's hooks around it: its result as JSON, or what it raised.
+    """Run one attempt in this thread, with the app's hooks around it. Return its result as JSON, and its error.
 
     Raises ConfigurationError if the app does not start.
     """
@@ -132,14 +133,14 @@ def _run(
     from taskd.domain.storable import to_json  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415
 
-    told = Run(hear=_progress)
+    record = Run(hear=_progress)
     with asyncio.Runner() as runner, _started(name, app, runner):
         opened = contextlib.AsyncExitStack()
         try:
             try:
-                invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, told)))
-            except Fail as misfit:  # of the payload: nothing of the author's has run, so there is nothing to trace
-                return b"null", misfit.with_traceback(None)
+                invocation = runner.run(opened.enter_async_context(bench.prepared(task, payload, record)))
+            except Fail as payload_error:  # no user code has run, so a traceback would show nothing
+                return b"null", payload_error.with_traceback(None)
             value = runner.run(invocation()) if invocation.asynchronous else invocation()
             forks.leave()
             encode = app.encoder(task.name)
@@ -147,17 +148,17 @@ def _run(
         except KeyboardInterrupt as error:
             forks.leave(error)
             raise
-        except BaseException as error:  # noqa: BLE001  whatever it raises is told as its failure
+        except BaseException as error:  # noqa: BLE001  every error of the task is reported as its failure
             forks.leave(error)
             return b"null", error
         finally:
-            _children(told)
+            _children(record)
             runner.run(opened.aclose())
 
 
 @contextlib.contextmanager
 def _started(name: str, app: App, runner: asyncio.Runner) -> Iterator[None]:
-    """The app from its start to its stop; it is stopped if it does not start, too: something may be open already."""
+    """Start the app, and stop it at the end. It is stopped after a failed start too: resources may be open already."""
     try:
         runner.run(_start(name, app))
         yield
@@ -166,7 +167,7 @@ def _started(name: str, app: App, runner: asyncio.Runner) -> Iterator[None]:
 
 
 async def _start(name: str, app: App) -> None:
-    """Raises ConfigurationError, with the words of a worker."""
+    """Start the app. Raises ConfigurationError with the same text as a worker's."""
     from taskd.domain.errors import ConfigurationError  # noqa: PLC0415  --help does without
     from taskd.executor import loading  # noqa: PLC0415
 
@@ -180,31 +181,31 @@ async def _start(name: str, app: App) -> None:
 
 
 def _progress(fraction: float, message: str) -> None:
-    output.tell(f"progress: {fraction:.0%} {message}".rstrip(), err=True)
+    output.write_line(f"progress: {fraction:.0%} {message}".rstrip(), err=True)
 
 
-def _children(told: Run) -> None:
-    for child in told.children:
-        output.tell(f"not submitted, as this is only a run: {child.task} {output.brief(child.payload)}", err=True)
+def _children(record: Run) -> None:
+    for child in record.children:
+        output.write_line(f"not submitted by `taskd run`: {child.task} {output.brief(child.payload)}", err=True)
 
 
-def _tell(error: BaseException, *, debug: bool) -> int:
+def _report(error: BaseException, *, debug: bool) -> int:
     from taskd.domain.errors import Fail, RetryAt, Snooze, Unstorable  # noqa: PLC0415  --help does without
     from taskd.executor.tracebacks import describe  # noqa: PLC0415
 
     if isinstance(error, Snooze):
-        output.tell(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
+        output.write_line(f"snoozed: a worker would run it again after {error.seconds:g} s. {error}".rstrip(), err=True)
     elif isinstance(error, Unstorable):
-        output.tell(f"failed for good: {error}", err=True)
+        output.write_line(f"failed for good: {error}", err=True)
     else:
         bare = isinstance(error, Fail) and error.__traceback__ is None
-        output.tell(f"error: {error}" if bare else describe(error), err=True)
+        output.write_line(f"error: {error}" if bare else describe(error), err=True)
         if isinstance(error, Fail):
-            output.tell("failed for good: a worker would not try it again", err=True)
+            output.write_line("failed for good: a worker would not try it again", err=True)
         elif isinstance(error, RetryAt):
-            output.tell(f"failed: a worker would try it again at {error.when}", err=True)
+            output.write_line(f"failed: a worker would try it again at {error.when}", err=True)
     if debug and error.__traceback__ is not None:
-        import pdb  # noqa: PLC0415  that is what was asked for
+        import pdb  # noqa: PLC0415  for --pdb alone
 
         pdb.post_mortem(error.__traceback__)
     return FAILED

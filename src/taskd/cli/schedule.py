@@ -1,4 +1,4 @@
-"""`taskd schedule`: jobs that come by themselves."""
+"""`taskd schedule`: makes, shows and changes schedules, which submit jobs at set times."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taskd.cli import options, output
-from taskd.cli.config import who
-from taskd.cli.durations import seconds
+from taskd.cli.config import current_user
+from taskd.cli.durations import optional_seconds
 from taskd.cli.moments import UtcOption, moment
 from taskd.cli.submit import metadata_of, read_payload
 from taskd.domain.errors import TaskdError
@@ -21,36 +21,41 @@ if TYPE_CHECKING:
 NOT_FOUND, CONFLICT = 404, 409
 
 app = typer.Typer(
-    help="Make, look at and change schedules.\n\nThey submit jobs by cron or at an interval.",
+    help="Make, show and change schedules.\n\nThey submit jobs by cron or at an interval.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 NameArgument = Annotated[str, typer.Argument(help="The schedule's name.", metavar="NAME")]
+PayloadArgument = Annotated[
+    str | None, typer.Argument(help="As for `taskd submit`: JSON, a plain string, @FILE or -.", metavar="PAYLOAD")
+]
+CronOption = Annotated[str | None, typer.Option(metavar="EXPR", help='Five or six fields, as in "*/5 * * * *".')]
+EveryOption = Annotated[str | None, typer.Option(metavar="DURATION", help="An interval instead: 45s, 10m, 1d.")]
+ZoneOption = Annotated[str | None, typer.Option(metavar="ZONE", help="As in Europe/Berlin. Default: UTC.")]
+MissedOption = Annotated[Missed | None, typer.Option(help="The policy for missed ticks. Default: once.")]
+CatchUpOption = Annotated[int | None, typer.Option(help="With --missed all: at most so many. Default: 10.")]
+OverlapOption = Annotated[Overlap | None, typer.Option(help="The policy while an earlier job is live. Default: allow.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Change the schedule of this name, if there is one.")]
 
 
 @app.command()
 def add(
     name: NameArgument,
-    payload: Annotated[
-        str | None,
-        typer.Argument(help="As for `taskd submit`: JSON, a plain string, @FILE or -.", metavar="PAYLOAD"),
-    ] = None,
-    cron: Annotated[str | None, typer.Option(metavar="EXPR", help='Five or six fields, as in "*/5 * * * *".')] = None,
-    every: Annotated[str | None, typer.Option(metavar="DURATION", help="An interval instead: 45s, 10m, 1d.")] = None,
-    tz: Annotated[str | None, typer.Option(metavar="ZONE", help="As in Europe/Berlin. Default: UTC.")] = None,
-    task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
+    payload: PayloadArgument = None,
+    cron: CronOption = None,
+    every: EveryOption = None,
+    tz: ZoneOption = None,
+    task: options.TaskOption = None,
+    queue: options.QueueOption = None,
     priority: options.PriorityOption = None,
     max_retries: options.RetriesOption = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")] = None,
-    metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")] = None,
-    missed: Annotated[Missed | None, typer.Option(help="What follows missed ticks. Default: once.")] = None,
-    catch_up: Annotated[int | None, typer.Option(help="With --missed all: at most so many. Default: 10.")] = None,
-    overlap: Annotated[Overlap | None, typer.Option(help="While an earlier job is live. Default: allow.")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Change the schedule of this name, if there is one.")
-    ] = False,
+    timeout: options.TimeoutOption = None,
+    metadata: options.MetadataOption = None,
+    missed: MissedOption = None,
+    catch_up: CatchUpOption = None,
+    overlap: OverlapOption = None,
+    replace: ReplaceOption = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
@@ -61,32 +66,18 @@ def add(
     """
     if catch_up is not None and missed != Missed.ALL:
         raise typer.BadParameter("--catch-up goes with --missed all: give both, or neither")
-    job = {
-        "payload": None if payload is None else read_payload(payload),
-        "task": task,
-        "queue": queue,
-        "priority": priority,
-        "max_retries": max_retries,
-        "timeout": seconds(timeout) if timeout is not None else None,
-        "metadata": metadata_of(metadata),
-    }
-    fields = {
-        "cron": cron,
-        "every": seconds(every) if every is not None else None,
-        "tz": tz,
-        "missed": missed,
-        "catch_up": catch_up,
-        "overlap": overlap,
-        "job": {"payload": job["payload"], **_given(job)},
-    }
-    plan = _given(fields)
+    job: dict[str, Any] = {"task": task, "queue": queue, "priority": priority, "max_retries": max_retries}
+    job |= {"timeout": optional_seconds(timeout), "metadata": metadata_of(metadata)}
+    rule = {"cron": cron, "every": optional_seconds(every), "tz": tz}
+    plan = _given({**rule, "missed": missed, "catch_up": catch_up, "overlap": overlap})
+    plan["job"] = {"payload": None if payload is None else read_payload(payload), **_given(job)}
     with options.connect(server) as client:
         made = client.schedule("PUT", name, body=plan) if replace else _new(client, name, plan)
     _show(made, as_json=as_json)
 
 
 def _new(client: Client, name: str, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule that was made. Raises TaskdError: also if there is one of this name."""
+    """Make the schedule and return it. Raises TaskdError, also if there is one of this name."""
     from taskd.client import ClientError  # noqa: PLC0415  --help does without
 
     try:
@@ -103,18 +94,18 @@ def list_all(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> None:
-    """Show every schedule and when it fires next.
+    """Show every schedule and its next tick.
 
     Example: taskd schedule list
     """
     with options.connect(server) as client:
-        found = client.schedules()
+        schedules = client.schedules()
     if as_json:
-        output.print_json(found)
+        output.print_json(schedules)
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.show(tables.schedules(found) if found else "there are no schedules")
+    output.show(tables.schedules(schedules) if schedules else "there are no schedules")
 
 
 @app.command()
@@ -124,7 +115,7 @@ def show(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> None:
-    """Show one schedule, and what became of its last ticks.
+    """Show one schedule, and the results of its last ticks.
 
     Example: taskd schedule show nightly
     """
@@ -139,32 +130,32 @@ def coming(
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show when a schedule fires next, in its time zone.
+    """Show the next ticks of a schedule, in its time zone.
 
     Example: taskd schedule next nightly --count 10
     """
     with options.connect(server) as client:
-        found = client.schedule("GET", name, "next", query={"count": str(count)})
+        document = client.schedule("GET", name, "next", query={"count": str(count)})
     if as_json:
-        output.print_json(found)
+        output.print_json(document)
         return
-    for fire in found["fires"]:
-        output.tell(fire)
-    if found["paused"]:
-        output.tell("it is paused: none of these comes before it is resumed", err=True)
+    for fire in document["fires"]:
+        output.write_line(fire)
+    if document["paused"]:
+        output.write_line("the schedule is paused: it does not fire before it is resumed", err=True)
 
 
 @app.command()
 def pause(
     name: NameArgument, server: options.ServerOption = "http://localhost:8080", as_json: options.JsonOption = False
 ) -> None:
-    """Stop a schedule. What it submitted goes on.
+    """Pause a schedule. Jobs that it submitted go on.
 
     Example: taskd schedule pause nightly
     """
     with options.connect(server) as client:
-        found = client.schedule("POST", name, "pause", query={"who": who()})
-    _tell(f"{name} is paused by {found['paused_by']}", found, as_json=as_json)
+        schedule = client.schedule("POST", name, "pause", query={"who": current_user()})
+    _print_result(f"{name} is paused by {schedule['paused_by']}", schedule, as_json=as_json)
 
 
 @app.command()
@@ -174,15 +165,15 @@ def resume(
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> None:
-    """Let a schedule go on from now.
+    """Resume a schedule from now on.
 
-    What it would have done meanwhile is not made up for.
+    Ticks during the pause are not made up for.
 
     Example: taskd schedule resume nightly
     """
     with options.connect(server) as client:
-        found = client.schedule("POST", name, "resume")
-    _tell(f"{name} fires next at {moment(found['next_at'])}", found, as_json=as_json)
+        schedule = client.schedule("POST", name, "resume")
+    _print_result(f"{name} fires next at {moment(schedule['next_at'])}", schedule, as_json=as_json)
 
 
 @app.command()
@@ -194,53 +185,57 @@ def rm(
     Example: taskd schedule rm nightly
     """
     with options.connect(server) as client:
-        found = client.remove_schedule(name)
-    _tell(f"{name} is removed", found, as_json=as_json)
+        removed = client.remove_schedule(name)
+    _print_result(f"{name} is removed", removed, as_json=as_json)
 
 
 @app.command()
 def apply(
-    module: Annotated[
-        str, typer.Option("--app", metavar="MODULE[:ATTR]", help="The app whose declarations are to hold.")
-    ],
+    module: Annotated[str, typer.Option("--app", metavar="MODULE[:ATTR]", help="The app that declares the schedules.")],
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Make the schedules what an app declares.
+    """Apply the schedules that an app declares.
 
-    It does so with @app.cron and @app.every; run this with each deployment. Those that the app declared before and
-    does not any more are removed. What was made by hand or by another app stays.
+    It declares them with @app.cron and @app.every. Run this with each deployment. Schedules that the app declared
+    before and no longer declares are removed. Schedules that were made by hand or by another app stay.
 
     Example: taskd schedule apply --app shop.tasks
     """
     label, declared = _declared(module)
     with options.connect(server) as client:
-        before = {one["name"]: one for one in client.schedules()}
-        if foreign := sorted(name for name in declared if name in before and before[name].get("app") != label):
-            raise TaskdError(
-                f"{', '.join(foreign)}: there are schedules of these names that {label} did not declare: remove them, or"
-                " give its own another name="
-            )
-        done: dict[str, list[str]] = {"made": [], "changed": [], "same": [], "removed": []}
-        for name, plan in declared.items():
-            after = client.schedule("PUT", name, body={**plan, "app": label})
-            done[_outcome(before.get(name), after)].append(name)
-        for name, one in before.items():
-            if one.get("app") == label and name not in declared:
-                _remove(client, name)
-                done["removed"].append(name)
+        results = _apply(client, label, declared)
     if as_json:
-        output.print_json({"app": label, **done})
+        output.print_json({"app": label, **results})
         return
-    for outcome, names in done.items():
+    for outcome, names in results.items():
         for name in names:
-            output.tell(f"{outcome} {name}")
-    if not any(done.values()):
-        output.tell(f"{label} declares no schedules")
+            output.write_line(f"{outcome} {name}")
+    if not any(results.values()):
+        output.write_line(f"{label} declares no schedules")
+
+
+def _apply(client: Client, label: str, declared: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Make, change and remove the app's schedules; return their names by outcome. Raises TaskdError."""
+    before = {schedule["name"]: schedule for schedule in client.schedules()}
+    if foreign := sorted(name for name in declared if name in before and before[name].get("app") != label):
+        raise TaskdError(
+            f"{', '.join(foreign)}: there are schedules of these names that {label} did not declare: remove them, or"
+            " give its own another name="
+        )
+    results: dict[str, list[str]] = {"made": [], "changed": [], "same": [], "removed": []}
+    for name, plan in declared.items():
+        after = client.schedule("PUT", name, body={**plan, "app": label})
+        results[_outcome(before.get(name), after)].append(name)
+    for name, schedule in before.items():
+        if schedule.get("app") == label and name not in declared:
+            _remove(client, name)
+            results["removed"].append(name)
+    return results
 
 
 def _remove(client: Client, name: str) -> None:
-    """See that there is no such schedule. Somebody else may have removed it meanwhile."""
+    """Remove a schedule, unless another client has removed it meanwhile."""
     from taskd.client import ClientError  # noqa: PLC0415  keeps --help quick
 
     try:
@@ -251,7 +246,7 @@ def _remove(client: Client, name: str) -> None:
 
 
 def _declared(module: str) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
-    """The name by which its schedules are known as this app's, and what it declares. Raises TaskdError."""
+    """Return the name that marks the app's schedules, and the schedules that it declares. Raises TaskdError."""
     from taskd.executor.loading import NotLoadable, load, search_current_folder  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415  keeps --help quick
     from taskd.settings import TaskSettings  # noqa: PLC0415
@@ -259,12 +254,12 @@ def _declared(module: str) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
     search_current_folder()
     forks.watch()
     try:
-        found = load(module, TaskSettings())
+        loaded = load(module, TaskSettings())
     except NotLoadable as error:
         raise TaskdError(str(error)) from None
-    declared: Mapping[str, Mapping[str, Any]] | None = getattr(found, "schedules", None)
+    declared: Mapping[str, Mapping[str, Any]] | None = getattr(loaded, "schedules", None)
     if declared is None:
-        raise TaskdError(f"{module} is no taskd.App, so it declares no schedules")
+        raise TaskdError(f"{module} is not a taskd.App, so it declares no schedules")
     return module.removesuffix(":app"), declared
 
 
@@ -278,17 +273,17 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _show(found: dict[str, Any], *, as_json: bool) -> None:
+def _show(schedule: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        output.print_json(found)
+        output.print_json(schedule)
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.show(tables.schedule(found))
+    output.show(tables.schedule(schedule))
 
 
-def _tell(done: str, found: dict[str, Any], *, as_json: bool) -> None:
+def _print_result(text: str, document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        output.print_json(found)
+        output.print_json(document)
     else:
-        output.tell(done)
+        output.write_line(text)

@@ -1,4 +1,4 @@
-"""`taskd scheduler`: one scheduler in the foreground."""
+"""`taskd scheduler`: runs one scheduler in the foreground."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def scheduler(
         ("http", "insecure"): insecure or None,
     }
     settings = options.settings(context, flags)
-    from taskd.compose import run_scheduler  # noqa: PLC0415  the daemon's parts load only here
+    from taskd.compose.scheduler import run_scheduler  # noqa: PLC0415  the daemon's parts load only here
 
     return run_scheduler(settings, migrate=migrate)

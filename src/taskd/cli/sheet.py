@@ -1,4 +1,4 @@
-"""Tables with one line a row: cut to the width of a terminal, whole in a pipe."""
+"""Tables with one line per row: cut to the width of a terminal, whole in a pipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ LONGEST_RULE = 120
 
 
 class Column(NamedTuple):
-    """`least`: what it is cut to before a column is left out; `rank`: the highest is left out first, 0 never."""
+    """One column. `least`: the width down to which it is cut before a column is left out.
+
+    `rank`: the column with the highest rank is left out first, a column of rank 0 never.
+    """
 
     name: str
     rank: int = 0
@@ -25,7 +28,7 @@ class Column(NamedTuple):
 
 
 class Sheet:
-    """A heading, a rule, and rows of one line each. On a terminal, what does not fit is left out or cut."""
+    """A heading, a rule, and rows of one line each. On a terminal, columns that do not fit are left out or cut."""
 
     def __init__(self, *columns: Column | str) -> None:
         self._columns = [Column(column) if isinstance(column, str) else column for column in columns]
@@ -35,7 +38,7 @@ class Sheet:
         return len(self._rows)
 
     def add_row(self, *cells: object) -> None:
-        """One row; a Text keeps its style."""
+        """Add one row; a Text keeps its style."""
         self._rows.append([_line(cell) for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -65,7 +68,7 @@ def _line(cell: object) -> Text:
 
 
 def _fit(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[list[int], list[int], int]:
-    """The columns that are kept, their widths, and the gap."""
+    """Return the columns that are kept, their widths, and the gap."""
     kept = list(range(len(columns)))
     if sum(natural) + GAP * (len(kept) - 1) <= room:
         return kept, list(natural), GAP
@@ -78,7 +81,7 @@ def _fit(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[
         kept.remove(max(kept, key=lambda place: columns[place].rank))
     for _ in range(max(0, over)):
         widest = max(range(len(kept)), key=lambda place: widths[place] - least[place])
-        if widths[widest] == least[widest]:  # narrower than all that is needed: the terminal cuts
+        if widths[widest] == least[widest]:  # narrower than the least widths: the terminal cuts
             break
         widths[widest] -= 1
     return kept, widths, TIGHT

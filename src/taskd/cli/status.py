@@ -1,8 +1,8 @@
-"""`taskd status`: one job, or the cluster."""
+"""`taskd status`: shows one job, or the cluster."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,22 +10,27 @@ from taskd.cli import options, output
 from taskd.cli.explain import one_line
 from taskd.cli.moments import UtcOption
 
+if TYPE_CHECKING:
+    from taskd.client import Client
+
+IdArgument = Annotated[str | None, typer.Argument(help="A job's id; without one: the cluster.", metavar="ID")]
+WatchOption = Annotated[
+    bool, typer.Option("--watch", "-w", help="Keep the view up to date: a job until its end, the cluster until Ctrl-C.")
+]
+FullOption = Annotated[bool, typer.Option("--full", help="Of a job: whole errors, and the tracebacks of all attempts.")]
+
 
 def status(
-    id: Annotated[str | None, typer.Argument(help="A job's id; without one: the cluster.", metavar="ID")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on looking: a job until its end, the cluster until Ctrl-C.")
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="Of a job: whole errors, and the tracebacks of all attempts.")
-    ] = False,
+    id: IdArgument = None,
+    watch: WatchOption = False,
+    full: FullOption = False,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
     _utc: UtcOption = False,
 ) -> int:
     """Show a job, or the cluster.
 
-    Of a job: its attempts, how long it stood where, where it failed. Of the cluster: leader, workers, queues, health.
+    Of a job: its attempts, its timeline, its last traceback. Of the cluster: leader, workers, queues, health.
 
     Example: taskd status 123 --watch
     """
@@ -39,23 +44,32 @@ def status(
 
             return watching.cluster(client) if id is None else watching.job(client, id, full=full)
         if id is not None:
-            found = client.job(id)
-            if as_json:
-                output.print_json(found)
-            else:
-                from taskd.cli import jobview  # noqa: PLC0415  loads rich
+            return _show_job(client, id, full=full, as_json=as_json)
+        return _show_cluster(client, as_json=as_json)
 
-                output.show(jobview.job(found, full=full))
-                if why := one_line(client, found):
-                    output.show(why)
-            return 0
-        from taskd.cli.cluster import look  # noqa: PLC0415  one job does without
 
-        seen = look(client)
+def _show_job(client: Client, job_id: str, *, full: bool, as_json: bool) -> int:
+    job = client.job(job_id)
     if as_json:
-        output.print_json(seen)
+        output.print_json(job)
+        return 0
+    from taskd.cli import jobview  # noqa: PLC0415  loads rich
+
+    output.show(jobview.job(job, full=full))
+    if reason := one_line(client, job):
+        output.show(reason)
+    return 0
+
+
+def _show_cluster(client: Client, *, as_json: bool) -> int:
+    """Show the cluster; return 1 if it is unhealthy."""
+    from taskd.cli.cluster import read_cluster  # noqa: PLC0415  one job does without
+
+    document = read_cluster(client)
+    if as_json:
+        output.print_json(document)
     else:
         from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-        output.show(tables.cluster(seen))
-    return 1 if seen["health"]["status"] == "unhealthy" else 0
+        output.show(tables.cluster(document))
+    return 1 if document["health"]["status"] == "unhealthy" else 0

@@ -1,4 +1,4 @@
-"""`taskd submit`: one job, or a file of them, through the HTTP API."""
+"""`taskd submit`: submits one job, or a file of them, through the HTTP API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from taskd.cli import moments, options, output
-from taskd.cli.durations import seconds
+from taskd.cli.durations import optional_seconds, seconds
 from taskd.domain.exact import BOM, JsonText
 from taskd.runtime.terminal import path
 
@@ -25,11 +25,37 @@ FOREVER = "forever"
 _SECONDS = re.compile(r"\d+(\.\d+)?")
 
 
+PayloadArgument = Annotated[
+    str | None,
+    typer.Argument(help="JSON, else a plain string; @FILE reads a file, - reads stdin.", metavar="PAYLOAD"),
+]
+DedupeOption = Annotated[str | None, typer.Option(help="A second submit with this key makes no second job.")]
+ScheduleAtOption = Annotated[
+    str | None, typer.Option(metavar="RFC3339", help="Not before, as in 2026-01-31T12:00:00Z.")
+]
+DelayOption = Annotated[str | None, typer.Option(metavar="DURATION", help="Not before, from now: 90, 10m, 1h30m.")]
+WaitOption = Annotated[
+    str | None,
+    typer.Option(metavar="[SECONDS]", help="Wait for the end; exit 0 completed, 1 not completed, 3 still running."),
+]
+BulkOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="A file (-: stdin) with one job a line, as POST /jobs takes it. May be repeated."
+    ),
+]
+AgainOption = Annotated[bool, typer.Option("--again", help="With --bulk: new jobs, also for lines submitted before.")]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", metavar="KEY", help="Repeat a submit whose outcome is unknown (exit 4)."),
+]
+
+
 class SubmitCommand(TyperCommand):
-    """A command whose `--wait` may stand alone: the option parser knows no optional values, so one is filled in."""
+    """A command whose `--wait` may stand alone: the option parser has no optional values, so a value is added."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse `args` with every `--wait` that no number follows as `--wait forever`."""
+        """Parse `args`; a `--wait` without a number after it becomes `--wait forever`."""
         filled: list[str] = []
         for index, argument in enumerate(args):
             if argument == "--":
@@ -43,39 +69,20 @@ class SubmitCommand(TyperCommand):
 
 
 def submit(
-    payload: Annotated[
-        str | None,
-        typer.Argument(
-            help="JSON, or a plain string if it is none; @FILE reads a file, - reads stdin.", metavar="PAYLOAD"
-        ),
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="The task to run. Default: default.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Default: default.")] = None,
+    payload: PayloadArgument = None,
+    task: options.TaskOption = None,
+    queue: options.QueueOption = None,
     priority: options.PriorityOption = None,
-    dedupe_key: Annotated[str | None, typer.Option(help="A second submit with this key makes no second job.")] = None,
-    schedule_at: Annotated[
-        str | None, typer.Option(metavar="RFC3339", help="Not before, as in 2026-01-31T12:00:00Z.")
-    ] = None,
-    delay: Annotated[str | None, typer.Option(metavar="DURATION", help="Not before, from now: 90, 10m, 1h30m.")] = None,
+    dedupe_key: DedupeOption = None,
+    schedule_at: ScheduleAtOption = None,
+    delay: DelayOption = None,
     max_retries: options.RetriesOption = None,
-    timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long one attempt may run.")] = None,
-    metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given many times.")] = None,
-    wait: Annotated[
-        str | None, typer.Option(metavar="[SECONDS]", help="Wait for the end; exit 0 completed, 1 not, 3 still going.")
-    ] = None,
-    bulk: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="A file (-: stdin) with one job a line, as POST /jobs takes it. May be repeated."
-        ),
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="With --bulk: new jobs, also of lines submitted before.")
-    ] = False,
-    key: Annotated[
-        str | None,
-        typer.Option("--idempotency-key", metavar="KEY", help="Repeat a submit whose outcome is unknown (exit 4)."),
-    ] = None,
+    timeout: options.TimeoutOption = None,
+    metadata: options.MetadataOption = None,
+    wait: WaitOption = None,
+    bulk: BulkOption = None,
+    again: AgainOption = False,
+    key: KeyOption = None,
     server: options.ServerOption = "http://localhost:8080",
     as_json: options.JsonOption = False,
 ) -> int:
@@ -83,58 +90,59 @@ def submit(
 
     Example: taskd submit '{"url": "https://example.org"}' --task fetch --priority 10 --wait 60; taskd submit --bulk jobs.ndjson
     """
-    fields: dict[str, Any] = {
-        "task": task,
-        "queue": queue,
-        "priority": priority,
-        "dedupe_key": dedupe_key,
-        "schedule_at": options.instant(schedule_at, "--schedule-at") if schedule_at is not None else None,
-        "delay": seconds(delay) if delay is not None else None,
-        "max_retries": max_retries,
-        "timeout": seconds(timeout) if timeout is not None else None,
-        "metadata": metadata_of(metadata),
-    }
-    if schedule_at is not None and delay is not None:
-        raise typer.BadParameter("give either --schedule-at or --delay, not both")
+    fields: dict[str, Any] = {"task": task, "queue": queue, "priority": priority, "dedupe_key": dedupe_key}
+    fields |= _times(schedule_at, delay)
+    fields |= {"max_retries": max_retries, "timeout": optional_seconds(timeout), "metadata": metadata_of(metadata)}
     given = {name: value for name, value in fields.items() if value is not None}
     if bulk is not None:
-        if payload is not None or dedupe_key is not None or wait is not None or key is not None:
+        if any(value is not None for value in (payload, dedupe_key, wait, key)):
             raise typer.BadParameter("--bulk takes the payloads and keys from its file, and cannot wait for many jobs")
-        return _deliver_many(server, bulk, given, again=again, as_json=as_json)
+        return _submit_many(server, bulk, given, again=again, as_json=as_json)
     if again:
         raise typer.BadParameter("--again goes with --bulk")
     limit = _wait_seconds(wait)
     if payload is None:
-        _note_no_payload(wait)
+        _warn_of_no_payload(wait)
     job = {"payload": None if payload is None else read_payload(payload), **given}
-    return _deliver(server, job, limit, key, as_json=as_json)
+    return _submit_one(server, job, limit, key, as_json=as_json)
 
 
-def _note_no_payload(wait: str | None) -> None:
-    taken = "" if wait in (None, FOREVER) else f" ({wait} is the SECONDS of --wait)"
-    output.tell(f"no PAYLOAD was given{taken}: null is sent", err=True)
+def _times(schedule_at: str | None, delay: str | None) -> dict[str, Any]:
+    """Return the fields that say when the job is due. Raises BadParameter."""
+    fields = {
+        "schedule_at": None if schedule_at is None else options.instant(schedule_at, "--schedule-at"),
+        "delay": optional_seconds(delay),
+    }
+    if schedule_at is not None and delay is not None:
+        raise typer.BadParameter("give either --schedule-at or --delay, not both")
+    return fields
 
 
-def _deliver(server: str, job: dict[str, Any], limit: float | None, key: str | None, *, as_json: bool) -> int:
-    """Submit, wait if asked to, show; the exit code."""
+def _warn_of_no_payload(wait: str | None) -> None:
+    hint = "" if wait in (None, FOREVER) else f" ({wait} is the SECONDS of --wait)"
+    output.write_line(f"no PAYLOAD was given{hint}: null is sent", err=True)
+
+
+def _submit_one(server: str, job: dict[str, Any], limit: float | None, key: str | None, *, as_json: bool) -> int:
+    """Submit the job, wait if asked to, and show it. Return the exit code."""
     with options.connect(server) as client:
-        answer = _submitted(client, job, key)
+        submitted = _submitted(client, job, key)
         if limit is None:
-            _show(answer, as_json=as_json)
+            _show(submitted, as_json=as_json)
             return 0
         try:
             if not as_json:
-                output.tell(_awaits(answer), err=True)
-            final = _awaited(client, answer, limit)
+                output.write_line(_waiting_line(submitted), err=True)
+            final = _awaited(client, submitted, limit)
         except KeyboardInterrupt:
-            output.tell(f"job {answer['id']} goes on: taskd status {answer['id']}", err=True)
+            output.write_line(f"job {submitted['id']} goes on: taskd status {submitted['id']}", err=True)
             return INTERRUPTED
     _show(final, as_json=as_json)
     return {"completed": 0, "failed": 1, "cancelled": 1}.get(final["status"], STILL_GOING)
 
 
-def _awaits(job: dict[str, Any]) -> str:
-    """Say which job is waited for: an older one with the dedupe key may have ended long ago."""
+def _waiting_line(job: dict[str, Any]) -> str:
+    """Return the line that names the awaited job: an older one with the dedupe key may have ended long ago."""
     if not (job.get("duplicate") and "dedupe_key" in job):
         return f"job {job['id']} submitted, waiting for its end"
     made = moments.moment(job["created_at"])
@@ -145,20 +153,20 @@ def _submitted(client: Client, job: dict[str, Any], key: str | None) -> dict[str
     try:
         return client.submit(job, key)
     except KeyboardInterrupt:
-        output.tell("interrupted before an answer came: the job may have been submitted (taskd list)", err=True)
+        output.write_line("interrupted before the response: the job may have been submitted (taskd list)", err=True)
         raise
 
 
 def _awaited(client: Client, job: dict[str, Any], limit: float) -> dict[str, Any]:
-    """The job at its end, or when the time is over: as it was submitted, if no scheduler says more."""
+    """Return the job at its end, or when the time is over; as it was submitted, if no scheduler answers."""
     try:
         return client.wait(job["id"], None if math.isinf(limit) else limit)
     except TimeoutError as error:
-        output.tell(f"job {job['id']}: {error}", err=True)
+        output.write_line(f"job {job['id']}: {error}", err=True)
         return job
 
 
-def _deliver_many(server: str, name: str, defaults: dict[str, Any], *, again: bool, as_json: bool) -> int:
+def _submit_many(server: str, name: str, defaults: dict[str, Any], *, again: bool, as_json: bool) -> int:
     from taskd.cli.bulk import Source, submit  # noqa: PLC0415  one job does without
 
     with options.connect(server) as client:
@@ -166,9 +174,9 @@ def _deliver_many(server: str, name: str, defaults: dict[str, Any], *, again: bo
 
 
 def read_payload(text: str) -> JsonText | str:
-    """The payload that an argument stands for: JSON as it was written, or a text.
+    """Return the payload that an argument stands for: JSON as it was written, or a text.
 
-    Raises BadParameter for a file that cannot be read or is no UTF-8.
+    Raises BadParameter for a file that cannot be read or is not UTF-8.
     """
     try:
         if text == "-":
@@ -184,9 +192,9 @@ def read_payload(text: str) -> JsonText | str:
         return JsonText(text)
     except (ValueError, RecursionError) as error:
         plain = text.removeprefix(BOM)
-        if plain.lstrip()[:1] in ("{", "["):  # meant as JSON, surely
+        if plain.lstrip()[:1] in ("{", "["):  # most likely meant as JSON
             reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-            output.tell(f"PAYLOAD is no JSON ({reason}): it is sent as a text", err=True)
+            output.write_line(f"PAYLOAD is not valid JSON ({reason}): it is sent as a text", err=True)
         return plain
 
 
@@ -195,14 +203,14 @@ def _not_text(error: ValueError) -> str:
 
 
 def metadata_of(pairs: list[str] | None) -> dict[str, str] | None:
-    """The metadata that --metadata options stand for; None without any. Raises BadParameter."""
-    found: dict[str, str] = {}
+    """Return the metadata of the --metadata options; None without any. Raises BadParameter."""
+    metadata: dict[str, str] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {pair!r}")
-        found[key] = value
-    return found or None
+        metadata[key] = value
+    return metadata or None
 
 
 def _wait_seconds(text: str | None) -> float | None:
@@ -216,11 +224,11 @@ def _show(job: dict[str, Any], *, as_json: bool) -> None:
         output.print_json(job)
         return
     status = job.get("status", "submitted")
-    # Without a key of the user's it is the client's own, and the first answer was lost.
-    again = job.get("duplicate") and "dedupe_key" in job
-    first = " (this dedupe key had been used: no new job was made)" if again else ""
-    output.tell(f"job {job['id']} {status}{first}")
+    # Without the user's key, the duplicate is the client's own repetition after a lost response.
+    repeated = job.get("duplicate") and "dedupe_key" in job
+    note = " (this dedupe key had been used: no new job was made)" if repeated else ""
+    output.write_line(f"job {job['id']} {status}{note}")
     if "error" in job:
-        output.tell(f"error: {job['error']}")
+        output.write_line(f"error: {job['error']}")
     if status == "completed":
-        output.tell(f"result: {output.brief(job.get('result'), 10_000)}")
+        output.write_line(f"result: {output.brief(job.get('result'), 10_000)}")

@@ -1,4 +1,4 @@
-"""Jobs and clusters as text for people."""
+"""Jobs, clusters, schedules, tokens and the live configuration as text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLOURS = {
 
 
 def jobs(page: list[dict[str, Any]]) -> Sheet:
-    """Jobs, one a line."""
+    """Return jobs, one a line."""
     sheet = Sheet(
         Column("id", least=20),
         Column("status", least=9),
@@ -41,36 +41,36 @@ def jobs(page: list[dict[str, Any]]) -> Sheet:
         Column("created", 2, least=20),
         Column("error", least=20),
     )
-    for one in page:
-        what = (one["task"], one["queue"], one["priority"], one["attempt"], moment(one["created_at"]))
-        sheet.add_row(one["id"], coloured(one["status"]), *what, error_line(one.get("error")))
+    for job in page:
+        fields = (job["task"], job["queue"], job["priority"], job["attempt"], moment(job["created_at"]))
+        sheet.add_row(job["id"], coloured(job["status"]), *fields, error_line(job.get("error")))
     return sheet
 
 
-def live(found: dict[str, Any]) -> Group:
-    """What is set, then what could be."""
-    made = f", made by {found['who']} at {moment(found['at'])}" if found["version"] else ""
-    parts: list[RenderableType] = [styled(f"version {found['version']}{made}")]
+def config(document: dict[str, Any]) -> Group:
+    """Return the live configuration: the values that are set, then the keys that may be set."""
+    author = f", made by {document['who']} at {moment(document['at'])}" if document["version"] else ""
+    parts: list[RenderableType] = [styled(f"version {document['version']}{author}")]
     sheet = Sheet(Column("key", least=30), Column("value", least=20))
-    for key, value in sorted(found["values"].items()):
+    for key, value in sorted(document["values"].items()):
         sheet.add_row(key, brief(value))
-    parts.append(sheet if found["values"] else "  nothing is set: each process's own settings hold")
+    parts.append(sheet if document["values"] else "  nothing is set: each process's own settings apply")
     keys = table_of("keys", "meaning")
-    for one in found["keys"]:
-        keys.add_row(one["key"], one["meaning"])
+    for row in document["keys"]:
+        keys.add_row(row["key"], row["meaning"])
     return Group(*parts, "", keys)
 
 
-def versions(found: list[dict[str, Any]]) -> Sheet:
-    """Versions of the live configuration, one a line."""
+def versions(rows: list[dict[str, Any]]) -> Sheet:
+    """Return versions of the live configuration, one a line."""
     sheet = Sheet("version", Column("at", least=20), Column("by", least=12), Column("what", least=20))
-    for one in found:
-        sheet.add_row(one["version"], moment(one["at"]), one["who"], one["what"])
+    for row in rows:
+        sheet.add_row(row["version"], moment(row["at"]), row["who"], row["what"])
     return sheet
 
 
-def tokens(found: list[dict[str, Any]]) -> Sheet:
-    """Tokens, one a line."""
+def tokens(rows: list[dict[str, Any]]) -> Sheet:
+    """Return tokens, one a line."""
     sheet = Sheet(
         Column("id", least=12),
         Column("name", least=12),
@@ -83,17 +83,18 @@ def tokens(found: list[dict[str, Any]]) -> Sheet:
         Column("ends", 2, least=20),
         Column("revoked", 6, least=20),
     )
-    for one in found:
-        holds = Text("yes", "green") if one["holds"] else Text("no", "red")
-        what = (",".join(one["scopes"]), ",".join(one["queues"] or ["all"]), one["rate"] or "")
-        ends = moment(one["expires_at"]) if one["expires_at"] else "never"
-        revoked = moment(one["revoked_at"]) if one["revoked_at"] else ""
-        sheet.add_row(one["id"], one["name"], holds, *what, moment(one["created_at"]), one["created_by"], ends, revoked)
+    for row in rows:
+        holds = Text("yes", "green") if row["holds"] else Text("no", "red")
+        rights = (",".join(row["scopes"]), ",".join(row["queues"] or ["all"]), row["rate"] or "")
+        ends = moment(row["expires_at"]) if row["expires_at"] else "never"
+        revoked = moment(row["revoked_at"]) if row["revoked_at"] else ""
+        made = (moment(row["created_at"]), row["created_by"])
+        sheet.add_row(row["id"], row["name"], holds, *rights, *made, ends, revoked)
     return sheet
 
 
-def schedules(found: list[dict[str, Any]]) -> Sheet:
-    """Schedules, one a line."""
+def schedules(rows: list[dict[str, Any]]) -> Sheet:
+    """Return schedules, one a line."""
     sheet = Sheet(
         Column("name", least=12),
         Column("when", least=12),
@@ -105,27 +106,27 @@ def schedules(found: list[dict[str, Any]]) -> Sheet:
         Column("overlap", 4),
         Column("app", 2, least=8),
     )
-    for one in found:
-        coming = moment(one["next_at"]) if one["next_at"] else f"paused by {one['paused_by']}"
-        what = (one["job"]["task"], one["job"]["queue"], coming, one["missed"], one["overlap"], one.get("app", ""))
-        sheet.add_row(one["name"], _when(one), one["tz"], *what)
+    for row in rows:
+        coming = moment(row["next_at"]) if row["next_at"] else f"paused by {row['paused_by']}"
+        fields = (row["job"]["task"], row["job"]["queue"], coming, row["missed"], row["overlap"], row.get("app", ""))
+        sheet.add_row(row["name"], _times(row), row["tz"], *fields)
     return sheet
 
 
-def schedule(found: dict[str, Any]) -> Group:
-    """One schedule, field by field, then its last ticks."""
+def schedule(document: dict[str, Any]) -> Group:
+    """Return one schedule, field by field, then its last ticks."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    apart = ("name", "job", "fires", *(() if found["next_at"] else ("next_at",)))  # none is next if it is paused
-    shown = {**{k: v for k, v in found.items() if k not in apart}, **found["job"]}
+    apart = ("name", "job", "fires", *(() if document["next_at"] else ("next_at",)))  # none is next if it is paused
+    shown = {**{k: v for k, v in document.items() if k not in apart}, **document["job"]}
     for name, value in shown.items():
         grid.add_row(styled(f"  {name}"), _field(name, value))
     sheet = Sheet(Column("tick", least=20), Column("decided", least=20), "state", Column("job", least=20))
-    for fire in found["fires"]:
+    for fire in document["fires"]:
         at = (moment(fire[key]) if fire[key] else "" for key in ("fire_at", "fired_at"))
         sheet.add_row(*at, fire["state"] or "", fire["job_id"] or "")
-    return Group(styled(f"schedule {found['name']}"), grid, *([sheet] if found["fires"] else []))
+    return Group(styled(f"schedule {document['name']}"), grid, *([sheet] if document["fires"] else []))
 
 
 def _field(name: str, value: Any) -> str:
@@ -134,27 +135,31 @@ def _field(name: str, value: Any) -> str:
     return moment(value) if name.endswith("_at") and value else str(value)
 
 
-def _when(one: dict[str, Any]) -> str:
-    return str(one["cron"]) if "cron" in one else f"every {one['every']:g} s"
+def _times(schedule: dict[str, Any]) -> str:
+    return str(schedule["cron"]) if "cron" in schedule else f"every {schedule['every']:g} s"
 
 
-def findings(found: list[Diagnosis]) -> Table:
-    """What the doctor found, one a line."""
+def findings(diagnoses: list[Diagnosis]) -> Table:
+    """Return the doctor's findings, one a line."""
     signs = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "wrong": Text("wrong", "red")}
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for one in found:
-        advice = f" -> {one.advice}" if one.advice else ""
-        table.add_row(signs[one.level], styled(one.subject), styled(one.text + advice))
+    for diagnosis in diagnoses:
+        advice = f" -> {diagnosis.advice}" if diagnosis.advice else ""
+        table.add_row(signs[diagnosis.level], styled(diagnosis.subject), styled(diagnosis.text + advice))
     return table
 
 
-def cluster(seen: dict[str, Any]) -> Group:
-    """Health first, then who is there and what they have to do."""
-    parts = [*_health(seen["health"], seen["leader"]), *_schedulers(seen["schedulers"]), *_workers(seen["workers"])]
-    return Group(*parts, *_queues(seen["queues"], seen["metrics"]))
+def cluster(document: dict[str, Any]) -> Group:
+    """Return the cluster: health, schedulers, workers, queues and counts of jobs."""
+    return Group(
+        *_health(document["health"], document["leader"]),
+        *_schedulers(document["schedulers"]),
+        *_workers(document["workers"]),
+        *_queues(document["queues"], document["metrics"]),
+    )
 
 
 def _health(health: dict[str, Any], leader: dict[str, Any] | None) -> Iterator[RenderableType]:
@@ -176,8 +181,8 @@ def _leading(name: str | None) -> Text:
     return styled(name) if name else Text("none", "yellow")
 
 
-def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is None:
+def _schedulers(document: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is None:
         return
     sheet = Sheet(
         Column("scheduler", least=16),
@@ -186,14 +191,14 @@ def _schedulers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
         Column("pid", 3),
         Column("since", 1, least=20),
     )
-    for one in found["schedulers"]:
-        since = moment(one["started_at"]) if "started_at" in one else ""
-        sheet.add_row(*(one.get(name, "") for name in ("id", "address", "host", "pid")), since)
-    yield from _noted(sheet, found.get("note"), "no scheduler is registered")
+    for row in document["schedulers"]:
+        since = moment(row["started_at"]) if "started_at" in row else ""
+        sheet.add_row(*(row.get(name, "") for name in ("id", "address", "host", "pid")), since)
+    yield from _noted(sheet, document.get("note"), "no scheduler is registered")
 
 
-def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is None:
+def _workers(document: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is None:
         return
     sheet = Sheet(
         Column("worker", least=16),
@@ -204,19 +209,19 @@ def _workers(found: dict[str, Any] | None) -> Iterator[RenderableType]:
         Column("host", 2),
         Column("pid", 3),
     )
-    for one in found["workers"]:
-        busy = one.get("stats", {}).get("running", "")
-        shown = (one["id"], one["slots"], f"{busy:g}" if busy != "" else "", ",".join(one["queues"]))
-        sheet.add_row(*shown, one.get("address", ""), one["host"], one["pid"])
-    yield from _noted(sheet, found.get("note"), "no worker is registered: start one with taskd worker")
+    for row in document["workers"]:
+        busy = row.get("stats", {}).get("running", "")
+        fields = (row["id"], row["slots"], f"{busy:g}" if busy != "" else "", ",".join(row["queues"]))
+        sheet.add_row(*fields, row.get("address", ""), row["host"], row["pid"])
+    yield from _noted(sheet, document.get("note"), "no worker is registered: start one with taskd worker")
 
 
-def _queues(found: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
-    if found is not None and found["queues"]:
+def _queues(document: dict[str, Any] | None, counts: dict[str, Any] | None) -> Iterator[RenderableType]:
+    if document is not None and document["queues"]:
         names = ("queue", "pending", "queued", "running", "workers", "slots")
         sheet = Sheet(Column("queue", least=16), *names[1:])
-        for one in found["queues"]:
-            sheet.add_row(*(one[name] for name in names))
+        for row in document["queues"]:
+            sheet.add_row(*(row[name] for name in names))
         yield sheet
     if counts is not None:
         names = ("pending", "queued", "running", "completed", "failed", "cancelled")
@@ -230,7 +235,7 @@ def _noted(sheet: Sheet, note: str | None, empty: str) -> Iterator[RenderableTyp
 
 
 def table_of(*columns: str) -> Table:
-    """A table whose last column wraps."""
+    """Return a table whose last column wraps."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns[:-1]:
         table.add_column(column, no_wrap=True)
@@ -239,5 +244,5 @@ def table_of(*columns: str) -> Table:
 
 
 def coloured(status: str) -> Text:
-    """A status in its colour."""
+    """Return a status in its colour."""
     return styled(clean_line(str(status)), COLOURS.get(status, ""))

@@ -1,6 +1,6 @@
-"""`taskd token`: who may use the HTTP API.
+"""`taskd token`: makes, lists and revokes the tokens of the HTTP API.
 
-These commands speak to PostgreSQL, as `taskd migrate` does: whoever has its password decides who gets a token.
+These commands speak to PostgreSQL, as `taskd migrate` does: the right to make tokens is the right to its database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from taskd.cli import options, output
-from taskd.cli.config import who
+from taskd.cli.config import current_user
 from taskd.cli.durations import seconds
 from taskd.cli.moments import UtcOption
 from taskd.domain.errors import TaskdError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskd.store.tokens import PostgresTokens
 
 app = typer.Typer(
-    help="Make, list and revoke the tokens of the HTTP API. The first one shuts the API for everybody without.",
+    help="Make, list and revoke the tokens of the HTTP API. From the first one on, the API requires a token.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -36,8 +36,8 @@ DEADLINE = 10.0
 @app.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Who or what it is for; shown in logs and lists.", metavar="NAME")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    name: Annotated[str, typer.Argument(help="The client that uses it; shown in logs and lists.", metavar="NAME")],
+    scope: Annotated[list[Scope], typer.Option(help="A right that it has; may be given several times.")],
     queue: Annotated[list[str] | None, typer.Option(help="Only for this queue; may be given several times.")] = None,
     rate: Annotated[
         float | None, typer.Option(min=0.001, max=1e6, metavar="N", help="Requests a second. Default: http.rate_limit.")
@@ -47,10 +47,10 @@ def create(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Make a token and print it. This is the only time that it is shown.
+    """Make a token and print it. It is shown only this once.
 
-    Scopes: submit jobs; read what there is; operate (cancel, retry, pause queues, drain workers, change schedules); admin
-    (all of it, and the whole live configuration).
+    Scopes: submit (submit jobs), read (read everything), operate (cancel, retry, pause queues, drain workers, change
+    schedules), admin (all of these, and the whole live configuration).
 
     Example: taskd token create webshop --scope submit --scope read --queue orders
     """
@@ -68,12 +68,12 @@ def create(
         rate=rate,
     )
     lifetime = seconds(expires) if expires is not None else None
-    expires_at = _with(context, lambda tokens: tokens.create(token, who=who(), lifetime=lifetime))
+    expires_at = _with(context, lambda tokens: tokens.create(token, who=current_user(), lifetime=lifetime))
     if as_json:
         output.print_json({"id": token_id, "token": text, "expires_at": expires_at.isoformat() if expires_at else None})
         return
-    output.tell(text)
-    output.tell(f"id {token_id}; it is not shown again: keep it as TASKD_TOKEN", err=True)
+    output.write_line(text)
+    output.write_line(f"id {token_id}; it is not shown again: keep it as TASKD_TOKEN", err=True)
 
 
 @app.command("list")
@@ -84,13 +84,15 @@ def list_all(context: typer.Context, as_json: options.JsonOption = False, _utc: 
 
     Example: taskd token list
     """
-    found = [_view(record, holds) for record, holds in _with(context, lambda tokens: tokens.all())]
+    tokens = [_view(record, holds) for record, holds in _with(context, lambda tokens: tokens.all())]
     if as_json:
-        output.print_json(found)
+        output.print_json(tokens)
         return
     from taskd.cli import tables  # noqa: PLC0415  loads rich
 
-    output.show(tables.tokens(found) if found else "there are no tokens: the API is open to all who reach it")
+    output.show(
+        tables.tokens(tokens) if tokens else "there are no tokens: the API is open to every client that reaches it"
+    )
 
 
 @app.command()
@@ -105,14 +107,14 @@ def revoke(
     """
     from taskd.domain.token import split  # noqa: PLC0415
 
-    given = (split(token_id) or (token_id, ""))[0]
-    name = _with(context, lambda tokens: tokens.revoke(given, who()))
+    bare_id = (split(token_id) or (token_id, ""))[0]
+    name = _with(context, lambda tokens: tokens.revoke(bare_id, current_user()))
     if name is None:
-        raise TaskdError(f"there is no token {given} that holds; `taskd token list` shows all")
+        raise TaskdError(f"there is no valid token {bare_id}; `taskd token list` shows all")
     if as_json:
-        output.print_json({"id": given, "name": name, "revoked": True})
+        output.print_json({"id": bare_id, "name": name, "revoked": True})
     else:
-        output.tell(f"revoked {given} ({name})")
+        output.write_line(f"revoked {bare_id} ({name})")
 
 
 def _view(record: Any, holds: bool) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _view(record: Any, holds: bool) -> dict[str, Any]:
 
 
 def _with(context: typer.Context, use: Callable[[PostgresTokens], Awaitable[T]]) -> T:
-    """What `use` makes of the tokens in PostgreSQL."""
+    """Call `use` with the tokens in PostgreSQL and return its result."""
     postgres = options.settings(context).postgres
     from taskd.store.lane import Lane  # noqa: PLC0415  loads the PostgreSQL driver
     from taskd.store.tokens import PostgresTokens  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`taskd status --watch`: a view that is kept up to date; where nobody looks (a pipe), a line for each change."""
+"""`taskd status --watch`: a view that is kept up to date on a terminal; elsewhere, a line for each change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.segment import Segment
 from rich.text import Text
 
 from taskd.cli import jobview, output, tables
-from taskd.cli.cluster import look
+from taskd.cli.cluster import read_cluster
 from taskd.client import Client, ClientError
 from taskd.domain.job import FINAL
 from taskd.runtime.console import styled
 
-#: Seconds between two looks.
+#: Seconds between two requests.
 EVERY = 0.5
 ENDED_WELL, ENDED_BADLY = 0, 1
 
@@ -28,32 +28,35 @@ Show = Callable[[RenderableType, str], None]
 
 
 def job(client: Client, job_id: str, *, full: bool = False) -> int:
-    """Show one job until it is final, then its end; 0 if it completed, else 1. Raises ClientError if there is no such job."""
-    found = client.job(job_id)
+    """Show one job until it is final, then its end. Return 0 if it completed, else 1.
+
+    Raises ClientError if there is no such job.
+    """
+    document = client.job(job_id)
     with _view() as show:
         while True:
-            show(jobview.job(found, full=full), _job_line(found))
-            if found["status"] in FINAL:
+            show(jobview.job(document, full=full), _job_line(document))
+            if document["status"] in FINAL:
                 break
             time.sleep(EVERY)
-            found = _again(lambda: client.job(job_id), found, show)
+            document = _again(lambda: client.job(job_id), document, show)
     if sys.stdout.isatty():  # the screen from before the watch is back: the end stays on it
-        output.show(jobview.job(found, full=full))
-    return ENDED_WELL if found["status"] == "completed" else ENDED_BADLY
+        output.show(jobview.job(document, full=full))
+    return ENDED_WELL if document["status"] == "completed" else ENDED_BADLY
 
 
 def cluster(client: Client) -> int:
     """Show the cluster until Ctrl-C."""
-    seen = look(client)
+    document = read_cluster(client)
     with _view() as show:
         while True:
-            show(tables.cluster(seen), _cluster_line(seen))
+            show(tables.cluster(document), _cluster_line(document))
             time.sleep(EVERY)
-            seen = _again(lambda: look(client), seen, show)
+            document = _again(lambda: read_cluster(client), document, show)
 
 
 def _again(ask: Callable[[], dict[str, Any]], before: dict[str, Any], show: Show) -> dict[str, Any]:
-    """The next look; while nobody answers, what was seen `before`, under a line that says so."""
+    """Return the next response; while no scheduler answers, show that and return `before`."""
     try:
         return ask()
     except ClientError as error:
@@ -63,30 +66,31 @@ def _again(ask: Callable[[], dict[str, Any]], before: dict[str, Any], show: Show
         return before
 
 
-def _job_line(found: dict[str, Any]) -> str:
-    worker = f" on {found['worker_id']}" if "worker_id" in found else ""
-    attempt = f", attempt {found['attempt']}" if found["attempt"] else ""
-    return f"job {found['id']} {found['status']}{attempt}{worker}"
+def _job_line(document: dict[str, Any]) -> str:
+    worker = f" on {document['worker_id']}" if "worker_id" in document else ""
+    attempt = f", attempt {document['attempt']}" if document["attempt"] else ""
+    return f"job {document['id']} {document['status']}{attempt}{worker}"
 
 
-def _cluster_line(seen: dict[str, Any]) -> str:
-    counts, leader = seen["metrics"] or {}, (seen["leader"] or {}).get("current_leader") or "none"
+def _cluster_line(document: dict[str, Any]) -> str:
+    counts, leader = document["metrics"] or {}, (document["leader"] or {}).get("current_leader") or "none"
     jobs = "  ".join(f"{counts[f'{n}_jobs']} {n}" for n in ("pending", "queued", "running") if f"{n}_jobs" in counts)
-    return f"cluster {seen['health']['status']}  leader {leader}  {jobs}".rstrip()
+    return f"cluster {document['health']['status']}  leader {leader}  {jobs}".rstrip()
 
 
 @contextmanager
 def _view() -> Iterator[Show]:
     console = output.console()
     if not console.is_terminal:
-        told: list[str] = []
+        last = ""
 
-        def tell(_: RenderableType, line: str) -> None:
-            if told[-1:] != [line]:
-                told[:] = [line]
-                output.tell(line)
+        def write_change(_: RenderableType, line: str) -> None:
+            nonlocal last
+            if line != last:
+                last = line
+                output.write_line(line)
 
-        yield tell
+        yield write_change
         return
     with _ended_by_signals(), Live(console=console, auto_refresh=False, screen=True) as live:
         yield lambda view, _: live.update(Fitted(view), refresh=True)
@@ -108,7 +112,7 @@ def _end(number: int, _: object) -> NoReturn:
 
 
 class Fitted:
-    """A view cut at the height of the terminal; its last line says how much is missing."""
+    """A view cut at the height of the terminal; its last line has the number of missing lines."""
 
     def __init__(self, view: RenderableType) -> None:
         self._view = view

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from taskd.coordination import values
-from taskd.coordination.client import EndpointStatus, EtcdClient, EtcdRefused
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.endpoints import reach
 from taskd.coordination.keys import EtcdKeys
+from taskd.coordination.records import EndpointStatus, EtcdRefused
 from taskd.domain.diagnosis import Diagnosis, note, ok, unreached, wrong
 from taskd.domain.errors import ConfigurationError, CoordinatorUnavailable
 from taskd.seams import Member

@@ -19,8 +19,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from taskd.coordination import keys
-from taskd.coordination.client import EtcdClient, EtcdRefused, HistoryGone, KeyValue, WatchEvent
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.notifier import Notifier
+from taskd.coordination.records import EtcdRefused, HistoryGone, KeyValue, WatchEvent
 from taskd.coordination.session import EtcdSession
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.discards import discard, shown

@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 
 from taskd.coordination import values
-from taskd.coordination.client import EtcdClient, HistoryGone, KeyValue, LeaseGone
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.keys import EtcdKeys
+from taskd.coordination.records import HistoryGone, KeyValue, LeaseGone
 from taskd.coordination.session import EtcdSession, Lease
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.domain.explain.situation import Holder

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from taskd.coordination.client import EtcdClient, EtcdRefused, LeaseGone
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.mirror import Mirror
 from taskd.coordination.notifier import Notifier
+from taskd.coordination.records import EtcdRefused, LeaseGone
 from taskd.coordination.session import EtcdSession, Lease
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.duty import end, forever

@@ -17,9 +17,10 @@ from collections.abc import Coroutine
 from typing import Any, NamedTuple, TypeVar
 
 from taskd.coordination import keys
-from taskd.coordination.client import EtcdClient, EtcdRefused
+from taskd.coordination.client import EtcdClient
 from taskd.coordination.notifier import Notifier
 from taskd.coordination.reachability import Reachability
+from taskd.coordination.records import EtcdRefused
 from taskd.domain.errors import CoordinatorUnavailable
 from taskd.runtime.duty import end, forever
 from taskd.runtime.log import logger

@@ -1,4 +1,4 @@
-"""One supervised child process: spawned through the launcher, in a process group of its own, its output in a file."""
+"""One supervised child process: started through the launcher, in its own process group, with its output in a file."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from taskd.dev.servers.owner import Owner
 
 #: A log that is larger than this when its child starts is set aside.
 LOG_LIMIT = 16 * 1024 * 1024
-#: Seconds that a SIGSTOP may take to show.
+#: Seconds until a SIGSTOP must have taken effect.
 STOP_DEADLINE = 5.0
 
-#: What a full disk, or a used-up share of one, answers.
+#: The errors of a full disk, or of a used-up quota.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Pause = Callable[[float], None]
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. `death_signal` is sent when the supervisor dies; `folder` is the working directory."""
+    """A program to run. `death_signal` is sent when the supervisor dies; `folder` is the working directory."""
 
     argv: Sequence[str | Path]
     environment: Mapping[str, str]
@@ -41,9 +41,10 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildProcess:
-    """A process of ours, startable again and again. Spawn it from a thread that lives as long as it should.
+    """A child process that can be started again and again.
 
-    On Linux the kernel ties a child to the *thread* that made it: a child spawned from a short-lived thread dies with it.
+    Spawn it from a thread that lives long enough: on Linux the kernel ties a child to the *thread* that made it, and the child
+    dies with that thread.
     """
 
     def __init__(self, name: str, log: Path, pid_file: Path | None = None) -> None:
@@ -56,14 +57,14 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs (stopped counts), else None."""
+        """The process id while it runs or is stopped, else None."""
         return self._process.pid if self._process is not None and self.exit_status is None else None
 
     @property
     def exit_status(self) -> int | None:
-        """How the last run ended (negative: by that signal); None while it runs or before it ever ran.
+        """The exit status of the last run (negative: the signal); None while it runs, or before the first run.
 
-        What the dead child left behind in its process group is killed as soon as its end is seen.
+        When the end is noticed, the rest of the child's process group is killed.
         """
         if self._process is None:
             return None
@@ -75,7 +76,7 @@ class ChildProcess:
         """Start `program`. Raises OSError if no process can be made."""
         assert self.pid is None, f"{self.name} is running"
         read_end, self._lifeline = self._renew_lifeline()
-        order = {
+        request = {
             "program": [str(part) for part in program.argv],
             "folder": None if program.folder is None else str(program.folder),
             "user": None if program.owner is None else [program.owner.uid, program.owner.gid],
@@ -84,11 +85,11 @@ class ChildProcess:
             "pipe": read_end,
         }
         try:
-            with self._open_log() as output:
-                self._process = subprocess.Popen(  # noqa: S603  argv is ours, and no shell sees it
-                    [sys.executable, "-I", "-S", launcher.__file__, json.dumps(order)],
+            with self._open_log() as log:
+                self._process = subprocess.Popen(  # noqa: S603  a fixed argv, and no shell
+                    [sys.executable, "-I", "-S", launcher.__file__, json.dumps(request)],
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdout=log,
                     stderr=subprocess.STDOUT,
                     env=dict(program.environment),
                     pass_fds=[read_end],
@@ -96,18 +97,18 @@ class ChildProcess:
                 )
         finally:
             os.close(read_end)
-        self._remember()
+        self._write_pid_file()
 
     def signal(self, number: int) -> None:
-        """Signal the child itself, if it runs."""
+        """Signal the child alone, if it runs."""
         if self._process is not None and self.pid is not None:
             self._process.send_signal(number)
 
     def suspend(self) -> None:
-        """SIGSTOP the child and its descendants in its group: it hangs as a frozen machine would.
+        """SIGSTOP the child and its process group, as if the machine froze. Return when it has stopped.
 
-        Returns when it stands still. Linux continues what is stopped when its parent dies, so that it can end; a child that
-        stops only afterwards would stay for ever.
+        Linux continues stopped children when their parent dies, so that they can end. A child that stops only afterwards
+        would stay stopped.
         """
         if self.pid is not None:
             signal_group(self.pid, signal.SIGSTOP)
@@ -121,7 +122,7 @@ class ChildProcess:
             signal_group(self.pid, signal.SIGCONT)
 
     def stop(self, number: int, grace: float) -> bool:
-        """Ask it to end, and kill it after `grace` seconds; whether it ended by itself."""
+        """Signal it, and kill it after `grace` seconds. Return True if it ended by itself."""
         self.signal(number)
         self.resume()
         ended = self.ended_within(grace)
@@ -129,7 +130,7 @@ class ChildProcess:
         return ended
 
     def ended_within(self, seconds: float, pause: Pause = time.sleep) -> bool:
-        """Wait for the end, at most `seconds`."""
+        """Wait for the end, at most `seconds`. Return False if it still runs."""
         deadline = time.monotonic() + seconds
         while self.pid is not None:
             if time.monotonic() > deadline:
@@ -138,14 +139,14 @@ class ChildProcess:
         return True
 
     def kill(self) -> None:
-        """SIGKILL it and its whole process group; returns when it is gone. Nothing happens if it does not run."""
+        """SIGKILL it and its whole process group, and return when it is gone. Do nothing if it does not run."""
         if self._process is not None and self.pid is not None:
             signal_group(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._forget()
+        self._remove_pid_file()
 
-    def said(self) -> str:
-        """What the present (or last) run has written so far."""
+    def output(self) -> str:
+        """Return the output of the present (or last) run so far."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
@@ -153,7 +154,7 @@ class ChildProcess:
             return file.read().decode("utf-8", errors="replace")
 
     def _open_log(self) -> BufferedWriter:
-        """The file for its output; where there is no room for one, nothing that is kept."""
+        """Open the file for its output; on a full disk, the null device."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
@@ -175,16 +176,16 @@ class ChildProcess:
             os.close(self._lifeline)
             self._lifeline = None
 
-    def _remember(self) -> None:
+    def _write_pid_file(self) -> None:
         if self._pid_file is not None and self._process is not None:
             try:
                 self._pid_file.parent.mkdir(parents=True, exist_ok=True)
                 self._pid_file.write_text(f"{self._process.pid} {identity(self._process.pid)}\n", "ascii")
             except OSError as error:
-                if error.errno not in NO_ROOM:  # it runs all the same, and ends with its supervisor
+                if error.errno not in NO_ROOM:  # the child runs without the file, and ends with its supervisor
                     raise
 
-    def _forget(self) -> None:
+    def _remove_pid_file(self) -> None:
         self._cut_lifeline()
         if self._pid_file is not None:
             self._pid_file.unlink(missing_ok=True)

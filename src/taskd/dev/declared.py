@@ -1,4 +1,4 @@
-"""The schedules that the app of a `taskd dev` declares, applied when the cluster is up and when the app's code was reloaded."""
+"""The schedules that the app of a `taskd dev` declares, applied when the cluster is up and after each reload of the app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "schedules"
 
 
 class Applied(msgspec.Struct):
-    """The answer of `taskd schedule apply --json`."""
+    """The output of `taskd schedule apply --json`."""
 
     app: str
     made: list[str]
@@ -25,13 +25,13 @@ class Applied(msgspec.Struct):
 
     @property
     def line(self) -> str:
-        """What was done, for the terminal; empty if there was nothing to do."""
+        """The changes as one line; empty if there were none."""
         done = {"made": self.made, "changed": self.changed, "unchanged": self.same, "removed": self.removed}
         return "; ".join(f"{word} {', '.join(names)}" for word, names in done.items() if names)
 
 
 class DeclaredSchedules:
-    """Runs `taskd schedule apply` beside the cluster. Neither method waits: an app may take long to import."""
+    """Runs `taskd schedule apply` beside the cluster. No method waits: an app may take long to import."""
 
     def __init__(self, app: str, folder: DataFolder, say: Say) -> None:
         self._app = app
@@ -43,16 +43,16 @@ class DeclaredSchedules:
         self._running = False
 
     def begin(self, server: str, environment: Mapping[str, str]) -> None:
-        """Apply them on the schedulers at `server`, now and after each `again`."""
+        """Apply the schedules on the schedulers at `server`, now and after each `request`."""
         self._server, self._environment = server, environment
-        self.again()
+        self.request()
 
-    def again(self) -> None:
-        """The code has changed: apply them at the next look."""
+    def request(self) -> None:
+        """Have the schedules applied at the next `check`: the code may have changed."""
         self._wanted = True
 
-    def look(self) -> None:
-        """Start what is due, and report what has ended."""
+    def check(self) -> None:
+        """Report a run that has ended, and start the next one if it was requested."""
         if self._running and self._child.exit_status is not None:
             self._running = False
             self._report()
@@ -62,15 +62,15 @@ class DeclaredSchedules:
             self._child.spawn(Program(argv=[*argv, "--server", self._server], environment=dict(self._environment)))
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the command if it runs."""
         self._child.kill()
 
     def _report(self) -> None:
-        last = (self._child.said().strip().splitlines() or ["it said nothing"])[-1]
+        last = (self._child.output().strip().splitlines() or ["it printed nothing"])[-1]
         self._child.kill()
         try:
             if line := msgspec.json.decode(last, type=Applied).line:
                 self._say(NAME, line)
         except msgspec.DecodeError:
-            why = last.removeprefix("error: ")
-            self._say(NAME, f"not applied ({why}); once it is mended: taskd schedule apply --app {self._app}")
+            reason = last.removeprefix("error: ")
+            self._say(NAME, f"not applied ({reason}); after the correction: taskd schedule apply --app {self._app}")

@@ -1,6 +1,6 @@
-"""`make demo`: the embedded cluster, jobs of several kinds on it, and then it stays up to play with.
+"""`make demo`: runs jobs of several kinds on an embedded cluster, and keeps the cluster up afterwards.
 
-Run as `python -m taskd.dev.demo [--exit] [--port N]`. Its data are temporary, so each demo begins afresh.
+Run as `python -m taskd.dev.demo [--exit] [--port N]`. Its data are temporary, so each demo begins with an empty cluster.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from taskd.runtime.terminal import clean, prepare_streams
 PREFIX = "taskd-demo-"
 WORKERS, SLOTS = 2, 2
 DEADLINE = 60.0
-#: The failures of the demo are part of it: no warnings of them among its lines.
+#: The demo's failures are part of it, so its lines show no warnings of them.
 QUIET = ("--log-level", "ERROR")
 
 
 class Demo:
-    """The jobs on one cluster. `problems` says what did not go as it should; None until all is over."""
+    """The jobs on one cluster. `problems` lists unexpected results; None until all jobs are final."""
 
     def __init__(self, out: Console, *, leave: bool) -> None:
         self.problems: list[str] | None = None
@@ -39,66 +39,70 @@ class Demo:
         self._jobs: list[Watched] = []
 
     def play(self, cluster: DevCluster) -> None:
-        """Submit the jobs and show them until all are final; then, unless asked to leave, keep the cluster up."""
-        self._out.print(f"\n{WORKERS} workers with {SLOTS} slots each are up: here come the jobs\n", style="bold")
+        """Submit the jobs and show them until all are final. Then keep the cluster up, unless it is to end."""
+        self._out.print(f"\n{WORKERS} workers with {SLOTS} slots each are up: submitting jobs\n", style="bold")
         deadline = time.monotonic() + DEADLINE
         with Client(",".join(cluster.urls)) as client, Board(self._out) as board:
             self._submit(client, fillers(WORKERS * SLOTS))
             full = self._look(client, board)
-            cluster.keep(lambda: self._look(client, board) >= full or time.monotonic() > deadline, every=0.05)
+            cluster.supervise(lambda: self._look(client, board) >= full or time.monotonic() > deadline, every=0.05)
             self._submit(client, crowd())
-            cluster.keep(lambda: self._over(client, board) or time.monotonic() > deadline, every=0.1)
-        self.problems = [trouble for job in self._jobs if (trouble := job.trouble()) is not None]
-        self._tell()
+            cluster.supervise(lambda: self._over(client, board) or time.monotonic() > deadline, every=0.1)
+        self.problems = [problem for job in self._jobs if (problem := job.problem()) is not None]
+        self._report()
         if not self._leave:
             screen.summary(self._out, cluster)
-            foreground.keep(self._out, cluster)
+            foreground.supervise(self._out, cluster)
 
-    def _submit(self, client: Client, wanted: Sequence[ExpectedJob]) -> None:
-        ids = client.submit_batch([job.fields for job in wanted])
-        self._jobs += [Watched(job, job_id) for job, job_id in zip(wanted, ids, strict=True)]
+    def _submit(self, client: Client, jobs: Sequence[ExpectedJob]) -> None:
+        ids = client.submit_batch([job.fields for job in jobs])
+        self._jobs += [Watched(job, job_id) for job, job_id in zip(jobs, ids, strict=True)]
 
     def _over(self, client: Client, board: Board) -> bool:
         self._look(client, board)
         return all(watched.is_final for watched in self._jobs)
 
     def _look(self, client: Client, board: Board) -> int:
-        """Ask after every job that is not final; how many were started."""
+        """Fetch every job that is not final. Return how many were started."""
         for watched in self._jobs:
             if not watched.is_final:
                 watched.job = client.job(watched.job["id"])
         board.show(self._jobs)
         return sum("started_at" in watched.job for watched in self._jobs)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         assert self.problems is not None
         total = len(self._jobs)
         if urgent_went_first(self._jobs):
             self._out.print("\nThe urgent jobs started before those of low priority that had been submitted earlier.")
         if self.problems:
-            well = total - len(self.problems)
-            self._out.print(f"{well} of {total} jobs ended as expected: {'; '.join(self.problems)}", style="bold red")
+            expected = total - len(self.problems)
+            self._out.print(
+                f"{expected} of {total} jobs ended as expected: {'; '.join(self.problems)}", style="bold red"
+            )
         else:
             self._out.print(f"all {total} jobs ended as expected", style="bold green")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; its exit status: 0 if every job ended as expected."""
+    """Run the demo. Return its exit status: 0 if every job ended as expected."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--exit", action="store_true", help="end the cluster when all jobs are final")
     parser.add_argument("--port", type=int, default=screen.DEFAULT_PORT, help="the API's port")
-    asked = parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     prepare_streams()
-    demo = Demo(out := screen.console(), leave=asked.exit)
+    demo = Demo(out := screen.console(), leave=given.exit)
     worker = {"app": "taskd.dev.demo_tasks", "concurrency": str(SLOTS), "processes": "1"}
     try:
         with temporary_data(PREFIX) as data:
             foreground.run(
-                DevOptions(data=data, port=asked.port, workers=WORKERS, worker=worker, options=QUIET), out, demo.play
+                DevOptions(data=data, port=given.port, workers=WORKERS, worker=worker, global_options=QUIET),
+                out,
+                demo.play,
             )
     except TaskdError as error:
-        mend = f" (for make: make demo ARGS='--port {asked.port + 10}')" if "--port" in str(error) else ""
-        print(clean(f"error: {error}{mend}"), file=sys.stderr)  # noqa: T201  this is a command
+        advice = f" (for make: make demo ARGS='--port {given.port + 10}')" if "--port" in str(error) else ""
+        print(clean(f"error: {error}{advice}"), file=sys.stderr)  # noqa: T201  this is a command
         return 1
     return 0 if demo.problems == [] else 1
 

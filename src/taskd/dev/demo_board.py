@@ -1,4 +1,4 @@
-"""What `make demo` shows of its jobs: a live table on a terminal, a line for each change elsewhere."""
+"""The jobs of `make demo` on the screen: a live table on a terminal, a line for each change elsewhere."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COLOURS = {"running": "yellow", "completed": "green", "failed": "red"}
 
 
 class Board:
-    """Use it with `with`, and `show` the jobs whenever they were looked at."""
+    """The display of the jobs. Use it with `with`, and call `show` after each fetch of the jobs."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
         self._begun = time.monotonic()
-        self._told: dict[int, tuple[str, int]] = {}
+        self._printed: dict[int, tuple[str, int]] = {}
 
     def __enter__(self) -> Board:
         if self._live is not None:
@@ -39,19 +39,19 @@ class Board:
             self._live.__exit__(kind, error, trace)
 
     def show(self, jobs: Sequence[Watched]) -> None:
-        """Draw the table, or tell what changed."""
+        """Draw the table, or print the changes."""
         if self._live is not None:
             self._live.update(table(jobs), refresh=True)
             return
         for watched in sorted(jobs, key=lambda w: w.job.get("started_at", "")):
-            news = (watched.status, watched.job.get("attempt", 0))
-            if self._told.get(watched.job["id"], ("pending", 0)) != news:
-                self._told[watched.job["id"]] = news
+            state = (watched.status, watched.job.get("attempt", 0))
+            if self._printed.get(watched.job["id"], ("pending", 0)) != state:
+                self._printed[watched.job["id"]] = state
                 self._out.print(f"{time.monotonic() - self._begun:6.2f} s  {_line(watched)}")
 
 
 def table(jobs: Sequence[Watched]) -> Table:
-    """All jobs, in 80 columns; `order` tells who started first."""
+    """Return all jobs, in 80 columns; the column `order` has the order of their starts."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for name, width in COLUMNS.items():
         right = name in {"job", "prio", "order", "try"}
@@ -61,7 +61,7 @@ def table(jobs: Sequence[Watched]) -> Table:
         job, colour = watched.job, COLOURS.get(watched.status, "dim")
         shown.add_row(
             str(job["id"]),
-            watched.wanted.what,
+            watched.expected.what,
             str(job.get("priority", 0)),
             styled(watched.status, colour),
             str(order.get(job["id"], "")),
@@ -82,4 +82,4 @@ def _line(watched: Watched) -> str:
     tries = f", attempt {job['attempt']}" if job.get("attempt", 0) > 1 else ""
     outcome = f": {watched.outcome}" if watched.outcome else ""
     name = f"job {job['id']:<3} {job['task']:<9} priority {job.get('priority', 0):<3}"
-    return f"{name} {watched.status}{where}{tries}{outcome}  ({watched.wanted.what})"
+    return f"{name} {watched.status}{where}{tries}{outcome}  ({watched.expected.what})"

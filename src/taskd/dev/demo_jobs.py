@@ -1,4 +1,4 @@
-"""The jobs of `make demo`: what is submitted, what is expected of each, and what became of it."""
+"""The jobs of `make demo`: their fields, their expected results, and their real ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URGENT, ORDINARY, LOW = 90, 50, 1
 
 
 class ExpectedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One job to submit and how it should end."""
+    """One job to submit and its expected end."""
 
     what: str
     fields: dict[str, Any]
@@ -22,13 +22,13 @@ class ExpectedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fillers(slots: int) -> list[ExpectedJob]:
-    """Keep every slot busy for a second, so that the others queue up."""
+    """Return jobs that keep every slot busy for a second, so that the others queue up."""
     fields = {"task": "resize", "payload": {"picture": "poster.png", "seconds": 1.0}, "priority": ORDINARY}
     return [ExpectedJob(what="fills a slot", fields=fields)] * slots
 
 
 def crowd() -> list[ExpectedJob]:
-    """Submitted together while all slots are busy: the low ones first, the urgent ones last."""
+    """Return the jobs to submit while all slots are busy: the low ones first, the urgent ones last."""
     low = {"task": "resize", "payload": {"picture": "cat.png", "seconds": 0.4}, "priority": LOW}
     urgent = {"task": "resize", "payload": {"picture": "logo.png", "seconds": 0.4}, "priority": URGENT}
     backoff = {"initial": 0.5, "jitter": False}
@@ -53,41 +53,41 @@ def crowd() -> list[ExpectedJob]:
 
 
 class Watched:
-    """A submitted job and the latest that the API said about it."""
+    """A submitted job and the API's latest response about it."""
 
-    def __init__(self, wanted: ExpectedJob, job_id: int) -> None:
-        self.wanted = wanted
-        self.job: dict[str, Any] = {"id": job_id, "status": "pending", **wanted.fields}
+    def __init__(self, expected: ExpectedJob, job_id: int) -> None:
+        self.expected = expected
+        self.job: dict[str, Any] = {"id": job_id, "status": "pending", **expected.fields}
 
     @property
     def status(self) -> str:
-        """As the API names it."""
+        """The status by its name in the API."""
         return str(self.job["status"])
 
     @property
     def is_final(self) -> bool:
-        """Nothing will change any more."""
+        """True once the job cannot change any more."""
         return self.status in FINAL
 
     @property
     def outcome(self) -> str:
-        """Its result or its last error, short; empty if there is none."""
-        said = self.job.get("error") or self.job.get("result") or ""
-        text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
+        """The job's result or last error, shortened; empty if there is none."""
+        value = self.job.get("error") or self.job.get("result") or ""
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         return text.strip().splitlines()[-1][:44] if text.strip() else ""
 
-    def trouble(self) -> str | None:
-        """How it differs from what was expected; None if it ended as it should."""
-        attempts = self.job.get("attempt", 0)
-        if self.status != self.wanted.status:
-            return f"job {self.job['id']} ({self.wanted.what}) is {self.status}, not {self.wanted.status}"
-        if attempts < self.wanted.attempts:
-            return f"job {self.job['id']} ({self.wanted.what}) took {attempts} attempts, not {self.wanted.attempts}"
+    def problem(self) -> str | None:
+        """Return the difference from the expected end; None if there is none."""
+        attempts, expected = self.job.get("attempt", 0), self.expected
+        if self.status != expected.status:
+            return f"job {self.job['id']} ({expected.what}) is {self.status}, not {expected.status}"
+        if attempts < expected.attempts:
+            return f"job {self.job['id']} ({expected.what}) took {attempts} attempts, not {expected.attempts}"
         return None
 
 
 def urgent_went_first(jobs: Sequence[Watched]) -> bool:
-    """Whether every urgent job started before (or with) the first of low priority."""
+    """Return True if every urgent job started before (or with) the first one of low priority."""
     starts = {
         priority: [when(w.job["started_at"]) for w in jobs if w.job["priority"] == priority and "started_at" in w.job]
         for priority in (URGENT, LOW)
@@ -96,5 +96,5 @@ def urgent_went_first(jobs: Sequence[Watched]) -> bool:
 
 
 def when(text: str) -> datetime:
-    """An API time."""
+    """Parse a time of the API."""
     return datetime.fromisoformat(text)

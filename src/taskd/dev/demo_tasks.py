@@ -20,14 +20,14 @@ async def echo(ctx: Context, /, *value: Any, **fields: Any) -> Any:
 
 @app.task
 async def resize(picture: str, seconds: float) -> str:
-    """Wait as if for a slow service."""
+    """Sleep, as if a slow service were called."""
     await asyncio.sleep(seconds)
     return f"{picture} resized"
 
 
 @app.task
 def checksum(text: str, rounds: int) -> str:
-    """Count for a while: a plain function, so it runs in a thread."""
+    """Hash for a while: a plain function, so it runs in a thread."""
     digest = text.encode()
     for _ in range(rounds):
         digest = hashlib.sha256(digest).digest()
@@ -44,5 +44,5 @@ async def unsteady(ctx: Context) -> str:
 
 @app.task
 async def hopeless(order: int) -> None:
-    """Fail for good, whatever retries are left."""
+    """Fail for good, without further retries."""
     raise Fail(f"order {order} does not exist")

@@ -1,6 +1,6 @@
-"""`python -m taskd.dev.example MODULE[:ATTR]`: a task of an app, with a payload that it takes, as one line of JSON.
+"""`python -m taskd.dev.example MODULE[:ATTR]`: prints a task of an app, with a valid payload, as one line of JSON.
 
-`taskd dev` shows a submit to try. Only a process that loads the app knows what its tasks take.
+`taskd dev` shows the line as a submit to try. Only a process that loads the app knows its tasks' parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Example(msgspec.Struct):
 
 
 def example(tasks: Iterable[Task[Any, Any]]) -> Example | None:
-    """The first of the tasks for which a payload can be made up."""
+    """Return the first task for which a payload can be made up; None without one."""
     for task in tasks:
         try:
             payload = _fields(inspect.type_info(task.arguments.prepare().struct))
@@ -42,30 +42,30 @@ def _no_context() -> Any:
     return None
 
 
-def _fields(found: Any) -> dict[str, Any]:
-    """The required fields of a struct or dataclass. Raises LookupError for a type without an example."""
-    return {field.encode_name: _value(field.type) for field in found.fields if field.required}
+def _fields(kind: Any) -> dict[str, Any]:
+    """Return values for the required fields of a struct or dataclass. Raises LookupError for a type without an example."""
+    return {field.encode_name: _value(field.type) for field in kind.fields if field.required}
 
 
-def _value(found: inspect.Type) -> Any:
-    """A value of the type. Raises LookupError."""
-    if isinstance(found, inspect.Metadata):
-        return _value(found.type)
-    if isinstance(found, inspect.UnionType):
-        return None if found.includes_none else _value(found.types[0])
-    if isinstance(found, inspect.LiteralType):
-        return found.values[0]
-    if isinstance(found, inspect.EnumType):
-        return next(iter(found.cls)).value
-    return _EXAMPLES[type(found)](found)
+def _value(kind: inspect.Type) -> Any:
+    """Return a value of the type. Raises LookupError for a type without an example."""
+    if isinstance(kind, inspect.Metadata):
+        return _value(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return None if kind.includes_none else _value(kind.types[0])
+    if isinstance(kind, inspect.LiteralType):
+        return kind.values[0]
+    if isinstance(kind, inspect.EnumType):
+        return next(iter(kind.cls)).value
+    return _EXAMPLES[type(kind)](kind)
 
 
 _EXAMPLES: dict[type[inspect.Type], Callable[[Any], Any]] = {
     inspect.AnyType: lambda _: "text",
     inspect.NoneType: lambda _: None,
     inspect.BoolType: lambda _: True,
-    inspect.IntType: lambda found: max(1, found.ge if found.ge is not None else 1),
-    inspect.FloatType: lambda found: max(1.0, found.ge if found.ge is not None else 1.0),
+    inspect.IntType: lambda kind: max(1, kind.ge if kind.ge is not None else 1),
+    inspect.FloatType: lambda kind: max(1.0, kind.ge if kind.ge is not None else 1.0),
     inspect.StrType: lambda _: "text",
     inspect.DateTimeType: lambda _: "2026-01-31T12:00:00Z",
     inspect.DateType: lambda _: "2026-01-31",
@@ -79,16 +79,16 @@ _EXAMPLES: dict[type[inspect.Type], Callable[[Any], Any]] = {
 
 
 def main(name: str) -> int:
-    """Print the example; 1 if there is none."""
+    """Print the example. Return the exit status: 1 if there is none."""
     loading.search_current_folder()
     try:
         app = loading.load(name, TaskSettings())
     except loading.NotLoadable:
         return 1
-    found = example(app.tasks.values()) if isinstance(app, App) else None
-    if found is None:
+    made = example(app.tasks.values()) if isinstance(app, App) else None
+    if made is None:
         return 1
-    sys.stdout.write(f"\n{msgspec.json.encode(found).decode()}\n")
+    sys.stdout.write(f"\n{msgspec.json.encode(made).decode()}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The data folder of one cluster: one supervisor at a time, and nothing left running from the one before."""
+"""The data folder of one cluster: one supervisor at a time, and no processes left over from an earlier one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from taskd.dev.process import identity, signal_group
 from taskd.domain.errors import ConfigurationError
 
-#: What `--fresh` removes: our own parts by name, so that a mistaken --data loses nothing.
+#: The parts that `--fresh` removes: only these names, so that a mistaken --data loses nothing.
 PARTS = ("postgres", "postgres.new", "redis", "etcd", "logs", "run")
 DYING_GRACE, LEFTOVER_GRACE = 6.0, 10.0
 
@@ -27,12 +27,12 @@ class DataFolder:
 
     @property
     def logs(self) -> Path:
-        """One log a process."""
+        """The folder of logs, one per process."""
         return self.path / "logs"
 
     @property
     def run(self) -> Path:
-        """One pid file a process."""
+        """The folder of pid files, one per process."""
         return self.path / "run"
 
     def take(self) -> None:
@@ -62,7 +62,7 @@ class DataFolder:
         self._lock = lock
 
     def release(self) -> None:
-        """Let another supervisor in."""
+        """Unlock the folder for another supervisor."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -71,28 +71,33 @@ class DataFolder:
         """Remove the cluster's data, logs and pid files. Call it with the lock held and nothing running."""
         for part in PARTS:
             if (self.path / part).is_symlink():
-                (self.path / part).unlink()  # data that lodge elsewhere: they go when no link leads there
+                (
+                    self.path / part
+                ).unlink()  # the data are elsewhere (postgres_home), and removed there once no link leads to them
             elif (self.path / part).exists():
                 shutil.rmtree(self.path / part)
 
     def postgres_version(self) -> int | None:
-        """The major version that made the data; None if there is none yet."""
+        """Return the major version that made the data; None if there are none yet."""
         try:
             return int((self.path / "postgres" / "PG_VERSION").read_text("ascii"))
         except (FileNotFoundError, ValueError):
             return None
 
     def end_leftovers(self) -> list[str]:
-        """End what a killed supervisor left running, ours by pid *and* start time; the names of what had to be told to end."""
-        # Its death was their signal to end: a second one would only make them end without order.
+        """End the processes that a killed supervisor left running. Return the names of those that had to be signalled.
+
+        A process counts as left over if its pid *and* its start time match the pid file.
+        """
+        # The supervisor's death has signalled them already: a second signal would only disturb an orderly end.
         for file in self._running():
-            _tell(file, signal.SIGCONT)
+            _signal(file, signal.SIGCONT)
         left = self._running_after(DYING_GRACE)
         for file in left:
             # PostgreSQL takes SIGTERM as "wait for all clients", SIGINT as "now, in order".
-            _tell(file, signal.SIGINT if file.stem == "postgresql" else signal.SIGTERM)
+            _signal(file, signal.SIGINT if file.stem == "postgresql" else signal.SIGTERM)
         for file in self._running_after(LEFTOVER_GRACE) if left else []:
-            _tell(file, signal.SIGKILL)
+            _signal(file, signal.SIGKILL)
         for file in self.run.glob("*.pid"):
             file.unlink()
         return [file.stem for file in left]
@@ -101,19 +106,19 @@ class DataFolder:
         return [file for file in sorted(self.run.glob("*.pid")) if _alive(file) is not None]
 
     def _running_after(self, seconds: float) -> list[Path]:
-        """The pid files of what still runs after at most so long."""
+        """Return the pid files of the processes that still run after at most `seconds`."""
         deadline = time.monotonic() + seconds
         while (running := self._running()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return running
 
 
-def _tell(pid_file: Path, number: int) -> None:
+def _signal(pid_file: Path, number: int) -> None:
     if (pid := _alive(pid_file)) is not None:
         signal_group(pid, number)
 
 
 def _alive(pid_file: Path) -> int | None:
-    """The pid in `pid_file` if the very process that it was written for still runs."""
+    """Return the pid in `pid_file` if the process that it was written for still runs."""
     pid, _, known = pid_file.read_text("ascii").strip().partition(" ")
     return int(pid) if pid.isdigit() and known and identity(int(pid)) == known else None

@@ -1,4 +1,4 @@
-"""pip with little to read: the names of packages as they come, and a line every few seconds where pip says nothing.
+"""Runs pip with short output: the names of packages as they come, and a line every few seconds while pip is silent.
 
 `make` runs this file by its path, before taskd is installed: it imports nothing but the standard library.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-#: Seconds of silence after which a line says that pip goes on.
+#: Seconds of silence after which a line shows that pip still runs.
 QUIET = 3.0
 _STEPS = (
     (re.compile(r"Collecting ([\w.-]+)"), "getting {}"),
@@ -22,23 +22,23 @@ _STEPS = (
     (re.compile(r"Building \w+ for ([\w.-]+)"), "building {}"),
     (re.compile(r"Installing collected packages: (.+)"), "installing {} packages"),
 )
-#: Registries may stand behind addresses with passwords.
+#: Addresses of registries may hold passwords.
 _ADDRESS = re.compile(r"\b\w+://[^\s,;)'\"]+")
 
 
 def step(line: str) -> str | None:
-    """The progress line for a line of pip's; None for one that says nothing new."""
+    """Return the progress line for a line of pip's output; None for one without news."""
     for pattern, text in _STEPS:
-        if found := pattern.match(line.strip()):
-            named = found[1] if pattern.groups else ""
-            return text.format(named.count(",") + 1 if "," in named else named)
+        if match := pattern.match(line.strip()):
+            names = match[1] if pattern.groups else ""
+            return text.format(names.count(",") + 1 if "," in names else names)
     return None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Install; pip's exit status. What pip said is shown if it failed, without addresses."""
+    """Install, and return pip's exit status. After a failure the end of pip's output is shown, without addresses."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
-    pip = subprocess.Popen(  # noqa: S603  pip, by our own interpreter
+    pip = subprocess.Popen(  # noqa: S603  pip, by this interpreter
         [*command, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -53,8 +53,8 @@ def main(arguments: Sequence[str]) -> int:
             _show(f"... {time.monotonic() - begun:.0f} s")
             continue
         lines.append(line)
-        if (said := step(line)) is not None:
-            _show(said)
+        if (text := step(line)) is not None:
+            _show(text)
     status = pip.wait()
     if status != 0:
         for line in lines[-20:]:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _lines(stream: IO[str]) -> Iterator[str | None]:
-    """The lines as they come, and None after each few seconds without one."""
+    """Yield the lines as they come, and None after each few seconds without one."""
     arrived: queue.Queue[str] = queue.Queue()
 
     def read() -> None:

@@ -16,21 +16,21 @@ import sys
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
-#: The exit status for "could not even start the program", as shells use it.
+#: The exit status when the program cannot be started, as in shells.
 CANNOT_START = 126
 
 
-def main(order: dict[str, Any]) -> NoReturn:
-    """Become the program of `order`. Exits with CANNOT_START and one line on stderr when that is impossible."""
+def main(request: dict[str, Any]) -> NoReturn:
+    """Become the requested program. Exits with CANNOT_START and one line on stderr when that is impossible."""
     try:
-        if order["user"] is not None:
-            _become(*order["user"])
-        if order["folder"] is not None:
-            os.chdir(order["folder"])
-        _die_with(order["parent"], order["death_signal"], order["pipe"])
-        os.execv(order["program"][0], order["program"])  # noqa: S606  no shell: that is the point
+        if request["user"] is not None:
+            _become(*request["user"])
+        if request["folder"] is not None:
+            os.chdir(request["folder"])
+        _die_with(request["parent"], request["death_signal"], request["pipe"])
+        os.execv(request["program"][0], request["program"])  # noqa: S606  no shell, on purpose
     except OSError as error:
-        print(f"cannot start {order['program'][0]}: {error}", file=sys.stderr)  # noqa: T201  the child's log
+        print(f"cannot start {request['program'][0]}: {error}", file=sys.stderr)  # noqa: T201  the child's log
         os._exit(CANNOT_START)
 
 
@@ -47,14 +47,14 @@ def _die_with(parent: int, death_signal: int, pipe: int) -> None:
         os.close(pipe)
     else:
         _watchdog(pipe, death_signal)
-    if os.getppid() != parent:  # it died before we were listening
+    if os.getppid() != parent:  # the parent died before this process asked for its signal
         os._exit(CANNOT_START)
 
 
 def _watchdog(pipe: int, death_signal: int) -> None:
-    """Leave a process behind that signals this one when the other end of `pipe` is closed.
+    """Fork a process that signals this one when the other end of `pipe` is closed.
 
-    Forked twice, so that the program does not find a child which it never made.
+    It is forked twice, so that the program has no child that it did not make.
     """
     program = os.getpid()
     child = os.fork()
@@ -70,7 +70,7 @@ def _watchdog(pipe: int, death_signal: int) -> None:
             os.kill(program, 0)  # raises when the program is gone
         os.kill(program, death_signal)
     except ProcessLookupError:
-        pass  # nothing is left to watch
+        pass  # the program has ended
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""What the children write goes to files; what matters of it comes to the terminal."""
+"""The children's logs: filters for the messages that are shown on the terminal, and a reader that follows a file."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 import msgspec
 
 LOUD = frozenset({"warning", "error", "critical"})
-#: What is worth a line although nothing is wrong.
-TOLD = frozenset({"reloaded"})
+#: Events that are shown although they are no warnings.
+REPORTED_EVENTS = frozenset({"reloaded"})
 #: A message that repeats is shown once in this many seconds.
 QUIET_FOR = 5.0
-#: What structlog adds to each line and a reader of the terminal does not need.
+#: Fields of each log line that the terminal does not show.
 ROUTINE = frozenset({"event", "level", "timestamp", "role", "instance", "exception"})
 
 Interpreter = Callable[[str], str | None]
 
 
 def taskd_warning(line: str) -> str | None:
-    """The message of a taskd process's log line if it is a warning or worse; what is no log line at all is shown as it is."""
+    """Return the message of a taskd process's log line if it is a warning or worse. Other text is returned unchanged."""
     try:
         entry = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
         return line.rstrip() or None
-    if entry.get("level") not in LOUD and entry.get("event") not in TOLD:
+    if entry.get("level") not in LOUD and entry.get("event") not in REPORTED_EVENTS:
         return None
     context = " ".join(f"{name}={_last_line(value)}" for name, value in entry.items() if name not in ROUTINE)
     return f"{entry.get('event', '')} {context}".strip()
 
 
 def _last_line(value: object) -> str:
-    """What says most of a text of many lines: a traceback ends with its error."""
+    """Return the last line of a text, as a traceback ends with its error."""
     return (str(value).strip().splitlines() or [""])[-1]
 
 
@@ -41,13 +41,13 @@ _POSTGRES = re.compile(r"(?:FATAL|PANIC|WARNING): +(?! |the database system is|t
 
 
 def postgres_warning(line: str) -> str | None:
-    """PostgreSQL's own troubles; what clients get told in an outage is theirs to report."""
-    found = _POSTGRES.search(line)
-    return found.group(1) if found else None
+    """Return PostgreSQL's warnings about itself, without the errors that clients get in an outage and report."""
+    match = _POSTGRES.search(line)
+    return match.group(1) if match else None
 
 
 def etcd_warning(line: str) -> str | None:
-    """etcd's errors. Its warnings are mostly about slow disks."""
+    """Return etcd's errors. Its warnings are mostly about slow disks."""
     try:
         entry = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
@@ -56,11 +56,11 @@ def etcd_warning(line: str) -> str | None:
 
 
 def no_warning(_line: str) -> None:
-    """For servers that tell nothing which the terminal needs."""
+    """Return None: for servers whose logs hold nothing for the terminal."""
 
 
 class Tail:
-    """Follows one log file from where it ends now."""
+    """Follows one log file from its present end."""
 
     def __init__(self, file: Path, interpret: Interpreter) -> None:
         self._file = file
@@ -69,8 +69,8 @@ class Tail:
         self._rest = b""
         self._shown: dict[str, tuple[float, int]] = {}
 
-    def news(self) -> Iterator[str]:
-        """The messages since the last call, repeats left out and counted."""
+    def messages(self) -> Iterator[str]:
+        """Yield the messages since the last call; repeats are left out and counted."""
         for line in self._lines():
             message = self._interpret(line)
             if message is not None:
@@ -80,7 +80,7 @@ class Tail:
         if not self._file.exists():
             return []
         with self._file.open("rb") as file:
-            if file.seek(0, 2) < self._position:  # it was set aside, and a new one begun
+            if file.seek(0, 2) < self._position:  # the file was moved aside, and a new one begun
                 self._position = 0
             file.seek(self._position)
             text = self._rest + file.read()

@@ -1,4 +1,4 @@
-"""What `taskd dev` is asked for. Light to import, for the command line's sake."""
+"""The options of `taskd dev`. Light to import, for the command line's sake."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Source = Literal["auto", "embedded", "system"]
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One cluster. `worker` holds settings of the section [worker] for every worker; `port` is the first scheduler's.
 
-    `options` are the global options of the command line, handed on to every process, as are the variables of `environment`;
-    `postgres` are settings of the server; `audit` adds the audit trail before anything moves. `fixed_ports`: the servers have
-    the same ports in every run. `schedules`: those that the app declares are applied.
+    Every process gets the `global_options` of the command line, and the variables of `environment`. `postgres` holds settings
+    of the server. `audit` adds the audit trail before the first job. `fixed_ports`: the servers have the same ports in every
+    run. `schedules`: the schedules that the app declares are applied.
     """
 
     data: Path = Path(".taskd")
@@ -24,7 +24,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     worker: dict[str, str] = {}
     fresh: bool = False
-    options: tuple[str, ...] = ()
+    global_options: tuple[str, ...] = ()
     source: Source = "auto"
     environment: dict[str, str] = {}
     postgres: dict[str, str] = {}

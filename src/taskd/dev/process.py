@@ -1,4 +1,4 @@
-"""Which process a pid means: a pid alone may have been given to a stranger since."""
+"""Processes by pid: their identity (a pid may be given to another process later), signals, and descendants."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ PROC = Path("/proc/self/stat")
 
 
 def identity(pid: int) -> str | None:
-    """A text that no other process has had or will have; None if `pid` is not running."""
+    """Return a text that is unique to this process, also over time; None if `pid` is not running."""
     if PROC.exists():
         fields = _stat(pid)
         return None if fields is None or fields[0] == ZOMBIE else f"{_boot()}:{fields[19]}"
-    found = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603  a pid is no text
-    return found.stdout.strip() or None
+    listed = subprocess.run(["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603  a pid is a number
+    return listed.stdout.strip() or None
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether `pid` stands still after a SIGSTOP. Always True where there is no /proc."""
+    """Return True if `pid` has stopped after a SIGSTOP. Always True where there is no /proc."""
     fields = _stat(pid)
     return not PROC.exists() or fields is None or fields[0] == STOPPED
 
 
 def signal_group(pid: int, number: int) -> None:
-    """Signal the process group that `pid` leads; nothing happens if it is gone."""
+    """Signal the process group that `pid` leads; do nothing if it is gone."""
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -35,25 +35,25 @@ def signal_group(pid: int, number: int) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, children before theirs."""
+    """Return the processes below `pid`, parents before their children."""
     return [child for child, _ in _below(pid)]
 
 
 def executors(pid: int) -> list[int]:
-    """The executors of the worker `pid`: not its guard, nor what its tasks have started."""
+    """Return the executors of the worker `pid`, without its guard and the processes that tasks have started."""
     return [child for child, command in _below(pid) if "taskd.executor.main" in command]
 
 
 def _below(pid: int) -> list[tuple[int, str]]:
-    """Each process below `pid` with its command line."""
+    """Return each process below `pid` with its command line."""
     listed = subprocess.run(
         ["/bin/ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=False
     ).stdout
     rows = [(int(child), int(parent), command) for child, parent, command in map(_row, listed.splitlines())]
-    found = [(pid, "")]
-    for known, _ in found:  # it grows while it is walked
-        found += [(child, command) for child, parent, command in rows if parent == known]
-    return found[1:]
+    tree = [(pid, "")]
+    for known, _ in tree:  # the list grows during the loop
+        tree += [(child, command) for child, parent, command in rows if parent == known]
+    return tree[1:]
 
 
 def _row(line: str) -> tuple[str, str, str]:
@@ -62,7 +62,7 @@ def _row(line: str) -> tuple[str, str, str]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on: the name before them may hold spaces and parentheses."""
+    """Return the fields of /proc/PID/stat from the state on: the name before them may hold spaces and parentheses."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     except OSError:

@@ -16,15 +16,15 @@ from taskd.settings import ENVIRONMENT, WorkerSettings, load
 
 Place = tuple[str, str]
 
-#: Everything is on one machine, so silence means death soon: a cluster that was killed is led again in seconds.
+#: All processes are on one machine, so short timeouts are safe: after a kill, a new leader takes over in seconds.
 LEADERSHIP = {("etcd", "ttl"): "3", ("scheduler", "leader_stale"): "3", ("scheduler", "leader_renew"): "1"}
 
-#: A laptop's Ctrl-C should not wait for half a minute; whoever sets the variable decides otherwise.
+#: Ctrl-C on a laptop should not wait for half a minute. The variable TASKD_WORKER__GRACE overrides this.
 WORKER_GRACE = 5.0
 
 
 class ProcessSpec(msgspec.Struct, frozen=True):
-    """`name` is its id, `port` where it listens; `places` are the settings that make it what it is."""
+    """One scheduler or worker. `name` is its id, `port` is where it listens; `places` are its own settings."""
 
     name: str
     port: int
@@ -34,7 +34,7 @@ class ProcessSpec(msgspec.Struct, frozen=True):
     def program(
         self, servers: Mapping[Place, str], options: tuple[str, ...] = (), extra: Mapping[str, str] | None = None
     ) -> Program:
-        """How to run it against `servers`, with these global options and `extra` variables in its environment."""
+        """Return the program, against `servers`, with these global options and `extra` environment variables."""
         return Program(
             argv=[sys.executable, "-m", "taskd", *options, *self.command],
             environment={**environment({**servers, **self.places, ("log", "format"): "JSON"}), **(extra or {})},
@@ -42,13 +42,13 @@ class ProcessSpec(msgspec.Struct, frozen=True):
 
 
 def scheduler(name: str, port: int, leadership: Mapping[Place, str]) -> ProcessSpec:
-    """A scheduler with its API on `port`; `leadership` are settings of its duties."""
+    """Return a scheduler with its API on `port`; `leadership` are settings of its duties."""
     places = {("http", "addr"): f"{LOOPBACK}:{port}", ("scheduler", "instance_id"): name, **leadership}
     return ProcessSpec(name, port, ("scheduler", "--instance-id", name), places)
 
 
 def configured_worker(options: Sequence[str] = ()) -> WorkerSettings:
-    """Return what file and environment say of workers; `options` are global ones. Raises ConfigurationError."""
+    """Return the worker settings of file and environment; `options` are global ones. Raises ConfigurationError."""
     named = next((value for name, value in pairwise(options) if name == "--config"), None)
     # Variables of other parts are not read: those of the servers may be secrets that a dev cluster does without.
     environ = {name: value for name, value in os.environ.items() if name.startswith("TASKD_WORKER__")}
@@ -63,7 +63,7 @@ def worker_grace(configured: WorkerSettings) -> float:
 
 
 def worker(name: str, settings: Mapping[str, str], configured: WorkerSettings) -> ProcessSpec:
-    """A worker; `settings` are keys of the section [worker], beside those that file and environment give."""
+    """Return a worker; `settings` are keys of the section [worker], beside those of file and environment."""
     port = free_port()
     places = {("worker", key): value for key, value in settings.items()}
     places |= {("worker", "id"): name, ("worker", "http_addr"): f"{LOOPBACK}:{port}"}
@@ -73,8 +73,8 @@ def worker(name: str, settings: Mapping[str, str], configured: WorkerSettings) -
 
 
 def environment(places: Mapping[Place, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environ` with these settings, whatever other names it had for the same ones."""
-    ours = {f"TASKD_{section}__{key}".upper(): value for (section, key), value in places.items()}
-    shadowed = {*ours, *(name for name, place in ENVIRONMENT.items() if place in places)}
+    """Return `environ` with these settings, and without its other variables for the same settings."""
+    variables = {f"TASKD_{section}__{key}".upper(): value for (section, key), value in places.items()}
+    shadowed = {*variables, *(name for name, place in ENVIRONMENT.items() if place in places)}
     kept = {name: value for name, value in environ.items() if name.upper().removesuffix("_FILE") not in shadowed}
-    return kept | ours
+    return kept | variables

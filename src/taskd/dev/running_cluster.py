@@ -1,7 +1,7 @@
-"""The dev cluster of a data folder as other commands find it: its file `cluster.json`, and if it still runs.
+"""The file `cluster.json` in a data folder, by which other commands find the dev cluster that runs there.
 
-The file has ports and no addresses: whoever believes it stays on this machine. It is believed only if the folder and the
-file belong to this user or to root and nobody else may write to them, and if the process that wrote it still runs.
+The file has ports and no addresses, so that it cannot lead a command to another machine. It is trusted only if folder and
+file belong to this user or to root, no other user may write to them, and the process that wrote the file still runs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from taskd.dev.servers.ports import LOOPBACK
 from taskd.domain.errors import ConfigurationError
 
 FILE = "cluster.json"
-#: Where `taskd dev` keeps its data unless told otherwise, and so where other commands look.
+#: The default data folder of `taskd dev`, and so the folder where other commands look.
 DEFAULT_FOLDER = Path(".taskd")
-#: Bytes: a file of ours has a fraction of it.
+#: Bytes; a real file has a fraction of it.
 LARGEST = 64 * 1024
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -29,7 +29,7 @@ Place = tuple[str, str]
 
 
 class RunningCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the servers and schedulers of a running dev cluster listen, and whose process runs it."""
+    """The ports of a running dev cluster's servers and schedulers, and the process that runs it."""
 
     pid: int
     identity: str
@@ -45,7 +45,7 @@ class RunningCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def dsn(self) -> str:
-        """PostgreSQL's connection string. The server is on loopback and speaks plain text, whatever PGSSLMODE says."""
+        """PostgreSQL's connection string, without TLS even if PGSSLMODE asks for it: the server is on loopback."""
         return f"postgresql://taskd@{LOOPBACK}:{self.postgres}/taskd?sslmode=disable"
 
     @property
@@ -69,22 +69,22 @@ class RunningCluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def write(folder: Path, cluster: RunningCluster) -> None:
-    """Tell other commands of this cluster, in one step."""
-    making = folder / f"{FILE}.new"
-    making.unlink(missing_ok=True)
-    with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+    """Write the cluster's file atomically."""
+    unfinished = folder / f"{FILE}.new"
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(msgspec.json.encode(cluster))
-    making.replace(folder / FILE)
+    unfinished.replace(folder / FILE)
 
 
 def forget(folder: Path) -> None:
-    """Tell nobody any more."""
+    """Remove the cluster's file."""
     (folder / FILE).unlink(missing_ok=True)
 
 
 def find(folder: Path = DEFAULT_FOLDER) -> RunningCluster | None:
-    """The cluster that runs with its data in `folder`; None if there is none, or none that this user may trust."""
+    """Return the cluster that runs with its data in `folder`; None if there is none, or if it cannot be trusted."""
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -98,22 +98,22 @@ def find(folder: Path = DEFAULT_FOLDER) -> RunningCluster | None:
     finally:
         os.close(opened)
     try:
-        found = msgspec.json.decode(text or b"", type=RunningCluster)
+        cluster = msgspec.json.decode(text or b"", type=RunningCluster)
     except (msgspec.DecodeError, ValueError):
         return None
-    return found if found.pid > 0 and identity(found.pid) == found.identity else None
+    return cluster if cluster.pid > 0 and identity(cluster.pid) == cluster.identity else None
 
 
 def require(folder: Path) -> RunningCluster:
-    """As `find`. Raises ConfigurationError if there is none."""
-    found = find(folder)
-    if found is None:
+    """Return the cluster as `find` does. Raises ConfigurationError if there is none."""
+    cluster = find(folder)
+    if cluster is None:
         raise ConfigurationError(f"no dev cluster of yours is running in {folder}: start one with taskd dev")
-    return found
+    return cluster
 
 
 def _read(folder: int) -> bytes | None:
-    # Not blocking: a FIFO in place of the file must not hold us up.
+    # Without blocking: a FIFO in place of the file must not stop this process.
     with os.fdopen(os.open(FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
         status = os.fstat(file.fileno())
         return file.read(LARGEST) if stat.S_ISREG(status.st_mode) and _trusted(status) else None

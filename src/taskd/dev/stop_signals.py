@@ -1,4 +1,4 @@
-"""Waiting that signals interrupt: the end of a child wakes the supervisor, Ctrl-C and SIGTERM stop it."""
+"""Waits that signals interrupt: the end of a child wakes the supervisor, Ctrl-C and SIGTERM stop it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 from types import FrameType
 from typing import Any
 
-#: Signals of one Ctrl-C may come twice, from the terminal and from whatever started us.
+#: Seconds within which a second signal counts as the same Ctrl-C: it may come from the terminal and from the parent.
 ECHO = 0.5
 STOP = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 class StopAsked(Exception):
-    """The user, or the system, wants the cluster to end."""
+    """Raised when the user or the system ends the cluster."""
 
 
 class StopSignals:
-    """Install it with `with` in the main thread; the handlers of before come back at the end.
+    """Signal handlers, installed with `with` in the main thread; the earlier handlers are restored at the end.
 
-    Signals only ring: whoever supervises is never interrupted between making a process and writing it down.
+    A signal only ends `pause`, so a supervisor is never interrupted between making a process and recording it.
     """
 
     def __init__(self) -> None:
@@ -29,29 +29,29 @@ class StopSignals:
         self._last_stop = -ECHO
 
     def __enter__(self) -> StopSignals:
-        self._heard, self._rung = socket.socketpair()
-        self._heard.setblocking(False)
-        self._rung.setblocking(False)
-        self._fd_before = signal.set_wakeup_fd(self._rung.fileno(), warn_on_full_buffer=False)
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._fd_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in (*STOP, signal.SIGCHLD):
-            self._before[number] = signal.signal(number, _ring_only)
+            self._before[number] = signal.signal(number, _wake_only)
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._fd_before)
-        self._heard.close()
-        self._rung.close()
+        self._receiver.close()
+        self._sender.close()
 
     def pause(self, seconds: float) -> None:
         """Wait `seconds`, or less if a signal comes. Raises StopAsked."""
-        if not select.select([self._heard], [], [], seconds)[0] or not STOP.intersection(self._heard.recv(4096)):
+        if not select.select([self._receiver], [], [], seconds)[0] or not STOP.intersection(self._receiver.recv(4096)):
             return
         if time.monotonic() - self._last_stop > ECHO:
             self._last_stop = time.monotonic()
             raise StopAsked
 
 
-def _ring_only(_number: int, _frame: FrameType | None) -> None:
-    """The wake-up fd has the number already."""
+def _wake_only(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the wake-up fd has the number already."""

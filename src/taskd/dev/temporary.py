@@ -1,4 +1,4 @@
-"""A data folder for a cluster that nobody keeps."""
+"""A temporary data folder for a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from taskd.dev.folder import DataFolder
 
 @contextmanager
 def temporary_data(prefix: str, parent: Path | None = None) -> Iterator[Path]:
-    """A folder, removed afterwards; what killed clusters left in `parent` under this prefix is ended and removed first."""
+    """Yield a folder that is removed afterwards.
+
+    Processes and folders that killed clusters left in `parent` under this prefix are ended and removed first.
+    """
     parent = parent or Path(tempfile.gettempdir())
     for left in parent.glob(f"{prefix}*"):
         _sweep(left)
@@ -30,10 +33,10 @@ def temporary_data(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 def _sweep(left: Path) -> None:
     try:
         if left.is_symlink() or left.stat().st_uid != os.geteuid():
-            return  # somebody else's: what it says is not to be trusted
+            return  # another user's folder: its pid files cannot be trusted
         with (left / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             DataFolder(left).end_leftovers()
             shutil.rmtree(left, ignore_errors=True)
     except OSError:
-        return  # one that is running
+        return  # its cluster is running

@@ -62,7 +62,7 @@ class BackgroundThread(threading.Thread):
 
 
 class BackgroundThreads:
-    """As many threads as are used at once. They are daemons: nothing waits for them when the executor exits."""
+    """A pool that grows to the number of threads used at once. They are daemons: the executor's exit does not wait for them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

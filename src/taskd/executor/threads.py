@@ -80,7 +80,7 @@ class WorkerThread:
 
 
 class ThreadPool:
-    """As many threads as are used at once; idle ones are kept."""
+    """A pool that grows to the number of threads used at once, and keeps idle ones."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

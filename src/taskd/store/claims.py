@@ -165,7 +165,7 @@ class _Ending(AttemptRow, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def _ending(settlement: Settlement) -> _Ending:
-    claim, outcome, verdict, output = settlement.claim, settlement.outcome, settlement.verdict, settlement.said
+    claim, outcome, verdict, output = settlement.claim, settlement.outcome, settlement.verdict, settlement.output
     again = verdict if isinstance(verdict, Again) else None
     status = "pending" if again else ("completed" if isinstance(outcome, Completed) else "failed")
     return _Ending(

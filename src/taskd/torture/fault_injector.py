@@ -1,4 +1,4 @@
-"""Carries out the planned faults, without ever waiting: whoever keeps the cluster alive calls `step` again and again."""
+"""Carries out the planned faults without ever waiting: the supervisor of the cluster calls `step` again and again."""
 
 from __future__ import annotations
 
@@ -14,114 +14,116 @@ from taskd.torture.fault_plan import PlannedFault
 from taskd.torture.faultlog import FaultLog
 from taskd.torture.target import Target
 
-#: A fault waits this long for its target to be up, then it is left out.
+#: Seconds that a fault waits for its target to be up; then it is left out.
 PATIENCE = 10.0
 
 
 class FaultInjector:
-    """Use it in the thread that started the processes. Duties: 1. strike what is due; 2. let go of what was held long enough;
-    3. write down who ended and who is back.
+    """Injects planned faults into a target. Use it in the thread that started the processes.
+
+    1. Record the ends and starts of processes. 2. Resume processes that were frozen long enough. 3. Inject the faults that are
+    due.
     """
 
-    def __init__(self, arena: Target, strikes: Sequence[PlannedFault], log: FaultLog) -> None:
-        self._arena = arena
+    def __init__(self, target: Target, faults: Sequence[PlannedFault], log: FaultLog) -> None:
+        self._target = target
         self._log = log
-        self._due = list(strikes)
+        self._due = list(faults)
         self._begun: float | None = None
-        #: By target: until when it is frozen, and which processes are.
+        #: By name: the end of the freeze, and the frozen processes.
         self._frozen: dict[str, tuple[float, list[int]]] = {}
-        self._pids = {name: arena.keeper(name).child.pid for name in arena.members}
+        self._pids = {name: target.restarter(name).child.pid for name in target.members}
         self._down: set[str] = set()
 
     def begin(self) -> None:
-        """The times of the faults count from now; before, there are none."""
+        """Let the times of the faults count from now; before this, no fault is due."""
         self._begun = time.monotonic()
 
     def step(self) -> None:
-        """Do what is due. Returns at once, raises nothing."""
-        self._witness()
+        """Do everything that is due. Returns at once, raises nothing."""
+        self._log_process_changes()
         now = time.monotonic()
-        for target, (until, _) in list(self._frozen.items()):
+        for name, (until, _) in list(self._frozen.items()):
             if now >= until:
-                self._thaw(target)
+                self._thaw(name)
         if self._begun is not None:
-            self._strike_due(now - self._begun)
+            self._inject_due(now - self._begun)
 
     def heal(self) -> None:
-        """Let go of everything; nothing more will be done."""
+        """Resume all frozen processes, and drop the remaining faults."""
         self._due = []
-        for target in list(self._frozen):
-            self._thaw(target)
+        for name in list(self._frozen):
+            self._thaw(name)
 
     # ---------------------------------------------------------------- faults
 
-    def _strike_due(self, elapsed: float) -> None:
+    def _inject_due(self, elapsed: float) -> None:
         waiting = []
-        for strike in self._due:
-            if strike.at <= elapsed and self._is_up(strike.target):
-                self._strike(strike)
-            elif elapsed < strike.at + PATIENCE:
-                waiting.append(strike)
+        for fault in self._due:
+            if fault.at <= elapsed and self._is_up(fault.target):
+                self._inject(fault)
+            elif elapsed < fault.at + PATIENCE:
+                waiting.append(fault)
         self._due = waiting
 
-    def _is_up(self, target: str) -> bool:
+    def _is_up(self, name: str) -> bool:
         return (
-            target not in self._frozen and target not in self._down and self._arena.keeper(target).child.pid is not None
+            name not in self._frozen and name not in self._down and self._target.restarter(name).child.pid is not None
         )
 
-    def _strike(self, strike: PlannedFault) -> None:
-        keeper = self._arena.keeper(strike.target)
-        pid = keeper.child.pid
+    def _inject(self, fault: PlannedFault) -> None:
+        restarter = self._target.restarter(fault.target)
+        pid = restarter.child.pid
         if pid is None:
-            return  # it died a moment ago, by itself
-        match strike.what:
+            return  # it has died meanwhile
+        match fault.what:
             case "SIGKILL":
-                self._log.note(strike.what, strike.target, pid=pid)
-                self._down.add(strike.target)
-                keeper.child.kill()
+                self._log.note(fault.what, fault.target, pid=pid)
+                self._down.add(fault.target)
+                restarter.child.kill()
             case "SIGTERM":
-                self._log.note(strike.what, strike.target, pid=pid)
-                keeper.child.signal(signal.SIGTERM)
+                self._log.note(fault.what, fault.target, pid=pid)
+                restarter.child.signal(signal.SIGTERM)
             case "stop":
-                self._log.note(strike.what, strike.target, f" for {strike.hold} s", pid=pid)
-                self._down.add(strike.target)
-                keeper.rest(strike.hold)
-                keeper.child.kill()
+                self._log.note(fault.what, fault.target, f" for {fault.hold} s", pid=pid)
+                self._down.add(fault.target)
+                restarter.delay_restart(fault.hold)
+                restarter.child.kill()
             case "SIGSTOP":
-                self._freeze(strike, pid)
+                self._freeze(fault, pid)
             case "SIGKILL executors":
-                self._log.note(strike.what, strike.target)
+                self._log.note(fault.what, fault.target)
                 _signal_all(executors(pid), signal.SIGKILL)
             case "FLUSHALL":
-                self._flush(strike.target)
+                self._flush(fault.target)
 
-    def _freeze(self, strike: PlannedFault, pid: int) -> None:
-        # Without its guard: that would still be frozen when the thawed executors take their first steps.
-        pids = [pid, *(executors(pid) if strike.whole else [])]
-        told = f" for {strike.hold} s{', with its executors' if len(pids) > 1 else ''}"
-        self._log.note("SIGSTOP", strike.target, told, pid=pid, pids=pids)
-        self._frozen[strike.target] = time.monotonic() + strike.hold, pids
+    def _freeze(self, fault: PlannedFault, pid: int) -> None:
+        # Without its guard: that would still be frozen when the resumed executors take their first steps.
+        pids = [pid, *(executors(pid) if fault.whole else [])]
+        suffix = f" for {fault.hold} s{', with its executors' if len(pids) > 1 else ''}"
+        self._log.note("SIGSTOP", fault.target, suffix, pid=pid, pids=pids)
+        self._frozen[fault.target] = time.monotonic() + fault.hold, pids
         _signal_all(pids, signal.SIGSTOP)
 
-    def _thaw(self, target: str) -> None:
-        _, pids = self._frozen.pop(target)
+    def _thaw(self, name: str) -> None:
+        _, pids = self._frozen.pop(name)
         _signal_all(pids, signal.SIGCONT)
-        self._log.note("SIGCONT", target, pid=pids[0], pids=pids)
+        self._log.note("SIGCONT", name, pid=pids[0], pids=pids)
 
-    def _flush(self, target: str) -> None:
-        self._log.note("FLUSHALL", target)
+    def _flush(self, name: str) -> None:
+        self._log.note("FLUSHALL", name)
         try:
-            with self._arena.redis() as client:
+            with self._target.redis() as client:
                 client.flushall()
         except redis.RedisError:
-            pass  # it was killed meanwhile, which is the same to everybody
-        self._log.note("heal", target)
+            pass  # it was killed meanwhile, which empties it too
+        self._log.note("heal", name)
 
-    # ---------------------------------------------------------------- witness
+    # ---------------------------------------------------------------- processes
 
-    def _witness(self) -> None:
+    def _log_process_changes(self) -> None:
         for name, known in self._pids.items():
-            child = self._arena.keeper(name).child
+            child = self._target.restarter(name).child
             pid = child.pid
             if pid == known:
                 continue
@@ -131,7 +133,7 @@ class FaultInjector:
                 self._log.note("start", name, pid=pid)
                 self._down.discard(name)
             self._pids[name] = pid
-        for name in [name for name in self._down if name not in self._pids and self._arena.answers(name)]:
+        for name in [name for name in self._down if name not in self._pids and self._target.answers(name)]:
             self._down.discard(name)
             self._log.note("restart", name)
 

@@ -1,4 +1,4 @@
-"""Faults as data: what will be done to whom, and when, drawn from a seed."""
+"""Faults as data: kind, target and time of each, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 #: Seconds before the first fault, and between two on average.
 FIRST, BETWEEN = 2.0, 4.0
-#: The last part of a run is without new faults, so that those that take a while have an end.
+#: The share of a run at its end that has no new faults, so that long faults end within it.
 CALM = 0.1
 
 SCHEDULER, WORKER = "scheduler", "worker"
-#: (what, to whom, how often in a deck). Servers are named; whoever has none draws from the others.
+#: (fault, target, count in a deck). Faults of servers that the target does not have are left out.
 DECK = (
     ("SIGKILL", SCHEDULER, 3),
     ("SIGSTOP", SCHEDULER, 2),
@@ -33,7 +33,7 @@ STOPPED = (2.0, 8.0)
 
 
 class PlannedFault(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault to be: `at` seconds after the beginning, for `hold` seconds; `whole`: the children of the target too."""
+    """One planned fault: `at` seconds after the beginning, for `hold` seconds; `whole`: the target's children too."""
 
     at: float
     what: str
@@ -45,25 +45,25 @@ class PlannedFault(msgspec.Struct, frozen=True, kw_only=True):
 def plan(
     random: Random, seconds: float, members: Mapping[str, Sequence[str]], servers: Sequence[str]
 ) -> list[PlannedFault]:
-    """The faults of so many seconds. `members` are names by role; the same seed and names plan the same faults."""
+    """Return the faults of so many seconds. `members` are names by role; the same seed and names plan the same faults."""
     deck = _deal(random, servers)
-    strikes, at = [], FIRST
+    faults, at = [], FIRST
     while at < seconds * (1 - CALM):
-        what, whom = next(deck)
-        target = random.choice(members[whom]) if whom in members else whom
-        strikes.append(_strike(random, round(at, 2), what, target))
+        what, role = next(deck)
+        target = random.choice(members[role]) if role in members else role
+        faults.append(_fault(random, round(at, 2), what, target))
         at += random.uniform(0.5, 1.5) * BETWEEN
-    return strikes
+    return faults
 
 
 def _deal(random: Random, servers: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Card by card, shuffled anew when the deck is through: every kind has its turn."""
-    cards = [(what, whom) for what, whom, count in DECK for _ in range(count) if whom in (SCHEDULER, WORKER, *servers)]
+    """Yield cards from a deck that is shuffled anew when it is used up: so every kind of fault comes up."""
+    cards = [(what, role) for what, role, count in DECK for _ in range(count) if role in (SCHEDULER, WORKER, *servers)]
     while True:
         yield from random.sample(cards, len(cards))
 
 
-def _strike(random: Random, at: float, what: str, target: str) -> PlannedFault:
+def _fault(random: Random, at: float, what: str, target: str) -> PlannedFault:
     if what == "SIGSTOP":
         hold = round(random.uniform(*FROZEN), 1)
         return PlannedFault(at=at, what=what, target=target, hold=hold, whole=random.random() < 0.5)

@@ -1,4 +1,4 @@
-"""The faults of a run as they happen: `faults.ndjson`, and what a person is told of them."""
+"""The log of a run's faults as they happen: `faults.ndjson`, and the lines on the screen."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import msgspec
 from taskd.torture.checker.disturbance import ENDS
 from taskd.torture.history import Fault
 
-#: How many are kept to be shown.
+#: The number of latest faults that are kept for the screen.
 SHOWN = 6
 SERVERS = {"postgres": "PostgreSQL", "redis": "Redis", "etcd": "etcd"}
-#: In the words of people.
+#: The faults' names on the screen.
 DEEDS = {
     "SIGKILL": "killed",
     "SIGKILL executors": "executors killed",
     "SIGSTOP": "frozen",
-    "SIGTERM": "told to stop",
+    "SIGTERM": "asked to stop",
     "FLUSHALL": "emptied",
     "stop": "stopped",
 }
@@ -35,26 +35,26 @@ class FaultLog:
         #: (Unix time, what happened), the newest last.
         self.latest: deque[tuple[float, str]] = deque(maxlen=SHOWN)
 
-    def note(self, what: str, target: str, told: str = "", **fields: Any) -> None:
-        """Write one down; a fault is counted, and shown with `told` after it."""
+    def note(self, what: str, target: str, suffix: str = "", **fields: Any) -> None:
+        """Write one line. A fault is counted too, and shown with `suffix` after its name."""
         at = time.time()
         self._file.write(msgspec.json.encode({"at": at, "what": what, "target": target, **fields}) + b"\n")
         if what not in ENDS:
             self.counts[kind(what, target)] += 1
-            self.latest.append((at, f"{SERVERS.get(target, target)} {DEEDS.get(what, what)}{told}"))
+            self.latest.append((at, f"{SERVERS.get(target, target)} {DEEDS.get(what, what)}{suffix}"))
 
     def close(self) -> None:
-        """No more faults."""
+        """Close the file."""
         self._file.close()
 
 
 def kinds(faults: list[Fault]) -> Counter[str]:
-    """How many there were of each kind."""
+    """Return the number of faults of each kind."""
     return Counter(kind(fault.what, fault.target) for fault in faults if fault.what not in ENDS)
 
 
 def kind(what: str, target: str) -> str:
-    """What was done to what, without the number: "worker killed"."""
+    """Return the kind of a fault, without the target's number: "worker killed"."""
     if what == "SIGKILL executors":
         return "executors killed"
     noun = SERVERS.get(target) or next((role for role in ("scheduler", "worker") if role in target), target)

@@ -1,4 +1,4 @@
-"""What `taskd torture` calls: the run with its view, and the verdict on the screen."""
+"""The entry point of `taskd torture`: the run with its view, and the verdict on the screen."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ from taskd.torture.view import View
 
 __all__ = ["RunOptions", "run"]
 
-#: Columns when nobody watches.
+#: Columns where there is no terminal.
 PIPE_WIDTH = 120
 
 
-def run(order: RunOptions, settings: Settings, *, told: Path, aside: bool) -> dict[str, Any] | None:
-    """The verdict as plain values; None if the user stopped it twice. `told` is how the history's folder is called.
+def run(options: RunOptions, settings: Settings, *, folder_name: Path, to_stderr: bool) -> dict[str, Any] | None:
+    """Run, and return the verdict as plain values; None if the user stopped it twice. Raises TaskdError.
 
-    Progress goes to standard output, with the verdict in words; with `aside` to standard error, without. Raises TaskdError.
+    Progress and the verdict as text go to standard output. With `to_stderr`, progress alone goes to standard error.
+    `folder_name` is the history's folder as the user wrote it.
     """
-    out = SafeConsole(soft_wrap=True, stderr=aside)
+    out = SafeConsole(soft_wrap=True, stderr=to_stderr)
     if not out.is_terminal:
         out.width = PIPE_WIDTH
-    where = "a cluster of its own" if order.guest is None else f"the given servers, in the queues {order.guest}-…"
-    out.print(Text.assemble(("taskd torture", "bold"), f" on {where}, seed {order.seed}; starting it …"))
+    where = (
+        "a cluster of its own"
+        if options.name_prefix is None
+        else f"the given servers, in the queues {options.name_prefix}-…"
+    )
+    out.print(Text.assemble(("taskd torture", "bold"), f" on {where}, seed {options.seed}; starting it …"))
     try:
-        verdict = runner.run(order, settings, View(out))
+        verdict = runner.run(options, settings, View(out))
     except StopAsked:
         out.print("stopped; everything is down")
         return None
-    if not aside:
-        show(out, verdict, told)
-    found: dict[str, Any] = msgspec.to_builtins(verdict)
-    return {**found, "history": str(order.history)}
+    if not to_stderr:
+        show(out, verdict, folder_name)
+    document: dict[str, Any] = msgspec.to_builtins(verdict)
+    return {**document, "history": str(options.history)}

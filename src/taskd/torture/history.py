@@ -1,7 +1,7 @@
-"""What a run leaves behind: a folder of files. The checker reads nothing else.
+"""The history of a run: a folder of files. The checker reads nothing else.
 
-`meta.json`, `jobs.ndjson`, `schedules.ndjson` and `fires.ndjson` are the end, `clients.ndjson` what clients saw,
-`faults.ndjson` what was done to the cluster, `trace` what the tasks wrote while they ran, and the others are the audit tables.
+`meta.json`, `jobs.ndjson`, `schedules.ndjson` and `fires.ndjson` have the final state, `clients.ndjson` the clients' requests
+and responses, `faults.ndjson` the faults, `trace` the lines of running tasks. The others are the audit tables.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class History:
 
     @classmethod
     def load(cls, folder: Path) -> History:
-        """Read a folder; a file that is not there is empty. Raises OSError without `meta.json`, ValueError for bad lines."""
+        """Read a folder; a missing file counts as empty. Raises OSError without `meta.json`, ValueError for bad lines."""
         meta = msgspec.json.decode((folder / "meta.json").read_bytes(), type=Meta)
         trace, torn = _trace(folder / "trace", meta.boot_offset)
         return cls(
@@ -93,20 +93,20 @@ class History:
     @cached_property
     def events_of(self) -> dict[int, list[AuditEvent]]:
         """The events of each job, by version."""
-        found: dict[int, list[AuditEvent]] = defaultdict(list)
+        grouped: dict[int, list[AuditEvent]] = defaultdict(list)
         for event in self.events:
-            found[event.job_id].append(event)
-        for events in found.values():
+            grouped[event.job_id].append(event)
+        for events in grouped.values():
             events.sort(key=lambda e: e.version)
-        return dict(found)
+        return dict(grouped)
 
     @cached_property
     def signs_of(self) -> dict[int, dict[int, list[Sign]]]:
         """The trace of each job and attempt, by time."""
-        found: dict[int, dict[int, list[Sign]]] = defaultdict(lambda: defaultdict(list))
+        grouped: dict[int, dict[int, list[Sign]]] = defaultdict(lambda: defaultdict(list))
         for sign in sorted(self.trace, key=lambda s: s.at):
-            found[sign.job_id][sign.attempt].append(sign)
-        return {job: dict(attempts) for job, attempts in found.items()}
+            grouped[sign.job_id][sign.attempt].append(sign)
+        return {job: dict(attempts) for job, attempts in grouped.items()}
 
     @cached_property
     def row_of(self) -> dict[int, JobRow]:
@@ -116,10 +116,10 @@ class History:
     @cached_property
     def session_of(self) -> dict[str, list[SessionEvent]]:
         """The events of each session, by time."""
-        found: dict[str, list[SessionEvent]] = defaultdict(list)
+        grouped: dict[str, list[SessionEvent]] = defaultdict(list)
         for event in sorted(self.sessions, key=lambda e: e.at):
-            found[event.session_id].append(event)
-        return dict(found)
+            grouped[event.session_id].append(event)
+        return dict(grouped)
 
 
 def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
@@ -135,7 +135,7 @@ def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
 
 
 def _trace(path: Path, boot_offset: float) -> tuple[list[Sign], int]:
-    """The signs, and how many lines were torn: a full disk or a kill cuts a line short."""
+    """Return the signs, and the number of torn lines: a full disk or a kill cuts a line short."""
     signs: list[Sign] = []
     torn = 0
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Looks at the cluster while it suffers: a thread that asks PostgreSQL again and again, and takes no answer for an answer."""
+"""Watches the cluster during the faults: a thread that queries PostgreSQL again and again, and tolerates its outages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import psycopg
 
 from taskd.store.pinned import PINNED, startup
 
-#: Seconds between two looks.
+#: Seconds between two observations.
 EVERY = 0.5
-#: Milliseconds that a look may take.
+#: Milliseconds that a query may take.
 DEADLINE = 2000
 
 _JOBS: LiteralString = """
@@ -32,7 +32,7 @@ _LEADERS: LiteralString = """
 
 
 class ObservedLeader(msgspec.Struct, frozen=True):
-    """Who leads a shard; None: nobody."""
+    """The leader of a shard; `name` is None if it has none."""
 
     shard: int
     name: str | None
@@ -40,7 +40,7 @@ class ObservedLeader(msgspec.Struct, frozen=True):
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What was seen last. `repeated` counts attempts that faults cut short."""
+    """The last observation. `repeated` counts attempts that faults cut short."""
 
     finished: int = 0
     running: int = 0
@@ -48,15 +48,18 @@ class Observation(msgspec.Struct, frozen=True):
     repeated: int = 0
     #: One for each shard.
     leaders: tuple[ObservedLeader, ...] = ()
-    #: False: PostgreSQL did not answer, and the figures are of before.
+    #: False: PostgreSQL did not answer, and the figures are old.
     fresh: bool = True
 
 
 class Observer:
-    """`with Lookout(dsn, queues) as lookout:` (None: all) and read `sight` at any time."""
+    """The watching thread. Use it as `with Observer(dsn, queues) as observer:`, and read `observation` at any time.
+
+    Without `queues`, all queues count.
+    """
 
     def __init__(self, dsn: str, queues: Sequence[str] | None) -> None:
-        self.sight = Observation()
+        self.observation = Observation()
         self._dsn = dsn
         self._queues = list(queues) if queues else None
         self._over = threading.Event()
@@ -73,14 +76,14 @@ class Observer:
     def _run(self) -> None:
         while True:
             try:
-                self.sight = self._look()
+                self.observation = self._look()
             except psycopg.Error:
-                self.sight = msgspec.structs.replace(self.sight, fresh=False)
+                self.observation = msgspec.structs.replace(self.observation, fresh=False)
             if self._over.wait(EVERY):
                 return
 
     def _look(self) -> Observation:
-        # A connection a look: the one of before may have died with the server, or hang.
+        # A new connection each time: an old one may have died with the server, or hang.
         options = startup({**PINNED, "statement_timeout": str(DEADLINE)})
         with psycopg.connect(
             self._dsn, connect_timeout=2, autocommit=True, application_name="taskd:torture", **options

@@ -1,4 +1,4 @@
-"""Which queues the load goes to: several, and one at least for each shard, so that every leader has work."""
+"""The queues of the load: several, and at least one for each shard, so that every leader has work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LEAST = 3
 
 
 def queues(prefix: str, shards: int) -> tuple[str, ...]:
-    """Names that begin with `prefix`."""
-    wanted, missing, found = max(LEAST, shards), set(range(shards)), list[str]()
+    """Return names that begin with `prefix`."""
+    needed, missing, names = max(LEAST, shards), set(range(shards)), list[str]()
     for number in count(1):
         name = f"{prefix}-{number}"
         shard = shard_of(name, shards)
-        if shard in missing or len(found) + len(missing) < wanted:
-            found.append(name)
+        if shard in missing or len(names) + len(missing) < needed:
+            names.append(name)
             missing.discard(shard)
-        if len(found) == wanted:
+        if len(names) == needed:
             break
-    return tuple(found)
+    return tuple(names)

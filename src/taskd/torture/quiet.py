@@ -1,4 +1,4 @@
-"""When all is over: no live job is left, and Redis holds nothing more to hand out."""
+"""The quiet state at the end of a run: no live job is left, and Redis holds no more entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = 2
 def is_quiet(
     dsn: str, connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queues: Sequence[str] | None = None
 ) -> bool:
-    """True if nothing is left, of these queues or of all; False while a server does not answer."""
+    """Return True if nothing is left of these queues, or of all; False while a server does not answer."""
     try:
         return live_jobs(dsn, queues) == 0 and redis_left(connect, prefix=prefix, queues=queues) == RedisLeft(0, 0)
     except (psycopg.OperationalError, redis.RedisError):
@@ -24,7 +24,7 @@ def is_quiet(
 
 
 def live_jobs(dsn: str, queues: Sequence[str] | None = None) -> int:
-    """How many jobs are not final yet. Raises psycopg.Error."""
+    """Return the number of jobs that are not final yet. Raises psycopg.Error."""
     with psycopg.connect(dsn, connect_timeout=PATIENCE, application_name="taskd:quiet", **ENCODING) as connection:
         query = "SELECT count(*) FROM taskd.jobs WHERE %(queues)s::text[] IS NULL OR queue = ANY (%(queues)s)"
         row = connection.execute(query, {"queues": list(queues) if queues else None}).fetchone()
@@ -35,7 +35,7 @@ def live_jobs(dsn: str, queues: Sequence[str] | None = None) -> int:
 def redis_left(
     connect: Callable[[], redis.Redis], *, prefix: str = "jobs", queues: Sequence[str] | None = None
 ) -> RedisLeft:
-    """What is left in Redis: entries of the streams, and those that are pending. Raises redis.RedisError."""
+    """Return the numbers of entries and of pending entries in Redis's streams. Raises redis.RedisError."""
     entries = pending = 0
     with connect() as client:
         for queue in queues or ("*",):

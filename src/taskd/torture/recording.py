@@ -1,4 +1,4 @@
-"""Writes the part of a history that PostgreSQL knows: the audit tables, the jobs and the schedules, as lines of JSON."""
+"""Writes PostgreSQL's part of a history: the audit tables, the jobs and the schedules, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import psycopg
 
 from taskd.store.pinned import ENCODING
 
-#: Rows fetched at once, so that a big run does not have to fit into memory.
+#: Rows fetched at once, so that a big run need not fit into memory.
 _BATCH = 5000
 
-#: Commit times are there only if the server keeps them (`track_commit_timestamp`).
+#: Commit times are present only if the server keeps them (`track_commit_timestamp`).
 _EVENTS: LiteralString = """
     SELECT job_id, version, from_status, to_status, task, queue, priority, attempt, worker_id, session_id, dispatch_seq, epoch,
            failures, crashes, losses, extract(epoch FROM schedule_at) AS schedule_at, dedupe_key, by, xid::text::bigint AS xid,
@@ -83,7 +83,7 @@ def record(dsn: str, folder: Path, queues: Sequence[str] | None = None) -> None:
 def _write(
     connection: psycopg.Connection[tuple[str]], query: LiteralString, path: Path, only: dict[str, list[str] | None]
 ) -> None:
-    # A result keeps the line breaks that its task wrote between the parts of its JSON; inside strings there are none.
+    # A result keeps the line breaks of its task's JSON between the values; strings inside it hold none.
     lines: LiteralString = "SELECT translate(row_to_json(r)::text, E'\\n\\r', '  ') FROM ("
     with connection.cursor(name="record") as cursor, path.open("w", encoding="utf-8") as file:
         cursor.itersize = _BATCH

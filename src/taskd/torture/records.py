@@ -1,4 +1,4 @@
-"""The records that a run leaves behind, a line of JSON or of the trace each.
+"""The records of a history, each a line of JSON or of the trace.
 
 All times are Unix seconds by one machine's clock.
 """
@@ -14,14 +14,14 @@ from taskd.domain.policy import Backoff
 
 
 class RedisLeft(msgspec.Struct, frozen=True):
-    """What was still in Redis at the end."""
+    """The numbers of entries and pending entries in Redis at the end."""
 
     entries: int
     pending: int
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """The run as a whole. `boot_offset` turns CLOCK_BOOTTIME into Unix time; `quiet` says that all should have ended."""
+    """The run as a whole. `boot_offset` turns CLOCK_BOOTTIME into Unix time. `quiet`: all jobs should have ended."""
 
     scenario: str = ""
     seed: int | None = None
@@ -42,7 +42,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """One line of a client: `op` is invoke, ok, fail, unknown, cancel, cancel_ok, cancel_late or cancel_unknown."""
+    """One line of a client. `op` is invoke, ok, fail, unknown, cancel, cancel_ok, cancel_late or cancel_unknown."""
 
     at: float
     op: str
@@ -57,7 +57,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that was done to a process, a server or a link; "exit" is a process that ended."""
+    """One event at a process, a server or a link: a fault, the end of one, or "exit", the end of a process."""
 
     at: float
     what: str
@@ -70,9 +70,10 @@ class Fault(msgspec.Struct, frozen=True):
 class Sign(msgspec.Struct, frozen=True, gc=False):
     """One line of a running task; `at` is Unix time. `what`, with its `detail`:
 
-    start, alive, end. lock, held, unlock (name, fence), and believe: the task relies on its lock without a look at it.
-    resume (attempt, step): the checkpoint that it was handed, 0 0 for none. save (step): one that it hands in; saved (step):
-    that returned. told (fraction): its progress. child (key, id): a job that it submitted. snooze (seconds): what it raises.
+    start, alive, end. lock, held, unlock (name, fence), and believe: the task relies on its lock without checking it.
+    resume (attempt, step): the checkpoint that it was given, 0 0 for none. save (step): a checkpoint that it saves; saved
+    (step): the save returned. told (fraction): its progress. child (key, id): a job that it submitted. snooze (seconds): its
+    Snooze.
     """
 
     job_id: int
@@ -84,7 +85,7 @@ class Sign(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A row of `job_events`; `committed` is when its transaction did, if PostgreSQL keeps that."""
+    """A row of `job_events`. `committed` is its transaction's commit time, if PostgreSQL keeps that."""
 
     job_id: int
     version: int
@@ -111,12 +112,12 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def move(self) -> tuple[str | None, str]:
-        """From where to where."""
+        """The old and the new status."""
         return self.from_status, self.to_status
 
     @property
     def effective_at(self) -> float:
-        """When it took effect: at its commit if that is known, else when it was written."""
+        """The time of its effect: its commit if that is known, else the time at which it was written."""
         return self.at if self.committed is None else self.committed
 
 
@@ -145,7 +146,7 @@ class SessionEvent(msgspec.Struct, frozen=True):
 
 
 class OutputEvent(msgspec.Struct, frozen=True, gc=False):
-    """A row of `output_events`: by a statement that began at that time, something was stored that an attempt had said."""
+    """A row of `output_events`: a statement that began at `statement_at` stored output of an attempt."""
 
     job_id: int
     attempt: int
@@ -154,7 +155,7 @@ class OutputEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ProgressEvent(msgspec.Struct, frozen=True):
-    """What an attempt said last of how far it was."""
+    """The last progress of an attempt."""
 
     attempt: int
     fraction: float
@@ -162,7 +163,7 @@ class ProgressEvent(msgspec.Struct, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The last look at a job, live or finished. `schedule` and `fire_at` are what its metadata says, which a retry keeps."""
+    """The final row of a job, live or finished. `schedule` and `fire_at` are from its metadata, which a retry keeps."""
 
     id: int
     status: str
@@ -188,7 +189,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tick(self) -> float | None:
-        """The tick that it is for, if it says one."""
+        """The tick that the job is for; None without one."""
         try:
             return datetime.fromisoformat(self.fire_at or "").timestamp()
         except ValueError:
@@ -196,7 +197,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The last look at a schedule."""
+    """The final row of a schedule."""
 
     name: str
     cron: str | None = None
@@ -213,12 +214,12 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unchanged(self) -> bool:
-        """True if it is as it was made, but for a pause at the end."""
+        """True if the schedule was never changed, apart from a pause at the end."""
         return self.revision == (1 if self.paused_at is None else 2)
 
 
 class FireRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The last look at a tick: what became of it."""
+    """The final row of a tick, with its result."""
 
     schedule: str
     fire_at: float

@@ -1,4 +1,4 @@
-"""A schedule that fires each second while the torture goes on."""
+"""A schedule that fires each second during a run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PATIENCE = 2.0
 
 
 class ScheduleProbe:
-    """Asks one scheduler after the other; each call asks once, and says whether it is done."""
+    """Makes and pauses the schedule. Each call sends one request, to one scheduler after the other, and returns its success."""
 
     def __init__(self, urls: Sequence[str], queue: str) -> None:
         self._urls = cycle(urls)
         self._plan = {"every": 1, "job": {"task": "nap", "queue": queue, "payload": {"seconds": 0.02}}}
 
     def start(self) -> bool:
-        """Make the schedule."""
+        """Make the schedule. Return True once it is made."""
         return self._ask("PUT", f"/schedules/{NAME}", self._plan) in (200, 201)
 
     def stop(self) -> bool:
-        """Pause it, if it was made: what it has fired stays to be looked at."""
+        """Pause the schedule, if it was made. Its fires stay, so that they can be checked."""
         return self._ask("POST", f"/schedules/{NAME}/pause") in (200, 404)
 
     def _ask(self, method: str, path: str, body: Any = None) -> int:

@@ -1,4 +1,4 @@
-"""Where the torture takes place: a cluster of its own, or processes of its own in a cluster of the user's."""
+"""The target of a run: a private cluster, or the run's own processes in a cluster of the user's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from taskd.dev import process_spec
-from taskd.dev import restarter as keepers
 from taskd.dev.cluster import DevCluster
 from taskd.dev.folder import DataFolder
 from taskd.dev.members import Members
 from taskd.dev.options import DevOptions
 from taskd.dev.process_spec import Place
-from taskd.dev.restarter import Restarter, Say
+from taskd.dev.restarter import Restarter, Say, supervise
 from taskd.dev.servers.ports import LOOPBACK, free_port, free_range
 from taskd.dev.stop_signals import StopAsked, StopSignals
 from taskd.domain.errors import SchemaMismatch
@@ -30,75 +29,77 @@ from taskd.torture.queues import queues
 
 SCHEDULERS, WORKERS, SLOTS = 2, 3, 16
 TASKS = "taskd.torture.tasks"
-#: Warnings of the processes are expected while they are mistreated.
+#: Warnings of the processes are expected during faults.
 QUIET = ("--log-level", "ERROR")
 
 
 class Target(Protocol):
-    """What the rest sees of either kind. Use it in the main thread, as a Cluster."""
+    """The common interface of both kinds. Use it in the main thread, as a DevCluster."""
 
     @property
     def queues(self) -> Sequence[str]:
-        """Where the jobs go."""
+        """The queues of the load."""
 
     @property
     def only(self) -> Sequence[str] | None:
-        """The queues that are ours, or None if all are."""
+        """The queues that belong to the run; None if all do."""
 
     @property
     def members_by_role(self) -> Mapping[str, Sequence[str]]:
-        """Names of schedulers and workers."""
+        """The names of the schedulers and of the workers."""
 
     @property
     def servers(self) -> Sequence[str]:
-        """The servers that may be mistreated: `postgres`, `redis`, `etcd`."""
+        """The servers that faults may hit: `postgres`, `redis`, `etcd`."""
 
     @property
     def logs(self) -> Path:
-        """Where the processes' logs are."""
+        """The folder of the processes' logs."""
 
     @property
     def urls(self) -> list[str]:
-        """Where to submit."""
+        """The addresses of the schedulers' APIs."""
 
     @property
     def members(self) -> list[str]:
-        """Schedulers and workers."""
+        """The names of all schedulers and workers."""
 
     @property
     def dsn(self) -> str:
-        """PostgreSQL."""
+        """The connection string of PostgreSQL."""
 
     def redis(self) -> redis.Redis:
-        """A new client."""
+        """Return a new client for Redis."""
 
-    def keeper(self, name: str) -> Restarter:
-        """Who keeps this member or server alive."""
+    def restarter(self, name: str) -> Restarter:
+        """Return the restarter of this member or server."""
 
     def answers(self, name: str) -> bool:
-        """True if this server answers."""
+        """Return True if this server answers."""
 
     def is_whole(self) -> bool:
-        """True if everything of ours runs and answers."""
+        """Return True if all members, and the private cluster's servers, run and answer."""
 
-    def keep(self, until: Callable[[], bool], every: float) -> None:
-        """Keep everything alive until `until` is true. Raises StopAsked."""
+    def supervise(self, until: Callable[[], bool], every: float) -> None:
+        """Keep every process alive until `until`, called each `every` seconds, is true. Raises StopAsked."""
 
 
 class OwnCluster:
-    """A cluster as `taskd dev` makes it, whose servers are mistreated too."""
+    """A private cluster as `taskd dev` makes it. Faults hit its servers too."""
 
     only = None
 
     def __init__(self, cluster: DevCluster, queues: Sequence[str]) -> None:
         self._cluster = cluster
         self.queues = queues
-        names = [f"scheduler-{number + 1}" for number in range(cluster.plan.schedulers)]
+        names = [f"scheduler-{number + 1}" for number in range(cluster.options.schedulers)]
         self.members_by_role = {"scheduler": names, "worker": cluster.worker_names}
         self.members = [*names, *cluster.worker_names]
         self.servers = tuple(SERVERS)
         self.logs = cluster.folder.logs
-        self.urls = [f"http://{LOOPBACK}:{cluster.plan.port + number}" for number in range(cluster.plan.schedulers)]
+        self.urls = [
+            f"http://{LOOPBACK}:{cluster.options.port + number}" for number in range(cluster.options.schedulers)
+        ]
         self._by_name = {
             "postgres": cluster.servers.postgres,
             "redis": cluster.servers.redis,
@@ -112,30 +113,37 @@ class OwnCluster:
     def redis(self) -> redis.Redis:
         return self._cluster.servers.redis.connect()
 
-    def keeper(self, name: str) -> Restarter:
-        return self._cluster.keepers[SERVERS.get(name, name)]
+    def restarter(self, name: str) -> Restarter:
+        return self._cluster.restarters[SERVERS.get(name, name)]
 
     def answers(self, name: str) -> bool:
-        return self.keeper(name).child.pid is not None and self._by_name[name].probe() is None
+        return self.restarter(name).child.pid is not None and self._by_name[name].probe() is None
 
     def is_whole(self) -> bool:
-        return all(self.answers(name) for name in self.servers) and not self._cluster.crew.missing()
+        return all(self.answers(name) for name in self.servers) and not self._cluster.members.missing()
 
-    def keep(self, until: Callable[[], bool], every: float) -> None:
-        self._cluster.keep(until, every)
+    def supervise(self, until: Callable[[], bool], every: float) -> None:
+        self._cluster.supervise(until, every)
 
 
 class UserCluster:
-    """Schedulers and workers of our own in the cluster that the settings name. Its servers are left alone."""
+    """The run's own schedulers and workers in the cluster that the settings name. Faults do not hit its servers."""
 
     servers = ()
 
     def __init__(
-        self, settings: Settings, crew: Members, bell: StopSignals, *, name: str, queues: Sequence[str], logs: Path
+        self,
+        settings: Settings,
+        processes: Members,
+        signals: StopSignals,
+        *,
+        name: str,
+        queues: Sequence[str],
+        logs: Path,
     ) -> None:
         self._settings = settings
-        self._crew = crew
-        self._bell = bell
+        self._processes = processes
+        self._signals = signals
         self.queues = self.only = queues
         self.logs = logs
         self.members_by_role = {"scheduler": _named(name, "scheduler"), "worker": _named(name, "worker")}
@@ -144,7 +152,7 @@ class UserCluster:
 
     @property
     def urls(self) -> list[str]:
-        return [f"http://{LOOPBACK}:{port}" for port in self._crew.scheduler_ports]
+        return [f"http://{LOOPBACK}:{port}" for port in self._processes.scheduler_ports]
 
     def redis(self) -> redis.Redis:
         url = self._settings.redis.url
@@ -155,75 +163,75 @@ class UserCluster:
             retry=Retry(NoBackoff(), 0),
         )
 
-    def keeper(self, name: str) -> Restarter:
-        return self._crew.keepers[name]
+    def restarter(self, name: str) -> Restarter:
+        return self._processes.restarters[name]
 
     def answers(self, name: str) -> bool:
-        raise AssertionError(f"{name} is not ours")
+        raise AssertionError(f"{name} is a server of the user's")
 
     def is_whole(self) -> bool:
-        return not self._crew.missing()
+        return not self._processes.missing()
 
-    def keep(self, until: Callable[[], bool], every: float) -> None:
-        keepers.keep(self._crew.keepers.values(), self._bell, until, every)
+    def supervise(self, until: Callable[[], bool], every: float) -> None:
+        supervise(self._processes.restarters.values(), self._signals, until, every)
 
 
 @contextmanager
-def own(shards: int, data: Path, trace: Path, say: Say) -> Iterator[Target]:
-    """A cluster of three servers, schedulers and workers below `data`. Raises TaskdError, StopAsked."""
+def own_cluster(shards: int, data: Path, trace: Path, say: Say) -> Iterator[Target]:
+    """Run a private cluster with its data in `data`. Raises TaskdError, StopAsked."""
     served = queues("torture", shards)
-    plan = DevOptions(
+    options = DevOptions(
         data=data,
         port=free_range(SCHEDULERS),
         schedulers=SCHEDULERS,
         workers=WORKERS,
         worker=_worker(served),
-        options=QUIET,
+        global_options=QUIET,
         environment={"TORTURE_TRACE": str(trace), "TASKD_SCHEDULER__SHARDS": str(shards)},
         postgres={"track_commit_timestamp": "on"},
         audit=True,
     )
-    with DevCluster(plan, say) as cluster:
+    with DevCluster(options, say) as cluster:
         yield OwnCluster(cluster, served)
 
 
 @contextmanager
-def given(
+def user_cluster(
     settings: Settings, options: tuple[str, ...], name: str, data: Path, trace: Path, say: Say
 ) -> Iterator[Target]:
-    """Schedulers and workers beside those of the user's, for queues that begin with `name`. Raises TaskdError, StopAsked."""
+    """Run schedulers and workers beside the user's, for queues that begin with `name`. Raises TaskdError, StopAsked."""
     if missing := pending(settings.postgres.dsn, pooled=settings.postgres.pooled):
         raise SchemaMismatch(f"the schema is not up to date ({missing[0]} is missing): run taskd migrate first")
     apply_audit(settings.postgres.dsn)
-    folder, bell, served = DataFolder(data), StopSignals(), queues(name, settings.scheduler.shards)
-    crew = Members(
-        [process_spec.scheduler(one, free_port(), {}) for one in _named(name, "scheduler")],
-        [process_spec.worker(one, _worker(served), settings.worker) for one in _named(name, "worker")],
+    folder, signals, served = DataFolder(data), StopSignals(), queues(name, settings.scheduler.shards)
+    processes = Members(
+        [process_spec.scheduler(member, free_port(), {}) for member in _named(name, "scheduler")],
+        [process_spec.worker(member, _worker(served), settings.worker) for member in _named(name, "worker")],
         folder=folder,
-        bell=bell,
+        signals=signals,
         say=say,
         worker_grace=process_spec.worker_grace(settings.worker),
         alone=False,
     )
     folder.take()
     try:
-        with bell:
+        with signals:
             try:
-                crew.start(_places(settings), (*options, *QUIET), {"TORTURE_TRACE": str(trace)})
-                yield UserCluster(settings, crew, bell, name=name, queues=served, logs=folder.logs)
+                processes.start(_places(settings), (*options, *QUIET), {"TORTURE_TRACE": str(trace)})
+                yield UserCluster(settings, processes, signals, name=name, queues=served, logs=folder.logs)
             finally:
-                _end(crew)
+                _end(processes)
     finally:
         folder.release()
 
 
-def _end(crew: Members) -> None:
+def _end(processes: Members) -> None:
     try:
-        crew.stop()
+        processes.stop()
     except StopAsked:
-        pass  # a second Ctrl-C: what is left is killed
+        pass  # a second Ctrl-C: the rest is killed
     finally:
-        crew.kill()
+        processes.kill()
 
 
 def _named(name: str, part: str) -> list[str]:
@@ -236,7 +244,7 @@ def _worker(served: Sequence[str]) -> dict[str, str]:
 
 
 def _places(settings: Settings) -> dict[Place, str]:
-    """Where the servers are, for the processes and for tasks that look for themselves."""
+    """Return the settings of the servers, for the processes and for tasks that connect on their own."""
     sections = ("postgres", "redis", "etcd")
-    found = msgspec.to_builtins(settings)
-    return {(section, key): str(value) for section in sections for key, value in found[section].items()}
+    values = msgspec.to_builtins(settings)
+    return {(section, key): str(value) for section in sections for key, value in values[section].items()}

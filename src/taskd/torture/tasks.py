@@ -1,8 +1,8 @@
-"""The tasks of the traffic. Each leaves a trace: a line when it starts and one when it ends, before anything is reported.
-Those of the soak, at the end of this file, leave none.
+"""The tasks of the traffic. Each writes a line of the trace when it starts and one when it ends, before its result is reported.
 
-The lines go to the file that TORTURE_TRACE names, each by one short write, so that those of several processes do not mix. The
-clock is CLOCK_BOOTTIME: one clock for all processes of a machine, and nobody sets it.
+The lines go to the file that TORTURE_TRACE names, each by one short write, so that lines of several processes do not mix. The
+clock is CLOCK_BOOTTIME: one clock for all processes of a machine, and it is never set. The tasks of the soak, at the end of
+this file, write no trace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from taskd.app import App, Context
 
-#: Seconds between the signs of life of a long task: what a run after its attempt's end would be seen by.
+#: Seconds between the lines of a long task, which show a task that runs on after its attempt's end.
 TICK = 0.25
 #: Seconds that a task waits for a lock before it fails.
 LOCK_PATIENCE = 10.0
@@ -24,7 +24,7 @@ _clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """The trace's clock."""
+    """Return the time of the trace's clock."""
     return time.clock_gettime(_clock)
 
 
@@ -47,7 +47,7 @@ async def nap(ctx: Context, seconds: float) -> float:
     while (left := end - time.monotonic()) > TICK:
         await asyncio.sleep(TICK)
         mark(ctx, "alive")
-        print("alive")  # noqa: T201  what it says is looked at, too
+        print("alive")  # noqa: T201  its output is checked, too
     await asyncio.sleep(max(0.0, left))
     mark(ctx, "end")
     return seconds
@@ -79,8 +79,8 @@ async def flaky(ctx: Context, failures: int) -> int:
 
 @app.task
 async def locked(ctx: Context, name: str, seconds: float) -> int:
-    """Hold a named lock of the cluster's for a while, looking at it before each sign of life."""
-    # Imported here: only this task needs etcd, and importing gRPC costs every executor memory.
+    """Hold a named lock of the cluster's for a while, and check it before each line of the trace."""
+    # Imported here: only this task needs etcd, and gRPC costs every executor memory.
     from taskd.coordination.coordinator import EtcdCoordinator  # noqa: PLC0415
     from taskd.settings import load  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ async def locked(ctx: Context, name: str, seconds: float) -> int:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await asyncio.sleep(0.02)
-            before = now()  # a hold that is good afterwards was good then
+            before = now()  # a lock that is held afterwards was held then
             if not lock.held:
                 raise RuntimeError(f"the lock {name} was lost")
             mark(ctx, "held", name, lock.fence, at=before)
@@ -100,7 +100,7 @@ async def locked(ctx: Context, name: str, seconds: float) -> int:
 
 @app.task
 async def climb(ctx: Context, steps: int, seconds: float, fall: int) -> int:
-    """Go on from the checkpoint, step by step; fail after each `fall` steps. The attempts that it took."""
+    """Go on from the checkpoint, step by step; fail after each `fall` steps. Return the number of attempts."""
     mark(ctx, "start")
     step = _begin(ctx)
     while step < steps:
@@ -118,7 +118,7 @@ async def climb(ctx: Context, steps: int, seconds: float, fall: int) -> int:
 
 @app.task
 def scramble(ctx: Context, steps: int, seconds: float, fall: int) -> int:
-    """The same in a thread."""
+    """Do the same as `climb`, in a thread."""
     mark(ctx, "start")
     step = _begin(ctx)
     while step < steps:
@@ -135,7 +135,7 @@ def scramble(ctx: Context, steps: int, seconds: float, fall: int) -> int:
 
 
 def _begin(ctx: Context) -> int:
-    """Where an attempt goes on; it leaves in the trace whose checkpoint it was handed."""
+    """Return the step from which an attempt goes on, and write the given checkpoint to the trace."""
     attempt, step = ctx.checkpoint_value or (0, 0)
     mark(ctx, "resume", attempt, step)
     return int(step)
@@ -148,23 +148,23 @@ def _fall(step: int, steps: int, fall: int) -> None:
 
 @app.task
 async def give(ctx: Context, value: Any) -> Any:
-    """Return the value, whatever it is."""
+    """Return the value unchanged."""
     mark(ctx, "start")
     mark(ctx, "end")
     return value
 
 
-# The soak's: they leave no trace, since half an hour of thousands a second would fill a disk with it.
+# The soak's tasks write no trace: half an hour of thousands a second would fill a disk.
 
 
 @app.task
 async def noop() -> None:
-    """Nothing, on the event loop."""
+    """Do nothing, on the event loop."""
 
 
 @app.task
 def plain() -> None:
-    """Nothing, in a thread."""
+    """Do nothing, in a thread."""
 
 
 @app.task

@@ -1,8 +1,8 @@
-"""Open-loop load by a careful client: it repeats a submit under the same key until it knows, and writes down each step.
+"""Open-loop load: a client that repeats a submit under the same key until its outcome is known, and records each step.
 
-Open loop means that jobs arrive at their rate whatever the cluster does; what cannot be sent yet waits in line here. The steps
-(invoke, ok, fail, unknown) go to `clients.ndjson`, as in etcd's robustness tests and Jepsen: the checker holds the cluster to
-what was promised there, and to nothing else.
+Open loop means that jobs arrive at their rate whatever the cluster does; jobs that cannot be sent yet wait here. The steps
+(invoke, ok, fail, unknown) go to `clients.ndjson`, as in etcd's robustness tests and Jepsen. The checker holds the cluster to
+the promises in that file, and to nothing else.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ import msgspec
 
 from taskd.torture.workload import TrafficPlan, Workload
 
-#: Requests at once, unless told otherwise.
+#: The default number of concurrent requests.
 CONNECTIONS = 32
-#: Seconds that a request may take: longer than any answer that a scheduler owes.
+#: Seconds that a request may take: longer than a scheduler may take to respond.
 REQUEST = 6.0
 #: Seconds between two tries of the same submit.
 AGAIN = (0.1, 0.5)
-#: Seconds that the last submits get when the load ends.
+#: Seconds that the last submits may take when the load ends.
 LAST = 30.0
 
 ACCEPTED = (200, 201)
 
 
 class Traffic:
-    """Submits jobs of a mix at `rate` per second, from a thread of its own. The figures may be read any time.
+    """Submits jobs of a mix at `rate` per second, from its own thread. The figures may be read at any time.
 
-    The jobs go to the `queues` in turn. `connections` requests are under way at most: with
-    fewer than come in while one waits in vain for a frozen scheduler, the load itself would stop.
+    The jobs go to the `queues` in turn. At most `connections` requests are under way. There must be more of them than jobs
+    arrive while one request times out at a frozen scheduler; otherwise the load itself would stop.
     """
 
     def __init__(
@@ -65,50 +65,50 @@ class Traffic:
         self._encoder = msgspec.json.Encoder()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._room = asyncio.Semaphore(connections)
+        self._slots = asyncio.Semaphore(connections)
         self._patience = LAST
         #: The id of each key that was accepted.
         self.accepted: dict[str, int] = {}
         self.invoked = 0
-        #: How often each status was answered; 0 stands for no answer.
+        #: The number of responses by status; 0 stands for no response.
         self.answers: Counter[int] = Counter()
-        #: (Unix time, status, seconds) of each answer to a submit.
+        #: (Unix time, status, seconds) of each response to a submit.
         self.latencies: list[tuple[float, int, float]] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def remix(self, mix: Workload) -> None:
-        """From now on, jobs of this mix."""
+        """Submit jobs of this mix from now on."""
         self._plans = mix.plans(self._random)
 
     def stop(self, patience: float = LAST) -> None:
-        """Invoke nothing new; return when every submit is decided, or after `patience` seconds."""
-        self.cease(patience)
+        """Submit nothing new, and return when every submit is decided, or after `patience` seconds."""
+        self.begin_stop(patience)
         self._thread.join(patience + 2 * REQUEST)
         self._log.close()
 
-    def cease(self, patience: float = LAST) -> None:
-        """Begin to stop: after `patience` seconds at most, `over` is true."""
+    def begin_stop(self, patience: float = LAST) -> None:
+        """Begin to stop. After `patience` seconds at most, `over` is true."""
         self._patience = patience
         self._stop.set()
 
     @property
     def thread(self) -> int | None:
-        """The system's number of the thread, for whoever wants it to have the processor first."""
+        """The system's number of the thread, with which its priority can be changed."""
         return self._thread.native_id
 
     @property
     def over(self) -> bool:
-        """True when every submit is decided, or was given up."""
+        """True when every submit is decided or given up."""
         return not self._thread.is_alive()
 
     # ------------------------------------------------------------ the thread
 
     async def _run(self) -> None:
-        # A client for each scheduler: what httpx does for one request grows with the connections of its pool, so that a pool
-        # full of requests to one that is frozen would hold up those to the others, and in the end everything.
+        # One client for each scheduler: httpx's work for a request grows with the connections of its pool. A pool full of
+        # requests to a frozen scheduler would delay the requests to the others, and in the end all of them.
         share = max(1, self._connections // len(self.urls))
         limits = httpx.Limits(max_connections=share, max_keepalive_connections=min(share, CONNECTIONS))
         token = os.environ.get("TASKD_TOKEN")
@@ -128,7 +128,7 @@ class Traffic:
             await self._finish(submits)
 
     async def _stopped_within(self, seconds: float) -> bool:
-        """Wait, at most a moment longer than somebody wants us to stop; whether they do."""
+        """Wait `seconds`, or until a stop is requested. Return True if it was."""
         end = time.monotonic() + seconds
         for _ in count():
             left = end - time.monotonic()
@@ -153,72 +153,73 @@ class Traffic:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _submit(self, turn: int, key: str, queue: str, plan: TrafficPlan) -> None:
-        own = {"task": plan.task, "payload": plan.payload, "dedupe_key": key}
-        body = self._encoder.encode({"queue": queue, **plan.fields, **own})
+        fields = {"task": plan.task, "payload": plan.payload, "dedupe_key": key}
+        body = self._encoder.encode({"queue": queue, **plan.fields, **fields})
         tried = False
         while True:
             client = self._clients[turn % len(self._clients)]
-            async with self._room:
+            async with self._slots:
                 if self._stop.is_set() and not tried:
-                    return  # nobody was promised anything: it still waited in line
+                    return  # it was never sent, so no promise exists
                 tried = True
-                self._say("invoke", key, task=plan.task, kind=plan.kind)
-                found = await self._post(client, key, body)
-            if found is not None:
+                self._record("invoke", key, task=plan.task, kind=plan.kind)
+                job = await self._post(client, key, body)
+            if job is not None:
                 break
             turn += 1
             await asyncio.sleep(self._random.uniform(*AGAIN))
-        if found and plan.cancel_after is not None:
+        if job and plan.cancel_after is not None:
             await asyncio.sleep(plan.cancel_after)
-            await self._cancel(turn, key, found)
+            await self._cancel(turn, key, job)
 
     async def _post(self, client: httpx.AsyncClient, key: str, body: bytes) -> int | None:
-        """The job's id; 0 if it will never be accepted; None if the submit must be repeated."""
+        """Return the job's id; 0 if it will never be accepted; None if the submit must be repeated."""
         began = time.monotonic()
         try:
-            answer = await client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+            response = await client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             self._answered(0, began)
-            self._say("fail", key, status=0, detail=type(error).__name__)
+            self._record("fail", key, status=0, detail=type(error).__name__)
             return None
         except httpx.HTTPError as error:
             self._answered(0, began)
-            self._say("unknown", key, reason=type(error).__name__)
+            self._record("unknown", key, reason=type(error).__name__)
             return None
-        self._answered(answer.status_code, began)
-        found = answer.json()
-        if answer.status_code in ACCEPTED:
-            job = int(found["id"])
+        self._answered(response.status_code, began)
+        document = response.json()
+        if response.status_code in ACCEPTED:
+            job = int(document["id"])
             self.accepted[key] = job
-            self._say("ok", key, id=job, duplicate=bool(found.get("duplicate", False)))
+            self._record("ok", key, id=job, duplicate=bool(document.get("duplicate", False)))
             return job
-        if answer.status_code >= 500:
-            op = "unknown" if found.get("outcome_unknown", answer.status_code != 503) else "fail"
-            self._say(op, key, status=answer.status_code, reason=str(found.get("detail")))
+        if response.status_code >= 500:
+            op = "unknown" if document.get("outcome_unknown", response.status_code != 503) else "fail"
+            self._record(op, key, status=response.status_code, reason=str(document.get("detail")))
             return None
-        self._say("fail", key, status=answer.status_code, detail=str(found.get("detail")))
+        self._record("fail", key, status=response.status_code, detail=str(document.get("detail")))
         return 0
 
     async def _cancel(self, turn: int, key: str, job: int) -> None:
         for tries in count(turn):
             try:
-                async with self._room:
-                    self._say("cancel", key, id=job)
-                    answer = await self._clients[tries % len(self._clients)].post(f"/jobs/{job}/cancel")
+                async with self._slots:
+                    self._record("cancel", key, id=job)
+                    response = await self._clients[tries % len(self._clients)].post(f"/jobs/{job}/cancel")
             except httpx.HTTPError:
-                self._say("cancel_unknown", key, id=job)
+                self._record("cancel_unknown", key, id=job)
             else:
-                if answer.status_code in (200, 409):
-                    op = "cancel_ok" if answer.status_code == 200 else "cancel_late"
-                    self._say(op, key, id=job, status=str(answer.json().get("job_status", answer.json().get("status"))))
+                if response.status_code in (200, 409):
+                    op = "cancel_ok" if response.status_code == 200 else "cancel_late"
+                    document = response.json()
+                    self._record(op, key, id=job, status=str(document.get("job_status", document.get("status"))))
                     return
-                self._say("cancel_unknown", key, id=job)
+                self._record("cancel_unknown", key, id=job)
             await asyncio.sleep(self._random.uniform(*AGAIN))
 
     def _answered(self, status: int, began: float) -> None:
         self.answers[status] += 1
         self.latencies.append((time.time(), status, time.monotonic() - began))
 
-    def _say(self, op: str, key: str, **fields: Any) -> None:
+    def _record(self, op: str, key: str, **fields: Any) -> None:
         self._log.write(self._encoder.encode({"at": time.time(), "op": op, "key": key, **fields}) + b"\n")
         self._log.flush()

@@ -1,4 +1,4 @@
-"""What came of a run, for a person and for a program: all of it is read off the history."""
+"""The verdict on a run, as values and as text. It is derived from the history alone."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PROMISES = {
     "I2": "jobs move in legal steps, none missing",
     "I3": "nothing follows the end of a job",
     "I4": "only a start counts as an attempt",
-    "I5": "an attempt is ended once, by who may end it",
-    "I6": "no two attempts of a job ever ran at once",
+    "I5": "an attempt is ended once, and only by its owner",
+    "I6": "no two attempts of a job ran at once",
     "I7": "one leader at a time",
     "I8": "nothing runs before it is due, or twice for one dispatch",
     "I9": "the best waiting job goes first",
@@ -37,15 +37,15 @@ PROMISES = {
     "I14": "in the end every job is over",
     "I15": "no living worker is taken for dead",
     "I16": "a schedule's tick makes one job",
-    "I17": "a worker told to stop takes nothing new",
+    "I17": "a stopping worker takes nothing new",
     "I18": "a checkpoint is kept, and never goes back",
-    "I19": "an attempt that lost its job says nothing more",
+    "I19": "an attempt that lost its job adds no output",
 }
 CHECKER = "python -m taskd.torture.checker"
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """One invariant: how many things were looked at, and how many did not hold."""
+    """One invariant, with the numbers of things examined and of violations."""
 
     name: str
     says: str
@@ -54,7 +54,7 @@ class Promise(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole run. `ended` counts accepted jobs by their last status; `clean` says that nothing is wrong."""
+    """The whole run. `ended` counts accepted jobs by their last status; `clean`: no promise was broken."""
 
     clean: bool
     seed: int | None
@@ -68,15 +68,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     faults: dict[str, int]
     longest_pause: float
     pause_began: float
-    #: Processes that ended badly though nobody had touched them.
+    #: Processes that ended with an error that no fault had caused.
     crashed: list[str]
     promises: list[Promise]
-    #: What is wrong, a sentence each.
+    #: The problems, a sentence each.
     troubles: list[str]
 
 
 def judge(history: History) -> Verdict:
-    """Look at everything in a history."""
+    """Check a history and return the verdict."""
     ledger = examine(history)
     accepted = figures.accepted(history)
     status_of = {row.id: row.status for row in history.jobs}
@@ -85,7 +85,7 @@ def judge(history: History) -> Verdict:
     lost, doubled = figures.lost(history) - unfinished, figures.doubled(history)
     troubles = _troubles(ledger, lost=lost, unfinished=unfinished, doubled=doubled, quiet=history.meta.quiet)
     if undecided := figures.undecided(history):
-        troubles.append(f"{_many(undecided, 'submit')} never got an answer, however often repeated")
+        troubles.append(f"{_many(undecided, 'submit')} never got an answer, despite all repetitions")
     since, until = history.meta.load_from, history.meta.load_until
     return Verdict(
         clean=not troubles,
@@ -108,25 +108,25 @@ def judge(history: History) -> Verdict:
 
 def _promises(ledger: Ledger) -> list[Promise]:
     broken = Counter(violation.invariant for violation in ledger.violations)
-    return [Promise(i, PROMISES[i], ledger.looked[i], broken[i]) for i in INVARIANTS]
+    return [Promise(i, PROMISES[i], ledger.examined[i], broken[i]) for i in INVARIANTS]
 
 
 def _troubles(ledger: Ledger, *, lost: int, unfinished: int, doubled: int, quiet: bool) -> list[str]:
-    found = []
+    problems = []
     if lost:
-        found.append(f"{_many(lost, 'job')} lost: accepted, and gone")
+        problems.append(f"{_many(lost, 'job')} lost: accepted, and gone")
     if doubled:
-        found.append(f"{_many(doubled, 'job')} doubled: ended more than once")
+        problems.append(f"{_many(doubled, 'job')} doubled: ended more than once")
     if unfinished:
-        found.append(f"{_many(unfinished, 'job')} not finished when the cluster had been whole for a minute")
+        problems.append(f"{_many(unfinished, 'job')} not finished when the cluster had been whole for a minute")
     elif not quiet:
-        found.append("the cluster did not come to rest within a minute of being whole")
+        problems.append("the cluster did not come to rest within a minute of being whole")
     broken = Counter(violation.invariant for violation in ledger.violations)
     for invariant, count in broken.items():
         first = next(v for v in ledger.violations if v.invariant == invariant)
         job = "" if first.job_id is None else f"job {first.job_id}: "
-        found.append(f"{invariant} broken {_times(count)}, first: {job}{first.message}")
-    return found
+        problems.append(f"{invariant} broken {_times(count)}, first: {job}{first.message}")
+    return problems
 
 
 def _many(count: int, noun: str) -> str:
@@ -137,14 +137,14 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-# -------------------------------------------------------------------- for people
+# -------------------------------------------------------------------- as text
 
 
 CRASHED = "crashed"
 
 
 def show(out: Console, verdict: Verdict, folder: Path) -> None:
-    """Tell a person."""
+    """Print the verdict."""
     grid = Table.grid(padding=(0, 2))
     for name, text in _summary(verdict):
         grid.add_row(styled(name, "bold"), styled(text, "yellow" if name == CRASHED else ""))
@@ -155,9 +155,9 @@ def show(out: Console, verdict: Verdict, folder: Path) -> None:
     out.print()
     if verdict.clean:
         out.print("nothing lost, nothing doubled", style="bold green")
-    for trouble in verdict.troubles:
-        out.print(styled(trouble, "bold red"))
-    out.print(styled(f"\nThe history is in {folder}: every submit, fault, move and run. To look again:"))
+    for problem in verdict.troubles:
+        out.print(styled(problem, "bold red"))
+    out.print(styled(f"\nThe history is in {folder}: every submit, fault, transition and run. To check it again:"))
     out.print(styled(f"  {CHECKER} {folder}"))
 
 

@@ -1,4 +1,4 @@
-"""What a user sees while it runs: a live board on a terminal, lines elsewhere."""
+"""The display of a run: a live board on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ BAR = 40
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """One moment. `left` are seconds of faults still to come, of `seconds`; `phase` says what goes on."""
+    """One moment of a run. `left` are the seconds of faults still to come, of `seconds`; `phase` is the current step."""
 
     phase: str
     left: float
     seconds: float
     accepted: int
-    sight: Observation
+    observation: Observation
     faults: Counter[str]
     latest: Sequence[tuple[float, str]]
 
 
 class View:
-    """Use it with `with`, and `show` it scenes as often as you like."""
+    """The display. Use it with `with`, and call `show` with each scene."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
         self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
         self._drawn = 0.0
         self._phase = ""
-        self._told = 0.0
+        self._printed = 0.0
 
     def __enter__(self) -> View:
         if self._live is not None:
@@ -56,7 +56,7 @@ class View:
             self._live.__exit__(kind, error, trace)
 
     def show(self, scene: Scene) -> None:
-        """Draw it, or say what is new."""
+        """Draw the scene, or print the changes."""
         now = time.monotonic()
         if self._live is None:
             self._say(scene, now)
@@ -67,25 +67,25 @@ class View:
 
     def _say(self, scene: Scene, now: float) -> None:
         for at, what in scene.latest:
-            if at > self._told:
+            if at > self._printed:
                 self._out.print(styled(f"{_clock(at)}  {what}"))
-                self._told = at
+                self._printed = at
         if scene.phase != self._phase or now - self._drawn >= SAID:
             self._drawn = now
             self._out.print(styled(f"{_clock(time.time())}  {scene.phase}: {_figures(scene)}"))
 
 
 def board(scene: Scene) -> Group:
-    """The whole picture, in 80 columns."""
-    sight = scene.sight
+    """Return the board of a scene, in 80 columns."""
+    observation = scene.observation
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_row("jobs", _jobs(scene))
-    for leader in sight.leaders or (ObservedLeader(0, None, 0),):
-        title = "leader" if len(sight.leaders) <= 1 else f"leader of shard {leader.shard}"
-        led = styled(f"{leader.name} (epoch {leader.epoch})") if leader.name is not None else Text("nobody", "yellow")
+    for leader in observation.leaders or (ObservedLeader(0, None, 0),):
+        title = "leader" if len(observation.leaders) <= 1 else f"leader of shard {leader.shard}"
+        led = styled(f"{leader.name} (epoch {leader.epoch})") if leader.name is not None else Text("none", "yellow")
         grid.add_row(title, led)
-    grid.add_row("repeated", f"{sight.repeated:,} attempts that faults cut short were made again")
+    grid.add_row("repeated", f"{observation.repeated:,} attempts that faults cut short were made again")
     grid.add_row("faults", _faults(scene.faults))
     bar = Table.grid(padding=(0, 2))
     bar.add_row(
@@ -93,31 +93,31 @@ def board(scene: Scene) -> Group:
         f"{_left(scene.left)} left" if scene.left > 0 else "no more faults",
     )
     lines = [styled(f"  {_clock(at)}  {what}") for at, what in scene.latest]
-    away = [] if sight.fresh else [Text("PostgreSQL does not answer; its figures are of before", style="yellow")]
+    away = [] if observation.fresh else [Text("PostgreSQL does not answer; the figures are old", style="yellow")]
     return Group(Text(scene.phase, style="bold"), bar, "", grid, "", *lines, *away)
 
 
 def _jobs(scene: Scene) -> str:
-    sight = scene.sight
-    counts = f"{sight.finished:,} finished   {sight.running:,} running   {sight.waiting:,} waiting"
+    observation = scene.observation
+    counts = f"{observation.finished:,} finished   {observation.running:,} running   {observation.waiting:,} waiting"
     return f"{scene.accepted:,} accepted   {counts}"
 
 
 def _faults(faults: Counter[str]) -> str:
-    told = ", ".join(f"{name} {count}" for name, count in faults.most_common())
-    return f"{sum(faults.values())}: {told}" if told else "none yet"
+    counts = ", ".join(f"{name} {count}" for name, count in faults.most_common())
+    return f"{sum(faults.values())}: {counts}" if counts else "none yet"
 
 
 def _figures(scene: Scene) -> str:
-    sight = scene.sight
+    observation = scene.observation
     left = f"{_left(scene.left)} left, " if scene.left > 0 else ""
-    away = "" if sight.fresh else " (PostgreSQL does not answer)"
+    away = "" if observation.fresh else " (PostgreSQL does not answer)"
     jobs = _jobs(scene).replace("   ", ", ")
-    return f"{left}{jobs}, {sight.repeated} repeated, {_leaders(sight)}{away}"
+    return f"{left}{jobs}, {observation.repeated} repeated, {_leaders(observation)}{away}"
 
 
-def _leaders(sight: Observation) -> str:
-    names = [leader.name or "nobody" for leader in sight.leaders] or ["nobody"]
+def _leaders(observation: Observation) -> str:
+    names = [leader.name or "none" for leader in observation.leaders] or ["none"]
     return f"leader{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 

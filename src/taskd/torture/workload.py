@@ -1,4 +1,4 @@
-"""What the traffic is made of: kinds of jobs with their shares."""
+"""The workload of the traffic: kinds of jobs with their shares."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-#: How many names the jobs with a lock share.
+#: The number of lock names that the jobs with a lock share.
 LOCK_NAMES = 3
 
 
 class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One job to submit. `twins` clients submit it at once; `cancel_after` (seconds) has it cancelled."""
+    """One job to submit. `twins` clients submit it at once; it is cancelled `cancel_after` seconds later, if that is set."""
 
     kind: str
     task: str
@@ -28,7 +28,7 @@ Maker = Callable[[Random], TrafficPlan]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """The shares of each kind; they need not sum up to anything. The default is the standard mix of the fault catalogue."""
+    """The share of each kind, relative to the sum. The default is the standard mix of the fault catalogue."""
 
     short: float = 80.0
     long: float = 15.0
@@ -37,20 +37,20 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     twins: float = 0.5
     cancelled: float = 0.0
     failing: float = 0.0
-    #: Tasks that store checkpoints, show progress, fail, and go on.
+    #: Jobs that store checkpoints, show progress, fail, and go on.
     climbing: float = 0.0
     #: Seconds that long jobs take, at least and at most.
     long_seconds: tuple[float, float] = (1.0, 5.0)
 
     def plans(self, random: Random) -> Iterator[TrafficPlan]:
-        """Jobs without end."""
+        """Yield jobs without end."""
         makers = self.makers()
         while True:
             (make,) = random.choices(list(makers), list(makers.values()))
             yield make(random)
 
     def makers(self) -> dict[Maker, float]:
-        """Who makes the jobs of each kind, and the share of it."""
+        """Return the function that makes the jobs of each kind, with the kind's share."""
         return {
             _short: self.short,
             lambda r: _long(r, self.long_seconds): self.long,
@@ -96,7 +96,7 @@ def _twins(random: Random) -> TrafficPlan:
 
 
 def _cancelled(random: Random) -> TrafficPlan:
-    """A cancel that comes about when the job is dispatched and claimed, about when it ends, or in the midst of it."""
+    """Return a job whose cancel comes about when it is dispatched and claimed, about when it ends, or in the midst of it."""
     race, slip = random.randrange(3), random.uniform(-0.02, 0.03)
     if race == 0:
         fields, seconds, after = {"delay": 0.3}, 1.0, 0.3 + slip

@@ -79,7 +79,7 @@ class Settler:
         size = 0
         while self._endings and len(batch) < BATCH and size < BATCH_BYTES:
             batch.append(self._endings.popleft())
-            outcome, output = batch[-1][0].outcome, batch[-1][0].said
+            outcome, output = batch[-1][0].outcome, batch[-1][0].output
             size += len(bytes(outcome.result)) if isinstance(outcome, Completed) else 0
             size += len(output.body) if output is not None else 0
         return batch
@@ -96,7 +96,7 @@ class Settler:
         outcomes = await self._outcomes(refused) if refused else {}
         late = {attempt_id for attempt_id, outcome in outcomes.items() if outcome in LATE}
         if late:
-            outputs = [(s.claim, s.said) for s, _ in batch if s.said is not None and s.claim.attempt_id in late]
+            outputs = [(s.claim, s.output) for s, _ in batch if s.output is not None and s.claim.attempt_id in late]
             await self._logs.write_late(outputs)
         self._report(batch, settled, outcomes, unknown=unknown)
         if any(isinstance(settlement.verdict, Again) for settlement, _ in batch):
@@ -158,10 +158,10 @@ class Settler:
             first, _ = await self._record(settlements[:middle])
             second, _ = await self._record(settlements[middle:])
             return first | second
-        claim, output = settlements[0].claim, settlements[0].said
+        claim, output = settlements[0].claim, settlements[0].output
         if output is not None:  # it may be the output that PostgreSQL does not accept
             await self._logs.write_late([(claim, output)])
-            return (await self._record([replace(settlements[0], said=None)]))[0]
+            return (await self._record([replace(settlements[0], output=None)]))[0]
         outcome = Failed(f"PostgreSQL does not accept this result: {error}", permanent=True)
         recorded, _ = await self._record([Settlement(claim, outcome, decide(outcome, claim.policy, claim.record))])
         return recorded

@@ -9,7 +9,7 @@ import psycopg
 import redis as redis_py
 
 from taskd.dev.servers import binaries
-from taskd.dev.servers.servers import RedisServer
+from taskd.dev.servers.valkey import RedisServer
 from taskd.domain.band import band_of
 from taskd.torture.history import History
 from taskd.torture.workload import Workload

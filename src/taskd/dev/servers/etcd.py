@@ -50,10 +50,10 @@ class EtcdServer(Server):
             "listen-peer-urls": peer,
             "initial-advertise-peer-urls": peer,
             "initial-cluster": f"taskd={peer}",
-            # Its only voter need not wait the second that a real cluster takes to elect.
+            # A single voter need not wait the second that a real cluster takes to elect a leader.
             "heartbeat-interval": "50",
             "election-timeout": "500",
-            # Members refresh their keys every few seconds, and etcd keeps what was there before until it is told to forget.
+            # Members refresh their keys every few seconds, and without compaction etcd keeps every old revision.
             "auto-compaction-mode": "periodic",
             "auto-compaction-retention": "5m",
             "log-level": "warn",
@@ -67,14 +67,14 @@ class EtcdServer(Server):
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
         try:
             connection.request("GET", "/health")
-            answer = json.loads(connection.getresponse().read())
+            document = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             return str(error)
         finally:
             connection.close()
-        return None if answer.get("health") == "true" else f"it says {answer}"
+        return None if document.get("health") == "true" else f"/health answered {document}"
 
     def wipe(self) -> None:
-        """Kill it and remove its data: started again, its revisions begin at 1."""
+        """Kill it and remove its data. After the next start its revisions begin at 1."""
         self.kill()
         shutil.rmtree(self.folder)

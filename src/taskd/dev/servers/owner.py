@@ -1,4 +1,4 @@
-"""Who PostgreSQL runs as: it refuses root, so root lends it to an unprivileged user that exists already."""
+"""The user that PostgreSQL runs as: it refuses root, so root runs it as an unprivileged user that exists already."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 
 from taskd.domain.errors import ConfigurationError
 
-#: In this order. All of them come with the operating system or with its PostgreSQL package.
+#: Tried in this order. All of them come with the operating system or with its PostgreSQL package.
 UNPRIVILEGED = ("postgres", "nobody", "daemon")
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A user other than ours."""
+    """A user other than this process's."""
 
     name: str
     uid: int
@@ -24,7 +24,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def unprivileged() -> Owner | None:
-    """The user to run PostgreSQL as; None means ourselves. Raises ConfigurationError if root finds none."""
+    """Return the user to run PostgreSQL as; None means this process's user. Raises ConfigurationError if root finds none."""
     if os.geteuid() != 0:
         return None
     for name in UNPRIVILEGED:
@@ -39,7 +39,7 @@ def unprivileged() -> Owner | None:
 
 
 def closed_folder(path: Path, owner: Owner) -> Path | None:
-    """The first folder on the way to `path` that `owner` may not enter; None if the way is free."""
+    """Return the first folder on the way to `path` that `owner` may not enter; None if there is none."""
     for folder in [*reversed(path.resolve().parents), path.resolve()]:
         if not folder.is_dir():
             continue

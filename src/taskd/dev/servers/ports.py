@@ -1,4 +1,4 @@
-"""Loopback ports."""
+"""The search for free loopback ports."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import random
 import socket
 
 LOOPBACK = "127.0.0.1"
-#: Below the ports that the kernel hands to outgoing connections, so that a server which is down keeps its port.
+#: Below the ports that the kernel gives to outgoing connections, so that a server that is down keeps its port.
 FIRST, LAST = 10_000, 32_000
 
 _given: set[int] = set()
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on `port` now."""
+    """Return True if a server could listen on `port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -25,9 +25,9 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, never the same twice in one process. Raises OSError if a thousand tries find none."""
+    """Return a free port, never the same twice in one process. Raises OSError if a thousand tries find none."""
     for _ in range(1000):
-        port = random.randint(FIRST, LAST)  # noqa: S311  not a secret
+        port = random.randint(FIRST, LAST)  # noqa: S311  a port is public
         if port not in _given and is_free(port):
             _given.add(port)
             return port
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def free_range(length: int) -> int:
-    """The first of so many free ports in a row. Raises OSError as `free_port` does."""
+    """Return the first of so many free ports in a row. Raises OSError as `free_port` does."""
     for _ in range(1000):
         first = free_port()
         if all(is_free(port) for port in range(first, first + length)):

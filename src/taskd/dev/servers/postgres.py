@@ -23,7 +23,7 @@ USER = "taskd"
 DATABASE = "taskd"
 INITDB_DEADLINE = 60.0
 
-#: PostgreSQL keeps fsync and synchronous_commit on here as anywhere: what was accepted stays.
+#: fsync and synchronous_commit stay on: accepted jobs survive a power cut.
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -34,12 +34,12 @@ SETTINGS = {
 
 
 class PostgresServer(Server):
-    """PostgreSQL with the database `taskd`, for whoever can reach loopback. Run by root, it runs as another user."""
+    """PostgreSQL with the database `taskd`, open to every process on this machine. Started by root, it runs as another user."""
 
     title: ClassVar[str] = "PostgreSQL"
     stop_signal: ClassVar[int] = signal.SIGINT  # "fast": ends sessions, then shuts down in order
-    port_taken_words: ClassVar[str] = "ould not bind"
-    predecessor_words: ClassVar[tuple[str, ...]] = (
+    port_taken_message: ClassVar[str] = "ould not bind"
+    predecessor_messages: ClassVar[tuple[str, ...]] = (
         'lock file "postmaster.pid" already exists',
         "pre-existing shared memory block",
         "is the old server process still running",
@@ -57,11 +57,11 @@ class PostgresServer(Server):
         settings: Mapping[str, str] | None = None,
         extra_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`settings` come before our own; `extra_environment` is for the server alone, not for initdb."""
+        """Store the parts. `settings` override the defaults; `extra_environment` is for the server, not for initdb."""
         super().__init__(binary, folder, log=log, port=port, run=run)
         self._settings = settings or {}
         extra = [f"{name}={value}" for name, value in (extra_environment or {}).items()]
-        # Not in the launcher's environment: an LD_PRELOAD there would do its work as root first.
+        # Not in the launcher's environment: an LD_PRELOAD there would take effect as root first.
         self._extra = ["/usr/bin/env", *extra] if extra else []
 
     @property
@@ -70,7 +70,7 @@ class PostgresServer(Server):
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str) -> str:
-        """The connection string of another database."""
+        """Return the connection string of another database."""
         return f"postgresql://{USER}@{self.address}/{database}"
 
     def prepare(self) -> None:
@@ -89,7 +89,7 @@ class PostgresServer(Server):
             os.chown(fresh, self._owner.uid, self._owner.gid)
         self._initdb(fresh)
         if self.folder.exists():
-            self.folder.rmdir()  # raises if it holds anything: that is not ours to remove
+            self.folder.rmdir()  # raises if it is not empty: foreign data are never removed
         fresh.rename(self.folder)
 
     def program(self) -> Program:
@@ -124,8 +124,8 @@ class PostgresServer(Server):
         ended = child.ended_within(INITDB_DEADLINE, time.sleep)
         child.kill()
         if not ended or child.exit_status != 0:
-            said = " / ".join(child.said().strip().splitlines()[-3:])
-            raise ServerFailed(f"initdb failed (exit status {child.exit_status}): {said}; its log: {child.log}")
+            tail = " / ".join(child.output().strip().splitlines()[-3:])
+            raise ServerFailed(f"initdb failed (exit status {child.exit_status}): {tail}; its log: {child.log}")
 
     def _program(self, *argv: str | Path) -> Program:
         return Program(

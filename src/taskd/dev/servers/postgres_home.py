@@ -1,7 +1,7 @@
-"""A place for PostgreSQL where the user it runs as cannot go: run by root, from a folder under /root, say.
+"""A home for PostgreSQL where its user may not enter the original folders, such as folders under /root.
 
-It refuses root, and its user may not enter root's home. So root gives it a place under /var/lib/taskd-dev: copies of its
-programs (once a version, 40 MB) and, for a data folder that is closed to it, the data, with a link from where they belong.
+PostgreSQL refuses root, and its user may not enter root's home. So root gives it a home under /var/lib/taskd-dev: copies of its
+programs (one per version, 40 MB) and, if the data folder is closed to its user, the data, with a link from the data folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOME = Path("/var/lib/taskd-dev")
 
 
 def programs(binary: Path, owner: Owner | None, home: Path | None = None) -> Path:
-    """The folder of PostgreSQL's programs that `owner` can run: `binary`, or a copy. Raises ConfigurationError."""
+    """Return the folder of PostgreSQL's programs that `owner` can run: `binary`, or a copy. Raises ConfigurationError."""
     if owner is None or closed_folder(binary, owner) is None:
         return binary
     home, prefix = home or HOME, binary.parent
@@ -32,43 +32,43 @@ def programs(binary: Path, owner: Owner | None, home: Path | None = None) -> Pat
 
 
 def data(folder: Path, owner: Owner | None, home: Path | None = None) -> Path:
-    """Where the data of `folder` are: there, or, if `owner` cannot go there, where a link there points.
+    """Return the folder of the data: `folder` itself or, if `owner` may not enter it, the target of a link there.
 
-    Without the link, what an earlier data folder at the same place left behind is removed. Raises ConfigurationError.
+    If the link is missing, the data of an earlier data folder at the same path are removed. Raises ConfigurationError.
     """
     if owner is None or closed_folder(folder.parent, owner) is None:
         return folder
     home = home or HOME
-    lodging = home / f"data-{_digest(str(folder.absolute()))}"
-    if not (folder.is_symlink() and folder.readlink() == lodging / folder.name):
+    home_data = home / f"data-{_digest(str(folder.absolute()))}"
+    if not (folder.is_symlink() and folder.readlink() == home_data / folder.name):
         if folder.is_symlink():
             folder.unlink()
         _open_home(home, owner, folder)
-        if lodging.exists():
-            shutil.rmtree(lodging)
-        _make_open(lodging)
-        folder.symlink_to(lodging / folder.name)  # raises if data lie there already: those are not ours to move
-    return lodging / folder.name
+        if home_data.exists():
+            shutil.rmtree(home_data)
+        _make_open(home_data)
+        folder.symlink_to(home_data / folder.name)  # raises if data are there already: foreign data are never moved
+    return home_data / folder.name
 
 
 def _open_home(home: Path, owner: Owner, wanted: Path) -> None:
-    """Make `home`, and see that `owner` can go there."""
+    """Make `home`, and check that `owner` may enter it. Raises ConfigurationError."""
     try:
         _make_open(home)
     except OSError as error:
-        trouble = f"{home} cannot be made ({error.strerror})"
+        problem = f"{home} cannot be made ({error.strerror})"
     else:
         if (closed := closed_folder(home, owner)) is None:
             return
-        trouble = f"{closed} is closed to it too"
+        problem = f"{closed} is closed to it too"
     raise ConfigurationError(
         f"PostgreSQL refuses to run as root, the user {owner.name!r} may not enter {closed_folder(wanted, owner)}, "
-        f"and {trouble}: run taskd as an ordinary user"
+        f"and {problem}: run taskd as an ordinary user"
     )
 
 
 def _copy_programs(prefix: Path, copy: Path) -> None:
-    """Copy what runs, and the libraries that a wheel keeps beside its package; in one step, so that no half copy is used."""
+    """Copy the programs, and the libraries that a wheel keeps beside its package. Atomic: no half copy is ever used."""
     making = Path(tempfile.mkdtemp(prefix="making-", dir=copy.parent))
     making.chmod(0o755)
     for part in ("bin", "lib", "share"):
@@ -83,7 +83,7 @@ def _copy_programs(prefix: Path, copy: Path) -> None:
         making.rename(copy)
     except OSError:
         shutil.rmtree(making)
-        if not copy.exists():  # else another `taskd dev` was quicker
+        if not copy.exists():  # else another `taskd dev` has made the copy meanwhile
             raise
 
 

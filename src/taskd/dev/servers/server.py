@@ -1,4 +1,4 @@
-"""What the three servers have in common: started with a deadline, told apart by their probes, never left behind."""
+"""The common base of the three servers: a start with a deadline, a probe, and an end that leaves no process behind."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from taskd.dev.servers.ports import LOOPBACK, free_port
 from taskd.domain.errors import TaskdError
 
 START_DEADLINE = 30.0
-#: How long a start is tried again while a dead predecessor is still in the way.
+#: Seconds for which a start is tried again while a dead predecessor is still in the way.
 PREDECESSOR_PATIENCE = 10.0
 PORT_TRIES = 5
 
 
 class ServerFailed(TaskdError):
-    """A server did not start: names it, its last words and its log."""
+    """Raised when a server did not start; names it, its log and the log's last lines."""
 
 
 class Server(ABC):
-    """One server on loopback with its data in `folder`. Restartable: it keeps its port and, unless emptied, its data."""
+    """One server on loopback with its data in `folder`. It can be restarted: it keeps its port and its data."""
 
     title: ClassVar[str]
     stop_signal: ClassVar[int]
-    #: What its log says when another process has the port.
-    port_taken_words: ClassVar[str] = "ddress already in use"
-    #: What its log says when a dead predecessor is not quite gone.
-    predecessor_words: ClassVar[tuple[str, ...]] = ()
+    #: The log message when another process has the port.
+    port_taken_message: ClassVar[str] = "ddress already in use"
+    #: The log messages when a dead predecessor is not quite gone.
+    predecessor_messages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, binary: Path, folder: Path, *, log: Path, port: int | None = None, run: Path | None = None
@@ -55,11 +55,11 @@ class Server(ABC):
 
     @abstractmethod
     def program(self) -> Program:
-        """What to run."""
+        """Return the program to run."""
 
     @abstractmethod
     def probe(self) -> str | None:
-        """None if the server answers as it should, else what is wrong. Returns within 3 seconds."""
+        """Return None if the server answers correctly, else the problem. Takes 3 seconds at most."""
 
     def start(self, timeout: float = START_DEADLINE, pause: Pause = time.sleep) -> None:
         """Start the server and return when it answers. Raises ServerFailed."""
@@ -76,19 +76,19 @@ class Server(ABC):
         """Return when the server that `launch` started answers. Raises ServerFailed, and leaves no process then."""
         begun = time.monotonic()
         port_tries = PORT_TRIES
-        wrong: str | None = "it was not asked yet"
-        while wrong is not None:
+        problem: str | None = "it was not asked yet"
+        while problem is not None:
             if self.child.pid is None:
-                port_tries -= self._begin_again(time.monotonic() - begun, port_tries)
+                port_tries -= self._relaunch(time.monotonic() - begun, port_tries)
                 pause(0.2)
             elif time.monotonic() - begun > timeout:
                 self.child.kill()
                 raise ServerFailed(
-                    f"{self.title} did not answer within {timeout:.0f} s ({wrong}); {self._last_words()}"
+                    f"{self.title} did not answer within {timeout:.0f} s ({problem}); {self._log_tail()}"
                 )
             else:
-                wrong = self.probe()
-                pause(0 if wrong is None else 0.02)
+                problem = self.probe()
+                pause(0 if problem is None else 0.02)
         self._ready = True
 
     def stop(self, grace: float = 10.0) -> None:
@@ -100,31 +100,31 @@ class Server(ABC):
         self.child.kill()
 
     def suspend(self) -> None:
-        """Freeze it: connections stay open, nothing is answered."""
+        """Freeze it: connections stay open, and it answers nothing."""
         self.child.suspend()
 
     def resume(self) -> None:
         """Undo `suspend`."""
         self.child.resume()
 
-    def _begin_again(self, elapsed: float, port_tries: int) -> int:
-        """Relaunch after an early death that a new try can mend; 1 if that took another port. Raises ServerFailed."""
-        said = self.child.said()
-        if self.port_taken_words in said and not self._port_is_given and port_tries > 0:
+    def _relaunch(self, elapsed: float, port_tries: int) -> int:
+        """Relaunch after an early death, if that can help. Return 1 if it took another port. Raises ServerFailed."""
+        output = self.child.output()
+        if self.port_taken_message in output and not self._port_is_given and port_tries > 0:
             self.port = free_port()
             self.launch()
             return 1
-        if elapsed < PREDECESSOR_PATIENCE and any(words in said for words in self.predecessor_words):
+        if elapsed < PREDECESSOR_PATIENCE and any(message in output for message in self.predecessor_messages):
             self.launch()
             return 0
-        raise ServerFailed(f"{self.title} did not start (exit status {self.child.exit_status}); {self._last_words()}")
+        raise ServerFailed(f"{self.title} did not start (exit status {self.child.exit_status}); {self._log_tail()}")
 
-    def _last_words(self) -> str:
-        lines = [line.strip() for line in self.child.said().splitlines() if line.strip()]
-        tail = " / ".join(line[:300] for line in lines[-3:]) or "it said nothing"
+    def _log_tail(self) -> str:
+        lines = [line.strip() for line in self.child.output().splitlines() if line.strip()]
+        tail = " / ".join(line[:300] for line in lines[-3:]) or "(nothing)"
         return f"its log {self.child.log} ends with: {tail}"
 
 
 def environment(without: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Our environment less the variables that start with one of `without`: a user's own settings of a server are not meant."""
+    """Return `environ` without the variables that start with one of `without`: the user's own settings of such a server."""
     return {name: value for name, value in environ.items() if not name.startswith(without)}

@@ -10,14 +10,12 @@ from taskd.dev.child_process import Pause
 from taskd.dev.servers.binaries import Binaries
 from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.postgres import PostgresServer
-from taskd.dev.servers.server import START_DEADLINE, Server, ServerFailed
+from taskd.dev.servers.server import START_DEADLINE, Server
 from taskd.dev.servers.valkey import RedisServer
-
-__all__ = ["EtcdServer", "PostgresServer", "RedisServer", "Server", "ServerFailed", "Servers"]
 
 
 class Servers:
-    """PostgreSQL, Redis and etcd with everything of theirs under `folder`: data, `logs/`, `run/` (pid files)."""
+    """PostgreSQL, Redis and etcd, with data, `logs/` and `run/` (pid files) under `folder`."""
 
     def __init__(
         self,
@@ -28,7 +26,7 @@ class Servers:
         postgres: Mapping[str, str] | None = None,
         ports: Mapping[str, int] | None = None,
     ) -> None:
-        """`postgres` are settings of that server; `ports`, by title, are used unless they are taken at the last moment."""
+        """Make the three. `postgres` are settings of that server; `ports`, by title, are used unless they get taken."""
         logs, run = folder / "logs", folder / "run"
         self.postgres = PostgresServer(
             binaries.postgres, folder / "postgres", log=logs / "postgres.log", run=run, settings=postgres
@@ -42,11 +40,11 @@ class Servers:
 
     @property
     def all(self) -> tuple[Server, Server, Server]:
-        """In the order of starting: PostgreSQL last, as its folder takes longest to make."""
+        """The servers in the order of starting: PostgreSQL last, as its folder takes longest to make."""
         return (self.redis, self.etcd, self.postgres)
 
     def start(self, timeout: float = START_DEADLINE, pause: Pause = time.sleep) -> None:
-        """Start all three at once and return when all answer. Raises ServerFailed and leaves none running."""
+        """Start all three at once and return when all answer. Raises ServerFailed, and leaves none running then."""
         try:
             for server in self.all:
                 server.launch()
@@ -57,7 +55,7 @@ class Servers:
             raise
 
     def stop(self, grace: float = 10.0) -> None:
-        """Shut all three down in an orderly way, killing what takes longer than `grace` seconds."""
+        """Shut all three down in an orderly way; kill one that takes longer than `grace` seconds."""
         for server in self.all:
             server.child.signal(server.stop_signal)
             server.resume()
@@ -70,9 +68,9 @@ class Servers:
             server.kill()
 
     def settings(self) -> dict[tuple[str, str], str]:
-        """The settings, by section and key, with which taskd finds the servers."""
+        """Return the settings, by section and key, with which taskd finds the servers."""
         return {
-            # Whatever a user's PGSSLMODE asks of other servers: this one is on loopback and speaks plain text.
+            # Without TLS even if PGSSLMODE asks for it: this server is on loopback.
             ("postgres", "dsn"): f"{self.postgres.dsn}?sslmode=disable",
             ("redis", "url"): self.redis.url,
             ("etcd", "endpoints"): self.etcd.endpoint,

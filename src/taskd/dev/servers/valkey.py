@@ -17,7 +17,7 @@ from taskd.dev.servers.server import Server, environment
 
 
 class RedisServer(Server):
-    """Valkey or Redis that refuses writes rather than forget entries. `durable` keeps them over restarts."""
+    """Valkey or Redis that refuses writes when its memory is full. `durable` keeps entries over restarts."""
 
     title: ClassVar[str] = "Redis"
     stop_signal: ClassVar[int] = signal.SIGTERM
@@ -33,7 +33,7 @@ class RedisServer(Server):
         durable: bool = True,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`settings` come before our own."""
+        """Store the parts. `settings` override the defaults."""
         super().__init__(binary, folder, log=log, port=port, run=run)
         self.durable = durable
         self._settings = settings or {}
@@ -69,12 +69,12 @@ class RedisServer(Server):
         return None
 
     def flush(self) -> None:
-        """FLUSHALL: all of its memory is gone."""
+        """Empty it with FLUSHALL."""
         with self.connect() as client:
             client.flushall()
 
     def connect(self) -> redis.Redis:
-        """A client that waits 2 seconds at most and tries nothing again."""
+        """Return a client that waits 2 seconds at most and retries nothing."""
         return redis.Redis(
             host=LOOPBACK,
             port=self.port,

@@ -66,7 +66,7 @@ class Settlement(msgspec.Struct, frozen=True):
     #: The last progress (JSON) that the task reported; it may not be in the note yet.
     progress: bytes | None = None
     #: All output of the attempt, if none of it is stored yet.
-    said: Chunk | None = None
+    output: Chunk | None = None
 
 
 class Claims(Protocol):

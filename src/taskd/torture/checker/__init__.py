@@ -1,7 +1,17 @@
-"""Looks for broken invariants in a recorded history: offline, from the files alone.
+"""The check of a recorded history for broken invariants: offline, from the files alone.
 
-docs/invariants.md has the promises by number. A check never blames a correct system for what a fault did to it: where a
-history cannot tell, it lets the case go. What each check looked at is counted, because a check that saw nothing proves nothing.
+Limits: a check never reports a correct system for the effects of a fault. So where a history is ambiguous, the case passes.
+Times come from one machine; each module names the slack that it allows between clocks and for rounding.
+
+Model: docs/invariants.md has the invariants by number, I1 to I19. Each module has a function `check(history, ledger)` for one
+theme. It groups the records that `History` indexes, and reports violations to the `Ledger`. The checks share `disturbance`
+(the times in which a server was faulty) and `leaders` (the terms of each shard).
+
+Guarantees: the result depends on the history alone, so it can be repeated. Everything that a check examines is counted:
+a check that examined nothing proves nothing, and the report says so.
+
+Failures: a line that cannot be decoded is an error of the run, not a violation. Torn lines of the trace are counted and
+left out. `report` prints each violation with the whole history of its job.
 """
 
 from __future__ import annotations
@@ -31,12 +41,12 @@ _THEMES = (submits, moves, attempts, company, locks, leaders, order, sessions, o
 
 
 def check(history: History) -> list[Violation]:
-    """All broken promises."""
+    """Return all violations."""
     return examine(history).violations
 
 
 def examine(history: History) -> Ledger:
-    """All broken promises, and how much was looked at."""
+    """Return all violations, and the number of things that each check examined."""
     ledger = Ledger()
     for theme in _THEMES:
         theme.check(history, ledger)

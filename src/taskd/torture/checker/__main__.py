@@ -11,7 +11,7 @@ from taskd.torture.history import History
 
 
 def main(arguments: list[str]) -> int:
-    """0 if every invariant holds, 1 if one is broken, 2 if there is no history to read."""
+    """Check a folder. Return 0 if every invariant holds, 1 if one is broken, 2 if there is no history to read."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m taskd.torture.checker FOLDER\n")
         return 2

@@ -13,16 +13,16 @@ from taskd.torture.history import AuditEvent, History, JobRow, Sign
 
 #: A process's name is cut to this length in its connections' application_name.
 NAME_LENGTH = 40
-#: And this much of the connection's name that a task's own transaction has (`taskd.store.task_connections`).
+#: The connections of tasks' own transactions (`taskd.store.task_connections`) have names that are cut to this length.
 TASK_NAME_LENGTH = 50
-#: The trace is written by another clock than the events (the time since boot), which a slewed Unix clock drifts from.
+#: Seconds. The trace has another clock than the events (the time since boot), and a slewed Unix clock drifts from it.
 CLOCKS = 1.0
 #: Rounding, in seconds.
 ROUNDING = 0.001
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each job's attempts."""
+    """Check each job's attempts."""
     wrong = wrongly_ended(history)
     for job_id, events in history.events_of.items():
         _check_closing(history, ledger, events, wrong)
@@ -40,13 +40,13 @@ def _check_closing(history: History, ledger: Ledger, events: list[AuditEvent], w
     claim: AuditEvent | None = None
     for event in events:
         if event.move == CLAIM:
-            ledger.look("I5")
+            ledger.count("I5")
             if claim is not None:
-                ledger.blame("I5", event.job_id, f"claimed again while attempt {claim.attempt} was open")
+                ledger.report("I5", event.job_id, f"claimed again while attempt {claim.attempt} was open")
             claim = event
         elif event.from_status == "running":
             if claim is None:
-                ledger.blame("I5", event.job_id, f"version {event.version} closes an attempt that was not open")
+                ledger.report("I5", event.job_id, f"version {event.version} closes an attempt that was not open")
             else:
                 _check_closer(history, ledger, claim, event, wrong)
             claim = None
@@ -55,7 +55,7 @@ def _check_closing(history: History, ledger: Ledger, events: list[AuditEvent], w
 def _check_closer(history: History, ledger: Ledger, claim: AuditEvent, end: AuditEvent, wrong: dict[str, str]) -> None:
     if (claim.attempt, claim.session_id) != (end.attempt, end.session_id):
         message = f"attempt {claim.attempt} of session {claim.session_id} was open, and"
-        ledger.blame("I5", end.job_id, f"{message} {end.attempt} of {end.session_id} was closed")
+        ledger.report("I5", end.job_id, f"{message} {end.attempt} of {end.session_id} was closed")
     holder = f"taskd:settle:{(claim.worker_id or '')[:NAME_LENGTH]}"
     task = f"taskd:task:{claim.worker_id or ''}"[:TASK_NAME_LENGTH] + ":"
     if end.to_status == "cancelled" or end.by == holder:
@@ -64,11 +64,11 @@ def _check_closer(history: History, ledger: Ledger, claim: AuditEvent, end: Audi
         return
     session = claim.session_id or ""
     if not end.by.startswith(LEADER):
-        ledger.blame("I5", end.job_id, f"attempt {claim.attempt} of {claim.worker_id} was closed by {end.by}")
+        ledger.report("I5", end.job_id, f"attempt {claim.attempt} of {claim.worker_id} was closed by {end.by}")
     elif not any(s.what == "end" and s.at <= end.at for s in history.session_of.get(session, [])):
-        ledger.blame("I5", end.job_id, f"a leader closed attempt {claim.attempt} of session {session}, which lived")
+        ledger.report("I5", end.job_id, f"a leader closed attempt {claim.attempt} of session {session}, which lived")
     elif session in wrong:
-        ledger.blame("I5", end.job_id, f"a leader closed attempt {claim.attempt} wrongly: {wrong[session]}")
+        ledger.report("I5", end.job_id, f"a leader closed attempt {claim.attempt} wrongly: {wrong[session]}")
 
 
 # ---------------------------------------------------------------- I6
@@ -77,79 +77,81 @@ def _check_closer(history: History, ledger: Ledger, claim: AuditEvent, end: Audi
 def _check_runs(history: History, ledger: Ledger) -> None:
     traced = {history.row_of[job].task for job in history.signs_of if job in history.row_of}
     for events in history.events_of.values():
-        # A task that never writes to the trace is not one of ours.
+        # A task that never writes to the trace is not one of the traffic's.
         if events[0].task in traced and events[-1].to_status == "completed":
             _check_completed(history, ledger, events)
     for job_id, attempts in history.signs_of.items():
         claimed = {e.attempt for e in history.events_of.get(job_id, []) if e.move == CLAIM}
         for attempt, signs in attempts.items():
-            ledger.demand("I6", job_id, attempt in claimed, f"attempt {attempt} ran without a claim")
+            ledger.require("I6", job_id, attempt in claimed, f"attempt {attempt} ran without a claim")
             starts = sum(s.what == "start" for s in signs)
-            ledger.demand("I6", job_id, starts <= 1, f"attempt {attempt} was started {starts} times")
+            ledger.require("I6", job_id, starts <= 1, f"attempt {attempt} was started {starts} times")
         _check_overlaps(ledger, job_id, attempts)
 
 
 def _check_completed(history: History, ledger: Ledger, events: list[AuditEvent]) -> None:
-    ledger.look("I6")
+    ledger.count("I6")
     end = events[-1]
     last = max((e.attempt for e in events if e.move == CLAIM), default=0)
     message = f"attempt {end.attempt} completed, but the last claim is attempt {last}"
-    ledger.demand("I6", end.job_id, end.attempt == last, message)
+    ledger.require("I6", end.job_id, end.attempt == last, message)
     signs = {s.what: s for s in history.signs_of.get(end.job_id, {}).get(end.attempt, [])}
     for what in ("start", "end"):
-        ledger.demand("I6", end.job_id, what in signs, f"attempt {end.attempt} completed without a trace of its {what}")
+        ledger.require(
+            "I6", end.job_id, what in signs, f"attempt {end.attempt} completed without a trace of its {what}"
+        )
     if "end" in signs:
         early = signs["end"].at - end.at
         message = f"attempt {end.attempt} was recorded as completed {early:.3f} s before it ended"
-        ledger.demand("I6", end.job_id, early <= CLOCKS, message)
+        ledger.require("I6", end.job_id, early <= CLOCKS, message)
 
 
 def _check_overlaps(ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]) -> None:
     spans = sorted((signs[0].at, signs[-1].at, attempt) for attempt, signs in attempts.items())
-    for (_, until, one), (since, _, two) in pairwise(spans):
-        message = f"attempts {one} and {two} ran at the same time: {since:.3f} to {until:.3f}"
-        ledger.demand("I6", job_id, until < since, message)
+    for (_, until, earlier), (since, _, later) in pairwise(spans):
+        message = f"attempts {earlier} and {later} ran at the same time: {since:.3f} to {until:.3f}"
+        ledger.require("I6", job_id, until < since, message)
 
 
 # ---------------------------------------------------------------- I12
 
 
 def _check_limits(ledger: Ledger, events: list[AuditEvent], row: JobRow) -> None:
-    ledger.look("I12")
+    ledger.count("I12")
     losses = SUSPECT_AFTER + LONE_LOSS_LIMIT
     limits = {"failures": row.max_retries + 1, "crashes": CRASH_LIMIT, "losses": losses}
     for name, limit in limits.items():
         most = max(getattr(record, name) for record in (row, *events))
-        ledger.demand("I12", row.id, most <= limit, f"{most} {name}, and {limit} are the limit")
+        ledger.require("I12", row.id, most <= limit, f"{most} {name}, and {limit} are the limit")
     for before, after in pairwise(events):
         if after.move == ("running", "pending"):
             _check_backoff(ledger, before, after, row)
 
 
 def _check_backoff(ledger: Ledger, before: AuditEvent, after: AuditEvent, row: JobRow) -> None:
-    """The backoff is counted within the statement that settles, so from its beginning it is never shorter."""
+    """Check the wait before a retry. It is counted within the settling statement, so from its beginning it is never shorter."""
     for name in ("failures", "crashes"):
         count = getattr(after, name)
         if count <= getattr(before, name):
             continue
-        ledger.look("I12")
+        ledger.count("I12")
         least = row.backoff.delay(count, draw=lambda: 0.0)
         waited = after.schedule_at - after.statement_at
         message = f"after {count} {name} it is due again in {waited:.3f} s; the backoff is at least {least:.3f} s"
-        ledger.demand("I12", row.id, waited >= least - ROUNDING, message)
+        ledger.require("I12", row.id, waited >= least - ROUNDING, message)
 
 
 def _check_snoozes(history: History, ledger: Ledger, events: list[AuditEvent]) -> None:
-    """An attempt that snoozes costs no retry, and its job rests for as long as it said, unless it ended otherwise."""
+    """Check that a snooze costs no retry and that the job waits for the given time, unless the attempt ended otherwise."""
     for attempt, signs in history.signs_of.get(events[0].job_id, {}).items():
         seconds = next((float(sign.detail[0]) for sign in signs if sign.what == "snooze"), None)
         ends = [pair for pair in pairwise(events) if pair[0].to_status == "running" and pair[1].attempt == attempt]
         if seconds is None or not ends:
             continue
-        ledger.look("I12")
+        ledger.count("I12")
         before, after = ends[0]
-        ledger.demand("I12", after.job_id, after.failures == before.failures, f"attempt {attempt} snoozed: a failure")
+        ledger.require("I12", after.job_id, after.failures == before.failures, f"attempt {attempt} snoozed: a failure")
         if after.to_status == "pending" and after.schedule_at != before.schedule_at and after.crashes == before.crashes:
             rest = after.schedule_at - after.statement_at
             message = f"attempt {attempt} snoozed for {seconds:g} s, and is due again in {rest:.3f} s"
-            ledger.demand("I12", after.job_id, rest >= seconds - ROUNDING, message)
+            ledger.require("I12", after.job_id, rest >= seconds - ROUNDING, message)

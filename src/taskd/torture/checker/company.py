@@ -1,4 +1,4 @@
-"""I12: jobs that lose their workers. After a few losses a job runs alone, and only losses alone make it fail for good."""
+"""I12: jobs that lose their workers. After a few losses a job runs alone, and only losses while alone make it fail for good."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class AttemptRun(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """True if it ended because its worker disappeared."""
+        """True if the attempt ended because its worker disappeared."""
         return self.end is not None and self.end.losses > self.claim.losses
 
     def beside(self, other: AttemptRun) -> bool:
-        """True if the two ran at the same time."""
+        """Return True if the two ran at the same time."""
         ends_later = self.end is None or self.end.at > other.claim.at
         return ends_later and (other.end is None or other.end.at > self.claim.at)
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each attempt of a job that had lost workers before, and at each job that failed because of that."""
+    """Check each attempt of a job that had lost workers before, and each job that failed because of that."""
     sessions: dict[str | None, list[AttemptRun]] = defaultdict(list)
     jobs: dict[int, list[AttemptRun]] = {}
     for job_id, events in history.events_of.items():
@@ -50,13 +50,13 @@ def _check_runs(ledger: Ledger, runs: list[AttemptRun], sessions: dict[str | Non
     for run in runs:
         claim, end = run.claim, run.end
         if claim.losses >= SUSPECT_AFTER:
-            ledger.look("I12")
+            ledger.count("I12")
             beside = [
                 other.claim.job_id for other in sessions[claim.session_id] if other is not run and run.beside(other)
             ]
             message = f"attempt {claim.attempt}, after {claim.losses} losses, ran beside the jobs {beside[:5]}"
-            ledger.demand("I12", claim.job_id, not beside, message)
+            ledger.require("I12", claim.job_id, not beside, message)
             lone_losses += run.lost and not beside
         if run.lost and end is not None and end.to_status == "failed":
             message = f"it failed for good after {lone_losses} losses alone, and {LONE_LOSS_LIMIT} are the limit"
-            ledger.demand("I12", claim.job_id, lone_losses >= LONE_LOSS_LIMIT, message)
+            ledger.require("I12", claim.job_id, lone_losses >= LONE_LOSS_LIMIT, message)

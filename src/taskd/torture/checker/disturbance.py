@@ -1,4 +1,4 @@
-"""When a server was not itself: what is measured across such a time says nothing about taskd."""
+"""The times in which a server was faulty: measurements across such a time say nothing about taskd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from taskd.torture.history import Fault, History
 
-#: What ends a fault on the same target; a heal of nothing in particular ends all.
+#: The events that end a fault on the same target; a heal without a target ends all faults.
 ENDS = frozenset({"SIGCONT", "restart", "start", "heal", "exit"})
 POSTGRES = "postgres"
 
@@ -18,12 +18,12 @@ class Window(NamedTuple):
     end: float
 
     def touches(self, start: float, end: float) -> bool:
-        """True if it overlaps `start` to `end`."""
+        """Return True if it overlaps `start` to `end`."""
         return self.start <= end and start <= self.end
 
 
 def windows(history: History, target: str, *, what: str | None = None) -> list[Window]:
-    """The times of the faults whose target has `target` in its name: servers, and links to them."""
+    """Return the times of the faults whose target has `target` in its name: servers, and links to them."""
     chosen = [f for f in history.faults if target in f.target and f.what not in ENDS and what in (None, f.what)]
     return [Window(fault.at, _end(history, fault)) for fault in chosen]
 
@@ -38,7 +38,7 @@ def _end(history: History, fault: Fault) -> float:
 
 
 def faulty_time(history: History) -> Window | None:
-    """From the first fault to the healing of the last; None if there were none."""
+    """Return the time from the first fault to the end of the last; None if there were none."""
     faults = [fault for fault in history.faults if fault.what not in ENDS]
     if not faults:
         return None

@@ -1,4 +1,4 @@
-"""Where the checks write down what they found, and how much they looked at."""
+"""The results of the checks: violations, and the number of things that were examined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One broken promise; `job_id` is None where no single job is concerned."""
+    """One broken invariant; `job_id` is None if it concerns no single job."""
 
     invariant: str
     job_id: int | None
@@ -16,21 +16,21 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Violations, and for each invariant the number of things that were looked at: a check that saw nothing proves nothing."""
+    """The violations, and for each invariant the number of things examined: a check that examined nothing proves nothing."""
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
-        self.looked: Counter[str] = Counter()
+        self.examined: Counter[str] = Counter()
 
-    def look(self, invariant: str, things: int = 1) -> None:
-        """Count things that are looked at."""
-        self.looked[invariant] += things
+    def count(self, invariant: str, things: int = 1) -> None:
+        """Count things that are examined."""
+        self.examined[invariant] += things
 
-    def blame(self, invariant: str, job_id: int | None, message: str) -> None:
-        """Write a violation down."""
+    def report(self, invariant: str, job_id: int | None, message: str) -> None:
+        """Record a violation."""
         self.violations.append(Violation(invariant, job_id, message))
 
-    def demand(self, invariant: str, job_id: int | None, held: bool, message: str) -> None:
-        """Write a violation down unless `held`."""
+    def require(self, invariant: str, job_id: int | None, held: bool, message: str) -> None:
+        """Record a violation unless `held`."""
         if not held:
-            self.blame(invariant, job_id, message)
+            self.report(invariant, job_id, message)

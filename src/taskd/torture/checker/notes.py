@@ -1,7 +1,7 @@
-"""I18: what attempts said of themselves, and what became of it.
+"""I18: progress and checkpoints of attempts.
 
-Each attempt writes into the trace which checkpoint it was handed, which it hands in, and which of those were stored. Its steps
-go on from the one that it was handed, so they only go up.
+Each attempt writes into the trace the checkpoint that it was given, those that it saves, and those of them that were stored.
+Its steps go on from the given checkpoint, so they only go up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ ROUNDING = 1e-6
 
 
 class Checkpoint(NamedTuple):
-    """Who handed it in, and how far that one was; (0, 0) stands for none."""
+    """The attempt that saved it, and that attempt's step; (0, 0) stands for none."""
 
     attempt: int
     step: int
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each checkpoint that was handed out, and at the progress of each completed job."""
+    """Check each checkpoint that was given to an attempt, and the progress of each completed job."""
     for job_id, attempts in history.signs_of.items():
         _check_checkpoints(ledger, job_id, attempts)
         _check_progress(history, ledger, job_id, attempts)
@@ -36,7 +36,7 @@ def _check_checkpoints(ledger: Ledger, job_id: int, attempts: dict[int, list[Sig
     for attempt, signs in sorted(attempts.items()):
         given = _given(signs)
         if given is not None:
-            ledger.look("I18")
+            ledger.count("I18")
             _check_given(ledger, job_id, attempt, given, handed_in, stored, before)
             before = attempt, given
         for sign in signs:
@@ -47,7 +47,7 @@ def _check_checkpoints(ledger: Ledger, job_id: int, attempts: dict[int, list[Sig
 
 
 def _given(signs: list[Sign]) -> Checkpoint | None:
-    """What an attempt was handed, if it came so far as to tell."""
+    """Return the checkpoint that an attempt was given; None if it wrote nothing about it."""
     return next((Checkpoint(int(s.detail[0]), int(s.detail[1])) for s in signs if s.what == "resume"), None)
 
 
@@ -60,29 +60,29 @@ def _check_given(
     stored: Checkpoint,
     before: tuple[int, Checkpoint] | None,
 ) -> None:
-    what = f"attempt {attempt} was handed step {given.step} of attempt {given.attempt}"
-    ledger.demand("I18", job_id, given in handed_in, f"{what}, which nobody had handed in")
+    what = f"attempt {attempt} was given step {given.step} of attempt {given.attempt}"
+    ledger.require("I18", job_id, given in handed_in, f"{what}, which no attempt had saved")
     message = f"{what}, but step {stored.step} of attempt {stored.attempt} had been stored"
-    ledger.demand("I18", job_id, given.step >= stored.step, message)
+    ledger.require("I18", job_id, given.step >= stored.step, message)
     if before is not None:
-        # Nobody but this last one, or those after it, may have written since it began.
+        # Only this last attempt, or later ones, may have saved since it began.
         last, known = before
         message = (
-            f"{what}, who lost its claim to attempt {last}; that one was handed step {known.step} of {known.attempt}"
+            f"{what}, which lost its claim to attempt {last}; that one was given step {known.step} of {known.attempt}"
         )
-        ledger.demand("I18", job_id, given.attempt >= last or given == known, message)
+        ledger.require("I18", job_id, given.attempt >= last or given == known, message)
 
 
 def _check_progress(history: History, ledger: Ledger, job_id: int, attempts: dict[int, list[Sign]]) -> None:
-    """A completed job shows what its last attempt said last."""
+    """Check that a completed job shows the last progress of its last attempt."""
     row = history.row_of.get(job_id)
     if row is None or row.status != "completed":
         return
-    told = [float(sign.detail[0]) for sign in attempts.get(row.attempt, []) if sign.what == "told"]
-    if told:
-        ledger.look("I18")
+    fractions = [float(sign.detail[0]) for sign in attempts.get(row.attempt, []) if sign.what == "told"]
+    if fractions:
+        ledger.count("I18")
         shown = row.progress
-        right = shown is not None and shown.attempt == row.attempt and abs(shown.fraction - told[-1]) < ROUNDING
+        right = shown is not None and shown.attempt == row.attempt and abs(shown.fraction - fractions[-1]) < ROUNDING
         seen = f"attempt {shown.attempt} at {shown.fraction:g}" if shown else "none"
-        message = f"attempt {row.attempt} was at {told[-1]:g} when it completed; the progress shown is: {seen}"
-        ledger.demand("I18", job_id, right, message)
+        message = f"attempt {row.attempt} was at {fractions[-1]:g} when it completed; the progress shown is: {seen}"
+        ledger.require("I18", job_id, right, message)

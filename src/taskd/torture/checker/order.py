@@ -1,8 +1,8 @@
-"""I9: each dispatch took the best of what was eligible.
+"""I9: each dispatch took the best eligible jobs.
 
-A batch is what one statement dispatched. Per queue and band, no job may have stayed behind that is better than one that went.
-Jobs wait in heaps by queue and priority, where (schedule_at, id) alone orders them, whatever their age; so each batch looks at
-the heads only, and a run is checked in about the time that it takes to sort it.
+A batch is the set of jobs that one statement dispatched. Per queue and band, no job that stayed behind may be better than one
+that was dispatched. Jobs wait in heaps by queue and priority, where (schedule_at, id) alone orders them, whatever their age. So
+each batch is compared with the heads only, and a run is checked in about the time that it takes to sort it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from taskd.torture.checker.leaders import DISPATCH
 from taskd.torture.checker.ledger import Ledger
 from taskd.torture.history import AuditEvent, History
 
-#: A commit is seen by others a little after its time; a job counts as eligible only this long after.
+#: Seconds after a commit's time until other transactions surely see it; only then a job counts as eligible.
 SEEN_AFTER = 1.0
-#: A server that stood still may do things out of their recorded order for this long after it goes on.
+#: Seconds after a freeze during which a server may act out of the recorded order.
 SETTLING = 2.0
 #: Times are rounded to microseconds, so an age at the edge of a step may be on either side of it.
 ROUNDING = 1e-5
@@ -30,7 +30,7 @@ Rank = tuple[float, float, int]
 
 
 class Waiting(NamedTuple):
-    """One stay of a job in pending: surely seen from `since`, surely untouched until `until`."""
+    """One stay of a job in pending: surely visible from `since`, surely untouched until `until`."""
 
     since: float
     schedule_at: float
@@ -48,13 +48,13 @@ class Heads:
         self._heaps: dict[tuple[str, int], list[tuple[float, int, float]]] = defaultdict(list)
 
     def advance(self, moment: float) -> None:
-        """Take in what is eligible by `moment`, which never goes back."""
+        """Add the jobs that are eligible by `moment`, which never goes back."""
         while self._coming and self._coming[-1].since <= moment:
             job = self._coming.pop()
             heappush(self._heaps[job.queue, job.priority], (job.schedule_at, job.job_id, job.until))
 
     def best(self, queue: str, priority: int, after: float) -> tuple[float, int] | None:
-        """The (schedule_at, id) of the first job that still waited `after` then."""
+        """Return the (schedule_at, id) of the first job that was still waiting at `after`; None without one."""
         heap = self._heaps.get((queue, priority))
         while heap and heap[0][2] <= after:
             heappop(heap)
@@ -62,7 +62,7 @@ class Heads:
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each batch, unless PostgreSQL was frozen around it."""
+    """Check each batch, unless PostgreSQL was frozen around it."""
     ageing = history.meta.ageing
     if ageing is None:
         return
@@ -76,12 +76,12 @@ def check(history: History, ledger: Ledger) -> None:
 
 
 def _batches(history: History) -> list[list[AuditEvent]]:
-    """Dispatches by transaction, in the order of their beginning."""
-    found: dict[int, list[AuditEvent]] = defaultdict(list)
+    """Return the dispatches by transaction, in the order of their beginning."""
+    batches: dict[int, list[AuditEvent]] = defaultdict(list)
     for event in history.events:
         if event.move == DISPATCH:
-            found[event.xid].append(event)
-    return sorted(found.values(), key=lambda batch: batch[0].statement_at)
+            batches[event.xid].append(event)
+    return sorted(batches.values(), key=lambda batch: batch[0].statement_at)
 
 
 def _waiting(history: History) -> list[Waiting]:
@@ -89,7 +89,7 @@ def _waiting(history: History) -> list[Waiting]:
     for step in history.clients:
         if step.op == "ok" and step.id is not None:
             answered.setdefault(step.id, step.at)
-    found: list[Waiting] = []
+    waiting: list[Waiting] = []
     for job_id, events in history.events_of.items():
         for event, after in pairwise([*events, None]):
             if event is None or event.to_status != "pending":
@@ -97,8 +97,8 @@ def _waiting(history: History) -> list[Waiting]:
             seen = max(event.effective_at, answered.get(job_id, 0.0) if event.version == 1 else 0.0)
             since = max(seen + SEEN_AFTER, event.schedule_at)
             until = after.statement_at if after else math.inf
-            found.append(Waiting(since, event.schedule_at, job_id, event.queue, event.priority, until))
-    return found
+            waiting.append(Waiting(since, event.schedule_at, job_id, event.queue, event.priority, until))
+    return waiting
 
 
 def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: float, ageing: float) -> None:
@@ -108,7 +108,7 @@ def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: fl
         line = event.queue, band_of(event.priority)
         worst[line] = max(worst.get(line, (rank, event)), (rank, event), key=lambda pair: pair[0])
     for (queue, band), (rank, event) in worst.items():
-        ledger.look("I9")
+        ledger.count("I9")
         for priority in range(band.low, band.high + 1):
             head = heads.best(queue, priority, last)
             if head and _rank(priority, batch[0].statement_at - ROUNDING, *head, ageing) < rank:
@@ -116,9 +116,9 @@ def _check_batch(ledger: Ledger, batch: list[AuditEvent], heads: Heads, last: fl
                     f"job {event.job_id} (priority {event.priority}) was dispatched at {event.statement_at:.3f}, "
                     f"and this better one (priority {priority}) stayed behind"
                 )
-                ledger.blame("I9", head[1], message)
+                ledger.report("I9", head[1], message)
 
 
 def _rank(priority: int, moment: float, schedule_at: float, job_id: int, ageing: float) -> Rank:
-    """Smaller is better: as dispatch.sql orders."""
+    """Return the rank by the order of dispatch.sql; a smaller rank is better."""
     return -(priority + math.floor((moment - schedule_at) / ageing)), schedule_at, job_id

@@ -1,4 +1,4 @@
-"""What the checker prints: a line for each invariant, and the whole story of jobs that broke one."""
+"""The checker's output: a line for each invariant, and the whole history of jobs that broke one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from taskd.torture.checker import INVARIANTS, Ledger, Violation
 from taskd.torture.history import AuditEvent, History, Sign, Step
 
-#: Stories told of each invariant; all violations are counted.
+#: Violations of each invariant that are printed with their job's history; all are counted.
 STORIES = 5
 
 
 def report(history: History, ledger: Ledger) -> Iterator[str]:
-    """The lines of the report."""
+    """Yield the lines of the report."""
     meta = history.meta
     yield f"{meta.scenario or 'a run'}, seed {meta.seed}: {len(history.jobs)} jobs, {len(history.events)} events"
     if history.torn:
         yield f"the trace has {history.torn} torn lines, which are left out"
     counts = Counter(v.invariant for v in ledger.violations)
     for invariant in INVARIANTS:
-        yield _verdict(invariant, ledger.looked[invariant], counts[invariant])
+        yield _verdict(invariant, ledger.examined[invariant], counts[invariant])
     for invariant in INVARIANTS:
         for violation in [v for v in ledger.violations if v.invariant == invariant][:STORIES]:
             yield ""
@@ -57,8 +57,8 @@ def _lines(history: History, job_id: int) -> Iterator[tuple[float, str]]:
 
 def _of_client(step: Step) -> str:
     details = {"id": step.id, "status": step.status, "detail": step.detail, "reason": step.reason, "kind": step.kind}
-    told = "".join(f" {name}={value}" for name, value in details.items() if value is not None)
-    return f"client  {step.op} {step.key or ''}{told}"
+    fields = "".join(f" {name}={value}" for name, value in details.items() if value is not None)
+    return f"client  {step.op} {step.key or ''}{fields}"
 
 
 def _of_event(event: AuditEvent) -> str:

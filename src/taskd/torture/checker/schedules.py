@@ -1,4 +1,4 @@
-"""I16: each tick of a schedule, against the jobs that were made of it."""
+"""I16: each tick of a schedule, compared with the jobs that it made."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from taskd.torture.checker.ledger import Ledger
 from taskd.torture.checker.moves import FINAL
 from taskd.torture.history import FireRow, History, JobRow, ScheduleRow
 
-#: A tick that comes in the very moment in which its schedule is made may belong to it or not.
+#: Seconds. A tick at the very moment in which its schedule is made may belong to it or not.
 MOMENT = 0.01
-#: What one statement decides, it decides within this time.
+#: Seconds within which one statement decides all its ticks.
 TOGETHER = 1.0
-#: A tick that is judged while an earlier job ends may be skipped for it.
+#: Seconds. A tick that is decided while an earlier job ends may be skipped because of it.
 JUDGED = 2.0
-#: Seconds for which a tick may be on its way from being worked out to being fired, beyond which it counts as caught up with.
+#: Seconds between the calculation of a tick and its firing; a later tick counts as caught up with.
 ON_ITS_WAY = 10.0
 LATE = GRACE.total_seconds()
 
 
 class Life(NamedTuple):
-    """From when to when a job was live."""
+    """The time for which a job was live."""
 
     since: float
     until: float
@@ -36,36 +36,36 @@ class Life(NamedTuple):
 
 
 def check(history: History, ledger: Ledger) -> None:
-    """Look at each tick that made a job, and at each that should have."""
+    """Check each tick that made a job, and each that should have made one."""
     made = _made(history)
     for (name, tick), rows in made.items():
-        ledger.look("I16")
+        ledger.count("I16")
         message = f"the tick {_time(tick)} of {name!r} made {len(rows)} jobs: {sorted(row.id for row in rows)}"
-        ledger.demand("I16", min(row.id for row in rows), len(rows) == 1, message)
+        ledger.require("I16", min(row.id for row in rows), len(rows) == 1, message)
         for row in rows:
             early = f"the tick {_time(tick)} of {name!r} made a job {tick - row.created_at:.3f} s before its time"
-            ledger.demand("I16", row.id, row.created_at >= tick, early)
+            ledger.require("I16", row.id, row.created_at >= tick, early)
     fires = _fires(history)
     _check_rows(history, made, fires, ledger)
     for schedule in history.schedules:
         if schedule.unchanged:
-            own = {tick: fire for (name, tick), fire in fires.items() if name == schedule.name}
+            ticks = {tick: fire for (name, tick), fire in fires.items() if name == schedule.name}
             lives = [_life(history, rows[0], tick) for (name, tick), rows in made.items() if name == schedule.name]
-            _check_lost(ledger, schedule, own)
-            _check_caught_up(ledger, schedule, own)
+            _check_lost(ledger, schedule, ticks)
+            _check_caught_up(ledger, schedule, ticks)
             if schedule.overlap != Overlap.ALLOW:
                 _check_overlap(ledger, schedule, lives)
-                _check_skipped(history, ledger, own, lives)
+                _check_skipped(history, ledger, ticks, lives)
 
 
 def _made(history: History) -> dict[tuple[str, float], list[JobRow]]:
-    """The jobs of each tick, as they say themselves. What was retried by hand does not count, nor what names no schedule."""
+    """Return the jobs of each tick by the jobs' metadata. Jobs without a known schedule and retries by hand are left out."""
     known = {schedule.name for schedule in history.schedules} | {fire.schedule for fire in history.fires}
-    found: dict[tuple[str, float], list[JobRow]] = defaultdict(list)
+    made: dict[tuple[str, float], list[JobRow]] = defaultdict(list)
     for row in history.row_of.values():
         if row.schedule in known and row.schedule is not None and row.tick is not None and row.parent_id is None:
-            found[row.schedule, round(row.tick, 3)].append(row)
-    return dict(found)
+            made[row.schedule, round(row.tick, 3)].append(row)
+    return dict(made)
 
 
 def _fires(history: History) -> dict[tuple[str, float], FireRow]:
@@ -78,20 +78,20 @@ def _check_rows(
     fires: dict[tuple[str, float], FireRow],
     ledger: Ledger,
 ) -> None:
-    """What the ticks say of their jobs is what the jobs say of their ticks."""
+    """Check that the ticks' jobs and the jobs' ticks agree."""
     for (name, tick), rows in made.items():
         fire = fires.get((name, tick))
         for row in rows:
             known = fire is not None and fire.job_id is not None and _first(history, fire.job_id) == row.id
-            ledger.demand("I16", row.id, known, f"the tick {_time(tick)} of {name!r} does not know this job")
+            ledger.require("I16", row.id, known, f"the tick {_time(tick)} of {name!r} does not know this job")
     for (name, tick), fire in fires.items():
         if fire.job_id is not None:
             there = any(row.id == _first(history, fire.job_id) for row in made.get((name, tick), []))
-            ledger.demand("I16", fire.job_id, there, f"the tick {_time(tick)} of {name!r} says that it made this job")
+            ledger.require("I16", fire.job_id, there, f"the tick {_time(tick)} of {name!r} says that it made this job")
 
 
 def _first(history: History, job_id: int) -> int:
-    """The job that a job retries: a tick whose job was retried by hand has the last one."""
+    """Return the first job of a chain of retries by hand: the tick has the last one."""
     row = history.row_of.get(job_id)
     return job_id if row is None or row.parent_id is None else _first(history, row.parent_id)
 
@@ -101,9 +101,9 @@ def _first(history: History, job_id: int) -> int:
 
 def _check_lost(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, FireRow]) -> None:
     for tick in _expected(schedule):
-        ledger.look("I16")
+        ledger.count("I16")
         if tick not in fires and not _was_missed(schedule, tick, fires):
-            ledger.blame("I16", None, f"the tick {_time(tick)} of {schedule.name!r} was lost")
+            ledger.report("I16", None, f"the tick {_time(tick)} of {schedule.name!r} was lost")
 
 
 def _expected(schedule: ScheduleRow) -> Iterator[float]:
@@ -114,7 +114,7 @@ def _expected(schedule: ScheduleRow) -> Iterator[float]:
 
 
 def _was_missed(schedule: ScheduleRow, tick: float, fires: dict[float, FireRow]) -> bool:
-    """True if it came while nobody could fire it, and the schedule's policy leaves it out."""
+    """Return True if the tick came while no leader could fire it, and the schedule's policy leaves it out."""
     decided = min((fire.fired_at for at, fire in fires.items() if at > tick), default=schedule.decided_until)
     if decided - tick <= LATE:
         return False
@@ -124,12 +124,15 @@ def _was_missed(schedule: ScheduleRow, tick: float, fires: dict[float, FireRow])
 
 
 def _late(fires: dict[float, FireRow], decided: float) -> list[float]:
-    """The ticks that were decided then although they were missed."""
+    """Return the missed ticks that were decided at that time."""
     return [at for at, fire in fires.items() if abs(fire.fired_at - decided) <= TOGETHER and fire.fired_at - at > LATE]
 
 
 def _check_caught_up(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, FireRow]) -> None:
-    """What follows missed ticks is what the policy says. Where ticks wait for jobs, a late one tells nothing."""
+    """Check that no more missed ticks were caught up with than the policy allows.
+
+    If ticks wait for jobs, a late tick proves nothing.
+    """
     if schedule.overlap != Overlap.ALLOW:
         return
     most = {"skip": 0, "once": 1, "all": schedule.catch_up}[schedule.missed]
@@ -139,7 +142,7 @@ def _check_caught_up(ledger: Ledger, schedule: ScheduleRow, fires: dict[float, F
         together = together + 1 if number and moment - late[number - 1] <= TOGETHER else 1
         if together == most + 1:
             message = f"{schedule.name!r} caught up with more than {most} missed ticks ({schedule.missed})"
-            ledger.blame("I16", None, message)
+            ledger.report("I16", None, message)
 
 
 # ---------------------------------------------------------------- overlap
@@ -151,11 +154,11 @@ def _check_overlap(ledger: Ledger, schedule: ScheduleRow, lives: list[Life]) -> 
             f"{schedule.name!r} ({schedule.overlap}) made it while job {before.job_id} was live, "
             f"{before.until - after.since:.3f} s before that one's end"
         )
-        ledger.demand("I16", after.job_id, before.until < after.since, message)
+        ledger.require("I16", after.job_id, before.until < after.since, message)
 
 
 def _check_skipped(history: History, ledger: Ledger, fires: dict[float, FireRow], lives: list[Life]) -> None:
-    """A tick makes no job only if an earlier one stood in its way."""
+    """Check that each skipped tick had a live job or an outage as its reason."""
     outages = windows(history, POSTGRES)
     waiting = [at for at, fire in fires.items() if fire.state == "waiting"]
     for tick, fire in fires.items():
@@ -166,7 +169,7 @@ def _check_skipped(history: History, ledger: Ledger, fires: dict[float, FireRow]
         held_up = any(outage.touches(since, until) for outage in outages)
         reason = busy or held_up or any(at < tick for at in waiting)
         message = f"the tick {_time(tick)} of {fire.schedule!r} was skipped, and no job of the schedule was live"
-        ledger.demand("I16", None, reason, message)
+        ledger.require("I16", None, reason, message)
 
 
 def _life(history: History, row: JobRow, tick: float) -> Life:

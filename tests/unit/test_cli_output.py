@@ -1,4 +1,4 @@
-"""All output of the command line passes one module."""
+"""Tests that all output of the command line passes one module."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 import taskd
 
 CLI = Path(taskd.__file__).parent / "cli"
-#: Writes of other kinds: the module itself.
+#: Files that may write: the module itself.
 ALLOWED = {"output.py"}
 
 
 def _writes(tree: ast.AST) -> list[str]:
-    """The calls that write to standard output or error, past the module."""
+    """Return the calls that write to standard output or error, past the module."""
     calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     direct = ("print", "typer.echo", "typer.secho", "sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer.write")
     return [call for call in calls if call in direct or call in ("Console", "rich.print")]
 
 
 @pytest.mark.parametrize("file", sorted(CLI.glob("*.py")), ids=lambda file: file.name)
-def test_no_command_writes_by_itself(file: Path) -> None:
+def test_no_command_writes_past_the_module(file: Path) -> None:
     tree = ast.parse(file.read_text("utf-8"))
     assert file.name in ALLOWED or _writes(tree) == []
 

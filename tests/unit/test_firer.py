@@ -1,4 +1,4 @@
-"""When the duty that fires schedules looks again."""
+"""Tests of the firer: the times at which it looks for due schedules."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 LOCKED = Due("locked", TickRule(every=1.0), Missed.SKIP, 1, 7, NOW - timedelta(seconds=5), NOW - timedelta(seconds=2))
 
 
-class Locked:
-    """One schedule that is always due, and whose row somebody has locked. The duty ends with its third look."""
+class FakeSchedules:
+    """Store with one schedule that is always due and whose row is locked. Ends the duty at its third look."""
 
     def __init__(self) -> None:
         self.without: list[set[Edition]] = []
@@ -41,7 +41,7 @@ class Locked:
         return DueSchedules(NOW, [] if LOCKED.edition in without else [LOCKED], None, False, True)
 
     async def fire(self, term: Term, decisions: Sequence[Decision]) -> Fired:
-        return Fired(0, 0, 0, tuple(one.edition for one in decisions))
+        return Fired(0, 0, 0, tuple(decision.edition for decision in decisions))
 
     async def close(self, term: Term, after: Mark, limit: int) -> Closed:
         return Closed(0, START, False)
@@ -52,38 +52,38 @@ class Locked:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the duty waited between its looks, on a clock that goes on by that only."""
-    found: list[float] = []
+    """Seconds that the duty waited between its looks. Only these waits move the clock."""
+    waited: list[float] = []
 
     async def wait_for(event: asyncio.Event, seconds: float) -> bool:
-        found.append(seconds)
+        waited.append(seconds)
         return event.is_set()
 
     monkeypatch.setattr(module, "wait_for", wait_for)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(found)))
-    return found
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(waited)))
+    return waited
 
 
-async def run(ticks: Locked) -> None:
+async def run(schedules: FakeSchedules) -> None:
     with pytest.raises(NotLeader):
-        await Firer(cast("Any", ticks), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
+        await Firer(cast("Any", schedules), postgres=Outage("PostgreSQL"), wake=lambda: None).run(TERM)
 
 
-async def test_what_somebody_has_locked_is_left_out_for_a_while(waits: list[float]) -> None:
-    """Else it would be due again at each look, and one look would follow the other at once."""
-    ticks = Locked()
-    await run(ticks)
-    assert ticks.without == [set(), {LOCKED.edition}, set()]
+async def test_a_locked_schedule_is_left_out_for_a_while(waits: list[float]) -> None:
+    """Otherwise it would be due at each look, and the looks would follow each other without a pause."""
+    schedules = FakeSchedules()
+    await run(schedules)
+    assert schedules.without == [set(), {LOCKED.edition}, set()]
     assert waits == [module.SOON, module.EVERY]
 
 
 async def test_while_all_schedules_are_paused_looks_go_on(waits: list[float]) -> None:
-    """Another scheduler may let one go on."""
+    """Another scheduler may resume one."""
 
-    class Paused(Locked):
+    class PausedSchedules(FakeSchedules):
         async def due(self, limit: int, without: Collection[Edition]) -> DueSchedules:
             await super().due(limit, without)
             return DueSchedules(NOW, [], None, False, some=len(self.without) == 1)
 
-    await run(Paused())
+    await run(PausedSchedules())
     assert waits == [module.EVERY, module.CALM]

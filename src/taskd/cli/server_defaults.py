@@ -1,6 +1,6 @@
-"""Commands beside a dev cluster: the servers and schedulers that they use where nothing configures any.
+"""The servers and schedulers that a command uses where nothing configures any: those of a dev cluster in this folder.
 
-Configuration always wins: a flag, a variable of the environment or a file that names any server switches this off.
+Configuration always wins: a flag, an environment variable or a file that names any server switches this off.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _client: ClientSettings | None = None
 
 
 def server(value: str, config: Path | None, *, chosen: bool) -> str:
-    """The schedulers' addresses for `value`, the option --server; `chosen`: by the command line or the environment.
+    """Return the schedulers' addresses for `value`, the option --server.
 
-    Raises ConfigurationError.
+    `chosen`: the command line or the environment gave the option. Raises ConfigurationError.
     """
     global _client  # noqa: PLW0603  the settings of this command, for `credentials`
     _client = None
-    # Variables of other parts do not keep a client from asking, be they wrong or secrets that it may not read.
+    # Variables of other parts must not stop a client: they may be wrong, or name secrets that it may not read.
     environ = {name: text for name, text in os.environ.items() if name.startswith(OWN_VARIABLES)}
     files = config is not None or any(file.exists() for file in FILES)
     if files or environ.keys() - SIMPLE_VARIABLES:
@@ -45,12 +45,12 @@ def server(value: str, config: Path | None, *, chosen: bool) -> str:
     named = given(file=config)
     if _client is not None and ("client", "server") in named and _client.server:
         return _client.server
-    found = None if SERVERS & named else _running()
-    return ",".join(found.urls) if found is not None else value
+    cluster = None if SERVERS & named else _running()
+    return ",".join(cluster.urls) if cluster is not None else value
 
 
 def credentials() -> tuple[str | None, str | None]:
-    """The token and the file of authorities for the schedulers."""
+    """Return the token and the file of certificate authorities for the schedulers."""
     if _client is None:
         return os.environ.get("TASKD_TOKEN"), os.environ.get("TASKD_CA_FILE") or None
     from taskd.runtime import secrets  # noqa: PLC0415  only with a configuration
@@ -60,9 +60,10 @@ def credentials() -> tuple[str | None, str | None]:
 
 
 def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
-    """The settings of a dev cluster's servers, if one is to be used; then what tasks submit goes there too.
+    """Return the settings of a dev cluster's servers, if one is to be used; else an empty dict.
 
-    `asked`: the schedulers that this process would ask. Others than the cluster's are configuration.
+    Jobs that tasks submit go to the same cluster then. `asked` holds the schedulers that this process would ask: if others
+    than the cluster's are among them, they count as configuration.
     """
     from taskd.settings import given  # noqa: PLC0415  as above
 
@@ -74,16 +75,16 @@ def servers(config: Path | None, asked: str) -> dict[tuple[str, str], object]:
         if not asked or ("client", "server") not in named
         else {url.strip().rstrip("/") for url in asked.split(",")}
     )
-    found = _running(urls)
-    if found is None:
+    cluster = _running(urls)
+    if cluster is None:
         return {}
     if not os.environ.get("TASKD_SERVER"):
-        os.environ["TASKD_SERVER"] = ",".join(found.urls)
-    return dict(found.settings)
+        os.environ["TASKD_SERVER"] = ",".join(cluster.urls)
+    return dict(cluster.settings)
 
 
-def hand_on(client: ClientSettings) -> None:
-    """Let executors have the schedulers and the token of a configuration file: they read the environment only."""
+def export_client(client: ClientSettings) -> None:
+    """Put the file's schedulers and token into the environment for the executors, which read nothing else."""
     default = type(client)()
     for key in ("server", "token", "ca_file"):
         value, name = getattr(client, key), f"TASKD_{key.upper()}"
@@ -92,15 +93,18 @@ def hand_on(client: ClientSettings) -> None:
 
 
 def _running(urls: set[str] | None = None) -> RunningCluster | None:
-    """The dev cluster in this folder, said so; None if there is none, or if `urls` has addresses that are not its own."""
+    """Return the dev cluster in this folder and report its use on stderr.
+
+    Return None if no cluster runs, or if `urls` has addresses that are not its own.
+    """
     from taskd.dev import running_cluster  # noqa: PLC0415  only without a configuration
 
-    found = running_cluster.find()
-    if found is None or (urls is not None and not urls <= _known(found)):
+    cluster = running_cluster.find()
+    if cluster is None or (urls is not None and not urls <= _known(cluster)):
         return None
-    output.tell(f"using the dev cluster in ./{running_cluster.DEFAULT_FOLDER}", err=True)
-    return found
+    output.write_line(f"using the dev cluster in ./{running_cluster.DEFAULT_FOLDER}", err=True)
+    return cluster
 
 
-def _known(found: RunningCluster) -> set[str]:
-    return {f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in found.schedulers}
+def _known(cluster: RunningCluster) -> set[str]:
+    return {f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in cluster.schedulers}
