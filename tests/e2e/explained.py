@@ -91,12 +91,12 @@ class ExplainedCluster:
         return str(self.client.explain(self.ids[name])["reason"])
 
     def wait_for(self, name: str, *reasons: str, beside: str | None = None, timeout: float = 60.0) -> None:
-        """Wait until one of the reasons explains the job, if given with `beside` as a further one."""
+        """Wait until one of the reasons explains the job, and `beside`, if given, is a further one."""
 
         def why() -> bool:
             explanation = self.client.explain(self.ids[name])
-            reasons = {entry["reason"] for entry in explanation.get("beside", [])}
-            return explanation["reason"] in reasons and (beside is None or beside in reasons)
+            beside_reasons = {entry["reason"] for entry in explanation.get("beside", [])}
+            return explanation["reason"] in reasons and (beside is None or beside in beside_reasons)
 
         wait_until(why, timeout)
 
