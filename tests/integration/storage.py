@@ -105,6 +105,12 @@ class Storage:
     async def claim(self, session: Session, dispatches: Sequence[Dispatch], *, alone: bool = False) -> list[Claim]:
         return await self.claims.claim(session, deliveries(dispatches), alone=alone)
 
+    async def begun(self, term: Term, session: Session) -> Claim:
+        """Submit a job and return the claim of its first attempt."""
+        await self.submit(spec())
+        (claim,) = await self.claim(session, await self.dispatch(term))
+        return claim
+
     async def settle(
         self, claims: Sequence[Claim], outcome: Outcome = DONE, output: Chunk | None = None
     ) -> set[AttemptId]:

@@ -41,11 +41,6 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
     await storage.close()
 
 
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
 def rows(store: Storage, query: str) -> list[Any]:
     with psycopg.connect(store.dsn, row_factory=namedtuple_row) as connection:
         return connection.execute(query.encode()).fetchall()

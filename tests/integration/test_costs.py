@@ -20,13 +20,6 @@ JOBS, BATCH = 1000, 500
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
 async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
     made = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="worker-1")
     yield made

@@ -23,13 +23,6 @@ from tests.integration.storage import AGEING, Storage, spec
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
 async def reads(postgres_dsn: str) -> AsyncIterator[PostgresExplained]:
     lane = Lane(postgres_dsn, name="test:explain", deadline=5.0, options=ONE_PLAN)
     yield PostgresExplained(lane)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from taskd.domain.errors import NotLeader
@@ -12,13 +10,6 @@ from tests.integration.storage import Storage, spec
 
 COMPLETED, CANCELLED = JobStatus.COMPLETED, JobStatus.CANCELLED
 DAY = 86_400.0
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
 
 
 async def finished(store: Storage, jobs: int, days: float = 0.0, **fields: object) -> list[int]:

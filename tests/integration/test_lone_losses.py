@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import psycopg
 import pytest
@@ -16,23 +16,6 @@ from taskd.store.lane import ONE_PLAN
 from taskd.store.pinned import flags
 from taskd.store.statements import statement
 from tests.integration.storage import Storage, deliveries, spec
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
 
 
 async def lose(store: Storage, term: Term, session: Session) -> None:

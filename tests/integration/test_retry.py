@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.policy import Backoff
 from tests.integration.storage import Storage, spec
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
 
 
 async def failed(store: Storage, many: int = 1, **fields: object) -> list[int]:

@@ -33,13 +33,6 @@ HOURLY = TickRule(every=3600.0)
 LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
 
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
 def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
     return Plan(name=name, rule=rule, **({"job": spec('{"n":1}', task="report", queue="reports")} | more))
 

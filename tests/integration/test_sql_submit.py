@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -34,13 +34,6 @@ STORED = (
 def connection(postgres_dsn: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(postgres_dsn, autocommit=True) as opened:
         yield opened
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
 
 
 def submit_one(connection: psycopg.Connection[Any], document: str) -> tuple[int, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -22,24 +21,6 @@ from taskd.store.migrations import migrate, pending
 from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
 from tests.servers import SharedServers
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
-
 
 # ---------------------------------------------------------------- intake
 

@@ -63,16 +63,6 @@ async def pool(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
     await new_pool.close()
 
 
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
-
-
 async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> list[Claim]:
     await store.submit(*[spec(metadata={"a": "b"}, priority=3) for _ in range(jobs)])
     return await store.claim(session, await store.dispatch(term))

@@ -1,0 +1,30 @@
+"""Fixtures of the tests on a real store: the store, a term and a session. A file may define its own `store`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from taskd.domain.fencing import Session, Term
+from tests.integration.storage import Storage
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    """Return a store on an empty database."""
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def term(store: Storage) -> Term:
+    """Return the term of a leader of shard 0."""
+    return await store.lead()
+
+
+@pytest.fixture
+async def session(store: Storage) -> Session:
+    """Return the session of a worker."""
+    return await store.work()
