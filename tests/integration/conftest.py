@@ -1,8 +1,9 @@
-"""Fixtures of the tests on a real store: the store, a term and a session. A file may define its own `store`."""
+"""Fixtures of several files: a store with a term and a session, and a file for the executors' stderr."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,9 @@ async def term(store: Storage) -> Term:
 async def session(store: Storage) -> Session:
     """Return the session of a worker."""
     return await store.work()
+
+
+@pytest.fixture
+def stderr(tmp_path: Path) -> Path:
+    """Return the path of a file for the executors' stderr."""
+    return tmp_path / "stderr"

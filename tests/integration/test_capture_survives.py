@@ -9,7 +9,7 @@ import pytest
 
 from taskd.domain.outcome import Completed
 from tests.integration import executor_tasks
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 
 SPOILT = [
     "close",

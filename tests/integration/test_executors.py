@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,109 +16,12 @@ from msgspec import Raw, structs
 
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
-from taskd.domain.job import AttemptId, JobInfo
+from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.output import Chunk, Line
-from taskd.seams import Order
-from taskd.settings import TaskSettings
 from taskd.worker.pool.guard import clock
-from taskd.worker.pool.pool import EndedAttempt, ExecutorPool
-from taskd.worker.pool.protocol import Answer, Denial, NoteMessage, TaskMessage
+from taskd.worker.pool.protocol import NoteMessage
+from tests.integration.executor_bench import APP, NOW, Bench
 from tests.servers import wait_until, wait_until_async
-
-NOW = datetime.now(UTC)
-APP = "tests.integration.executor_tasks"
-
-
-class Bench:
-    """A pool of executors, and the outcome of every attempt that was begun."""
-
-    def __init__(
-        self,
-        *,
-        app: str = APP,
-        processes: int = 1,
-        slots: int = 4,
-        max_result_bytes: int = 100_000,
-        max_log_bytes: int = 0,
-        tasks: TaskSettings | None = None,
-        stop_grace: float = 0.5,
-    ) -> None:
-        self.notes: list[NoteMessage] = []
-        self.chunks: list[Chunk] = []
-        #: Number of a job's messages that had arrived before its end.
-        self.heard: dict[int, list[str]] = {}
-        self.keep: bool | None = True
-        self.ends: dict[int, list[Outcome]] = defaultdict(list)
-        self._number = 0
-        self.executors = ExecutorPool(
-            app=app,
-            processes=processes,
-            slots=slots,
-            worker_id="w",
-            stop_grace=stop_grace,
-            max_result_bytes=max_result_bytes,
-            max_error_bytes=4_000,
-            max_log_bytes=max_log_bytes,
-            on_end=self._on_end,
-            on_message=self._on_message,
-            tasks=tasks,
-        )
-
-    def _on_end(self, ended: Sequence[EndedAttempt]) -> None:
-        for (job_id, attempt), outcome, output in ended:
-            assert attempt == 7
-            if output is not None:
-                self.chunks.append(output)
-            self.ends[job_id].append(outcome)
-            self.heard[job_id] = self.texts(job_id)
-
-    def _on_message(self, message: TaskMessage, reply: Callable[[Answer], None]) -> None:
-        if isinstance(message, Chunk):
-            self.chunks.append(message)
-            return
-        assert isinstance(message, NoteMessage)
-        self.notes.append(message)
-        if message.checkpoint is not None and self.keep is not None:
-            reply(Answer(*message.attempt_id, message.number, 0, None if self.keep else Denial.FENCED, "not yours"))
-
-    def texts(self, job_id: int) -> list[str]:
-        """Return the lines of an attempt that have arrived."""
-        chunks = [chunk for chunk in self.chunks if chunk.job_id == job_id]
-        return [line.text for chunk in chunks for line in msgspec.json.decode(chunk.body, type=list[Line])]
-
-    def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
-        self._number += 1
-        return Order(JobInfo(self._number, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
-
-    async def begin(self, *orders: Order) -> None:
-        await self.executors.available()
-        self.executors.begin(orders)
-
-    async def ended(self, *orders: Order, timeout: float = 30.0) -> list[Outcome]:
-        await wait_until_async(lambda: all(self.ends[o.job_id] for o in orders), timeout)
-        return [self.ends[o.job_id][0] for o in orders]
-
-    async def run(self, task: str, payload: str = "{}", timeout: float | None = None) -> Outcome:
-        return await self.finish(self.order(task, payload, timeout))
-
-    async def finish(self, order: Order) -> Outcome:
-        await self.begin(order)
-        (outcome,) = await self.ended(order)
-        return outcome
-
-
-@contextlib.contextmanager
-def redirected(path: Path) -> Iterator[None]:
-    """Let processes that are started in the block have this file as their stderr."""
-    before = os.dup(2)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
 
 
 def plain(outcome: Outcome) -> Outcome:
@@ -340,7 +240,7 @@ async def test_nothing_runs_on_after_the_lease(bench: Bench) -> None:
 
 FROZEN_PARENT = """
 import asyncio, sys
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 from taskd.worker.pool.guard import clock
 async def main():
     bench = Bench()
@@ -439,7 +339,7 @@ async def test_an_executor_that_receives_nonsense_ends(bench: Bench) -> None:
 
 OUTSIDE = """
 import asyncio
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 async def main():
     bench = Bench(app="jobs_of_mine.mail")
     await bench.executors.start()

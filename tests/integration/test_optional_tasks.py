@@ -9,7 +9,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,20 +24,14 @@ from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, TimedOut
 from taskd.runtime.serve import serving
 from taskd.settings import TaskSettings
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench, running
 from tests.servers import wait_until_async
 
 CANARY = "c4n4ry-5ecret"
 
 
-@asynccontextmanager
-async def bench(**settings: Any) -> AsyncIterator[Bench]:
-    new_bench = Bench(tasks=TaskSettings(**settings))
-    await new_bench.executors.start()
-    try:
-        yield new_bench
-    finally:
-        await new_bench.executors.close()
+def bench(**settings: Any) -> AbstractAsyncContextManager[Bench]:
+    return running(Bench(tasks=TaskSettings(**settings)))
 
 
 def result(outcome: Outcome) -> Any:
@@ -422,6 +416,84 @@ async def test_an_answer_that_breaks_off_is_judged_by_its_status(answer: bytes, 
         assert text in error(await allowed.run("http", json.dumps({"url": f"{url}/"})), permanent=permanent)
 
 
+#: Paths that leave "/api/" for some server or other, or that some might decode so.
+CLIMBING = (
+    "/api/../x",
+    "/api/%2e%2e/x",
+    "/api/./x",
+    "/api/..;x",
+    "/api/..;/x",
+    "/api/..%5cx",
+    "/api/%252e%252e/x",
+    "/api/%2E./x",
+    "/api/..%00/x",
+    "/api/..%00",
+    "/api/%00../x",
+    "/api/..%2500/x",
+    "/api/..%20/x",
+    "/api/%09../x",
+    "/api/..%23x",
+    "/api/..%3Fx",
+    "/api/..%2f..%2fx",
+    "/api/..::$DATA/x",
+    "/api/%c0%ae%c0%ae/x",
+    "/api/%e0%80%ae./x",
+    "/api/%u002e%u002e/x",
+    "/api/%ef%bc%8e%ef%bc%8e/x",
+    "/api/%E2%80%A5/x",
+    "//api/x",
+    "/x/../api/x",
+    "/api/..#/x",
+)
+#: Other URLs than the allowed one, or other texts of its host, which programs may read in several ways.
+OTHER_URLS = (
+    "https://127.0.0.1:{port}/api/x",
+    "http://127.0.0.1:{port}@127.0.0.2:{port}/api/x",
+    "http://127.0.0.2:{port}/api/x",
+    "http://127.0.0.1/api/x",
+    "http://127.0.0.1:{port}\\@127.0.0.2/api/x",
+    "file:///etc/passwd",
+    "//127.0.0.1/api/x",
+    "http://[::1/api/x",
+    "",
+    "http://127.1:{port}/api/x",
+    "http://2130706433:{port}/api/x",
+    "http://0x7f000001:{port}/api/x",
+    "http://0x7f.0.0.1:{port}/api/x",
+    "http://0177.0.0.1:{port}/api/x",
+    "http://127.0.0.1..:{port}/api/x",
+    "http://127.0.0.01:{port}/api/x",
+    "http://%31%32%37.0.0.1:{port}/api/x",
+    "http://[::ffff:127.0.0.1]:{port}/api/x",
+    "http://@127.0.0.1:{port}/api/x",
+    "http://127.0.0.1:{port}:80/api/x",
+    "http://127.0.0.1%00:{port}/api/x",
+    "http://127.0.0.1;x:{port}/api/x",
+    "http:/127.0.0.1:{port}/api/x",
+    "http:127.0.0.1:{port}/api/x",
+)
+#: Headers that a task may not set.
+BAD_HEADERS: tuple[dict[str, str], ...] = (
+    {"Host": "x"},
+    {"Transfer-Encoding": "chunked"},
+    {"x": "a\r\nb: c"},
+    {"x y": "a"},
+    {"x": "é"},
+    {"x": " a"},
+    {"": "a"},
+)
+#: Paths below "/api/".
+BENEATH = (
+    "/api/x/y",
+    "/api/x;y?a=..&b=;c",
+    "/api/...;x",
+    "/api/x//y",
+    "/api/.well-known",
+    "/api/a..b",
+    "/api/%C3%A9#..",
+)
+
+
 async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
     called: list[str] = []
 
@@ -430,88 +502,22 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
         return 200, {}, b""
 
     async with site(handle) as url, bench(**local(f"{url}/api/")) as allowed:
-        climbing = (
-            "/api/../x",
-            "/api/%2e%2e/x",
-            "/api/./x",
-            "/api/..;x",
-            "/api/..;/x",
-            "/api/..%5cx",
-            "/api/%252e%252e/x",
-            "/api/%2E./x",
-            "/api/..%00/x",
-            "/api/..%00",
-            "/api/%00../x",
-            "/api/..%2500/x",
-            "/api/..%20/x",
-            "/api/%09../x",
-            "/api/..%23x",
-            "/api/..%3Fx",
-            "/api/..%2f..%2fx",
-            "/api/..::$DATA/x",
-            "/api/%c0%ae%c0%ae/x",
-            "/api/%e0%80%ae./x",
-            "/api/%u002e%u002e/x",
-            "/api/%ef%bc%8e%ef%bc%8e/x",
-            "/api/%E2%80%A5/x",
-            "//api/x",
-            "/x/../api/x",
-            "/api/..#/x",
-        )
-        for path in ("/", "/api", "/apis/x", "/API/x", "/api/é", "/api/a b", *climbing):
-            error(await allowed.run("http", json.dumps({"url": f"{url}{path}"})), permanent=True)
+
+        async def call(target: str, **more: Any) -> Outcome:
+            return await allowed.run("http", json.dumps({"url": target, **more}))
+
+        for path in ("/", "/api", "/apis/x", "/API/x", "/api/é", "/api/a b", *CLIMBING):
+            error(await call(f"{url}{path}"), permanent=True)
         port = url.rpartition(":")[2]
-        for other in (
-            f"https://127.0.0.1:{port}/api/x",
-            f"http://127.0.0.1:{port}@127.0.0.2:{port}/api/x",
-            f"http://127.0.0.2:{port}/api/x",
-            "http://127.0.0.1/api/x",
-            f"http://127.0.0.1:{port}\\@127.0.0.2/api/x",
-            "file:///etc/passwd",
-            "//127.0.0.1/api/x",
-            "http://[::1/api/x",
-            "",
-            f"http://127.1:{port}/api/x",
-            f"http://2130706433:{port}/api/x",
-            f"http://0x7f000001:{port}/api/x",
-            f"http://0x7f.0.0.1:{port}/api/x",
-            f"http://0177.0.0.1:{port}/api/x",
-            f"http://127.0.0.1..:{port}/api/x",
-            f"http://127.0.0.01:{port}/api/x",
-            f"http://%31%32%37.0.0.1:{port}/api/x",
-            f"http://[::ffff:127.0.0.1]:{port}/api/x",
-            f"http://@127.0.0.1:{port}/api/x",
-            f"http://127.0.0.1:{port}:80/api/x",
-            f"http://127.0.0.1%00:{port}/api/x",
-            f"http://127.0.0.1;x:{port}/api/x",
-            f"http:/127.0.0.1:{port}/api/x",
-            f"http:127.0.0.1:{port}/api/x",
-        ):
-            error(await allowed.run("http", json.dumps({"url": other})), permanent=True)
-        for headers in (
-            {"Host": "x"},
-            {"Transfer-Encoding": "chunked"},
-            {"x": "a\r\nb: c"},
-            {"x y": "a"},
-            {"x": "é"},
-            {"x": " a"},
-            {"": "a"},
-        ):
-            error(await allowed.run("http", json.dumps({"url": f"{url}/api/x", "headers": headers})), permanent=True)
+        for other in OTHER_URLS:
+            error(await call(other.replace("{port}", port)), permanent=True)
+        for headers in BAD_HEADERS:
+            error(await call(f"{url}/api/x", headers=headers), permanent=True)
         assert called == []
-        ordinary = (
-            "/api/x/y",
-            "/api/x;y?a=..&b=;c",
-            "/api/...;x",
-            "/api/x//y",
-            "/api/.well-known",
-            "/api/a..b",
-            "/api/%C3%A9#..",
-        )
-        for path in ordinary:
-            result(await allowed.run("http", json.dumps({"url": f"{url}{path}"})))
+        for path in BENEATH:
+            result(await call(f"{url}{path}"))
         for other in (f"HTTP://127.0.0.1.:{port}/api/z", f"http://127.0.0.1:0{port}/api/z"):
-            result(await allowed.run("http", json.dumps({"url": other})))
+            result(await call(other))
         paths = ["/api/x/y", "/api/x;y", "/api/...;x", "/api/x//y", "/api/.well-known", "/api/a..b", "/api/é"]
         assert called == [*paths, "/api/z", "/api/z"]
 

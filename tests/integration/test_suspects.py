@@ -10,17 +10,15 @@ import pytest
 from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.seams import Order
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench, running
 from tests.servers import wait_until_async
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    new_bench = Bench(slots=3)
-    await new_bench.executors.start()
-    yield new_bench
-    await new_bench.executors.close()
-    assert all(len(outcomes) == 1 for outcomes in new_bench.ends.values() if outcomes)
+    async with running(Bench(slots=3)) as bench:
+        yield bench
+    assert all(len(outcomes) == 1 for outcomes in bench.ends.values() if outcomes)
 
 
 def suspect(order: Order) -> Order:
