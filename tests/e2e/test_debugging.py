@@ -66,27 +66,32 @@ def test_a_failed_job_shows_its_history(fleet: Fleet, scheduler: Process) -> Non
     assert web.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
     assert web.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
 
-    shown = fleet.taskd(scheduler, "status", str(handle.id)).stdout
-    assert "until its retry" in shown
-    assert "traceback of attempt 2" in shown
-    assert "traceback of attempt 1" not in shown
-    assert "traceback of attempt 1" in fleet.taskd(scheduler, "status", str(handle.id), "--full").stdout
-    printed = fleet.taskd(scheduler, "logs", str(handle.id)).stdout.splitlines()
-    assert printed[0] == "attempt 1"
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
-    document = json.loads(fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "2", "--json").stdout)
-    assert texts(document) == of_one_attempt
-    for follow in ([], ["--follow"]):
-        missing = fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "9", *follow)
-        assert missing.returncode == 1
-        assert missing.stderr == f"error: job {handle.id} has 2 attempts, and no attempt 9\n"
-    exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
-    assert texts({"lines": json.loads(exported)["logs"]}) == of_one_attempt * 2
+    check_commands(fleet, scheduler, handle.id, of_one_attempt)
 
     deliberate = quiet.submit_sync()
     assert deliberate.wait(timeout=60) == "failed"
     assert deliberate.job()["error"] == "no good"
     assert fleet.taskd(scheduler, "logs", str(deliberate.id)).stderr == "nothing was logged or printed\n"
+
+
+def check_commands(fleet: Fleet, scheduler: Process, job_id: int, of_one_attempt: list[str]) -> None:
+    """Check `taskd status`, `taskd logs` and the export for a job with two failed attempts."""
+    shown = fleet.taskd(scheduler, "status", str(job_id)).stdout
+    assert "until its retry" in shown
+    assert "traceback of attempt 2" in shown
+    assert "traceback of attempt 1" not in shown
+    assert "traceback of attempt 1" in fleet.taskd(scheduler, "status", str(job_id), "--full").stdout
+    printed = fleet.taskd(scheduler, "logs", str(job_id)).stdout.splitlines()
+    assert printed[0] == "attempt 1"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
+    document = json.loads(fleet.taskd(scheduler, "logs", str(job_id), "--attempt", "2", "--json").stdout)
+    assert texts(document) == of_one_attempt
+    for follow in ([], ["--follow"]):
+        missing = fleet.taskd(scheduler, "logs", str(job_id), "--attempt", "9", *follow)
+        assert missing.returncode == 1
+        assert missing.stderr == f"error: job {job_id} has 2 attempts, and no attempt 9\n"
+    exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
+    assert texts({"lines": json.loads(exported)["logs"]}) == of_one_attempt * 2
 
 
 def test_output_is_seen_while_it_is_made_and_followed_to_the_end(fleet: Fleet, scheduler: Process) -> None:

@@ -19,6 +19,24 @@ from tests.servers import wait_until
 
 UP = "taskd is up"
 ROOT = Path(__file__).parents[2]
+SHOP = """
+import taskd
+app = taskd.App()
+@app.task
+def double(n: int) -> int:
+    return 2 * n
+@app.task
+async def lend(ctx, n: int) -> int:
+    return (await ctx.submit(double, n)).id
+"""
+HOURLY = """
+import taskd
+app = taskd.App()
+@app.every(3600, name='hourly')
+@app.task
+def tick() -> int:
+    return 1
+"""
 #: Variables that configure taskd.
 FOREIGN = ("TASKD_", "POSTGRES_", "REDIS_", "ETCD_")
 
@@ -93,11 +111,7 @@ def dev(private_folder: Path) -> Iterator[Callable[..., Supervisor]]:
 def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing(
     dev: Callable[..., Supervisor], private_folder: Path
 ) -> None:
-    (private_folder / "shop.py").write_text(
-        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
-        "@app.task\nasync def lend(ctx, n: int) -> int:\n    return (await ctx.submit(double, n)).id\n",
-        "utf-8",
-    )
+    (private_folder / "shop.py").write_text(SHOP, "utf-8")
     first = dev("--app", "shop").await_up()
     done = first.call("submit", '{"n": 21}', "--task", "double", "--wait", "20", "--json")
     assert done.returncode == 0, done.stderr
@@ -111,15 +125,7 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     assert json.loads(pasted.stdout)["result"] == 2
 
     # From now on every client needs a token. The supervisor has none, and must check the cluster in another way.
-    created = subprocess.run(
-        [sys.executable, "-m", "taskd", "token", "create", "me", "--scope", "admin"],
-        env=os.environ
-        | {"POSTGRES_DSN": next(word for word in first.printed.split() if word.startswith("postgresql://"))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    token = {"TASKD_TOKEN": created.stdout.strip()}
+    token = {"TASKD_TOKEN": create_token(first)}
 
     children = first.children()
     assert len(children) >= 5
@@ -140,6 +146,19 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
     assert _gone(children), second.printed
     assert "everything is down" in second.printed
     assert "Traceback" not in first.printed + second.printed
+
+
+def create_token(cluster: Supervisor) -> str:
+    """Create a token with the scope admin in the cluster's PostgreSQL and return it."""
+    dsn = next(word for word in cluster.printed.split() if word.startswith("postgresql://"))
+    created = subprocess.run(
+        [sys.executable, "-m", "taskd", "token", "create", "me", "--scope", "admin"],
+        env=os.environ | {"POSTGRES_DSN": dsn},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return created.stdout.strip()
 
 
 def test_what_dies_is_started_again_with_a_line_that_says_so(dev: Callable[..., Supervisor]) -> None:
@@ -189,74 +208,85 @@ def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_commands_in_the_folder_find_the_cluster_and_declared_schedules_are_applied(private_folder: Path) -> None:
-    module = private_folder / "shop.py"
-    module.write_text(
-        "import taskd\napp = taskd.App()\n@app.every(3600, name='hourly')\n@app.task\ndef tick() -> int:\n    return 1\n",
-        "utf-8",
+def check_environment(exported: subprocess.CompletedProcess[str], cluster: Supervisor) -> None:
+    """Check that a shell with the output of `taskd dev --env` has the cluster's addresses."""
+    assert exported.stderr == ""
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f'{exported.stdout}\nprintf "%s %s" "$POSTGRES_DSN" "$TASKD_SERVER"'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    dsn, server = shell.stdout.split()
+    assert f"{dsn.removesuffix('?sslmode=disable')}\n" in cluster.printed.replace(" \n", "\n").replace("  ", "")
+    assert server == f"http://localhost:{cluster.port}"
 
-    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+
+class ProjectFolder:
+    """A user's folder with the app `shop`, and the commands that the user types there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.module = folder / "shop.py"
+        self.module.write_text(HOURLY, "utf-8")
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+    def call(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "taskd", *arguments],
             capture_output=True,
             text=True,
             timeout=60,
-            cwd=private_folder,
-            env=bare | more,
+            cwd=self.folder,
+            env=self._environment | more,
         )
 
-    none = call("dev", "--env")
+    def follow_advice(self) -> None:
+        """Submit a job to a queue without a worker, start the worker that `explain` advises, and await the job."""
+        job = self.call("submit", "--task", "tick", "--queue", "nightly", "null", "--json")
+        assert job.returncode == 0, job.stderr
+        job_id = str(json.loads(job.stdout)["id"])
+        advice = json.loads(self.call("explain", job_id, "--json").stdout)["advice"]
+        arguments = advice.partition("taskd ")[2].replace("MODULE", "shop").split()
+        assert arguments == ["worker", "--queues", "nightly", "--app", "shop"]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "taskd", *arguments, "--http-addr", ""],
+            cwd=self.folder,
+            env=self._environment,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: '"completed"' in self.call("status", job_id, "--json").stdout, 30)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+def test_commands_in_the_folder_find_the_cluster_and_declared_schedules_are_applied(private_folder: Path) -> None:
+    project = ProjectFolder(private_folder)
+    none = project.call("dev", "--env")
     assert (none.returncode, none.stdout) == (1, "")
     assert none.stderr == "error: no dev cluster of yours is running in .taskd: start one with taskd dev\n"
 
     cluster = Supervisor(private_folder / ".taskd", "--app", "shop", "--reload", "--workers", "2")
-    worker = None
     try:
         cluster.await_up()
         wait_until(lambda: "schedules  made hourly" in cluster.printed, 30)
         used = "using the dev cluster in ./.taskd\n"
         for command in (("doctor",), ("migrate",), ("status",), ("schedule", "list"), ("token", "list")):
-            result = call(*command)
+            result = project.call(*command)
             assert (result.returncode, result.stderr) == (0, used), (command, result)
-        exported = call("dev", "--env")
-        assert exported.stderr == ""
-        shell = subprocess.run(
-            ["/bin/sh", "-c", f'{exported.stdout}\nprintf "%s %s" "$POSTGRES_DSN" "$TASKD_SERVER"'],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        dsn, server = shell.stdout.split()
-        assert f"{dsn.removesuffix('?sslmode=disable')}\n" in cluster.printed.replace(" \n", "\n").replace("  ", "")
-        assert server == f"http://localhost:{cluster.port}"
+        check_environment(project.call("dev", "--env"), cluster)
+        project.follow_advice()
 
-        # The advice of `explain` works when it is pasted.
-        job = call("submit", "--task", "tick", "--queue", "nightly", "null", "--json")
-        assert job.returncode == 0, job.stderr
-        advice = call("explain", str(json.loads(job.stdout)["id"]), "--json")
-        arguments = json.loads(advice.stdout)["advice"].partition("taskd ")[2].replace("MODULE", "shop").split()
-        assert arguments == ["worker", "--queues", "nightly", "--app", "shop"]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "taskd", *arguments, "--http-addr", ""],
-            cwd=private_folder,
-            env=bare,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(lambda: '"completed"' in call("status", str(json.loads(job.stdout)["id"]), "--json").stdout, 30)
-
-        configured = call("migrate", REDIS_URL="127.0.0.1:1", POSTGRES_DSN="postgresql://127.0.0.1:1/x")
+        configured = project.call("migrate", REDIS_URL="127.0.0.1:1", POSTGRES_DSN="postgresql://127.0.0.1:1/x")
         assert configured.returncode == 1
         assert used not in configured.stderr
 
-        module.write_text(module.read_text("utf-8").replace("hourly", "daily"), "utf-8")
+        project.module.write_text(project.module.read_text("utf-8").replace("hourly", "daily"), "utf-8")
         wait_until(lambda: "schedules  made daily; removed hourly" in cluster.printed, 30)
     finally:
-        if worker is not None:
-            worker.terminate()
-            worker.wait(30)
         cluster.popen.terminate()
         cluster.popen.wait(40)
-    assert call("dev", "--env").returncode == 1
+    assert project.call("dev", "--env").returncode == 1
     assert not (private_folder / ".taskd" / "cluster.json").exists()

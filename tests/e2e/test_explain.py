@@ -329,26 +329,8 @@ def test_a_job_that_failed(explained: ExplainedCluster) -> None:
     )
 
 
-def test_jobs_that_were_delivered_offered_and_lost(explained: ExplainedCluster) -> None:
-    explained.submit("first", "rest", {"seconds": 600}, queue="slow")
-    explained.wait_for("first", "running")
-    explained.submit("given", "rest", {"seconds": 0}, queue="slow")
-    explained.wait_for("given", "delivered")
-    explained.submit("offered", "rest", {"seconds": 0}, queue="slow")
-    explained.wait_for("offered", "offered")
-    expect(
-        explained.explanation_of("given") + "\n" + explained.explanation_of("offered"),
-        """
-        job #given queued (delivered)
-          It was delivered to w3 SPAN ago, which has not claimed it yet.
-          to do  Nothing has to be done: what is unclaimed for SPAN goes to another worker. If it stays so, look at the worker's log.
-          seen   by s1 at TIME
-        job #offered queued (offered)
-          It has been offered to the workers of queue slow for SPAN, and none has taken it yet.
-          to do  Ask again. If it stays so, look at the workers' logs: do they reach Redis?
-          seen   by s1 at TIME
-        """,  # noqa: E501
-    )
+def expect_a_lost_doorbell(explained: ExplainedCluster) -> None:
+    """Delete the entry of the job `offered`, and check its explanations before and after the leader puts it back."""
 
     def lost() -> str | None:
         """Delete the job's entry; return the explanation, or None if the leader has already put it back."""
@@ -370,9 +352,8 @@ def test_jobs_that_were_delivered_offered_and_lost(explained: ExplainedCluster) 
           seen   by s1 at TIME
         """,
     )
-    explained.wait_for(
-        "offered", "jobs_ahead", beside="rung_again"
-    )  # the stream's end removed the earlier job's entry too
+    # The deletion of the stream has removed the earlier job's entry too.
+    explained.wait_for("offered", "jobs_ahead", beside="rung_again")
     expect(
         re.sub(
             r"(once|twice|\d+ times) without a claim", "SO OFTEN without a claim", explained.explanation_of("offered")
@@ -385,6 +366,29 @@ def test_jobs_that_were_delivered_offered_and_lost(explained: ExplainedCluster) 
           seen   by s1 at TIME
         """,  # noqa: E501
     )
+
+
+def test_jobs_that_were_delivered_offered_and_lost(explained: ExplainedCluster) -> None:
+    explained.submit("first", "rest", {"seconds": 600}, queue="slow")
+    explained.wait_for("first", "running")
+    explained.submit("given", "rest", {"seconds": 0}, queue="slow")
+    explained.wait_for("given", "delivered")
+    explained.submit("offered", "rest", {"seconds": 0}, queue="slow")
+    explained.wait_for("offered", "offered")
+    expect(
+        explained.explanation_of("given") + "\n" + explained.explanation_of("offered"),
+        """
+        job #given queued (delivered)
+          It was delivered to w3 SPAN ago, which has not claimed it yet.
+          to do  Nothing has to be done: what is unclaimed for SPAN goes to another worker. If it stays so, look at the worker's log.
+          seen   by s1 at TIME
+        job #offered queued (offered)
+          It has been offered to the workers of queue slow for SPAN, and none has taken it yet.
+          to do  Ask again. If it stays so, look at the workers' logs: do they reach Redis?
+          seen   by s1 at TIME
+        """,  # noqa: E501
+    )
+    expect_a_lost_doorbell(explained)
 
 
 def test_a_job_whose_worker_is_silent_and_then_gone(explained: ExplainedCluster) -> None:
