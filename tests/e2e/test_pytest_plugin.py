@@ -101,7 +101,7 @@ def test_what_cannot_be_started(taskd_cluster):
         taskd_cluster.worker(taskd.App())
     with pytest.raises(Exception, match="has server='http://production'"):
         taskd_cluster.worker("elsewhere")
-    with pytest.raises(Exception, match="worker-\\\\d+ ended at once .*nobody has 'x'"):
+    with pytest.raises(Exception, match="worker-\\\\d+ ended at once .*no value for 'x'"):
         taskd_cluster.worker("broken")
 
 def test_that_fails(taskd_cluster):
@@ -114,7 +114,7 @@ import taskd
 app = taskd.App()
 @app.on_start
 def begin():
-    raise RuntimeError("nobody has 'x'")
+    raise RuntimeError("no value for 'x'")
 """
 
 
