@@ -24,7 +24,7 @@ from taskd.store.doctor import examine
 from taskd.store.lane import Lane
 from taskd.store.task_connections import TaskConnectionPool
 from tests.e2e.fleet import Fleet, batch
-from tests.integration.storage import Storage, spec
+from tests.integration.storage import FixedCompletion, Storage, spec
 from tests.servers import wait_until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -124,7 +124,7 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     pool = TaskConnectionPool(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
 
     async def work(claim: Claim) -> None:
-        async with pool.transaction(claim.job_id, claim.attempt, NullCompletion()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, FixedCompletion()) as connection:
             for _ in range(10):  # often enough to be prepared, if that were allowed
                 await connection.execute("SELECT %s", [claim.job_id])
 
@@ -134,15 +134,6 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
         await work(claims[0])
     await pool.close()
     await store.close()
-
-
-class NullCompletion:
-    """Completion of an attempt with the result 1."""
-
-    result, progress = b"1", None
-
-    def committed(self) -> None:
-        """Do nothing."""
 
 
 @needs_pgbouncer

@@ -311,7 +311,7 @@ async def close_pool() -> None:
 @app.on_stop
 def close_more() -> None:
     stopped("more")
-    raise RuntimeError("this stops nobody")
+    raise RuntimeError("this stops no program")
 
 
 @app.task

@@ -39,6 +39,18 @@ def spec(payload: str = "null", **fields: Any) -> JobSpec:
     return JobSpec(payload=msgspec.Raw(payload.encode()), **fields)
 
 
+class FixedCompletion:
+    """Completion of a task's transaction with a fixed result and no progress."""
+
+    progress = None
+
+    def __init__(self, result: bytes = b"1") -> None:
+        self.result = result
+
+    def committed(self) -> None:
+        """Do nothing."""
+
+
 class Storage:
     """All parts of the store, each on its own connection, as in a process."""
 

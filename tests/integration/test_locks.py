@@ -15,7 +15,7 @@ from tests.servers import wait_until_async
 FOLDER = "/taskd/locks/"
 
 
-class Bench:
+class LockBench:
     """Keeps the answers to attempts, and the locks that were lost."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Bench:
 
 
 async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lost(private_etcd: EtcdServer) -> None:
-    bench = Bench()
+    bench = LockBench()
     async with coordinator(private_etcd.endpoint) as one:
         locks = AttemptLocks(one, bench.tell, "w1")
         locks.take(LockRequest(1, 1, 1, "a"), bench.answers.append)

@@ -19,7 +19,7 @@ from taskd.store.listener import CHANNEL, PostgresListener
 from taskd.store.migrations import migrate
 from taskd.store.pinned import PINNED, startup
 from taskd.store.task_connections import TaskConnectionPool
-from tests.integration.storage import DONE, Storage, spec
+from tests.integration.storage import DONE, FixedCompletion, Storage, spec
 from tests.servers import SharedServers
 
 #: Settings that a role or a database may have.
@@ -113,15 +113,6 @@ async def test_a_job_goes_its_whole_way(hostile: str) -> None:
     await store.close()
 
 
-class NullCompletion:
-    """Completion of a task's transaction with a fixed result."""
-
-    result, progress = TEXT.encode(), None
-
-    def committed(self) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_tasks_transaction_stores_any_text(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, sync: bool
@@ -136,12 +127,12 @@ async def test_a_tasks_transaction_stores_any_text(
     if sync:
 
         def work() -> None:
-            with pool.transaction_sync(claim.job_id, claim.attempt, NullCompletion()) as connection:
+            with pool.transaction_sync(claim.job_id, claim.attempt, FixedCompletion(TEXT.encode())) as connection:
                 assert connection.execute("SELECT %s", ["🐎"]).fetchone() == ("🐎",)
 
         await asyncio.to_thread(work)
     else:
-        async with pool.transaction(claim.job_id, claim.attempt, NullCompletion()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, FixedCompletion(TEXT.encode())) as connection:
             await connection.execute("SELECT %s", ["🐎"])
     job = await store.job(claim.job_id)
     assert job.result is not None
