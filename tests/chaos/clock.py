@@ -10,7 +10,11 @@ far behind the true time and jump to less far behind.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from taskd.dev.servers.postgres import PostgresServer
 
 LIBRARY = "libfaketime.so.1"
 FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
@@ -48,6 +52,17 @@ def jump(rc_file: Path, seconds: float) -> None:
     fresh.write_text(f"{seconds:+f}\n", "ascii")
     fresh.chmod(0o644)
     fresh.replace(rc_file)
+
+
+@contextmanager
+def postgres(binaries: Path, folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL with the clock of `rc_file`, with its files under `folder`."""
+    server = PostgresServer(
+        binaries, folder / "postgres", log=folder / "postgres.log", extra_environment=environment(rc_file)
+    )
+    server.start()
+    yield server
+    server.stop()
 
 
 def _library() -> Path | None:

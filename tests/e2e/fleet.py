@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
+from taskd import App
 from taskd.client import Client
 from taskd.dev.servers.ports import free_port
 from tests import web
@@ -196,6 +199,15 @@ class Fleet:
             if process.popen.poll() is None:
                 process.popen.kill()
                 process.popen.wait()
+
+
+@contextmanager
+def scheduler_of(app: App, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """Start a scheduler that the app finds, and close the app's clients at the end of the block."""
+    process = fleet.start_scheduler("s1")
+    monkeypatch.setenv("TASKD_SERVER", process.url)
+    yield process
+    app.close()
 
 
 def batch(client: Client, task: str, payloads: Iterable[Any], **fields: Any) -> list[int]:

@@ -27,16 +27,9 @@ def rc_file(private_folder: Path) -> Path:
 
 @pytest.fixture
 def postgres(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(
-        server_binaries.postgres,
-        private_folder / "postgres",
-        log=private_folder / "postgres.log",
-        extra_environment=clock.environment(rc_file),
-    )
-    server.start()
-    migrate(server.dsn)
-    yield server
-    server.stop()
+    with clock.postgres(server_binaries.postgres, private_folder, rc_file) as server:
+        migrate(server.dsn)
+        yield server
 
 
 def test_no_worker_is_lost_when_the_clock_jumps_ahead(

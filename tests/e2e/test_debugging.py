@@ -16,7 +16,7 @@ import pytest
 
 from tests import web
 from tests.e2e.debug_tasks import app, chatty, misread, poison, quiet, waits
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.servers import wait_until
 
 APP = "tests.e2e.debug_tasks"
@@ -25,10 +25,8 @@ QUICKLY = {"retry_backoff": {"initial": 0.05, "factor": 1.0, "jitter": False}}
 
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    process = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", process.url)
-    yield process
-    app.close()
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 def logs(scheduler: Process, job_id: int, query: str = "") -> dict[str, Any]:

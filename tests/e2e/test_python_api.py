@@ -17,7 +17,7 @@ import pytest
 
 import taskd
 from taskd import ClientError, JobCancelled, JobFailed
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.e2e.tasks import app, block, echoes, flaky, nap
 from tests.servers import wait_until
 
@@ -29,10 +29,8 @@ PAGE, TRANSACTIONS = DOCS / "python-api.md", DOCS / "transactions.md"
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     """Return a scheduler that the tasks' App finds."""
-    process = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", process.url)
-    yield process
-    app.close()
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 @pytest.fixture

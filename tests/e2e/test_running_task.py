@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskd import JobFailed
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.e2e.tasks import app, count_up, exclusive, exclusive_thread, nap, parent, patient
 from tests.servers import wait_until
 
@@ -16,10 +16,8 @@ from tests.servers import wait_until
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     """Return a scheduler that the tasks' App finds."""
-    process = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", process.url)
-    yield process
-    app.close()
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 def test_progress_is_shown_checkpoints_survive_a_crash_snoozes_are_free_and_children_know_their_parent(

@@ -8,12 +8,22 @@ from pathlib import Path
 import pytest
 
 from taskd.domain.fencing import Session, Term
+from taskd.store.migrations import apply_audit
 from tests.integration.storage import Storage
 
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
     """Return a store on an empty database."""
+    storage = Storage(postgres_dsn)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def audited_store(postgres_dsn: str) -> AsyncIterator[Storage]:
+    """Return a store on an empty database with the audit's tables and triggers."""
+    apply_audit(postgres_dsn)
     storage = Storage(postgres_dsn)
     yield storage
     await storage.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import psycopg
@@ -34,11 +33,8 @@ class Move(NamedTuple):
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    apply_audit(postgres_dsn)
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
+def store(audited_store: Storage) -> Storage:
+    return audited_store
 
 
 def rows(store: Storage, query: str) -> list[Any]:

@@ -27,15 +27,8 @@ def rc_file(private_folder: Path) -> Path:
 
 @pytest.fixture
 def server(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(
-        server_binaries.postgres,
-        private_folder / "postgres",
-        log=private_folder / "postgres.log",
-        extra_environment=clock.environment(rc_file),
-    )
-    server.start()
-    yield server
-    server.stop()
+    with clock.postgres(server_binaries.postgres, private_folder, rc_file) as server:
+        yield server
 
 
 def ahead(connection: psycopg.Connection[tuple[float]]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -28,11 +27,8 @@ NO_WAIT = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    apply_audit(postgres_dsn)
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
+def store(audited_store: Storage) -> Storage:
+    return audited_store
 
 
 async def live(store: Storage) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from taskd.domain.errors import NotLeader
 from taskd.domain.fencing import Term
-from taskd.domain.job import JobFilter
+from taskd.domain.job import JobFilter, JobSpec
 from taskd.domain.outcome import Failed, Outcome
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import START, Decision, Edition, Missed, Overlap, Plan, decide
@@ -35,6 +35,19 @@ LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
 
 def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
     return Plan(name=name, rule=rule, **({"job": spec('{"n":1}', task="report", queue="reports")} | more))
+
+
+def full_job(payload: str, metadata: dict[str, object]) -> JobSpec:
+    """Return a job without default values."""
+    backoff = Backoff(2.0, 3.0, 4.0, False)
+    fields: dict[str, Any] = {
+        "priority": 7,
+        "max_retries": 2,
+        "retry_backoff": backoff,
+        "timeout": 9.5,
+        "metadata": metadata,
+    }
+    return spec(payload, task="report", queue="reports", **fields)
 
 
 async def behind(store: Storage, name: str = NAME, *, anchor: float = 3601, decided: float = 10) -> datetime:
@@ -73,16 +86,7 @@ async def states(store: Storage) -> list[str]:
 
 
 async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
-    job = spec(
-        '{"n":[1,null]}',
-        task="report",
-        queue="reports",
-        priority=7,
-        max_retries=2,
-        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
-        timeout=9.5,
-        metadata={"team": "a", "n": 1},
-    )
+    job = full_job('{"n":[1,null]}', {"team": "a", "n": 1})
     given = plan(
         TickRule(cron="0 6 * * MON", tz="Europe/Berlin"),
         job=job,
@@ -101,16 +105,7 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
 
 
 async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(store: Storage) -> None:
-    job = spec(
-        "null",
-        task="report",
-        queue="reports",
-        priority=7,
-        max_retries=2,
-        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
-        timeout=9.5,
-        metadata={"team": "a"},
-    )
+    job = full_job("null", {"team": "a"})
     await store.schedules.put(plan(job=job), replace=False)
     (submitted,) = await store.submit(job)
     tick_at = await behind(store) + timedelta(hours=1)
