@@ -29,54 +29,55 @@ OUT, LAST = HERE / "out", HERE / "last.json"
 SECONDS = 1.5
 
 
-def measured(*, quick: bool, full: bool, passes: int, console: Console) -> dict[str, Any]:
+def measure(*, quick: bool, full: bool, passes: int, console: Console) -> dict[str, Any]:
     """Return all figures of this run."""
 
-    def say(what: str, part: str = "") -> None:
-        console.print(f"measuring: {part}{what}")
+    def report_progress(step: str, part: str = "") -> None:
+        console.print(f"measuring: {part}{step}")
 
-    raw: Passes = {}
-    own: Passes = {}
+    limit_passes: Passes = {}
+    repeated: Passes = {}
     with tempfile.TemporaryDirectory(prefix="taskd-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user must get through
         with rig(folder) as cluster:
             scheduler = cluster.scheduler()
-            contest = Contest(cluster, scheduler, say, peers=not quick)
+            contest = Contest(cluster, scheduler, report_progress, peers=not quick)
             for number in range(passes):
                 part = f"pass {number + 1} of {passes}: "
-                say("what the servers reach by themselves", part)
-                gather(raw, limits.measure(cluster, SECONDS))
-                contest.run(partial(say, part=part))
-                whole = contest.results["taskd"]["end to end, jobs/s"][-1]
-                gather(own, figures.repeated(cluster, scheduler, whole, partial(say, part=part)))
-            single = figures.once(cluster, scheduler, say, quick=quick)
+                report_progress("what the servers reach by themselves", part)
+                gather(limit_passes, limits.measure(cluster, SECONDS))
+                contest.run(partial(report_progress, part=part))
+                rate = contest.results["taskd"]["end to end, jobs/s"][-1]
+                gather(repeated, figures.repeated(cluster, scheduler, rate, partial(report_progress, part=part)))
+            single = figures.once(cluster, scheduler, report_progress, quick=quick)
             if full:
-                single |= large.measure(cluster, scheduler, say)
+                single |= large.measure(cluster, scheduler, report_progress)
             machine = described(cluster.dsn, cluster.servers.redis.url, cluster.servers.etcd.address)
-    raced = {name: values for name, values in contest.results["taskd"].items() if not name.startswith("idle")}
-    beside = ratios(contest.results, own["drain, plain, jobs/s"])
+    contest_passes = {name: values for name, values in contest.results["taskd"].items() if not name.startswith("idle")}
+    multiples = ratios(contest.results, repeated["drain, plain, jobs/s"])
     return {
         "machine": {**machine, "passes": str(passes)},
-        "limits": medians(raw),
-        "figures": medians(raced) | medians(own) | single | medians(beside),
-        "passes": raw | raced | own,
-        "ratios": beside,
+        "limits": medians(limit_passes),
+        "figures": medians(contest_passes) | medians(repeated) | single | medians(multiples),
+        "passes": limit_passes | contest_passes | repeated,
+        "ratios": multiples,
         "contest": contest.results,
         "notes": contest.notes,
     }
 
 
-def compared(document: dict[str, Any], console: Console) -> None:
+def report_comparison(document: dict[str, Any], console: Console) -> None:
     """Report figures that became slower since the committed run, and those that cannot be compared with it."""
     if not LAST.exists():
         return
-    then = json.loads(LAST.read_text())
-    for line in comparison.fallen(document, then):
+    previous = json.loads(LAST.read_text())
+    for line in comparison.slower(document, previous):
         console.print(f"slower than in bench/last.json: {line}", style="yellow", highlight=False)
-    left_out = comparison.uncompared(document, then)
+    left_out = comparison.uncompared(document, previous)
     console.print(
-        f"compared with bench/last.json of {then['machine']['at']}, except for {len(left_out)} figures:", style="dim"
+        f"compared with bench/last.json of {previous['machine']['at']}, except for {len(left_out)} figures:",
+        style="dim",
     )
     console.print(f"not measured here: {'; '.join(left_out) or 'none'}", style="dim", highlight=False)
 
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=0, help="interleaved passes (3, or 1 with --quick)")
     arguments = parser.parse_args()
     console = Console()
-    document = measured(
+    document = measure(
         quick=arguments.quick,
         full=arguments.large and not arguments.quick,
         passes=arguments.passes or (1 if arguments.quick else 3),
@@ -102,7 +103,7 @@ def main() -> None:
     )
     report.write(document, OUT)
     report.show(document, console)
-    compared(document, console)
+    report_comparison(document, console)
     missed = below(document["figures"])
     for name in missed:
         console.print(f"below the floor: {name} ({TARGETS[name].floor})", style="red")

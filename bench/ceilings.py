@@ -75,7 +75,7 @@ CEILINGS = {
 }
 
 
-class Beside(NamedTuple):
+class LimitShare(NamedTuple):
     """The limit of a figure, and the reached share of it."""
 
     name: str
@@ -83,7 +83,7 @@ class Beside(NamedTuple):
     share: float
 
 
-def beside(name: str, figure: float, limits: Limits) -> Beside | None:
+def limit_share(name: str, figure: float, limits: Limits) -> LimitShare | None:
     """Return the limit of a figure; None if it has none, or if it was not measured.
 
     The share is the figure divided by the limit for a rate, and the limit divided by the figure for a time or a cost: 1
@@ -96,9 +96,9 @@ def beside(name: str, figure: float, limits: Limits) -> Beside | None:
         return None
     if ceiling is None or not figure:
         return None
-    return Beside(ceiling.name, limit, figure / limit if rises(name) else limit / figure)
+    return LimitShare(ceiling.name, limit, figure / limit if higher_is_better(name) else limit / figure)
 
 
-def rises(name: str) -> bool:
+def higher_is_better(name: str) -> bool:
     """Return True if more of a figure is better: for rates, and for multiples of another figure."""
     return name.endswith("jobs/s") or ", of " in name

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from bench.ceilings import beside, rises
-from bench.words import text
+from bench.ceilings import higher_is_better, limit_share
+from bench.formatting import text
 
 #: The factor by which a figure may change without a report: if it was measured once; if its passes agree.
 ONCE, LEAST = 1.5, 1.25
@@ -16,7 +16,7 @@ MORE = 1.1
 SIDE = "side by side, "
 
 
-def fallen(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+def slower(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """Return a line for each figure that became slower, or costs more, by more than its noise.
 
     If a figure has a limit, the reached shares of it are compared, so that a slower machine does not count. The noise
@@ -63,9 +63,9 @@ def _change(
     """Return the remaining share of a figure, 1 if nothing was lost, and the same in words."""
     own = name.removeprefix(SIDE)
     if min(now, then) <= 0:  # a count that must be 0, or too little to measure
-        return (0.0 if now > then and not rises(own) else 1.0), "it was nothing"
-    mine, before = beside(own, now, limits), beside(own, then, limits_then)
+        return (0.0 if now > then and not higher_is_better(own) else 1.0), "it was nothing"
+    mine, before = limit_share(own, now, limits), limit_share(own, then, limits_then)
     if mine is None or before is None:
         times = now / then
-        return (times if rises(own) else 1 / times), f"{times:.2f} times it"
+        return (times if higher_is_better(own) else 1 / times), f"{times:.2f} times it"
     return mine.share / before.share, f"{mine.share:.0%} of its limit ({mine.name}), was {before.share:.0%}"

@@ -1,4 +1,4 @@
-"""One contest of taskd and its peers, each measured in the same way: submit, work, count."""
+"""The comparison of taskd with its peers. Each is measured in the same way: submit, run, count."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from bench.asked import idle
-from bench.contestants import Contestant, Own, Tallies, contestants
+from bench.contestants import Contestant, Tallies, TaskdContestant, contestants
+from bench.idle_latency import idle
 from bench.machine import busy, proportional
-from bench.rig import Rig, Role, until
+from bench.rig import Rig, RunningProcess, until
 
-#: The part of a drain that is not measured: workers need a while until they run.
+#: The part of a drain that is not measured, since workers need some time until they run.
 WARM = 0.1
 
 Passes = dict[str, list[float]]
@@ -20,25 +20,25 @@ Passes = dict[str, list[float]]
 def measure(contestant: Contestant, tallies: Tallies, rig: Rig) -> dict[str, float]:
     """Return the figures of one contestant in one pass."""
     before, jobs, backlog, client = tallies.done, contestant.jobs, contestant.backlog, contestant.client
-    few = max(200, jobs // 50)
-    _, seconds_one = client.submit("one", few)
+    singles = max(200, jobs // 50)
+    _, seconds_one = client.submit("one", singles)
     _, seconds_bulk = client.submit("bulk", backlog)
-    expected = before + few + backlog + 2
+    expected = before + singles + backlog + 2
     contestant.begin()
     drained = drain(lambda: tallies.done, before, expected)
     used, (began, _) = busy(), client.submit("bulk", jobs)
     expected += jobs + 1
     until(lambda: tallies.done >= expected)
-    whole = time.monotonic() - began
+    seconds = time.monotonic() - began
     used = busy() - used
     megabytes = proportional(contestant.pids)
     latencies = idle(contestant, tallies, rig, 100)
     contestant.end()
     return {
-        "one by one, jobs/s": few / seconds_one,
+        "one by one, jobs/s": singles / seconds_one,
         "in bulk, jobs/s": backlog / seconds_bulk,
         "drain, jobs/s": drained,
-        "end to end, jobs/s": jobs / whole,
+        "end to end, jobs/s": jobs / seconds,
         "CPU, s per 100,000 jobs": used / jobs * 100_000,
         "memory, MB": megabytes,
         **latencies,
@@ -55,34 +55,36 @@ def drain(count: Callable[[], int], before: int, expected: int) -> float:
 
 
 class Contest:
-    """Several passes, each with every contestant once.
+    """Passes in which every contestant is measured once.
 
     `results` has the figures of each pass, by contestant and name. A contestant that fails is removed from all passes.
     """
 
-    def __init__(self, rig: Rig, scheduler: Role, say: Callable[[str], None], *, peers: bool) -> None:
+    def __init__(
+        self, rig: Rig, scheduler: RunningProcess, report_progress: Callable[[str], None], *, peers: bool
+    ) -> None:
         self._rig = rig
-        self._field = contestants(rig, scheduler, say, peers=peers)
-        self.results: dict[str, Passes] = {contestant.name: {} for contestant, _ in self._field}
+        self._contestants = contestants(rig, scheduler, report_progress, peers=peers)
+        self.results: dict[str, Passes] = {contestant.name: {} for contestant, _ in self._contestants}
 
     @property
     def notes(self) -> dict[str, str]:
         """Return the setup of each contestant."""
-        return {contestant.name: contestant.note for contestant, _ in self._field}
+        return {contestant.name: contestant.note for contestant, _ in self._contestants}
 
-    def run(self, say: Callable[[str], None]) -> None:
+    def run(self, report_progress: Callable[[str], None]) -> None:
         """Measure one pass."""
-        for contestant, tallies in list(self._field):
-            say(contestant.name)
+        for contestant, tallies in list(self._contestants):
+            report_progress(contestant.name)
             try:
                 gather(self.results[contestant.name], measure(contestant, tallies, self._rig))
             except (RuntimeError, TimeoutError, OSError) as error:
                 contestant.end()
-                if contestant.name == Own.name:
+                if contestant.name == TaskdContestant.name:
                     raise
-                say(f"{contestant.name} failed, and is left out: {error}")
+                report_progress(f"{contestant.name} failed, and is left out: {error}")
                 del self.results[contestant.name]  # medians and ratios need passes with all contestants
-                self._field.remove((contestant, tallies))
+                self._contestants.remove((contestant, tallies))
 
 
 def gather(passes: Passes, figures: dict[str, float]) -> None:

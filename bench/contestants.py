@@ -1,4 +1,4 @@
-"""taskd and its peers, with one interface: submit, work, end."""
+"""taskd and its peers, with one interface: submit, start workers, end workers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bench.machine import family
+from bench.machine import process_tree
 from bench.peers import BACKLOG, PEERS, Peer
-from bench.rig import Rig, Role
+from bench.rig import Rig, RunningProcess
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE / "peers"
@@ -27,7 +27,7 @@ SLOTS = 1000
 
 
 class Contestant(Protocol):
-    """A system that takes jobs and runs them."""
+    """System that takes jobs and runs them."""
 
     name: str
     jobs: int
@@ -37,7 +37,7 @@ class Contestant(Protocol):
     client: Client
 
     def begin(self) -> None:
-        """Start the workers. They may need a while until they run."""
+        """Start the workers. They may need some time until they run."""
         ...
 
     def end(self) -> None:
@@ -69,33 +69,33 @@ class Tallies:
         times = [line.split() for line in lines if line.endswith("\n")]
         return [(int(sent), int(began)) for sent, began in times]
 
-    def forget(self) -> None:
-        """Delete those times."""
+    def clear_starts(self) -> None:
+        """Delete the recorded times."""
         for file in self.folder.glob("*.starts"):
             file.unlink()
 
 
 class Client(NamedTuple):
-    """A script that submits, called as described in bench/peers/common.py."""
+    """Script that submits, called as described in bench/peers/common.py."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
 
-    def submit(self, how: str, jobs: int) -> tuple[float, float]:
+    def submit(self, mode: str, jobs: int) -> tuple[float, float]:
         """Submit one job, then `jobs` more.
 
-        Returns when the latter began (seconds of time.monotonic), and how long they took. `how`: "one" after another,
+        Returns when the latter began (seconds of time.monotonic), and how long they took. `mode`: "one" after another,
         or in "bulk" of a thousand.
         """
-        began, seconds = run((*self.command, how, str(jobs)), self.environment, self.folder).split()[-2:]
+        began, seconds = run((*self.command, mode, str(jobs)), self.environment, self.folder).split()[-2:]
         return float(began), float(seconds)
 
     @contextlib.contextmanager
-    def asked(self) -> Iterator[Callable[[], None]]:
-        """Start a client that has submitted one job, and submits one more whenever the yielded function is called."""
+    def interactive(self) -> Iterator[Callable[[], None]]:
+        """Start a client that has submitted one job; each call of the yielded function makes it submit one more."""
         popen = subprocess.Popen(
-            (*self.command, "asked", "0"),
+            (*self.command, "interactive", "0"),
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -105,12 +105,12 @@ class Client(NamedTuple):
         pipe = popen.stdin
         assert pipe is not None
 
-        def ask() -> None:
+        def submit() -> None:
             pipe.write("\n")
             pipe.flush()
 
         try:
-            yield ask
+            yield submit
         finally:
             popen.kill()
             popen.wait()
@@ -119,16 +119,16 @@ class Client(NamedTuple):
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:
     """Return the output of a command. Raises RuntimeError with its errors."""
-    done = subprocess.run(
+    completed = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
+    if completed.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{completed.stderr[-2000:]}")
+    return completed.stdout
 
 
-class Other:
-    """One of the peers, on the servers of the rig."""
+class PeerContestant:
+    """Peer on the servers of the rig."""
 
     def __init__(self, peer: Peer, rig: Rig, folder: Path) -> None:
         self.name, self.note = peer.name, f"{version(peer)}; {peer.note}"
@@ -174,10 +174,10 @@ class Other:
 
     @property
     def pids(self) -> list[int]:
-        return [pid for worker in self._workers for pid in family(worker.pid)]
+        return [pid for worker in self._workers for pid in process_tree(worker.pid)]
 
 
-class Own:
+class TaskdContestant:
     """taskd: a scheduler that runs all the time, and a worker with SLOTS slots."""
 
     name = "taskd"
@@ -186,10 +186,10 @@ class Own:
     unfinished = "SELECT count(*) FROM taskd.jobs"
     note = f"1 scheduler, 1 worker with {SLOTS:,} slots in 1 executor process; by HTTP; every job is kept in history"
 
-    def __init__(self, rig: Rig, scheduler: Role) -> None:
+    def __init__(self, rig: Rig, scheduler: RunningProcess) -> None:
         self._rig = rig
         self._scheduler = scheduler
-        self._worker: Role | None = None
+        self._worker: RunningProcess | None = None
         environment = os.environ | {"BENCH_FOLDER": str(rig.tallies), "BENCH_URL": scheduler.url}
         self.client = Client((sys.executable, "-m", "bench.client"), environment, HERE.parent)
 
@@ -204,7 +204,7 @@ class Own:
     @property
     def pids(self) -> list[int]:
         roles = [self._scheduler, *([self._worker] if self._worker else [])]
-        return [pid for role in roles for pid in family(role.popen.pid)]
+        return [pid for role in roles for pid in process_tree(role.popen.pid)]
 
 
 def version(peer: Peer) -> str:
@@ -218,18 +218,18 @@ def version(peer: Peer) -> str:
 
 
 def contestants(
-    rig: Rig, scheduler: Role, say: Callable[[str], None], *, peers: bool
+    rig: Rig, scheduler: RunningProcess, report_progress: Callable[[str], None], *, peers: bool
 ) -> list[tuple[Contestant, Tallies]]:
     """Return taskd and the installed peers, each with the folder in which its jobs count."""
-    field: list[tuple[Contestant, Tallies]] = [(Own(rig, scheduler), Tallies(rig.tallies))]
+    entries: list[tuple[Contestant, Tallies]] = [(TaskdContestant(rig, scheduler), Tallies(rig.tallies))]
     for peer in PEERS if peers else ():
         if peer.program == "node":
-            there = shutil.which("node") is not None and (SCRIPTS / "node" / "node_modules").exists()
+            installed = shutil.which("node") is not None and (SCRIPTS / "node" / "node_modules").exists()
         else:
-            there = (HOMES / peer.name / "bin" / peer.program).exists()
-        if there:
+            installed = (HOMES / peer.name / "bin" / peer.program).exists()
+        if installed:
             tallies = Tallies(rig.folder / "peers" / peer.name)
-            field.append((Other(peer, rig, tallies.folder), tallies))
+            entries.append((PeerContestant(peer, rig, tallies.folder), tallies))
         else:
-            say(f"{peer.name} is left out: it is not installed here")
-    return field
+            report_progress(f"{peer.name} is left out: it is not installed here")
+    return entries

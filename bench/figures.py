@@ -8,20 +8,20 @@ from bench import latency
 from bench.contest import drain
 from bench.contestants import SLOTS, Tallies
 from bench.http_load import submit_one_by_one, submit_steadily
-from bench.idleness import costs, crowded
+from bench.idle_cost import cost_of_idle_workers, costs
+from bench.job_times import Figures, settled
 from bench.machine import peak
-from bench.moments import Figures, settled
 from bench.peers import BACKLOG
-from bench.rig import Rig, Role
+from bench.rig import Rig, RunningProcess
 from bench.scaling import scaling
 from bench.submits import submit_at_once, submit_batches, submit_from_python, submit_in_sql
 
-#: Seconds of each load, and of half a load, whose p99 needs more; jobs that are watched one by one; and jobs of each kind of
-#: batch. They are the same in a short run, so that it can be compared.
+#: Seconds of each load, and of half a load, whose p99 needs more; jobs that are observed one by one; and jobs of each
+#: kind of batch. They are the same in a short run, so that it can be compared.
 SECONDS, HALF, JOBS, BATCHED = 4.0, 8.0, 200, 100_000
 
 
-def one_by_one(scheduler: Role) -> Figures:
+def one_by_one(scheduler: RunningProcess) -> Figures:
     """Measure POST /jobs, at the highest rate and at a fixed rate."""
     figures: Figures = {}
     for name, (rate, p50, p99) in (
@@ -32,7 +32,7 @@ def one_by_one(scheduler: Role) -> Figures:
     return figures
 
 
-def in_batches(cluster: Rig, scheduler: Role) -> Figures:
+def in_batches(cluster: Rig, scheduler: RunningProcess) -> Figures:
     """Return jobs/s submitted by the thousand; none of them runs."""
     ways: dict[str, Callable[[], float]] = {
         "POST /jobs/batch of 1,000 on 1 connection": lambda: submit_at_once(scheduler, BATCHED, 1),
@@ -48,7 +48,7 @@ def in_batches(cluster: Rig, scheduler: Role) -> Figures:
     return figures
 
 
-def drained(cluster: Rig, scheduler: Role, task: str) -> float:
+def drained(cluster: Rig, scheduler: RunningProcess, task: str) -> float:
     """Return jobs/s of a newly started worker, counted as in the contest."""
     tallies = Tallies(cluster.tallies)
     before = tallies.done
@@ -60,25 +60,27 @@ def drained(cluster: Rig, scheduler: Role, task: str) -> float:
     return rate
 
 
-def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], None]) -> Figures:
-    """Return the figures that every pass measures. `whole` is the rate end to end, in jobs/s."""
+def repeated(
+    cluster: Rig, scheduler: RunningProcess, full_rate: float, report_progress: Callable[[str], None]
+) -> Figures:
+    """Return the figures that every pass measures. `full_rate` is the rate end to end, in jobs/s."""
     worker = cluster.worker(500)
-    cluster.rest()
-    say("latency of an idle cluster")
+    cluster.finish_background_work()
+    report_progress("latency of an idle cluster")
     figures = latency.idle(cluster, scheduler, JOBS)
-    say("delayed jobs")
+    report_progress("delayed jobs")
     figures |= latency.delayed(cluster, scheduler, JOBS)
     worker.stop()
-    say("submits one by one, and by the thousand")
+    report_progress("submits one by one, and by the thousand")
     figures |= one_by_one(scheduler)
     figures |= in_batches(cluster, scheduler)
-    say("draining jobs that run in threads")
+    report_progress("draining jobs that run in threads")
     figures["drain, plain, jobs/s"] = drained(cluster, scheduler, "plain")
     worker = cluster.worker(500)
-    cluster.rest()
-    say("half load")
-    figures |= latency.busy(cluster, scheduler, whole, HALF)
-    say("200 clients")
+    cluster.finish_background_work()
+    report_progress("half load")
+    figures |= latency.busy(cluster, scheduler, full_rate, HALF)
+    report_progress("200 clients")
     figures |= latency.saturated(cluster, scheduler, SECONDS)
     figures |= {
         "memory, scheduler, MB": peak(scheduler.popen.pid),
@@ -86,21 +88,21 @@ def repeated(cluster: Rig, scheduler: Role, whole: float, say: Callable[[str], N
         "memory, executor, MB (max)": max(peak(child) for child in worker.children),
     }
     worker.stop()
-    say("an urgent job behind a backlog")
+    report_progress("an urgent job behind a backlog")
     return figures | latency.urgent(cluster, scheduler, backlog=100_000, probes=20)
 
 
-def once(cluster: Rig, scheduler: Role, say: Callable[[str], None], *, quick: bool) -> Figures:
+def once(cluster: Rig, scheduler: RunningProcess, report_progress: Callable[[str], None], *, quick: bool) -> Figures:
     """Return the figures that are measured once, because they take long."""
-    say("idleness")
+    report_progress("idleness")
     worker = cluster.worker(500)
     figures = costs(cluster, scheduler, worker, 20)
     worker.stop()
     if not quick:
-        say("a thousand idle workers")
-        figures["1,000 idle workers, scheduler + PostgreSQL + etcd, % of a core"] = crowded(
+        report_progress("a thousand idle workers")
+        figures["1,000 idle workers, scheduler + PostgreSQL + etcd, % of a core"] = cost_of_idle_workers(
             cluster, scheduler, 1000, 30.0
         )
-        say("one worker and eight")
+        report_progress("one worker and eight")
         figures |= scaling(cluster, scheduler, 2000)
     return figures

@@ -9,9 +9,9 @@ from statistics import median
 import httpx
 import psycopg
 
+from bench.job_times import Figures, percentile
 from bench.machine import resident
-from bench.moments import Figures, share
-from bench.rig import Rig, Role, until
+from bench.rig import Rig, RunningProcess, until
 from bench.submits import submit_batches
 
 FINISHED, PENDING = 10_000_000, 1_000_000
@@ -32,21 +32,21 @@ SELECT %s + n, 'noop', 'default', 0, 3, '{}', now(), now() + interval '1 day', '
 """
 
 
-def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figures:
+def measure(cluster: Rig, scheduler: RunningProcess, report_progress: Callable[[str], None]) -> Figures:
     """Return the rate compared with the empty tables, and the times of reads."""
     worker = cluster.worker(500)
-    say("taskd: rate with empty tables")
+    report_progress("taskd: rate with empty tables")
     empty = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
     redis = cluster.servers.redis.child.pid or 0
     megabytes = resident(redis)
-    say(f"taskd: making {FINISHED:,} finished and {PENDING:,} pending jobs")
+    report_progress(f"taskd: making {FINISHED:,} finished and {PENDING:,} pending jobs")
     with psycopg.connect(cluster.dsn, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         for statement, first, rows in ((HISTORY, FIRST, FINISHED), (BACKLOG, FIRST + FINISHED, PENDING)):
             connection.execute(statement.encode(), [first, rows])
         connection.execute("VACUUM ANALYZE taskd.finished_jobs, taskd.jobs")
-        connection.execute("CHECKPOINT")  # writes that are left from making them must not affect the next measurement
-    say("taskd: rate with full tables")
+        connection.execute("CHECKPOINT")  # their remaining writes must not affect the next measurement
+    report_progress("taskd: rate with full tables")
     full = median(_rate(cluster, scheduler, 60_000) for _ in range(3))
     growth = resident(redis) - megabytes
     figures = {"full tables, of the empty tables' rate": full / empty, "full tables, Redis, MB more": growth}
@@ -56,12 +56,12 @@ def measure(cluster: Rig, scheduler: Role, say: Callable[[str], None]) -> Figure
         ("the first page of jobs", "/jobs"),
     ):
         times = _times(f"{scheduler.url}{path}", 300)
-        figures |= {f"full tables, {name} p{percent}, ms": share(times, percent) for percent in (50, 99)}
+        figures |= {f"full tables, {name} p{percent}, ms": percentile(times, percent) for percent in (50, 99)}
     worker.stop()
     return figures
 
 
-def _rate(cluster: Rig, scheduler: Role, jobs: int) -> float:
+def _rate(cluster: Rig, scheduler: RunningProcess, jobs: int) -> float:
     target, began = cluster.finished() + jobs, time.perf_counter()
     submit_batches(scheduler, jobs, "noop")
     until(lambda: cluster.finished() >= target)

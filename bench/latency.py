@@ -10,8 +10,8 @@ import httpx
 import psycopg
 
 from bench.http_load import submit_one_by_one, submit_steadily
-from bench.moments import Figures, between, last_id, settled, share
-from bench.rig import Rig, Role, batch, post
+from bench.job_times import Figures, between, last_id, percentile, settled
+from bench.rig import Rig, RunningProcess, batch, post
 from bench.submits import submit_batches
 
 #: For each urgent job: milliseconds until it started, and how many less urgent ones started in that time.
@@ -23,24 +23,24 @@ FROM taskd.finished_jobs u WHERE u.id = ANY(%s)
 """
 
 
-def idle(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+def idle(cluster: Rig, scheduler: RunningProcess, jobs: int) -> Figures:
     """Return latencies of an idle cluster, one job after another."""
-    after, seen = last_id(cluster), []
+    after, response_times = last_id(cluster), []
     with httpx.Client(timeout=60) as client:
         for _ in range(jobs):
             began = time.perf_counter()
             job = client.post(f"{scheduler.url}/jobs", json={"task": "noop", "payload": {}}).json()
             client.get(f"{scheduler.url}/jobs/{job['id']}?wait=10").raise_for_status()
-            seen.append((time.perf_counter() - began) * 1e3)
-    starts, seen = between(cluster, after, "created_at", "started_at"), sorted(seen)
+            response_times.append((time.perf_counter() - began) * 1e3)
+    starts, response_times = between(cluster, after, "created_at", "started_at"), sorted(response_times)
     return {
-        f"idle, submit to {what} p{percent}, ms": share(times, percent)
-        for what, times in (("start", starts), ("seen completed", seen))
+        f"idle, submit to {what} p{percent}, ms": percentile(times, percent)
+        for what, times in (("start", starts), ("seen completed", response_times))
         for percent in (50, 99)
     }
 
 
-def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+def delayed(cluster: Rig, scheduler: RunningProcess, jobs: int) -> Figures:
     """Return how late delayed jobs are dispatched."""
     after = last_id(cluster)
     with httpx.Client(timeout=60) as client:
@@ -49,29 +49,29 @@ def delayed(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
             client.post(f"{scheduler.url}/jobs", json=body).raise_for_status()
     settled(cluster)
     lags = between(cluster, after, "schedule_at", "queued_at")
-    return {f"dispatch lag of a delayed job p{percent}, ms": share(lags, percent) for percent in (50, 99)}
+    return {f"dispatch lag of a delayed job p{percent}, ms": percentile(lags, percent) for percent in (50, 99)}
 
 
-def busy(cluster: Rig, scheduler: Role, whole: float, seconds: float) -> Figures:
+def busy(cluster: Rig, scheduler: RunningProcess, full_rate: float, seconds: float) -> Figures:
     """Return the times from submit to start at half of the highest rate.
 
-    One load has jobs that arrive a hundred at a time (`whole` is the rate end to end, in jobs/s). The other has jobs
+    One load has jobs that arrive a hundred at a time (`full_rate` is the rate end to end, in jobs/s). The other has jobs
     that arrive one at a time; their highest rate is lower and is measured first.
     """
     submit_batches(scheduler, 2000, "noop")  # so that the new worker is warm
     settled(cluster)
     singles = _sustained(cluster, scheduler, seconds)
     figures = {"one by one, end to end, jobs/s": singles}
-    for name, rate, jobs in (("half load", whole / 2, 100), ("half load, one by one", singles / 2, 1)):
+    for name, rate, jobs in (("half load", full_rate / 2, 100), ("half load, one by one", singles / 2, 1)):
         after = last_id(cluster)
         submit_steadily(scheduler.url, 100, rate, seconds, jobs)
         settled(cluster)
         starts = between(cluster, after, "created_at", "started_at")
-        figures |= {f"{name}, submit to start p{percent}, ms": share(starts, percent) for percent in (50, 99)}
+        figures |= {f"{name}, submit to start p{percent}, ms": percentile(starts, percent) for percent in (50, 99)}
     return figures
 
 
-def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
+def _sustained(cluster: Rig, scheduler: RunningProcess, seconds: float) -> float:
     """Return jobs/s that are submitted one by one and run, until the last of them has ended."""
     before, began = cluster.finished(), time.perf_counter()
     submit_one_by_one(scheduler.url, 100, seconds)
@@ -83,30 +83,30 @@ def _sustained(cluster: Rig, scheduler: Role, seconds: float) -> float:
 DISPATCH = "under 200 clients, dispatch p99, upper bound of its bucket, ms"
 
 
-def saturated(cluster: Rig, scheduler: Role, seconds: float) -> Figures:
+def saturated(cluster: Rig, scheduler: RunningProcess, seconds: float) -> Figures:
     """Return the duration of dispatches, and lost terms, while 200 clients submit as fast as they can."""
     before, epoch = _dispatches(scheduler), _epoch(scheduler)
     submit_one_by_one(scheduler.url, 200, seconds)
     counts = {bound: count - before.get(bound, 0.0) for bound, count in _dispatches(scheduler).items()}
-    kept = _epoch(scheduler) == epoch
+    term_kept = _epoch(scheduler) == epoch
     settled(cluster)
-    enough = 0.99 * max(counts.values())
-    p99 = min(bound for bound, count in counts.items() if count >= enough)
-    return {DISPATCH: p99 * 1e3, "under 200 clients, terms lost": float(not kept)}
+    rank = 0.99 * max(counts.values())
+    p99 = min(bound for bound, count in counts.items() if count >= rank)
+    return {DISPATCH: p99 * 1e3, "under 200 clients, terms lost": float(not term_kept)}
 
 
-def _dispatches(scheduler: Role) -> dict[float, float]:
+def _dispatches(scheduler: RunningProcess) -> dict[float, float]:
     """Return how many dispatches took at most so many seconds, by that bound."""
     text = httpx.get(f"{scheduler.url}/metrics", headers={"accept": "text/plain"}).text
     buckets = re.findall(r'^taskd_dispatch_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE)
     return {float(bound): float(count) for bound, count in buckets}
 
 
-def _epoch(scheduler: Role) -> int:
+def _epoch(scheduler: RunningProcess) -> int:
     return int(httpx.get(f"{scheduler.url}/leader").json()["epoch"])
 
 
-def urgent(cluster: Rig, scheduler: Role, backlog: int, probes: int) -> Figures:
+def urgent(cluster: Rig, scheduler: RunningProcess, backlog: int, probes: int) -> Figures:
     """Return the time until an urgent job starts while 8 slots work through a backlog of 50 ms jobs."""
     worker = cluster.worker(8)
     with httpx.Client(timeout=60) as client:

@@ -31,7 +31,7 @@ XADD = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'd', ARGV[i]) end"
 
 
 def measure(rig: Rig, seconds: float) -> dict[str, float]:
-    """Measure each limit for about so many seconds."""
+    """Measure each limit for about `seconds` seconds."""
     return _postgres(rig, seconds) | _redis(rig, seconds) | _http(seconds)
 
 
@@ -39,20 +39,20 @@ def _postgres(rig: Rig, seconds: float) -> dict[str, float]:
     with psycopg.connect(rig.dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS bench_raw")
         connection.execute(TABLE)
-        inserts = _often(lambda: _insert(connection), seconds, ROWS)
+        inserts = _rate(lambda: _insert(connection), seconds, ROWS)
         used, began = busy(), time.perf_counter()
-        lives = _often(lambda: _live(connection), seconds, ROWS)
-        each = (busy() - used) / (time.perf_counter() - began) / lives
-        commits = _often(lambda: _commit(connection), seconds)
+        updated = _rate(lambda: _insert_and_update(connection), seconds, ROWS)
+        jobs_each = (busy() - used) / (time.perf_counter() - began) / updated
+        commits = _rate(lambda: _commit(connection), seconds)
         connection.execute("DROP TABLE bench_raw")
-    return {INSERT: inserts, LIFE: lives, LIFE_CPU: each * 100_000, COMMITS: commits}
+    return {INSERT: inserts, LIFE: updated, LIFE_CPU: jobs_each * 100_000, COMMITS: commits}
 
 
 def _redis(rig: Rig, seconds: float) -> dict[str, float]:
     with redis.Redis.from_url(rig.servers.redis.url) as client:
         script = client.register_script(XADD)
         entries = [f"1:{number}:1" for number in range(ROWS)]
-        rate = _often(lambda: script(keys=["bench-raw"], args=entries), seconds, ROWS)
+        rate = _rate(lambda: script(keys=["bench-raw"], args=entries), seconds, ROWS)
         client.delete("bench-raw")
     return {ADD: rate}
 
@@ -72,13 +72,13 @@ def _http(seconds: float) -> dict[str, float]:
     }
 
 
-def _often(step: Callable[[], object], seconds: float, each: int = 1) -> float:
+def _rate(step: Callable[[], object], seconds: float, jobs: int = 1) -> float:
     step()
     began, times = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < seconds:
         step()
         times += 1
-    return times * each / elapsed
+    return times * jobs / elapsed
 
 
 def _insert(connection: psycopg.Connection) -> list[int]:
@@ -86,7 +86,7 @@ def _insert(connection: psycopg.Connection) -> list[int]:
     return [row[0] for row in connection.execute(INSERT_ROWS, [document], prepare=True).fetchall()]
 
 
-def _live(connection: psycopg.Connection) -> None:
+def _insert_and_update(connection: psycopg.Connection) -> None:
     ids = "{" + ",".join(map(str, _insert(connection))) + "}"
     for status in (1, 2, 3):
         connection.execute(MOVE, [status, ids], prepare=True)

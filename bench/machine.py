@@ -69,9 +69,9 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def family(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """Return a process and all of its descendants."""
-    return [pid, *(member for child in children(pid) for member in family(child))]
+    return [pid, *(member for child in children(pid) for member in process_tree(child))]
 
 
 def resident(pid: int) -> float:
@@ -80,7 +80,7 @@ def resident(pid: int) -> float:
 
 
 def peak(pid: int) -> float:
-    """Return the most megabytes that a process has had in memory since it began."""
+    """Return the peak of megabytes of a process in memory since its start."""
     return _memory(pid, "VmHWM")
 
 

@@ -2,8 +2,8 @@
 
 Each round runs the same number of jobs of every task, one task after another. It reads the processor time of all
 processes of the cluster before and after. The table has the median of the rounds. Processor time is steadier than a
-rate. Steadiest is the part measured inside this process: making a call of an order and running it, the only difference
-of these tasks. With 0 rounds only that is measured.
+rate. The steadiest figure is measured inside this process: the time to prepare and run an order's call, in which alone
+these tasks differ. With 0 rounds only that is measured.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig import Rig, Role, rig, until
-from bench.stages import over, processes, spent
+from bench.rig import Rig, RunningProcess, rig, until
+from bench.stages import all_finished, cpu_times, processes
 from bench.submits import submit_batches
 from bench.typed_tasks import app
 from taskd.domain.job import JobInfo
@@ -41,14 +41,16 @@ TASKS: dict[str, object] = {
 }
 
 
-def measured(cluster: Rig, scheduler: Role, worker: Role, task: str, jobs: int) -> tuple[float, float]:
+def measured(
+    cluster: Rig, scheduler: RunningProcess, worker: RunningProcess, task: str, jobs: int
+) -> tuple[float, float]:
     """Return µs of processor time a job: of its executor, and of all processes."""
     pids = processes(cluster, scheduler, worker)
     target = cluster.finished() + jobs
-    before = spent(pids)
+    before = cpu_times(pids)
     submit_batches(scheduler, jobs, task, TASKS[task])
-    until(partial(over, cluster, target), timeout=600)
-    after = spent(pids)
+    until(partial(all_finished, cluster, target), timeout=600)
+    after = cpu_times(pids)
     used = {name: (after[name] - before[name]) / jobs / 1000 for name in after}
     return used["executor"], sum(used.values())
 
@@ -91,7 +93,7 @@ def main() -> None:
             measured(cluster, scheduler, worker, "bare", jobs)
             tasks = list(TASKS)
             for number in range(rounds):
-                first = number % len(tasks)  # a turn pays for the rows that earlier ones have left in PostgreSQL
+                first = number % len(tasks)  # a turn also does PostgreSQL's remaining work of earlier turns
                 for task in tasks[first:] + tasks[:first]:
                     times[task].append(measured(cluster, scheduler, worker, task, jobs))
     _print(times, calls, f"{rounds} rounds of {jobs:,} jobs of each task, interleaved: medians")
@@ -100,11 +102,11 @@ def main() -> None:
 def _print(times: dict[str, list[tuple[float, float]]], calls: dict[str, float], title: str) -> None:
     table = Table("task", "call, µs", "executor, µs a job", "all, µs a job", "of bare", "each round", title=title)
     for task, rounds in times.items():
-        executor, whole = (statistics.median(column) for column in zip(*rounds, strict=True))
+        executor, total = (statistics.median(column) for column in zip(*rounds, strict=True))
         ratios = [used[1] / bare[1] for used, bare in zip(rounds, times["bare"], strict=True)]
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
         table.add_row(
-            task, f"{calls[task]:.1f}", f"{executor:.1f}", f"{whole:.1f}", f"{statistics.median(ratios):.2f}", each
+            task, f"{calls[task]:.1f}", f"{executor:.1f}", f"{total:.1f}", f"{statistics.median(ratios):.2f}", each
         )
     Console(width=120).print(table)
 

@@ -13,10 +13,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.ceilings import beside
-from bench.picture import DRAWN, picture
+from bench.ceilings import limit_share
+from bench.chart import DRAWN, picture
+from bench.formatting import text, with_range
 from bench.targets import bound, holds, unmeasured
-from bench.words import text, with_range
 
 Document = Mapping[str, Any]
 
@@ -62,7 +62,7 @@ def _side_by_side(document: Document) -> Section:
     contest, limits = document["contest"], document["limits"]
     names = list(contest["taskd"])
     rows = [[system, *(with_range(results[name]) for name in names)] for system, results in contest.items()]
-    held = [beside(name, median(contest["taskd"][name]), limits) for name in names]
+    held = [limit_share(name, median(contest["taskd"][name]), limits) for name in names]
     rows.append(["the limit", *(f"{text(limit.limit)} ({limit.name})" if limit else "" for limit in held)])
     rows.append(["taskd, of the limit", *(f"{limit.share:.0%}" if limit else "" for limit in held)])
     notes = [f"{name}: {note}" for name, note in document["notes"].items()]
@@ -74,7 +74,7 @@ def _own(document: Document) -> Section:
     several = document["ratios"] | document.get("passes", {})
     rows = []
     for name, figure in figures.items():
-        against, held = bound(name), beside(name, figure, document["limits"])
+        against, held = bound(name), limit_share(name, figure, document["limits"])
         verdict = "" if not against else "met" if holds(figure, against) else "missed"
         limit = [f"{text(held.limit)} ({held.name})", f"{held.share:.0%}"] if held else ["", ""]
         rows.append([name, with_range(several.get(name, [figure])), *limit, against, verdict])

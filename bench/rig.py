@@ -1,4 +1,4 @@
-"""A private cluster to measure: embedded servers with durability on, one scheduler, one worker at a time."""
+"""A private cluster to measure: embedded servers with durability on, schedulers and workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from bench.machine import children, cpu, family
+from bench.machine import children, cpu, process_tree
 from taskd.dev.servers import binaries
 from taskd.dev.servers.ports import free_port
 from taskd.dev.servers.servers import Servers
@@ -24,8 +24,8 @@ from taskd.store.migrations import migrate
 
 
 @dataclass
-class Role:
-    """A running scheduler or worker."""
+class RunningProcess:
+    """Running scheduler or worker."""
 
     popen: subprocess.Popen[bytes]
     url: str
@@ -48,11 +48,11 @@ class Role:
 
 @dataclass
 class Rig:
-    """The cluster: its servers run; the measurements start its schedulers and workers."""
+    """Cluster of running servers; the measurements start its schedulers and workers."""
 
     servers: Servers
     folder: Path
-    roles: list[Role] = field(default_factory=list)
+    roles: list[RunningProcess] = field(default_factory=list)
 
     @property
     def dsn(self) -> str:
@@ -70,7 +70,7 @@ class Rig:
         more = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "TEXT", "BENCH_FOLDER": str(self.tallies)}
         return {**os.environ, **settings, **more}
 
-    def _spawn(self, *arguments: str) -> Role:
+    def _spawn(self, *arguments: str) -> RunningProcess:
         port = free_port()
         with (self.folder / f"{arguments[0]}-{len(self.roles)}.log").open("wb") as log:
             popen = subprocess.Popen(
@@ -79,29 +79,29 @@ class Rig:
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
-        self.roles.append(role := Role(popen, f"http://127.0.0.1:{port}"))
+        self.roles.append(role := RunningProcess(popen, f"http://127.0.0.1:{port}"))
         until(lambda: _ok(f"{role.url}/health"))
         return role
 
-    def scheduler(self) -> Role:
-        """Start a scheduler; returns when it leads."""
+    def scheduler(self) -> RunningProcess:
+        """Start a scheduler; return when it leads."""
         role = self._spawn("scheduler")
         until(lambda: httpx.get(f"{role.url}/leader").json()["is_leader"])
         return role
 
-    def worker(self, slots: int, processes: int = 1, app: str = "bench.tasks") -> Role:
-        """Start a worker; returns when it works."""
+    def worker(self, slots: int, processes: int = 1, app: str = "bench.tasks") -> RunningProcess:
+        """Start a worker; return when it is ready."""
         return self._spawn(
             *("worker", "--id", f"bench-{len(self.roles)}", "--app", app),
             *("--concurrency", str(slots), "--processes", str(processes)),
         )
 
     @contextmanager
-    def crowd(self, workers: int, processes: int) -> Iterator[None]:
-        """Run that many simulated idle workers, in a few processes."""
+    def idle_workers(self, workers: int, processes: int) -> Iterator[None]:
+        """Run simulated idle workers in a few processes."""
         each = workers // processes
-        commands = [(sys.executable, "-m", "bench.crowd", str(n * each), str(each)) for n in range(processes)]
-        with (self.folder / "crowd.log").open("wb") as log:
+        commands = [(sys.executable, "-m", "bench.idle_workers", str(n * each), str(each)) for n in range(processes)]
+        with (self.folder / "idle-workers.log").open("wb") as log:
             running = [
                 subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
                 for command in commands
@@ -120,19 +120,19 @@ class Rig:
         return len(httpx.get(f"{self.roles[0].url}/workers").json()["workers"])
 
     @property
-    def family(self) -> list[int]:
+    def process_tree(self) -> list[int]:
         """Return every process of the servers, the schedulers and the workers that run now."""
         servers = [server.child.pid for server in (self.servers.postgres, self.servers.redis, self.servers.etcd)]
         roles = [role.popen.pid for role in self.roles if role.popen.poll() is None]
-        return [member for pid in (*servers, *roles) if pid for member in family(pid)]
+        return [member for pid in (*servers, *roles) if pid for member in process_tree(pid)]
 
     def empty(self) -> None:
-        """Delete the remaining jobs, which would take too long."""
+        """Delete the remaining jobs, whose execution would take too long."""
         with psycopg.connect(self.dsn) as connection:
             connection.execute("TRUNCATE taskd.jobs")
 
-    def rest(self) -> None:
-        """Make PostgreSQL do the work that earlier measurements left to it, so that it does not affect the next one."""
+    def finish_background_work(self) -> None:
+        """Make PostgreSQL do the remaining work of earlier measurements, so that it does not affect the next one."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute("VACUUM")
             connection.execute("CHECKPOINT")
@@ -170,7 +170,7 @@ def until(condition: Callable[[], object], timeout: float = 120.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("the cluster did not get there: see its logs")
+            raise TimeoutError("the cluster did not reach the expected state in time: see its logs")
         time.sleep(0.02)
 
 
@@ -188,9 +188,9 @@ def batch(task: str, payload: object, jobs: int = 1000, **fields: object) -> byt
 
 def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
     """Submit, and return the response."""
-    answer = client.post(url, content=body, headers={"content-type": "application/json"})
-    answer.raise_for_status()
-    document: dict[str, object] = answer.json()
+    response = client.post(url, content=body, headers={"content-type": "application/json"})
+    response.raise_for_status()
+    document: dict[str, object] = response.json()
     return document
 
 
@@ -198,15 +198,15 @@ def post(client: httpx.Client, url: str, body: bytes) -> dict[str, object]:
 def rig(folder: Path) -> Iterator[Rig]:
     """Start a cluster whose processes all end with the context."""
     servers = Servers(binaries.find(), folder / "servers", durable_redis=False)
-    made = Rig(servers, folder)
-    made.tallies.mkdir()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cleanup below runs then, too
+    cluster = Rig(servers, folder)
+    cluster.tallies.mkdir()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that SIGTERM runs the cleanup below
     try:
         servers.start()
-        migrate(made.dsn)
-        yield made
+        migrate(cluster.dsn)
+        yield cluster
     finally:
-        for role in made.roles:
+        for role in cluster.roles:
             if role.popen.poll() is None:
                 role.popen.kill()
                 role.popen.wait()

@@ -6,13 +6,13 @@ import time
 
 import httpx
 
+from bench.job_times import Figures, settled
 from bench.machine import nanoseconds
-from bench.moments import Figures, settled
-from bench.rig import Rig, Role, batch, post, until
+from bench.rig import Rig, RunningProcess, batch, post, until
 from bench.submits import submit_batches
 
 
-def scaling(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
+def scaling(cluster: Rig, scheduler: RunningProcess, jobs: int) -> Figures:
     """Return the rate of several workers as a multiple of one worker's, and the cores that all use.
 
     Each has 8 slots and runs jobs of 20 ms. The target ends where a core is full: the largest number of workers that
@@ -29,23 +29,23 @@ def scaling(cluster: Rig, scheduler: Role, jobs: int) -> Figures:
     return figures
 
 
-def _rate_of(cluster: Rig, scheduler: Role, workers: int, jobs: int) -> tuple[float, float]:
+def _rate_of(cluster: Rig, scheduler: RunningProcess, workers: int, jobs: int) -> tuple[float, float]:
     """Return jobs/s, and the cores used by all processes but the client. All workers run before the count begins."""
     roles = [cluster.worker(8) for _ in range(workers)]
     until(lambda: cluster.registered == workers)
     submit_batches(scheduler, 1000 * workers, "nap", {"seconds": 0.02})
     settled(cluster)
-    pids = cluster.family
+    pids = cluster.process_tree
     used = sum(nanoseconds(pid) for pid in pids)
-    before, wanted = cluster.finished(), jobs * workers // 1000 * 1000
+    before, expected = cluster.finished(), jobs * workers // 1000 * 1000
     body = batch("nap", {"seconds": 0.02})
     began = time.perf_counter()
     with httpx.Client(timeout=60) as client:
-        for _ in range(wanted // 1000):
+        for _ in range(expected // 1000):
             post(client, f"{scheduler.url}/jobs/batch", body)
-    until(lambda: cluster.finished() - before >= wanted)
+    until(lambda: cluster.finished() - before >= expected)
     seconds = time.perf_counter() - began
     used = sum(nanoseconds(pid) for pid in pids) - used
     for role in roles:
         role.stop()
-    return wanted / seconds, used / 1e9 / seconds
+    return expected / seconds, used / 1e9 / seconds

@@ -1,7 +1,7 @@
-"""The speed of leaders that only dispatch: with one shard, with two led by one scheduler, and with two led by one each.
+"""The dispatch rate of leaders: of one shard, of two led by one scheduler, and of two led by one scheduler each.
 
-`python -m bench.shards [JOBS]`. The jobs wait in two queues, one of each shard. Then a worker announces more slots than
-there are jobs, and takes none.
+Run it with `python -m bench.shards [JOBS]`. The jobs wait in two queues, one of each shard. Then a worker announces
+more slots than there are jobs, and claims none.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _dispatched(cluster: Rig, shards: int, schedulers: int, jobs: int) -> float:
             for queue in queues():
                 post(client, f"{first.url}/jobs/batch", batch("noop", {}, queue=queue))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "bench.crowd", "0", "1", str(5 * jobs), *queues()], env=cluster.environment
+        [sys.executable, "-m", "bench.idle_workers", "0", "1", str(5 * jobs), *queues()], env=cluster.environment
     )
     try:
         with psycopg.connect(cluster.dsn, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""The cost of submitting in SQL: `POSTGRES_DSN=… python -m bench.sql`, on a database of its own after `taskd migrate`.
+"""The cost of submitting in SQL: `POSTGRES_DSN=… python -m bench.sql`, on a separate database after `taskd migrate`.
 
 1. Jobs a second by `taskd.submit_many`, a thousand at a time, beside the schedulers' own statement, in the best round.
 2. Commits a second of single submits by eight clients: without NOTIFY, as it is, and with a NOTIFY in each.

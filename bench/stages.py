@@ -1,8 +1,7 @@
 """The processor time of one job, process by process: `python -m bench.stages [JOBS] [TASK]`.
 
-Each duty has a connection to PostgreSQL of its own, so the time of the server process behind it is the time of one
-stage. The lower limit of that stage (`bench.beneath`) stands beside it, measured in the same run; passes of the two
-take turns.
+Each duty has a separate connection to PostgreSQL, so the time of its server process is the time of one stage. The
+lower limit of that stage (`bench.lower_limits`) is measured in the same run, in alternating passes.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from bench import beneath
-from bench.machine import family, nanoseconds
-from bench.rig import Rig, Role, rig, until
+from bench import lower_limits
+from bench.machine import nanoseconds, process_tree
+from bench.rig import Rig, RunningProcess, rig, until
 from bench.submits import submit_batches
 
 WARM, PASSES = 20_000, 3
-#: The least µs a job with which a process is shown.
+#: Processes with fewer µs a job are not shown.
 LEAST = 0.05
 BACKENDS = "SELECT pid, application_name, backend_type FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 
 
-def processes(cluster: Rig, scheduler: Role, worker: Role) -> dict[int, str]:
+def processes(cluster: Rig, scheduler: RunningProcess, worker: RunningProcess) -> dict[int, str]:
     """Return the name of every process that has a part in a job, by its id."""
     names = {scheduler.popen.pid: "scheduler", worker.popen.pid: "worker"}
-    for pid in family(worker.popen.pid)[1:]:
+    for pid in process_tree(worker.popen.pid)[1:]:
         executor = "executor" in Path(f"/proc/{pid}/cmdline").read_text()
         names[pid] = "executor" if executor else "guard"
     for name, server in (("Redis", cluster.servers.redis), ("etcd", cluster.servers.etcd)):
@@ -45,7 +44,7 @@ def processes(cluster: Rig, scheduler: Role, worker: Role) -> dict[int, str]:
     return names
 
 
-def spent(pids: dict[int, str]) -> dict[str, int]:
+def cpu_times(pids: dict[int, str]) -> dict[str, int]:
     """Return the nanoseconds of processor time so far, by name."""
     totals: dict[str, int] = {}
     for pid, name in pids.items():
@@ -53,19 +52,19 @@ def spent(pids: dict[int, str]) -> dict[str, int]:
     return totals
 
 
-def over(cluster: Rig, target: int) -> bool:
+def all_finished(cluster: Rig, target: int) -> bool:
     """Return True if at least `target` jobs have ended."""
     return cluster.finished() >= target
 
 
-def measure(cluster: Rig, scheduler: Role, worker: Role, jobs: int, task: str) -> dict[str, float]:
+def measure(cluster: Rig, scheduler: RunningProcess, worker: RunningProcess, jobs: int, task: str) -> dict[str, float]:
     """Return µs of processor time a job, by name, while jobs are submitted and run."""
     target = cluster.finished() + jobs
     pids = processes(cluster, scheduler, worker)
-    before = spent(pids)
+    before = cpu_times(pids)
     submit_batches(scheduler, jobs, task)
-    until(partial(over, cluster, target))
-    after = spent(pids)
+    until(partial(all_finished, cluster, target))
+    after = cpu_times(pids)
     return {name: (after[name] - before[name]) / jobs / 1000 for name in after}
 
 
@@ -87,7 +86,7 @@ def main() -> None:
             measure(cluster, scheduler, worker, WARM, task)
             for _ in range(PASSES):
                 used.append(measure(cluster, scheduler, worker, jobs, task))
-                limits.append(beneath.measure(cluster, WARM))
+                limits.append(lower_limits.measure(cluster, WARM))
     show(
         f"{jobs:,} jobs of {task}, submitted while they ran; medians of {PASSES} passes", medians(used), medians(limits)
     )

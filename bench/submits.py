@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psycopg
 
-from bench.rig import Rig, Role, batch, post
+from bench.rig import Rig, RunningProcess, batch, post
 from taskd import App
 
 
-def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None) -> float:
+def submit_batches(scheduler: RunningProcess, jobs: int, task: str, payload: object = None) -> float:
     """Return jobs/s of batches of a thousand, one after another."""
     body = batch(task, payload or {})
     with httpx.Client(timeout=60) as client:
@@ -25,7 +25,7 @@ def submit_batches(scheduler: Role, jobs: int, task: str, payload: object = None
         return (jobs - 1000) / (time.perf_counter() - began)
 
 
-def submit_at_once(scheduler: Role, jobs: int, connections: int) -> float:
+def submit_at_once(scheduler: RunningProcess, jobs: int, connections: int) -> float:
     """Return jobs/s of batches of a thousand on several connections that send again at once after a response."""
     each = jobs // connections
 
@@ -38,7 +38,7 @@ def submit_at_once(scheduler: Role, jobs: int, connections: int) -> float:
         return each * connections / (time.perf_counter() - began)
 
 
-def submit_from_python(scheduler: Role, jobs: int) -> float:
+def submit_from_python(scheduler: RunningProcess, jobs: int) -> float:
     """Return jobs/s of `submit_many` in one process.
 
     Four calls of a thousand jobs run at a time, each followed by the next at once.
@@ -50,12 +50,12 @@ def submit_from_python(scheduler: Role, jobs: int) -> float:
         @app.task
         async def noop(sent: int) -> None: ...
 
-        async def go_on(calls: int) -> None:
+        async def submit_batches_of_jobs(calls: int) -> None:
             for _ in range(calls):
                 await noop.submit_many([{"sent": 0}] * 1000)
 
         began, calls = time.perf_counter(), jobs // 4000
-        await asyncio.gather(*(go_on(calls) for _ in range(4)))
+        await asyncio.gather(*(submit_batches_of_jobs(calls) for _ in range(4)))
         rate = calls * 4000 / (time.perf_counter() - began)
         await app.aclose()
         return rate

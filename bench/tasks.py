@@ -1,4 +1,4 @@
-"""The measured tasks."""
+"""The tasks that are measured."""
 
 from __future__ import annotations
 

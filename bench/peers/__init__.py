@@ -1,8 +1,8 @@
 """The systems that taskd is compared with, each with its installation and its best settings.
 
-Each has a script here, which runs in an environment of its own (`.venv-bench/NAME`, `bench/peers/node`), since their
-dependencies conflict. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT asked 0` or
-`SCRIPT work` (see common.py).
+Each has a script here, which runs in a separate environment (`.venv-bench/NAME`, `bench/peers/node`), since their
+dependencies conflict. A script is called as `SCRIPT prepare`, `SCRIPT one N`, `SCRIPT bulk N`, `SCRIPT interactive 0`
+or `SCRIPT work` (see common.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Peer(NamedTuple):
-    """One system.
+    """System to compare with.
 
     - `workers`: the arguments of each worker process, after its program.
     - `jobs`: how many jobs it runs end to end, about five seconds of its work, and in a drain, unless `backlog` is given.

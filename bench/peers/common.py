@@ -1,7 +1,7 @@
-"""The shared part of every peer's script: the measured job, and the command line. Standard library only.
+"""The shared part of every peer's script: the measured job and the command line. It needs only the standard library.
 
 The environment has BENCH_DSN, BENCH_REDIS, and BENCH_FOLDER, in which the measured counts and times are written. `one`
-submits N jobs one after another, `bulk` a thousand at a time, `asked` one for every line of its input. Each submits one
+submits N jobs one after another, `bulk` a thousand at a time, `interactive` one for every line of its input. Each submits one
 more job first, so that connecting is not measured. It then prints when it began (seconds of the monotonic clock) and
 how many seconds it took.
 """
@@ -32,7 +32,7 @@ class Tally:
         self._pid = 0
         self._n = 0
 
-    def hit(self) -> None:
+    def count(self) -> None:
         """Count one job."""
         if self._pid != os.getpid():  # a fork counts for itself
             self._open()
@@ -55,7 +55,7 @@ def ran(sent: int) -> None:
     if sent:
         with (FOLDER / f"{os.getpid()}.starts").open("a") as file:
             file.write(f"{sent} {time.monotonic_ns()}\n")
-    _tally.hit()
+    _tally.count()
 
 
 def command(
@@ -68,38 +68,38 @@ def command(
 
     `one` submits a job whose payload is its argument; `bulk` submits that many with payload 0.
     """
-    what, *rest = sys.argv[1:]
-    match what:
+    mode, *rest = sys.argv[1:]
+    match mode:
         case "prepare":
             _run(prepare)
         case "work":
             _run(work)
         case _:
-            asyncio.run(_submit(what, int(rest[0]), one, bulk))
+            asyncio.run(_submit(mode, int(rest[0]), one, bulk))
 
 
-async def _submit(what: str, jobs: int, one: Callable[[int], Any], bulk: Callable[[int], Any]) -> None:
-    await _maybe(one(0))
+async def _submit(mode: str, jobs: int, one: Callable[[int], Any], bulk: Callable[[int], Any]) -> None:
+    await _awaited(one(0))
     began = time.monotonic()
-    match what:
+    match mode:
         case "one":
             for _ in range(jobs):
-                await _maybe(one(0))
+                await _awaited(one(0))
         case "bulk":
             for _ in range(jobs // BULK):
-                await _maybe(bulk(BULK))
-        case "asked":
+                await _awaited(bulk(BULK))
+        case "interactive":
             for _ in sys.stdin:
-                await _maybe(one(time.monotonic_ns()))
+                await _awaited(one(time.monotonic_ns()))
     print(began, time.monotonic() - began)
 
 
-async def _maybe(answer: Any) -> Any:
-    return await answer if isinstance(answer, Awaitable) else answer
+async def _awaited(result: Any) -> Any:
+    return await result if isinstance(result, Awaitable) else result
 
 
 def _run(function: Callable[[], Any]) -> None:
-    async def whole() -> None:
-        await _maybe(function())
+    async def run() -> None:
+        await _awaited(function())
 
-    asyncio.run(whole())
+    asyncio.run(run())

@@ -1,6 +1,7 @@
-"""The fault catalogue: `make chaos`, or `python -m tests.chaos`.
+"""Run the fault catalogue: `make chaos`, or `python -m tests.chaos`.
 
-From the environment: SEED, SCENARIO (numbers or names, commas), MINUTES (of the random mix), SHARDS, OUT.
+Environment variables: SEED, SCENARIO (numbers or names, separated by commas), MINUTES (of the random mix), SHARDS,
+OUT.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OUT = Path("build/chaos")
 
 
 def main() -> int:
-    """Run what is asked for; 0 if every row passed."""
+    """Run the selected scenarios; return 0 if every row passed."""
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 10**6))
     scenarios = select(os.environ.get("SCENARIO", ""), minutes=float(os.environ.get("MINUTES") or 2))
     out = Path(os.environ.get("OUT") or OUT) / f"seed-{seed}"
@@ -56,7 +57,7 @@ def main() -> int:
 
 
 def keep(source: Path, target: Path) -> None:
-    """Keep the history and the logs of a failed scenario."""
+    """Copy the history and the logs of a failed scenario to `target`."""
     for part in ("history", "logs", "error.txt"):
         if (source / part).is_dir():
             shutil.copytree(source / part, target / part)

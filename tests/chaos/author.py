@@ -1,4 +1,4 @@
-"""What task authors write: locks, children, snoozes, typed arguments, schedules. Beside the tasks of the ordinary traffic."""
+"""Tasks that use locks, children, snoozes, checkpoints, typed arguments and schedules, beside the ordinary traffic's."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from taskd import Context, Fail, Snooze
 from taskd.torture.tasks import app, mark
 from taskd.torture.workload import Maker, TrafficPlan, Workload
 
-#: How many names the locks share.
+#: Number of names that the locks share.
 LOCKS = 3
 PATIENT: dict[str, Any] = {"max_retries": 50, "retry_backoff": {"initial": 0.3, "factor": 1, "max": 1, "jitter": True}}
 
 
 class Item(BaseModel):
-    """A Pydantic model as an argument."""
+    """Pydantic model as an argument."""
 
     sku: str = Field(min_length=3)
     price: Decimal
@@ -32,7 +32,7 @@ class Item(BaseModel):
 
 @dataclass
 class Basket:
-    """A dataclass as an argument, with models in it."""
+    """Dataclass as an argument, with models in it."""
 
     owner: str
     items: list[Item]
@@ -40,8 +40,8 @@ class Basket:
 
 
 @app.task
-async def guard(ctx: Context, name: str, seconds: float) -> int:
-    """Hold a lock, and rely on it."""
+async def hold_lock(ctx: Context, name: str, seconds: float) -> int:
+    """Hold a lock, and record in the trace that the task relies on it."""
     mark(ctx, "start")
     async with ctx.lock(name, wait=20) as held:
         mark(ctx, "lock", name, held.fence)
@@ -54,8 +54,8 @@ async def guard(ctx: Context, name: str, seconds: float) -> int:
 
 
 @app.task
-def guard_thread(ctx: Context, name: str, seconds: float) -> int:
-    """The same in a thread."""
+def hold_lock_in_thread(ctx: Context, name: str, seconds: float) -> int:
+    """Do the same as `hold_lock` in a thread."""
     mark(ctx, "start")
     with ctx.lock_sync(name, wait=20) as held:
         mark(ctx, "lock", name, held.fence)
@@ -69,15 +69,15 @@ def guard_thread(ctx: Context, name: str, seconds: float) -> int:
 
 @app.task
 async def child(ctx: Context, number: int) -> int:
-    """What parents submit."""
+    """Do nothing; `submit_children` submits it."""
     mark(ctx, "start")
     mark(ctx, "end")
     return number
 
 
 @app.task
-async def beget(ctx: Context, children: int, fall: bool) -> Sequence[int]:
-    """Submit children under keys of their own, all over again if an attempt fails half-way; their ids."""
+async def submit_children(ctx: Context, children: int, fail: bool) -> Sequence[int]:
+    """Submit children with a dedupe key each, all of them again in each attempt; return their ids."""
     mark(ctx, "start")
     ids = []
     for number in range(children):
@@ -86,15 +86,15 @@ async def beget(ctx: Context, children: int, fall: bool) -> Sequence[int]:
         ids.append((await ctx.submit(options, number)).id)
         mark(ctx, "child", key, ids[-1])
         await asyncio.sleep(0.05)
-    if fall and ctx.job.failures == 0:
-        raise RuntimeError("a failure after all children were submitted, as it was asked to")
+    if fail and ctx.job.failures == 0:
+        raise RuntimeError("intended failure after all children were submitted")
     mark(ctx, "end")
     return ids
 
 
 @app.task
-def doze(ctx: Context, times: int, seconds: float) -> int:
-    """Snooze so many times. Its job has no retries."""
+def snooze_repeatedly(ctx: Context, times: int, seconds: float) -> int:
+    """Snooze `times` times. Its job has no retries."""
     mark(ctx, "start")
     done = ctx.checkpoint_value or 0
     if done < times:
@@ -106,8 +106,8 @@ def doze(ctx: Context, times: int, seconds: float) -> int:
 
 
 @app.task
-async def perch(ctx: Context, seconds: float) -> int:
-    """Only the first attempt stores a checkpoint; it fails, as do two more. The step that the last one was handed."""
+async def checkpoint_once(ctx: Context, seconds: float) -> int:
+    """Store a checkpoint in the first attempt only, and fail three times; return the step that the fourth one received."""
     mark(ctx, "start")
     attempt, step = ctx.checkpoint_value or (0, 0)
     mark(ctx, "resume", attempt, step)
@@ -117,17 +117,17 @@ async def perch(ctx: Context, seconds: float) -> int:
         await ctx.checkpoint([1, 1])
         mark(ctx, "saved", 1)
     if ctx.attempt < 4:
-        raise RuntimeError("an attempt that fails, as it was asked to")
+        raise RuntimeError("intended failure")
     mark(ctx, "end")
     return int(step)
 
 
 @app.task
-def sell(ctx: Context, basket: Basket, at: datetime, gift: bool = False) -> str:
-    """Look at its arguments: they are what they were."""
+def check_arguments(ctx: Context, basket: Basket, at: datetime, gift: bool = False) -> str:
+    """Check that the arguments have the types and values that were sent."""
     mark(ctx, "start")
-    known = [isinstance(item, Item) and isinstance(item.price, Decimal) and item.due.tzinfo for item in basket.items]
-    if not (isinstance(basket, Basket) and all(known) and isinstance(basket.tags, set) and at.tzinfo is not None):
+    typed = [isinstance(item, Item) and isinstance(item.price, Decimal) and item.due.tzinfo for item in basket.items]
+    if not (isinstance(basket, Basket) and all(typed) and isinstance(basket.tags, set) and at.tzinfo is not None):
         raise Fail(f"these are not the arguments that were sent: {basket!r}, {at!r}, {gift!r}")
     mark(ctx, "end")
     return str(sum((item.price for item in basket.items), Decimal(0)))
@@ -135,53 +135,53 @@ def sell(ctx: Context, basket: Basket, at: datetime, gift: bool = False) -> str:
 
 @app.task
 async def tick(ctx: Context, seconds: float) -> str:
-    """What schedules submit."""
+    """Sleep; the schedules submit it."""
     mark(ctx, "start")
     await asyncio.sleep(seconds)
     mark(ctx, "end")
     return str(ctx.job.metadata["fire_at"])
 
 
-class Author(Workload, frozen=True, kw_only=True):
-    """The shares of what task authors write."""
+class AuthorWorkload(Workload, frozen=True, kw_only=True):
+    """Shares of the ordinary kinds of jobs and of this module's."""
 
     short: float = 60.0
     long: float = 8.0
     climbing: float = 10.0
-    guarding: float = 1.5
-    begetting: float = 6.0
-    dozing: float = 6.0
-    selling: float = 6.0
+    locking: float = 1.5
+    submitting: float = 6.0
+    snoozing: float = 6.0
+    typed: float = 6.0
 
     def makers(self) -> dict[Maker, float]:
-        """With those of the ordinary mix."""
-        own: dict[Maker, float] = {
-            _guarding: self.guarding,
-            _begetting: self.begetting,
-            _dozing: self.dozing,
-            _selling: self.selling,
+        """Return the makers of both, with their shares."""
+        makers: dict[Maker, float] = {
+            _locking: self.locking,
+            _submitting: self.submitting,
+            _snoozing: self.snoozing,
+            _typed: self.typed,
         }
-        return super().makers() | own
+        return super().makers() | makers
 
 
-def _guarding(random: Random) -> TrafficPlan:
+def _locking(random: Random) -> TrafficPlan:
     payload = {"name": f"author-{random.randrange(LOCKS)}", "seconds": round(random.uniform(0.1, 0.6), 2)}
-    task = random.choice(("guard", "guard", "guard_thread"))
-    return TrafficPlan(kind="guarding", task=task, payload=payload, fields=PATIENT)
+    task = random.choice(("hold_lock", "hold_lock", "hold_lock_in_thread"))
+    return TrafficPlan(kind="locking", task=task, payload=payload, fields=PATIENT)
 
 
-def _begetting(random: Random) -> TrafficPlan:
-    payload = {"children": random.randint(1, 3), "fall": random.random() < 0.3}
-    return TrafficPlan(kind="begetting", task="beget", payload=payload, fields=PATIENT)
+def _submitting(random: Random) -> TrafficPlan:
+    payload = {"children": random.randint(1, 3), "fail": random.random() < 0.3}
+    return TrafficPlan(kind="submitting", task="submit_children", payload=payload, fields=PATIENT)
 
 
-def _dozing(random: Random) -> TrafficPlan:
+def _snoozing(random: Random) -> TrafficPlan:
     payload = {"times": random.randint(1, 4), "seconds": round(random.uniform(0.1, 1.0), 2)}
-    return TrafficPlan(kind="dozing", task="doze", payload=payload, fields={"max_retries": 0})
+    return TrafficPlan(kind="snoozing", task="snooze_repeatedly", payload=payload, fields={"max_retries": 0})
 
 
-def _selling(random: Random) -> TrafficPlan:
+def _typed(random: Random) -> TrafficPlan:
     item = Item(sku="abc", price=Decimal("1.10"), due=datetime(2030, 1, 1, tzinfo=UTC))
     basket = Basket("ann", [item] * random.randint(0, 3), {"a", "b"})
-    payload: dict[str, Any] = sell.options().document((basket, datetime.now(UTC)), {"gift": True})["payload"]
-    return TrafficPlan(kind="selling", task="sell", payload=payload, fields={"max_retries": 0})
+    payload: dict[str, Any] = check_arguments.options().document((basket, datetime.now(UTC)), {"gift": True})["payload"]
+    return TrafficPlan(kind="typed", task="check_arguments", payload=payload, fields={"max_retries": 0})

@@ -1,4 +1,4 @@
-"""Tasks that do their worst, for workers of a queue of their own."""
+"""Tasks that crash, hang, exhaust memory or return bad values, for workers of a separate queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskd.app import App
 
 app = App()
 
-#: What results.py must refuse, by name.
+#: Values that the executor must refuse as results, by name.
 RESULTS: dict[str, Any] = {
     "nul": "a\0b",
     "nan": float("nan"),
@@ -33,15 +33,15 @@ async def segfault() -> None:
 
 
 @app.task
-async def leave() -> None:
-    """End the process without a word."""
+async def exit_process() -> None:
+    """End the process without a message."""
     os._exit(3)
 
 
 @app.task
-async def eat() -> int:
-    """Ask for more memory than this process may have."""
-    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: ASYNC230, SIM115  it is a file of the kernel's
+async def exhaust_memory() -> int:
+    """Allocate more memory than this process may have."""
+    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: ASYNC230, SIM115  a file of the kernel
     limit = pages * resource.getpagesize() + 64 * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     try:
@@ -51,36 +51,36 @@ async def eat() -> int:
 
 
 @app.task
-async def slay() -> None:
-    """Kill the worker under which this runs, and so all that runs beside it."""
+async def kill_worker() -> None:
+    """Kill this task's worker, and with it every attempt that runs beside this one."""
     await asyncio.sleep(0.5)
     os.kill(os.getppid(), signal.SIGKILL)
     await asyncio.sleep(600)
 
 
 @app.task
-async def toil(seconds: float) -> float:
-    """Do no harm."""
+async def work(seconds: float) -> float:
+    """Sleep for `seconds` and return them."""
     await asyncio.sleep(seconds)
     return seconds
 
 
 @app.task
 async def spin() -> int:
-    """Hold the GIL, in C, for hours."""
+    """Hold the GIL for hours, in C."""
     return sum(range(10**14))
 
 
 @app.task
-def ignore() -> None:
-    """Start a program that ignores SIGTERM, and wait for it."""
+def ignore_sigterm() -> None:
+    """Wait for a program that ignores SIGTERM."""
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @app.task
-def stubborn() -> None:
-    """Swallow whatever is raised here."""
+def swallow_exceptions() -> None:
+    """Block SIGTERM and swallow every exception for ten minutes."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     end = time.monotonic() + 600
     while time.monotonic() < end:
@@ -91,6 +91,6 @@ def stubborn() -> None:
 
 
 @app.task
-async def give(name: str) -> Any:
-    """Return something that is no JSON."""
+async def return_value(name: str) -> Any:
+    """Return a value that is not JSON."""
     return RESULTS[name]

@@ -1,4 +1,4 @@
-"""The catalogue: every scenario by its number, in the order of the numbers."""
+"""The fault catalogue: every scenario, in the order of the numbers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.chaos.scenarios import (
     workers,
 )
 
-#: What `make test` runs of it. Leaders and workers are killed by its run of `taskd torture` too.
+#: The scenarios that `make test` runs. Its run of `taskd torture` kills leaders and workers too.
 QUICK = ("3b", "10b", "35a", "38")
 
 
-def every(minutes: float) -> list[Scenario]:
-    """All of them; the random mix goes on for so many minutes."""
-    found = [
+def all_scenarios(minutes: float) -> list[Scenario]:
+    """Return all scenarios, with random mixes of `minutes` minutes."""
+    scenarios = [
         *leaders.SCENARIOS,
         *workers.SCENARIOS,
         *redis.SCENARIOS,
@@ -43,21 +43,24 @@ def every(minutes: float) -> list[Scenario]:
         *authors.SCENARIOS,
         *transfers.SCENARIOS,
     ]
-    return sorted(found, key=lambda scenario: (_number(scenario.name), scenario.name))
+    return sorted(scenarios, key=lambda scenario: (_number(scenario.name), scenario.name))
 
 
 def select(wanted: str, *, minutes: float = 2.0) -> list[Scenario]:
-    """Those whose numbers are named ("1,6,10b"; "6" also means 6a and 6b), or all."""
-    scenarios = every(minutes)
+    """Return the scenarios with these numbers ("1,6,10b"; "6" also means 6a and 6b), or all if none is named.
+
+    Raises ConfigurationError if a number is unknown.
+    """
+    scenarios = all_scenarios(minutes)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
-    unknown = [name for name in names if not any(_means(name, s) for s in scenarios)]
+    unknown = [name for name in names if not any(_matches(name, s) for s in scenarios)]
     if unknown:
         known = ", ".join(s.name for s in scenarios)
         raise ConfigurationError(f"there is no scenario {', '.join(unknown)}: the scenarios are {known}")
-    return [s for s in scenarios if not names or any(_means(name, s) for name in names)]
+    return [s for s in scenarios if not names or any(_matches(name, s) for name in names)]
 
 
-def _means(name: str, scenario: Scenario) -> bool:
+def _matches(name: str, scenario: Scenario) -> bool:
     return name == scenario.name or (name.isdigit() and int(name) == _number(scenario.name))
 
 

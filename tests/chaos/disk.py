@@ -1,4 +1,4 @@
-"""A small disk that a test can fill: a tmpfs of its own, for root on Linux."""
+"""A small disk that a test can fill: a separate tmpfs, for root on Linux."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
-#: What the mounts are called, with the pid of whoever made them: so those of killed processes are found.
+#: Prefix of the mounts' names. The pid of the mounting process follows, so that mounts of killed processes are found.
 NAME = "taskd-tests-disk"
 PAGE = 4096
 
 
 class SmallDisk:
-    """A disk of so many bytes at `folder`, which users other than ours may pass through. It is gone when the context ends."""
+    """Disk of `size` bytes at `folder`, which other users may pass through. The end of the context removes it."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class SmallDisk:
         self.folder.rmdir()
 
     def fill(self) -> None:
-        """Take all the room there is. Again, if somebody gave up some since."""
+        """Take all free space. Call it again if other files have freed some since."""
         file = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             for size in (256 * PAGE, PAGE):
@@ -44,7 +44,7 @@ class SmallDisk:
             os.close(file)
 
     def free(self) -> None:
-        """Give back what `fill` took."""
+        """Free the space that `fill` took."""
         self._ballast.unlink(missing_ok=True)
 
     @property
@@ -54,7 +54,7 @@ class SmallDisk:
 
 @cache
 def available() -> str | None:
-    """None if a disk can be made here, else why not."""
+    """Return None if a disk can be made here, else the reason why not."""
     if not sys.platform.startswith("linux"):
         return "a small disk is a tmpfs, and this is not Linux"
     if os.geteuid() != 0:
@@ -63,14 +63,14 @@ def available() -> str | None:
         try:
             _mount(Path(folder), PAGE)
         except (OSError, subprocess.CalledProcessError) as error:
-            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-            return f"no tmpfs can be mounted here: {said}"
+            message = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+            return f"no tmpfs can be mounted here: {message}"
         _unmount(Path(folder))
     return None
 
 
 def _append(file: int, size: int) -> bool:
-    """False if there was no room for all of it."""
+    """Return False if there was no space for all bytes."""
     try:
         return os.write(file, bytes(size)) == size
     except OSError as error:
@@ -85,7 +85,7 @@ def _mount(folder: Path, size: int) -> None:
 
 
 def _unmount(folder: Path) -> None:
-    """Take it out of sight at once; it is gone when the last process has closed its files."""
+    """Hide the mount at once; the kernel frees it when the last process has closed its files."""
     _run("umount", "--lazy", str(folder))
 
 
@@ -94,7 +94,7 @@ def _run(*command: str) -> None:
 
 
 def _sweep() -> None:
-    """Unmount what killed processes left."""
+    """Unmount the disks of killed processes."""
     for line in MOUNTS.read_text().splitlines():
         name, folder = line.split()[:2]
         pid = name.removeprefix(f"{NAME}-")

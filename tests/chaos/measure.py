@@ -1,4 +1,4 @@
-"""Figures of a run, out of its history: what the table shows beside each bound. Seconds unless the name says otherwise."""
+"""Figures of a run, computed from its history, for the table. They are seconds unless the name says otherwise."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
     "waits",
 ]
 
-#: Seconds of a phase that `typical` looks at together.
+#: Seconds of one window of `typical`.
 WINDOW = 2.0
 
 
 def restarts(history: History, worker: str, killed: float, until: float = float("inf")) -> list[float]:
-    """How long after a worker's death each of the jobs ran again that were taken from it before `until`."""
+    """Return the seconds from a worker's death until each job that was taken from it before `until` ran again."""
     orphans = {
         e.job_id: e.at
         for e in history.events
@@ -52,17 +52,17 @@ def restarts(history: History, worker: str, killed: float, until: float = float(
 
 
 def reaped(history: History, workers: Iterable[str] = ()) -> int:
-    """Sessions that a leader ended: of these workers, or of all."""
-    wanted = set(workers)
+    """Return the number of sessions that a leader ended: of these workers, or of all."""
+    selected = set(workers)
     return sum(
         1
         for s in history.sessions
-        if s.what == "end" and s.by.startswith("taskd:leader:") and (not wanted or s.worker_id in wanted)
+        if s.what == "end" and s.by.startswith("taskd:leader:") and (not selected or s.worker_id in selected)
     )
 
 
 def cut_short(history: History) -> int:
-    """Attempts that were ended although their task had done nothing wrong: lost, or given back."""
+    """Return the number of attempts that ended without a fault of their task: lost or released."""
     return sum(
         before.failures == after.failures and before.crashes == after.crashes
         for events in history.events_of.values()
@@ -72,11 +72,11 @@ def cut_short(history: History) -> int:
 
 
 def waits(history: History, since: float = 0.0, heals: Sequence[float] = ()) -> list[float]:
-    """How long each job waited from being queued to its claim, or from the last of `heals` if that was later.
+    """Return the seconds of each job from being queued to its claim, or from the last of `heals` if that was later.
 
-    A job that had to be queued anew waited since the first time.
+    The wait of a job that was queued again begins with the first time.
     """
-    found = []
+    seconds = []
     for events in history.events_of.values():
         queued: float | None = None
         for event in events:
@@ -84,33 +84,33 @@ def waits(history: History, since: float = 0.0, heals: Sequence[float] = ()) -> 
                 queued = event.at if queued is None else queued
             elif event.move != ("queued", "pending"):
                 if event.to_status == "running" and queued is not None and event.at >= since:
-                    found.append(event.at - max([queued, *(heal for heal in heals if heal <= event.at)]))
+                    seconds.append(event.at - max([queued, *(heal for heal in heals if heal <= event.at)]))
                 queued = None
-    return found
+    return seconds
 
 
 def starts(history: History, since: float, until: float) -> list[tuple[float, float]]:
-    """(when, how long after it was due) each job began for the first time, for jobs due between two moments."""
-    found = []
+    """Return (time, seconds after it was due) of each job's first start, for jobs due between `since` and `until`."""
+    samples = []
     for events in history.events_of.values():
         due = max(events[0].at, events[0].schedule_at)
         began = next((event.at for event in events if event.to_status == "running"), None)
         if began is not None and since <= due <= until:
-            found.append((began, began - due))
-    return found
+            samples.append((began, began - due))
+    return samples
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value below which so many percent lie; infinity of nothing, which keeps no bound."""
+    """Return the value below which `percent` of the values lie; infinity if there are none, which exceeds any bound."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else float("inf")
 
 
 def typical(samples: Iterable[tuple[float, float]], percent: float) -> float:
-    """The percentile of (when, value) in each WINDOW seconds, of which the median.
+    """Return the median of the percentiles of each WINDOW seconds of (time, value) samples.
 
-    For ratios: a disk that stands still for half a second, which happens with and without the fault, spoils one window, but the
-    percentile of a whole phase.
+    It serves for ratios. A disk that stands still for half a second, which happens with and without the fault, spoils one
+    window here, but it would spoil the percentile of a whole phase.
     """
     windows: dict[int, list[float]] = {}
     for at, value in samples:
@@ -119,21 +119,21 @@ def typical(samples: Iterable[tuple[float, float]], percent: float) -> float:
 
 
 def moves(history: History, to_status: str) -> list[AuditEvent]:
-    """All moves to a status."""
+    """Return all moves to a status."""
     return [event for event in history.events if event.to_status == to_status]
 
 
 def noise(logs: Path) -> float:
-    """The most lines of WARNING or ERROR that a scheduler or worker wrote in any one second, lines about one attempt aside."""
+    """Return the most lines of WARNING or ERROR in one second of one process's log, without lines about one attempt."""
     most = 0
     for log in logs.glob("[sw][0-9]*.log"):
         seconds: Counter[int] = Counter()
         for line in log.read_text(errors="replace").splitlines():
             try:
-                said = json.loads(line)
-                of_an_attempt = said["event"] == "attempt ended" or said["role"] == "executor"
-                if said["level"] in ("warning", "error") and not of_an_attempt:
-                    seconds[int(datetime.fromisoformat(said["timestamp"]).timestamp())] += 1
+                entry = json.loads(line)
+                of_an_attempt = entry["event"] == "attempt ended" or entry["role"] == "executor"
+                if entry["level"] in ("warning", "error") and not of_an_attempt:
+                    seconds[int(datetime.fromisoformat(entry["timestamp"]).timestamp())] += 1
             except (ValueError, KeyError, TypeError):
                 continue
         most = max(most, *seconds.values(), 0)

@@ -1,4 +1,4 @@
-"""One scheduler or worker of a scenario, as a process of its own."""
+"""One scheduler or worker of a scenario, as a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Member:
-    """A process with an HTTP port. It dies with this process at the latest."""
+    """Process with an HTTP port. It dies with this process at the latest."""
 
     def __init__(self, name: str, role: str, port: int, log: Path) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Member:
         self._child = ChildProcess(name, log)
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start `taskd` with these arguments (or, with TASKD_MUTANT set, a copy of it with one protection off)."""
+        """Start `taskd` with these arguments; with TASKD_MUTANT set, one protection of it is off."""
         module = "tests.chaos.mutated" if "TASKD_MUTANT" in environment else "taskd"
         self._child.spawn(
             Program(
@@ -44,22 +44,22 @@ class Member:
 
     @property
     def url(self) -> str:
-        """http://HOST:PORT."""
+        """Base URL, http://HOST:PORT."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def alive(self) -> bool:
-        """True while the process runs (stopped counts)."""
+        """True while the process runs or is stopped."""
         return self._child.pid is not None
 
     @property
     def status(self) -> int | None:
-        """The exit status, once it has ended."""
+        """Exit status; None before the end."""
         return self._child.exit_status
 
     @property
     def ready(self) -> bool:
-        """True if /health says so: a worker has its session, a scheduler its PostgreSQL."""
+        """True if /health answers 200: the worker has its session, the scheduler its PostgreSQL."""
         try:
             return web.get(f"{self.url}/health", timeout=3).status_code == 200
         except httpx.HTTPError:
@@ -67,39 +67,39 @@ class Member:
 
     @property
     def leads(self) -> bool:
-        """True if this scheduler says that it leads the queue `default`."""
+        """True if this scheduler reports that it leads the queue `default`."""
         return self.leads_shard(SHARD)
 
     def leads_shard(self, shard: int) -> bool:
-        """True if this scheduler says that it leads this shard."""
-        told = self.json("/leader")
-        leader = told["shards"][shard] if "shards" in told else told
-        return bool(told.get("is_leader")) and leader["current_leader"] == self.name
+        """Return True if this scheduler reports that it leads this shard."""
+        document = self.json("/leader")
+        leader = document["shards"][shard] if "shards" in document else document
+        return bool(document.get("is_leader")) and leader["current_leader"] == self.name
 
     def json(self, path: str) -> dict[str, Any]:
-        """What it answers, or nothing if it does not answer."""
+        """Return the JSON response to a GET of `path`; empty if there is none."""
         try:
-            found: dict[str, Any] = web.get(f"{self.url}{path}", timeout=3).json()
+            document: dict[str, Any] = web.get(f"{self.url}{path}", timeout=3).json()
         except (httpx.HTTPError, ValueError):
             return {}
-        return found
+        return document
 
     @property
     def executors(self) -> list[int]:
-        """A worker's executors, without its guard and without what tasks have started."""
+        """Pids of a worker's executors, without its guard and without processes that tasks have started."""
         return process.executors(self.pid)
 
     @property
     def output(self) -> str:
-        """All that it wrote."""
+        """Content of the log file."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def kill(self) -> None:
-        """SIGKILL, also of a stopped one; returns when it is gone."""
+        """Send SIGKILL, also to a stopped process; return when it has ended."""
         self._child.kill()
 
     def terminate(self, timeout: float) -> int:
-        """SIGTERM; its exit status. Raises AssertionError after `timeout` seconds."""
+        """Send SIGTERM and return the exit status. Raises AssertionError after `timeout` seconds."""
         self._child.signal(signal.SIGTERM)
         assert self._child.ended_within(timeout), f"{self.name} did not end within {timeout:.0f} s of SIGTERM"
         status = self._child.exit_status

@@ -1,7 +1,7 @@
-"""Copies of taskd with one protection switched off each: what the checker and the bounds must catch, or they are worth nothing.
+"""Copies of taskd with one protection switched off each. The checker and the bounds must catch every one of them.
 
-A mutant is applied at a process's start (`mutated.py`), to a process of a test only: the code of taskd knows nothing of it.
-`make mutants` (`python -m tests.chaos.mutants`) runs each in the scenarios that should catch it and shows which did.
+A mutant is applied at the start of a process (`mutated.py`), and only of a test's processes: the code of taskd has no
+part in it. `make mutants` (`python -m tests.chaos.mutants`) runs each mutant in the scenario that should catch it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos import patches
+
 if TYPE_CHECKING:
     from tests.chaos.run import Row
 
-#: Times that a scenario is run for one mutant: some of what they break needs a race.
+#: Runs of a scenario for one mutant: some breakages show only in a race.
 TRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One protection off. `apply` runs before taskd is imported; `scenario` must catch it by one of these invariants or bounds.
+    """One protection that is off.
 
-    Anything else that goes wrong, a cluster that does not even start for instance, does not count.
+    `apply` runs before taskd is imported. `scenario` must catch the mutant by one of the invariants or bounds in `by`. Any
+    other failure, such as a cluster that does not start, does not count.
     """
 
     title: str
@@ -41,108 +44,8 @@ class Mutant:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _sql(edits: dict[str, list[tuple[str, str]]]) -> Callable[[], None]:
-    """Replaces parts of named statements. Raises AssertionError if a part is not there (any more)."""
-
-    def apply() -> None:
-        from taskd.store import statements  # noqa: PLC0415  before whoever reads the statements is imported
-
-        read = statements.statement
-
-        def edited(name: str) -> str:
-            text = read(name)
-            for old, new in edits.get(name, []):
-                assert old in text, f"{name}.sql has no {old!r}: correct the mutant"
-                text = text.replace(old, new)
-            return text
-
-        statements.statement = edited
-
-    return apply
-
-
-def _decided_first() -> None:
-    from taskd.worker.fetcher import Fetcher  # noqa: PLC0415
-
-    accept = Fetcher._accept
-
-    async def hasty(self: Any, session: Any, deliveries: Any, *events: Any) -> None:
-        await self._transport.decided(deliveries)
-        await accept(self, session, deliveries, *events)
-
-    Fetcher._accept = hasty  # type: ignore[method-assign,assignment]
-
-
-def _no_grace() -> None:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from taskd.scheduler.reaper import Reaper  # noqa: PLC0415
-
-    begin, reap = Reaper.__init__, Reaper._reap
-
-    def impatient(self: Any, *arguments: Any, **options: Any) -> None:
-        begin(self, *arguments, **{**options, "lease": 0.0})
-
-    async def at_once(self: Any, term: Any) -> None:
-        self._before, self._asked_at, self._patient_until = datetime.now(UTC), 0.0, 0.0
-        await reap(self, term)
-
-    Reaper.__init__ = impatient  # type: ignore[method-assign]
-    Reaper._reap = at_once  # type: ignore[method-assign]
-
-
-def _group_at_the_end() -> None:
-    from redis.asyncio import Redis  # noqa: PLC0415
-
-    create = Redis.xgroup_create
-
-    def late(self: Any, *arguments: Any, **options: Any) -> Any:
-        return create(self, *arguments, **{**options, "id": "$"})
-
-    Redis.xgroup_create = late  # type: ignore[method-assign]
-
-
-def _no_shards() -> None:
-    from taskd.domain.fencing import Term  # noqa: PLC0415
-
-    mine = "taskd.shard_of(queue, %(shards)s) = %(shard)s"
-    _sql({"dispatch": [(mine, "true")]})()
-    Term.owns = lambda self, queue: True  # type: ignore[method-assign]
-
-
-def _dear_snoozes() -> None:
-    from msgspec.structs import replace as changed  # noqa: PLC0415
-
-    from taskd.domain import outcome, retry  # noqa: PLC0415
-
-    decide = retry.decide
-
-    def dear(ended: Any, *arguments: Any, **options: Any) -> Any:
-        verdict = decide(ended, *arguments, **options)
-        return changed(verdict, counter=retry.Counter.FAILURES) if isinstance(ended, outcome.Snoozed) else verdict
-
-    retry.decide = dear  # type: ignore[assignment]
-
-
-def _lost_in_silence() -> None:
-    from taskd.worker.locks import AttemptLocks  # noqa: PLC0415
-
-    begin = AttemptLocks.__init__
-
-    def deaf(self: Any, coordinator: Any, on_lost: Any, worker_id: str = "") -> None:
-        begin(self, coordinator, lambda attempt_id, name: None, worker_id)
-
-    AttemptLocks.__init__ = deaf  # type: ignore[method-assign]
-
-
-def _no_self_fencing() -> None:
-    from taskd.worker.pool.guard_client import GuardClient  # noqa: PLC0415
-
-    GuardClient.lease = lambda self, until: None  # type: ignore[method-assign]
-
-
-#: So that who fires without a fence waits for his predecessor, and goes on once that one has fired.
-PATIENT = [("FOR UPDATE SKIP LOCKED", "FOR UPDATE")]
+#: Makes a leader without a fence wait for its predecessor's firing, and continue after it.
+WAIT_FOR_ROWS = [("FOR UPDATE SKIP LOCKED", "FOR UPDATE")]
 LOCK = [("holder = %(holder)s FOR SHARE", "holder = %(holder)s")]
 EXPIRED = "SELECT id FROM taskd.sessions WHERE ended_at IS NULL AND expires_at < %(before)s::timestamptz FOR UPDATE"
 OVERWRITE = (
@@ -167,38 +70,38 @@ MUTANTS: dict[str, Mutant] = {
         title="the leader's fence without the row lock",
         scenario="3b",
         by=("I7",),
-        apply=_sql(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
+        apply=patches.edit_statements(dict.fromkeys(("dispatch", "reoffer", "end_expired", "free_jobs"), LOCK)),
     ),
     "no-shards": Mutant(
         title="leaders that dispatch the queues of every shard",
         scenario="1a",
         by=("I7",),
-        apply=_no_shards,
+        apply=patches.ignore_shards,
         environment={"TASKD_SCHEDULER__SHARDS": "3"},
     ),
     "no-dispatch-seq": Mutant(
         title="claim without dispatch_seq",
         scenario="10f",
         by=("I8",),
-        apply=_sql({"claim": [(" AND j.dispatch_seq = u.seq", "")]}),
+        apply=patches.edit_statements({"claim": [(" AND j.dispatch_seq = u.seq", "")]}),
     ),
     "settle-by-status": Mutant(
         title="settle by status only",
         scenario="7a",
         by=("I5", "I6"),
-        apply=_sql({"settle": [("AND j.attempt = e.attempt AND j.session_id = e.session ", "")]}),
+        apply=patches.edit_statements({"settle": [("AND j.attempt = e.attempt AND j.session_id = e.session ", "")]}),
     ),
     "xack-first": Mutant(
         title="XACK before the claim is decided",
         scenario="9a",
         by=("re-offered",),
-        apply=_decided_first,
+        apply=patches.acknowledge_before_claim,
     ),
     "reaper-subselect": Mutant(
         title="a reaper with now() in a sub-select",
         scenario="7c",
         by=("I15",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {
                 "end_expired": [
                     (EXPIRED, "SELECT %(before)s::timestamptz"),
@@ -210,25 +113,29 @@ MUTANTS: dict[str, Mutant] = {
             }
         ),
     ),
-    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=_no_grace),
-    "group-at-end": Mutant(title="a group made at $", scenario="10c", by=("re-offered",), apply=_group_at_the_end),
+    "no-grace": Mutant(title="no grace after an outage", scenario="13d", by=("I15",), apply=patches.remove_grace),
+    "group-at-end": Mutant(
+        title="a group made at $", scenario="10c", by=("re-offered",), apply=patches.create_group_at_end
+    ),
     "attempt-by-reap": Mutant(
         title="attempt raised by claim and by reap",
         scenario="6a",
         by=("I4",),
-        apply=_sql({"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}),
+        apply=patches.edit_statements(
+            {"free_jobs": [("losses = j.losses + 1,", "losses = j.losses + 1, attempt = j.attempt + 1,")]}
+        ),
     ),
     "losses-in-company": Mutant(
         title="jobs that lost workers run beside others, whose losses count against them",
         scenario="38",
         by=("I12",),
-        apply=_sql({"claim": [(ALONE, "true")], "free_jobs": [(NO_COMPANY, "true")]}),
+        apply=patches.edit_statements({"claim": [(ALONE, "true")], "free_jobs": [(NO_COMPANY, "true")]}),
     ),
     "no-dedupe": Mutant(
         title="the dedupe index dropped",
         scenario="29",
         by=("I1", "I10"),
-        apply=_sql(
+        apply=patches.edit_statements(
             {"submit": [(KEYS, "    SELECT dedupe_key AS key, id AS job_id FROM timed WHERE dedupe_key IS NOT NULL")]}
         ),
     ),
@@ -236,17 +143,19 @@ MUTANTS: dict[str, Mutant] = {
         title="a firing without the row lock of the leader's fence",
         scenario="34b",
         by=("I7",),
-        apply=_sql({**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + PATIENT}),
+        apply=patches.edit_statements(
+            {**dict.fromkeys(("fire_waiting", "close_fires", "forget_fires"), LOCK), "fire": LOCK + WAIT_FOR_ROWS}
+        ),
     ),
     "no-tick-row": Mutant(
-        title="ticks without a row that decides, nor a fence, nor a look at what was decided before",
+        title="ticks without a row that decides, without a fence and without a check of earlier decisions",
         scenario="34b",
         by=("I16",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {
                 "fire": [
                     *LOCK,
-                    *PATIENT,
+                    *WAIT_FOR_ROWS,
                     (" AND s.decided_until = i.decided_until", ""),
                     ("ON CONFLICT DO NOTHING", OVERWRITE),
                 ]
@@ -254,34 +163,36 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "no-overlap": Mutant(
-        title="overlap not judged",
+        title="overlap not checked",
         scenario="34a",
         by=("I16",),
-        apply=_sql({"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}),
+        apply=patches.edit_statements(
+            {"fire": [("h.overlap <> 'allow' AND EXISTS (", "h.overlap <> 'allow' AND false AND EXISTS (")]}
+        ),
     ),
     "note-by-status": Mutant(
-        title="checkpoints of whoever hands one in, while the job runs",
+        title="checkpoints of any worker, while the job runs",
         scenario="35b",
         by=("I18",),
-        apply=_sql({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
+        apply=patches.edit_statements({"note": [("AND j.attempt = n.attempt AND j.session_id = n.session ", "")]}),
     ),
     "dear-snoozes": Mutant(
         title="snoozes that count as failures",
         scenario="35a",
         by=("I12",),
-        apply=_dear_snoozes,
+        apply=patches.count_snoozes_as_failures,
     ),
     "lock-lost-in-silence": Mutant(
-        title="nobody is stopped who has lost a lock",
+        title="attempts that lost a lock run on",
         scenario="35c",
         by=("I11",),
-        apply=_lost_in_silence,
+        apply=patches.ignore_lost_locks,
     ),
     "no-fence-in-transactions": Mutant(
         title="a task's transaction that commits without its claim",
         scenario="37",
         by=("strayed",),
-        apply=_sql(
+        apply=patches.edit_statements(
             {"complete": [("SELECT taskd.complete(", UNFENCED), ("%(progress)s::json)", "%(progress)s::json) END")]}
         ),
     ),
@@ -289,20 +200,20 @@ MUTANTS: dict[str, Mutant] = {
         title="no guard over the lease",
         scenario="7a",
         by=("I6",),
-        apply=_no_self_fencing,
+        apply=patches.remove_guard_lease,
     ),
     "output-unfenced": Mutant(
         title="output without its claim",
         scenario="7a",
         by=("I19",),
-        apply=_sql({"log": [("    WHERE EXISTS (\n", "    WHERE true OR EXISTS (\n")]}),
+        apply=patches.edit_statements({"log": [("    WHERE EXISTS (\n", "    WHERE true OR EXISTS (\n")]}),
     ),
 }
 
 
 def main() -> int:
-    """Run every mutant (or those that MUTANT names, commas); 0 if each was caught."""
-    from tests.chaos.catalogue import select  # noqa: PLC0415  mutated processes import this module, not that one
+    """Run every mutant, or those that MUTANT names (separated by commas); return 0 if each was caught."""
+    from tests.chaos.catalogue import select  # noqa: PLC0415  a mutated process must not import it
     from tests.chaos.run import run  # noqa: PLC0415
     from tests.servers import temporary_folder  # noqa: PLC0415
 
@@ -342,11 +253,11 @@ def main() -> int:
 
 
 def caught_by(row: Row, by: Collection[str]) -> str:
-    """By which of the named invariants and bounds a run was found wanting; empty if by none."""
+    """Return the named invariants and bounds that a run violated; empty if none."""
     counts = Counter(violation.invariant for violation in row.violations)
-    found = [f"{name} x {n}" for name, n in sorted(counts.items()) if name in by]
-    found += [complaint for complaint in row.complaints if complaint.partition(" is ")[0] in by]
-    return ", ".join(found) if row.accepted else ""
+    violated = [f"{name} x {n}" for name, n in sorted(counts.items()) if name in by]
+    violated += [complaint for complaint in row.complaints if complaint.partition(" is ")[0] in by]
+    return ", ".join(violated) if row.accepted else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs one scenario: cluster, traffic, faults, quiet, history, checker, figures, verdict."""
+"""Run one scenario: cluster, traffic, faults, quiet, history, checker, figures, verdict."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.chaos.shape import GRACE, SESSION_TTL, Shape
 from tests.chaos.world import World
 from tests.servers import wait_until
 
-#: Seconds that the cluster may take to become quiet once everything is whole.
+#: Seconds that the cluster may take to become quiet after the repair.
 QUIET = 30.0
-#: What a process says only when something went wrong that nobody thought of.
+#: Parts of log lines that only an unexpected error writes.
 BUGS = ("(a bug;", "never retrieved", "never awaited", "unhandled", "Traceback (most recent call last)")
 
 Body = Callable[[World], None]
@@ -30,7 +30,7 @@ Measures = Callable[[History, World], dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One row of the catalogue. `bounds` are the most that the figures of these names may be."""
+    """Scenario of the catalogue. `bounds` are the upper bounds of the figures with these names."""
 
     name: str
     title: str
@@ -38,15 +38,15 @@ class Scenario:
     shape: Shape = field(default_factory=Shape)
     bounds: dict[str, float] = field(default_factory=dict)
     measures: Measures | None = None
-    #: Why it cannot run here, or None.
+    #: Returns the reason why it cannot run here, or None.
     missing: Callable[[], str | None] = lambda: None
-    #: False for scenarios whose tasks are meant to bring processes down with noise in the log.
+    #: False for scenarios whose tasks end processes on purpose, with errors in the log.
     tidy: bool = True
 
 
 @dataclass(kw_only=True)
 class Row:
-    """What came of a scenario."""
+    """Result of a scenario: one row of the table."""
 
     scenario: Scenario
     accepted: int = 0
@@ -54,19 +54,19 @@ class Row:
     doubled: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
-    #: Bounds that were not kept, and whatever else went wrong, a sentence each.
+    #: Exceeded bounds and other failures, a sentence each.
     complaints: list[str] = field(default_factory=list)
     left_out: str | None = None
     seconds: float = 0.0
 
     @property
     def passed(self) -> bool:
-        """True if there is nothing to complain about."""
+        """True if nothing was lost, doubled, violated or complained about."""
         return not (self.lost or self.doubled or self.violations or self.complaints)
 
 
 def run(scenario: Scenario, seed: int, folder: Path) -> Row:
-    """Run one scenario with everything of its own under `folder`."""
+    """Run one scenario, with all its files under `folder`."""
     row = Row(scenario=scenario, left_out=scenario.missing())
     if row.left_out:
         return row
@@ -74,7 +74,7 @@ def run(scenario: Scenario, seed: int, folder: Path) -> Row:
     world = World(folder, scenario.shape, seed)
     try:
         with world:
-            _play(scenario, world, row)
+            _run_body(scenario, world, row)
     except Exception as error:
         row.complaints.append(f"{type(error).__name__}: {str(error)[:300]}")
         (folder / "error.txt").write_text(traceback.format_exc())
@@ -84,7 +84,7 @@ def run(scenario: Scenario, seed: int, folder: Path) -> Row:
     return row
 
 
-def _play(scenario: Scenario, world: World, row: Row) -> None:
+def _run_body(scenario: Scenario, world: World, row: Row) -> None:
     assert world.traffic is not None
     traffic = world.traffic
     world.until(lambda: len(traffic.accepted) > scenario.shape.rate / 2, 60)
@@ -92,17 +92,17 @@ def _play(scenario: Scenario, world: World, row: Row) -> None:
         scenario.body(world)
         world.flow(max(0.0, world.began + scenario.shape.load - time.monotonic()))
     finally:
-        world.mend()
+        world.repair()
         load_until = time.time()
         traffic.stop()
         row.accepted = len(set(traffic.accepted.values()))
-        world.count_surprises()
+        world.count_unexpected()
         _record(scenario, world, calm=_quiet(world), load_until=load_until)
-        world.count_surprises()
+        world.count_unexpected()
 
 
 def _quiet(world: World) -> bool:
-    """Whether every job is final and Redis empty within the bound."""
+    """Return True if every job is final and Redis empty within the bound."""
     try:
         wait_until(lambda: quiet.is_quiet(world.postgres.dsn, world.redis.connect), QUIET)
     except AssertionError:
@@ -111,7 +111,7 @@ def _quiet(world: World) -> bool:
 
 
 def redis_left(world: World) -> dict[str, int]:
-    """What is left in Redis: entries of all streams, and those that are pending."""
+    """Return the numbers of entries and of pending entries of all streams in Redis."""
     left = quiet.redis_left(world.redis.connect)
     return {"entries": left.entries, "pending": left.pending}
 
@@ -138,24 +138,24 @@ def _judge(scenario: Scenario, world: World, row: Row) -> None:
     history = History.load(world.history)
     row.violations = check(history)
     row.lost, row.doubled = measure.lost(history), measure.doubled(history)
-    measured = scenario.measures(history, world) if scenario.measures else {}  # it may take its own marks out
+    measured = scenario.measures(history, world) if scenario.measures else {}  # it may remove helper values
     row.figures = {**world.figures, **measured}
     if not history.meta.quiet:
-        row.complaints.append(f"not quiet {QUIET:.0f} s after it was whole")
+        row.complaints.append(f"not quiet {QUIET:.0f} s after the repair")
     for name, bound in scenario.bounds.items():
-        found = row.figures.get(name)
-        if found is None or found > bound:
-            row.complaints.append(f"{name} is {found if found is None else round(found, 2)}, bound {bound:g}")
-    row.complaints += world.surprises
+        figure = row.figures.get(name)
+        if figure is None or figure > bound:
+            row.complaints.append(f"{name} is {figure if figure is None else round(figure, 2)}, bound {bound:g}")
+    row.complaints += world.unexpected
     if scenario.tidy:
         row.complaints += _bugs(world)
-    if never := undecided(history):
-        row.complaints.append(f"{never} submits were never decided")
+    if pending := undecided(history):
+        row.complaints.append(f"{pending} submits were never decided")
 
 
 def _bugs(world: World) -> list[str]:
     return [
-        f"{member.name} said: {line[:200]}"
+        f"{member.name} logged: {line[:200]}"
         for member in world.members.values()
         for line in member.output.splitlines()
         if '"event": "attempt ended"' not in line and any(sign in line for sign in BUGS)
@@ -163,7 +163,7 @@ def _bugs(world: World) -> list[str]:
 
 
 def summary(row: Row) -> dict[str, Any]:
-    """The row as it goes into results.json."""
+    """Return the row as it is stored in results.json."""
     return {
         "scenario": row.scenario.name,
         "title": row.scenario.title,

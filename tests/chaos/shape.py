@@ -1,4 +1,4 @@
-"""What a scenario needs: how many of what, how much load, by which timings."""
+"""The size of a scenario's cluster, its load and its timings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import count
 from taskd.domain.shard import shard_of
 from taskd.torture.workload import Workload
 
-#: How many shards every scenario has. "The leader" is that of queue `default`.
+#: Number of shards in every scenario. "The leader" is that of queue `default`.
 SHARDS = int(os.environ.get("SHARDS") or 1)
 SHARD = shard_of("default", SHARDS)
 
-#: Shorter than the defaults, so that a scenario sees several of each; far enough apart for a busy machine.
+#: Shorter than the defaults, so that a scenario has several of each; far enough apart for a busy machine.
 TIMINGS = {
     "TASKD_SCHEDULER__SHARDS": str(SHARDS),
     "TASKD_ETCD__TTL": "5",
@@ -42,25 +42,25 @@ LINKS = ("postgres", "redis", "etcd")
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a scenario needs: how many of what, how much load, and whether each link runs through a proxy."""
+    """Numbers of processes, load and settings of a scenario, and whether each link runs through a proxy."""
 
     schedulers: int = 3
     workers: int = 4
     slots: int = 20
     #: Jobs per second; 0 leaves the load to the caller.
     rate: float = 100.0
-    #: What the workers serve besides the queues of the load.
+    #: Queues of the workers besides those of the load.
     queues: tuple[str, ...] = ()
-    #: Whether triggers record every move. A soak does without: the trail would outgrow the jobs.
+    #: True if triggers record every move. A soak has no audit, since its tables would outgrow the jobs.
     audit: bool = True
     mix: Workload = field(default_factory=Workload)
-    #: The tasks that the workers load.
+    #: Module of the workers' tasks.
     app: str = "taskd.torture.tasks"
-    #: Seconds of load at least.
+    #: Minimum of seconds of load.
     load: float = 20.0
     proxied: bool = False
     postgres: Mapping[str, str] = field(default_factory=dict)
     redis: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    #: PostgreSQL's data lie on a disk of so many bytes; 0: on the ordinary one.
+    #: Bytes of a separate disk for PostgreSQL's data; 0 for the ordinary disk.
     disk: int = 0

@@ -1,4 +1,4 @@
-"""What the catalogue shows of its rows."""
+"""Texts and the table that show the catalogue's results."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from tests.chaos.run import Row
 
 
 def verdict(row: Row) -> str:
-    """One word."""
+    """Return one word for the result, with markup."""
     if row.left_out:
         return "[yellow]left out[/]"
     return "[green]passed[/]" if row.passed else "[bold red]FAILED[/]"
 
 
 def complaints(row: Row) -> list[str]:
-    """What is wrong, a line each."""
+    """Return violations and complaints, a line each."""
     if row.left_out:
         return [row.left_out]
-    found = [f"{v.invariant}: job {v.job_id}: {v.message}" for v in row.violations[:5]]
+    lines = [f"{v.invariant}: job {v.job_id}: {v.message}" for v in row.violations[:5]]
     if len(row.violations) > 5:
-        found.append(f"… and {len(row.violations) - 5} more violations")
-    return found + row.complaints
+        lines.append(f"… and {len(row.violations) - 5} more violations")
+    return lines + row.complaints
 
 
 def table(rows: list[Row]) -> Table:
-    """The table of the catalogue."""
+    """Return the table of all rows."""
     table = Table(title="Fault catalogue", title_justify="left")
     for name in ("#", "scenario", "accepted", "lost", "doubled", "figures (bound)", "verdict"):
         table.add_column(name, justify="right" if name in ("#", "accepted", "lost", "doubled") else "left")

@@ -1,4 +1,4 @@
-"""A quick selection of the fault catalogue; the whole of it runs by `make chaos`."""
+"""A quick selection of the fault catalogue; `make chaos` runs all of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.chaos.catalogue import QUICK, select
 from tests.chaos.run import run
 from tests.chaos.table import complaints
 
-#: Seconds of load at least; a scenario whose faults take longer has more.
+#: Minimum of seconds of load; a scenario whose faults take longer has more.
 LOAD = 8.0
-#: How much longer things may take than in a catalogue that has the machine to itself: other tests run beside this one.
+#: Factor of the bounds: other tests run beside this one, while the catalogue has the machine to itself.
 SHARED = 3.0
 
 

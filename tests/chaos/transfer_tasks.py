@@ -1,4 +1,4 @@
-"""Transfers in transactions that complete their jobs, for a worker of a queue of their own (scenario 34)."""
+"""Transfers in transactions that complete their jobs, for the worker of a separate queue (scenario 37)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 
 from tests.chaos.mutants import MUTANTS
 
-if "TASKD_MUTANT" in os.environ:  # an executor is a process of its own, in which these statements are read
+if "TASKD_MUTANT" in os.environ:  # an executor is a separate process, which reads the statements itself
     MUTANTS[os.environ["TASKD_MUTANT"]].apply()
 
 from taskd.app import App, Context
@@ -21,8 +21,10 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS booked (job bigint, attempt int, amount big
 
 @app.task
 async def transfer(ctx: Context, seconds: float, crash: bool = False, cancel: str = "") -> int:
-    """Book it, take some time, and complete the job. Or be killed in its middle, once; or let the scheduler at this address
-    cancel the job at the last moment, when nobody can be told any more.
+    """Book a transfer in `seconds` and complete the job; return the attempt.
+
+    With `crash`, the first attempt kills its executor half-way. With `cancel`, the address of a scheduler, the job is
+    cancelled at the last moment, too late for the cancel to reach the worker.
     """
     async with ctx.transaction() as conn:
         await conn.execute("INSERT INTO booked VALUES (%s, %s, 1)", [ctx.job.id, ctx.attempt])

@@ -1,4 +1,4 @@
-"""A fleet on the shared servers, and one whose servers a test may mistreat."""
+"""Fixtures of a fleet on the shared servers, or on servers of the test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.fleet import Fleet
 from tests.servers import SharedServers
 
-#: What a process prints only when something went wrong that nobody thought of.
+#: Parts of log lines that only an unexpected error writes.
 BUGS = ("(a bug;", "never retrieved", "never awaited", "unhandled")
 
 
@@ -18,22 +18,22 @@ BUGS = ("(a bug;", "never retrieved", "never awaited", "unhandled")
 def make_fleet(
     tmp_path: Path, postgres_dsn: str, redis_url: str, stream_name: str, etcd_endpoint: str, etcd_prefix: str
 ) -> Iterator[Callable[..., Fleet]]:
-    """Makes a fleet; the keywords replace one of the shared servers by one of the test's own."""
-    made: list[Fleet] = []
+    """Return a function that makes a fleet. Its keywords replace shared servers with those of the test."""
+    fleets: list[Fleet] = []
 
-    def make(**own: str) -> Fleet:
+    def make(**replacements: str) -> Fleet:
         servers = {
             "dsn": postgres_dsn,
             "redis_url": redis_url,
             "stream": stream_name,
             "etcd_endpoint": etcd_endpoint,
             "etcd_prefix": etcd_prefix,
-        } | own
-        made.append(fleet := Fleet(tmp_path, servers))
+        } | replacements
+        fleets.append(fleet := Fleet(tmp_path, servers))
         return fleet
 
     yield make
-    for fleet in made:
+    for fleet in fleets:
         fleet.stop()
         for process in fleet.processes:
             assert not any(sign in process.output for sign in BUGS), process.output[-3000:]
@@ -41,5 +41,5 @@ def make_fleet(
 
 @pytest.fixture
 def fleet(make_fleet: Callable[..., Fleet], servers: SharedServers) -> Fleet:
-    """A fleet on the shared servers."""
+    """Return a fleet on the shared servers."""
     return make_fleet()

@@ -1,4 +1,4 @@
-"""Tasks that go wrong, and say so."""
+"""Tasks that fail, and log and print before that."""
 
 from __future__ import annotations
 

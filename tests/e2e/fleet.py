@@ -1,4 +1,4 @@
-"""Schedulers and workers as real processes on given servers, and the clients of a test."""
+"""Schedulers and workers as real processes on given servers, and clients for a test."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
+from taskd import App
 from taskd.client import Client
 from taskd.dev.servers.ports import free_port
 from tests import web
 from tests.servers import wait_until
 
-#: Seconds that a process may take until it works: a busy machine may have little time for it.
+#: Seconds that a process may take until it works, on a busy machine.
 STARTING = 90.0
-#: Timings of the tests: short, so that failovers are, and far enough apart for a busy machine.
+#: Timings of the tests: short, so that failovers are short, and far enough apart for a busy machine.
 TIMINGS = {
     "TASKD_ETCD__TTL": "5",
     "TASKD_WORKER__SESSION_TTL": "6",
@@ -34,7 +37,7 @@ TIMINGS = {
 
 @dataclass
 class Process:
-    """One taskd process."""
+    """taskd process with its URL and its log."""
 
     popen: subprocess.Popen[bytes]
     url: str
@@ -45,7 +48,7 @@ class Process:
         self.popen.wait()
 
     def terminate(self) -> int:
-        """SIGTERM, then its exit status."""
+        """Send SIGTERM and return the exit status."""
         self.popen.send_signal(signal.SIGTERM)
         return self.popen.wait(timeout=30)
 
@@ -62,14 +65,14 @@ class Process:
 
 @dataclass
 class Fleet:
-    """The processes of one test. `start_*` return when the process works."""
+    """Processes of one test. The methods `start_*` return when the process works."""
 
     folder: Path
     servers: dict[str, str]
     processes: list[Process] = field(default_factory=list)
-    #: Further variables of every process.
+    #: Further environment variables of every process.
     more: dict[str, str] = field(default_factory=dict)
-    #: Where processes that are started from now on write to (a descriptor), and what a shell is to do with their streams.
+    #: A file descriptor for the output of processes that are started later, and a shell's redirection of their streams.
     output: int | None = None
     redirect: str = ""
     _clients: list[Client] = field(default_factory=list)
@@ -102,7 +105,7 @@ class Fleet:
 
     @property
     def trace(self) -> list[list[str]]:
-        """What the tasks wrote: job, attempt, "start" or "end", boottime seconds."""
+        """Lines of the tasks: job, attempt, "start" or "end", boottime seconds."""
         return [line.split() for line in self.trace_file.read_text().splitlines()] if self.trace_file.exists() else []
 
     def spawn(self, *arguments: str, url: str = "", **environment: str) -> Process:
@@ -120,7 +123,7 @@ class Fleet:
         return process
 
     def taskd(self, scheduler: Process, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A client command as a user runs it."""
+        """Run a client command as a user does."""
         return subprocess.run(
             [sys.executable, "-m", "taskd", *arguments, "--server", scheduler.url],
             capture_output=True,
@@ -138,7 +141,7 @@ class Fleet:
         return process
 
     def spawn_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
-        """A worker that may not work yet."""
+        """Start a worker without waiting until it works."""
         port = free_port()
         return self.spawn(
             "worker",
@@ -156,33 +159,33 @@ class Fleet:
     def start_worker(self, worker_id: str, *options: str, app: str = "tests.e2e.tasks", **environment: str) -> Process:
         process = self.spawn_worker(worker_id, *options, app=app, **environment)
         wait_until(lambda: _ok(f"{process.url}/health") or process.popen.poll() is not None, STARTING)
-        # A job may have killed it already.
+        # A job may already have killed the worker.
         assert process.popen.poll() in (None, -signal.SIGKILL), process.output[-3000:]
         return process
 
     def leader(self, schedulers: Sequence[Process], timeout: float = 20.0) -> Process:
-        """The scheduler that leads, once there is exactly one."""
+        """Return the leading scheduler, as soon as there is exactly one."""
 
         def leading() -> Process | None:
-            found = [s for s in schedulers if s.popen.poll() is None and _json(f"{s.url}/leader").get("is_leader")]
-            return found[0] if len(found) == 1 else None
+            leaders = [s for s in schedulers if s.popen.poll() is None and _json(f"{s.url}/leader").get("is_leader")]
+            return leaders[0] if len(leaders) == 1 else None
 
-        found = wait_until(leading, timeout)
-        assert found is not None
-        return found
+        process = wait_until(leading, timeout)
+        assert process is not None
+        return process
 
     def client(self, *schedulers: Process) -> Client:
         self._clients.append(client := Client(",".join(s.url for s in schedulers)))
         return client
 
     def statuses(self, ids: Iterable[int]) -> dict[str, int]:
-        """How many of these jobs stand where, by PostgreSQL itself."""
-        wanted = list(ids)
+        """Return the number of these jobs by status, as PostgreSQL stores them."""
+        jobs = list(ids)
         with psycopg.connect(self.dsn) as connection:
             rows = connection.execute(
                 "SELECT status, count(*) FROM (SELECT id, status FROM taskd.jobs UNION ALL"
                 " SELECT id, status FROM taskd.finished_jobs) j WHERE id = ANY(%s) GROUP BY status",
-                [wanted],
+                [jobs],
             ).fetchall()
         return {str(status): int(n) for status, n in rows}
 
@@ -198,8 +201,17 @@ class Fleet:
                 process.popen.wait()
 
 
+@contextmanager
+def scheduler_of(app: App, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """Start a scheduler that the app finds, and close the app's clients at the end of the block."""
+    process = fleet.start_scheduler("s1")
+    monkeypatch.setenv("TASKD_SERVER", process.url)
+    yield process
+    app.close()
+
+
 def batch(client: Client, task: str, payloads: Iterable[Any], **fields: Any) -> list[int]:
-    """Submit one job per payload; their ids."""
+    """Submit one job for each payload and return their ids."""
     return client.submit_batch([{"task": task, "payload": payload, **fields} for payload in payloads])
 
 
@@ -212,7 +224,7 @@ def _ok(url: str) -> bool:
 
 def _json(url: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = web.get(url, timeout=3).json()
+        document: dict[str, Any] = web.get(url, timeout=3).json()
     except httpx.HTTPError:
         return {}
-    return found
+    return document

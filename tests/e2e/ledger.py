@@ -1,7 +1,7 @@
-"""Transfers between accounts, each in a transaction that completes its job, and what can go wrong between two statements.
+"""Transfers between accounts, each in a transaction that completes its job, with faults between two statements.
 
-`fault` happens once to a transfer, at the boundary number `at`: before and after each statement, and at the end. An executor
-runs one transfer at a time.
+`fault` happens once to a transfer, at the boundary number `at`. Boundaries are before and after each statement, and at
+the end. An executor runs one transfer at a time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ app = taskd.App()
 
 
 class Plan:
-    """What is to happen to the transfer that runs."""
+    """Fault of the running transfer, and its progress."""
 
     fault, at, seen = "", 0, 0
     job, attempt = 0, 0
@@ -43,7 +43,7 @@ plan = Plan()
 
 
 def boundary(connection: Any) -> None:
-    """Between two statements."""
+    """Count a boundary between two statements, and inject the planned fault."""
     plan.connection = connection
     plan.seen += 1
     if plan.seen == plan.at:
@@ -52,14 +52,14 @@ def boundary(connection: Any) -> None:
 
 
 def note(file: str, number: int) -> None:
-    """Write it down for the test, in one piece, as other executors write too."""
+    """Append a line for the test in one write, since other executors write too."""
     line = f"{plan.job} {plan.attempt} {number}\n"
     with Path(os.environ[file]).open("ab", buffering=0) as notes:
         notes.write(line.encode())
 
 
 def noted(file: Path) -> list[tuple[int, int, int]]:
-    """What was written down: job, attempt, number."""
+    """Return the written lines as (job, attempt, number)."""
     lines = file.read_text().splitlines() if file.exists() else []
     return [(int(job), int(attempt), int(number)) for job, attempt, number in map(str.split, lines)]
 
@@ -73,7 +73,7 @@ def end_backend() -> None:
 
 
 def cut() -> None:
-    """The line is dead for us, and PostgreSQL learns it."""
+    """Shut the connection down on both sides."""
     same = socket.socket(fileno=plan.connection.pgconn.socket)
     same.shutdown(socket.SHUT_RDWR)
     same.detach()
@@ -81,7 +81,7 @@ def cut() -> None:
 
 def kill_worker() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)  # it takes us along
+    time.sleep(60)  # the end of the worker ends this process
 
 
 FAULTS: dict[str, Callable[[], None]] = {
@@ -120,7 +120,7 @@ async def send(connection: Any, query: str, named: Any = None) -> Any:
 
 def send_sync(connection: Any, query: str, named: Any = None) -> Any:
     if query not in (transactions.BEGIN, transactions.COMMIT):
-        return _send_sync(connection, query, named)  # who looks up what became of a transaction
+        return _send_sync(connection, query, named)  # a query for the outcome of a transaction
     boundary(connection)
     row = _send_sync(connection, query, named)
     boundary(connection)
@@ -145,7 +145,7 @@ transactions.send, transactions.send_sync = send, send_sync
 
 
 def begin(ctx: taskd.Context, fault: str, at: int) -> None:
-    """An attempt may end before its fault; then the next one has it. `noted` knows the one that had it."""
+    """Plan the fault of an attempt, unless an earlier attempt of the job had it already."""
     struck = any(job == ctx.job.id for job, *_ in noted(Path(os.environ["STRIKES"])))
     plan.job, plan.attempt = ctx.job.id, ctx.attempt
     plan.fault, plan.at, plan.seen = fault, (0 if struck else at), 0
@@ -184,7 +184,7 @@ def transfer_sync(ctx: taskd.Context, amount: int, fault: str = "none", at: int 
 
 @app.task(max_retries=0)
 def sleeps(ctx: taskd.Context) -> None:
-    """A plain function, in a statement that takes longer than anybody waits."""
+    """Run a long statement in a plain function."""
     with ctx.transaction_sync() as conn:
         conn.execute(BOOK, [ctx.job.id, ctx.attempt, 0])
         conn.execute("SELECT pg_sleep(600)")
@@ -202,7 +202,7 @@ def receipt(of: int) -> int:
 
 @app.task(max_retries=0)
 async def ends_badly(ctx: taskd.Context, how: str) -> int:
-    """What comes after the block changes nothing."""
+    """Complete the job in a transaction, and then return, raise, open another transaction or hang."""
     begin(ctx, "none", 0)
     async with ctx.transaction() as conn:
         await conn.execute(BOOK, [ctx.job.id, ctx.attempt, 0])
@@ -219,7 +219,7 @@ async def ends_badly(ctx: taskd.Context, how: str) -> int:
 
 @app.task(max_retries=0)
 async def rolls_back(ctx: taskd.Context, how: str) -> str:
-    """A block that does not commit leaves the job open, and may be tried again in the same attempt."""
+    """Fail in a transaction, and complete the job in a second one of the same attempt."""
     begin(ctx, "none", 0)
     try:
         async with ctx.transaction() as conn:

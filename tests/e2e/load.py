@@ -1,4 +1,4 @@
-"""A client that keeps submitting while things break, and remembers what it was promised."""
+"""A client that submits during faults and stores the accepted jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.fleet import Fleet, Process
 
 
 class Load:
-    """Submits jobs one by one, to the queues in turn, each with a dedupe_key, and repeats each until somebody accepts it."""
+    """Submits jobs one by one to the queues in turn, each with a dedupe_key, and repeats each until it is accepted."""
 
     def __init__(
         self,
@@ -55,16 +55,16 @@ class Load:
     def _submit(self, client: httpx.Client, key: str, queue: str) -> None:
         for url in self._urls:
             try:
-                answer = client.post(f"{url}/jobs", json=self._body | {"queue": queue, "dedupe_key": key})
+                response = client.post(f"{url}/jobs", json=self._body | {"queue": queue, "dedupe_key": key})
             except httpx.HTTPError:
                 continue
-            if answer.status_code in (200, 201):
-                self.accepted[key] = answer.json()["id"]
+            if response.status_code in (200, 201):
+                self.accepted[key] = response.json()["id"]
                 return
-            self.refusals[answer.status_code] += 1
+            self.refusals[response.status_code] += 1
 
     def check(self, timeout: float = 60.0) -> None:
-        """Every accepted job completed, one job a key, and no two attempts of one ran at the same time."""
+        """Check that every accepted job completed, one for each key, and that no two attempts of a job overlapped."""
         ids = list(self.accepted.values())
         assert len(set(ids)) == len(ids)
         self._fleet.wait_completed(ids, timeout)
@@ -77,7 +77,7 @@ class Load:
 
 
 def check_trace(fleet: Fleet) -> None:
-    """Each job's completed attempt ran to its end, and its attempts follow one another."""
+    """Check that each job's completed attempt ran to its end, and that its attempts did not overlap."""
     with psycopg.connect(fleet.dsn) as connection:
         rows = connection.execute("SELECT id, attempt FROM taskd.finished_jobs WHERE status = 'completed'").fetchall()
     final = {str(job_id): str(attempt) for job_id, attempt in rows}

@@ -13,7 +13,7 @@ app = App()
 
 @app.task
 def shout(ctx: Context, text: str) -> str:
-    """By every way there is."""
+    """Write `text` to each stream and logger."""
     print(text)
     print(text, file=sys.__stdout__, flush=True)
     sys.stderr.write(text + "\n")
@@ -25,7 +25,7 @@ def shout(ctx: Context, text: str) -> str:
 
 @app.task
 async def pour(lines: int) -> int:
-    """As many lines as a log takes in a while."""
+    """Print many lines."""
     for number in range(lines):
         print(number, "x" * 90)
     return lines

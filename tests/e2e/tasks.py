@@ -1,4 +1,4 @@
-"""Tasks that leave a trace: one line when they start and one when they end, written before anything is reported."""
+"""Tasks that write a trace: one line at their start and one at their end, before the worker reports anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ app = App()
 
 
 def mark(ctx: Context, what: str) -> None:
-    """One write of one short line, so that lines of several processes do not mix."""
+    """Write one short line in one write, so that lines of several processes do not mix."""
     line = f"{ctx.job.id} {ctx.attempt} {what} {time.clock_gettime(time.CLOCK_BOOTTIME)}\n"
     file = os.open(os.environ["TRACE_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, line.encode())
@@ -39,13 +39,13 @@ def block(ctx: Context, seconds: float) -> float:
 
 @app.task
 def echoes(text: str) -> str:
-    """Give the text back."""
+    """Return the text."""
     return text
 
 
 @app.task
 async def flaky(ctx: Context, failures: int) -> int:
-    """Fail so many times, then succeed."""
+    """Fail in the first `failures` attempts, then succeed."""
     mark(ctx, "start")
     if ctx.attempt <= failures:
         raise RuntimeError(f"attempt {ctx.attempt} fails")
@@ -55,13 +55,13 @@ async def flaky(ctx: Context, failures: int) -> int:
 
 @app.task
 async def die(ctx: Context) -> None:
-    """Take the executor down."""
+    """End the executor process."""
     os._exit(3)
 
 
 @app.task
 async def linger(ctx: Context, seconds: float) -> None:
-    """Sleep, and tell when it is stopped."""
+    """Sleep, and mark in the trace if it is stopped."""
     mark(ctx, "start")
     try:
         await asyncio.sleep(seconds)
@@ -73,13 +73,13 @@ async def linger(ctx: Context, seconds: float) -> None:
 
 @app.task
 async def rest(seconds: float) -> None:
-    """Sleep, and leave no trace."""
+    """Sleep without a trace."""
     await asyncio.sleep(seconds)
 
 
 @app.task
 async def count_up(ctx: Context, to: int) -> list[int]:
-    """Go on from the checkpoint; the first attempt takes its executor down half-way. Returns where each attempt began."""
+    """Count from the checkpoint; the first attempt ends its executor half-way. Return the start of each attempt."""
     before, number = ctx.checkpoint_value or ([], 0)
     begun = [*before, number]
     while number < to:
@@ -93,7 +93,7 @@ async def count_up(ctx: Context, to: int) -> list[int]:
 
 @app.task
 async def exclusive(ctx: Context, name: str, seconds: float) -> int:
-    """Hold a lock for so long; its fence."""
+    """Hold a lock for `seconds` and return its fence."""
     async with ctx.lock(name, wait=20) as held:
         mark(ctx, "start")
         await asyncio.sleep(seconds)
@@ -103,7 +103,7 @@ async def exclusive(ctx: Context, name: str, seconds: float) -> int:
 
 @app.task
 def exclusive_thread(ctx: Context, name: str, wait: float) -> int:
-    """The same in a thread."""
+    """Hold a lock in a thread and return its fence."""
     with ctx.lock_sync(name, wait=wait) as held:
         mark(ctx, "start")
         time.sleep(0.05)
@@ -113,7 +113,7 @@ def exclusive_thread(ctx: Context, name: str, wait: float) -> int:
 
 @app.task
 async def parent(ctx: Context) -> list[int]:
-    """Submit two jobs; their ids."""
+    """Submit two jobs and return their ids."""
     first = await ctx.submit(nap, 0.0)
     second = ctx.submit_sync(block.options(priority=3, dedupe_key=f"child of {ctx.job.id}"), seconds=0.0)
     await app.aclose()
@@ -123,7 +123,7 @@ async def parent(ctx: Context) -> list[int]:
 
 @app.task
 def patient(ctx: Context, file: str) -> int:
-    """Snooze until there is a file; how often it was called."""
+    """Snooze until the file exists, and return the number of calls."""
     ctx.progress_sync(0.5, "looking")
     if not os.path.exists(file):
         raise Snooze(0.1, f"there is no {file}")
@@ -132,20 +132,20 @@ def patient(ctx: Context, file: str) -> int:
 
 @app.task
 async def half_way(ctx: Context, seconds: float) -> None:
-    """Say that half is done, and stay there."""
+    """Report half of the progress, and sleep."""
     await ctx.progress(0.5, "half way")
     await asyncio.sleep(seconds)
 
 
 @app.task
 async def doze(seconds: float) -> None:
-    """Snooze once more."""
+    """Snooze without an end."""
     raise Snooze(seconds, "the shop is closed")
 
 
 @app.task
 def break_off(file: str) -> None:
-    """Fail as soon as there is a file."""
+    """Fail as soon as the file exists."""
     while not os.path.exists(file):
         time.sleep(0.01)
     raise RuntimeError("this is far enough")

@@ -1,4 +1,4 @@
-"""A backup of PostgreSQL, made under load, is all that a new cluster needs: Redis and etcd begin empty."""
+"""Test that a new cluster needs only a backup of PostgreSQL, made under load; Redis and etcd begin empty."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+from taskd.client import Client
 from taskd.dev.servers.binaries import Binaries
 from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.valkey import RedisServer
@@ -26,13 +27,7 @@ def test_a_dump_made_under_load_goes_on_with_empty_redis_and_etcd(
     scheduler = fleet.start_scheduler("before")
     fleet.start_worker("w", "--queues", "default,held")
     client = fleet.client(scheduler)
-    client.configure("queue.held.paused", True, "operator")
-    done = batch(client, "nap", [{"seconds": 0}] * 20)
-    fleet.wait_completed(done)
-    long = batch(client, "nap", [{"seconds": 3}] * 8)
-    wait_until(lambda: fleet.statuses(long) == {"running": 8})
-    waiting = batch(client, "nap", [{"seconds": 0.1}] * 20)
-    held = batch(client, "nap", [{"seconds": 0}] * 5, queue="held")
+    done, long, waiting, held = _submit_load(fleet, client)
     keyed = client.submit({"task": "nap", "payload": {"seconds": 0}, "dedupe_key": "k"})["id"]
     before = client.job(done[0])
 
@@ -50,7 +45,7 @@ def test_a_dump_made_under_load_goes_on_with_empty_redis_and_etcd(
         fleet.start_worker("w2", "--queues", "default,held")
         fleet.wait_completed([*done, *long, *waiting, keyed])
         assert client.job(done[0]) == before
-        assert {client.job(one)["attempt"] for one in long} == {2}
+        assert {client.job(job)["attempt"] for job in long} == {2}
         assert fleet.statuses(held) == {"pending": 5}
         assert fleet.statuses(lost) == {}
         again = client.submit({"task": "nap", "payload": {"seconds": 0}, "dedupe_key": "k"})
@@ -60,6 +55,17 @@ def test_a_dump_made_under_load_goes_on_with_empty_redis_and_etcd(
     finally:
         fleet.stop()
         servers.drop_database(fleet.dsn)
+
+
+def _submit_load(fleet: Fleet, client: Client) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return the ids of completed jobs, running ones, waiting ones, and those of a paused queue."""
+    client.configure("queue.held.paused", True, "operator")
+    done = batch(client, "nap", [{"seconds": 0}] * 20)
+    fleet.wait_completed(done)
+    long = batch(client, "nap", [{"seconds": 3}] * 8)
+    wait_until(lambda: fleet.statuses(long) == {"running": 8})
+    waiting = batch(client, "nap", [{"seconds": 0.1}] * 20)
+    return done, long, waiting, batch(client, "nap", [{"seconds": 0}] * 5, queue="held")
 
 
 def _run(binaries: Binaries, program: str, *arguments: str) -> None:

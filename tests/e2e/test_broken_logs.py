@@ -1,4 +1,4 @@
-"""Work goes on without a log: processes whose standard streams are broken, full, stalled or closed."""
+"""Test that work continues without a log: with standard streams that are broken, full, stalled or closed."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ APP = "tests.e2e.printing_tasks"
 
 
 def lost(process: Process) -> float:
-    """How many lines of its log this process says it could not write."""
+    """Return the number of log lines that the process reports as lost."""
     page = web.get(f"{process.url}/metrics", headers={"Accept": "text/plain"}).text
-    (found,) = (line for line in page.splitlines() if line.startswith("taskd_log_lines_lost_total "))
-    return float(found.split()[1])
+    (line,) = (line for line in page.splitlines() if line.startswith("taskd_log_lines_lost_total "))
+    return float(line.split()[1])
 
 
 @contextmanager
 def writing_to(fleet: Fleet, way: str) -> Iterator[None]:
-    """Processes that are started meanwhile have a stdout and a stderr of this kind."""
-    theirs, ours = os.pipe()
+    """Give processes that are started in the block a stdout and a stderr of this kind."""
+    reading_end, writing_end = os.pipe()
     with ExitStack() as stack:
-        stack.callback(os.close, ours)
+        stack.callback(os.close, writing_end)
         if way == "full":
             fleet.redirect = ">/dev/full 2>&1"
         elif way == "closed":
             fleet.redirect = "<&- >&- 2>&-"
         else:
-            fleet.output = ours
+            fleet.output = writing_end
         if way.startswith("stalled"):
-            stack.callback(os.close, theirs)
-            fill(ours)
-            os.set_blocking(ours, not way.endswith("O_NONBLOCK"))
+            stack.callback(os.close, reading_end)
+            fill(writing_end)
+            os.set_blocking(writing_end, not way.endswith("O_NONBLOCK"))
         else:
-            os.close(theirs)
+            os.close(reading_end)
         yield
 
 
@@ -65,8 +65,8 @@ def test_a_cluster_without_a_log_works_and_ends_in_good_order(fleet: Fleet, way:
             ids = batch(client, "shout", [{"text": f"hello {n}"} for n in range(5)])
             ids += batch(client, "pour", [{"lines": 20_000}])
             fleet.wait_completed(ids)
-            said = web.get(f"{scheduler.url}/jobs/{ids[0]}/logs").json()["lines"]
-            assert [line["text"] for line in said if line["source"] == "stdout"] == ["hello 0"] * 2
+            lines = web.get(f"{scheduler.url}/jobs/{ids[0]}/logs").json()["lines"]
+            assert [line["text"] for line in lines if line["source"] == "stdout"] == ["hello 0"] * 2
             changed = web.request("PUT", f"{scheduler.url}/config/log.level", json={"value": "DEBUG"})
             assert changed.status_code == 200, changed.text
             assert web.get(f"{scheduler.url}/leader").json()["is_leader"]
@@ -97,7 +97,7 @@ def test_lines_come_back_when_a_full_disk_has_room_again(fleet: Fleet, private_f
 
 
 def test_a_cluster_on_one_machine_outlives_the_reader_of_its_lines(tmp_path: Path) -> None:
-    """`taskd dev | head -1`."""
+    """Test the case of `taskd dev | head -1`."""
     from taskd.dev.servers.ports import free_port  # noqa: PLC0415  only here
 
     port = free_port()

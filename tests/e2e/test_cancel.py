@@ -1,4 +1,4 @@
-"""Cancelling through the installed executable: what waits never runs, what runs is stopped, and soon."""
+"""Test cancelling through the installed executable: waiting jobs never run, running ones are stopped soon."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tests import web
 from tests.e2e.fleet import Fleet, Process
 from tests.servers import SharedServers, wait_until
 
-#: A worker that would find a cancelled job by its own heartbeat only after the tests have given up.
+#: Settings of a worker whose heartbeat would find a cancelled job only after the tests' time-outs.
 SLOW = {"TASKD_WORKER__HEARTBEAT": "40", "TASKD_WORKER__SESSION_TTL": "120"}
 
 
 def marks(fleet: Fleet, job_id: int) -> list[str]:
-    """What a job's attempts wrote."""
+    """Return the marks of a job's attempts."""
     return [what for job, _, what, _ in fleet.trace if int(job) == job_id]
 
 
 def figures(worker: Process) -> dict[str, Any]:
-    """The worker's own figures."""
-    found: dict[str, Any] = web.get(f"{worker.url}/metrics").json()
-    return found
+    """Return the worker's metrics."""
+    document: dict[str, Any] = web.get(f"{worker.url}/metrics").json()
+    return document
 
 
 def attempt_lines(worker: Process, job_id: int) -> list[str]:
-    """The log's lines about how attempts of a job ended."""
+    """Return the log lines about the ends of a job's attempts."""
     return [line for line in worker.output.splitlines() if "attempt ended" in line and f"job={job_id} " in line]
 
 
@@ -48,8 +48,8 @@ def test_a_running_job_is_stopped_without_waiting_for_a_heartbeat(fleet: Fleet) 
     )
     wait_until(lambda: marks(fleet, job_id) == ["start", "stopped"], 10)
     wait_until(lambda: figures(worker)["cancelled"] == 1)
-    seen = figures(worker)
-    assert (seen["fenced"], seen["released"], seen["running"]) == (0, 0, 0)
+    counts = figures(worker)
+    assert (counts["fenced"], counts["released"], counts["running"]) == (0, 0, 0)
     (line,) = attempt_lines(worker, job_id)
     assert "outcome=cancelled" in line
     assert "warning" not in line
@@ -116,16 +116,16 @@ def test_a_queued_job_is_cancelled_never_runs_and_leaves_nothing_in_redis(fleet:
         assert connection.execute("SELECT count(*) FROM taskd.jobs").fetchone() == (0,)
 
 
-def test_whoever_waits_for_a_job_hears_that_it_was_cancelled(fleet: Fleet) -> None:
+def test_a_waiter_for_a_job_hears_that_it_was_cancelled(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
     fleet.start_worker("w1")
     job_id = fleet.client(scheduler).submit({"task": "linger", "payload": {"seconds": 600}})["id"]
-    heard: list[Any] = []
+    documents: list[Any] = []
     waiter = threading.Thread(
-        target=lambda: heard.append(web.get(f"{scheduler.url}/jobs/{job_id}?wait=50", timeout=60).json())
+        target=lambda: documents.append(web.get(f"{scheduler.url}/jobs/{job_id}?wait=50", timeout=60).json())
     )
     waiter.start()
     wait_until(lambda: marks(fleet, job_id) == ["start"])
     cancelled = fleet.client(scheduler).cancel(job_id)
     waiter.join(20)
-    assert [{**one, "timeline": None} for one in heard] == [{**cancelled, "timeline": None}]
+    assert [{**document, "timeline": None} for document in documents] == [{**cancelled, "timeline": None}]

@@ -1,4 +1,4 @@
-"""PostgreSQL's clock jumps ahead while tasks run: every lease seems to be over, and nobody may lose a job by that."""
+"""Test that no worker loses a job when PostgreSQL's clock jumps ahead and every lease seems to have expired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.e2e.fleet import Fleet, batch
 
 pytestmark = pytest.mark.skipif(clock.available() is not None, reason=str(clock.available()))
 
-#: Seconds behind the true time; from there it jumps to little behind it.
+#: Seconds of the false clock against the true time, before and after the jump.
 BEHIND, LESS = -7200.0, -60.0
 
 
@@ -27,16 +27,9 @@ def rc_file(private_folder: Path) -> Path:
 
 @pytest.fixture
 def postgres(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(
-        server_binaries.postgres,
-        private_folder / "postgres",
-        log=private_folder / "postgres.log",
-        extra_environment=clock.environment(rc_file),
-    )
-    server.start()
-    migrate(server.dsn)
-    yield server
-    server.stop()
+    with clock.postgres(server_binaries.postgres, private_folder, rc_file) as server:
+        migrate(server.dsn)
+        yield server
 
 
 def test_no_worker_is_lost_when_the_clock_jumps_ahead(
@@ -48,7 +41,7 @@ def test_no_worker_is_lost_when_the_clock_jumps_ahead(
         fleet.start_worker(name)
     fleet.leader([scheduler])
     client = fleet.client(scheduler)
-    # By its end the leader's first lease of patience (6 s) is over: it looks for expired sessions.
+    # By its end the leader's initial grace (6 s) is over, and it looks for expired sessions.
     first = batch(client, "nap", [{"seconds": 8}])
     ids = batch(client, "nap", [{"seconds": 16}] * 10)
     fleet.wait_completed(first)

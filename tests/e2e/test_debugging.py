@@ -16,7 +16,7 @@ import pytest
 
 from tests import web
 from tests.e2e.debug_tasks import app, chatty, misread, poison, quiet, waits
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.servers import wait_until
 
 APP = "tests.e2e.debug_tasks"
@@ -25,15 +25,13 @@ QUICKLY = {"retry_backoff": {"initial": 0.05, "factor": 1.0, "jitter": False}}
 
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    found = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", found.url)
-    yield found
-    app.close()
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 def logs(scheduler: Process, job_id: int, query: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = web.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
-    return found
+    page: dict[str, Any] = web.get(f"{scheduler.url}/jobs/{job_id}/logs{query}").raise_for_status().json()
+    return page
 
 
 def texts(page: dict[str, Any]) -> list[str]:
@@ -56,37 +54,42 @@ def test_a_failed_job_shows_its_history(fleet: Fleet, scheduler: Process) -> Non
     assert "until its retry" in [stage["why"] for stage in stages]
     assert [a["until"] for a in stages[:-1]] == [b["since"] for b in stages[1:]]
 
-    said = logs(scheduler, handle.id)
-    one = ["reading x1", "orders: as JSON", "odd text=x1"]
-    assert texts(said) == one * 2
-    assert [line["attempt"] for line in said["lines"]] == [1] * 3 + [2] * 3
-    assert [line.get("level", line["source"]) for line in said["lines"][:3]] == ["stdout", "info", "warning"]
-    assert texts(logs(scheduler, handle.id, "?attempt=2")) == one
-    assert texts(logs(scheduler, handle.id, "?cursor=1.3")) == one
+    page = logs(scheduler, handle.id)
+    of_one_attempt = ["reading x1", "orders: as JSON", "odd text=x1"]
+    assert texts(page) == of_one_attempt * 2
+    assert [line["attempt"] for line in page["lines"]] == [1] * 3 + [2] * 3
+    assert [line.get("level", line["source"]) for line in page["lines"][:3]] == ["stdout", "info", "warning"]
+    assert texts(logs(scheduler, handle.id, "?attempt=2")) == of_one_attempt
+    assert texts(logs(scheduler, handle.id, "?cursor=1.3")) == of_one_attempt
     assert web.get(f"{scheduler.url}/jobs/{handle.id}/logs?cursor=x").status_code == 422
     assert web.get(f"{scheduler.url}/jobs/9999999/logs").status_code == 404
 
-    shown = fleet.taskd(scheduler, "status", str(handle.id)).stdout
-    assert "until its retry" in shown
-    assert "traceback of attempt 2" in shown
-    assert "traceback of attempt 1" not in shown
-    assert "traceback of attempt 1" in fleet.taskd(scheduler, "status", str(handle.id), "--full").stdout
-    printed = fleet.taskd(scheduler, "logs", str(handle.id)).stdout.splitlines()
-    assert printed[0] == "attempt 1"
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
-    document = json.loads(fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "2", "--json").stdout)
-    assert texts(document) == one
-    for follow in ([], ["--follow"]):
-        missing = fleet.taskd(scheduler, "logs", str(handle.id), "--attempt", "9", *follow)
-        assert missing.returncode == 1
-        assert missing.stderr == f"error: job {handle.id} has 2 attempts, and no attempt 9\n"
-    exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
-    assert texts({"lines": json.loads(exported)["logs"]}) == one * 2
+    check_commands(fleet, scheduler, handle.id, of_one_attempt)
 
     deliberate = quiet.submit_sync()
     assert deliberate.wait(timeout=60) == "failed"
     assert deliberate.job()["error"] == "no good"
     assert fleet.taskd(scheduler, "logs", str(deliberate.id)).stderr == "nothing was logged or printed\n"
+
+
+def check_commands(fleet: Fleet, scheduler: Process, job_id: int, of_one_attempt: list[str]) -> None:
+    """Check `taskd status`, `taskd logs` and the export for a job with two failed attempts."""
+    shown = fleet.taskd(scheduler, "status", str(job_id)).stdout
+    assert "until its retry" in shown
+    assert "traceback of attempt 2" in shown
+    assert "traceback of attempt 1" not in shown
+    assert "traceback of attempt 1" in fleet.taskd(scheduler, "status", str(job_id), "--full").stdout
+    printed = fleet.taskd(scheduler, "logs", str(job_id)).stdout.splitlines()
+    assert printed[0] == "attempt 1"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  warning  ?odd text=x1", printed[3])
+    document = json.loads(fleet.taskd(scheduler, "logs", str(job_id), "--attempt", "2", "--json").stdout)
+    assert texts(document) == of_one_attempt
+    for follow in ([], ["--follow"]):
+        missing = fleet.taskd(scheduler, "logs", str(job_id), "--attempt", "9", *follow)
+        assert missing.returncode == 1
+        assert missing.stderr == f"error: job {job_id} has 2 attempts, and no attempt 9\n"
+    exported = fleet.taskd(scheduler, "history", "export", "--logs").stdout
+    assert texts({"lines": json.loads(exported)["logs"]}) == of_one_attempt * 2
 
 
 def test_output_is_seen_while_it_is_made_and_followed_to_the_end(fleet: Fleet, scheduler: Process) -> None:
@@ -102,17 +105,17 @@ def test_much_output_keeps_its_first_and_last_part(fleet: Fleet, scheduler: Proc
     fleet.start_worker("w1", app=APP, TASKD_WORKER__MAX_LOG_BYTES="20000")
     handle = chatty.submit_sync(20_000, 0.0)
     handle.result(timeout=100)
-    page, found = logs(scheduler, handle.id), []
+    page, lines = logs(scheduler, handle.id), []
     while True:
-        found += page["lines"]
+        lines += page["lines"]
         if not page["more"]:
             break
         page = logs(scheduler, handle.id, f"?cursor={page['cursor']}")
-    kept = [line for line in found if line["source"] == "stdout"]
+    kept = [line for line in lines if line["source"] == "stdout"]
     assert kept[0]["text"] == "line 0"
     assert kept[-1]["text"] == "line 19999"
     assert all(line["text"] == f"line {line['line'] - 1}" for line in kept)
-    left_out = [line for line in found if "left_out" in line]
+    left_out = [line for line in lines if "left_out" in line]
     assert sum(line["left_out"] for line in left_out) + len(kept) == 20_000
     assert "lines left out" in left_out[0]["text"]
     with psycopg.connect(fleet.dsn) as connection:
@@ -158,8 +161,8 @@ def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Flee
 
     def runs(task: str, *options: str) -> dict[str, Any]:
         command = ("submit", "{}", "--task", task, "--max-retries", "0", "--wait", "60", "--json")
-        found: dict[str, Any] = json.loads(fleet.taskd(scheduler, *command, *options).stdout)
-        return found
+        document: dict[str, Any] = json.loads(fleet.taskd(scheduler, *command, *options).stdout)
+        return document
 
     wait_until(lambda: worker.output.count("reloaded") >= 2, 60)
     assert runs("version")["result"] == 1
@@ -168,9 +171,9 @@ def test_a_worker_takes_up_changed_code_and_a_mistake_leaves_the_old(fleet: Flee
     module.write_text("def broken(:\n")
     wait_until(lambda: "the old code goes on" in worker.output, 60)
     assert runs("version")["result"] == 1
-    told = [line for line in worker.output.splitlines() if "the old code goes on" in line]
-    assert "SyntaxError" in told[0]
-    assert "changing.py" in told[0]
+    refusals = [line for line in worker.output.splitlines() if "the old code goes on" in line]
+    assert "SyntaxError" in refusals[0]
+    assert "changing.py" in refusals[0]
     module.write_text(code.format(2))
     reloads = worker.output.count("reloaded")
     wait_until(lambda: worker.output.count("reloaded") > reloads, 60)
@@ -190,7 +193,7 @@ def _with(folder: Path) -> str:
 
 
 class Here:
-    """`taskd run` in a folder with a module `mine`, as a user has one."""
+    """`taskd run` in a folder with a user's module `mine`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -286,7 +289,7 @@ def test_an_app_whose_start_takes_long_is_stopped_by_ctrl_c(tmp_path: Path) -> N
         try:
             assert running.communicate(timeout=100) == ("closed\n", "")
         finally:
-            running.kill()  # if it goes on, the test does not wait for it
+            running.kill()  # a process that did not stop must not block the test
     assert running.returncode == 130
 
 

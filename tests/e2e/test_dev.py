@@ -1,4 +1,4 @@
-"""`taskd dev` as a user runs it."""
+"""Test `taskd dev` as a user runs it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,36 @@ from tests.servers import wait_until
 
 UP = "taskd is up"
 ROOT = Path(__file__).parents[2]
+SHOP = """
+import taskd
+app = taskd.App()
+@app.task
+def double(n: int) -> int:
+    return 2 * n
+@app.task
+async def lend(ctx, n: int) -> int:
+    return (await ctx.submit(double, n)).id
+"""
+HOURLY = """
+import taskd
+app = taskd.App()
+@app.every(3600, name='hourly')
+@app.task
+def tick() -> int:
+    return 1
+"""
 #: Variables that configure taskd.
 FOREIGN = ("TASKD_", "POSTGRES_", "REDIS_", "ETCD_")
 
 
 class Supervisor:
-    """One `taskd dev` with its output."""
+    """Process of `taskd dev` with its output."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self.port = free_port()
         self.data = data
         self.output = data.with_name(f"{data.name}-{self.port}.txt")
-        # Servers that a user has configured for other ends: the cluster's processes must not go there.
+        # Servers that a user has configured for another purpose: the cluster's processes must not use them.
         foreign = {
             "POSTGRES_DSN_FILE": "/nowhere",
             "TASKD_REDIS__URL": "nowhere:1",
@@ -49,16 +67,16 @@ class Supervisor:
             )
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.output.read_text("utf-8")
 
     def await_up(self) -> Supervisor:
-        wait_until(lambda: UP in self.said or self.popen.poll() is not None, 60)
-        assert self.popen.poll() is None, self.said
+        wait_until(lambda: UP in self.printed or self.popen.poll() is not None, 60)
+        assert self.popen.poll() is None, self.printed
         return self
 
     def children(self) -> dict[int, str | None]:
-        """Everything that the cluster runs, by pid."""
+        """Return the identities of all processes of the cluster, by pid."""
         recorded = [int(file.read_text("ascii").split()[0]) for file in (self.data / "run").glob("*.pid")]
         return {pid: identity(pid) for pid in [*recorded, *descendants(self.popen.pid)]}
 
@@ -74,7 +92,7 @@ class Supervisor:
 
 @pytest.fixture
 def dev(private_folder: Path) -> Iterator[Callable[..., Supervisor]]:
-    """Starts `taskd dev` on one data folder, as often as a test likes."""
+    """Return a function that starts `taskd dev` on the test's data folder."""
     started: list[Supervisor] = []
 
     def start(*options: str) -> Supervisor:
@@ -93,33 +111,21 @@ def dev(private_folder: Path) -> Iterator[Callable[..., Supervisor]]:
 def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing(
     dev: Callable[..., Supervisor], private_folder: Path
 ) -> None:
-    (private_folder / "shop.py").write_text(
-        "import taskd\napp = taskd.App()\n@app.task\ndef double(n: int) -> int:\n    return 2 * n\n"
-        "@app.task\nasync def lend(ctx, n: int) -> int:\n    return (await ctx.submit(double, n)).id\n",
-        "utf-8",
-    )
+    (private_folder / "shop.py").write_text(SHOP, "utf-8")
     first = dev("--app", "shop").await_up()
     done = first.call("submit", '{"n": 21}', "--task", "double", "--wait", "20", "--json")
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)
     assert job["result"] == 42
     lent = first.call("submit", '{"n": 21}', "--task", "lend", "--wait", "20")
-    assert lent.returncode == 0, lent.stdout + lent.stderr  # what a task submits comes to this cluster
-    # An app of one's own has no task `echo` to try; what is shown instead works when it is pasted.
-    (shown,) = [line for line in first.said.splitlines() if "submit --task double --queue default" in line]
+    assert lent.returncode == 0, lent.stdout + lent.stderr  # jobs that a task submits come to this cluster
+    # A user's app has no task `echo` to try; the command that is shown instead works when it is pasted.
+    (shown,) = [line for line in first.printed.splitlines() if "submit --task double --queue default" in line]
     pasted = first.call(*shlex.split(shown.partition("taskd ")[2]), "--wait", "20", "--json")
     assert json.loads(pasted.stdout)["result"] == 2
 
-    # From now on nobody comes in without a token; the supervisor has none, and must see that all is up in another way.
-    made = subprocess.run(
-        [sys.executable, "-m", "taskd", "token", "create", "me", "--scope", "admin"],
-        env=os.environ
-        | {"POSTGRES_DSN": next(word for word in first.said.split() if word.startswith("postgresql://"))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    token = {"TASKD_TOKEN": made.stdout.strip()}
+    # From now on every client needs a token. The supervisor has none, and must check the cluster in another way.
+    token = {"TASKD_TOKEN": create_token(first)}
 
     children = first.children()
     assert len(children) >= 5
@@ -136,10 +142,23 @@ def test_a_cluster_comes_up_runs_a_job_outlives_its_own_death_and_leaves_nothing
 
     children = second.children()
     second.popen.terminate()
-    assert second.popen.wait(timeout=40) == 0, second.said
-    assert _gone(children), second.said
-    assert "everything is down" in second.said
-    assert "Traceback" not in first.said + second.said
+    assert second.popen.wait(timeout=40) == 0, second.printed
+    assert _gone(children), second.printed
+    assert "everything is down" in second.printed
+    assert "Traceback" not in first.printed + second.printed
+
+
+def create_token(cluster: Supervisor) -> str:
+    """Create a token with the scope admin in the cluster's PostgreSQL and return it."""
+    dsn = next(word for word in cluster.printed.split() if word.startswith("postgresql://"))
+    created = subprocess.run(
+        [sys.executable, "-m", "taskd", "token", "create", "me", "--scope", "admin"],
+        env=os.environ | {"POSTGRES_DSN": dsn},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return created.stdout.strip()
 
 
 def test_what_dies_is_started_again_with_a_line_that_says_so(dev: Callable[..., Supervisor]) -> None:
@@ -147,7 +166,7 @@ def test_what_dies_is_started_again_with_a_line_that_says_so(dev: Callable[..., 
     for name in ("worker-1", "scheduler-1", "postgresql"):
         pid = int((cluster.data / "run" / f"{name}.pid").read_text("ascii").split()[0])
         os.kill(pid, 9)
-    wait_until(lambda: cluster.said.count("started again") >= 3, 30)
+    wait_until(lambda: cluster.printed.count("started again") >= 3, 30)
     wait_until(lambda: cluster.call("submit", "5", "--wait", "20").returncode == 0, 40)
 
 
@@ -155,7 +174,7 @@ def test_a_taken_port_and_a_folder_in_use_are_one_line_each(dev: Callable[..., S
     running = dev().await_up()
     same_folder = dev()
     assert same_folder.popen.wait(timeout=30) == 1
-    assert "is in use by another `taskd dev`" in same_folder.said
+    assert "is in use by another `taskd dev`" in same_folder.printed
     other = running.data.with_name("other")
     taken = subprocess.run(
         [sys.executable, "-m", "taskd", "dev", "--data", str(other), "--port", str(running.port)],
@@ -173,9 +192,9 @@ def _gone(processes: dict[int, str | None]) -> bool:
 
 
 def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    # As `make demo ARGS=--exit`, with the environment that these tests have instead of one that make would set up first.
+    # `make demo ARGS=--exit`, with the tests' environment instead of one that make would set up first.
     venv = Path(sys.prefix)
-    told = subprocess.run(
+    demo = subprocess.run(
         ["make", "demo", f"ARGS=--exit --port {free_port()}", f"VENV={venv}", "--old-file", f"{venv}/ready-to-run"],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path)},
@@ -184,79 +203,90 @@ def test_the_demo_ends_well_and_leaves_nothing_behind(tmp_path: Path) -> None:
         timeout=300,
         check=False,
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "jobs ended as expected" in told.stdout
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "jobs ended as expected" in demo.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_commands_in_the_folder_find_the_cluster_and_declared_schedules_are_applied(private_folder: Path) -> None:
-    module = private_folder / "shop.py"
-    module.write_text(
-        "import taskd\napp = taskd.App()\n@app.every(3600, name='hourly')\n@app.task\ndef tick() -> int:\n    return 1\n",
-        "utf-8",
+def check_environment(exported: subprocess.CompletedProcess[str], cluster: Supervisor) -> None:
+    """Check that a shell with the output of `taskd dev --env` has the cluster's addresses."""
+    assert exported.stderr == ""
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f'{exported.stdout}\nprintf "%s %s" "$POSTGRES_DSN" "$TASKD_SERVER"'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    dsn, server = shell.stdout.split()
+    assert f"{dsn.removesuffix('?sslmode=disable')}\n" in cluster.printed.replace(" \n", "\n").replace("  ", "")
+    assert server == f"http://localhost:{cluster.port}"
 
-    def call(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+
+class ProjectFolder:
+    """A user's folder with the app `shop`, and the commands that the user types there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.module = folder / "shop.py"
+        self.module.write_text(HOURLY, "utf-8")
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+    def call(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "taskd", *arguments],
             capture_output=True,
             text=True,
             timeout=60,
-            cwd=private_folder,
-            env=bare | more,
+            cwd=self.folder,
+            env=self._environment | more,
         )
 
-    none = call("dev", "--env")
+    def follow_advice(self) -> None:
+        """Submit a job to a queue without a worker, start the worker that `explain` advises, and await the job."""
+        job = self.call("submit", "--task", "tick", "--queue", "nightly", "null", "--json")
+        assert job.returncode == 0, job.stderr
+        job_id = str(json.loads(job.stdout)["id"])
+        advice = json.loads(self.call("explain", job_id, "--json").stdout)["advice"]
+        arguments = advice.partition("taskd ")[2].replace("MODULE", "shop").split()
+        assert arguments == ["worker", "--queues", "nightly", "--app", "shop"]
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "taskd", *arguments, "--http-addr", ""],
+            cwd=self.folder,
+            env=self._environment,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: '"completed"' in self.call("status", job_id, "--json").stdout, 30)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+def test_commands_in_the_folder_find_the_cluster_and_declared_schedules_are_applied(private_folder: Path) -> None:
+    project = ProjectFolder(private_folder)
+    none = project.call("dev", "--env")
     assert (none.returncode, none.stdout) == (1, "")
     assert none.stderr == "error: no dev cluster of yours is running in .taskd: start one with taskd dev\n"
 
     cluster = Supervisor(private_folder / ".taskd", "--app", "shop", "--reload", "--workers", "2")
-    worker = None
     try:
         cluster.await_up()
-        wait_until(lambda: "schedules  made hourly" in cluster.said, 30)
+        wait_until(lambda: "schedules  made hourly" in cluster.printed, 30)
         used = "using the dev cluster in ./.taskd\n"
         for command in (("doctor",), ("migrate",), ("status",), ("schedule", "list"), ("token", "list")):
-            told = call(*command)
-            assert (told.returncode, told.stderr) == (0, used), (command, told)
-        exported = call("dev", "--env")
-        assert exported.stderr == ""
-        shell = subprocess.run(
-            ["/bin/sh", "-c", f'{exported.stdout}\nprintf "%s %s" "$POSTGRES_DSN" "$TASKD_SERVER"'],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        dsn, server = shell.stdout.split()
-        assert f"{dsn.removesuffix('?sslmode=disable')}\n" in cluster.said.replace(" \n", "\n").replace("  ", "")
-        assert server == f"http://localhost:{cluster.port}"
+            result = project.call(*command)
+            assert (result.returncode, result.stderr) == (0, used), (command, result)
+        check_environment(project.call("dev", "--env"), cluster)
+        project.follow_advice()
 
-        # What `explain` advises works as it is pasted.
-        job = call("submit", "--task", "tick", "--queue", "nightly", "null", "--json")
-        assert job.returncode == 0, job.stderr
-        advice = call("explain", str(json.loads(job.stdout)["id"]), "--json")
-        arguments = json.loads(advice.stdout)["advice"].partition("taskd ")[2].replace("MODULE", "shop").split()
-        assert arguments == ["worker", "--queues", "nightly", "--app", "shop"]
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "taskd", *arguments, "--http-addr", ""],
-            cwd=private_folder,
-            env=bare,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(lambda: '"completed"' in call("status", str(json.loads(job.stdout)["id"]), "--json").stdout, 30)
-
-        configured = call("migrate", REDIS_URL="127.0.0.1:1", POSTGRES_DSN="postgresql://127.0.0.1:1/x")
+        configured = project.call("migrate", REDIS_URL="127.0.0.1:1", POSTGRES_DSN="postgresql://127.0.0.1:1/x")
         assert configured.returncode == 1
         assert used not in configured.stderr
 
-        module.write_text(module.read_text("utf-8").replace("hourly", "daily"), "utf-8")
-        wait_until(lambda: "schedules  made daily; removed hourly" in cluster.said, 30)
+        project.module.write_text(project.module.read_text("utf-8").replace("hourly", "daily"), "utf-8")
+        wait_until(lambda: "schedules  made daily; removed hourly" in cluster.printed, 30)
     finally:
-        if worker is not None:
-            worker.terminate()
-            worker.wait(30)
         cluster.popen.terminate()
         cluster.popen.wait(40)
-    assert call("dev", "--env").returncode == 1
+    assert project.call("dev", "--env").returncode == 1
     assert not (private_folder / ".taskd" / "cluster.json").exists()

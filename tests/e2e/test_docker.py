@@ -1,6 +1,7 @@
-"""deploy/docker: the image is built, the cluster comes up, works, and outlives its leader. Left out without an engine.
+"""Test deploy/docker: the image is built, the cluster comes up, works, and outlives its leader.
 
-POSTGRES_IMAGE, REDIS_IMAGE, ETCD_IMAGE and PYTHON_IMAGE take other images than compose.yaml names, as from a mirror.
+The test is left out without a Docker engine. POSTGRES_IMAGE, REDIS_IMAGE, ETCD_IMAGE and PYTHON_IMAGE replace the
+images of compose.yaml, for example with those of a mirror.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ COMPOSE = Path(__file__).parents[2] / "deploy" / "docker" / "compose.yaml"
 
 
 def engine() -> bool:
-    """Whether a Docker engine answers."""
+    """Return True if a Docker engine answers."""
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -38,42 +39,42 @@ pytestmark = [
 
 @pytest.fixture(scope="session")
 def docker_compose_command() -> str:
-    """The plugin where it is there, else the older program."""
+    """Return the command of the plugin, or of the older program if the plugin is missing."""
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
     return "docker compose" if plugin.returncode == 0 else "docker-compose"
 
 
 @pytest.fixture(scope="session")
 def docker_compose_file() -> str:
-    """The file that users get."""
+    """Return the file that users get."""
     return str(COMPOSE)
 
 
 @pytest.fixture(scope="session")
 def ports() -> Iterator[list[int]]:
-    """Where the two schedulers are published: ports that nobody has."""
-    found = [free_port(), free_port()]
+    """Return free ports, at which the two schedulers are published."""
+    free_ports = [free_port(), free_port()]
     with pytest.MonkeyPatch.context() as patch:
-        for number, port in enumerate(found, 1):
+        for number, port in enumerate(free_ports, 1):
             patch.setenv(f"SCHEDULER_{number}_PORT", str(port))
-        yield found
+        yield free_ports
 
 
 @pytest.fixture(scope="session")
 def docker_setup(ports: list[int]) -> list[str]:
-    """Up, without --wait, which the older program has not."""
+    """Return the command `up` without --wait, which the older program lacks."""
     return ["up --build --detach"]
 
 
 @pytest.fixture
 def client(ports: list[int], docker_services: Services) -> Client:
-    """A client of both schedulers, once all five processes are there."""
+    """Return a client of both schedulers when all five processes are registered."""
     servers = ",".join(f"http://127.0.0.1:{port}" for port in ports)
 
     def complete() -> bool:
-        with suppress(ClientError), Client(servers, patience=1.0) as asking:
-            members = {kind: len(asking.get(f"/{kind}")[kind]) for kind in ("workers", "schedulers")}
-            return asking.health()["status"] == "healthy" and members == {"workers": 3, "schedulers": 2}
+        with suppress(ClientError), Client(servers, patience=1.0) as probe:
+            members = {kind: len(probe.get(f"/{kind}")[kind]) for kind in ("workers", "schedulers")}
+            return probe.health()["status"] == "healthy" and members == {"workers": 3, "schedulers": 2}
         return False
 
     wait_until(complete, timeout=180)
@@ -95,13 +96,13 @@ def test_a_cluster_of_containers_works_and_outlives_its_leader(client: Client, d
         assert {job["status"] for job in ended} == {"completed"}
         assert {job["attempts"][0]["worker_id"] for job in ended} <= {"worker-1", "worker-2", "worker-3"}
 
-        # Draining: the container ends by itself, with the task that it runs.
+        # Draining: the container ends by itself, after its running task.
         last = client.submit({"task": "sleep", "payload": 3})["id"]
         wait_until(lambda: client.job(last)["status"] == "running", timeout=30)
         worker = client.job(last)["worker_id"]
         compose(f"stop {worker}")
-        found = client.job(last)
-        assert (found["status"], found["attempt"], found["worker_id"]) == ("completed", 1, worker)
+        drained = client.job(last)
+        assert (drained["status"], drained["attempt"], drained["worker_id"]) == ("completed", 1, worker)
         container = compose(f"ps -a -q {worker}").strip()
         inspected = subprocess.run(["docker", "inspect", container], capture_output=True, check=True)
         assert json.loads(inspected.stdout)[0]["State"]["ExitCode"] == 0

@@ -1,4 +1,4 @@
-"""The examples, on one cluster."""
+"""Test the examples on one cluster."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One for all examples."""
-    with Sandbox() as made:
-        yield made
+    """Return one sandbox for all examples."""
+    with Sandbox() as shared:
+        yield shared
 
 
 @pytest.fixture
 def cluster(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The same, emptied after each."""
+    """Return the sandbox, and empty it after the test."""
     yield sandbox
     sandbox.empty()
 
 
 @pytest.fixture
 def start(cluster: Sandbox) -> Iterator[Start]:
-    """Starts a program of an example's folder, as its README says."""
+    """Return a function that starts a program of an example's folder, as its README does."""
     running: list[subprocess.Popen[str]] = []
 
     def started(example: str, program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -58,8 +58,8 @@ def start(cluster: Sandbox) -> Iterator[Start]:
         process.communicate()
 
 
-def said(process: subprocess.Popen[str]) -> list[str]:
-    """What a program has said, which must end well."""
+def output_of(process: subprocess.Popen[str]) -> list[str]:
+    """Return the output of a program. Raises AssertionError unless it exits with 0."""
     text, _ = process.communicate(timeout=180)
     assert process.returncode == 0
     return text.splitlines()
@@ -67,7 +67,7 @@ def said(process: subprocess.Popen[str]) -> list[str]:
 
 def test_thumbnails(cluster: Sandbox, start: Start, tmp_path: Path) -> None:
     cluster.worker("examples.thumbnails.app")
-    lines = said(start("thumbnails", "app.py", tmp_path, 5))
+    lines = output_of(start("thumbnails", "app.py", tmp_path, 5))
     assert lines[:2] == ["image-000.png: 100 x 50", "image-001.png: 100 x 52"]
     assert lines[-1] == f"no-image.png: {tmp_path}/no-image.png is no image"
     assert sorted(file.name for file in (tmp_path / "small").iterdir()) == [f"image-{n:03}.png" for n in range(5)]
@@ -79,12 +79,12 @@ def test_the_crawler_asks_each_host_once_at_a_time(cluster: Sandbox, start: Star
     port = free_port()
     start("crawler", "site.py", port)
     wait_until(lambda: reachable(port))
-    lines = said(start("crawler", "app.py", f"http://localhost:{port}/0"))
-    found = [line for line in lines if not line.startswith("there is no")]
-    assert sorted(int(line.rpartition(" ")[2]) for line in found) == list(range(15))
-    assert sorted(set(lines) - set(found)) == [f"there is no http://127.0.0.1:{port}/99"]
-    with urllib.request.urlopen(f"http://localhost:{port}/most") as answer:
-        assert json.load(answer) == {f"localhost:{port}": 1, f"127.0.0.1:{port}": 1}
+    lines = output_of(start("crawler", "app.py", f"http://localhost:{port}/0"))
+    pages = [line for line in lines if not line.startswith("there is no")]
+    assert sorted(int(line.rpartition(" ")[2]) for line in pages) == list(range(15))
+    assert sorted(set(lines) - set(pages)) == [f"there is no http://127.0.0.1:{port}/99"]
+    with urllib.request.urlopen(f"http://localhost:{port}/most") as response:
+        assert json.load(response) == {f"localhost:{port}": 1, f"127.0.0.1:{port}": 1}
 
 
 def reachable(port: int) -> bool:
@@ -104,9 +104,9 @@ def test_the_load_goes_on_where_it_was_killed_and_is_exact(cluster: Sandbox, sta
     for worker in cluster.worker_pids:
         for pid in executors(worker):
             os.kill(pid, signal.SIGKILL)
-    (line,) = said(program)
-    told = re.fullmatch(r"20000 rows in (\d+) attempts, the last one began at row (\d+); the sums are exact", line)
-    assert told is not None, line
-    attempts = [(one["outcome"], one.get("error")) for one in cluster.client.job(job)["attempts"]]
+    (line,) = output_of(program)
+    match = re.fullmatch(r"20000 rows in (\d+) attempts, the last one began at row (\d+); the sums are exact", line)
+    assert match is not None, line
+    attempts = [(attempt["outcome"], attempt.get("error")) for attempt in cluster.client.job(job)["attempts"]]
     assert [outcome for outcome, _ in attempts] == ["crashed", "completed"], attempts
-    assert 4000 <= int(told[2]) < 20_000
+    assert 4000 <= int(match[2]) < 20_000

@@ -1,4 +1,4 @@
-"""`taskd explain` on a real cluster: each reason is brought about once, and its whole text compared."""
+"""Test `taskd explain` on a real cluster: each reason is provoked once, and its whole text compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskd.dev.servers.etcd import EtcdServer
 from taskd.dev.servers.valkey import RedisServer
 from tests import web
 from tests.e2e.conftest import BUGS
-from tests.e2e.explained import Puzzle
+from tests.e2e.explained import ExplainedCluster
 from tests.e2e.fleet import Fleet
 from tests.e2e.tasks import app
 from tests.servers import SharedServers, wait_until
@@ -27,10 +27,10 @@ HOUR = {"initial": 3600, "jitter": False}
 
 
 @pytest.fixture(scope="module")
-def puzzle(
+def explained(
     servers: SharedServers, server_binaries: Binaries, session_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Puzzle]:
-    """One cluster for all reasons, with a Redis and an etcd of its own."""
+) -> Iterator[ExplainedCluster]:
+    """Return one cluster for all reasons, with a separate Redis and etcd."""
     folder = session_folder / f"explain-{uuid4().hex[:8]}"
     folder.mkdir(mode=0o711)
     redis = RedisServer(server_binaries.redis, folder / "redis", log=folder / "redis.log", durable=False)
@@ -38,18 +38,18 @@ def puzzle(
     redis.start()
     etcd.start()
     dsn = servers.clone_database()
-    told = {"dsn": dsn, "redis_url": redis.url, "stream": "jobs", "etcd_endpoint": etcd.endpoint}
-    fleet = Fleet(tmp_path_factory.mktemp("explain"), told | {"etcd_prefix": f"/test-{uuid4().hex}"})
-    # A frozen leader is told as silent after four seconds, as none after eight, and replaced after fourteen.
+    addresses = {"dsn": dsn, "redis_url": redis.url, "stream": "jobs", "etcd_endpoint": etcd.endpoint}
+    fleet = Fleet(tmp_path_factory.mktemp("explain"), addresses | {"etcd_prefix": f"/test-{uuid4().hex}"})
+    # A frozen leader counts as silent after four seconds, as missing after eight, and is replaced after fourteen.
     fleet.more = {
         "TASKD_SCHEDULER__LEADER_STALE": "8",
         "TASKD_SCHEDULER__LEADER_RENEW": "1",
         "TASKD_ETCD__TTL": "14",
     }
-    made = Puzzle(fleet, redis, etcd)
+    explained = ExplainedCluster(fleet, redis, etcd)
     try:
-        made.start()
-        yield made
+        explained.start()
+        yield explained
     finally:
         fleet.stop()
         redis.kill()
@@ -59,14 +59,14 @@ def puzzle(
         assert not any(sign in process.output for sign in BUGS), process.output[-3000:]
 
 
-def expect(told: str, text: str) -> None:
-    assert told == dedent(text).strip()
+def expect(actual: str, expected: str) -> None:
+    assert actual == dedent(expected).strip()
 
 
-def test_a_job_that_is_scheduled(puzzle: Puzzle) -> None:
-    puzzle.submit("late", "rest", {"seconds": 0}, queue="work", delay=3600)
+def test_a_job_that_is_scheduled(explained: ExplainedCluster) -> None:
+    explained.submit("late", "rest", {"seconds": 0}, queue="work", delay=3600)
     expect(
-        puzzle.told("late"),
+        explained.explanation_of("late"),
         """
         job #late pending (scheduled)
           It is scheduled for TIME, in SPAN.
@@ -75,15 +75,15 @@ def test_a_job_that_is_scheduled(puzzle: Puzzle) -> None:
           seen      by s1 at TIME
         """,  # noqa: E501
     )
-    shown = puzzle.fleet.taskd(puzzle.schedulers["s1"], "status", str(puzzle.ids["late"])).stdout
+    shown = explained.fleet.taskd(explained.schedulers["s1"], "status", str(explained.ids["late"])).stdout
     assert shown.splitlines()[-1].startswith("It is scheduled for ")
 
 
-def test_a_job_that_waits_for_its_retry(puzzle: Puzzle) -> None:
-    puzzle.submit("flaky", "flaky", {"failures": 1}, queue="work", retry_backoff=HOUR)
-    puzzle.wait_for("flaky", "retry")
+def test_a_job_that_waits_for_its_retry(explained: ExplainedCluster) -> None:
+    explained.submit("flaky", "flaky", {"failures": 1}, queue="work", retry_backoff=HOUR)
+    explained.wait_for("flaky", "retry")
     expect(
-        puzzle.told("flaky"),
+        explained.explanation_of("flaky"),
         """
         job #flaky pending (retry)
           It is tried again at TIME, in SPAN; attempt 1 failed: RuntimeError: attempt 1 fails
@@ -94,11 +94,11 @@ def test_a_job_that_waits_for_its_retry(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_snoozes(puzzle: Puzzle) -> None:
-    puzzle.submit("dozing", "doze", {"seconds": 3600}, queue="work")
-    puzzle.wait_for("dozing", "snoozed")
+def test_a_job_that_snoozes(explained: ExplainedCluster) -> None:
+    explained.submit("dozing", "doze", {"seconds": 3600}, queue="work")
+    explained.wait_for("dozing", "snoozed")
     expect(
-        puzzle.told("dozing"),
+        explained.explanation_of("dozing"),
         """
         job #dozing pending (snoozed)
           Its task put it back until TIME, for another SPAN; attempt 1 said: the shop is closed
@@ -109,18 +109,18 @@ def test_a_job_that_snoozes(puzzle: Puzzle) -> None:
     )
 
 
-def test_jobs_of_a_paused_queue(puzzle: Puzzle, tmp_path: Path) -> None:
+def test_jobs_of_a_paused_queue(explained: ExplainedCluster, tmp_path: Path) -> None:
     go = tmp_path / "go"
     soon = {"initial": 0.01, "jitter": False}
-    puzzle.submit("broken", "break_off", {"file": str(go)}, queue="still", retry_backoff=soon)
-    puzzle.wait_for("broken", "running")
-    puzzle.configure("config", "set", "queue.still.paused", "true")
-    puzzle.submit("paused", "rest", {"seconds": 0}, queue="still", priority=9)
-    told = puzzle.told("paused")
+    explained.submit("broken", "break_off", {"file": str(go)}, queue="still", retry_backoff=soon)
+    explained.wait_for("broken", "running")
+    explained.configure("config", "set", "queue.still.paused", "true")
+    explained.submit("paused", "rest", {"seconds": 0}, queue="still", priority=9)
+    text = explained.explanation_of("paused")
     go.touch()
-    puzzle.wait_for("broken", "queue_paused", beside="failed_before")
+    explained.wait_for("broken", "queue_paused", beside="failed_before")
     expect(
-        told + "\n" + puzzle.told("broken"),
+        text + "\n" + explained.explanation_of("broken"),
         """
         job #paused pending (queue_paused)
           Queue still has been paused since TIME by WHO.
@@ -136,10 +136,10 @@ def test_jobs_of_a_paused_queue(puzzle: Puzzle, tmp_path: Path) -> None:
     )
 
 
-def test_a_job_whose_queue_nobody_serves(puzzle: Puzzle) -> None:
-    puzzle.submit("lonely", "rest", {"seconds": 0}, queue="lonely")
+def test_a_job_whose_queue_has_no_worker(explained: ExplainedCluster) -> None:
+    explained.submit("lonely", "rest", {"seconds": 0}, queue="lonely")
     expect(
-        puzzle.told("lonely"),
+        explained.explanation_of("lonely"),
         """
         job #lonely pending (no_worker)
           No live worker serves queue lonely; none has within the last hour.
@@ -149,12 +149,12 @@ def test_a_job_whose_queue_nobody_serves(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_whose_task_nobody_knows(puzzle: Puzzle) -> None:
-    puzzle.submit("alien", "alien", queue="work", retry_backoff=HOUR)
-    wait_until(lambda: puzzle.client.job(puzzle.ids["alien"])["attempts"][-1:])
-    puzzle.wait_for("alien", "task_unknown", beside="retry")
+def test_a_job_whose_task_no_worker_knows(explained: ExplainedCluster) -> None:
+    explained.submit("alien", "alien", queue="work", retry_backoff=HOUR)
+    wait_until(lambda: explained.client.job(explained.ids["alien"])["attempts"][-1:])
+    explained.wait_for("alien", "task_unknown", beside="retry")
     expect(
-        puzzle.told("alien").replace(", ".join(sorted(app.names)), "TASKS"),
+        explained.explanation_of("alien").replace(", ".join(sorted(app.names)), "TASKS"),
         """
         job #alien pending (task_unknown)
           No worker that serves queue work knows the task alien.
@@ -165,11 +165,11 @@ def test_a_job_whose_task_nobody_knows(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_runs(puzzle: Puzzle) -> None:
-    puzzle.submit("halfway", "half_way", {"seconds": 600}, queue="work", timeout=900)
-    puzzle.wait_for("halfway", "running", beside="progress")
+def test_a_job_that_runs(explained: ExplainedCluster) -> None:
+    explained.submit("halfway", "half_way", {"seconds": 600}, queue="work", timeout=900)
+    explained.wait_for("halfway", "running", beside="progress")
     expect(
-        puzzle.told("halfway"),
+        explained.explanation_of("halfway"),
         """
         job #halfway running (running)
           It has been running on w1 for SPAN, as attempt 1.
@@ -181,13 +181,13 @@ def test_a_job_that_runs(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_waits_for_a_lock(puzzle: Puzzle) -> None:
-    puzzle.submit("holder", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
-    wait_until(lambda: any(int(line[0]) == puzzle.ids["holder"] for line in puzzle.fleet.trace))
-    puzzle.submit("waiter", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
-    puzzle.wait_for("waiter", "lock_held")
+def test_a_job_that_waits_for_a_lock(explained: ExplainedCluster) -> None:
+    explained.submit("holder", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
+    wait_until(lambda: any(int(line[0]) == explained.ids["holder"] for line in explained.fleet.trace))
+    explained.submit("waiter", "exclusive", {"name": "printer", "seconds": 600}, queue="work")
+    explained.wait_for("waiter", "lock_held")
     expect(
-        puzzle.told("waiter"),
+        explained.explanation_of("waiter"),
         """
         job #waiter running (lock_held)
           It waits for the lock printer, which job #holder (attempt 1, on w1) holds.
@@ -196,26 +196,26 @@ def test_a_job_that_waits_for_a_lock(puzzle: Puzzle) -> None:
           seen   by s1 at TIME
         """,
     )
-    puzzle.client.cancel(puzzle.ids["holder"])
-    wait_until(lambda: any(int(line[0]) == puzzle.ids["waiter"] for line in puzzle.fleet.trace))
-    assert puzzle.reason("waiter") == "running"
-    puzzle.client.cancel(puzzle.ids["waiter"])
+    explained.client.cancel(explained.ids["holder"])
+    wait_until(lambda: any(int(line[0]) == explained.ids["waiter"] for line in explained.fleet.trace))
+    assert explained.reason("waiter") == "running"
+    explained.client.cancel(explained.ids["waiter"])
 
 
-def test_jobs_that_wait_for_slots_and_for_each_other(puzzle: Puzzle) -> None:
-    quick = [puzzle.submit(f"quick{n}", "rest", {"seconds": 0}, queue="busy") for n in range(5)]
-    puzzle.fleet.wait_completed(quick)
-    puzzle.submit("busy1", "rest", {"seconds": 600}, queue="busy")
-    puzzle.wait_for("busy1", "running")
-    puzzle.submit("busy2", "block", {"seconds": 600}, queue="busy")
-    puzzle.wait_for("busy2", "running")
+def test_jobs_that_wait_for_slots_and_for_each_other(explained: ExplainedCluster) -> None:
+    quick = [explained.submit(f"quick{n}", "rest", {"seconds": 0}, queue="busy") for n in range(5)]
+    explained.fleet.wait_completed(quick)
+    explained.submit("busy1", "rest", {"seconds": 600}, queue="busy")
+    explained.wait_for("busy1", "running")
+    explained.submit("busy2", "block", {"seconds": 600}, queue="busy")
+    explained.wait_for("busy2", "running")
     for number in range(1, 6):
-        puzzle.submit(f"next{number}", "rest", {"seconds": 0}, queue="busy")
-    # How fast the quick ones went is shown by their worker within seconds, and counts for half a minute.
-    wait_until(lambda: "estimate" in puzzle.client.explain(puzzle.ids["next1"]))
-    puzzle.wait_for("next1", "slots_busy")
+        explained.submit(f"next{number}", "rest", {"seconds": 0}, queue="busy")
+    # The worker reports the rate of the quick jobs within seconds, and it counts for half a minute.
+    wait_until(lambda: "estimate" in explained.client.explain(explained.ids["next1"]))
+    explained.wait_for("next1", "slots_busy")
     expect(
-        puzzle.told("next1"),
+        explained.explanation_of("next1"),
         """
         job #next1 queued (slots_busy)
           All 2 slots of the workers that serve queue busy are busy.
@@ -226,9 +226,9 @@ def test_jobs_that_wait_for_slots_and_for_each_other(puzzle: Puzzle) -> None:
           seen      by s1 at TIME
         """,  # noqa: E501
     )
-    puzzle.wait_for("next5", "jobs_ahead")
+    explained.wait_for("next5", "jobs_ahead")
     expect(
-        puzzle.told("next5"),
+        explained.explanation_of("next5"),
         """
         job #next5 pending (jobs_ahead)
           4 jobs are ahead of it in queue busy.
@@ -242,14 +242,14 @@ def test_jobs_that_wait_for_slots_and_for_each_other(puzzle: Puzzle) -> None:
     )
 
 
-def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(puzzle: Puzzle) -> None:
-    puzzle.client.cancel(puzzle.ids["late"])
-    told = puzzle.told("late")
-    puzzle.ids["again"] = int(puzzle.client.retry(puzzle.ids["late"])["id"])
-    puzzle.client.cancel(puzzle.ids["busy2"])
-    puzzle.wait_for("busy2", "stopping")  # it does not listen, and gets a minute to do so
+def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(explained: ExplainedCluster) -> None:
+    explained.client.cancel(explained.ids["late"])
+    text = explained.explanation_of("late")
+    explained.ids["again"] = int(explained.client.retry(explained.ids["late"])["id"])
+    explained.client.cancel(explained.ids["busy2"])
+    explained.wait_for("busy2", "stopping")  # it does not stop by itself, and has a minute to do so
     expect(
-        "\n".join((told, puzzle.told("late"), puzzle.told("busy2"))),
+        "\n".join((text, explained.explanation_of("late"), explained.explanation_of("busy2"))),
         """
         job #late cancelled (cancelled)
           It was cancelled at TIME, before it ever ran.
@@ -268,21 +268,21 @@ def test_jobs_that_were_cancelled_before_they_ran_and_as_they_ran(puzzle: Puzzle
     )
 
 
-def test_a_job_that_only_runs_alone_waits_for_its_neighbour_and_then_runs(puzzle: Puzzle) -> None:
-    worker = puzzle.fleet.start_worker("w5", "--queues", "lone", "--concurrency", "2", "--processes", "1")
-    puzzle.submit("neighbour", "rest", {"seconds": 600}, queue="lone")
-    puzzle.wait_for("neighbour", "running")
-    puzzle.submit("suspect", "rest", {"seconds": 600}, queue="lone", delay=3600)
-    with psycopg.connect(puzzle.fleet.dsn) as connection:
+def test_a_job_that_only_runs_alone_waits_for_its_neighbour_and_then_runs(explained: ExplainedCluster) -> None:
+    worker = explained.fleet.start_worker("w5", "--queues", "lone", "--concurrency", "2", "--processes", "1")
+    explained.submit("neighbour", "rest", {"seconds": 600}, queue="lone")
+    explained.wait_for("neighbour", "running")
+    explained.submit("suspect", "rest", {"seconds": 600}, queue="lone", delay=3600)
+    with psycopg.connect(explained.fleet.dsn) as connection:
         connection.execute(
-            "UPDATE taskd.jobs SET losses = 2, schedule_at = now() WHERE id = %s", [puzzle.ids["suspect"]]
+            "UPDATE taskd.jobs SET losses = 2, schedule_at = now() WHERE id = %s", [explained.ids["suspect"]]
         )
-    puzzle.client.cancel(puzzle.submit("other", "rest", {"seconds": 0}, queue="lone"))  # the leader looks at once
-    told = wait_until(lambda: text if "lets its other" in (text := puzzle.told("suspect")) else "", 60)
-    puzzle.client.cancel(puzzle.ids["neighbour"])
-    puzzle.wait_for("suspect", "running", beside="alone")
+    explained.client.cancel(explained.submit("other", "rest", {"seconds": 0}, queue="lone"))  # wakes the dispatcher
+    waiting = wait_until(lambda: text if "lets its other" in (text := explained.explanation_of("suspect")) else "", 60)
+    explained.client.cancel(explained.ids["neighbour"])
+    explained.wait_for("suspect", "running", beside="alone")
     expect(
-        told + "\n" + puzzle.told("suspect"),
+        waiting + "\n" + explained.explanation_of("suspect"),
         """
         job #suspect queued (needs_worker)
           It waits for a worker of its own, since 2 workers disappeared under it: w5 lets its other jobs end first.
@@ -297,15 +297,15 @@ def test_a_job_that_only_runs_alone_waits_for_its_neighbour_and_then_runs(puzzle
     )
     metrics = web.get(f"{worker.url}/metrics", headers={"Accept": "text/plain"}).text
     assert "taskd_lone_attempts_total 1.0" in metrics
-    puzzle.client.cancel(puzzle.ids["suspect"])
+    explained.client.cancel(explained.ids["suspect"])
     assert worker.terminate() == 0
 
 
-def test_a_job_that_completed(puzzle: Puzzle) -> None:
-    puzzle.submit("done", "rest", {"seconds": 0}, queue="work")
-    puzzle.wait_for("done", "completed")
+def test_a_job_that_completed(explained: ExplainedCluster) -> None:
+    explained.submit("done", "rest", {"seconds": 0}, queue="work")
+    explained.wait_for("done", "completed")
     expect(
-        puzzle.told("done"),
+        explained.explanation_of("done"),
         """
         job #done completed (completed)
           It completed at TIME, as attempt 1 on w1.
@@ -315,11 +315,11 @@ def test_a_job_that_completed(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_failed(puzzle: Puzzle) -> None:
-    puzzle.submit("hopeless", "give_up", queue="work")
-    puzzle.wait_for("hopeless", "failed")
+def test_a_job_that_failed(explained: ExplainedCluster) -> None:
+    explained.submit("hopeless", "give_up", queue="work")
+    explained.wait_for("hopeless", "failed")
     expect(
-        puzzle.told("hopeless"),
+        explained.explanation_of("hopeless"),
         """
         job #hopeless failed (failed)
           It failed for good at TIME, since attempt 1 said that trying again is of no use: no such customer
@@ -329,33 +329,15 @@ def test_a_job_that_failed(puzzle: Puzzle) -> None:
     )
 
 
-def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
-    puzzle.submit("first", "rest", {"seconds": 600}, queue="slow")
-    puzzle.wait_for("first", "running")
-    puzzle.submit("given", "rest", {"seconds": 0}, queue="slow")
-    puzzle.wait_for("given", "delivered")
-    puzzle.submit("offered", "rest", {"seconds": 0}, queue="slow")
-    puzzle.wait_for("offered", "offered")
-    expect(
-        puzzle.told("given") + "\n" + puzzle.told("offered"),
-        """
-        job #given queued (delivered)
-          It was delivered to w3 SPAN ago, which has not claimed it yet.
-          to do  Nothing has to be done: what is unclaimed for SPAN goes to another worker. If it stays so, look at the worker's log.
-          seen   by s1 at TIME
-        job #offered queued (offered)
-          It has been offered to the workers of queue slow for SPAN, and none has taken it yet.
-          to do  Ask again. If it stays so, look at the workers' logs: do they reach Redis?
-          seen   by s1 at TIME
-        """,  # noqa: E501
-    )
+def expect_a_lost_doorbell(explained: ExplainedCluster) -> None:
+    """Delete the entry of the job `offered`, and check its explanations before and after the leader puts it back."""
 
     def lost() -> str | None:
-        """Its entry is lost, until the leader finds that out, which it does at once if it just looks."""
-        with puzzle.redis.connect() as client:
+        """Delete the job's entry; return the explanation, or None if the leader has already put it back."""
+        with explained.redis.connect() as client:
             client.delete("jobs:{slow}:0")
-        told = puzzle.told("offered")
-        return told if "(doorbell_lost)" in told else None
+        text = explained.explanation_of("offered")
+        return text if "(doorbell_lost)" in text else None
 
     expect(
         "\n".join(
@@ -370,9 +352,12 @@ def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
           seen   by s1 at TIME
         """,
     )
-    puzzle.wait_for("offered", "jobs_ahead", beside="rung_again")  # with the stream went the entry of the job before it
+    # The deletion of the stream has removed the earlier job's entry too.
+    explained.wait_for("offered", "jobs_ahead", beside="rung_again")
     expect(
-        re.sub(r"(once|twice|\d+ times) without a claim", "SO OFTEN without a claim", puzzle.told("offered")),
+        re.sub(
+            r"(once|twice|\d+ times) without a claim", "SO OFTEN without a claim", explained.explanation_of("offered")
+        ),
         """
         job #offered queued (jobs_ahead)
           1 job is ahead of it in queue slow.
@@ -383,14 +368,37 @@ def test_jobs_that_were_delivered_offered_and_lost(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_whose_worker_is_silent_and_then_gone(puzzle: Puzzle) -> None:
-    puzzle.workers["w3"].suspend()
-    puzzle.wait_for("first", "worker_silent")
-    told = puzzle.told("first").replace("ran out", "runs out")
-    puzzle.workers["w3"].kill()
-    puzzle.wait_for("first", "no_worker", beside="lost")
+def test_jobs_that_were_delivered_offered_and_lost(explained: ExplainedCluster) -> None:
+    explained.submit("first", "rest", {"seconds": 600}, queue="slow")
+    explained.wait_for("first", "running")
+    explained.submit("given", "rest", {"seconds": 0}, queue="slow")
+    explained.wait_for("given", "delivered")
+    explained.submit("offered", "rest", {"seconds": 0}, queue="slow")
+    explained.wait_for("offered", "offered")
     expect(
-        told + "\n" + puzzle.told("first"),
+        explained.explanation_of("given") + "\n" + explained.explanation_of("offered"),
+        """
+        job #given queued (delivered)
+          It was delivered to w3 SPAN ago, which has not claimed it yet.
+          to do  Nothing has to be done: what is unclaimed for SPAN goes to another worker. If it stays so, look at the worker's log.
+          seen   by s1 at TIME
+        job #offered queued (offered)
+          It has been offered to the workers of queue slow for SPAN, and none has taken it yet.
+          to do  Ask again. If it stays so, look at the workers' logs: do they reach Redis?
+          seen   by s1 at TIME
+        """,  # noqa: E501
+    )
+    expect_a_lost_doorbell(explained)
+
+
+def test_a_job_whose_worker_is_silent_and_then_gone(explained: ExplainedCluster) -> None:
+    explained.workers["w3"].suspend()
+    explained.wait_for("first", "worker_silent")
+    text = explained.explanation_of("first").replace("ran out", "runs out")
+    explained.workers["w3"].kill()
+    explained.wait_for("first", "no_worker", beside="lost")
+    expect(
+        text + "\n" + explained.explanation_of("first"),
         """
         job #first running (worker_silent)
           Its worker w3 is silent: its lease runs out at TIME, and then the job runs elsewhere.
@@ -407,18 +415,18 @@ def test_a_job_whose_worker_is_silent_and_then_gone(puzzle: Puzzle) -> None:
     )
 
 
-def test_jobs_of_a_worker_on_which_nothing_ends_and_which_then_stops(puzzle: Puzzle) -> None:
-    """So late that the worker has run for its half minute."""
-    puzzle.submit("endless", "rest", {"seconds": 600}, queue="idle")
-    puzzle.wait_for("endless", "running")
-    puzzle.submit("behind", "rest", {"seconds": 0}, queue="idle")
-    puzzle.wait_for("behind", "slots_busy", beside="nothing_ends")
-    told = puzzle.told("behind")
-    puzzle.client.cancel(puzzle.ids["behind"])
-    assert puzzle.workers["w4"].terminate() == 0
-    puzzle.wait_for("endless", "no_worker", beside="released")
+def test_jobs_of_a_worker_on_which_nothing_ends_and_which_then_stops(explained: ExplainedCluster) -> None:
+    """Test it this late, since the worker must have run for half a minute."""
+    explained.submit("endless", "rest", {"seconds": 600}, queue="idle")
+    explained.wait_for("endless", "running")
+    explained.submit("behind", "rest", {"seconds": 0}, queue="idle")
+    explained.wait_for("behind", "slots_busy", beside="nothing_ends")
+    text = explained.explanation_of("behind")
+    explained.client.cancel(explained.ids["behind"])
+    assert explained.workers["w4"].terminate() == 0
+    explained.wait_for("endless", "no_worker", beside="released")
     expect(
-        told + "\n" + puzzle.told("endless"),
+        text + "\n" + explained.explanation_of("endless"),
         """
         job #behind queued (slots_busy)
           All 1 slots of the workers that serve queue idle are busy.
@@ -435,15 +443,15 @@ def test_jobs_of_a_worker_on_which_nothing_ends_and_which_then_stops(puzzle: Puz
     )
 
 
-def test_a_job_whose_workers_are_quiet(puzzle: Puzzle) -> None:
-    puzzle.configure("worker", "quiet", "w1")
-    puzzle.submit("hushed", "rest", {"seconds": 0}, queue="work")
-    puzzle.wait_for("hushed", "workers_quiet")
-    told = puzzle.told("hushed")
-    puzzle.configure("worker", "resume", "w1")
-    puzzle.wait_for("hushed", "completed")
+def test_a_job_whose_workers_are_quiet(explained: ExplainedCluster) -> None:
+    explained.configure("worker", "quiet", "w1")
+    explained.submit("hushed", "rest", {"seconds": 0}, queue="work")
+    explained.wait_for("hushed", "workers_quiet")
+    text = explained.explanation_of("hushed")
+    explained.configure("worker", "resume", "w1")
+    explained.wait_for("hushed", "completed")
     expect(
-        told,
+        text,
         """
         job #hushed pending (workers_quiet)
           Every worker that serves queue work takes nothing new: w1 is quiet since TIME by WHO.
@@ -453,21 +461,21 @@ def test_a_job_whose_workers_are_quiet(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_nobody_dispatches(puzzle: Puzzle) -> None:
-    frozen = puzzle.fleet.leader(list(puzzle.schedulers.values()))
-    (leader,) = (name for name, one in puzzle.schedulers.items() if one is frozen)
-    (other,) = puzzle.schedulers.keys() - {leader}
-    with puzzle.only(other):
+def test_a_job_that_no_leader_dispatches(explained: ExplainedCluster) -> None:
+    frozen = explained.fleet.leader(list(explained.schedulers.values()))
+    (leader,) = (name for name, scheduler in explained.schedulers.items() if scheduler is frozen)
+    (other,) = explained.schedulers.keys() - {leader}
+    with explained.only(other):
         frozen.suspend()
-        puzzle.submit("stuck", "rest", {"seconds": 0}, queue="work")
-        puzzle.wait_for("stuck", "dispatching", beside="leader_silent")
-        waits = puzzle.told("stuck", other)
-        puzzle.wait_for("stuck", "no_leader")
-        told = waits + "\n" + puzzle.told("stuck", other)
+        explained.submit("stuck", "rest", {"seconds": 0}, queue="work")
+        explained.wait_for("stuck", "dispatching", beside="leader_silent")
+        waits = explained.explanation_of("stuck", other)
+        explained.wait_for("stuck", "no_leader")
+        texts = waits + "\n" + explained.explanation_of("stuck", other)
         frozen.resume()
-        puzzle.wait_for("stuck", "completed")
+        explained.wait_for("stuck", "completed")
     expect(
-        told.replace(leader, "LEADER").replace(other, "OTHER"),
+        texts.replace(leader, "LEADER").replace(other, "OTHER"),
         """
         job #stuck pending (dispatching)
           It has been due for SPAN, a slot is free, and LEADER dispatches it next.
@@ -482,14 +490,14 @@ def test_a_job_that_nobody_dispatches(puzzle: Puzzle) -> None:
     )
 
 
-def test_a_job_that_waits_for_redis(puzzle: Puzzle) -> None:
-    puzzle.redis.suspend()
-    puzzle.submit("silent", "rest", {"seconds": 0}, queue="work")
-    puzzle.wait_for("silent", "redis_away")
-    told = puzzle.told("silent")
-    puzzle.redis.resume()
-    puzzle.wait_for("silent", "completed")
-    head, *rest = told.splitlines()
+def test_a_job_that_waits_for_redis(explained: ExplainedCluster) -> None:
+    explained.redis.suspend()
+    explained.submit("silent", "rest", {"seconds": 0}, queue="work")
+    explained.wait_for("silent", "redis_away")
+    text = explained.explanation_of("silent")
+    explained.redis.resume()
+    explained.wait_for("silent", "completed")
+    head, *rest = text.splitlines()
     assert rest.pop(0).startswith("  Redis has been away since TIME: ")
     expect(
         "\n".join((head, *rest)),
@@ -501,22 +509,22 @@ def test_a_job_that_waits_for_redis(puzzle: Puzzle) -> None:
     )
 
 
-def test_the_document_and_what_there_is_not(puzzle: Puzzle) -> None:
-    asked = puzzle.fleet.taskd(puzzle.schedulers["s2"], "explain", str(puzzle.ids["busy1"]), "--json")
-    found: dict[str, Any] = json.loads(asked.stdout)
-    assert (found["reason"], found["status"], found["seen_by"]) == ("running", "running", "s2")
-    assert found["detail"] | {"task": "rest", "queue": "busy", "worker_id": "w2", "attempt": 1} == found["detail"]
-    told = puzzle.fleet.taskd(puzzle.schedulers["s1"], "explain", "999999")
-    assert (told.returncode, told.stdout, told.stderr) == (1, "", "error: there is no job 999999\n")
+def test_the_document_and_what_there_is_not(explained: ExplainedCluster) -> None:
+    explain = explained.fleet.taskd(explained.schedulers["s2"], "explain", str(explained.ids["busy1"]), "--json")
+    document: dict[str, Any] = json.loads(explain.stdout)
+    assert (document["reason"], document["status"], document["seen_by"]) == ("running", "running", "s2")
+    assert document["detail"] | {"task": "rest", "queue": "busy", "worker_id": "w2", "attempt": 1} == document["detail"]
+    missing = explained.fleet.taskd(explained.schedulers["s1"], "explain", "999999")
+    assert (missing.returncode, missing.stdout, missing.stderr) == (1, "", "error: there is no job 999999\n")
 
 
-def test_a_job_while_etcd_is_away(puzzle: Puzzle) -> None:
-    """The last test: what has no etcd for long does not lead."""
-    puzzle.etcd.kill()
-    with puzzle.only("s1"):
-        puzzle.wait_for("busy1", "running", beside="etcd_away")
+def test_a_job_while_etcd_is_away(explained: ExplainedCluster) -> None:
+    """Test it last, since a scheduler that has no etcd for long does not lead."""
+    explained.etcd.kill()
+    with explained.only("s1"):
+        explained.wait_for("busy1", "running", beside="etcd_away")
     expect(
-        puzzle.told("busy1"),
+        explained.explanation_of("busy1"),
         """
         job #busy1 running (running)
           It has been running on w2 for SPAN, as attempt 1.

@@ -1,7 +1,7 @@
-"""Killing things while jobs flow: nothing accepted is lost, nothing runs twice at once, nothing completes twice.
+"""Test faults under load: no accepted job is lost, runs twice at once or completes twice.
 
-What the fault catalogue tries (tests/chaos) with a stricter judge is not tried again here. `make test` runs a few of its
-rows, and `taskd torture`.
+The fault catalogue (tests/chaos) has further faults and a stricter checker. `make test` runs a few of its rows, and
+`taskd torture`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MORE = 150
 
 
 def grow(load: Load, by: int = MORE) -> None:
-    """Return when so many more jobs were accepted."""
+    """Return when `by` more jobs were accepted."""
     goal = len(load.accepted) + by
     wait_until(lambda: len(load.accepted) >= goal, 40)
 
 
-def test_a_leader_that_is_told_to_stop_hands_over(fleet: Fleet) -> None:
+def test_a_leader_that_has_to_stop_hands_over(fleet: Fleet) -> None:
     schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
     fleet.start_worker("w1")
     first = fleet.leader(schedulers)
@@ -96,7 +96,7 @@ def test_a_redis_without_memory_stops_dispatch_and_says_so_once(
         redis.config_set("maxmemory", 1)
         ids = batch(client, "nap", [{"seconds": 0}] * 20)
         wait_until(lambda: "Redis is away" in scheduler.output)
-        (extra,) = batch(client, "nap", [{"seconds": 0}])  # another reason to look, with nobody to ring
+        (extra,) = batch(client, "nap", [{"seconds": 0}])  # another reason to dispatch, while Redis takes no entry
         for _ in range(20):
             assert web.get(f"{scheduler.url}/health").json()["status"] == "degraded"
         assert client.job(extra)["status"] == "pending"
@@ -116,10 +116,10 @@ def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
     with Load(fleet, [scheduler]) as load:
         grow(load)
         private_postgres.kill()
-        answer = web.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10)
-        assert answer.status_code == 503
-        assert answer.elapsed.total_seconds() < 4
-        assert "retry-after" in answer.headers
+        response = web.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10)
+        assert response.status_code == 503
+        assert response.elapsed.total_seconds() < 4
+        assert "retry-after" in response.headers
         wait_until(lambda: web.get(f"{scheduler.url}/health").status_code == 503)
         wait_until(lambda: load.refusals[503] > 3)
         private_postgres.start()
@@ -128,7 +128,7 @@ def test_postgresql_dies_under_load_and_no_accepted_job_is_lost(
     assert client.job(long)["attempt"] == 1
 
 
-def test_a_task_outlives_its_lease_while_postgresql_is_away_for_everybody(
+def test_a_task_outlives_its_lease_while_postgresql_is_away_for_all_workers(
     make_fleet: Callable[..., Fleet], private_postgres: PostgresServer
 ) -> None:
     fleet = make_fleet(dsn=private_postgres.dsn)
@@ -152,15 +152,15 @@ def test_a_hung_postgresql_is_answered_by_503_in_time(
     fleet = make_fleet(dsn=private_postgres.dsn)
     scheduler = fleet.start_scheduler("s1")
     web.post(f"{scheduler.url}/jobs", json={"payload": 1}).raise_for_status()
-    # Every backend is a session of its own, so freezing the postmaster's group would leave them answering.
+    # Every backend leads its own session, so freezing the postmaster's group would not stop them.
     assert private_postgres.child.pid is not None
     frozen = [*descendants(private_postgres.child.pid), private_postgres.child.pid]
     signal_all(frozen, signal.SIGSTOP)
     try:
         for method, path in (("POST", "/jobs"), ("GET", "/jobs/1"), ("GET", "/jobs")):
-            answer = web.request(method, f"{scheduler.url}{path}", json={"payload": 1}, timeout=10)
-            assert answer.status_code == 503
-            assert answer.elapsed.total_seconds() < 5
+            response = web.request(method, f"{scheduler.url}{path}", json={"payload": 1}, timeout=10)
+            assert response.status_code == 503
+            assert response.elapsed.total_seconds() < 5
     finally:
         signal_all(frozen, signal.SIGCONT)
     wait_until(lambda: web.post(f"{scheduler.url}/jobs", json={"payload": 1}, timeout=10).status_code == 201)

@@ -1,4 +1,4 @@
-"""A whole cluster beside garbage in Redis and etcd, and under a role with other settings: it works on, and no process ends."""
+"""Test that a cluster works with foreign values in Redis and etcd, and that no process ends."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_garbage_in_etcd_is_left_out_of_every_answer(
     put(etcd_endpoint, f"{etcd_prefix}/fence".encode(), b"\xff")
     put(etcd_endpoint, f"{etcd_prefix}/members/".encode() + b"\xff", b"\xff")
     wait_until(lambda: "no member of taskd's" in scheduler.output)
-    assert [one["id"] for one in client.get("/workers")["workers"]] == ["w"]
-    assert [one["id"] for one in client.get("/schedulers")["schedulers"]] == ["one"]
+    assert [document["id"] for document in client.get("/workers")["workers"]] == ["w"]
+    assert [document["id"] for document in client.get("/schedulers")["schedulers"]] == ["one"]
     assert client.get("/health")["status"] == "healthy"
     (job,) = batch(client, "nap", [{"seconds": 0.01}])
     fleet.wait_completed([job])

@@ -1,4 +1,4 @@
-"""The guides, followed word for word, beside a scheduler: workers and web servers are those that they start."""
+"""Test the guides, followed word for word, with a scheduler; the guides start the workers and web servers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ GUIDES = ("retries", "long-tasks", "schedules", "fastapi", "django", "coming-fro
 
 @pytest.fixture
 def reader(fleet: Fleet, tmp_path: Path) -> Iterator[Reader]:
-    """Somebody in an empty folder, who has a scheduler."""
+    """Return a reader in an empty folder, with a running scheduler."""
     scheduler = fleet.start_scheduler("s1")
     (folder := tmp_path / "work").mkdir()
-    found = Reader(
+    guide_reader = Reader(
         folder,
         fleet.environment | {"TASKD_SERVER": scheduler.url, "WORKER_HTTP_ADDR": "", "DJANGO_SETTINGS_MODULE": ""},
         instead={"^pip install .*": "true", "8000": str(free_port())},
     )
-    del found.environment["DJANGO_SETTINGS_MODULE"]
-    yield found
-    found.close()
+    del guide_reader.environment["DJANGO_SETTINGS_MODULE"]
+    yield guide_reader
+    guide_reader.close()
 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_a_guide_does_what_it_says(reader: Reader, guide: str) -> None:
-    found = blocks(ROOT / "docs" / f"{guide}.md")
-    if "curl" in "".join(block.text for block in found) and not shutil.which("curl"):
+    guide_blocks = blocks(ROOT / "docs" / f"{guide}.md")
+    if "curl" in "".join(block.text for block in guide_blocks) and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    for block in found:
+    for block in guide_blocks:
         reader.follow(block)

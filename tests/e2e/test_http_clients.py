@@ -1,4 +1,4 @@
-"""Clients that ask for HTTP/2 with each request, as curl can and Java's does unless it is told otherwise."""
+"""Test clients that ask for HTTP/2 with each request: curl with an option, and Java's by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""taskd as process 1 of a container: orphans are reaped, signals reach it, and its exit status is the container's."""
+"""Test taskd as process 1 of a container: it reaps orphans, receives signals, and passes on its exit status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers import wait_until
 
-#: Makes a process the first one of a new namespace of process ids.
+#: Command that makes a process the first one of a new namespace of process ids.
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 

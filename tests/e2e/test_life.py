@@ -1,4 +1,4 @@
-"""A job's life through the installed executable: order, time, dedupe, retries, draining."""
+"""Test a job's life through the installed executable: order, time, dedupe, retries, draining."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_two_hundred_submitters_of_one_key_at_two_schedulers_make_one_job(fleet:
     urls = [fleet.start_scheduler(name).url for name in ("s1", "s2")]
     body = {"payload": {"seconds": 0}, "task": "nap", "dedupe_key": "same"}
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda n: web.post(f"{urls[n % 2]}/jobs", json=body, timeout=20), range(200)))
-    assert sorted({a.status_code for a in answers}) == [200, 201]
-    assert sum(a.status_code == 201 for a in answers) == 1
-    assert len({a.json()["id"] for a in answers}) == 1
-    assert all(a.json()["duplicate"] for a in answers if a.status_code == 200)
+        responses = list(pool.map(lambda n: web.post(f"{urls[n % 2]}/jobs", json=body, timeout=20), range(200)))
+    assert sorted({response.status_code for response in responses}) == [200, 201]
+    assert sum(response.status_code == 201 for response in responses) == 1
+    assert len({response.json()["id"] for response in responses}) == 1
+    assert all(response.json()["duplicate"] for response in responses if response.status_code == 200)
 
 
 def test_two_workers_share_a_queue(fleet: Fleet) -> None:
@@ -91,14 +91,14 @@ def test_a_failing_job_is_retried_and_a_crashing_one_stops_at_its_limit(fleet: F
     hopeless = client.submit({"task": "flaky", "payload": {"failures": 9}, "retry_backoff": quick, "max_retries": 1})[
         "id"
     ]
-    unknown = client.submit({"task": "nobody-knows", "payload": 1, "max_retries": 0})["id"]
+    unknown = client.submit({"task": "no-such-name", "payload": 1, "max_retries": 0})["id"]
     done = client.wait(flaky, 30)
     assert (done["status"], done["result"], done["attempt"]) == ("completed", 3, 3)
     assert [a["outcome"] for a in done["attempts"]] == ["failed", "failed", "completed"]
     failed = client.wait(hopeless, 30)
     assert (failed["status"], failed["attempt"]) == ("failed", 2)
     assert "attempt 2 fails" in failed["error"]
-    assert "nobody-knows" in client.wait(unknown, 30)["error"]
+    assert "no-such-name" in client.wait(unknown, 30)["error"]
 
 
 def test_a_poisonous_job_fails_alone(fleet: Fleet) -> None:
@@ -147,12 +147,12 @@ def test_a_second_worker_with_the_same_id_is_refused_with_one_line(fleet: Fleet)
     [
         (["worker", "--app", "no.such.module"], {}, ["no.such.module"]),
         (["worker", "--app", "tests.e2e.tasks:missing"], {}, ["missing"]),
-        (["scheduler"], {"POSTGRES_DSN": "postgresql://nobody-knows@127.0.0.1:1/x x"}, ["POSTGRES_DSN"]),
+        (["scheduler"], {"POSTGRES_DSN": "postgresql://no-such-name@127.0.0.1:1/x x"}, ["POSTGRES_DSN"]),
         (["scheduler"], {"TASKD_HTTP__PORT": "1"}, ["TASKD_HTTP__PORT", "addr"]),
         (["scheduler"], {"REDIS_URL": "http://x"}, ["REDIS_URL"]),
     ],
 )
-def test_what_cannot_work_is_one_line_that_says_what_to_mend(
+def test_what_cannot_work_is_one_line_that_says_what_to_repair(
     fleet: Fleet, arguments: list[str], environment: dict[str, str], words: list[str]
 ) -> None:
     process = fleet.spawn(*arguments, "--http-addr", "127.0.0.1:0", **environment)
@@ -163,7 +163,7 @@ def test_what_cannot_work_is_one_line_that_says_what_to_mend(
 
 
 def test_a_session_whose_answer_was_lost_is_taken_up(fleet: Fleet) -> None:
-    """The worker asks again, finds the session to be its own, and does not wait for itself."""
+    """Test that the worker opens its session again, recognizes it, and does not wait for itself."""
     fleet.start_scheduler("s1")
     worker = fleet.start_worker("w1", TASKD_FAILPOINT="session.opened:error@1")
     assert "working" in worker.output

@@ -31,7 +31,7 @@ def test_a_network_needs_tokens_or_insecure(fleet: Fleet) -> None:
     listed = fleet.spawn("scheduler", "--http-addr", EVERYWHERE, "--insecure", TASKD_HTTP__HOSTS="rebound.example")
     assert web.post(f"{url_of(listed)}/jobs", headers=foreign, json={"payload": 1}).status_code == 201
 
-    made = subprocess.run(
+    created = subprocess.run(
         [sys.executable, "-m", "taskd", "token", "create", "x", "--scope", "read"],
         env=fleet.environment,
         capture_output=True,
@@ -41,10 +41,10 @@ def test_a_network_needs_tokens_or_insecure(fleet: Fleet) -> None:
     guarded = fleet.spawn("scheduler", "--http-addr", EVERYWHERE)
     url = url_of(guarded)
     assert web.get(f"{url}/jobs").status_code == 401
-    token = {"authorization": f"Bearer {made.stdout.strip()}"}
+    token = {"authorization": f"Bearer {created.stdout.strip()}"}
     assert web.get(f"{url}/jobs", headers=token).status_code == 200
     assert web.get(f"{url}/jobs", headers=token | foreign).status_code == 200
-    assert made.stdout.strip() not in guarded.output
+    assert created.stdout.strip() not in guarded.output
 
 
 def url_of(process: Process) -> str:

@@ -1,6 +1,6 @@
-"""The versions of PostgreSQL that this machine has beside the newest one: a cluster begins, leads and runs jobs on each.
+"""Test that a cluster starts, leads and runs jobs on each installed older version of PostgreSQL.
 
-Left out where there is none, as in: apt install postgresql (Debian puts them into /usr/lib/postgresql).
+Debian's packages (apt install postgresql) put them into /usr/lib/postgresql. The test is left out if none is there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from taskd.store.migrations import migrate
 from taskd.store.schema import schema
 from tests.e2e.fleet import Fleet, batch
 
-#: The oldest that taskd works on.
+#: The oldest version that taskd supports.
 OLDEST = 14
 WRITTEN = (Path(__file__).parents[2] / "migrations" / "schema.sql").read_text("utf-8")
 FOUND = [

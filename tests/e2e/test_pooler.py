@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer, which pools transactions: nothing of a session lasts from one statement to the next."""
+"""Test PostgreSQL behind PgBouncer, which pools transactions: no session state lasts from statement to statement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from taskd.store.doctor import examine
 from taskd.store.lane import Lane
 from taskd.store.task_connections import TaskConnectionPool
 from tests.e2e.fleet import Fleet, batch
-from tests.integration.storage import Storage, spec
+from tests.integration.storage import FixedCompletion, Storage, spec
 from tests.servers import wait_until
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -37,7 +37,7 @@ needs_pgbouncer = pytest.mark.skipif(
 
 
 class PgBouncer(Server):
-    """A pooler before the server at `dsn`."""
+    """Pooler before the server at `dsn`."""
 
     title: ClassVar[str] = "PgBouncer"
     stop_signal: ClassVar[int] = signal.SIGINT
@@ -49,7 +49,7 @@ class PgBouncer(Server):
 
     @property
     def dsn(self) -> str:
-        """The same database, through the pooler."""
+        """DSN of the same database through the pooler."""
         return f"postgresql://{self._target.username}@{self.address}{self._target.path}"
 
     def prepare(self) -> None:
@@ -99,7 +99,7 @@ def test_a_cluster_works_behind_a_pooler_of_transactions(make_fleet: Callable[..
     assert client.submit({"task": "nap", "payload": {}, "dedupe_key": "k"})["status"] == "pending"
     assert client.submit({"task": "nap", "payload": {}, "dedupe_key": "k"})["duplicate"] is True
 
-    with psycopg.connect(pooler.dsn, prepare_threshold=None) as connection:  # found by the leader's poll
+    with psycopg.connect(pooler.dsn, prepare_threshold=None) as connection:  # the leader's poll finds these jobs
         submitted = [
             row[0]
             for n in range(20)
@@ -109,7 +109,7 @@ def test_a_cluster_works_behind_a_pooler_of_transactions(make_fleet: Callable[..
 
     leader = fleet.leader(schedulers)
     leader.kill()
-    (other,) = [one for one in schedulers if one is not leader]
+    (other,) = [scheduler for scheduler in schedulers if scheduler is not leader]
     after = batch(fleet.client(other), "nap", [{"seconds": 0.01}] * 50)
     fleet.wait_completed(after)
     assert fleet.leader([other]) is other
@@ -124,7 +124,7 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     pool = TaskConnectionPool(pooler.dsn, size=3, name="taskd:task:w", pooled=True)
 
     async def work(claim: Claim) -> None:
-        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, FixedCompletion()) as connection:
             for _ in range(10):  # often enough to be prepared, if that were allowed
                 await connection.execute("SELECT %s", [claim.job_id])
 
@@ -136,22 +136,13 @@ async def test_a_tasks_transaction_goes_through_a_pooler(postgres_dsn: str, pool
     await store.close()
 
 
-class Told:
-    """How an attempt ends that has nothing to say."""
-
-    result, progress = b"1", None
-
-    def committed(self) -> None:
-        """It was."""
-
-
 @needs_pgbouncer
 def test_migrations_ask_for_postgresql_itself(make_fleet: Callable[..., Fleet], pooler: PgBouncer) -> None:
     fleet = make_fleet()
     pooled = {"POSTGRES_DSN": pooler.dsn, "TASKD_POSTGRES__POOLED": "true"}
     for arguments in (["migrate"], ["scheduler", "--migrate", "--http-addr", "127.0.0.1:0"]):
         process = fleet.spawn(*arguments, **pooled)
-        wait_until(lambda one=process: one.popen.poll() == 1)  # type: ignore[misc]
+        wait_until(lambda started=process: started.popen.poll() == 1)  # type: ignore[misc]
         assert "error: migrations need PostgreSQL itself" in process.output
 
 

@@ -1,4 +1,4 @@
-"""The page on production: a cluster runs with the rights that it gives in PostgreSQL, Redis and etcd."""
+"""Test the page on production: a cluster runs with the page's rights in PostgreSQL, Redis and etcd."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ACL = "ACL SETUSER taskd"
 
 
 def block(beginning: str) -> str:
-    """Return the text of the page's block that begins so."""
-    (found,) = (one.text for one in blocks(PAGE) if one.text.startswith(beginning))
-    return found
+    """Return the text of the page's block with this beginning."""
+    (text,) = (candidate.text for candidate in blocks(PAGE) if candidate.text.startswith(beginning))
+    return text
 
 
 def documented_acl(page: Path = PAGE) -> str:
@@ -45,7 +45,7 @@ def documented_acl(page: Path = PAGE) -> str:
 
 
 class Certificates:
-    """An authority, and certificates of it in files."""
+    """Certificate authority whose certificates are in files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,16 +55,16 @@ class Certificates:
 
     def issue(self, name: str) -> tuple[str, str]:
         """Return the files of a certificate for this machine with this common name, and of its key."""
-        made = self._authority.issue_cert(LOOPBACK, common_name=name)
+        issued = self._authority.issue_cert(LOOPBACK, common_name=name)
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        for number, blob in enumerate(made.cert_chain_pems):
+        for number, blob in enumerate(issued.cert_chain_pems):
             blob.write_to_path(certificate, append=number > 0)
-        made.private_key_pem.write_to_path(key)
+        issued.private_key_pem.write_to_path(key)
         return str(certificate), str(key)
 
 
 class DocumentedEtcd(EtcdServer):
-    """The first member of the page's etcd, alone and on ports of the test's own."""
+    """The first member of the page's etcd, alone and on the test's ports."""
 
     certificates: Certificates
 
@@ -82,8 +82,8 @@ class DocumentedEtcd(EtcdServer):
 
     def probe(self) -> str | None:
         """Ask its health with the administrator's certificate."""
-        asked = self.ctl("endpoint health")
-        return None if asked.returncode == 0 else asked.stderr
+        health = self.ctl("endpoint health")
+        return None if health.returncode == 0 else health.stderr
 
     def ctl(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run etcdctl as the administrator."""
@@ -102,13 +102,13 @@ class DocumentedEtcd(EtcdServer):
 
 @pytest.fixture
 def certificates(private_folder: Path) -> Certificates:
-    """The authority of this test."""
+    """Return the certificate authority of this test."""
     return Certificates(private_folder)
 
 
 @pytest.fixture
 def etcd(server_binaries: Binaries, private_folder: Path, certificates: Certificates) -> Iterator[DocumentedEtcd]:
-    """The page's etcd, in which taskd's certificate has rights to its own keys only."""
+    """Return the page's etcd, in which taskd's certificate has rights only to taskd's keys."""
     server = DocumentedEtcd(server_binaries.etcd, private_folder / "etcd", log=private_folder / "etcd.log")
     server.certificates = certificates
     server.start()
@@ -121,13 +121,13 @@ def etcd(server_binaries: Binaries, private_folder: Path, certificates: Certific
 
 @pytest.fixture
 def dsn(private_postgres: PostgresServer) -> str:
-    """The page's database and role, under other names: a server for tests has these already."""
-    own = r"\btaskd\b", "production"
+    """Return the DSN of the page's database and role, under other names, which the test server does not have yet."""
+    renaming = r"\btaskd\b", "production"
     with psycopg.connect(private_postgres.dsn, autocommit=True) as connection:
-        for statement in re.sub(*own, block("CREATE ROLE taskd")).split(";\n"):
+        for statement in re.sub(*renaming, block("CREATE ROLE taskd")).split(";\n"):
             connection.execute(statement.encode())
         (hba,) = connection.execute("SHOW hba_file").fetchone() or ("",)
-        rule = re.sub(*own, block("hostssl")).replace("hostssl", "host").replace("10.0.0.0/24", f"{LOOPBACK}/32")
+        rule = re.sub(*renaming, block("hostssl")).replace("hostssl", "host").replace("10.0.0.0/24", f"{LOOPBACK}/32")
         tests = f"host all taskd {LOOPBACK}/32 trust\n"
         others = f"host all shop {LOOPBACK}/32 scram-sha-256\nhost webshop production {LOOPBACK}/32 scram-sha-256\n"
         Path(hba).write_text(rule + tests + others)
@@ -139,7 +139,7 @@ def dsn(private_postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def redis_user(private_redis: RedisServer) -> str:
-    """The page's users in Redis, with the default user off; the URL for taskd."""
+    """Create the page's users in Redis, with the default user off; return the URL for taskd."""
     with private_redis.connect() as client:
         commands = block("ACL SETUSER admin").splitlines()
         assert commands[-1] == "ACL SAVE"  # this Redis has no file for it
@@ -152,7 +152,7 @@ def redis_user(private_redis: RedisServer) -> str:
 def cluster(
     make_fleet: Callable[..., Fleet], dsn: str, redis_user: str, etcd: DocumentedEtcd, certificates: Certificates
 ) -> Fleet:
-    """A fleet with the page's rights."""
+    """Return a fleet with the page's rights."""
     fleet = make_fleet(
         dsn=dsn, redis_url=redis_user, stream="jobs", etcd_endpoint=f"https://{etcd.address}", etcd_prefix="/taskd"
     )

@@ -1,4 +1,4 @@
-"""The fixture `taskd_cluster`, in a project of its own, as its users have it."""
+"""Test the fixture `taskd_cluster` in a separate project, as a user has it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "testing.md"
-#: Seconds that a session may take where the machine has much else to do.
+#: Seconds that a session may take on a busy machine.
 PATIENCE = 400
 
 TASKS = """
@@ -101,7 +101,7 @@ def test_what_cannot_be_started(taskd_cluster):
         taskd_cluster.worker(taskd.App())
     with pytest.raises(Exception, match="has server='http://production'"):
         taskd_cluster.worker("elsewhere")
-    with pytest.raises(Exception, match="worker-\\\\d+ ended at once .*nobody has 'x'"):
+    with pytest.raises(Exception, match="worker-\\\\d+ ended at once .*no value for 'x'"):
         taskd_cluster.worker("broken")
 
 def test_that_fails(taskd_cluster):
@@ -114,12 +114,12 @@ import taskd
 app = taskd.App()
 @app.on_start
 def begin():
-    raise RuntimeError("nobody has 'x'")
+    raise RuntimeError("no value for 'x'")
 """
 
 
 def project(folder: Path, tests: str = TESTS) -> Path:
-    """A folder with tasks and tests."""
+    """Write tasks and tests to the folder and return it."""
     (folder / "tasks.py").write_text(TASKS)
     (folder / "broken.py").write_text(BROKEN)
     (folder / "elsewhere.py").write_text("import taskd\napp = taskd.App(server='http://production')\n")
@@ -131,7 +131,7 @@ def project(folder: Path, tests: str = TESTS) -> Path:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """pytest there, with this plugin and without those of ours."""
+    """Start pytest in the folder, with taskd's plugin and without those of this environment."""
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT / "src")}
     plugins = ("-p", "taskd.pytest_plugin", "-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", *plugins, *arguments]
@@ -147,10 +147,10 @@ def folders() -> set[Path]:
 def test_a_project_has_a_cluster_of_its_own(tmp_path: Path) -> None:
     before = folders()
     running = start(project(tmp_path))
-    told, _ = running.communicate(timeout=PATIENCE)
-    assert "1 failed, 7 passed" in told, told
-    assert "JobFailed" in told
-    assert "about to fail" in told.split("Captured stdout teardown")[1], told
+    output, _ = running.communicate(timeout=PATIENCE)
+    assert "1 failed, 7 passed" in output, output
+    assert "JobFailed" in output
+    assert "about to fail" in output.split("Captured stdout teardown")[1], output
     assert folders() <= before
 
 
@@ -162,18 +162,18 @@ def test_nothing_is_left_of_a_killed_session(tmp_path: Path) -> None:
     before = folders()
     running = start(project(tmp_path, waiting))
     wait_until((tmp_path / "up").exists, PATIENCE)
-    (made,) = folders() - before
+    (folder,) = folders() - before
     alive = {pid: identity(pid) for pid in descendants(running.pid)}
     assert len(alive) > 8
     running.send_signal(signal.SIGKILL)
     running.communicate(timeout=30)
     wait_until(lambda: not any(known is not None and identity(pid) == known for pid, known in alive.items()), 30)
-    assert made.exists()
+    assert folder.exists()
     quick = "def test_it(taskd_cluster):\n    assert taskd_cluster.jobs() == []\n"
     again = start(project(tmp_path, quick))
-    told, _ = again.communicate(timeout=PATIENCE)
-    assert "1 passed" in told, told
-    assert not made.exists()
+    output, _ = again.communicate(timeout=PATIENCE)
+    assert "1 passed" in output, output
+    assert not folder.exists()
 
 
 DEATHS = """
@@ -234,19 +234,19 @@ def test_after_that_one(taskd_cluster):
 
 
 def test_processes_that_a_test_kills_are_replaced(tmp_path: Path) -> None:
-    told, _ = start(project(tmp_path, DEATHS)).communicate(timeout=PATIENCE)
-    assert "8 passed" in told, told
+    output, _ = start(project(tmp_path, DEATHS)).communicate(timeout=PATIENCE)
+    assert "8 passed" in output, output
 
 
 def test_the_programs_of_the_page_run(tmp_path: Path) -> None:
     for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
         (tmp_path / name).write_text(text)
-    # Unset it is a warning of pytest-asyncio's.
-    told, _ = start(tmp_path, "-o", "asyncio_default_fixture_loop_scope=function").communicate(timeout=PATIENCE)
-    assert "6 passed" in told, told
+    # Without a value pytest-asyncio warns.
+    output, _ = start(tmp_path, "-o", "asyncio_default_fixture_loop_scope=function").communicate(timeout=PATIENCE)
+    assert "6 passed" in output, output
 
 
 def test_the_plugin_imports_nothing_before_it_is_used() -> None:
     code = "import sys, taskd.pytest_plugin; print([m for m in sys.modules if m[:6] == 'taskd.'], 'psycopg' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "['taskd.pytest_plugin'] False"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['taskd.pytest_plugin'] False"

@@ -1,4 +1,4 @@
-"""Submitting from Python: a real scheduler, a real worker, and the programs of docs/python-api.md."""
+"""Test submitting from Python with a real scheduler and worker, and the programs of docs/python-api.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 import taskd
 from taskd import ClientError, JobCancelled, JobFailed
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.e2e.tasks import app, block, echoes, flaky, nap
 from tests.servers import wait_until
 
@@ -28,11 +28,9 @@ PAGE, TRANSACTIONS = DOCS / "python-api.md", DOCS / "transactions.md"
 
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    """A scheduler, which the tasks' App finds."""
-    found = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", found.url)
-    yield found
-    app.close()
+    """Return a scheduler that the tasks' App finds."""
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 @pytest.fixture
@@ -62,7 +60,7 @@ async def test_jobs_are_submitted_awaited_and_cancelled(fleet: Fleet) -> None:
     assert await (await block.submit(seconds=0.0)).result(timeout=20) == 0.0
 
     many = await nap.submit_many({"seconds": 0.001 * n} for n in range(50))
-    assert await asyncio.gather(*(one.result(timeout=20) for one in many)) == [0.001 * n for n in range(50)]
+    assert await asyncio.gather(*(handle.result(timeout=20) for handle in many)) == [0.001 * n for n in range(50)]
     with pytest.raises(taskd.InvalidJob, match=r"jobs\[1\].payload: .*NUL"):
         await echoes.submit_many([{"text": "a"}, {"text": "b\0"}])
 
@@ -71,18 +69,18 @@ async def test_jobs_are_submitted_awaited_and_cancelled(fleet: Fleet) -> None:
     hopeless = await flaky.options(max_retries=0).submit(failures=9)
     with pytest.raises(
         JobFailed, match=f"job {hopeless.id} failed after 1 attempt: RuntimeError: attempt 1 fails"
-    ) as told:
+    ) as raised:
         await hopeless.result(timeout=20)
-    assert told.value.error is not None
-    assert [one["outcome"] for one in told.value.attempts] == ["failed"]
+    assert raised.value.error is not None
+    assert [handle["outcome"] for handle in raised.value.attempts] == ["failed"]
 
 
 def test_threads_submit_with_options_and_wait(fleet: Fleet, scheduler: Process) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     urgent = nap.options(priority=9, queue="other", max_retries=1, timeout=5.5, metadata={"who": "me"})
     job = urgent.options(schedule_at=soon, dedupe_key="k").submit_sync(seconds=0).job()
-    told = {name: job[name] for name in ("priority", "queue", "max_retries", "timeout", "metadata", "dedupe_key")}
-    assert told == {
+    shown = {name: job[name] for name in ("priority", "queue", "max_retries", "timeout", "metadata", "dedupe_key")}
+    assert shown == {
         "priority": 9,
         "queue": "other",
         "max_retries": 1,
@@ -100,9 +98,9 @@ def test_threads_submit_with_options_and_wait(fleet: Fleet, scheduler: Process) 
         handles[0].wait(timeout=0.3)
     assert 0.3 <= time.monotonic() - begun < 5
     fleet.start_worker("w1")
-    assert [one.result(timeout=20) for one in handles] == [0, 0.01, 0]
-    found = nap.handle_sync(handles[0].id)
-    assert (found.wait(), found.cancel(), found.result()) == ("completed", False, 0)
+    assert [handle.result(timeout=20) for handle in handles] == [0, 0.01, 0]
+    handle = nap.handle_sync(handles[0].id)
+    assert (handle.wait(), handle.cancel(), handle.result()) == ("completed", False, 0)
     with pytest.raises(ClientError, match=r"payload: .*NUL") as refused:
         echoes.submit_sync("a\0")
     assert isinstance(refused.value, taskd.InvalidJob)
@@ -115,14 +113,14 @@ def test_threads_submit_with_options_and_wait(fleet: Fleet, scheduler: Process) 
 
 
 def write_programs(page: Path, folder: Path) -> dict[str, str]:
-    """Write the page's programs as files, each by the name in its first line; the variables that let Python find them."""
+    """Write the page's programs to files named by their first lines; return the variables with which Python finds them."""
     for name, text in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         (folder / name).write_text(text, "utf-8")
     return {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
 
 
 def output_of(program: Path, path: dict[str, str]) -> list[str]:
-    """What a program prints; it must end well and say nothing else."""
+    """Return the output of a program. Raises AssertionError unless it exits with 0 and writes no error."""
     command = [sys.executable, "-W", "error", str(program)]
     done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -146,8 +144,8 @@ def test_the_programs_about_running_tasks_run(fleet: Fleet, scheduler: Process, 
     path = write_programs(PAGE, tmp_path)
     fleet.start_worker("w1", "--queues", "imports", app="imports", TASKD_SERVER=scheduler.url, **path)
     assert output_of(tmp_path / "begin.py", path) == ["250 row 249 of 250"]
-    told = output_of(tmp_path / "try_imports.py", path)
-    assert told == ["50 (0.996, 'row 249 of 250') 200", "tidy {'queue': 'imports', 'priority': 1}", "snoozed"]
+    lines = output_of(tmp_path / "try_imports.py", path)
+    assert lines == ["50 (0.996, 'row 249 of 250') 200", "tidy {'queue': 'imports', 'priority': 1}", "snoozed"]
 
 
 def test_the_programs_about_transactions_run(fleet: Fleet, scheduler: Process, tmp_path: Path) -> None:

@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 
 from taskd import JobFailed
-from tests.e2e.fleet import Fleet, Process
+from tests.e2e.fleet import Fleet, Process, scheduler_of
 from tests.e2e.tasks import app, count_up, exclusive, exclusive_thread, nap, parent, patient
 from tests.servers import wait_until
 
 
 @pytest.fixture
 def scheduler(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    """A scheduler, which the tasks' App finds."""
-    found = fleet.start_scheduler("s1")
-    monkeypatch.setenv("TASKD_SERVER", found.url)
-    yield found
-    app.close()
+    """Return a scheduler that the tasks' App finds."""
+    with scheduler_of(app, fleet, monkeypatch) as process:
+        yield process
 
 
 def test_progress_is_shown_checkpoints_survive_a_crash_snoozes_are_free_and_children_know_their_parent(
@@ -31,7 +29,7 @@ def test_progress_is_shown_checkpoints_survive_a_crash_snoozes_are_free_and_chil
     crashing = count_up.options(retry_backoff={"initial": 0.05, "jitter": False}).submit_sync(10)
     assert crashing.result(timeout=20) == [0, 5]
     job = crashing.job()
-    assert [one["outcome"] for one in job["attempts"]] == ["crashed", "completed"]
+    assert [item["outcome"] for item in job["attempts"]] == ["crashed", "completed"]
     assert job["progress"] == {"attempt": 2, "fraction": 1.0, "message": "at 10"}
 
     wait_until(lambda: waiting.job()["attempts"][-1:] != [] and waiting.job()["attempts"][0].get("snoozes", 0) > 2)
@@ -40,8 +38,8 @@ def test_progress_is_shown_checkpoints_survive_a_crash_snoozes_are_free_and_chil
     assert "snoozed (" in shown
     children = parent.submit_sync()
     ids = children.result(timeout=20)
-    told = [nap.handle_sync(one).job() for one in ids]
-    assert [(one["parent_id"], one["task"], one["priority"]) for one in told] == [
+    child_jobs = [nap.handle_sync(item).job() for item in ids]
+    assert [(item["parent_id"], item["task"], item["priority"]) for item in child_jobs] == [
         (children.id, "nap", 0),
         (children.id, "block", 3),
     ]

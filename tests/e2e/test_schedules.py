@@ -1,4 +1,4 @@
-"""A schedule for each second, and its leader is killed: no tick is lost and none doubled."""
+"""Test that no tick of a schedule for each second is lost or doubled when the leader is killed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 
 PLAN = {"cron": "* * * * * *", "job": {"task": "echo", "payload": "tick"}}
-#: Ticks after the kill; a failover takes about five seconds of them.
+#: Ticks after the kill, more than the about five seconds of a failover.
 MORE = 7
 
 
 def ticks(fleet: Fleet) -> list[datetime]:
-    """The ticks that made jobs, from the jobs themselves."""
+    """Return the ticks of the schedule's jobs, from their metadata."""
     with psycopg.connect(fleet.dsn) as connection:
         rows = connection.execute(
             "SELECT (metadata->>'fire_at')::timestamptz FROM (SELECT metadata FROM taskd.jobs UNION ALL"
@@ -28,17 +28,17 @@ def test_a_killed_leader_loses_and_doubles_no_tick(fleet: Fleet) -> None:
     schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2")]
     fleet.spawn("worker", "--id", "w1", "--http-addr", "127.0.0.1:0")
     leader = fleet.leader(schedulers)
-    (other,) = (one for one in schedulers if one is not leader)
+    (other,) = (scheduler for scheduler in schedulers if scheduler is not leader)
     client = fleet.client(other)
-    made = datetime.fromisoformat(client.schedule("PUT", "pulse", body=PLAN)["created_at"])
+    created_at = datetime.fromisoformat(client.schedule("PUT", "pulse", body=PLAN)["created_at"])
     wait_until(lambda: len(ticks(fleet)) >= 2)
     leader.kill()
     goal = len(ticks(fleet)) + MORE
     wait_until(lambda: len(ticks(fleet)) >= goal)
     client.schedule("POST", "pulse", "pause")
-    found = ticks(fleet)
-    first = made.replace(microsecond=0) + timedelta(seconds=1)
-    assert found == [first + timedelta(seconds=n) for n in range(len(found))]
+    fire_times = ticks(fleet)
+    first = created_at.replace(microsecond=0) + timedelta(seconds=1)
+    assert fire_times == [first + timedelta(seconds=n) for n in range(len(fire_times))]
     fires = client.schedule("GET", "pulse")["fires"]
     job = client.wait(fires[-1]["job_id"], 10)
     assert (job["status"], job["result"]) == ("completed", "tick")

@@ -1,4 +1,4 @@
-"""A password in the configuration is in no line of a scheduler's or worker's log, whatever goes wrong."""
+"""Test that a password in the configuration is in no log line of a scheduler or worker, also in errors."""
 
 from __future__ import annotations
 

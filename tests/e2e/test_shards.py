@@ -1,4 +1,4 @@
-"""Three schedulers lead three shards, one each; one dies, and the others lead them all."""
+"""Test three schedulers that lead three shards, one each: when one dies, the others lead them all."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ QUEUES = ("default", "images", "mail", "letters", "video", "reports")
 
 
 def leaders(scheduler: Process) -> list[str | None]:
-    """Who leads each shard, as this scheduler says."""
-    told = web.get(f"{scheduler.url}/leader", timeout=10).json()
-    assert told["current_leader"] == told["shards"][0]["current_leader"]
-    return [shard["current_leader"] for shard in told["shards"]]
+    """Return the leader of each shard, as this scheduler reports it."""
+    document = web.get(f"{scheduler.url}/leader", timeout=10).json()
+    assert document["current_leader"] == document["shards"][0]["current_leader"]
+    return [shard["current_leader"] for shard in document["shards"]]
 
 
 def spread(schedulers: list[Process]) -> list[int]:
-    """How many shards each leader leads, if all are led and the schedulers agree about it; else nothing."""
-    told = [leaders(scheduler) for scheduler in schedulers]
-    agreed = None not in told[0] and all(one == told[0] for one in told)
-    return sorted(Counter(told[0]).values()) if agreed else []
+    """Return the number of shards of each leader; empty unless all are led and the schedulers agree."""
+    views = [leaders(scheduler) for scheduler in schedulers]
+    agreed = None not in views[0] and all(view == views[0] for view in views)
+    return sorted(Counter(views[0]).values()) if agreed else []
 
 
 def leader_connections(fleet: Fleet) -> int:
-    """The connections to PostgreSQL of all leaderships; shard 0 has three duties more."""
+    """Return the number of connections of all leaders to PostgreSQL; that of shard 0 has three more."""
     with psycopg.connect(fleet.dsn) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE application_name LIKE 'taskd:leader:%' AND datname = current_database()"
         )
-        return int(found.fetchall()[0][0])
+        return int(rows.fetchall()[0][0])
 
 
 def grow(load: Load, by: int = 120) -> None:
-    """Return when so many more jobs were accepted."""
+    """Return when `by` more jobs were accepted."""
     goal = len(load.accepted) + by
     wait_until(lambda: len(load.accepted) >= goal, 40)
 
@@ -58,14 +58,14 @@ def test_shards_are_spread_and_outlive_a_leader(fleet: Fleet, tmp_path: Path) ->
     schedulers = [fleet.start_scheduler(name) for name in ("s1", "s2", "s3")]
     fleet.start_worker("w1", "--queues", ",".join(QUEUES))
     wait_until(lambda: spread(schedulers) == [1, 1, 1])
-    wait_until(lambda: leader_connections(fleet) <= 5 + 2 + 2)  # who handed over has none left
+    wait_until(lambda: leader_connections(fleet) <= 5 + 2 + 2)  # a former leader has none left
     with Load(fleet, schedulers, queues=QUEUES) as load:
         grow(load)
-        doomed = schedulers[int((leaders(schedulers[0])[1] or "")[1:]) - 1]
-        doomed.kill()
-        left = [scheduler for scheduler in schedulers if scheduler is not doomed]
+        killed = schedulers[int((leaders(schedulers[0])[1] or "")[1:]) - 1]
+        killed.kill()
+        remaining = [scheduler for scheduler in schedulers if scheduler is not killed]
         grow(load)
-        wait_until(lambda: spread(left) == [1, 2])
+        wait_until(lambda: spread(remaining) == [1, 2])
         grow(load)
     load.check()
     assert Counter(_queues(fleet)).keys() == set(QUEUES)
@@ -73,7 +73,7 @@ def test_shards_are_spread_and_outlive_a_leader(fleet: Fleet, tmp_path: Path) ->
 
 
 def test_the_number_of_shards_is_changed_under_load(fleet: Fleet, tmp_path: Path) -> None:
-    """From 1 to 3 and back, one scheduler after the other: for a while they count differently."""
+    """Test a change from 1 to 3 and back, one scheduler after the other, so that they differ for some time."""
     apply_audit(fleet.dsn)
     ports = free_port(), free_port()
     schedulers = [fleet.start_scheduler(f"s{port}", port) for port in ports]
@@ -104,7 +104,7 @@ def _check_trail(fleet: Fleet, folder: Path) -> None:
     record(fleet.dsn, folder)
     Meta(session_ttl=6.0, ageing=60.0).save(folder)
     history = History.load(folder)
-    found = examine(history)
-    assert found.violations == []
-    assert found.examined["I7"] > 300
+    examination = examine(history)
+    assert examination.violations == []
+    assert examination.examined["I7"] > 300
     assert {term.shard for term in history.terms} == {0, 1, 2}

@@ -1,4 +1,4 @@
-"""Signals that come while a process is only starting: it ends at once, and so do its executors."""
+"""Test signals to a process that is still starting: it ends at once, and so do its executors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.fleet import Fleet
 from tests.servers import wait_until
 
-#: Seconds in which a process ends that has nothing to finish; a busy machine gets some.
+#: Seconds in which a process without unfinished work ends, on a busy machine.
 AT_ONCE = 5.0
 SLOW = """
 import os, pathlib, time
@@ -53,20 +53,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture
 def silent() -> Iterator[dict[str, str]]:
-    """Servers that take connections and never say anything, as behind a firewall that swallows packets."""
+    """Return addresses of servers that accept connections and never send anything, as behind a firewall."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    postgres, redis, etcd = (one.getsockname()[1] for one in sockets)
+    postgres, redis, etcd = (server.getsockname()[1] for server in sockets)
     yield {
         "POSTGRES_DSN": f"postgresql://user:word@127.0.0.1:{postgres}/db",
         "REDIS_URL": f"redis://127.0.0.1:{redis}",
         "ETCD_ENDPOINTS": f"127.0.0.1:{etcd}",
     }
-    for one in sockets:
-        one.close()
+    for server in sockets:
+        server.close()
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Send the signal; its exit status and what it wrote. Fails if it takes longer than AT_ONCE."""
+    """Send the signal; return the exit status and the output. Raises AssertionError after AT_ONCE seconds."""
     began = time.monotonic()
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)

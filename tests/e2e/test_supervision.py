@@ -1,4 +1,4 @@
-"""What systemd hears of a scheduler and a worker from start to end, over the socket that it would give them."""
+"""Test the messages of a scheduler and a worker to systemd, from start to end, over a socket like systemd's."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import socket
 from tests.e2e.fleet import Fleet
 
 
-def heard(line: socket.socket, wanted: bytes) -> None:
-    """Return when `wanted` was heard."""
-    while line.recv(100) != wanted:
+def await_message(connection: socket.socket, message: bytes) -> None:
+    """Return when `message` was received."""
+    while connection.recv(100) != message:
         pass
 
 
 def test_a_scheduler_and_a_worker_tell_that_they_are_ready_alive_and_stopping(fleet: Fleet) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.bind(str(fleet.folder / "notify"))
-        line.settimeout(30)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+        connection.bind(str(fleet.folder / "notify"))
+        connection.settimeout(30)
         environment = {"NOTIFY_SOCKET": str(fleet.folder / "notify"), "WATCHDOG_USEC": "100000"}
         for arguments in (
             ["scheduler", "--http-addr", "127.0.0.1:0"],
@@ -24,7 +24,7 @@ def test_a_scheduler_and_a_worker_tell_that_they_are_ready_alive_and_stopping(fl
         ):
             process = fleet.spawn(*arguments, **environment)
             for message in (b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"):
-                heard(line, message)
+                await_message(connection, message)
             process.popen.terminate()
-            heard(line, b"STOPPING=1")
+            await_message(connection, b"STOPPING=1")
             assert process.popen.wait(30) == 0

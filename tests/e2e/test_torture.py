@@ -1,4 +1,4 @@
-"""`taskd torture` as a user runs it."""
+"""Test `taskd torture` as a user runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEED = 7
 
 
 class Torture:
-    """One run with its output."""
+    """Process of `taskd torture` with its output."""
 
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.history = folder / "history"
@@ -42,16 +42,16 @@ class Torture:
             )
 
     @property
-    def said(self) -> str:
-        """All that it said."""
+    def printed(self) -> str:
+        """Content of its stdout and stderr."""
         return self.output.read_text("utf-8") + self.errors.read_text("utf-8")
 
     def await_faults(self, count: int = 1) -> None:
-        """Return when so many were made."""
+        """Return when `count` faults were injected."""
         faults = self.history / "faults.ndjson"
 
         def enough() -> bool:
-            assert self.popen.poll() is None, self.said
+            assert self.popen.poll() is None, self.printed
             return faults.exists() and faults.read_bytes().count(b"\n") >= count
 
         wait_until(enough, 120)
@@ -59,7 +59,7 @@ class Torture:
 
 @pytest.fixture
 def torture(private_folder: Path) -> Iterator[Callable[..., Torture]]:
-    """Starts runs, and ends what a failed test leaves."""
+    """Return a function that starts runs, and kill at the end those that still run."""
     started: list[Torture] = []
 
     def start(*options: str, **environment: str) -> Torture:
@@ -75,7 +75,7 @@ def torture(private_folder: Path) -> Iterator[Callable[..., Torture]]:
 
 def test_a_short_run_ends_clean_and_its_verdict_agrees_with_its_history(torture: Callable[..., Torture]) -> None:
     run = torture("--minutes", "0.25", "--json", TASKD_SCHEDULER__SHARDS="2")
-    assert run.popen.wait(timeout=300) == 0, run.said
+    assert run.popen.wait(timeout=300) == 0, run.printed
     verdict = json.loads(run.output.read_text("utf-8"))
     history = History.load(run.history)
 
@@ -86,8 +86,10 @@ def test_a_short_run_ends_clean_and_its_verdict_agrees_with_its_history(torture:
     assert accepted == {job.id for job in history.jobs} - fired
     assert verdict["ended"] == Counter(job.status for job in history.jobs if job.id in accepted)
     assert set(verdict["ended"]) <= {"completed", "failed", "cancelled"}
-    made = Counter(fault.what for fault in history.faults if fault.what.startswith(("SIGK", "SIGT", "SIGS", "FLUSH")))
-    assert sum(verdict["faults"].values()) == sum(made.values()) >= 2
+    injected = Counter(
+        fault.what for fault in history.faults if fault.what.startswith(("SIGK", "SIGT", "SIGS", "FLUSH"))
+    )
+    assert sum(verdict["faults"].values()) == sum(injected.values()) >= 2
     assert (verdict["seed"], history.meta.seed) == (SEED, SEED)
     assert (verdict["clean"], verdict["lost"], verdict["doubled"], verdict["unfinished"]) == (True, 0, 0, 0)
     assert {p["name"]: p["broken"] for p in verdict["promises"]}.keys() >= {"I1", "I6"}
@@ -97,10 +99,10 @@ def test_a_short_run_ends_clean_and_its_verdict_agrees_with_its_history(torture:
     assert looked["I18"] > 0
     assert {term.shard for term in history.terms} == {0, 1}
     assert len({job.queue for job in history.jobs}) == 3
-    assert "leaders scheduler-" in run.said
+    assert "leaders scheduler-" in run.printed
     assert history.events[0].committed is not None
     assert check([str(run.history)]) == 0
-    assert "Traceback" not in run.said
+    assert "Traceback" not in run.printed
 
 
 def test_ctrl_c_ends_the_faults_and_still_judges(torture: Callable[..., Torture]) -> None:
@@ -108,8 +110,8 @@ def test_ctrl_c_ends_the_faults_and_still_judges(torture: Callable[..., Torture]
     run.await_faults()
     children = {pid: identity(pid) for pid in descendants(run.popen.pid)}
     run.popen.send_signal(signal.SIGINT)
-    assert run.popen.wait(timeout=300) == 0, run.said
-    assert "nothing lost, nothing doubled" in run.said
+    assert run.popen.wait(timeout=300) == 0, run.printed
+    assert "nothing lost, nothing doubled" in run.printed
     assert all(known is None or identity(pid) != known for pid, known in children.items())
 
 
@@ -121,12 +123,12 @@ def test_a_second_ctrl_c_leaves_no_process(torture: Callable[..., Torture]) -> N
     run.popen.send_signal(signal.SIGINT)
     heard = time.monotonic()
     # A signal within the echo of the first is taken for the same Ctrl-C.
-    wait_until(lambda: "no more faults" in run.said and time.monotonic() > heard + 2 * ECHO, 60)
+    wait_until(lambda: "no more faults" in run.printed and time.monotonic() > heard + 2 * ECHO, 60)
     run.popen.send_signal(signal.SIGINT)
-    assert run.popen.wait(timeout=120) == 130, run.said
+    assert run.popen.wait(timeout=120) == 130, run.printed
     wait_until(lambda: all(known is None or identity(pid) != known for pid, known in children.items()), 30)
-    assert "nothing lost" not in run.said
-    assert "Traceback" not in run.said
+    assert "nothing lost" not in run.printed
+    assert "Traceback" not in run.printed
 
 
 def test_given_servers_see_queues_of_ours_and_nothing_of_theirs_is_judged(
@@ -149,8 +151,8 @@ def test_given_servers_see_queues_of_ours_and_nothing_of_theirs_is_judged(
         "TASKD_ETCD__PREFIX": etcd_prefix,
     }
     run = torture("--given", "--yes", "--minutes", "0.1", **given)
-    assert run.popen.wait(timeout=300) == 0, run.said
-    assert "WARNING" in run.said
+    assert run.popen.wait(timeout=300) == 0, run.printed
+    assert "WARNING" in run.printed
     history = History.load(run.history)
     queues = {job.queue for job in history.jobs}
     (name,) = {queue.rpartition("-")[0] for queue in queues}

@@ -1,4 +1,4 @@
-"""One trace for a job, from its client's span to what its task does: told to a collector, which here is the test."""
+"""Test that a job has one trace, from its client's span to its task's, with the test as the collector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRACE, CLIENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Collector:
-    """Every span that was sent, by name."""
+    """Received spans."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -30,7 +30,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[tuple[Collector, str]]:
-    """A collector and its endpoint."""
+    """Run a collector; yield it and its endpoint."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,7 +56,10 @@ def collecting() -> Iterator[tuple[Collector, str]]:
 
 
 def about(span: Any) -> dict[str, Any]:
-    return {one.key.removeprefix("taskd."): one.value.string_value or one.value.int_value for one in span.attributes}
+    return {
+        attribute.key.removeprefix("taskd."): attribute.value.string_value or attribute.value.int_value
+        for attribute in span.attributes
+    }
 
 
 def test_a_job_is_one_trace_through_both_of_its_attempts(fleet: Fleet) -> None:
@@ -86,14 +89,14 @@ def test_a_job_is_one_trace_through_both_of_its_attempts(fleet: Fleet) -> None:
         ]
         assert [span.status.message for span in attempts] == ["RuntimeError: attempt 1 fails", ""]
 
-        # What a task is handed is its own attempt's, and it can go on from there.
+        # A task receives the span of its own attempt, and can add spans to it.
         for number, task in enumerate(("trace", "trace_in_a_thread", "trace"), start=3):
-            told = web.post(f"{scheduler.url}/jobs", json={"task": task, "payload": {}}, headers=headers).json()["id"]
-            fleet.wait_completed([told])
-            handed = web.get(f"{scheduler.url}/jobs/{told}").json()["result"]
-            wait_until(lambda wanted=number: len(collector.named("taskd.attempt")) == wanted)  # type: ignore[misc]
-            (own,) = [span for span in collector.named("taskd.attempt") if about(span)["job"] == told]
-            assert handed == {"metadata": own.span_id.hex(), "current": own.span_id.hex()}
+            traced = web.post(f"{scheduler.url}/jobs", json={"task": task, "payload": {}}, headers=headers).json()["id"]
+            fleet.wait_completed([traced])
+            handed = web.get(f"{scheduler.url}/jobs/{traced}").json()["result"]
+            wait_until(lambda count=number: len(collector.named("taskd.attempt")) == count)  # type: ignore[misc]
+            (attempt,) = [span for span in collector.named("taskd.attempt") if about(span)["job"] == traced]
+            assert handed == {"metadata": attempt.span_id.hex(), "current": attempt.span_id.hex()}
 
 
 def test_a_missing_extra_is_one_line(fleet: Fleet) -> None:

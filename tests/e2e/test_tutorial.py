@@ -1,4 +1,4 @@
-"""README and tutorial, followed word for word: a wheel, a virtual environment, a cluster, and a worker that is killed."""
+"""Test README and tutorial, followed word for word: a wheel, a virtual environment, a cluster, and a killed worker."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PRODUCTION = ROOT / "docs" / "production.md"
 
 @pytest.fixture
 def reader(private_folder: Path) -> Iterator[Reader]:
-    """Somebody in an empty folder, with a checkout beside it and a port that is free."""
+    """Return a reader in an empty folder, with a checkout beside it and a free port."""
     port = free_port()
     (private_folder / "work").mkdir(mode=0o711)
     (private_folder / "taskd").symlink_to(ROOT)
-    # The packages that taskd needs are those of the tests: installing them again would take a minute, and the network.
+    # taskd uses the packages of the tests: installing them again would take a minute, and the network.
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = f'echo {sysconfig.get_path("purelib")} >"$(python -c "{where}")/ours.pth"'
-    found = Reader(
+    page_reader = Reader(
         private_folder / "work",
         {"TASKD_SERVER": f"http://localhost:{port}"},
         instead={
@@ -36,24 +36,24 @@ def reader(private_folder: Path) -> Iterator[Reader]:
             "^taskd dev": f"taskd dev --port {port}",
         },
     )
-    del found.environment["PYTHONPATH"]
-    yield found
-    found.close()
+    del page_reader.environment["PYTHONPATH"]
+    yield page_reader
+    page_reader.close()
 
 
 def test_the_tutorial_does_what_it_says(reader: Reader) -> None:
     for block in blocks(PAGE):
         reader.follow(block)
     assert reader.type("python -c 'import taskd; print(taskd.__file__)'").startswith(str(reader.folder / ".venv"))
-    said = reader.end(r"taskd dev\b")
-    assert "started again" in said
-    assert "everything is down" in said
+    output = reader.end(r"taskd dev\b")
+    assert "started again" in output
+    assert "everything is down" in output
 
 
 def test_the_readme_does_what_it_says(reader: Reader) -> None:
     reader.environment["PYTHONPATH"] = str(ROOT / "src")
-    # What make does takes minutes: here it is only whether there is such a thing to make. `make test` is what runs these tests,
-    # and a test of test_dev.py runs the demo.
+    # The targets of make take minutes, so only their existence is checked. `make test` runs these tests, and a test of
+    # test_dev.py runs the demo.
     reader.instead = {**reader.instead, "^make ": f"make -n -C {ROOT} "}
     for block in blocks(README):
         reader.follow(block)

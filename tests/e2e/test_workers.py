@@ -16,8 +16,8 @@ def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet
     client = fleet.client(scheduler)
     running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
     wait_until(lambda: client.job(running)["status"] == "running")
-    told = fleet.taskd(scheduler, "worker", "quiet", "w1")
-    assert (told.returncode, told.stdout) == (0, "worker w1 takes nothing new\n")
+    command = fleet.taskd(scheduler, "worker", "quiet", "w1")
+    assert (command.returncode, command.stdout) == (0, "worker w1 takes nothing new\n")
     wait_until(lambda: "quiet: taking nothing new" in worker.output)
     waiting = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
     assert client.wait(running, 20)["status"] == "completed"
@@ -26,7 +26,7 @@ def test_a_quiet_worker_takes_nothing_new_and_finishes_what_it_runs(fleet: Fleet
     assert client.wait(waiting, 20)["status"] == "completed"
 
 
-def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
+def test_a_worker_that_drains_finishes_and_ends(fleet: Fleet) -> None:
     scheduler, worker = fleet.start_scheduler("s1"), fleet.start_worker("w1")
     client = fleet.client(scheduler)
     running = client.submit({"task": "nap", "payload": {"seconds": 2}})["id"]
@@ -35,15 +35,15 @@ def test_a_worker_that_is_told_to_drain_finishes_and_ends(fleet: Fleet) -> None:
     assert worker.popen.wait(30) == 0
     job = client.job(running)
     assert (job["status"], job["attempt"]) == ("completed", 1)
-    fleet.start_worker("w1")  # another life: it works
+    fleet.start_worker("w1")  # the next process of this id works
     again = client.submit({"task": "nap", "payload": {"seconds": 0}})["id"]
     assert client.wait(again, 20)["status"] == "completed"
 
 
 def test_an_unknown_worker_is_one_line(fleet: Fleet) -> None:
     scheduler = fleet.start_scheduler("s1")
-    told = fleet.taskd(scheduler, "worker", "quiet", "absent")
-    assert (told.returncode, told.stderr) == (
+    command = fleet.taskd(scheduler, "worker", "quiet", "absent")
+    assert (command.returncode, command.stderr) == (
         1,
         "error: there is no live worker 'absent': taskd status shows the live workers\n",
     )

@@ -10,13 +10,13 @@ from tests.e2e.tasks import app
 
 @app.task
 async def trace(ctx: Context) -> dict[str, str]:
-    """The span that this attempt is, as its metadata says and as OpenTelemetry sees it."""
+    """Return the id of this attempt's span, from its metadata and from OpenTelemetry."""
     return {"metadata": str(ctx.job.metadata["traceparent"]).split("-")[2], "current": _current()}
 
 
 @app.task
 def trace_in_a_thread(ctx: Context) -> dict[str, str]:
-    """The same for a plain function."""
+    """Return the same from a plain function."""
     return {"metadata": str(ctx.job.metadata["traceparent"]).split("-")[2], "current": _current()}
 
 

@@ -1,3 +1,3 @@
-"""An app module that does not import."""
+"""An app module whose import fails."""
 
 raise RuntimeError("this module is broken")

@@ -1,4 +1,4 @@
-"""What the tests of the coordination share: coordinators with short leases, members, other processes, and a real cluster."""
+"""Helpers of the coordination tests: coordinators with short leases, members, other processes, and a real cluster."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ DEADLINE = 20.0
 def coordinator(
     endpoint: str, prefix: str = "/taskd", ttl: float = TTL, worker: str | None = None, shards: int = 1
 ) -> EtcdCoordinator:
-    """A coordinator that is not running yet."""
+    """Return a coordinator that is not running yet."""
     return EtcdCoordinator(EtcdSettings(endpoints=endpoint, prefix=prefix, ttl=ttl), worker=worker, shards=shards)
 
 
 def first_of(one: Coordinator, shard: int = 0) -> Leader | None:
-    """Who holds a shard's election, as `one` sees it."""
+    """Return the leader of a shard, as `one` sees it."""
     return next(iter(one.line(shard)), None)
 
 
 def accepted(one: Coordinator) -> Coordinator:
-    """For mypy: what we test is what the seam promises."""
+    """Return the argument; mypy checks here that the coordinator fulfils the seam."""
     return one
 
 
 async def until(one: Coordinator, condition: Any, timeout: float = DEADLINE) -> float:
-    """Wait by `changed` until the condition holds; how many seconds that took."""
+    """Wait with `changed` until the condition holds; return the seconds."""
     began = time.monotonic()
     async with asyncio.timeout(timeout):
         while not condition():
@@ -53,7 +53,7 @@ async def until(one: Coordinator, condition: Any, timeout: float = DEADLINE) -> 
 
 
 async def has_keys(endpoint: str, folder: str, count: int) -> None:
-    """Wait until a folder has so many keys."""
+    """Wait until a folder has `count` keys."""
     async with asyncio.timeout(DEADLINE):
         while True:
             if len(await keys_under(endpoint, folder)) == count:
@@ -62,7 +62,7 @@ async def has_keys(endpoint: str, folder: str, count: int) -> None:
 
 
 async def has_other_keys(endpoint: str, folder: str, before: list[str]) -> None:
-    """Wait until a folder has as many keys as before, but none of those."""
+    """Wait until a folder has as many keys as before, and none of those."""
     async with asyncio.timeout(DEADLINE):
         while True:
             now = await keys_under(endpoint, folder)
@@ -72,7 +72,7 @@ async def has_other_keys(endpoint: str, folder: str, before: list[str]) -> None:
 
 
 def member(kind: MemberKind = "worker", member_id: str = "worker-1", **more: Any) -> Member:
-    """A member of the registry."""
+    """Return a member of the registry."""
     known: dict[str, Any] = {
         "incarnation": uuid4(),
         "address": "127.0.0.1:9090",
@@ -111,7 +111,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def candidate_process(endpoint: str, prefix: str, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Another process that is a worker and stands for leader, and prints `won` and `lost`."""
+    """Run another process that is a worker and a candidate, and prints `won` and `lost`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CANDIDATE, endpoint, prefix, name, stdout=asyncio.subprocess.PIPE
     )
@@ -133,43 +133,43 @@ async def says(process: asyncio.subprocess.Process, word: str) -> None:
 
 @asynccontextmanager
 async def raw(endpoint: str) -> AsyncIterator[Any]:
-    """etcd's own KV calls, for what the coordinator never does."""
+    """Yield etcd's KV stub, for calls that the coordinator never makes."""
     async with grpc.aio.insecure_channel(endpoint) as channel:
         yield rpc.KVStub(channel)
 
 
 async def put(endpoint: str, key: str, value: bytes) -> int:
-    """Put a key behind the coordinator's back; the revision."""
+    """Put a key without the coordinator; return the revision."""
     async with raw(endpoint) as kv:
         reply = await kv.Put(rpc.PutRequest(key=key.encode(), value=value), timeout=5)
         return int(reply.header.revision)
 
 
 async def keys_under(endpoint: str, prefix: str) -> list[str]:
-    """All keys under a prefix."""
+    """Return all keys under a prefix."""
     async with raw(endpoint) as kv:
         start = prefix.encode()
         reply = await kv.Range(rpc.RangeRequest(key=start, range_end=start + b"\xff", keys_only=True), timeout=5)
-        return [found.key.decode() for found in reply.kvs]
+        return [pair.key.decode() for pair in reply.kvs]
 
 
 async def delete(endpoint: str, key: str) -> None:
-    """Delete a key behind the coordinator's back."""
+    """Delete a key without the coordinator."""
     async with raw(endpoint) as kv:
         await kv.DeleteRange(rpc.DeleteRangeRequest(key=key.encode()), timeout=5)
 
 
 async def compact(endpoint: str, revision: int) -> None:
-    """Make etcd forget what was before a revision."""
+    """Compact etcd up to a revision."""
     async with raw(endpoint) as kv:
         await kv.Compact(rpc.CompactionRequest(revision=revision, physical=True), timeout=5)
 
 
 class ClusterMember(EtcdServer):
-    """One of three."""
+    """One of three etcd servers of a cluster."""
 
     def join(self, name: str, cluster: dict[str, int]) -> None:
-        """Say who it is, and who the others are (names and peer ports)."""
+        """Set its name, and the names and peer ports of all members."""
         self._name = name
         self._cluster = cluster
 
@@ -183,12 +183,12 @@ class ClusterMember(EtcdServer):
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={cluster}",
         ]
-        return msgspec.structs.replace(alone, argv=[*alone.argv, *more])  # of a repeated flag the last one counts
+        return msgspec.structs.replace(alone, argv=[*alone.argv, *more])  # the last of repeated flags counts
 
 
 @contextmanager
 def cluster_of_three(binary: Path, folder: Path) -> Iterator[list[ClusterMember]]:
-    """Three etcd servers that are one cluster."""
+    """Run three etcd servers as one cluster."""
     names = {f"etcd{number}": free_port() for number in range(3)}
     servers = [ClusterMember(binary, folder / name, log=folder / f"{name}.log") for name in names]
     try:

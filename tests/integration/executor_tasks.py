@@ -1,4 +1,4 @@
-"""Tasks that behave as badly as tasks can."""
+"""Tasks that crash, hang, leave work behind, return bad values or misuse the standard streams."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ async def thing() -> object:
 
 @app.task
 async def deep() -> object:
-    found: list[object] = []
+    value: list[object] = []
     for _ in range(10_000):
-        found = [found]
-    return found
+        value = [value]
+    return value
 
 
 @app.task
@@ -179,7 +179,7 @@ strays: set[asyncio.Task[None]] = set()
 
 @app.task
 async def leaves_tasks_behind() -> str:
-    """Returns while a task of its own, and one that starts another when it is cancelled, are not done."""
+    """Return while two asyncio tasks run, one of which starts another when it is cancelled."""
     strays.add(asyncio.create_task(mark_when_cancelled("child")))
     strays.add(asyncio.create_task(starts_another()))
     await asyncio.sleep(0)
@@ -188,7 +188,7 @@ async def leaves_tasks_behind() -> str:
 
 @app.task
 async def shares_a_task() -> None:
-    """Starts a task in a context of its own, which outlives the attempt."""
+    """Start an asyncio task in a separate context, which outlives the attempt."""
     strays.add(asyncio.create_task(mark_when_cancelled("shared"), context=contextvars.Context()))
     await asyncio.sleep(0)
 
@@ -311,7 +311,7 @@ async def close_pool() -> None:
 @app.on_stop
 def close_more() -> None:
     stopped("more")
-    raise RuntimeError("this stops nobody")
+    raise RuntimeError("this stops no program")
 
 
 @app.task
@@ -377,21 +377,21 @@ async def talks_for_ever() -> None:
 
 @app.task
 def forge(frame: str) -> None:
-    """Write bytes (in hexadecimal) to the worker behind the executor's back, and go on."""
+    """Write bytes, given in hexadecimal, to the worker without the executor, and continue."""
     os.write(int(sys.argv[1]), bytes.fromhex(frame))
     time.sleep(60)
 
 
 @app.task
 async def rests(seconds: float) -> float:
-    """Take a while, and end well."""
+    """Sleep and return the seconds."""
     await asyncio.sleep(seconds)
     return seconds
 
 
 @app.task
 def spoil(how: str) -> None:
-    """Do to the standard streams what a task may do by mistake."""
+    """Damage the standard streams in ways in which a task may by mistake."""
     if how == "close":
         sys.stdout.close()
         sys.stderr.close()
@@ -400,7 +400,7 @@ def spoil(how: str) -> None:
         sys.stderr.buffer.close()
     elif how == "close the descriptors":
         for number in (0, 1, 2):
-            with contextlib.suppress(OSError):  # closed already, by this task a moment ago
+            with contextlib.suppress(OSError):  # an earlier call has closed it
                 os.close(number)
     elif how == "with":
         with sys.stdout, sys.stderr:
@@ -422,7 +422,7 @@ def spoil(how: str) -> None:
 
 @app.task
 def speaks() -> list[bool]:
-    """Print by every way; whether the descriptors are open."""
+    """Print in every way; return for each descriptor whether it is open."""
     print("out")
     print("original", file=sys.__stdout__)
     sys.stderr.write("err\n")
@@ -435,7 +435,7 @@ def speaks() -> list[bool]:
 
 @app.task
 def logs_after(how: str) -> None:
-    """Set logging up, as apps do, and log."""
+    """Configure logging as apps do, and log."""
     set_up(how)
     shop = logging.getLogger("shop")
     shop.info("an info line")
@@ -449,7 +449,7 @@ def logs_after(how: str) -> None:
 
 
 def set_up(how: str) -> None:
-    """One of the ways to configure logging."""
+    """Configure logging in one of several ways."""
     handler = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
     logging.getLogger("shop").setLevel(0)
     logging.getLogger("quiet").setLevel(logging.WARNING)
@@ -485,14 +485,14 @@ def set_up(how: str) -> None:
 
 @app.task
 def logs_by_ctx(ctx: Context) -> None:
-    """Take structlog's configuration away, and log a value that cannot be shown, too."""
+    """Reset structlog's configuration, and log also a value whose repr fails."""
     structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
     ctx.log.info("still heard", width=3)
-    ctx.log.info("shy", value=Shy())
+    ctx.log.info("shy", value=FailingRepr())
 
 
-class Shy:
-    """A value that nobody may look at."""
+class FailingRepr:
+    """Value whose repr fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")

@@ -1,4 +1,4 @@
-"""An app that forks while it is imported, and while it starts."""
+"""An app that forks during its import and during its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that fork, in all the ways that Python has."""
+"""Tasks that fork in all ways that Python has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _context(method: str) -> Any:
 
 
 DEADLINE = 20.0
-#: How often the code around a task was entered and left in this process.
+#: Numbers of entries and exits of the code around a task in this process.
 around: list[str] = []
 
 
@@ -39,11 +39,11 @@ PARENT: dict[str, int] = {}
 
 
 def status_of(pid: int) -> int:
-    """The exit status of this child, -n for signal n; None within the deadline is an error."""
+    """Return the exit status of this child, -n for signal n. Raises AssertionError after the deadline."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        reaped, status = os.waitpid(pid, os.WNOHANG)
+        if reaped:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
@@ -51,7 +51,7 @@ def status_of(pid: int) -> int:
 
 
 def in_child(how: str) -> str:
-    """What the code of a fork does."""
+    """Run the code of a forked child."""
     if how == "exit":
         sys.exit(3)
     if how == "exit with a huge number":
@@ -160,10 +160,10 @@ def square(number: int) -> int:
 @app.task
 def terminates_a_pool(method: str) -> list[int]:
     pool = _context(method).Pool(2)
-    found: list[int] = pool.map(square, range(3))
+    squares: list[int] = pool.map(square, range(3))
     pool.terminate()
     pool.join()
-    return found
+    return squares
 
 
 @app.task
@@ -206,7 +206,7 @@ def forks_on_a_terminal() -> list[object]:
 
 @app.task
 def daemonizes(path: str) -> int:
-    """As daemons do: fork, a session of its own, fork again."""
+    """Fork, start a new session, and fork again, as daemons do."""
     child = os.fork()
     if child == 0:
         os.setsid()

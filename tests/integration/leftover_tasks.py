@@ -1,4 +1,4 @@
-"""Tasks that leave something behind: threads, processes, another current folder."""
+"""Tasks that leave threads, processes or another current folder behind."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def uses_a_thread(number: int) -> int:
 
 @app.task
 async def uses_more_threads_than_its_share() -> int:
-    found = await asyncio.gather(*(asyncio.to_thread(_count) for _ in range(100)))
-    return max(found)
+    counts = await asyncio.gather(*(asyncio.to_thread(_count) for _ in range(100)))
+    return max(counts)
 
 
 running = 0
@@ -58,8 +58,8 @@ def _count() -> int:
         running += 1
     time.sleep(0.01)
     with lock:
-        found, running = running, running - 1
-    return found
+        count, running = running, running - 1
+    return count
 
 
 @app.task
@@ -86,7 +86,7 @@ def _tell(path: str, *pids: int) -> None:
 
 
 SLEEP = ("sleep", "600")
-#: Ignores SIGTERM, and has a child of its own.
+#: A program that ignores SIGTERM and has a child.
 STUBBORN = ("sh", "-c", "trap '' TERM; sleep 600 & sleep 600; sleep 600")
 
 
@@ -195,7 +195,7 @@ def tells_its_folder() -> str:
 
 @app.task
 def removes_its_folder(path: str) -> None:
-    """Leaves its executor in a folder that is gone, and takes away the one to go back to."""
+    """Leave the executor in a removed folder, and remove the folder to return to."""
     os.chdir(path)
     os.rmdir(path)
     os.rmdir(HOME)

@@ -1,4 +1,4 @@
-"""An app that sets logging and the standard streams up while it is imported, as Django and older programs do."""
+"""An app that configures logging and the standard streams during its import, as Django and older programs do."""
 
 from __future__ import annotations
 

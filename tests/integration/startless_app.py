@@ -1,4 +1,4 @@
-"""An app that imports and cannot start."""
+"""An app whose start fails."""
 
 from taskd import App
 

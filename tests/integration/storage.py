@@ -1,4 +1,4 @@
-"""A store on one database, and shorthands for what its tests do again and again."""
+"""A store on one database, with shorthands for its tests."""
 
 from __future__ import annotations
 
@@ -39,8 +39,20 @@ def spec(payload: str = "null", **fields: Any) -> JobSpec:
     return JobSpec(payload=msgspec.Raw(payload.encode()), **fields)
 
 
+class FixedCompletion:
+    """Completion of a task's transaction with a fixed result and no progress."""
+
+    progress = None
+
+    def __init__(self, result: bytes = b"1") -> None:
+        self.result = result
+
+    def committed(self) -> None:
+        """Do nothing."""
+
+
 class Storage:
-    """Every part of the store, each on its own connection, as in a process."""
+    """All parts of the store, each on its own connection, as in a process."""
 
     def __init__(self, dsn: str, *, deadline: float = 5.0) -> None:
         self.dsn = dsn
@@ -49,8 +61,8 @@ class Storage:
         self.rung = 0
 
         def lane(options: Mapping[str, str] | None = None, name: str = "taskd:test") -> Lane:
-            self.lanes.append(made := Lane(dsn, name=name, deadline=deadline, options=options))
-            return made
+            self.lanes.append(new_lane := Lane(dsn, name=name, deadline=deadline, options=options))
+            return new_lane
 
         self.raw = lane()
         self.intake = PostgresIntake(lane(SUBMIT_OPTIONS), lane(SUBMIT_OPTIONS), deadline=deadline, stored=self._ring)
@@ -105,6 +117,12 @@ class Storage:
     async def claim(self, session: Session, dispatches: Sequence[Dispatch], *, alone: bool = False) -> list[Claim]:
         return await self.claims.claim(session, deliveries(dispatches), alone=alone)
 
+    async def begun(self, term: Term, session: Session) -> Claim:
+        """Submit a job and return the claim of its first attempt."""
+        await self.submit(spec())
+        (claim,) = await self.claim(session, await self.dispatch(term))
+        return claim
+
     async def settle(
         self, claims: Sequence[Claim], outcome: Outcome = DONE, output: Chunk | None = None
     ) -> set[AttemptId]:
@@ -112,7 +130,7 @@ class Storage:
         return await self.claims.settle([Settlement(c, outcome, verdict, output=output) for c, verdict in verdicts])
 
     async def note(self, claim: Claim, progress: bytes | None = None, checkpoint: bytes | None = None) -> bool:
-        """Write one note; whether the claim held."""
+        """Write one note; return True if the claim held."""
         note = Note(
             job_id=claim.job_id,
             attempt=claim.attempt,
@@ -123,15 +141,15 @@ class Storage:
         return bool(await self.notes.write([note]))
 
     async def expire(self, term: Term) -> list[str]:
-        """End what has expired by now; the workers' ids."""
+        """End the sessions that have expired; return their workers' ids."""
         _, now = await self.upkeep.end_expired(term, None)
         workers, _ = await self.upkeep.end_expired(term, now)
         return workers
 
     async def job(self, job_id: int) -> Job:
-        found = await self.overview.job(job_id)
-        assert found is not None
-        return found
+        row = await self.overview.job(job_id)
+        assert row is not None
+        return row
 
 
 def deliveries(dispatches: Sequence[Dispatch]) -> list[Delivery]:

@@ -108,9 +108,9 @@ async def test_the_executable_submits_and_shows_jobs_and_the_cluster(postgres_ds
         assert code == 0
         assert f"job {job_id} pending" in out
         code, out, _ = await taskd("status", "--json", *server)
-        seen = json.loads(out)
-        assert seen["metrics"]["pending_jobs"] == 1
-        assert seen["health"]["status"] == "healthy"
+        shown = json.loads(out)
+        assert shown["metrics"]["pending_jobs"] == 1
+        assert shown["health"]["status"] == "healthy"
         code, out, _ = await taskd("status", *server)
         assert code == 0
         assert "worker-1" in out

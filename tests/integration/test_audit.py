@@ -1,8 +1,7 @@
-"""The audit trail: every move of every job leaves one event, whatever statement makes it."""
+"""Test the audit trail: every move of every job leaves one event, for each statement that makes it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import psycopg
@@ -25,7 +24,7 @@ AGAIN = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
 
 
 class Move(NamedTuple):
-    """What the tests look at of an event."""
+    """Fields of an event that the tests compare."""
 
     version: int
     source: str | None
@@ -34,16 +33,8 @@ class Move(NamedTuple):
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    apply_audit(postgres_dsn)
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
+def store(audited_store: Storage) -> Storage:
+    return audited_store
 
 
 def rows(store: Storage, query: str) -> list[Any]:
@@ -106,11 +97,11 @@ async def test_one_settling_with_ends_retries_and_releases_leaves_one_event_for_
     settlements = [Settlement(c, chosen[c.job_id], decide(chosen[c.job_id], c.policy, c.record)) for c in claims]
     await store.claims.settle(settlements)
     for job, settlement in zip(jobs, settlements, strict=True):
-        seen = events(store, job.id)
+        job_events = events(store, job.id)
         live = (await store.job(job.id)).status.value
         assert moves(store, job.id) == [*RUN, Move(4, "running", live, 1)]
         failed = isinstance(settlement.outcome, Failed)
-        assert (seen[3].failures, seen[3].worker_id) == (int(failed), "worker-1")
+        assert (job_events[3].failures, job_events[3].worker_id) == (int(failed), "worker-1")
     assert len({events(store, j.id)[3].xid for j in jobs}) == 1
 
 
@@ -176,7 +167,7 @@ async def test_a_reaped_job_tells_whom_it_lost(store: Storage, term: Term) -> No
     assert sessions[-1].expires_at == sessions[-2].expires_at < sessions[-1].at < reap.at
 
 
-async def test_hopeless_and_hopeful_jobs_of_one_reap_are_told_apart(store: Storage, term: Term) -> None:
+async def test_hopeless_and_hopeful_jobs_of_one_reap_are_recorded_apart(store: Storage, term: Term) -> None:
     (doomed,) = await store.submit(spec())
     for name in ("one", "two"):
         session = await store.work(name)
@@ -197,7 +188,7 @@ async def test_hopeless_and_hopeful_jobs_of_one_reap_are_told_apart(store: Stora
     assert {e.by for e in ends} == {"taskd:test"}
 
 
-async def test_terms_and_sessions_are_told(store: Storage, term: Term) -> None:
+async def test_terms_and_sessions_are_recorded(store: Storage, term: Term) -> None:
     session = await store.work()
     await store.sessions.heartbeat(session, 30.0, [])
     await store.terms.renew(term, 5)
@@ -214,12 +205,12 @@ async def test_terms_and_sessions_are_told(store: Storage, term: Term) -> None:
     assert [s.what for s in rows(store, "SELECT * FROM taskd.session_events ORDER BY at")] == ["open", "renew"]
 
 
-async def test_each_term_is_told_with_its_shard_also_the_first_one_of_a_shard(store: Storage, term: Term) -> None:
+async def test_each_term_is_recorded_with_its_shard_also_the_first_one_of_a_shard(store: Storage, term: Term) -> None:
     for _ in range(2):
         shard_2 = await store.lead(2, 3)
     await store.terms.resign(shard_2)
-    told = rows(store, "SELECT shard, shards, epoch, what FROM taskd.term_events ORDER BY at")
-    assert told == [
+    term_events = rows(store, "SELECT shard, shards, epoch, what FROM taskd.term_events ORDER BY at")
+    assert term_events == [
         (0, 1, 1, "takeover"),
         (2, 3, 1, "takeover"),
         (2, 3, 2, "takeover"),
@@ -227,7 +218,7 @@ async def test_each_term_is_told_with_its_shard_also_the_first_one_of_a_shard(st
     ]
 
 
-async def test_a_lost_job_and_one_that_ends_twice_are_told(store: Storage, term: Term) -> None:
+async def test_a_lost_job_and_one_that_ends_twice_are_recorded(store: Storage, term: Term) -> None:
     lost, twice = await store.submit(spec(), spec())
     await store.settle(list((await start(store, term, await store.work())).values())[1:])
     copy = """INSERT INTO taskd.finished_jobs SELECT * FROM taskd.finished_jobs WHERE id = %s"""
@@ -239,34 +230,34 @@ async def test_a_lost_job_and_one_that_ends_twice_are_told(store: Storage, term:
     assert moves(store, twice.id)[3:] == [Move(4, "running", "completed", 1), Move(5, "completed", "completed", 1)]
 
 
-async def test_an_attempt_raised_without_a_claim_is_told(store: Storage, term: Term) -> None:
+async def test_an_attempt_raised_without_a_claim_is_recorded(store: Storage, term: Term) -> None:
     (job,) = await store.submit(spec())
     with psycopg.connect(store.dsn, autocommit=True) as connection:
         connection.execute("UPDATE taskd.jobs SET attempt = attempt + 1")
     assert moves(store, job.id)[1:] == [Move(2, "pending", "pending", 1)]
 
 
-async def test_the_term_of_whoever_leads_already_begins_with_the_trail(postgres_dsn: str) -> None:
+async def test_the_term_of_a_present_leader_begins_with_the_trail(postgres_dsn: str) -> None:
     storage = Storage(postgres_dsn)
     try:
         term, other = await storage.lead(), await storage.lead(1, 2)
         assert term.epoch == other.epoch
         for _ in range(2):
             apply_audit(postgres_dsn)
-        found = rows(storage, "SELECT shard, epoch, holder::text, what FROM taskd.term_events ORDER BY shard")
+        term_events = rows(storage, "SELECT shard, epoch, holder::text, what FROM taskd.term_events ORDER BY shard")
     finally:
         await storage.close()
-    assert found == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]
+    assert term_events == [(shard, 1, str(storage.holder), "takeover") for shard in range(2)]
 
 
 async def test_what_is_stored_of_an_attempts_output_is_in_the_trail(store: Storage) -> None:
     term, session = await store.lead(), await store.work()
     await store.submit(spec())
     (claim,) = await store.claim(session, await store.dispatch(term))
-    said = Chunk(claim.job_id, 1, 1, 1, False, b'[[1.5,"stdout","","a"]]')
+    chunk = Chunk(claim.job_id, 1, 1, 1, False, b'[[1.5,"stdout","","a"]]')
     more = Chunk(claim.job_id, 1, 2, 1, False, b'[[1.5,"stdout","","b"]]')
-    output = Output(job_id=claim.job_id, attempt=1, session=claim.session, chunks=[said, more])
+    output = Output(job_id=claim.job_id, attempt=1, session=claim.session, chunks=[chunk, more])
     assert await store.logs.write([output])
-    assert [(one.job_id, one.attempt) for one in rows(store, "SELECT * FROM taskd.output_events")] == [
+    assert [(event.job_id, event.attempt) for event in rows(store, "SELECT * FROM taskd.output_events")] == [
         (claim.job_id, 1)
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from taskd.domain.outcome import Completed
 from tests.integration import executor_tasks
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 
 SPOILT = [
     "close",
@@ -37,14 +37,14 @@ SET_UP = [
 
 @pytest.fixture
 async def start() -> AsyncIterator[Callable[..., Bench]]:
-    made: list[Bench] = []
+    benches: list[Bench] = []
 
     def make(app: str = executor_tasks.__name__, max_log_bytes: int = 60_000) -> Bench:
-        made.append(bench := Bench(app=app, max_log_bytes=max_log_bytes))
+        benches.append(bench := Bench(app=app, max_log_bytes=max_log_bytes))
         return bench
 
     yield make
-    for bench in made:
+    for bench in benches:
         await bench.executors.close()
 
 
@@ -62,7 +62,7 @@ async def test_what_one_task_does_to_its_streams_does_not_reach_the_next(start: 
 
 
 async def test_descriptors_that_a_task_has_closed_are_opened_again(start: Callable[..., Bench]) -> None:
-    """Else a socket would get their numbers, and what programs print would go into it."""
+    """Test that no socket gets their numbers, since it would then receive the output of programs."""
     bench = start(max_log_bytes=0)
     await bench.executors.start()
     assert isinstance(await bench.run("spoil", '{"how": "close the descriptors"}'), Completed)

@@ -1,4 +1,4 @@
-"""Live configuration: checked, kept in PostgreSQL, spread by etcd, put back after a wipe, and never half or bad."""
+"""Test the live configuration: validated, stored in PostgreSQL, spread by etcd, restored after a wipe, never partial."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers import wait_until_async
 
 @dataclass
 class Process:
-    """One process's part: what it follows, what it may change, and what it has."""
+    """Configuration of one process: its follower, its editor and its values."""
 
     coordinator: EtcdCoordinator
     store: PostgresConfigStore
@@ -53,32 +53,32 @@ class Cluster:
         coordinator = EtcdCoordinator(EtcdSettings(endpoints=self.endpoint, prefix=self.prefix, ttl=2))
         await coordinator.__aenter__()
         lane = Lane(self.dsn, name="taskd:live", deadline=5.0)
-        made = Process(coordinator, PostgresConfigStore(lane), lane)
-        self.processes.append(made)
+        process = Process(coordinator, PostgresConfigStore(lane), lane)
+        self.processes.append(process)
         if follows:
-            made.tasks.append(asyncio.create_task(follow(made.live, coordinator, made.store)))
+            process.tasks.append(asyncio.create_task(follow(process.live, coordinator, process.store)))
         if leads:
-            made.tasks.append(asyncio.create_task(Repairer(made.store, coordinator).run(Term(1, msgspec.UNSET))))  # type: ignore[arg-type]  # the keeper needs no fence
-        return made
+            process.tasks.append(asyncio.create_task(Repairer(process.store, coordinator).run(Term(1, msgspec.UNSET))))  # type: ignore[arg-type]  # the keeper needs no fence
+        return process
 
     async def close(self) -> None:
-        for one in self.processes:
-            for task in one.tasks:
+        for process in self.processes:
+            for task in process.tasks:
                 task.cancel()
-            await asyncio.gather(*one.tasks, return_exceptions=True)
-            await one.coordinator.__aexit__(None, None, None)
-            await one.lane.close()
+            await asyncio.gather(*process.tasks, return_exceptions=True)
+            await process.coordinator.__aexit__(None, None, None)
+            await process.lane.close()
 
 
 @pytest.fixture
 async def cluster(postgres_dsn: str, etcd_endpoint: str, etcd_prefix: str) -> AsyncIterator[Cluster]:
-    made = Cluster(postgres_dsn, etcd_endpoint, etcd_prefix)
-    yield made
-    await made.close()
+    new_cluster = Cluster(postgres_dsn, etcd_endpoint, etcd_prefix)
+    yield new_cluster
+    await new_cluster.close()
 
 
 async def spread(cluster: Cluster, version: Version) -> None:
-    """Return when etcd itself has this version."""
+    """Return when etcd has this version."""
     keys = EtcdKeys(cluster.prefix)
 
     async def there() -> bool:
@@ -94,34 +94,36 @@ async def spread(cluster: Cluster, version: Version) -> None:
 
 
 async def test_a_change_reaches_every_process_whole(cluster: Cluster) -> None:
-    one, two = await cluster.start(), await cluster.start()
-    await one.editor.set("queue.images.paused", True, "me")
-    made = await one.editor.set("worker.concurrency", 5, "me")
-    assert (made.version, made.who, made.what) == (2, "me", "set worker.concurrency = 5")
-    await wait_until_async(lambda: two.live.now.version == 2)
-    assert two.live.now == made == one.live.now
-    assert (two.live.now.paused("images"), two.live.now.paused("other")) == (True, False)
+    first, second = await cluster.start(), await cluster.start()
+    await first.editor.set("queue.images.paused", True, "me")
+    version = await first.editor.set("worker.concurrency", 5, "me")
+    assert (version.version, version.who, version.what) == (2, "me", "set worker.concurrency = 5")
+    await wait_until_async(lambda: second.live.now.version == 2)
+    assert second.live.now == version == first.live.now
+    assert (second.live.now.paused("images"), second.live.now.paused("other")) == (True, False)
 
 
 async def test_who_comes_later_has_it_too(cluster: Cluster) -> None:
-    one = await cluster.start()
-    made = await one.editor.set("log.level", "DEBUG", "me")
+    first = await cluster.start()
+    version = await first.editor.set("log.level", "DEBUG", "me")
     late = await cluster.start()
-    await wait_until_async(lambda: late.live.now == made)
+    await wait_until_async(lambda: late.live.now == version)
 
 
 async def test_a_change_is_unset_and_rolled_back(cluster: Cluster) -> None:
-    one = await cluster.start()
-    await one.editor.set("worker.concurrency", 5, "me")
-    await one.editor.set("worker.w1.concurrency", 7, "me")
-    assert (one.live.now.concurrency("w1"), one.live.now.concurrency("w2")) == (7, 5)
-    made = await one.editor.unset("worker.w1.concurrency", "you")
-    assert (made.what, made.concurrency("w1")) == ("unset worker.w1.concurrency", 5)
-    assert await one.editor.unset("worker.w1.concurrency", "you") == made  # its answer may have been lost
-    made = await one.editor.rollback(2, "you")
-    assert (made.version, made.what, made.concurrency("w1")) == (4, "rollback to version 2", 7)
-    assert (await one.editor.rollback(0, "you")).values == {}
-    assert [v.version for v in await one.editor.history(10, 3)] == [5, 4, 3]
+    process = await cluster.start()
+    await process.editor.set("worker.concurrency", 5, "me")
+    await process.editor.set("worker.w1.concurrency", 7, "me")
+    assert (process.live.now.concurrency("w1"), process.live.now.concurrency("w2")) == (7, 5)
+    version = await process.editor.unset("worker.w1.concurrency", "you")
+    assert (version.what, version.concurrency("w1")) == ("unset worker.w1.concurrency", 5)
+    assert (
+        await process.editor.unset("worker.w1.concurrency", "you") == version
+    )  # a repetition, as after a lost response
+    version = await process.editor.rollback(2, "you")
+    assert (version.version, version.what, version.concurrency("w1")) == (4, "rollback to version 2", 7)
+    assert (await process.editor.rollback(0, "you")).values == {}
+    assert [v.version for v in await process.editor.history(10, 3)] == [5, 4, 3]
 
 
 async def test_changes_at_one_time_are_all_kept(cluster: Cluster) -> None:
@@ -149,10 +151,10 @@ async def test_changes_at_one_time_are_all_kept(cluster: Cluster) -> None:
     ],
 )
 async def test_a_bad_value_is_refused_with_the_reason(cluster: Cluster, key: str, value: object) -> None:
-    one = await cluster.start(follows=False)
+    process = await cluster.start(follows=False)
     with pytest.raises(InvalidLiveValue, match=key.replace(".", r"\.")):
-        await one.editor.set(key, value, "me")
-    assert await one.store.latest() == Version()
+        await process.editor.set(key, value, "me")
+    assert await process.store.latest() == Version()
 
 
 def test_names_may_have_dots() -> None:
@@ -166,26 +168,26 @@ async def test_what_is_written_behind_our_back_is_ignored_and_put_right(
 ) -> None:
     monkeypatch.setattr(keeper_module, "AWAY", 0.05)
     monkeypatch.setattr(keeper_module, "EVERY", 0.2)
-    one = await cluster.start(leads=True)
-    made = await one.editor.set("log.level", "DEBUG", "me")
-    await wait_until_async(lambda: one.coordinator.configuration == made)
+    process = await cluster.start(leads=True)
+    version = await process.editor.set("log.level", "DEBUG", "me")
+    await wait_until_async(lambda: process.coordinator.configuration == version)
     client = EtcdClient(parse(cluster.endpoint))
     await client.put(EtcdKeys(cluster.prefix).latest, text)
     await client.close()
-    await spread(cluster, made)
-    assert one.live.now == made
+    await spread(cluster, version)
+    assert process.live.now == version
 
 
 async def test_a_version_that_postgresql_does_not_know_never_counts(cluster: Cluster) -> None:
-    """It would be valid, and newer than everything that comes."""
-    one = await cluster.start()
-    made = await one.editor.set("log.level", "DEBUG", "me")
-    await one.coordinator.publish(Version(version=99, values={"log.level": "ERROR"}))
+    """Test it with a value that would be valid, and newer than every later version."""
+    process = await cluster.start()
+    version = await process.editor.set("log.level", "DEBUG", "me")
+    await process.coordinator.publish(Version(version=99, values={"log.level": "ERROR"}))
     await wait_until_async(
-        lambda: one.coordinator.configuration is not None and one.coordinator.configuration.version == 99
+        lambda: process.coordinator.configuration is not None and process.coordinator.configuration.version == 99
     )
-    made = await one.editor.set("log.level", "INFO", "me")
-    await wait_until_async(lambda: one.live.now == made)
+    version = await process.editor.set("log.level", "INFO", "me")
+    await wait_until_async(lambda: process.live.now == version)
 
 
 async def test_a_wiped_etcd_gets_it_back(
@@ -195,15 +197,15 @@ async def test_a_wiped_etcd_gets_it_back(
     monkeypatch.setattr(keeper_module, "EVERY", 0.2)
     cluster = Cluster(postgres_dsn, private_etcd.endpoint, "/taskd")
     try:
-        one = await cluster.start(leads=True)
-        made = await one.editor.set("queue.q.paused", True, "me")
-        await wait_until_async(lambda: one.coordinator.configuration == made)
+        process = await cluster.start(leads=True)
+        version = await process.editor.set("queue.q.paused", True, "me")
+        await wait_until_async(lambda: process.coordinator.configuration == version)
         private_etcd.kill()
         private_etcd.wipe()
-        assert one.live.now == made
+        assert process.live.now == version
         private_etcd.start()
-        await spread(cluster, made)
-        assert one.live.now == made
+        await spread(cluster, version)
+        assert process.live.now == version
     finally:
         await cluster.close()
 
@@ -214,18 +216,18 @@ async def test_without_etcd_postgresql_is_asked(
     monkeypatch.setattr(follower_module, "AWAY", 0.05)
     cluster = Cluster(postgres_dsn, private_etcd.endpoint, "/taskd")
     try:
-        one, two = await cluster.start(), await cluster.start()
+        first, second = await cluster.start(), await cluster.start()
         private_etcd.kill()
-        await wait_until_async(lambda: not two.coordinator.health.ok, 30)
-        made = await one.editor.set("queue.q.paused", True, "me")
-        await wait_until_async(lambda: two.live.now == made)
+        await wait_until_async(lambda: not second.coordinator.health.ok, 30)
+        version = await first.editor.set("queue.q.paused", True, "me")
+        await wait_until_async(lambda: second.live.now == version)
     finally:
         await cluster.close()
 
 
 async def test_without_postgresql_etcds_copy_counts(cluster: Cluster) -> None:
-    one = await cluster.start()
-    made = await one.editor.set("queue.q.paused", True, "me")
+    process = await cluster.start()
+    version = await process.editor.set("queue.q.paused", True, "me")
 
     class Away(PostgresConfigStore):
         async def latest(self) -> Version:
@@ -233,4 +235,4 @@ async def test_without_postgresql_etcds_copy_counts(cluster: Cluster) -> None:
 
     two = await cluster.start(follows=False)
     two.tasks.append(asyncio.create_task(follow(two.live, two.coordinator, Away(two.lane))))
-    await wait_until_async(lambda: two.live.now == made)
+    await wait_until_async(lambda: two.live.now == version)

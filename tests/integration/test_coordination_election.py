@@ -1,4 +1,4 @@
-"""Elections on a real etcd. Those that mistreat the server have one of their own."""
+"""Test elections on a real etcd. Tests that disturb the server have a private one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ async def test_one_of_three_candidates_wins_and_all_see_it(etcd_endpoint: str, e
         assert won.count(None) >= 2
 
 
-async def test_one_that_withdraws_harms_nobody_and_may_stand_again(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_candidate_that_withdraws_harms_no_other_and_may_stand_again(
+    etcd_endpoint: str, etcd_prefix: str
+) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as first, coordinator(etcd_endpoint, etcd_prefix) as second:
         async with first.campaign("first", uuid4()) as leader:
             await until(first, lambda: leader.won)
@@ -97,7 +99,7 @@ async def test_ending_the_coordinator_hands_over_within_a_second(etcd_endpoint: 
         await first.__aexit__()
         assert leader.won is None
         assert await until(second, lambda: successor.won) < 1
-        await campaign.__aexit__(None, None, None)  # too late, and harmless
+        await campaign.__aexit__(None, None, None)  # too late, without an effect
 
 
 async def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(etcd_endpoint: str, etcd_prefix: str) -> None:
@@ -113,7 +115,7 @@ async def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(etcd_endpo
             assert await until(one, lambda: heir.won) < TTL + 3
 
 
-async def test_a_candidacy_that_somebody_deleted_is_lost_and_stands_again(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_deleted_candidacy_is_lost_and_stands_again(etcd_endpoint: str, etcd_prefix: str) -> None:
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
         await until(one, lambda: campaign.won)
         before = campaign.won
@@ -123,13 +125,13 @@ async def test_a_candidacy_that_somebody_deleted_is_lost_and_stands_again(etcd_e
         await until(one, lambda: campaign.won is not None and campaign.won > before)
 
 
-async def test_a_foreign_key_among_the_candidates_leads_nobody(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_foreign_key_among_the_candidates_makes_no_leader(etcd_endpoint: str, etcd_prefix: str) -> None:
     await put(etcd_endpoint, f"{etcd_prefix}/election/junk", b"\xff no JSON")
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", uuid4()) as campaign:
         await until(one, lambda: campaign.won and first_of(one))
-        seen = first_of(one)
-        assert seen is not None
-        assert seen.instance_id == "one"
+        leader = first_of(one)
+        assert leader is not None
+        assert leader.instance_id == "one"
 
 
 async def test_a_frozen_etcd_ends_leadership_locally_and_it_returns_by_itself(private_etcd: EtcdServer) -> None:
@@ -155,9 +157,9 @@ async def test_a_quick_restart_of_etcd_costs_no_leadership(private_etcd: EtcdSer
         private_etcd.launch()
         await until(one, lambda: first_of(one))
         assert campaign.won == won
-        seen = first_of(one)
-        assert seen is not None
-        assert seen.revision == won
+        leader = first_of(one)
+        assert leader is not None
+        assert leader.revision == won
 
 
 async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
@@ -180,10 +182,10 @@ async def test_a_wiped_etcd_elects_again(private_etcd: EtcdServer) -> None:
         await wait_until_async(lambda: first_of(first) == first_of(second) and first_of(first) is not None)
 
 
-async def test_a_candidacy_that_a_snapshot_brings_back_leads_nobody_for_ever(
+async def test_a_candidacy_that_a_snapshot_brings_back_does_not_lead_for_ever(
     private_etcd: EtcdServer, tmp_path: Path
 ) -> None:
-    """It was withdrawn after the snapshot, and its lease is still renewed."""
+    """Test it with a candidacy that was withdrawn after the snapshot and whose lease is still renewed."""
     endpoint = private_etcd.endpoint
     async with coordinator(endpoint, ttl=5) as first, coordinator(endpoint, ttl=5) as second:
         async with first.campaign("first", uuid4()) as one:
@@ -198,7 +200,7 @@ async def test_a_candidacy_that_a_snapshot_brings_back_leads_nobody_for_ever(
             shutil.copytree(tmp_path / "snapshot", private_etcd.folder)
             private_etcd.launch()
             private_etcd.await_ready()
-            await until(second, lambda: (seen := first_of(second)) and seen.instance_id == "second" and other.won)
+            await until(second, lambda: (leader := first_of(second)) and leader.instance_id == "second" and other.won)
             await has_keys(endpoint, "/taskd/election/", 1)
 
 

@@ -1,4 +1,4 @@
-"""Watches that break: nothing is lost, nothing comes twice, and another past is noticed."""
+"""Test watches that break: no event is lost or repeated, and another history is noticed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = "/mirror/"
 
 
 class Follower:
-    """Follows a folder and writes down what it sees."""
+    """Follower of a folder that records its events."""
 
     def __init__(self, endpoint: str) -> None:
         self.client = EtcdClient(parse(endpoint))
@@ -79,11 +79,11 @@ async def test_a_deleted_key_vanishes(private_etcd: EtcdServer) -> None:
         assert follower.mirror.lacks(f"{FOLDER}old", 1)
 
 
-async def test_a_compaction_during_a_break_is_mended_by_listing_anew(private_etcd: EtcdServer) -> None:
+async def test_a_compaction_during_a_break_is_repaired_by_listing_anew(private_etcd: EtcdServer) -> None:
     endpoint = private_etcd.endpoint
     await put(endpoint, f"{FOLDER}gone", b"1")
     async with following(endpoint) as follower:
-        follower.client._rotate(follower.client._servers[0])  # as a failed call does: the watch breaks
+        follower.client._rotate(follower.client._servers[0])  # breaks the watch, as a failed call does
         await delete(endpoint, f"{FOLDER}gone")
         last = await put(endpoint, f"{FOLDER}new", b"2")
         await compact(endpoint, last)
@@ -94,13 +94,13 @@ async def test_another_past_is_noticed_even_if_its_revisions_have_overtaken_ours
     endpoint = private_etcd.endpoint
     await put(endpoint, f"{FOLDER}before", b"1")
     async with following(endpoint) as follower:
-        ours = follower.mirror.revision
+        own_revision = follower.mirror.revision
         private_etcd.wipe()
         private_etcd.launch()
         private_etcd.await_ready()
-        # Blocking the event loop until here, and writing past our revision, before the follower gets a chance to resume:
+        # The event loop is blocked until here, so that the writes pass the follower's revision before it can resume.
         first = await put(endpoint, f"{FOLDER}after", b"2")
-        assert first <= ours + 1
+        assert first <= own_revision + 1
         for _ in range(10):
             await put(endpoint, "/elsewhere", b"3")
         await wait_until_async(lambda: follower.mirror.synced and follower.values == {"after": b"2"})

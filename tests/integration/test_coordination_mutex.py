@@ -1,4 +1,4 @@
-"""Named locks on a real etcd."""
+"""Test named locks on a real etcd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""etcd is away: nobody is blocked, the log stays quiet, and everything comes back by itself."""
+"""Test outages of etcd: no caller is blocked, the log stays quiet, and everything recovers by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry on a real etcd."""
+"""Test the registry on a real etcd."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_of_two_with_one_id_the_later_is_shown_and_then_the_earlier(etcd_e
         await until(one, lambda: one.members("worker").get("worker-1") == earlier)
 
 
-async def test_a_worker_follows_itself_and_nobody_else(etcd_endpoint: str, etcd_prefix: str) -> None:
+async def test_a_worker_follows_only_itself(etcd_endpoint: str, etcd_prefix: str) -> None:
     folder = f"{etcd_prefix}/members/worker/worker-1/"
     async with (
         coordinator(etcd_endpoint, etcd_prefix) as other,

@@ -1,4 +1,4 @@
-"""What a thousand jobs cost in statements and in commands: counts, which say the same on every machine."""
+"""Test the numbers of statements and commands for a thousand jobs, which are the same on every machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,6 @@ JOBS, BATCH = 1000, 500
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
 async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
     made = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="worker-1")
     yield made
@@ -35,7 +28,7 @@ async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTran
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often either server was asked something, by a statement or by a command."""
+    """Return the counter of statements to PostgreSQL and commands to Redis."""
     counts: Counter[str] = Counter()
     execute, send = Lane._execute, AbstractConnection.send_packed_command
 
@@ -53,7 +46,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 async def walk(store: Storage, transport: RedisTransport, term: Term, session: Session, jobs: int) -> None:
-    """Jobs' whole way, in the batches that a busy cluster has."""
+    """Take jobs from submit to settle, in the batches of a busy cluster."""
     await store.submit(*[spec() for _ in range(jobs)])
     dispatches = await store.dispatch(term, jobs)
     assert len(dispatches) == jobs
@@ -70,7 +63,7 @@ async def test_a_thousand_jobs_are_six_statements_and_five_commands(
     store: Storage, transport: RedisTransport, sent: Counter[str]
 ) -> None:
     term, session = await store.lead(), await store.work()
-    await walk(store, transport, term, session, 1)  # connects, and makes Redis know the scripts
+    await walk(store, transport, term, session, 1)  # connects, and loads the scripts into Redis
     sent.clear()
     await walk(store, transport, term, session, JOBS)
     # submit, dispatch, and for each half: claim, settle; ring, and for each half: fetch, decide

@@ -1,4 +1,4 @@
-"""A process without descriptors for new connections: they wait, one line says why, and nothing is reset."""
+"""Test a process without descriptors for new connections: they wait, one log line gives the reason, none is reset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers import wait_until
 
 LIMIT = 64
 REQUEST = b"GET %s HTTP/1.1\r\nhost: localhost\r\n\r\n"
-#: A server whose application can use up all descriptors, let them go, and tell how often new connections had to wait.
+#: A server whose application can use up all descriptors, release them, and count the waits of new connections.
 SERVER = f"""
 import asyncio, os, resource
 from taskd.runtime import log, meters
@@ -58,8 +58,8 @@ run(main())
 """
 
 
-class Child:
-    """The server's process, and connections to it."""
+class ServerProcess:
+    """Process of the server, and connections to it."""
 
     def __init__(self, popen: subprocess.Popen[str], log: Path, stack: ExitStack) -> None:
         self.popen = popen
@@ -74,7 +74,7 @@ class Child:
 
     @property
     def cpu(self) -> float:
-        """Seconds of processor time so far."""
+        """Return the seconds of processor time so far."""
         fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -85,10 +85,10 @@ class Child:
 
 def ask(connection: socket.socket, path: bytes = b"/") -> bytes:
     connection.sendall(REQUEST % path)
-    return hear(connection)
+    return receive(connection)
 
 
-def hear(connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytes:
     answer = connection.recv(65536)
     while not answer.partition(b"\r\n\r\n")[2]:
         more = connection.recv(65536)
@@ -99,20 +99,20 @@ def hear(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[Child]:
+def child(tmp_path: Path) -> Iterator[ServerProcess]:
     log = tmp_path / "log"
     with ExitStack() as stack, log.open("wb") as stderr:
         popen = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
         try:
-            yield Child(popen, log, stack)
+            yield ServerProcess(popen, log, stack)
         finally:
             popen.kill()
             popen.communicate()
 
 
-def test_connections_beyond_the_limit_wait_for_others_to_end(child: Child) -> None:
+def test_connections_beyond_the_limit_wait_for_others_to_end(child: ServerProcess) -> None:
     first = [child.connect() for _ in range(LIMIT // 2)]
     for connection in first:
         ask(connection)
@@ -120,26 +120,26 @@ def test_connections_beyond_the_limit_wait_for_others_to_end(child: Child) -> No
     for connection in late:
         connection.sendall(REQUEST % b"/late")
     wait_until(lambda: child.lines, 10)
-    ask(first[0])  # the others are served meanwhile
+    ask(first[0])  # open connections are served meanwhile
     for connection in first[1:]:
         connection.close()
     for connection in late:
-        hear(connection)
+        receive(connection)
     (line,) = child.lines
     assert "ulimit -n" in line
     assert f'"limit": {LIMIT}' in line
 
 
-def test_without_any_descriptor_connections_wait_and_nothing_is_busy(child: Child) -> None:
+def test_without_any_descriptor_connections_wait_and_nothing_is_busy(child: ServerProcess) -> None:
     kept = child.connect()
     paused = int(ask(kept, b"/use-up"))
     late = child.connect()
     late.sendall(REQUEST % b"/late")
     wait_until(lambda: int(ask(kept)) >= paused + 4, 20)
     used = child.cpu
-    wait_until(lambda: int(ask(kept)) >= paused + 8, 20)  # a second, by the listener's own pauses
+    wait_until(lambda: int(ask(kept)) >= paused + 8, 20)  # about a second of the listener's pauses
     assert child.cpu - used < 0.5
     ask(kept, b"/free")
-    hear(late)
+    receive(late)
     (line,) = child.lines
     assert "Too many open files" in line

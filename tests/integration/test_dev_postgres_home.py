@@ -1,4 +1,4 @@
-"""PostgreSQL gets a place of its own where root's folders are closed to the user it runs as."""
+"""Test that PostgreSQL gets a separate home if its user may not enter root's folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lender() -> Owner:
 
 @pytest.fixture
 def closed(private_folder: Path) -> Path:
-    """A folder that only root may enter."""
+    """Return a folder that only root may enter."""
     folder = private_folder / "closed"
     folder.mkdir(mode=0o700)
     return folder

@@ -1,4 +1,4 @@
-"""Keeping a child alive."""
+"""Test restarts of a child process."""
 
 from __future__ import annotations
 

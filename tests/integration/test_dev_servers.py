@@ -1,4 +1,4 @@
-"""The servers themselves: they start, die, come back, and leave nothing behind."""
+"""Test the embedded servers: they start, die, restart, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_a_suspended_etcd_answers_again_when_resumed(private_etcd: EtcdServer) -
     wait_until(lambda: private_etcd.probe() is None)
 
 
-def test_etcd_is_told_to_forget_what_its_keys_once_were(private_etcd: EtcdServer) -> None:
-    # Else it fills with the members' refreshes within weeks, and then refuses all writes.
+def test_etcd_is_configured_to_forget_what_its_keys_once_were(private_etcd: EtcdServer) -> None:
+    # Otherwise the members' refreshes fill it within weeks, and it refuses all writes.
     assert "--auto-compaction-retention=5m" in private_etcd.program().argv
     assert private_etcd.probe() is None
 
@@ -94,7 +94,7 @@ def test_a_given_port_that_is_taken_is_said_in_one_line(
     server = RedisServer(
         server_binaries.redis, private_folder / "redis", log=private_folder / "redis.log", port=servers.redis.port
     )
-    # The probe would reach the server that has the port: only the child's end tells.
+    # The probe would reach the other server at the port, so only the end of the child shows the failure.
     server.launch()
     wait_until(lambda: server.child.exit_status is not None)
     with pytest.raises(ServerFailed, match="ddress already in use"):
@@ -127,7 +127,7 @@ time.sleep(600)
 @pytest.mark.parametrize("state", ["running", "suspended"])
 def test_no_server_outlives_a_killed_supervisor_and_the_data_survives(private_folder: Path, state: str) -> None:
     pids = []
-    for _ in range(2):  # the second start finds what the first left
+    for _ in range(2):  # the second start finds the files of the first
         with subprocess.Popen(
             [sys.executable, "-c", SUPERVISOR, str(private_folder), state], stdout=subprocess.PIPE, text=True
         ) as supervisor:
@@ -158,7 +158,7 @@ def test_what_a_killed_child_left_in_its_group_dies_with_it(private_postgres: Po
 
 
 def _group(leader: int) -> list[str]:
-    """The states of the processes in a group that are more than zombies."""
+    """Return the states of a group's processes, without zombies."""
     listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     processes = [line.split() for line in listed.splitlines()]
     return [state for group, state in processes if int(group) == leader and not state.startswith("Z")]
@@ -185,5 +185,5 @@ def test_settings_of_the_caller_come_before_ours(server_binaries: Binaries, priv
             found = client.config_get("maxmemory*")
         assert (found["maxmemory"], found["maxmemory-policy"]) == ("3000000", "noeviction")
     finally:
-        postgres.stop()  # killed, it would leave processes that still tidy up while the folder is removed
+        postgres.stop()  # after a kill, its processes would still write while the folder is removed
         valkey.kill()

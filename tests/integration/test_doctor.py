@@ -1,4 +1,4 @@
-"""taskd doctor on servers that are well, that are away, and that are set up so that jobs could be lost."""
+"""Test taskd doctor on healthy servers, missing ones, and ones whose settings endanger jobs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.integration.storage import Storage
 from tests.servers import SharedServers, wait_until
 
 
-def levels(found: list[Diagnosis]) -> dict[str, str]:
-    return {one.subject: one.level for one in found}
+def levels(diagnoses: list[Diagnosis]) -> dict[str, str]:
+    return {one.subject: one.level for one in diagnoses}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_sound_set_up_has_nothing_wrong(surroundings: pytest.MonkeyPatch, caps
     assert told["healthy"] is True
     by_subject = {one["subject"]: one for one in told["findings"]}
     assert {"configuration", "PostgreSQL", "schema", "durability", "Redis", "Redis policy", "etcd"} <= by_subject.keys()
-    # This cluster has no process of taskd's.
+    # This cluster has no process of taskd.
     assert (by_subject["leader"]["level"], by_subject["workers"]["level"]) == ("note", "note")
 
 
@@ -92,10 +92,10 @@ async def test_workers_with_sessions_of_another_length_are_worth_a_note(etcd_end
         assert "sessions" not in levels(await etcd.examine(settings, 15.0))
 
 
-async def test_shards_that_nobody_leads_are_named(
+async def test_shards_without_a_leader_are_named(
     surroundings: pytest.MonkeyPatch, postgres_dsn: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However many shards there are, is what the leader of shard 0 counts."""
+    """Test that the leader of shard 0 gives the number of shards."""
     store = Storage(postgres_dsn)
 
     async def leader() -> dict[str, str]:
@@ -130,7 +130,7 @@ def test_each_server_that_is_away_is_wrong_and_says_what_to_do(
 
 
 DENIED = "user name or the password"
-#: What is in REDIS_URL, and the words of the finding and of its advice.
+#: A value of REDIS_URL, and parts of the diagnosis and of its advice.
 REDIS_DENIALS = {
     "": ("asks for a password", "put it into REDIS_URL, as in redis://:PASSWORD@HOST:PORT"),
     "taskd:wr0ng@": (DENIED, "correct the user name and the password in REDIS_URL"),
@@ -141,7 +141,7 @@ REDIS_DENIALS = {
 
 
 def documented_acl(prefix: str) -> list[str]:
-    """The words of the page's ACL SETUSER."""
+    """Return the words of the page's ACL SETUSER."""
     page = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith("ACL SETUSER"))
     return line.replace("PASSWORD", "s3cret").replace("jobs:*", f"{prefix}:*").split()
@@ -181,7 +181,7 @@ async def test_a_right_that_taskd_needs_in_redis_and_lacks_is_named(
     assert found.advice.startswith("give it the rights that taskd needs")
 
 
-async def test_a_database_that_redis_does_not_have_is_told_by_its_number(private_redis: RedisServer) -> None:
+async def test_a_database_that_redis_does_not_have_is_named_by_its_number(private_redis: RedisServer) -> None:
     (found,) = await redis.examine(RedisSettings(url=f"{private_redis.url.rstrip('/')}/9999"))
     assert found.advice == "correct the number of the database at the end of REDIS_URL"
 
@@ -221,12 +221,12 @@ async def test_the_documented_rights_in_redis_are_enough_and_no_key_is_outside(p
     finally:
         await leader.close()
         await worker.close()
-    # A user that may do nothing but write the probe is judged by that.
+    # A user that may only write the probe is judged by that.
     with private_redis.connect() as client:
         assert [key for key in client.keys("*") if not key.startswith(b"own:")] == []
         client.execute_command("ACL", "SETUSER", "taskd", "-info")
-    (found,) = await redis.examine(settings)
-    assert (found.level, "INFO" in found.text) == ("ok", True)
+    (diagnosis,) = await redis.examine(settings)
+    assert (diagnosis.level, "INFO" in diagnosis.text) == ("ok", True)
 
 
 def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: PostgresServer) -> None:
@@ -249,8 +249,8 @@ def test_a_postgresql_that_denies_access_says_what_to_correct(private_postgres: 
         "postgresql://host.invalid/taskd": "check the host name in POSTGRES_DSN",
     }
     for dsn, advice in expected.items():
-        (found,) = postgres.examine(dsn, 10.0)
-        assert (found.level, found.advice[: len(advice)]) == ("wrong", advice), (dsn, found)
+        (diagnosis,) = postgres.examine(dsn, 10.0)
+        assert (diagnosis.level, diagnosis.advice[: len(advice)]) == ("wrong", advice), (dsn, diagnosis)
 
 
 async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) -> None:
@@ -261,17 +261,19 @@ async def test_an_etcd_that_asks_for_a_user_says_so(private_etcd: EtcdServer) ->
         ("enable", {}),
     ):
         web.post(f"http://{private_etcd.endpoint}/v3/auth/{path}", json=body).raise_for_status()
-    (found,) = [
-        one for one in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint)) if one.subject == "etcd rights"
+    (diagnosis,) = [
+        candidate
+        for candidate in await etcd.examine(EtcdSettings(endpoints=private_etcd.endpoint))
+        if candidate.subject == "etcd rights"
     ]
-    assert (found.level, "asks for a user with rights" in found.text) == ("wrong", True)
-    assert found.advice.startswith("give a client certificate")
+    assert (diagnosis.level, "asks for a user with rights" in diagnosis.text) == ("wrong", True)
+    assert diagnosis.advice.startswith("give a client certificate")
 
 
 def test_a_missing_schema_is_wrong(servers: SharedServers, surroundings: pytest.MonkeyPatch, postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA taskd CASCADE")
-    (schema,) = [one for one in postgres.examine(postgres_dsn, 10.0) if one.subject == "schema"]
+    (schema,) = [diagnosis for diagnosis in postgres.examine(postgres_dsn, 10.0) if diagnosis.subject == "schema"]
     assert (schema.level, schema.advice) == ("wrong", "run `taskd migrate`")
 
 
@@ -282,29 +284,29 @@ def test_a_postgresql_that_may_lose_jobs_is_wrong(private_postgres: PostgresServ
         connection.execute("SELECT pg_reload_conf()")
         while connection.execute("SHOW fsync").fetchone() != ("off",):
             connection.execute("SELECT 1")
-    found = levels(postgres.examine(private_postgres.dsn, 10.0))
-    assert (found["durability"], found["autovacuum"]) == ("wrong", "wrong")
+    levels_found = levels(postgres.examine(private_postgres.dsn, 10.0))
+    assert (levels_found["durability"], levels_found["autovacuum"]) == ("wrong", "wrong")
 
 
 def test_an_old_transaction_is_worth_a_note(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "transactions" not in levels(postgres.examine(postgres_dsn, 10.0))
-    assert [one.level for one in postgres._transactions(61.0)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._transactions(61.0)] == ["note"]
     assert [*postgres._transactions(59.0), *postgres._transactions(None)] == []
 
 
 def test_clocks_that_differ_are_worth_a_note() -> None:
     now = time.time()
-    assert [one.level for one in postgres._clock(now, now - 0.1, now + 0.1)] == ["ok"]
-    assert [one.level for one in postgres._clock(now + 5, now, now)] == ["note"]
-    assert [one.level for one in postgres._clock(now - 5, now, now)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now, now - 0.1, now + 0.1)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now + 5, now, now)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._clock(now - 5, now, now)] == ["note"]
 
 
 async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisServer) -> None:
     with private_redis.connect() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", "100mb")
-    found = levels(await redis.examine(RedisSettings(url=private_redis.url)))
-    assert (found["Redis"], found["Redis policy"]) == ("ok", "wrong")
+    levels_found = levels(await redis.examine(RedisSettings(url=private_redis.url)))
+    assert (levels_found["Redis"], levels_found["Redis policy"]) == ("ok", "wrong")
 
 
 @pytest.mark.parametrize(
@@ -316,15 +318,15 @@ async def test_a_redis_that_throws_entries_away_is_wrong(private_redis: RedisSer
     ],
 )
 def test_a_redis_that_cannot_be_used_is_wrong(facts: dict[str, object], level: str) -> None:
-    assert [one.level for one in redis._server(facts, 0.0)] == [level]
+    assert [diagnosis.level for diagnosis in redis._server(facts, 0.0)] == [level]
 
 
-def test_who_may_come_in_and_who_may_listen_is_told() -> None:
-    assert [one.level for one in postgres._tokens(1, 2)] == ["ok"]
-    assert [one.level for one in postgres._tokens(0, 2)] == ["note"]
+def test_access_and_listening_are_reported() -> None:
+    assert [diagnosis.level for diagnosis in postgres._tokens(1, 2)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._tokens(0, 2)] == ["note"]
     assert "may do everything" in postgres._tokens(0, 0)[0].text
-    assert [one.level for one in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
-    assert [one.level for one in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
+    assert [diagnosis.level for diagnosis in postgres._link("10.0.0.1", encrypted=False)] == ["note"]
+    assert [diagnosis.level for diagnosis in postgres._link("10.0.0.1", encrypted=True)] == ["ok"]
     assert [*postgres._link("127.0.0.1", encrypted=False), *postgres._link("", encrypted=False)] == []
 
 
@@ -337,7 +339,7 @@ async def test_a_key_that_is_no_stream_is_wrong_and_named(
         assert "Redis keys" not in levels(await redis.examine(settings))
         client.set(f"{settings.stream}:{{q1}}:50", "x")
         client.set(f"{settings.stream}:{{\x1b}}:0", b"\xff")
-    (finding,) = [one for one in await redis.examine(settings) if one.subject == "Redis keys"]
+    (finding,) = [diagnosis for diagnosis in await redis.examine(settings) if diagnosis.subject == "Redis keys"]
     assert finding.level == "wrong"
     assert f"{stream_name}[*]:{{q1}}:50" in finding.text
     assert finding.text.isprintable()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,109 +16,12 @@ from msgspec import Raw, structs
 
 from taskd.dev.process import identity
 from taskd.domain.errors import ConfigurationError
-from taskd.domain.job import AttemptId, JobInfo
+from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Crashed, Failed, Outcome, Released, Snoozed, TimedOut
-from taskd.domain.output import Chunk, Line
-from taskd.seams import Order
-from taskd.settings import TaskSettings
 from taskd.worker.pool.guard import clock
-from taskd.worker.pool.pool import EndedAttempt, ExecutorPool
-from taskd.worker.pool.protocol import Answer, Denial, NoteMessage, TaskMessage
+from taskd.worker.pool.protocol import NoteMessage
+from tests.integration.executor_bench import APP, NOW, Bench
 from tests.servers import wait_until, wait_until_async
-
-NOW = datetime.now(UTC)
-APP = "tests.integration.executor_tasks"
-
-
-class Bench:
-    """A pool of executors, and the outcome of every attempt that was begun."""
-
-    def __init__(
-        self,
-        *,
-        app: str = APP,
-        processes: int = 1,
-        slots: int = 4,
-        max_result_bytes: int = 100_000,
-        max_log_bytes: int = 0,
-        tasks: TaskSettings | None = None,
-        stop_grace: float = 0.5,
-    ) -> None:
-        self.notes: list[NoteMessage] = []
-        self.chunks: list[Chunk] = []
-        #: How much was heard of each job when its end came.
-        self.heard: dict[int, list[str]] = {}
-        self.keep: bool | None = True
-        self.ends: dict[int, list[Outcome]] = defaultdict(list)
-        self._number = 0
-        self.executors = ExecutorPool(
-            app=app,
-            processes=processes,
-            slots=slots,
-            worker_id="w",
-            stop_grace=stop_grace,
-            max_result_bytes=max_result_bytes,
-            max_error_bytes=4_000,
-            max_log_bytes=max_log_bytes,
-            on_end=self._on_end,
-            on_message=self._on_message,
-            tasks=tasks,
-        )
-
-    def _on_end(self, ended: Sequence[EndedAttempt]) -> None:
-        for (job_id, attempt), outcome, output in ended:
-            assert attempt == 7
-            if output is not None:
-                self.chunks.append(output)
-            self.ends[job_id].append(outcome)
-            self.heard[job_id] = self.texts(job_id)
-
-    def _on_message(self, message: TaskMessage, reply: Callable[[Answer], None]) -> None:
-        if isinstance(message, Chunk):
-            self.chunks.append(message)
-            return
-        assert isinstance(message, NoteMessage)
-        self.notes.append(message)
-        if message.checkpoint is not None and self.keep is not None:
-            reply(Answer(*message.attempt_id, message.number, 0, None if self.keep else Denial.FENCED, "not yours"))
-
-    def texts(self, job_id: int) -> list[str]:
-        """Return the lines of an attempt that have arrived."""
-        chunks = [chunk for chunk in self.chunks if chunk.job_id == job_id]
-        return [line.text for chunk in chunks for line in msgspec.json.decode(chunk.body, type=list[Line])]
-
-    def order(self, task: str, payload: str = "{}", timeout: float | None = None) -> Order:
-        self._number += 1
-        return Order(JobInfo(self._number, task, "default", 0, payload.encode(), NOW, NOW, timeout, {}, 3, 0, "w"), 7)
-
-    async def begin(self, *orders: Order) -> None:
-        await self.executors.available()
-        self.executors.begin(orders)
-
-    async def ended(self, *orders: Order, timeout: float = 30.0) -> list[Outcome]:
-        await wait_until_async(lambda: all(self.ends[o.job_id] for o in orders), timeout)
-        return [self.ends[o.job_id][0] for o in orders]
-
-    async def run(self, task: str, payload: str = "{}", timeout: float | None = None) -> Outcome:
-        return await self.finish(self.order(task, payload, timeout))
-
-    async def finish(self, order: Order) -> Outcome:
-        await self.begin(order)
-        (outcome,) = await self.ended(order)
-        return outcome
-
-
-@contextlib.contextmanager
-def redirected(path: Path) -> Iterator[None]:
-    """Let processes that are started in the block have this file as their stderr."""
-    before = os.dup(2)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
 
 
 def plain(outcome: Outcome) -> Outcome:
@@ -131,23 +31,23 @@ def plain(outcome: Outcome) -> Outcome:
 
 @pytest.fixture
 async def make_bench() -> AsyncIterator[Callable[..., Bench]]:
-    made: list[Bench] = []
+    benches: list[Bench] = []
 
     def make(**options: int) -> Bench:
-        made.append(bench := Bench(**options))  # type: ignore[arg-type]  # the tests pass numbers only
+        benches.append(bench := Bench(**options))  # type: ignore[arg-type]  # the tests pass numbers only
         return bench
 
     yield make
-    for bench in made:
+    for bench in benches:
         await bench.executors.close()
         assert all(len(outcomes) == 1 for outcomes in bench.ends.values() if outcomes)
 
 
 @pytest.fixture
 async def bench(make_bench: Callable[..., Bench]) -> Bench:
-    made = make_bench()
-    await made.executors.start()
-    return made
+    new_bench = make_bench()
+    await new_bench.executors.start()
+    return new_bench
 
 
 async def test_async_and_plain_tasks_return_json(bench: Bench) -> None:
@@ -263,10 +163,10 @@ async def test_a_timeout_stops_what_can_be_stopped_without_a_kill(bench: Bench, 
 async def test_a_definitions_timeout_counts_where_the_job_has_none(bench: Bench) -> None:
     assert plain(await bench.run("naps_briefly")) == TimedOut(0.2)
     assert plain(await bench.run("naps_briefly", timeout=0.1)) == TimedOut(0.1)
-    for own, told in ((None, b"30.0"), (7.0, b"7.0")):
-        outcome = await bench.run("tells_its_timeout", timeout=own)
+    for timeout, effective in ((None, b"30.0"), (7.0, b"7.0")):
+        outcome = await bench.run("tells_its_timeout", timeout=timeout)
         assert isinstance(outcome, Completed)
-        assert bytes(outcome.result) == told
+        assert bytes(outcome.result) == effective
 
 
 @pytest.mark.parametrize("task", ["thread_naps", "spins", "holds_the_gil"])
@@ -340,7 +240,7 @@ async def test_nothing_runs_on_after_the_lease(bench: Bench) -> None:
 
 FROZEN_PARENT = """
 import asyncio, sys
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 from taskd.worker.pool.guard import clock
 async def main():
     bench = Bench()
@@ -439,7 +339,7 @@ async def test_an_executor_that_receives_nonsense_ends(bench: Bench) -> None:
 
 OUTSIDE = """
 import asyncio
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench
 async def main():
     bench = Bench(app="jobs_of_mine.mail")
     await bench.executors.start()
@@ -477,7 +377,7 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     running = [bench.order("naps") for _ in range(5)]
     bench.executors.begin(running)
     assert (bench.executors.running, bench.executors.free) == (5, 0)
-    bench.executors.resize(1)  # what runs already goes on
+    bench.executors.resize(1)  # running attempts continue
     assert (bench.executors.running, bench.executors.free) == (5, 0)
     for order in running[:4]:
         bench.executors.stop(order.attempt_id, Released("enough"))
@@ -487,17 +387,17 @@ async def test_slots_change_while_attempts_run(make_bench: Callable[..., Bench])
     assert bench.executors.free == 2
 
 
-def progress(said: Sequence[NoteMessage]) -> list[dict[str, object]]:
-    return [msgspec.json.decode(one.progress) for one in said if one.progress is not None]
+def progress(notes: Sequence[NoteMessage]) -> list[dict[str, object]]:
+    return [msgspec.json.decode(note.progress) for note in notes if note.progress is not None]
 
 
 @pytest.mark.parametrize("task", ["tells", "thread_tells"])
 async def test_of_much_progress_the_last_is_sent_and_before_the_end(bench: Bench, task: str) -> None:
     assert isinstance(await bench.run(task), Completed)
-    told = progress(bench.notes)
-    assert len(told) <= 2
-    assert told[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
-    assert told[-1] == {"attempt": 7, "fraction": 1.0}
+    reports = progress(bench.notes)
+    assert len(reports) <= 2
+    assert reports[-1].pop("message", "100 of 100\\x00") == "100 of 100\\x00"
+    assert reports[-1] == {"attempt": 7, "fraction": 1.0}
 
 
 async def test_progress_is_sent_at_once_and_then_once_a_second(bench: Bench) -> None:
@@ -506,7 +406,7 @@ async def test_progress_is_sent_at_once_and_then_once_a_second(bench: Bench) -> 
     await wait_until_async(lambda: bench.notes != [])
     assert not bench.ends[order.job_id]
     await bench.ended(order)
-    fractions = [float(str(one["fraction"])) for one in progress(bench.notes)]
+    fractions = [float(str(report["fraction"])) for report in progress(bench.notes)]
     assert fractions[0] == 0
     assert fractions[-1] == 1
     assert len(fractions) <= 5
@@ -518,7 +418,7 @@ async def test_a_checkpoint_is_handed_over_and_the_one_before_is_given(bench: Be
     order = structs.replace(bench.order(task, '{"value": {"row": 2}}'), checkpoint=b'{"row": 1}')
     await bench.begin(order)
     assert await bench.ended(order) == [Completed(Raw(b'{"row":1}'))]
-    assert [(one.number, one.checkpoint) for one in bench.notes] == [(1, b'{"row":2}')]
+    assert [(note.number, note.checkpoint) for note in bench.notes] == [(1, b'{"row":2}')]
 
     bench.keep = False
     outcome = await bench.run(task, '{"value": 3}')
@@ -563,7 +463,7 @@ async def test_a_plain_function_that_looks_at_the_flag_has_time_to_stop_by_itsel
     order = bench.order("polls", timeout=0.1)
     await bench.begin(order)
     assert await bench.ended(order) == [TimedOut(0.1)]
-    assert [one.get("message") for one in progress(bench.notes)][-1] == "tidied up"
+    assert [report.get("message") for report in progress(bench.notes)][-1] == "tidied up"
     assert await executor_of(bench) == [pid]
 
 
@@ -600,7 +500,7 @@ async def test_an_attempt_that_is_to_stop_may_store_a_last_checkpoint(bench: Ben
     await wait_until_async(lambda: bench.notes != [])
     bench.executors.stop(order.attempt_id, Released("enough"))
     assert await bench.ended(order) == [Released("enough")]
-    assert [one.checkpoint for one in bench.notes][-1] == b'"last"'
+    assert [note.checkpoint for note in bench.notes][-1] == b'"last"'
     assert bench.executors.restarts == 0
 
 
@@ -612,10 +512,10 @@ async def test_what_would_wait_for_itself_is_an_error(bench: Bench) -> None:
 
 @pytest.fixture
 async def listening() -> AsyncIterator[Bench]:
-    made = Bench(max_log_bytes=20_000)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
+    new_bench = Bench(max_log_bytes=20_000)
+    await new_bench.executors.start()
+    yield new_bench
+    await new_bench.executors.close()
 
 
 async def test_output_of_a_task_is_sent_before_its_end_and_that_of_its_child_processes_is_not(listening: Bench) -> None:

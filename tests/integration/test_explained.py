@@ -1,4 +1,4 @@
-"""What `taskd explain` reads of PostgreSQL and Redis is what dispatching goes by, and costs no more than a bound."""
+"""Test that `taskd explain` reads the same data as dispatching does, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -23,13 +23,6 @@ from tests.integration.storage import AGEING, Storage, spec
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
 async def reads(postgres_dsn: str) -> AsyncIterator[PostgresExplained]:
     lane = Lane(postgres_dsn, name="test:explain", deadline=5.0, options=ONE_PLAN)
     yield PostgresExplained(lane)
@@ -37,9 +30,9 @@ async def reads(postgres_dsn: str) -> AsyncIterator[PostgresExplained]:
 
 
 async def subject(reads: PostgresExplained, job_id: int) -> JobSnapshot:
-    found = await reads.subject(job_id)
-    assert found is not None
-    return found
+    snapshot = await reads.subject(job_id)
+    assert snapshot is not None
+    return snapshot
 
 
 async def test_as_many_are_ahead_of_a_job_as_are_dispatched_before_it(store: Storage, reads: PostgresExplained) -> None:
@@ -47,16 +40,16 @@ async def test_as_many_are_ahead_of_a_job_as_are_dispatched_before_it(store: Sto
     specs = [
         spec(
             priority=draw.choice((0, 1, 2, 3, 30, 31, 80)),
-            # Some at one moment, some years back, so that ageing counts; a quarter is not due.
+            # Some at the same time, and some years old, so that ageing counts; a quarter is not due.
             schedule_at=now + timedelta(seconds=AGEING * draw.choice((-40, -3, -2, -1.5, -1.5, -0.4, -0.2, 2))),
         )
         for _ in range(300)
     ]
-    jobs = [one.id for one in await store.submit(*specs)]
+    jobs = [item.id for item in await store.submit(*specs)]
     await store.submit(*(spec(queue="other", priority=100) for _ in range(5)))
-    due = {job_id: found for job_id in jobs if (found := await subject(reads, job_id)).due}
+    due = {job_id: snapshot for job_id in jobs if (snapshot := await subject(reads, job_id)).due}
     ahead = {job_id: (await reads.queue(job, AGEING)).ahead for job_id, job in due.items()}
-    order = [one.job_id for one in await store.dispatch(await store.lead(), 1000)]
+    order = [item.job_id for item in await store.dispatch(await store.lead(), 1000)]
     assert sorted(ahead, key=ahead.__getitem__) == order
     assert sorted(ahead.values()) == list(range(len(order)))
 
@@ -67,8 +60,8 @@ async def test_no_count_goes_further_than_its_bound(
     monkeypatch.setattr(explained, "COUNTED", 20)
     await store.submit(*(spec(priority=priority) for priority in (0, 5, 60) for _ in range(30)))
     last = (await store.submit(spec()))[0].id
-    found = await reads.queue(await subject(reads, last), AGEING)
-    assert (found.ahead, found.bound) == (20, 20)
+    queue = await reads.queue(await subject(reads, last), AGEING)
+    assert (queue.ahead, queue.bound) == (20, 20)
 
 
 async def test_what_is_dispatched_goes_first_unless_its_band_is_read_later(
@@ -76,7 +69,7 @@ async def test_what_is_dispatched_goes_first_unless_its_band_is_read_later(
 ) -> None:
     await store.submit(*(spec(priority=priority) for priority in (0, 0, 60)))
     await store.dispatch(await store.lead())
-    low, high = [one.id for one in await store.submit(spec(), spec(priority=60))]
+    low, high = [job.id for job in await store.submit(spec(), spec(priority=60))]
     assert (await reads.queue(await subject(reads, low), AGEING)).rung == 3
     assert (await reads.queue(await subject(reads, high), AGEING)).rung == 1
 
@@ -105,17 +98,17 @@ async def test_who_serves_a_queue_and_what_takes_their_slots_longest(store: Stor
     for number, dispatch in enumerate(dispatches):
         await store.claim(two if number else one, [dispatch])
     waiting = (await store.submit(spec(queue="more")))[0].id
-    found = await reads.queue(await subject(reads, waiting), AGEING)
-    assert [(s.session, s.worker_id, s.slots, s.busy) for s in found.servers] == [
+    queue = await reads.queue(await subject(reads, waiting), AGEING)
+    assert [(s.session, s.worker_id, s.slots, s.busy) for s in queue.servers] == [
         (one.id, "one", 8, 1),
         (two.id, "two", 8, 4),
     ]
-    assert [(b.id, b.task, b.worker_id) for b in found.longest] == [
+    assert [(b.id, b.task, b.worker_id) for b in queue.longest] == [
         (jobs[0], "t0", "one"),
         (jobs[1], "t1", "two"),
         (jobs[2], "t2", "two"),
     ]
-    assert isinstance(found.longest[0], Busy)
+    assert isinstance(queue.longest[0], Busy)
     running = await subject(reads, jobs[0])
     assert running.lease is not None
     assert running.lease > running.now
@@ -123,9 +116,9 @@ async def test_who_serves_a_queue_and_what_takes_their_slots_longest(store: Stor
 
     await store.sessions.end(one.id)
     await store.sessions.end(two.id)
-    found = await reads.queue(await subject(reads, waiting), AGEING)
-    assert (found.servers, found.served_by) == ([], "two")
-    assert found.served_until is not None
+    queue = await reads.queue(await subject(reads, waiting), AGEING)
+    assert (queue.servers, queue.served_by) == ([], "two")
+    assert queue.served_until is not None
     other = (await store.submit(spec(queue="nobody")))[0].id
     assert (await reads.queue(await subject(reads, other), AGEING)).served_by is None
 
@@ -160,9 +153,9 @@ async def test_a_snoozed_job_says_why(store: Storage, reads: PostgresExplained) 
     term, session = await store.lead(), await store.work()
     job = (await store.submit(spec()))[0].id
     await store.settle(await store.claim(session, await store.dispatch(term)), Snoozed(60.0, "closed"))
-    found = await subject(reads, job)
-    assert found.last is not None
-    assert (found.due, found.last.outcome, found.last.error) == (False, "snoozed", "closed")
+    snapshot = await subject(reads, job)
+    assert snapshot.last is not None
+    assert (snapshot.due, snapshot.last.outcome, snapshot.last.error) == (False, "snoozed", "closed")
 
 
 async def test_who_paused_a_queue_is_who_did_it_last_and_not_who_changed_something_since(postgres_dsn: str) -> None:
@@ -176,12 +169,12 @@ async def test_who_paused_a_queue_is_who_did_it_last_and_not_who_changed_somethi
         ("cid", {key: True}),
         ("dan", {key: True, "log.level": "INFO"}),
     ):
-        made = await store.append(latest, who=who, what="x", values=values)
-        assert made is not None
-        latest = made
-    found = await store.since(key)
-    assert found is not None
-    assert (found.version, found.who) == (3, "cid")
+        version = await store.append(latest, who=who, what="x", values=values)
+        assert version is not None
+        latest = version
+    change = await store.since(key)
+    assert change is not None
+    assert (change.version, change.who) == (3, "cid")
     await lane.close()
 
 
@@ -193,7 +186,7 @@ async def test_an_entry_is_found_where_it_is(redis_url: str, stream_name: str) -
     assert await one.locate(low[0]) == EntryLocation(gone=True)
     await one.ring([*low, *high])
     assert [await one.locate(d) for d in (*high, *low)] == [EntryLocation(ahead=n) for n in range(5)]
-    taken = await one.fetch(["q"], 3, 0)  # both urgent ones, and the first of the others
+    taken = await one.fetch(["q"], 3, 0)  # both urgent entries, and the first of the others
     assert [await one.locate(d) for d in low[1:]] == [EntryLocation(ahead=0), EntryLocation(ahead=1)]
     held = await two.locate(high[0])
     assert (held.worker_id, held.gone) == ("one", False)

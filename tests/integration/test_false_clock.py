@@ -1,4 +1,4 @@
-"""The false clock of the fault tests, on a PostgreSQL that knows nothing of it."""
+"""Test the false clock of the fault tests on an unchanged PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos import clock
 
 pytestmark = pytest.mark.skipif(clock.available() is not None, reason=str(clock.available()))
 
-#: Seconds that a question to PostgreSQL may take on a busy machine; every jump here is much longer.
+#: Seconds that a query may take on a busy machine; every jump here is much longer.
 SLACK = 60.0
 
 
@@ -27,19 +27,12 @@ def rc_file(private_folder: Path) -> Path:
 
 @pytest.fixture
 def server(server_binaries: Binaries, private_folder: Path, rc_file: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(
-        server_binaries.postgres,
-        private_folder / "postgres",
-        log=private_folder / "postgres.log",
-        extra_environment=clock.environment(rc_file),
-    )
-    server.start()
-    yield server
-    server.stop()
+    with clock.postgres(server_binaries.postgres, private_folder, rc_file) as server:
+        yield server
 
 
 def ahead(connection: psycopg.Connection[tuple[float]]) -> float:
-    """How many seconds this backend's clock is ahead of ours."""
+    """Return the seconds by which the backend's clock is ahead of this process's."""
     row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
     assert row is not None
     return row[0] - time.time()
@@ -51,9 +44,7 @@ def test_a_running_backend_sees_each_jump(server: PostgresServer, rc_file: Path)
         for seconds in (3600.0, -7200.0, 0.0):
             clock.jump(rc_file, seconds)
             assert abs(ahead(connection) - seconds) < SLACK
-            assert connection.execute(
-                "SELECT pg_sleep(0.01)"
-            ).fetchone()  # what waits by the monotonic clock still does
+            assert connection.execute("SELECT pg_sleep(0.01)").fetchone()  # a wait by the monotonic clock is unchanged
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         assert abs(ahead(connection)) < SLACK
 

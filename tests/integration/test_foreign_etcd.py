@@ -1,4 +1,4 @@
-"""etcd holds what taskd never wrote: it is left out, counted, and stops nothing."""
+"""Test foreign keys in etcd: they are left out and counted, and stop nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_members_of_any_content_are_left_out(etcd_endpoint: str, etcd_pref
         await put_raw(etcd_endpoint, f"{etcd_prefix}/members/".encode() + b"\xff\xfd\x1b", b"\xff")
         await until(one, lambda: discarded("a key that is no member of taskd's") >= before + len(bad) + 2)
         assert list(one.members("worker")) == ["worker-1"]
-    async with coordinator(etcd_endpoint, etcd_prefix) as later:  # lists what the first one watched
+    async with coordinator(etcd_endpoint, etcd_prefix) as later:  # lists the keys that the first one watched
         await until(
             later, lambda: later.health.ok and discarded("a key that is no member of taskd's") >= before + 2 * len(bad)
         )
@@ -61,7 +61,7 @@ async def test_candidacies_of_any_content_win_nothing(etcd_endpoint: str, etcd_p
     await put(etcd_endpoint, f"{etcd_prefix}/election/odd", forged)
     await put(
         etcd_endpoint, f"{etcd_prefix}/election/{99:016x}-1", forged
-    )  # without the lease of its name: it would stay
+    )  # without the lease of its name, so that it would stay
     async with coordinator(etcd_endpoint, etcd_prefix) as one, one.campaign("one", UUID(int=1)) as candidacy:
         await until(one, lambda: candidacy.won)
         leader = first_of(one)

@@ -1,4 +1,4 @@
-"""Redis holds what taskd never wrote: it is left out, counted, removed where that is possible, and costs no other queue."""
+"""Test foreign values in Redis: they are left out, counted and removed if possible, and disturb no other queue."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def raw(servers: SharedServers) -> Iterator[blocking.Redis]:
 
 @pytest.fixture
 async def transport(redis_url: str, stream_name: str) -> AsyncIterator[RedisTransport]:
-    made = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="w1")
-    yield made
-    await made.close()
+    new_transport = RedisTransport(RedisSettings(url=redis_url, stream=stream_name), consumer="w1")
+    yield new_transport
+    await new_transport.close()
 
 
 def discarded(kind: str) -> float:

@@ -12,7 +12,7 @@ import pytest
 from taskd.domain.outcome import Completed, Crashed
 from taskd.domain.output import Chunk
 from taskd.worker.pool.protocol import End, EndKind, Ends, LockRequest, LogMessage, NoteMessage, Ready, encode
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench, running
 
 FORGED: dict[str, bytes] = {
     "an error that is no UTF-8": encode(Ends([End(1, 7, EndKind.FAILED, b"\xff")])),
@@ -30,10 +30,8 @@ FORGED: dict[str, bytes] = {
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    made = Bench(processes=2, slots=4)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
+    async with running(Bench(processes=2, slots=4)) as bench:
+        yield bench
 
 
 @pytest.mark.parametrize("forged", FORGED)

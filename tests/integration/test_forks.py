@@ -1,4 +1,4 @@
-"""Test tasks that fork: the child is a program of the task's own, and only the task's own process ends the attempt."""
+"""Test tasks that fork: the child is a program of the task, and only the executor's process ends the attempt."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from taskd.domain.outcome import Completed, Crashed
-from tests.integration.test_executors import Bench, redirected
+from tests.integration.executor_bench import Bench, redirected, running, text
 from tests.servers import wait_until, wait_until_async
 
 APP = "tests.integration.forking_tasks"
-#: What the code of a child does, and the exit status that its parent sees.
+#: Actions of a child's code, and the exit status that its parent sees.
 WAYS = {
     "return": 0,
     "exit": 3,
@@ -31,35 +30,16 @@ WAYS = {
 
 
 @pytest.fixture
-def stderr(tmp_path: Path) -> Path:
-    """Return the path of a file that gets the executor's stderr."""
-    return tmp_path / "stderr"
-
-
-def text(path: Path) -> str:
-    return path.read_text()
-
-
-@pytest.fixture
 async def bench(stderr: Path) -> AsyncIterator[Bench]:
-    made = Bench(app=APP, max_log_bytes=100_000)
-    with redirected(stderr):
-        await made.executors.start()
-    yield made
-    await made.executors.close()
-    assert all(len(outcomes) == 1 for outcomes in made.ends.values())
-
-
-async def result(bench: Bench, task: str, **payload: Any) -> Any:
-    outcome = await bench.run(task, json.dumps(payload), timeout=25)
-    assert isinstance(outcome, Completed), outcome
-    return json.loads(bytes(outcome.result))
+    async with running(Bench(app=APP, max_log_bytes=100_000), stderr) as bench:
+        yield bench
+    assert all(len(outcomes) == 1 for outcomes in bench.ends.values())
 
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("task", ["forks", "forks_async", "forks_in_a_task_of_its_own", "forks_in_a_thread"])
 async def test_a_child_ends_with_its_code_and_its_parent_goes_on(bench: Bench, task: str, how: str) -> None:
-    assert await result(bench, task, how=how) == WAYS[how]
+    assert await bench.result(task, how=how) == WAYS[how]
     assert bench.executors.restarts == 0
 
 
@@ -69,47 +49,47 @@ async def test_a_child_that_awaits_on_its_parents_loop_ends_with_an_error(
 ) -> None:
     neighbour = bench.order("forks_async", '{"how": "return"}')
     await bench.begin(neighbour)
-    assert await result(bench, task, how="await") == 1
+    assert await bench.result(task, how="await") == 1
     assert "a fork of an async task cannot await" in text(stderr)
     assert isinstance((await bench.ended(neighbour))[0], Completed)
 
 
 async def test_a_signal_that_comes_at_once_ends_a_child(bench: Bench) -> None:
-    assert await result(bench, "ends_children_at_once", count=200) == [-15]
+    assert await bench.result("ends_children_at_once", count=200) == [-15]
 
 
 async def test_what_is_around_a_task_is_its_parents_to_close(bench: Bench, stderr: Path) -> None:
-    assert await result(bench, "forks_with_a_session", how="exit") == [3]
-    assert await result(bench, "tells_what_was_left") == ["open", "closed"]
+    assert await bench.result("forks_with_a_session", how="exit") == [3]
+    assert await bench.result("tells_what_was_left") == ["open", "closed"]
     assert text(stderr).count("session closed") == 1
 
 
 async def test_a_child_process_cannot_use_the_attempts_context(bench: Bench) -> None:
-    assert await result(bench, "forks_and_speaks") == 9
+    assert await bench.result("forks_and_speaks") == 9
     assert bench.notes == []
 
 
 async def test_what_is_printed_before_a_fork_and_in_it_is_written_once(bench: Bench, stderr: Path) -> None:
-    assert await result(bench, "forks_and_prints") == 0
+    assert await bench.result("forks_and_prints") == 0
     assert "half a line of the child\n" in text(stderr)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 async def test_multiprocessing_works_as_in_any_program(bench: Bench, method: str) -> None:
     for task in ("terminates_a_pool", "leaves_a_pool", "maps_in_processes"):
-        assert await result(bench, task, method=method) == [0, 1, 4]
-    assert await result(bench, "starts_a_process", method=method) == 5
+        assert await bench.result(task, method=method) == [0, 1, 4]
+    assert await bench.result("starts_a_process", method=method) == 5
     assert bench.executors.restarts == 0
 
 
 async def test_a_terminal_and_a_preexec_function_work(bench: Bench) -> None:
-    assert await result(bench, "forks_on_a_terminal") == ["hi", 0]
-    assert await result(bench, "has_a_preexec") == "hi\n"
+    assert await bench.result("forks_on_a_terminal") == ["hi", 0]
+    assert await bench.result("has_a_preexec") == "hi\n"
 
 
 async def test_a_daemon_of_a_task_ends_with_its_own_code(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "daemon"
-    assert await result(bench, "daemonizes", path=str(path)) == 0
+    assert await bench.result("daemonizes", path=str(path)) == 0
     await wait_until_async(lambda: path.exists() and path.read_text() == "daemon")
 
 
@@ -182,9 +162,9 @@ def test_a_fork_cannot_reach_the_connections_of_its_parents_transactions(postgre
 
 
 async def test_a_fork_of_an_app_that_starts_is_not_an_executor(stderr: Path) -> None:
-    made = Bench(app="tests.integration.forking_app")
+    other_bench = Bench(app="tests.integration.forking_app")
     with redirected(stderr):
-        await made.executors.start()
-    assert await result(made, "tells") == [0, 6, 0]
-    await made.executors.close()
+        await other_bench.executors.start()
+    assert await other_bench.result("tells") == [0, 6, 0]
+    await other_bench.executors.close()
     assert text(stderr).count("the last hook runs") == 1

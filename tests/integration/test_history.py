@@ -1,8 +1,6 @@
-"""Pruning: what is old goes, with its key; what is young stays, and so does everything once the term is over."""
+"""Test pruning: old jobs go with their keys; young ones stay, and after the end of the term all stay."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,15 +12,8 @@ COMPLETED, CANCELLED = JobStatus.COMPLETED, JobStatus.CANCELLED
 DAY = 86_400.0
 
 
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
-
-
 async def finished(store: Storage, jobs: int, days: float = 0.0, **fields: object) -> list[int]:
-    """Jobs that completed so many days ago."""
+    """Make jobs that completed `days` days ago; return their ids."""
     ids = [s.id for s in await store.submit(*[spec("null", **fields)] * jobs)]
     claims = await store.claim(await store.work(f"worker-{ids[0]}"), await store.dispatch(await store.lead()))
     await store.settle(claims)
@@ -80,7 +71,7 @@ async def test_live_jobs_and_counts_stay(store: Storage) -> None:
     assert (await store.job(live.id)).status is JobStatus.PENDING
 
 
-async def test_nobody_prunes_after_their_term(store: Storage) -> None:
+async def test_no_leader_prunes_after_its_term(store: Storage) -> None:
     await finished(store, 1, days=8)
     term = await store.lead()
     await store.lead()

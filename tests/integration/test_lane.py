@@ -1,4 +1,4 @@
-"""What a lane does with calls that nobody waits for any longer."""
+"""Test abandoned calls of a lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskd.domain.errors import StoreUnavailable
 from taskd.store.lane import Lane
 from tests.servers import wait_until_async
 
-#: Gives up one call after so many turns of the event loop, for every moment of a call's life.
+#: Numbers of turns of the event loop after which a call is abandoned, for every stage of a call.
 GIVE_UP = """
 import asyncio, sys, uvloop
 from taskd.store.lane import Lane
@@ -42,7 +42,7 @@ async def lane(postgres_dsn: str) -> AsyncIterator[Lane]:
 
 
 def test_a_call_that_is_given_up_at_any_moment_does_not_end_the_process(postgres_dsn: str) -> None:
-    """libuv aborts when a socket is closed that it was asked to watch in the same turn of the loop."""
+    """Test the case in which libuv aborts: a socket is closed in the same turn of the loop in which it is watched."""
     ended = subprocess.run([sys.executable, "-c", GIVE_UP, postgres_dsn], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, (ended.returncode, ended.stderr)
 
@@ -80,10 +80,10 @@ async def test_closing_ends_the_call_that_is_under_way(lane: Lane, postgres_dsn:
 
 async def test_a_lane_that_rests_has_no_connection_until_it_is_used_again(lane: Lane, postgres_dsn: str) -> None:
     other = Lane(postgres_dsn, name="watch", deadline=10.0)
-    there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database()"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database()"
 
     async def connections() -> int:
-        return int((await other.fetch(there))[0][0])
+        return int((await other.fetch(query))[0][0])
 
     async def gone() -> bool:
         return await connections() == 0

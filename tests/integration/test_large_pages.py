@@ -30,13 +30,6 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
 async def address(postgres_dsn: str) -> AsyncIterator[Address]:
     async with api_on(postgres_dsn) as address:
         yield address

@@ -15,7 +15,7 @@ from tests.servers import wait_until_async
 FOLDER = "/taskd/locks/"
 
 
-class Bench:
+class LockBench:
     """Keeps the answers to attempts, and the locks that were lost."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Bench:
 
 
 async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lost(private_etcd: EtcdServer) -> None:
-    bench = Bench()
+    bench = LockBench()
     async with coordinator(private_etcd.endpoint) as one:
         locks = AttemptLocks(one, bench.tell, "w1")
         locks.take(LockRequest(1, 1, 1, "a"), bench.answers.append)
@@ -51,7 +51,7 @@ async def test_a_lock_ends_when_it_is_dropped_with_its_attempt_and_when_it_is_lo
         assert holder is not None
         assert (holder.job_id, holder.attempt, holder.worker_id, holder.pid) == (2, 1, "w1", os.getpid())
         assert await one.holder("free") is None
-        locks.end(AttemptId(3, 1))  # it was only waiting
+        locks.end(AttemptId(3, 1))  # it was still waiting
         await has_keys(private_etcd.endpoint, FOLDER, 2)
         locks.end(AttemptId(2, 1))
         assert (await bench.answered(4)).job_id == 4

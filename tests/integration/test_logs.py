@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import msgspec
 import pytest
 
 from taskd.domain.errors import NotLeader
-from taskd.domain.fencing import Claim, Session, Term
+from taskd.domain.fencing import Claim, Term
 from taskd.domain.job import AttemptId, JobStatus
 from taskd.domain.outcome import Failed
 from taskd.domain.output import Chunk, Line, LogPosition, Output
 from tests.integration.storage import DONE, Storage, spec
 
 COUNT = "SELECT count(*) FROM taskd.logs"
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-async def begun(store: Storage, term: Term, session: Session) -> Claim:
-    await store.submit(spec())
-    (claim,) = await store.claim(session, await store.dispatch(term))
-    return claim
 
 
 def chunk(claim: Claim, line: int, *texts: str, tail: bool = False) -> Chunk:
@@ -46,12 +27,12 @@ def output(claim: Claim, *chunks: Chunk, gone: tuple[int, int] = (0, 0)) -> Outp
 
 
 async def texts(store: Storage, claim: Claim, after: LogPosition = LogPosition(), limit: int = 100) -> list[str]:  # noqa: B008 - a value
-    found = await store.transcripts.read(claim.job_id, None, after, limit)
-    return [line.text for one in found for line in one.body]
+    pieces = await store.transcripts.read(claim.job_id, None, after, limit)
+    return [line.text for piece in pieces for line in piece.body]
 
 
 async def test_what_is_said_is_read_in_order_while_it_runs_and_in_history(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work())
+    claim = await store.begun(term, await store.work())
     key = claim.job_id, claim.attempt
     assert await store.logs.write([output(claim, chunk(claim, 1, "a", "b"))]) == {key}
     assert await texts(store, claim) == ["a", "b"]
@@ -64,7 +45,7 @@ async def test_what_is_said_is_read_in_order_while_it_runs_and_in_history(store:
 
 
 async def test_an_attempt_that_lost_its_claim_says_nothing_more(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work("worker-1", ttl=0.0001))
+    claim = await store.begun(term, await store.work("worker-1", ttl=0.0001))
     assert await store.expire(term) == ["worker-1"]
     await store.upkeep.free_jobs(term, 3)
     assert await store.logs.write([output(claim, chunk(claim, 1, "too late"))]) == set()
@@ -82,7 +63,7 @@ async def test_an_attempt_that_lost_its_claim_says_nothing_more(store: Storage, 
 async def test_the_last_output_of_an_attempt_that_completed_its_job_itself_is_stored(
     store: Storage, term: Term
 ) -> None:
-    claim = await begun(store, term, await store.work("worker-1"))
+    claim = await store.begun(term, await store.work("worker-1"))
     await store.settle([claim])
     assert await store.logs.write([output(claim, chunk(claim, 1, "last"))]) == {(claim.job_id, 1)}
     assert await texts(store, claim) == ["last"]
@@ -90,7 +71,7 @@ async def test_the_last_output_of_an_attempt_that_completed_its_job_itself_is_st
 
 async def test_the_last_output_of_a_cancelled_attempt_is_stored(store: Storage, term: Term) -> None:
     session = await store.work()
-    claim, waiting = await begun(store, term, session), await store.submit(spec())
+    claim, waiting = await store.begun(term, session), await store.submit(spec())
     await store.cancels.cancel([claim.job_id, waiting[0].id])
     assert await store.logs.write([output(claim, chunk(claim, 1, "cleaning up"))]) == {(claim.job_id, 1)}
     never = msgspec.structs.replace(claim, attempt_id=AttemptId(waiting[0].id, 0))
@@ -99,7 +80,7 @@ async def test_the_last_output_of_a_cancelled_attempt_is_stored(store: Storage, 
 
 
 async def test_what_comes_with_the_end_is_stored_with_it(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work())
+    claim = await store.begun(term, await store.work())
     assert await store.settle([claim], Failed("no"), chunk(claim, 1, "a \u2713", "b")) == {(claim.job_id, 1)}
     assert await texts(store, claim) == ["a \u2713", "b"]
     assert await store.settle([claim], DONE, chunk(claim, 3, "too late")) == set()
@@ -107,14 +88,14 @@ async def test_what_comes_with_the_end_is_stored_with_it(store: Storage, term: T
 
 
 async def test_the_end_of_a_job_stores_the_last_output(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work())
+    claim = await store.begun(term, await store.work())
     assert await store.settle([claim], DONE, chunk(claim, 1, "done")) == {(claim.job_id, 1)}
     assert await texts(store, claim) == ["done"]
     assert (await store.job(claim.job_id)).status is JobStatus.COMPLETED
 
 
 async def test_the_oldest_of_the_last_part_makes_way(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work())
+    claim = await store.begun(term, await store.work())
     tail = [chunk(claim, number, str(number), tail=True) for number in (10, 11, 12)]
     await store.logs.write([output(claim, chunk(claim, 1, "head"), *tail)])
     await store.logs.write([output(claim, chunk(claim, 13, "13", tail=True), gone=(10, 12))])
@@ -123,7 +104,7 @@ async def test_the_oldest_of_the_last_part_makes_way(store: Storage, term: Term)
 
 async def test_output_goes_with_its_job(store: Storage, term: Term) -> None:
     session = await store.work()
-    old, young = await begun(store, term, session), await begun(store, term, session)
+    old, young = await store.begun(term, session), await store.begun(term, session)
     await store.logs.write([output(claim, chunk(claim, 1, "x")) for claim in (young, old)])
     await store.settle([old, young], DONE)
     await store.raw.fetch(
@@ -136,7 +117,7 @@ async def test_output_goes_with_its_job(store: Storage, term: Term) -> None:
 
 async def test_what_a_deleted_job_has_left_behind_is_found_under_the_leaders_fence(store: Storage, term: Term) -> None:
     session = await store.work()
-    running, ended = await begun(store, term, session), await begun(store, term, session)
+    running, ended = await store.begun(term, session), await store.begun(term, session)
     await store.logs.write([output(claim, chunk(claim, 1, "x")) for claim in (running, ended)])
     await store.settle([ended])
     await store.raw.fetch("INSERT INTO taskd.logs SELECT job_id + 1000, attempt, line, lines, body FROM taskd.logs")
@@ -154,7 +135,7 @@ async def test_the_traceback_of_each_attempt_is_kept_with_it(store: Storage, ter
     from taskd.domain.outcome import Failed, TimedOut  # noqa: PLC0415 - with what it tests
 
     session = await store.work()
-    claim = await begun(store, term, session)
+    claim = await store.begun(term, session)
     await store.settle([claim], Failed("ValueError: x", traceback="Traceback: first"))
     await store.raw.fetch("UPDATE taskd.jobs SET schedule_at = now()")
     (claim,) = await store.claim(session, await store.dispatch(term))

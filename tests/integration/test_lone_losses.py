@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import psycopg
 import pytest
@@ -16,23 +16,6 @@ from taskd.store.lane import ONE_PLAN
 from taskd.store.pinned import flags
 from taskd.store.statements import statement
 from tests.integration.storage import Storage, deliveries, spec
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
 
 
 async def lose(store: Storage, term: Term, session: Session) -> None:
@@ -69,20 +52,20 @@ async def test_one_loss_changes_nothing(store: Storage, term: Term, session: Ses
 async def test_a_job_that_lost_too_many_workers_is_claimed_alone_only(
     store: Storage, term: Term, session: Session
 ) -> None:
-    (suspect,) = await lost_together(store, term, 1)
+    (job_id,) = await lost_together(store, term, 1)
     (fresh,) = await store.submit(spec())
     dispatches = await store.dispatch(term)
     (neighbour,) = await store.claim(session, dispatches)
     assert neighbour.job_id == fresh.id
-    (left,) = await store.claims.suspects(deliveries(dispatches))
-    assert (left.delivery.job_id, left.queue, left.losses) == (suspect, "default", SUSPECT_AFTER)
-    assert 0 <= left.waited < 60
-    assert await store.claims.claim(session, [left.delivery], alone=True) == []  # it has company still
+    (suspect,) = await store.claims.suspects(deliveries(dispatches))
+    assert (suspect.delivery.job_id, suspect.queue, suspect.losses) == (job_id, "default", SUSPECT_AFTER)
+    assert 0 <= suspect.waited < 60
+    assert await store.claims.claim(session, [suspect.delivery], alone=True) == []  # another job still runs beside it
     await store.settle([neighbour])
-    (claim,) = await store.claims.claim(session, [left.delivery], alone=True)
-    assert (claim.job_id, claim.record.losses) == (suspect, SUSPECT_AFTER)
-    assert await store.claims.suspects([left.delivery]) == []
-    assert await store.settle([claim]) == {(suspect, claim.attempt)}
+    (claim,) = await store.claims.claim(session, [suspect.delivery], alone=True)
+    assert (claim.job_id, claim.record.losses) == (job_id, SUSPECT_AFTER)
+    assert await store.claims.suspects([suspect.delivery]) == []
+    assert await store.settle([claim]) == {(job_id, claim.attempt)}
 
 
 async def test_a_plain_job_costs_no_look_for_company(

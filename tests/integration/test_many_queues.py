@@ -1,4 +1,4 @@
-"""More queue names than a scrape may have series: what `GET /metrics` shows of them."""
+"""Test `GET /metrics` with more queue names than a scrape may have series."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psycopg
 from taskd.runtime import meters
 from tests.integration.api_stack import api_on
 
-#: Submits one job to each of so many queues, and ten more to the last one.
+#: Statement that submits one job to each of many queues, and ten more to the last one.
 SUBMIT = """
     SELECT count(*) FROM taskd.submit_many((
         SELECT json_agg(json_build_object('task', 't', 'payload', n, 'queue', 'q-' || least(n, %(queues)s)))
@@ -26,8 +26,8 @@ async def test_queues_with_most_jobs_have_series_and_the_others_one_together(pos
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute(SUBMIT, {"queues": QUEUES})
     async with api_on(postgres_dsn) as address, httpx.AsyncClient(base_url=address.url, trust_env=False) as client:
-        answer = await client.get("/metrics", headers={"accept": "text/plain"})
-        text = answer.raise_for_status().text
+        response = await client.get("/metrics", headers={"accept": "text/plain"})
+        text = response.raise_for_status().text
     pending = [line for line in text.splitlines() if line.startswith("taskd_jobs{") and 'status="pending"' in line]
     assert len(pending) == meters.MOST_QUEUES + 1
     assert value(text, f'taskd_jobs{{queue="q-{QUEUES}",status="pending"}}') == 11

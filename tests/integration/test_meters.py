@@ -1,4 +1,4 @@
-"""What Prometheus gets: from schedulers and workers, by content negotiation, with names and types that it can read."""
+"""Test the metrics of schedulers and workers for Prometheus: content negotiation, names and types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskd.runtime import meters
 from tests.integration.api_stack import api_on
 from tests.integration.storage import Storage, spec
 
-#: What Prometheus sends.
+#: The Accept header of Prometheus.
 SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"}
 PLAIN = {"Accept": "text/plain"}
 
@@ -26,7 +26,7 @@ async def client(postgres_dsn: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def figures(client: httpx.AsyncClient) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Each sample by its name and the values of its labels."""
+    """Return each sample by its name and the values of its labels."""
     text = (await client.get("/metrics", headers=PLAIN)).text
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -47,13 +47,13 @@ async def test_jobs_are_counted_by_queue_and_status(client: httpx.AsyncClient, p
     store = Storage(postgres_dsn)
     await store.submit(spec(), spec(), spec(queue="other"), spec(delay=60.0, queue="later"))
     await store.dispatch(await store.lead(), queue="other")
-    found = await figures(client)
+    samples = await figures(client)
     await store.close()
-    assert found["taskd_jobs", ("default", "pending")] == 2
-    assert (found["taskd_jobs", ("other", "pending")], found["taskd_jobs", ("other", "queued")]) == (0, 1)
-    assert found["taskd_oldest_pending_seconds", ("default",)] > 0
-    assert found["taskd_oldest_pending_seconds", ("later",)] == 0
-    assert found["taskd_finished_jobs", ("completed",)] == 0
+    assert samples["taskd_jobs", ("default", "pending")] == 2
+    assert (samples["taskd_jobs", ("other", "pending")], samples["taskd_jobs", ("other", "queued")]) == (0, 1)
+    assert samples["taskd_oldest_pending_seconds", ("default",)] > 0
+    assert samples["taskd_oldest_pending_seconds", ("later",)] == 0
+    assert samples["taskd_finished_jobs", ("completed",)] == 0
 
 
 async def test_what_this_scheduler_did_is_counted(client: httpx.AsyncClient) -> None:
@@ -79,13 +79,13 @@ async def test_many_queues_have_few_series_and_the_others_are_counted_together(
             "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
             " SELECT n, 'default', 'q' || n % 20000, 0, 3, '{}', now(), now(), 'null' FROM generate_series(1, 20003) n"
         )
-    found = await figures(client)
-    queues = {labels[0] for name, labels in found if name == "taskd_jobs"}
+    samples = await figures(client)
+    queues = {labels[0] for name, labels in samples if name == "taskd_jobs"}
     assert len(queues) == 501
     assert {"q1", "q2", "q3", meters.OTHERS} <= queues
-    assert found["taskd_jobs", ("q1", "pending")] == 2
-    assert found["taskd_jobs", (meters.OTHERS, "pending")] == 20_003 - 3 * 2 - 497
-    assert found["taskd_queues_left_out", ()] == 19_500
+    assert samples["taskd_jobs", ("q1", "pending")] == 2
+    assert samples["taskd_jobs", (meters.OTHERS, "pending")] == 20_003 - 3 * 2 - 497
+    assert samples["taskd_queues_left_out", ()] == 19_500
     shown = (await client.get("/queues")).json()
     assert (len(shown["queues"]), shown["left_out"]) == (500, 19_500)
     assert len((await client.get("/metrics", headers=PLAIN)).content) < 300_000
@@ -95,5 +95,5 @@ async def test_scrapes_at_once_do_not_empty_each_others_figures(client: httpx.As
     store = Storage(postgres_dsn)
     await store.submit(*[spec(queue=f"q{n}") for n in range(100)])
     await store.close()
-    for found in await asyncio.gather(*[figures(client) for _ in range(8)]):
-        assert sum(value for (name, _), value in found.items() if name == "taskd_jobs") == 100
+    for samples in await asyncio.gather(*[figures(client) for _ in range(8)]):
+        assert sum(value for (name, _), value in samples.items() if name == "taskd_jobs") == 100

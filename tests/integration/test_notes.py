@@ -1,51 +1,31 @@
-"""What running attempts say of themselves: progress, checkpoints, and that they want to run later."""
+"""Test notes of running attempts: progress, checkpoints and snoozes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 from msgspec import Raw
 
-from taskd.domain.fencing import Claim, Session, Term
+from taskd.domain.fencing import Claim, Term
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Crashed, Failed, Outcome, Released, Snoozed
 from taskd.domain.retry import decide
 from taskd.seams import Settlement
 from taskd.store.statements import statement
-from tests.integration.storage import DONE, Storage, spec
+from tests.integration.storage import DONE, Storage
 from tests.servers import wait_until_async
 
 HALF = b'{"fraction":0.5}'
 LEFT = "SELECT count(*) FROM taskd.notes"
-#: Jobs that lost workers fail for good at the next loss, if that is the limit.
+#: The limit at which a job that loses its worker fails for good.
 SUSPECTED = "UPDATE taskd.jobs SET losses = 2 RETURNING id"
 
 
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-async def begun(store: Storage, term: Term, session: Session) -> Claim:
-    """A job of which an attempt runs."""
-    await store.submit(spec())
-    (claim,) = await store.claim(session, await store.dispatch(term))
-    return claim
-
-
 async def end(store: Storage, claim: Claim, outcome: Outcome, progress: bytes | None = None) -> bool:
-    """Settle as a worker does that has heard of a note."""
+    """Settle as a worker does that has received a note."""
     verdict = decide(outcome, claim.policy, claim.record)
     return bool(await store.claims.settle([Settlement(claim, outcome, verdict, noted=True, progress=progress)]))
 
@@ -56,7 +36,7 @@ async def due_now(store: Storage) -> None:
 
 async def test_the_latest_progress_is_shown_and_goes_to_history(store: Storage, term: Term) -> None:
     session = await store.work()
-    claim = await begun(store, term, session)
+    claim = await store.begun(term, session)
     assert (await store.job(claim.job_id)).progress is None
     assert await store.note(claim, progress=b'{"fraction":0.1}')
     assert await store.note(claim, progress=HALF)
@@ -67,7 +47,7 @@ async def test_the_latest_progress_is_shown_and_goes_to_history(store: Storage, 
     assert (await store.job(claim.job_id)).progress == Raw(HALF)
     assert await store.raw.fetch(LEFT) == [(0,)]
 
-    last = await begun(store, term, session)
+    last = await store.begun(term, session)
     assert await end(store, last, DONE, progress=b'{"fraction":1.0}')
     assert (await store.job(last.job_id)).progress == Raw(b'{"fraction":1.0}')
 
@@ -76,7 +56,7 @@ async def test_a_checkpoint_survives_failures_crashes_and_releases_and_ends_with
     store: Storage, term: Term
 ) -> None:
     session = await store.work()
-    claim = await begun(store, term, session)
+    claim = await store.begun(term, session)
     assert claim.checkpoint is None
     outcomes: list[Outcome] = [Failed("x"), Crashed("x"), Released("x"), Snoozed(0.0), Released("x")]
     for number, outcome in enumerate(outcomes, 1):
@@ -94,7 +74,7 @@ async def test_a_checkpoint_survives_failures_crashes_and_releases_and_ends_with
 async def test_a_reaped_attempt_writes_no_note_and_its_successor_has_the_checkpoint(store: Storage, term: Term) -> None:
     session, live = await store.work(ttl=0.0), await store.work("worker-2")
     await store.sessions.heartbeat(session, 5.0, [])
-    zombie = await begun(store, term, session)
+    zombie = await store.begun(term, session)
     assert await store.note(zombie, progress=HALF, checkpoint=b"1")
     await store.sessions.heartbeat(session, 0.0, [])
     assert await store.expire(term) == ["worker-1"]
@@ -116,7 +96,7 @@ async def test_a_job_that_is_cancelled_or_loses_too_many_workers_keeps_its_progr
     store: Storage, term: Term
 ) -> None:
     session = await store.work()
-    cancelled, hopeless = await begun(store, term, session), await begun(store, term, session)
+    cancelled, hopeless = await store.begun(term, session), await store.begun(term, session)
     for claim in (cancelled, hopeless):
         assert await store.note(claim, progress=HALF, checkpoint=b"1")
     assert await store.cancels.cancel([cancelled.job_id]) == {cancelled.job_id}
@@ -132,7 +112,7 @@ async def test_a_job_that_is_cancelled_or_loses_too_many_workers_keeps_its_progr
 @pytest.mark.parametrize("ending", ["settle", "cancel", "reap"])
 async def test_an_end_that_waits_for_a_note_is_an_end_all_the_same(store: Storage, term: Term, ending: str) -> None:
     session = await store.work()
-    claim = await begun(store, term, session)
+    claim = await store.begun(term, session)
     await store.raw.fetch(SUSPECTED)
     note = {"id": claim.job_id, "attempt": claim.attempt, "session": str(session.id), "progress": HALF.decode()}
     async with await psycopg.AsyncConnection.connect(store.dsn) as writer:
@@ -149,22 +129,22 @@ async def test_an_end_that_waits_for_a_note_is_an_end_all_the_same(store: Storag
         assert await waiting
     assert (await store.job(claim.job_id)).status.final
     await store.upkeep.forget_notes(Term(term.epoch - 1, term.holder))
-    assert await store.raw.fetch(LEFT) == [(1,)]  # it was written while the end waited, so the end could not see it
+    assert await store.raw.fetch(LEFT) == [(1,)]  # it was written while the end waited, and is invisible to it
     await store.upkeep.forget_notes(term)
     assert await store.raw.fetch(LEFT) == [(0,)]
 
 
 def waits(store: Storage) -> bool:
-    """Whether a statement waits for a lock."""
+    """Return True if a statement waits for a lock."""
     with psycopg.connect(store.dsn, autocommit=True) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         ).fetchone()
-    return found is not None and found[0] > 0
+    return rows is not None and rows[0] > 0
 
 
 async def test_the_notes_of_live_jobs_are_not_forgotten(store: Storage, term: Term) -> None:
-    claim = await begun(store, term, await store.work())
+    claim = await store.begun(term, await store.work())
     assert await store.note(claim, checkpoint=b"1")
     await store.upkeep.forget_notes(term)
     assert await store.raw.fetch(LEFT) == [(1,)]
@@ -174,7 +154,7 @@ async def test_snoozes_cost_no_retry_and_those_in_a_row_are_one_attempt_with_the
     store: Storage, term: Term
 ) -> None:
     session = await store.work()
-    claim = await begun(store, term, session)
+    claim = await store.begun(term, session)
     assert await end(store, claim, Failed("broken"))
     for _ in range(3):
         await due_now(store)
@@ -199,4 +179,4 @@ async def test_snoozes_cost_no_retry_and_those_in_a_row_are_one_attempt_with_the
         (5, "released", None),
         (6, "snoozed", 1),
     ]
-    assert not await end(store, claim, Snoozed(0.0))  # it was settled: the claim is over
+    assert not await end(store, claim, Snoozed(0.0))  # the claim ended with the settlement

@@ -1,4 +1,4 @@
-"""The built-in tasks `command` and `http`: they do what is allowed, and nothing that is not."""
+"""Test the built-in tasks `command` and `http`: they do only what is allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,20 +24,14 @@ from taskd.domain.errors import ConfigurationError
 from taskd.domain.outcome import Completed, Failed, Outcome, Released, TimedOut
 from taskd.runtime.serve import serving
 from taskd.settings import TaskSettings
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench, running
 from tests.servers import wait_until_async
 
 CANARY = "c4n4ry-5ecret"
 
 
-@asynccontextmanager
-async def bench(**settings: Any) -> AsyncIterator[Bench]:
-    made = Bench(tasks=TaskSettings(**settings))
-    await made.executors.start()
-    try:
-        yield made
-    finally:
-        await made.executors.close()
+def bench(**settings: Any) -> AbstractAsyncContextManager[Bench]:
+    return running(Bench(tasks=TaskSettings(**settings)))
 
 
 def result(outcome: Outcome) -> Any:
@@ -62,31 +56,31 @@ async def test_a_worker_has_neither_unless_it_is_switched_on() -> None:
 
 
 async def test_a_program_gets_its_arguments_as_they_are() -> None:
-    async with bench(command_allow="/bin/echo, /bin/cat") as own:
+    async with bench(command_allow="/bin/echo, /bin/cat") as allowed:
         argv = ["/bin/echo", "$HOME; ls *", "`id`", "a b", ""]
-        ran = result(await own.run("command", json.dumps({"argv": argv})))
+        ran = result(await allowed.run("command", json.dumps({"argv": argv})))
         assert ran == {"stdout": "$HOME; ls * `id` a b \n", "stderr": "", "cut": False}
-        fed = result(await own.run("command", json.dumps({"argv": ["/bin/cat"], "stdin": "é\n"})))
+        fed = result(await allowed.run("command", json.dumps({"argv": ["/bin/cat"], "stdin": "é\n"})))
         assert fed["stdout"] == "é\n"
-        for _ in range(20):  # it ends without reading, sometimes before it is given anything
+        for _ in range(20):  # it ends without reading, sometimes before it receives anything
             unread = {"argv": ["/bin/echo", "x"], "stdin": "x" * 1_000_000}
-            assert result(await own.run("command", json.dumps(unread)))["stdout"] == "x\n"
+            assert result(await allowed.run("command", json.dumps(unread)))["stdout"] == "x\n"
 
 
 @pytest.mark.parametrize(
     "argv", [[], ["echo"], ["/bin/sh", "-c", "id"], ["/bin/../bin/echo"], ["/bin/echo\u0001"], [""]]
 )
 async def test_a_program_that_is_not_listed_does_not_run(argv: list[str]) -> None:
-    async with bench(command_allow="/bin/echo") as own:
-        text = error(await own.run("command", json.dumps({"argv": argv})), permanent=True)
+    async with bench(command_allow="/bin/echo") as allowed:
+        text = error(await allowed.run("command", json.dumps({"argv": argv})), permanent=True)
     assert "is no program that this worker may run" in text
 
 
 async def test_a_program_does_not_see_what_the_worker_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_DSN", CANARY)
     monkeypatch.setenv("LD_PRELOAD", "")
-    async with bench(command_allow="/usr/bin/env") as own:
-        ran = result(await own.run("command", '{"argv": ["/usr/bin/env"]}'))
+    async with bench(command_allow="/usr/bin/env") as allowed:
+        ran = result(await allowed.run("command", '{"argv": ["/usr/bin/env"]}'))
     names = {line.partition("=")[0] for line in ran["stdout"].splitlines()}
     assert CANARY not in ran["stdout"]
     assert (
@@ -97,10 +91,10 @@ async def test_a_program_does_not_see_what_the_worker_knows(monkeypatch: pytest.
 
 
 async def test_how_a_program_ends_is_how_its_attempt_ends() -> None:
-    async with bench(command_allow="/bin/sh,/nowhere/program", command_max_output=5) as own:
+    async with bench(command_allow="/bin/sh,/nowhere/program", command_max_output=5) as allowed:
 
         async def shell(script: str) -> Outcome:
-            return await own.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
+            return await allowed.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
 
         assert error(await shell("echo out; echo err >&2; exit 3"), permanent=False) == (
             "RuntimeError: /bin/sh ended with status 3: err"
@@ -113,7 +107,7 @@ async def test_how_a_program_ends_is_how_its_attempt_ends() -> None:
         }
         assert result(await shell("yes | head -c 10000000; exec <&-"))["cut"] is True
         assert result(await shell("sleep 1000 & echo done"))["stdout"] == "done\n"  # its child has its output open
-        missing = await own.run("command", '{"argv": ["/nowhere/program"]}')
+        missing = await allowed.run("command", '{"argv": ["/nowhere/program"]}')
         assert "cannot be started: No such file" in error(missing, permanent=False)
 
 
@@ -137,28 +131,28 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("how", ["timeout", "cancel", "crash"])
 async def test_a_program_ends_with_its_attempt_and_takes_its_children_along(how: str, tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with bench(command_allow="/bin/sh") as own:
-        own.executors._grace = 20.0  # the task itself ends what does not end
+    async with bench(command_allow="/bin/sh") as allowed:
+        allowed.executors._grace = 20.0  # the task itself kills the program
         payload = json.dumps({"argv": ["/bin/sh", "-c", FAMILY.format(file=file)]})
-        order = own.order("command", payload, timeout=1.0 if how == "timeout" else None)
-        await own.begin(order)
+        order = allowed.order("command", payload, timeout=1.0 if how == "timeout" else None)
+        await allowed.begin(order)
         pids = await pids_in(file)
         assert all(map(alive, pids))
         if how == "cancel":
-            own.executors.stop(order.attempt_id, Released("called off"))
+            allowed.executors.stop(order.attempt_id, Released("called off"))
         elif how == "crash":
-            os.kill(own.executors._supervisor.live[0].pid, signal.SIGKILL)
-        (outcome,) = await own.ended(order)
+            os.kill(allowed.executors._supervisor.live[0].pid, signal.SIGKILL)
+        (outcome,) = await allowed.ended(order)
         if how != "crash":
             assert isinstance(outcome, TimedOut) if how == "timeout" else outcome == Released("called off")
-            assert own.executors.restarts == 0
+            assert allowed.executors.restarts == 0
         await wait_until_async(lambda: not any(map(alive, pids)))
 
 
 async def test_what_a_program_wrote_is_cut_where_its_result_would_be_too_large() -> None:
-    async with bench(command_allow="/bin/sh", command_max_output=90_000) as own:
+    async with bench(command_allow="/bin/sh", command_max_output=90_000) as allowed:
         script = "head -c 90000 /dev/zero; head -c 90000 /dev/zero >&2"  # each byte takes three as U+FFFD
-        outcome = await own.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
+        outcome = await allowed.run("command", json.dumps({"argv": ["/bin/sh", "-c", script]}))
         ran = result(outcome)
         assert isinstance(outcome, Completed)
     assert 99_990 < len(bytes(outcome.result)) <= 100_000
@@ -166,7 +160,7 @@ async def test_what_a_program_wrote_is_cut_where_its_result_would_be_too_large()
     assert len(ran["stderr"]) == pytest.approx(len(ran["stdout"]), rel=0.01)
 
 
-#: Grandchildren that have left the program's tree: in sessions of their own, and their parents have ended.
+#: Grandchildren that have left the program's tree: in separate sessions, with ended parents.
 STRAYS = {
     "a session of its own": "setsid sleep 1000 & echo $$ $$ > {file}; sleep 1000",
     "an orphan": "(setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000 & echo $!; wait' > {file} &); sleep 1000",
@@ -180,24 +174,24 @@ STRAYS = {
 @pytest.mark.parametrize("script", STRAYS.values(), ids=list(STRAYS))
 async def test_grandchildren_that_left_their_program_end_with_its_attempt(script: str, tmp_path: Path) -> None:
     file = tmp_path / "pids"
-    async with bench(command_allow="/bin/sh") as own:
-        own.executors._grace = 20.0
+    async with bench(command_allow="/bin/sh") as allowed:
+        allowed.executors._grace = 20.0
         before = _sleepers()
         payload = json.dumps({"argv": ["/bin/sh", "-c", script.format(file=file)]})
-        outcome = await own.run("command", payload, timeout=1.0)
+        outcome = await allowed.run("command", payload, timeout=1.0)
         assert isinstance(outcome, TimedOut)
         assert _sleepers() <= before
         assert not any(map(alive, await pids_in(file)))
 
 
 def _sleepers() -> set[str]:
-    """The processes of this test, by their command line."""
-    found = set()
+    """Return the pids of this test's processes, by their command line."""
+    pids = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (folder / "cmdline").read_bytes() == b"sleep\01000\0":
-                found.add(folder.name)
-    return found
+                pids.add(folder.name)
+    return pids
 
 
 # ------------------------------------------------------------ http
@@ -207,7 +201,7 @@ Handler = Callable[[dict[str, Any], bytes], tuple[int, dict[str, str], bytes]]
 
 @asynccontextmanager
 async def site(handle: Handler) -> AsyncIterator[str]:
-    """A server on loopback; its URL."""
+    """Serve `handle` on loopback; yield the URL."""
 
     async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         body, more = b"", True
@@ -230,16 +224,20 @@ def local(url: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_a_call_says_whose_it_is_and_brings_the_answer() -> None:
-    seen: list[Any] = []
+    requests: list[Any] = []
 
     def handle(scope: dict[str, Any], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        seen.append((scope["method"], scope["path"], dict(scope["headers"]), body))
+        requests.append((scope["method"], scope["path"], dict(scope["headers"]), body))
         return 201, {"content-type": "application/json"}, b'{"id": 1}'
 
-    async with site(handle) as url, bench(**local(url)) as own:
+    async with site(handle) as url, bench(**local(url)) as allowed:
         payload = {"url": f"{url}/orders?x=1", "body": {"a": [1]}, "headers": {"X-Own": "1"}}
-        assert result(await own.run("http", json.dumps(payload))) == {"status": 201, "body": {"id": 1}, "cut": False}
-    ((method, path, headers, body),) = seen
+        assert result(await allowed.run("http", json.dumps(payload))) == {
+            "status": 201,
+            "body": {"id": 1},
+            "cut": False,
+        }
+    ((method, path, headers, body),) = requests
     assert (method, path, json.loads(body)) == ("POST", "/orders", {"a": [1]})
     assert headers[b"idempotency-key"] == b"taskd-job-1"
     assert (headers[b"taskd-attempt"], headers[b"x-own"]) == (b"7", b"1")
@@ -258,8 +256,8 @@ async def test_a_call_says_whose_it_is_and_brings_the_answer() -> None:
 async def test_an_answer_says_whether_another_try_helps(
     status: int, headers: dict[str, str], permanent: bool, text: str
 ) -> None:
-    async with site(lambda *_: (status, headers, b"")) as url, bench(**local(url)) as own:
-        outcome = await own.run("http", json.dumps({"url": f"{url}/"}))
+    async with site(lambda *_: (status, headers, b"")) as url, bench(**local(url)) as allowed:
+        outcome = await allowed.run("http", json.dumps({"url": f"{url}/"}))
     assert text in error(outcome, permanent=permanent)
     assert isinstance(outcome, Failed)
     if "retry-after" in headers:
@@ -271,10 +269,10 @@ async def test_a_long_answer_is_cut_and_a_late_one_is_not_waited_for() -> None:
     def handle(scope: dict[str, Any], _: bytes) -> tuple[int, dict[str, str], bytes]:
         return (0, {}, b"") if scope["path"] == "/late" else (200, {}, b"x\0" * 1_000_000)
 
-    async with site(handle) as url, bench(**local(url, http_max_response=10)) as own:
-        cut = result(await own.run("http", json.dumps({"url": f"{url}/long", "method": "GET"})))
+    async with site(handle) as url, bench(**local(url, http_max_response=10)) as allowed:
+        cut = result(await allowed.run("http", json.dumps({"url": f"{url}/long", "method": "GET"})))
         assert cut == {"status": 200, "body": "x\N{REPLACEMENT CHARACTER}" * 5, "cut": True}
-        late = await own.run("http", json.dumps({"url": f"{url}/late", "timeout": 0.3}))
+        late = await allowed.run("http", json.dumps({"url": f"{url}/late", "timeout": 0.3}))
         assert "did not answer within 0.3 s" in error(late, permanent=False)
 
 
@@ -292,7 +290,7 @@ def as_json(body: bytes, *headers: str) -> bytes:
 
 @asynccontextmanager
 async def raw_site(answer: bytes, *, hold: bool = False) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that gives this answer to each request; its URL, and the requests that came. `hold`: it never hangs up."""
+    """Serve this response to each request; yield the URL and the received requests. `hold`: never close a connection."""
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -341,18 +339,18 @@ BLANK = "\N{REPLACEMENT CHARACTER}"
         (whole("é".encode("latin-1"), "Content-Type: text/plain; charset=utf-9"), BLANK, False),
         (whole(b"x" * 50_001), "x" * 50_000, True),
         (as_json(b"[" + b"1," * 30_000 + b"1]"), ("[" + "1," * 30_000)[:50_000], True),
-        # Answers without a body.
+        # Responses without a body.
         (head("Content-Type: application/json", status="204 No Content"), "", False),
         (whole(b"", status="205 Reset Content"), "", False),
         (head("Content-Length: 5", status="204 No Content") + b"12345", "", False),
         (head("HTTP/1.1 200 OK", status="103 Early Hints") .replace(b"HTTP/1.1 200 OK\r\n", b"") + whole(b"x"), "x", False),
-        # Bodies that are not as long as their headers say.
+        # Bodies whose length differs from their headers.
         (head("Content-Length: 10") + b"12345", "12345", True),
         (head("Content-Length: 3") + b"12345", "123", False),
         (head("Transfer-Encoding: chunked") + b"5\r\n12345\r\n", "12345", True),
         (head("Transfer-Encoding: chunked") + b"5\r\n12345\r\nzz\r\n", "12345", True),
         (head() + b"12345", "12345", False),
-        # Codings.
+        # Content codings.
         (as_json(gzip.compress(b"[1]", mtime=0), "Content-Encoding: gzip"), [1], False),
         (whole(gzip.compress(b"0" * 200_000_000, mtime=0), "Content-Encoding: gzip"), "0" * 50_000, True),
         (whole(gzip.compress(b"hello", mtime=0)[:-9], "Content-Encoding: gzip"), "hello", True),
@@ -371,8 +369,8 @@ BLANK = "\N{REPLACEMENT CHARACTER}"
     ],
 )  # fmt: skip
 async def test_a_call_that_succeeded_is_not_repeated_for_its_answer(answer: bytes, body: Any, cut: bool) -> None:
-    async with raw_site(answer) as (url, heads), bench(**local(url, http_max_response=50_000)) as own:
-        got = result(await own.run("http", json.dumps({"url": f"{url}/"})))
+    async with raw_site(answer) as (url, heads), bench(**local(url, http_max_response=50_000)) as allowed:
+        got = result(await allowed.run("http", json.dumps({"url": f"{url}/"})))
     assert got.pop("status") in (200, 204, 205)
     assert got == {"body": body, "cut": cut}
     assert len(heads) == 1
@@ -383,8 +381,8 @@ async def test_a_call_that_succeeded_is_not_repeated_for_its_answer(answer: byte
     [(b"\x01" * 50_000, "text/plain"), (b"\xff" * 50_000, ""), (rb'["\u0001"' + rb',"\u0001"' * 5_000 + b"]", "")],
 )
 async def test_an_answer_whose_result_would_be_too_large_is_cut(content: bytes, kind: str) -> None:
-    async with raw_site(whole(content, f"Content-Type: {kind}")) as (url, _), bench(**local(url)) as own:
-        outcome = await own.run("http", json.dumps({"url": f"{url}/"}))
+    async with raw_site(whole(content, f"Content-Type: {kind}")) as (url, _), bench(**local(url)) as allowed:
+        outcome = await allowed.run("http", json.dumps({"url": f"{url}/"}))
         got = result(outcome)
         assert isinstance(outcome, Completed)
     assert len(bytes(outcome.result)) <= 100_000
@@ -393,8 +391,11 @@ async def test_an_answer_whose_result_would_be_too_large_is_cut(content: bytes, 
 
 
 async def test_an_answer_that_stops_in_its_body_is_kept_when_the_time_is_over() -> None:
-    async with raw_site(head("Content-Length: 10") + b"12345", hold=True) as (url, heads), bench(**local(url)) as own:
-        got = result(await own.run("http", json.dumps({"url": f"{url}/", "timeout": 0.5})))
+    async with (
+        raw_site(head("Content-Length: 10") + b"12345", hold=True) as (url, heads),
+        bench(**local(url)) as allowed,
+    ):
+        got = result(await allowed.run("http", json.dumps({"url": f"{url}/", "timeout": 0.5})))
     assert (got, len(heads)) == ({"status": 200, "body": "12345", "cut": True}, 1)
     assert b"\r\naccept-encoding: identity\r\n" in heads[0].lower()
 
@@ -411,8 +412,86 @@ async def test_an_answer_that_stops_in_its_body_is_kept_when_the_time_is_over() 
     ],
 )
 async def test_an_answer_that_breaks_off_is_judged_by_its_status(answer: bytes, permanent: bool, text: str) -> None:
-    async with raw_site(answer) as (url, _), bench(**local(url)) as own:
-        assert text in error(await own.run("http", json.dumps({"url": f"{url}/"})), permanent=permanent)
+    async with raw_site(answer) as (url, _), bench(**local(url)) as allowed:
+        assert text in error(await allowed.run("http", json.dumps({"url": f"{url}/"})), permanent=permanent)
+
+
+#: Paths that leave "/api/" for some server or other, or that some might decode so.
+CLIMBING = (
+    "/api/../x",
+    "/api/%2e%2e/x",
+    "/api/./x",
+    "/api/..;x",
+    "/api/..;/x",
+    "/api/..%5cx",
+    "/api/%252e%252e/x",
+    "/api/%2E./x",
+    "/api/..%00/x",
+    "/api/..%00",
+    "/api/%00../x",
+    "/api/..%2500/x",
+    "/api/..%20/x",
+    "/api/%09../x",
+    "/api/..%23x",
+    "/api/..%3Fx",
+    "/api/..%2f..%2fx",
+    "/api/..::$DATA/x",
+    "/api/%c0%ae%c0%ae/x",
+    "/api/%e0%80%ae./x",
+    "/api/%u002e%u002e/x",
+    "/api/%ef%bc%8e%ef%bc%8e/x",
+    "/api/%E2%80%A5/x",
+    "//api/x",
+    "/x/../api/x",
+    "/api/..#/x",
+)
+#: Other URLs than the allowed one, or other texts of its host, which programs may read in several ways.
+OTHER_URLS = (
+    "https://127.0.0.1:{port}/api/x",
+    "http://127.0.0.1:{port}@127.0.0.2:{port}/api/x",
+    "http://127.0.0.2:{port}/api/x",
+    "http://127.0.0.1/api/x",
+    "http://127.0.0.1:{port}\\@127.0.0.2/api/x",
+    "file:///etc/passwd",
+    "//127.0.0.1/api/x",
+    "http://[::1/api/x",
+    "",
+    "http://127.1:{port}/api/x",
+    "http://2130706433:{port}/api/x",
+    "http://0x7f000001:{port}/api/x",
+    "http://0x7f.0.0.1:{port}/api/x",
+    "http://0177.0.0.1:{port}/api/x",
+    "http://127.0.0.1..:{port}/api/x",
+    "http://127.0.0.01:{port}/api/x",
+    "http://%31%32%37.0.0.1:{port}/api/x",
+    "http://[::ffff:127.0.0.1]:{port}/api/x",
+    "http://@127.0.0.1:{port}/api/x",
+    "http://127.0.0.1:{port}:80/api/x",
+    "http://127.0.0.1%00:{port}/api/x",
+    "http://127.0.0.1;x:{port}/api/x",
+    "http:/127.0.0.1:{port}/api/x",
+    "http:127.0.0.1:{port}/api/x",
+)
+#: Headers that a task may not set.
+BAD_HEADERS: tuple[dict[str, str], ...] = (
+    {"Host": "x"},
+    {"Transfer-Encoding": "chunked"},
+    {"x": "a\r\nb: c"},
+    {"x y": "a"},
+    {"x": "é"},
+    {"x": " a"},
+    {"": "a"},
+)
+#: Paths below "/api/".
+BENEATH = (
+    "/api/x/y",
+    "/api/x;y?a=..&b=;c",
+    "/api/...;x",
+    "/api/x//y",
+    "/api/.well-known",
+    "/api/a..b",
+    "/api/%C3%A9#..",
+)
 
 
 async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
@@ -422,89 +501,23 @@ async def test_what_is_not_beneath_an_allowed_url_is_not_called() -> None:
         called.append(scope["path"])
         return 200, {}, b""
 
-    async with site(handle) as url, bench(**local(f"{url}/api/")) as own:
-        climbing = (
-            "/api/../x",
-            "/api/%2e%2e/x",
-            "/api/./x",
-            "/api/..;x",
-            "/api/..;/x",
-            "/api/..%5cx",
-            "/api/%252e%252e/x",
-            "/api/%2E./x",
-            "/api/..%00/x",
-            "/api/..%00",
-            "/api/%00../x",
-            "/api/..%2500/x",
-            "/api/..%20/x",
-            "/api/%09../x",
-            "/api/..%23x",
-            "/api/..%3Fx",
-            "/api/..%2f..%2fx",
-            "/api/..::$DATA/x",
-            "/api/%c0%ae%c0%ae/x",
-            "/api/%e0%80%ae./x",
-            "/api/%u002e%u002e/x",
-            "/api/%ef%bc%8e%ef%bc%8e/x",
-            "/api/%E2%80%A5/x",
-            "//api/x",
-            "/x/../api/x",
-            "/api/..#/x",
-        )
-        for path in ("/", "/api", "/apis/x", "/API/x", "/api/é", "/api/a b", *climbing):
-            error(await own.run("http", json.dumps({"url": f"{url}{path}"})), permanent=True)
+    async with site(handle) as url, bench(**local(f"{url}/api/")) as allowed:
+
+        async def call(target: str, **more: Any) -> Outcome:
+            return await allowed.run("http", json.dumps({"url": target, **more}))
+
+        for path in ("/", "/api", "/apis/x", "/API/x", "/api/é", "/api/a b", *CLIMBING):
+            error(await call(f"{url}{path}"), permanent=True)
         port = url.rpartition(":")[2]
-        for other in (
-            f"https://127.0.0.1:{port}/api/x",
-            f"http://127.0.0.1:{port}@127.0.0.2:{port}/api/x",
-            f"http://127.0.0.2:{port}/api/x",
-            "http://127.0.0.1/api/x",
-            f"http://127.0.0.1:{port}\\@127.0.0.2/api/x",
-            "file:///etc/passwd",
-            "//127.0.0.1/api/x",
-            "http://[::1/api/x",
-            "",
-            f"http://127.1:{port}/api/x",
-            f"http://2130706433:{port}/api/x",
-            f"http://0x7f000001:{port}/api/x",
-            f"http://0x7f.0.0.1:{port}/api/x",
-            f"http://0177.0.0.1:{port}/api/x",
-            f"http://127.0.0.1..:{port}/api/x",
-            f"http://127.0.0.01:{port}/api/x",
-            f"http://%31%32%37.0.0.1:{port}/api/x",
-            f"http://[::ffff:127.0.0.1]:{port}/api/x",
-            f"http://@127.0.0.1:{port}/api/x",
-            f"http://127.0.0.1:{port}:80/api/x",
-            f"http://127.0.0.1%00:{port}/api/x",
-            f"http://127.0.0.1;x:{port}/api/x",
-            f"http:/127.0.0.1:{port}/api/x",
-            f"http:127.0.0.1:{port}/api/x",
-        ):
-            error(await own.run("http", json.dumps({"url": other})), permanent=True)
-        for headers in (
-            {"Host": "x"},
-            {"Transfer-Encoding": "chunked"},
-            {"x": "a\r\nb: c"},
-            {"x y": "a"},
-            {"x": "é"},
-            {"x": " a"},
-            {"": "a"},
-        ):
-            error(await own.run("http", json.dumps({"url": f"{url}/api/x", "headers": headers})), permanent=True)
+        for other in OTHER_URLS:
+            error(await call(other.replace("{port}", port)), permanent=True)
+        for headers in BAD_HEADERS:
+            error(await call(f"{url}/api/x", headers=headers), permanent=True)
         assert called == []
-        ordinary = (
-            "/api/x/y",
-            "/api/x;y?a=..&b=;c",
-            "/api/...;x",
-            "/api/x//y",
-            "/api/.well-known",
-            "/api/a..b",
-            "/api/%C3%A9#..",
-        )
-        for path in ordinary:
-            result(await own.run("http", json.dumps({"url": f"{url}{path}"})))
+        for path in BENEATH:
+            result(await call(f"{url}{path}"))
         for other in (f"HTTP://127.0.0.1.:{port}/api/z", f"http://127.0.0.1:0{port}/api/z"):
-            result(await own.run("http", json.dumps({"url": other})))
+            result(await call(other))
         paths = ["/api/x/y", "/api/x;y", "/api/...;x", "/api/x//y", "/api/.well-known", "/api/a..b", "/api/é"]
         assert called == [*paths, "/api/z", "/api/z"]
 
@@ -537,16 +550,16 @@ def test_the_forms_of_one_url_are_one_place() -> None:
 
 
 async def test_an_address_that_is_not_public_is_not_called_unless_its_network_is_listed() -> None:
-    async with site(lambda *_: (200, {}, b"")) as url, bench(http_allow=url) as own:
-        text = error(await own.run("http", json.dumps({"url": f"{url}/"})), permanent=True)
+    async with site(lambda *_: (200, {}, b"")) as url, bench(http_allow=url) as allowed:
+        text = error(await allowed.run("http", json.dumps({"url": f"{url}/"})), permanent=True)
     assert "127.0.0.1 is no public address" in text
 
 
 async def test_one_bad_address_among_good_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [(2, 1, 6, "", ("93.184.215.14", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
+    addresses = [(2, 1, 6, "", ("93.184.215.14", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
 
     async def resolve(*_: Any, **__: Any) -> Any:
-        return answers
+        return addresses
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
     with pytest.raises(NotAllowed, match=r"x \(10\.0\.0\.1\) is no public"):
@@ -601,7 +614,7 @@ def test_a_listed_network_counts_for_the_address_that_is_meant() -> None:
         ({"http_allow": "https://a", "http_networks": "10.1.2.3/8"}, "key 'http_networks'"),
     ],
 )
-async def test_a_setting_that_cannot_be_used_is_told_at_the_start(settings: dict[str, Any], complaint: str) -> None:
+async def test_a_setting_that_cannot_be_used_is_reported_at_the_start(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         build(TaskSettings(**settings))
     with pytest.raises(ConfigurationError, match=complaint):

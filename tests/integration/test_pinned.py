@@ -1,4 +1,4 @@
-"""What a role, a database or the environment sets changes nothing that taskd reads, writes or waits for."""
+"""Test that settings of a role, a database or the environment change nothing that taskd reads, writes or waits for."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from taskd.store.listener import CHANNEL, PostgresListener
 from taskd.store.migrations import migrate
 from taskd.store.pinned import PINNED, startup
 from taskd.store.task_connections import TaskConnectionPool
-from tests.integration.storage import DONE, Storage, spec
+from tests.integration.storage import DONE, FixedCompletion, Storage, spec
 from tests.servers import SharedServers
 
-#: What a role or a database may have been given.
+#: Settings that a role or a database may have.
 HOSTILE = {
     "client_encoding": "LATIN1",
     "datestyle": "SQL, DMY",
@@ -41,7 +41,7 @@ HOSTILE = {
     "idle_in_transaction_session_timeout": "1",
     "idle_session_timeout": "50",
 }
-#: What a process's environment may have.
+#: Variables that a process's environment may have.
 ENVIRONMENT = {
     "PGCLIENTENCODING": "LATIN1",
     "PGTZ": "Pacific/Chatham",
@@ -53,7 +53,7 @@ TEXT = '{"name": "žluťoučký 🐎"}'
 
 @pytest.fixture
 def hostile_dsn(servers: SharedServers, postgres_dsn: str) -> Iterator[str]:
-    """The same database for a role of its own that has every setting of HOSTILE."""
+    """Yield a DSN of the same database, for a separate role with every setting of HOSTILE."""
     role = f"hostile_{uuid4().hex[:12]}"
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER".encode())
@@ -71,7 +71,7 @@ def hostile_dsn(servers: SharedServers, postgres_dsn: str) -> Iterator[str]:
 def hostile(
     request: pytest.FixtureRequest, hostile_dsn: str, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """A DSN whose role, or a process whose environment, has hostile settings."""
+    """Return a DSN whose role has hostile settings, or set them in the environment of this process."""
     if request.param == "role":
         return hostile_dsn
     for name, value in ENVIRONMENT.items():
@@ -88,10 +88,10 @@ async def settings_of(lane: Lane, *names: str) -> dict[str, str]:
 async def test_a_lane_has_its_own_settings(hostile: str, pooled: bool) -> None:
     lane = Lane(hostile, name="test", deadline=5.0, pooled=pooled)
     try:
-        found = await settings_of(lane, "client_encoding", *PINNED)
+        settings = await settings_of(lane, "client_encoding", *PINNED)
     finally:
         await lane.close()
-    assert found == {"client_encoding": "UTF8", **PINNED}
+    assert settings == {"client_encoding": "UTF8", **PINNED}
 
 
 async def test_a_lanes_own_settings_come_before_the_pinned_ones(hostile: str) -> None:
@@ -113,15 +113,6 @@ async def test_a_job_goes_its_whole_way(hostile: str) -> None:
     await store.close()
 
 
-class Told:
-    """How a task's transaction completes its job."""
-
-    result, progress = TEXT.encode(), None
-
-    def committed(self) -> None:
-        """Nothing is kept."""
-
-
 @pytest.mark.parametrize("sync", [False, True])
 async def test_a_tasks_transaction_stores_any_text(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, sync: bool
@@ -136,12 +127,12 @@ async def test_a_tasks_transaction_stores_any_text(
     if sync:
 
         def work() -> None:
-            with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+            with pool.transaction_sync(claim.job_id, claim.attempt, FixedCompletion(TEXT.encode())) as connection:
                 assert connection.execute("SELECT %s", ["🐎"]).fetchone() == ("🐎",)
 
         await asyncio.to_thread(work)
     else:
-        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, FixedCompletion(TEXT.encode())) as connection:
             await connection.execute("SELECT %s", ["🐎"])
     job = await store.job(claim.job_id)
     assert job.result is not None

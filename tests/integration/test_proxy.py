@@ -1,4 +1,4 @@
-"""The proxy of the fault tests: what each of its modes does to real connections."""
+"""Test each mode of the fault tests' proxy with real connections."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.servers import wait_until
 
 #: Seconds after which a socket call fails its test.
 PATIENCE = 20.0
-#: More than the proxy and the kernel hold together.
+#: More bytes than the proxy and the kernel hold together.
 MUCH = bytes(range(256)) * 256 * 1024
 
 
 class Target:
-    """A listening socket whose connections the test has in its own hands."""
+    """Listening socket whose connections the test accepts itself."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -39,7 +39,7 @@ class Target:
 
     @property
     def is_called(self) -> bool:
-        """True if a connection waits to be accepted (which this does)."""
+        """Return True if a connection waits, and accept it."""
         self.listener.setblocking(False)
         try:
             self.accept()
@@ -52,8 +52,8 @@ class Target:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    with ExitStack() as found:
-        yield found
+    with ExitStack() as exit_stack:
+        yield exit_stack
 
 
 @pytest.fixture
@@ -75,15 +75,15 @@ Connect = Callable[[], socket.socket]
 
 
 def receive(end: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes, or what came before the end."""
-    found = bytearray()
-    while len(found) < size and (data := end.recv(min(65536, size - len(found)))):
-        found += data
-    return bytes(found)
+    """Return exactly `size` bytes, or those before the end of the stream."""
+    received = bytearray()
+    while len(received) < size and (data := end.recv(min(65536, size - len(received)))):
+        received += data
+    return bytes(received)
 
 
 def stuff(end: socket.socket, data: bytes) -> int:
-    """Send until nothing more is taken for a while; how many bytes were taken."""
+    """Send until no more bytes are accepted for a while; return the number of accepted bytes."""
     sent = 0
     while sent < len(data) and select.select([], [end], [], 0.5)[1]:
         sent += end.send(data[sent : sent + 65536], socket.MSG_DONTWAIT)
@@ -97,7 +97,7 @@ def kill(end: socket.socket) -> None:
 
 
 def has_nothing(end: socket.socket) -> bool:
-    """True if neither bytes nor an end have come."""
+    """Return True if neither bytes nor the end of the stream have arrived."""
     return not select.select([end], [], [], 0)[0]
 
 
@@ -194,17 +194,17 @@ def test_an_end_does_not_get_through_a_black_hole(target: Target, proxy: Proxy, 
     gone.close()
     kill(killed)
     late = connect()
-    late.sendall(b"yy")  # the loop has seen the others' ends when it has seen this
+    late.sendall(b"yy")  # when the loop has seen this, it has seen the ends of the others
     wait_until(lambda: proxy.held == 3)
     assert all(has_nothing(end) for end in ends)
     proxy.heal()
-    said = []
+    received = []
     for end in ends:
         try:
-            said.append(receive(end, 2))
+            received.append(receive(end, 2))
         except ConnectionResetError:
-            said.append(b"reset")
-    assert sorted(said) == [b"reset", b"x"]
+            received.append(b"reset")
+    assert sorted(received) == [b"reset", b"x"]
 
 
 def test_a_connection_made_during_a_black_hole_is_silent_until_it_is_healed(
@@ -270,7 +270,7 @@ def test_a_thin_line_is_shared_by_its_connections(target: Target, proxy: Proxy, 
     begun = time.monotonic()
     for near, _ in ends:
         near.sendall(MUCH[:100_000])
-    # Which client is behind which accepted connection does not matter: both sent the same.
+    # The order of the accepted connections does not matter: both clients sent the same.
     assert all(receive(far, 100_000) == MUCH[:100_000] for _, far in ends)
     assert time.monotonic() - begun >= 0.4  # 200 kB at 400 kB/s, less the first tick
 

@@ -1,8 +1,7 @@
-"""A run on the real PostgreSQL, recorded into files and checked: clean, and not clean once something was tampered with."""
+"""Test the recording of a run on a real PostgreSQL: the checker finds nothing, and finds tampering."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -28,15 +27,12 @@ NO_WAIT = Backoff(initial=0.0, factor=1.0, max=0.0, jitter=False)
 
 
 @pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    apply_audit(postgres_dsn)
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
+def store(audited_store: Storage) -> Storage:
+    return audited_store
 
 
 async def live(store: Storage) -> None:
-    """Sixty jobs of every fate, in several rounds, by a worker whose lanes are named as a worker's are."""
+    """Run sixty jobs with every outcome in several rounds, on lanes with a worker's names."""
     lane = Lane(store.dsn, name="taskd:settle:worker-1", deadline=5.0, options=ONE_PLAN)
     settling = PostgresClaims(lane, lane)
     term = await store.lead()
@@ -75,7 +71,7 @@ async def test_a_real_run_is_recorded_and_clean(store: Storage, tmp_path: Path) 
     assert {e.move for e in history.events} > {("running", "completed"), ("queued", "pending"), ("running", "pending")}
     assert [t.what for t in history.terms] == ["takeover", "resign"]
     assert [s.what for s in history.sessions] == ["open", *["renew"] * 5, "end"]
-    assert all(e.committed is None for e in history.events)  # this server does not keep them
+    assert all(e.committed is None for e in history.events)  # this server does not store commit timestamps
 
 
 @pytest.mark.parametrize(
@@ -92,8 +88,8 @@ async def test_a_real_run_is_recorded_and_clean(store: Storage, tmp_path: Path) 
 )
 async def test_tampering_shows(store: Storage, tmp_path: Path, tampering: str, invariant: str) -> None:
     await live(store)
-    found = {v.invariant for v in check(dump(store, tmp_path, tampering))}
-    assert invariant in found
+    violated = {v.invariant for v in check(dump(store, tmp_path, tampering))}
+    assert invariant in violated
 
 
 async def test_schedules_their_ticks_and_progress_are_recorded(store: Storage, tmp_path: Path) -> None:

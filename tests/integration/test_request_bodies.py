@@ -1,4 +1,4 @@
-"""Many large uploads at once: those beyond the budget are turned away, and small requests get through."""
+"""Test many large uploads at once: those beyond the budget are refused, and small requests succeed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNKED = HEAD % b"/jobs/batch" + b"transfer-encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Address]:
-    """An API with room for four large bodies, and job 17."""
+    """Serve an API with room for four large bodies, and job 17."""
     monkeypatch.setattr(BODIES, "most", 4 * MIB)
     world = Recorder()
     world.found = {17: a_job(17)}
@@ -36,7 +36,7 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Address]:
 
 
 class Upload:
-    """One connection of a client."""
+    """Connection of a client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -47,7 +47,7 @@ class Upload:
         await self._writer.drain()
 
     async def answer(self) -> tuple[int, bytes]:
-        """The status and the whole head of the next answer."""
+        """Return the status and the head of the next response."""
         async with asyncio.timeout(20):
             head = await self._reader.readuntil(b"\r\n\r\n")
         return int(head.split()[1]), head.lower()

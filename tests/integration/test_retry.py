@@ -1,11 +1,8 @@
-"""Retrying by hand: a new job for each that failed or was cancelled, once, also when two retry at the same time."""
+"""Test manual retries: one new job for each failed or cancelled one, also when two clients retry at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest
 
 from taskd.domain.job import JobFilter, JobStatus
 from taskd.domain.outcome import Failed
@@ -13,15 +10,8 @@ from taskd.domain.policy import Backoff
 from tests.integration.storage import Storage, spec
 
 
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    made = Storage(postgres_dsn)
-    yield made
-    await made.close()
-
-
 async def failed(store: Storage, many: int = 1, **fields: object) -> list[int]:
-    """Jobs that failed for good."""
+    """Make jobs that failed for good; return their ids."""
     ids = [s.id for s in await store.submit(*[spec('{"a": 1}', max_retries=0, **fields)] * many)]
     claims = await store.claim(await store.work(), await store.dispatch(await store.lead()))
     await store.settle(claims, Failed("no luck"))
@@ -41,8 +31,8 @@ async def test_the_new_job_is_the_old_one_again(store: Storage) -> None:
         dedupe_key="d",
     )
     rung = store.rung
-    made = await store.retries.retry([old])
-    before, after = await store.job(old), await store.job(made[old])
+    retried = await store.retries.retry([old])
+    before, after = await store.job(old), await store.job(retried[old])
     assert store.rung == rung + 1
     assert (after.status, after.parent_id, before.retried_as, before.status) == (
         JobStatus.PENDING,
@@ -66,8 +56,8 @@ async def test_only_what_failed_or_was_cancelled_is_retried_and_once(store: Stor
     live, doomed = [s.id for s in await store.submit(spec(), spec())]
     await store.cancels.cancel([doomed])
     rung = store.rung
-    made = await store.retries.retry([dead, live, doomed, 999_999, dead])
-    assert made.keys() == {dead, doomed}
+    retried = await store.retries.retry([dead, live, doomed, 999_999, dead])
+    assert retried.keys() == {dead, doomed}
     assert store.rung == rung + 1
     assert await store.retries.retry([dead, live, doomed, 999_999]) == {}
     assert store.rung == rung + 1
@@ -83,34 +73,34 @@ async def test_a_completed_job_is_not_retried(store: Storage) -> None:
 
 async def test_a_retried_job_runs(store: Storage) -> None:
     (old,) = await failed(store)
-    made = await store.retries.retry([old])
+    retried = await store.retries.retry([old])
     claims = await store.claim(await store.work("worker-2"), await store.dispatch(await store.lead()))
-    assert [c.job_id for c in claims] == [made[old]]
+    assert [c.job_id for c in claims] == [retried[old]]
     await store.settle(claims)
-    assert (await store.job(made[old])).status is JobStatus.COMPLETED
+    assert (await store.job(retried[old])).status is JobStatus.COMPLETED
 
 
 async def test_many_at_once_make_one_new_job_each(store: Storage, postgres_dsn: str) -> None:
     ids = await failed(store, 50)
     others = [Storage(postgres_dsn) for _ in range(3)]
     try:
-        answers = await asyncio.gather(*(o.retries.retry(ids) for o in (store, *others)))
+        results = await asyncio.gather(*(o.retries.retry(ids) for o in (store, *others)))
     finally:
         for other in others:
             await other.close()
-    assert sorted(old for made in answers for old in made) == ids
+    assert sorted(old for result in results for old in result) == ids
     rows = await store.raw.fetch("SELECT parent_id, id FROM taskd.jobs WHERE status = 'pending'")
-    assert dict(rows) == {old: new for made in answers for old, new in made.items()}
+    assert dict(rows) == {old: new for result in results for old, new in result.items()}
 
 
 async def test_a_filter_finds_what_can_be_changed(store: Storage) -> None:
     dead = await failed(store, 3, task="t")
     waiting = [s.id for s in await store.submit(spec(task="t"), spec(task="u"), spec(queue="q"))]
     retriable, cancellable = store.overview.retriable, store.overview.cancellable
-    wanted = JobFilter(status=JobStatus.FAILED)
-    assert await retriable(wanted) == dead[::-1]
+    job_filter = JobFilter(status=JobStatus.FAILED)
+    assert await retriable(job_filter) == dead[::-1]
     await store.retries.retry(dead[1:2])
-    assert await retriable(wanted) == [dead[2], dead[0]]
+    assert await retriable(job_filter) == [dead[2], dead[0]]
     assert await retriable(JobFilter(status=JobStatus.FAILED, before=dead[2])) == [dead[0]]
     assert await retriable(JobFilter(status=JobStatus.CANCELLED)) == []
     assert await retriable(JobFilter(status=JobStatus.COMPLETED)) == []

@@ -1,4 +1,4 @@
-"""Schedules in PostgreSQL: each tick makes one job, whoever leads; missed ticks, overlap, pauses and changes."""
+"""Test schedules in PostgreSQL: each tick makes one job under any leader; missed ticks, overlap, pauses and changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from taskd.domain.errors import NotLeader
 from taskd.domain.fencing import Term
-from taskd.domain.job import JobFilter
+from taskd.domain.job import JobFilter, JobSpec
 from taskd.domain.outcome import Failed, Outcome
 from taskd.domain.policy import Backoff
 from taskd.domain.schedule import START, Decision, Edition, Missed, Overlap, Plan, decide
@@ -29,30 +29,36 @@ from tests.servers import wait_until_async
 
 NAME = "report"
 HOURLY = TickRule(every=3600.0)
-#: What a firing says that decides nothing about the schedule as it was made.
+#: The result of a firing that decides nothing.
 LEFT = Fired(0, 0, 0, (Edition(NAME, 1),))
-
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    found = Storage(postgres_dsn)
-    yield found
-    await found.close()
 
 
 def plan(rule: TickRule = HOURLY, name: str = NAME, **more: Any) -> Plan:
     return Plan(name=name, rule=rule, **({"job": spec('{"n":1}', task="report", queue="reports")} | more))
 
 
+def full_job(payload: str, metadata: dict[str, object]) -> JobSpec:
+    """Return a job without default values."""
+    backoff = Backoff(2.0, 3.0, 4.0, False)
+    fields: dict[str, Any] = {
+        "priority": 7,
+        "max_retries": 2,
+        "retry_backoff": backoff,
+        "timeout": 9.5,
+        "metadata": metadata,
+    }
+    return spec(payload, task="report", queue="reports", **fields)
+
+
 async def behind(store: Storage, name: str = NAME, *, anchor: float = 3601, decided: float = 10) -> datetime:
-    """Let an interval count from so many seconds ago, and nobody have looked for so long; the anchor."""
-    ((found,),) = await store.raw.fetch(
+    """Set the anchor and the last decision of an interval to so many seconds ago; return the anchor."""
+    ((anchored_at,),) = await store.raw.fetch(
         "UPDATE taskd.schedules SET next_at = NULL, anchor = clock_timestamp() - make_interval(secs => %(anchor)s),"
         " decided_until = clock_timestamp() - make_interval(secs => %(decided)s) WHERE name = %(name)s RETURNING anchor",
         {"anchor": anchor, "decided": decided, "name": name},
     )
-    assert isinstance(found, datetime)
-    return found
+    assert isinstance(anchored_at, datetime)
+    return anchored_at
 
 
 async def decisions(store: Storage) -> list[Decision]:
@@ -65,7 +71,7 @@ async def fire(store: Storage, term: Term) -> Fired:
 
 
 async def fired_at(store: Storage) -> list[datetime]:
-    """The ticks whose jobs there are, as the jobs say."""
+    """Return the ticks of the existing jobs, from their metadata."""
     rows = await store.raw.fetch(
         "SELECT (metadata->>'fire_at')::timestamptz FROM taskd.jobs WHERE metadata->>'schedule' = %(name)s ORDER BY id",
         {"name": NAME},
@@ -74,23 +80,14 @@ async def fired_at(store: Storage) -> list[datetime]:
 
 
 async def states(store: Storage) -> list[str]:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    return [fire.state for fire in reversed(found.fires)]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    return [fire.state for fire in reversed(schedule.fires)]
 
 
 async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
-    job = spec(
-        '{"n":[1,null]}',
-        task="report",
-        queue="reports",
-        priority=7,
-        max_retries=2,
-        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
-        timeout=9.5,
-        metadata={"team": "a", "n": 1},
-    )
-    wanted = plan(
+    job = full_job('{"n":[1,null]}', {"team": "a", "n": 1})
+    given = plan(
         TickRule(cron="0 6 * * MON", tz="Europe/Berlin"),
         job=job,
         missed=Missed.ALL,
@@ -98,43 +95,34 @@ async def test_a_schedule_is_kept_as_it_was_given(store: Storage) -> None:
         overlap=Overlap.QUEUE,
         app="shop.tasks",
     )
-    assert await store.schedules.put(wanted, replace=False) is True
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.plan == wanted
-    assert (await store.schedules.page("", None, 10))[0][0].plan == wanted
+    assert await store.schedules.put(given, replace=False) is True
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.plan == given
+    assert (await store.schedules.page("", None, 10))[0][0].plan == given
     assert await store.schedules.page(NAME, None, 10) == ([], False)
     assert await store.schedules.page("", {"default"}, 10) == ([], False)
 
 
 async def test_a_fired_job_is_like_a_submitted_one_and_says_which_tick_it_is(store: Storage) -> None:
-    job = spec(
-        "null",
-        task="report",
-        queue="reports",
-        priority=7,
-        max_retries=2,
-        retry_backoff=Backoff(2.0, 3.0, 4.0, False),
-        timeout=9.5,
-        metadata={"team": "a"},
-    )
+    job = full_job("null", {"team": "a"})
     await store.schedules.put(plan(job=job), replace=False)
     (submitted,) = await store.submit(job)
     tick_at = await behind(store) + timedelta(hours=1)
     assert await fire(store, await store.lead()) == Fired(1, 0, 0)
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    (tick,) = found.fires
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    (tick,) = schedule.fires
     assert (tick.fire_at, tick.state) == (tick_at, "open")
     assert tick.job_id is not None
-    made, like = await store.job(tick.job_id), await store.job(submitted.id)
-    assert made.metadata is not None
-    fire_at = str(made.metadata["fire_at"])
-    assert made.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
+    fired, like = await store.job(tick.job_id), await store.job(submitted.id)
+    assert fired.metadata is not None
+    fire_at = str(fired.metadata["fire_at"])
+    assert fired.metadata == {"team": "a", "schedule": NAME, "fire_at": fire_at}
     assert (datetime.fromisoformat(fire_at), fire_at[-1]) == (tick_at, "Z")
-    assert made.created_at == made.schedule_at == tick.fired_at
+    assert fired.created_at == fired.schedule_at == tick.fired_at
     same = {"id": 0, "metadata": None, "created_at": tick_at, "schedule_at": tick_at}
-    assert msgspec.structs.replace(made, **same) == msgspec.structs.replace(like, **same)
+    assert msgspec.structs.replace(fired, **same) == msgspec.structs.replace(like, **same)
     backoffs = await store.raw.fetch("SELECT DISTINCT backoff::text FROM taskd.jobs")
     assert len(backoffs) == 1
 
@@ -155,11 +143,11 @@ async def test_an_old_term_fires_nothing(store: Storage) -> None:
         with pytest.raises(NotLeader):
             await writing
     assert await fired_at(store) == []
-    assert [one.fires for one in await decisions(store)] == [one.fires for one in due]
+    assert [decision.fires for decision in await decisions(store)] == [decision.fires for decision in due]
 
 
 async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> None:
-    """The same decisions at the same time, as of a leader whose first try was given up and runs on."""
+    """Test two equal decisions at once, as of a leader whose abandoned first call still runs."""
     other = Storage(store.dsn)
     names = [f"s{n}" for n in range(50)]
     for name in names:
@@ -167,9 +155,9 @@ async def test_two_who_think_they_lead_fire_each_tick_once(store: Storage) -> No
         await behind(store, name)
     term = await store.lead()
     due = await decisions(store)
-    answers = await asyncio.gather(*(one.ticks.fire(term, due) for one in (store, other, store, other)))
+    results = await asyncio.gather(*(leader.ticks.fire(term, due) for leader in (store, other, store, other)))
     await other.close()
-    assert sum(answer.jobs for answer in answers) == 50
+    assert sum(result.jobs for result in results) == 50
     ((jobs,),) = await store.raw.fetch("SELECT count(*) FROM taskd.jobs")
     assert jobs == 50
 
@@ -180,7 +168,7 @@ async def test_a_tick_that_has_its_row_makes_no_second_job_whatever_is_decided(s
     anchor = await behind(store)
     (due,) = await decisions(store)
     await store.ticks.fire(term, [due])
-    await store.schedules.remove(NAME)  # and made anew: it might repeat what the first one did
+    await store.schedules.remove(NAME)  # the new one of this name might repeat the ticks of the first one
     await store.schedules.put(plan(), replace=False)
     await behind(store)
     (again,) = await decisions(store)
@@ -210,7 +198,7 @@ async def test_missed_ticks_go_by_the_policy(store: Storage, policy: dict[str, A
 
 
 async def end_jobs(store: Storage, term: Term, outcome: Outcome = DONE, jobs: int = 100) -> None:
-    """Run what there is, or so many of them, to its end."""
+    """Run the due jobs, at most `jobs`, to their end."""
     session = await store.work(queues=("reports",))
     claims = await store.claim(session, await store.dispatch(term, jobs, queue="reports"))
     assert claims
@@ -239,7 +227,7 @@ async def test_ticks_that_come_together_go_by_the_policy_for_overlap(
     [
         (Overlap.ALLOW, "open", 1),
         (Overlap.SKIP, "skipped", 1),
-        (Overlap.QUEUE, "waiting", 0),  # the one that waits is next, and is one
+        (Overlap.QUEUE, "waiting", 0),  # only one tick waits
     ],
 )
 async def test_a_tick_meets_a_live_job(store: Storage, overlap: Overlap, while_live: str, afterwards: int) -> None:
@@ -268,7 +256,10 @@ async def test_a_waiting_tick_gets_its_job_when_the_earlier_one_has_ended_and_on
     await store.schedules.resume(NAME)
     assert (await store.ticks.due(10, ())).waiting
     other = Storage(store.dsn)
-    assert sum(await asyncio.gather(*(one.ticks.fire_waiting(term, 10) for one in (store, other, store, other)))) == 1
+    assert (
+        sum(await asyncio.gather(*(leader.ticks.fire_waiting(term, 10) for leader in (store, other, store, other))))
+        == 1
+    )
     await other.close()
     assert await states(store) == ["open", "open", "skipped"]
     assert len(await fired_at(store)) == 1
@@ -291,10 +282,10 @@ async def test_a_paused_schedule_does_not_fire_and_goes_on_from_where_it_is_resu
     await behind(store)
     due = await decisions(store)
     await store.schedules.pause(NAME, "ann")
-    await store.schedules.pause(NAME, "bob")  # too late: ann was first
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.paused_by == "ann"
+    await store.schedules.pause(NAME, "bob")  # without an effect: ann was first
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.paused_by == "ann"
     assert await store.ticks.fire(term, due) == LEFT
     assert await decisions(store) == []
     await store.schedules.resume(NAME)
@@ -315,7 +306,7 @@ async def test_what_was_worked_out_before_a_change_does_not_fire(store: Storage)
     assert (job.task, bytes(job.payload)) == ("other", b"2")
     await behind(store, anchor=3603)
     assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is False
-    assert (await fire(store, term)).jobs == 0  # other times begin at the change
+    assert (await fire(store, term)).jobs == 0  # a changed rule begins at the change
     assert await store.schedules.put(plan(TickRule(every=60.0)), replace=True) is None
 
 
@@ -335,8 +326,8 @@ async def test_old_ticks_are_forgotten_and_those_of_live_jobs_are_not(store: Sto
     assert await states(store) == []
 
 
-async def crowd(store: Storage, term: Term) -> None:
-    """Seven open ticks with live jobs, and behind them one whose job has ended."""
+async def open_many_ticks(store: Storage, term: Term) -> None:
+    """Make seven open ticks with live jobs, and after them one whose job has ended."""
     await store.schedules.put(
         plan(TickRule(every=10.0), "a-busy-one", job=spec(queue="others"), missed=Missed.ALL), replace=False
     )
@@ -349,7 +340,7 @@ async def crowd(store: Storage, term: Term) -> None:
 
 async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> None:
     term = await store.lead()
-    await crowd(store, term)
+    await open_many_ticks(store, term)
     mark, pages = START, []
     for _ in range(3):
         page = await store.ticks.close(term, mark, 3)
@@ -363,14 +354,14 @@ async def test_ended_ticks_behind_many_live_ones_are_closed(store: Storage) -> N
 async def test_the_duty_comes_by_every_open_tick(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fire_pruner, "PAGE", 3)
     term = await store.lead()
-    await crowd(store, term)
+    await open_many_ticks(store, term)
     running = asyncio.create_task(Firer(store.ticks, postgres=Outage("PostgreSQL"), wake=lambda: None).run(term))
     await wait_until_async(lambda: _are(store, "closed"))
     running.cancel()
 
 
 async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: Storage) -> None:
-    """The removal does not see a tick that is being decided at that moment."""
+    """Test a tick that is decided during the removal, and invisible to it."""
     await store.schedules.put(plan(), replace=False)
     await store.raw.fetch(
         "INSERT INTO taskd.fires VALUES (%(gone)s, clock_timestamp(), clock_timestamp(), 'waiting'),"
@@ -383,14 +374,14 @@ async def test_a_tick_that_waits_for_a_schedule_that_is_gone_is_deleted(store: S
 
 @asynccontextmanager
 async def locked(store: Storage, name: str = NAME) -> AsyncIterator[None]:
-    """Somebody's transaction has a schedule's row."""
+    """Lock a schedule's row in another transaction."""
     async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
         await stranger.execute("UPDATE taskd.schedules SET changed_at = changed_at WHERE name = %s", [name])
         yield
         await stranger.rollback()
 
 
-async def test_a_schedule_that_somebody_has_locked_is_left_and_stops_no_other(store: Storage) -> None:
+async def test_a_locked_schedule_is_left_and_stops_no_other(store: Storage) -> None:
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(name="other"), replace=False)
     anchor = await behind(store)
@@ -399,27 +390,27 @@ async def test_a_schedule_that_somebody_has_locked_is_left_and_stops_no_other(st
     async with locked(store):
         due = await decisions(store)
         assert await store.ticks.fire(term, due) == Fired(1, 0, 0, (Edition(NAME, 1),))
-        assert [one.name for one in await decisions(store)] == [NAME]
+        assert [decision.name for decision in await decisions(store)] == [NAME]
         assert (await store.ticks.due(10, LEFT.left)).due == []
         await store.terms.renew(term, 0)
         assert await fired_at(store) == []
     assert await fire(store, term) == Fired(1, 0, 0)
-    assert await store.ticks.fire(term, due) == Fired(0, 0, 0, tuple(one.edition for one in due))
+    assert await store.ticks.fire(term, due) == Fired(0, 0, 0, tuple(decision.edition for decision in due))
     assert await fired_at(store) == [anchor + timedelta(hours=1)]
 
 
 async def test_what_is_due_goes_before_what_is_only_to_be_worked_out(store: Storage) -> None:
-    """At the beginning of a term that may be every schedule in a time zone."""
+    """Test the beginning of a term, at which every schedule in a time zone may be checked."""
     for name in ("a-new-one", NAME):
         await store.schedules.put(plan(name=name), replace=False)
     await store.raw.fetch(
         "UPDATE taskd.schedules SET next_at = clock_timestamp() WHERE name = %(name)s", {"name": NAME}
     )
-    assert [one.name for one in (await store.ticks.due(1, ())).due] == [NAME]
-    assert [one.name for one in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
+    assert [decision.name for decision in (await store.ticks.due(1, ())).due] == [NAME]
+    assert [decision.name for decision in (await store.ticks.due(2, ())).due] == [NAME, "a-new-one"]
 
 
-async def test_a_waiting_tick_whose_schedule_somebody_has_locked_waits_on(store: Storage) -> None:
+async def test_a_waiting_tick_of_a_locked_schedule_waits_on(store: Storage) -> None:
     await store.schedules.put(plan(TickRule(every=15.0), overlap=Overlap.QUEUE), replace=False)
     await behind(store, anchor=35, decided=35)
     term = await store.lead()
@@ -443,7 +434,7 @@ async def test_a_waiting_tick_does_not_wait_any_more_once_its_schedule_allows_se
 
 
 async def failed_tick(store: Storage, term: Term) -> int:
-    """A tick whose job failed for good; the job's id."""
+    """Make a tick whose job failed for good; return the job's id."""
     await store.schedules.put(plan(job=spec(queue="reports", max_retries=0), overlap=Overlap.SKIP), replace=False)
     await behind(store, anchor=3604)
     await fire(store, term)
@@ -452,9 +443,9 @@ async def failed_tick(store: Storage, term: Term) -> int:
 
 
 async def _job_of(store: Storage) -> int:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    (tick,) = found.fires[-1:]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    (tick,) = schedule.fires[-1:]
     assert tick.job_id is not None
     return tick.job_id
 
@@ -465,21 +456,21 @@ async def test_a_job_that_was_retried_by_hand_is_live_for_the_overlap(store: Sto
     old = await failed_tick(store, term)
     if closed:
         assert (await store.ticks.close(term, START, 10)).ticks == 1
-    made = await store.retries.retry([old])
-    assert await _job_of(store) == made[old]
+    retried = await store.retries.retry([old])
+    assert await _job_of(store) == retried[old]
     assert await states(store) == ["open"]
     await behind(store, anchor=3603)
     assert await fire(store, term) == Fired(0, 0, 1)
     await end_jobs(store, term, Failed("no luck"))
-    again = await store.retries.retry([made[old]])
-    assert await _job_of(store) == again[made[old]]
+    again = await store.retries.retry([retried[old]])
+    assert await _job_of(store) == again[retried[old]]
     await end_jobs(store, term)
     await behind(store, anchor=3602)
     assert await fire(store, term) == Fired(1, 0, 0)
 
 
 async def test_a_tick_whose_job_is_retried_while_ticks_are_closed_stays_open(store: Storage) -> None:
-    """The closing has seen that the old job ended, and then finds the tick locked."""
+    """Test a closing that has seen the old job's end and then finds the tick locked."""
     term = await store.lead()
     old = await failed_tick(store, term)
     async with await psycopg.AsyncConnection.connect(store.dsn) as stranger:
@@ -503,13 +494,13 @@ async def test_what_a_client_writes_into_metadata_moves_no_tick(store: Storage) 
 
 
 async def _ticks(store: Storage) -> list[datetime]:
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    return [fire.fire_at for fire in found.fires]
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    return [fire.fire_at for fire in schedule.fires]
 
 
 async def test_a_new_term_works_out_anew_what_depends_on_the_rules_of_a_time_zone(store: Storage) -> None:
-    """As if those had put the next tick into next year."""
+    """Test it with older time zone data that put the next tick into next year."""
     for name, rule in (
         ("here", TickRule(cron="* * * * * *")),
         (NAME, TickRule(cron="* * * * * *", tz="Europe/Berlin")),
@@ -545,17 +536,17 @@ async def test_the_duty_fires_wakes_at_a_change_and_ends_with_its_term(store: St
 
 
 async def _are(store: Storage, state: str) -> bool:
-    """Whether a tick of the schedule is in that state."""
+    """Return True if a tick of the schedule is in that state."""
     return state in await states(store)
 
 
 @pytest.mark.parametrize(
     "rule", [TickRule(cron="* * * * *", tz="Mars/Olympus"), TickRule(cron="* * 31W * *")], ids=["zone", "cron"]
 )
-async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended_by_a_change(
+async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_repaired_by_a_change(
     store: Storage, rule: TickRule
 ) -> None:
-    """As one that another version took, or another machine."""
+    """Test it with a time zone that another version or another machine accepted."""
     await store.schedules.put(plan(), replace=False)
     await store.schedules.put(plan(rule, "a-broken-one"), replace=False)
     await behind(store)
@@ -568,20 +559,20 @@ async def test_a_schedule_that_cannot_be_worked_out_stops_no_other_and_is_mended
 
 
 async def test_a_schedule_of_another_queue_is_left_alone_whatever_was_read_before(store: Storage) -> None:
-    """The statement decides, and no look before it: the schedule may have come to another queue since."""
+    """Test that the statement itself checks the queue, since the schedule may have changed after an earlier read."""
     mine = plan(job=spec(queue="reports"))
     assert await store.schedules.put(mine, replace=True, queues={"reports"}) is True
-    theirs = plan(job=spec(queue="images"))
-    assert await store.schedules.put(theirs, replace=True, queues={"images"}) is None
+    other_queue = plan(job=spec(queue="images"))
+    assert await store.schedules.put(other_queue, replace=True, queues={"images"}) is None
     await store.schedules.pause(NAME, "other", {"images"})
     assert await store.schedules.remove(NAME, {"images"}) is False
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert (found.plan, found.paused_at, found.revision) == (mine, None, 1)
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert (schedule.plan, schedule.paused_at, schedule.revision) == (mine, None, 1)
     await store.schedules.pause(NAME, "me", {"reports", "images"})
     await store.schedules.resume(NAME, {"images"})
-    found = await store.schedules.one(NAME)
-    assert found is not None
-    assert found.paused_by == "me"
-    assert await store.schedules.put(theirs, replace=True, queues={"reports", "images"}) is False
+    schedule = await store.schedules.one(NAME)
+    assert schedule is not None
+    assert schedule.paused_by == "me"
+    assert await store.schedules.put(other_queue, replace=True, queues={"reports", "images"}) is False
     assert await store.schedules.remove(NAME, {"images"}) is True

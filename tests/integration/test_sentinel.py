@@ -1,4 +1,4 @@
-"""A primary, a replica and a Sentinel: when the primary dies, bells ring at the other one."""
+"""Test a primary, a replica and a Sentinel: when the primary dies, doorbells go to the other server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = "primary"
 
 
 class SentinelServer(Server):
-    """One Sentinel, which decides alone."""
+    """Single Sentinel, which decides alone."""
 
     title: ClassVar[str] = "Sentinel"
     stop_signal: ClassVar[int] = signal.SIGTERM
@@ -56,9 +56,9 @@ class SentinelServer(Server):
         return None
 
     def replicas(self) -> int:
-        """How many replicas it could promote."""
+        """Return the number of replicas that it could promote."""
         with self.connect() as client:
-            return sum("down" not in str(one["flags"]) for one in client.sentinel_slaves(NAME))
+            return sum("down" not in str(replica["flags"]) for replica in client.sentinel_slaves(NAME))
 
     def connect(self) -> redis.Redis:
         return redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=2, decode_responses=True)
@@ -119,8 +119,10 @@ async def test_after_a_failover_bells_ring_at_the_new_primary(
 async def test_by_tls_both_the_sentinels_and_the_primary_are_asked(
     trio: tuple[RedisServer, RedisServer, SentinelServer], private_folder: Path
 ) -> None:
-    """The Sentinel has a TLS front and the primary none, which never answers a greeting by TLS: whoever waits for that has been
-    told where it is."""
+    """Test a Sentinel with TLS and a primary without, which never answers a TLS greeting.
+
+    A client that waits for that answer has received the primary's address.
+    """
     *_, sentinel = trio
     authority = Authority(private_folder)
     async with front(sentinel.port, authority.issue()) as port:

@@ -1,4 +1,4 @@
-"""Shards in PostgreSQL: each has its own epochs, and its leader moves the jobs of its own queues only."""
+"""Test shards in PostgreSQL: each has its own epochs, and its leader moves only the jobs of its queues."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from taskd.store.terms import leader_name
 from tests.integration.storage import AGEING, Storage, spec
 from tests.servers import wait_until_async
 
-#: A queue of each of three shards.
+#: One queue of each of three shards.
 QUEUES = ("default", "images", "mail")
 EVERYTHING = [Credit(queue, band, 100) for queue in QUEUES for band in BANDS]
 
 
 @pytest.fixture
 async def leaders(postgres_dsn: str) -> AsyncIterator[list[Storage]]:
-    """A store for each shard."""
+    """Return a store for each shard."""
     assert [shard_of(queue, 3) for queue in QUEUES] == [0, 1, 2]
-    found = [Storage(postgres_dsn) for _ in range(3)]
-    yield found
-    for one in found:
-        await one.close()
+    stores = [Storage(postgres_dsn) for _ in range(3)]
+    yield stores
+    for store in stores:
+        await store.close()
 
 
 async def test_postgresql_and_python_agree_on_every_queues_shard(leaders: list[Storage]) -> None:
@@ -42,7 +42,7 @@ async def test_postgresql_and_python_agree_on_every_queues_shard(leaders: list[S
 
 
 async def test_each_shard_has_its_own_epochs_and_a_takeover_of_one_ends_no_other_term(leaders: list[Storage]) -> None:
-    terms = [await one.lead(shard, 3) for shard, one in enumerate(leaders)]
+    terms = [await store.lead(shard, 3) for shard, store in enumerate(leaders)]
     assert [term.epoch for term in terms] == [1, 1, 1]
     successor = Storage(leaders[0].dsn)
     assert (await successor.lead(1, 3)).epoch == 2
@@ -68,15 +68,15 @@ async def test_of_many_who_lead_a_shard_for_the_first_time_one_does(leaders: lis
 
 
 async def test_a_leader_moves_nothing_of_other_shards_whatever_it_asks_for(leaders: list[Storage]) -> None:
-    terms = [await one.lead(shard, 3) for shard, one in enumerate(leaders)]
+    terms = [await store.lead(shard, 3) for shard, store in enumerate(leaders)]
     jobs = dict(zip(QUEUES, await leaders[0].submit(*(spec(queue=queue) for queue in QUEUES)), strict=True))
     for shard, (term, store) in enumerate(zip(terms, leaders, strict=True)):
         batch = await store.due.dispatch(term, EVERYTHING, AGEING)
         assert [d.job_id for d in batch.dispatches] == [jobs[QUEUES[shard]].id]
-        found = await store.due.unclaimed(term, 0.0, 10)
-        assert [d.job_id for d in found] == [jobs[QUEUES[shard]].id]
-        assert await leaders[shard - 1].due.reoffer(terms[shard - 1], found) == 0
-        assert await store.due.reoffer(term, found) == 1
+        unclaimed = await store.due.unclaimed(term, 0.0, 10)
+        assert [d.job_id for d in unclaimed] == [jobs[QUEUES[shard]].id]
+        assert await leaders[shard - 1].due.reoffer(terms[shard - 1], unclaimed) == 0
+        assert await store.due.reoffer(term, unclaimed) == 1
 
 
 async def test_a_term_of_one_shard_is_none_of_another(leaders: list[Storage]) -> None:
@@ -104,7 +104,8 @@ async def test_a_takeover_ends_the_connections_of_its_own_shards_leader_only(lea
     await leaders[0].lead(0, 3)
     await leaders[1].lead(1, 3)
     paused = [
-        await psycopg.AsyncConnection.connect(one.dsn, application_name=leader_name(one.holder)) for one in leaders[:2]
+        await psycopg.AsyncConnection.connect(term.dsn, application_name=leader_name(term.holder))
+        for term in leaders[:2]
     ]
     for shard, connection in enumerate(paused):
         await connection.execute("SELECT 1 FROM taskd.leader WHERE shard = %s FOR SHARE", [shard])
@@ -117,13 +118,13 @@ async def test_a_takeover_ends_the_connections_of_its_own_shards_leader_only(lea
 
 
 async def test_workers_of_the_version_without_shards_still_find_an_epoch(leaders: list[Storage]) -> None:
-    for shard, one in enumerate(leaders):
-        await one.lead(shard, 3)
+    for shard, store in enumerate(leaders):
+        await store.lead(shard, 3)
     assert await leaders[0].raw.fetch("SELECT (SELECT epoch FROM taskd.leader WHERE only_row)", {}) == [(1,)]
 
 
 async def test_two_who_count_different_numbers_of_shards_dispatch_each_job_once(leaders: list[Storage]) -> None:
-    """While the number is being changed, a queue may have two leaders, or none."""
+    """Test a change of the number, during which a queue may have two leaders or none."""
     one, two = leaders[0], leaders[1]
     both = await one.lead(0, 1), await two.lead(1, 3)
     await one.submit(*(spec(queue=queue) for queue in QUEUES for _ in range(50)))

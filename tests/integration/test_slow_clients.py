@@ -192,7 +192,7 @@ async def _read(client: socket.socket, size: int) -> int:
 
 
 async def test_a_client_that_does_not_read_gets_one_response_at_a_time(address: Address) -> None:
-    """This holds for any number of requests, one after another or all at once."""
+    """Test any number of requests, one after another or all at once."""
     with socket.create_connection(address[:2]) as client:
         client.setblocking(False)
         loop = asyncio.get_running_loop()

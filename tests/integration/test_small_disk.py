@@ -1,4 +1,4 @@
-"""The small disk of the fault tests: it fills, it is freed, PostgreSQL lives on it, and nothing of it stays."""
+"""Test the small disk of the fault tests: filled, freed, under PostgreSQL, and removed completely."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_full_disk_takes_nothing_until_it_is_freed(private_folder: Path) -> No
 
 
 def fail_on(small: SmallDisk, files: ExitStack) -> None:
-    """A test that fails on a disk of which it keeps a file open."""
+    """Fail on a disk with an open file."""
     with small:
         files.enter_context((small.folder / "open").open("w"))
         assert mounted(small.folder)
@@ -64,12 +64,12 @@ def test_the_next_disk_sweeps_what_a_killed_process_left(private_folder: Path) -
         "import os, sys; from pathlib import Path; from tests.chaos.disk import SmallDisk\n"
         "SmallDisk(Path(sys.argv[1]), 65536).__enter__(); os.kill(os.getpid(), 9)"
     )
-    left = private_folder / "left"
-    killed = subprocess.run([sys.executable, "-c", program, str(left)], cwd=Path(__file__).parents[2])
+    abandoned = private_folder / "left"
+    killed = subprocess.run([sys.executable, "-c", program, str(abandoned)], cwd=Path(__file__).parents[2])
     assert killed.returncode == -signal.SIGKILL
-    assert mounted(left)
+    assert mounted(abandoned)
     with SmallDisk(private_folder / "disk", 65536):
-        assert not mounted(left)
+        assert not mounted(abandoned)
 
 
 def test_postgresql_refuses_writes_on_a_full_disk_and_takes_them_again(
@@ -81,14 +81,16 @@ def test_postgresql_refuses_writes_on_a_full_disk_and_takes_them_again(
         )
         try:
             server.start()
-            assert server.folder == small.folder / "postgres"  # PostgreSQL's user may go there: no lodging elsewhere
+            assert (
+                server.folder == small.folder / "postgres"
+            )  # PostgreSQL's user may enter it, so it needs no other home
             with psycopg.connect(server.dsn, autocommit=True) as connection:
                 connection.execute("CREATE TABLE kept AS SELECT 17 AS n")
             small.fill()
             with pytest.raises(psycopg.Error), psycopg.connect(server.dsn, autocommit=True) as connection:
                 connection.execute("CREATE TABLE big AS SELECT repeat('x', 500) FROM generate_series(1, 100000)")
             small.free()
-            if server.child.pid is None:  # a server that cannot write its log any more ends
+            if server.child.pid is None:  # a server that can no longer write its log ends
                 server.start()
             wait_until(lambda: server.probe() is None)
             with psycopg.connect(server.dsn, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""taskd's SQL functions in sessions with settings of every kind: the jobs, refusals and ids are the same."""
+"""Test taskd's SQL functions in sessions with all kinds of settings: the jobs, refusals and ids are the same."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-#: Settings that are another promise of PostgreSQL's: a session that reads only cannot write.
+#: Settings that change the session's rights: a read-only session cannot write.
 NOT_OURS = {"default_transaction_read_only", "transaction_read_only", "default_transaction_deferrable",
             "transaction_deferrable", "default_transaction_isolation", "transaction_isolation"}  # fmt: skip
-#: More values than those of booleans and enums.
+#: Values beyond those of booleans and enums.
 MORE = {
     "extra_float_digits": ["-10", "-15", "0", "3"],
     "DateStyle": ["'SQL, DMY'", "'German'", "'Postgres, MDY'"],
@@ -47,7 +47,7 @@ def connection(postgres_dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def calls(connection: psycopg.Connection[Any], name: str = "", value: str = "") -> list[Any]:
-    """Everything that a session submits under this setting, and the rows that came of it; all is rolled back."""
+    """Submit in all ways under this setting, return the results and rows, and roll back."""
     outcomes: list[Any] = []
     with connection.transaction(force_rollback=True):
         if name:
@@ -65,7 +65,7 @@ def calls(connection: psycopg.Connection[Any], name: str = "", value: str = "") 
         connection.execute("SET LOCAL search_path = DEFAULT")
         for reset in ("extra_float_digits = 1", "datestyle = ISO", "intervalstyle = postgres", "timezone = UTC",
                       "standard_conforming_strings = on", "transform_null_equals = off"):  # fmt: skip
-            connection.execute(f"SET LOCAL {reset}")  # for our own look
+            connection.execute(f"SET LOCAL {reset}")  # for the test's queries
         outcomes.append(connection.execute(ROW).fetchall())
     return outcomes
 
@@ -73,13 +73,13 @@ def calls(connection: psycopg.Connection[Any], name: str = "", value: str = "") 
 def test_no_setting_of_a_session_changes_what_is_submitted(connection: psycopg.Connection[Any]) -> None:
     plain = calls(connection)
     with connection.transaction():
-        found = connection.execute(
+        settings = connection.execute(
             "SELECT name, vartype, setting, enumvals FROM pg_settings WHERE context = 'user' AND NOT name = ANY(%s)"
             " AND (category ~ '^(Client Connection Defaults|Query Tuning|Version and Platform)' OR name = 'jit')",
             [list(NOT_OURS)],
         ).fetchall()
     tried = 0
-    for name, kind, setting, enum in found:
+    for name, kind, setting, enum in settings:
         others = {"bool": ["off" if setting == "on" else "on"], "enum": [v for v in enum or [] if v != setting]}.get(
             kind, []
         )

@@ -1,11 +1,11 @@
-"""taskd.submit and taskd.submit_many: the same jobs, refusals and dedupe as by HTTP, in anybody's transaction."""
+"""Test taskd.submit and taskd.submit_many: the same jobs, refusals and dedupe as by HTTP, in a client's transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -22,7 +22,7 @@ from tests.servers import wait_until, wait_until_async
 from tests.submissions import BAD, GOOD, UNSTORABLE
 
 MANY = "SELECT * FROM taskd.submit_many(%s)"
-#: What does not depend on when it was stored.
+#: Columns that do not depend on the time.
 STORED = (
     "SELECT task, queue, priority, max_retries, backoff, timeout, dedupe_key, parent_id, metadata, payload::text, status,"
     " attempt,"
@@ -36,14 +36,7 @@ def connection(postgres_dsn: str) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-def one(connection: psycopg.Connection[Any], document: str) -> tuple[int, bool]:
+def submit_one(connection: psycopg.Connection[Any], document: str) -> tuple[int, bool]:
     (row,) = connection.execute(MANY, [f"[{document}]"]).fetchall()
     return row[0], row[1]
 
@@ -52,23 +45,23 @@ def one(connection: psycopg.Connection[Any], document: str) -> tuple[int, bool]:
 async def test_a_good_job_is_the_same_row_as_by_http(
     store: Storage, connection: psycopg.Connection[Any], document: str
 ) -> None:
-    job_id, duplicate = one(connection, document)
+    job_id, duplicate = submit_one(connection, document)
     assert not duplicate
     (by_http,) = await store.submit(await parse(document.encode(), 1_000_000))
-    if by_http.duplicate:  # one key, one job: it is that of SQL
+    if by_http.duplicate:  # one job for each key: that of SQL
         assert by_http.id == job_id
         return
-    ours, theirs = (connection.execute(STORED, [one]).fetchone() for one in (job_id, by_http.id))
-    assert ours is not None
-    assert theirs is not None
-    assert ours[:12] == theirs[:12]
-    assert ours[12] == theirs[12] or ours[13] == theirs[13]  # by a delay, or at a time
+    by_sql_row, by_http_row = (connection.execute(STORED, [row_id]).fetchone() for row_id in (job_id, by_http.id))
+    assert by_sql_row is not None
+    assert by_http_row is not None
+    assert by_sql_row[:12] == by_http_row[:12]
+    assert by_sql_row[12] == by_http_row[12] or by_sql_row[13] == by_http_row[13]  # due by a delay or at a time
 
 
 @pytest.mark.parametrize(("document", "field"), BAD)
 def test_a_bad_job_is_refused_with_its_field(connection: psycopg.Connection[Any], document: str, field: str) -> None:
     with pytest.raises(errors.InvalidParameterValue, match=f"^taskd: {field}: ") as alone:
-        one(connection, document)
+        submit_one(connection, document)
     assert alone.value.sqlstate == "22023"
     where = "jobs[1]" if field == "body" else f"jobs[1].{field}"
     with pytest.raises(errors.InvalidParameterValue) as second:
@@ -99,7 +92,7 @@ def test_a_payload_over_its_limit_is_refused_and_the_limit_is_the_databases(
         connection.execute(MANY, [json.dumps([{"payload": 1}, {"payload": "x" * (1024 * 1024 - 1)}])])
     connection.execute("SET taskd.max_job_bytes = 100")
     with pytest.raises(errors.ProgramLimitExceeded, match=r"taskd: payload: is larger than 100 bytes"):
-        one(connection, json.dumps({"payload": "x" * 99}))
+        submit_one(connection, json.dumps({"payload": "x" * 99}))
 
 
 def test_one_job_has_named_parameters(connection: psycopg.Connection[Any]) -> None:
@@ -143,16 +136,16 @@ def test_a_bad_parameter_is_named(connection: psycopg.Connection[Any], arguments
 def test_a_job_exists_if_and_only_if_its_transaction_commits(connection: psycopg.Connection[Any]) -> None:
     count = "SELECT count(*) FROM taskd.jobs"
     with connection.transaction(force_rollback=True):
-        one(connection, '{"payload": 1, "dedupe_key": "k"}')
+        submit_one(connection, '{"payload": 1, "dedupe_key": "k"}')
         assert connection.execute(count).fetchone() == (1,)
     assert connection.execute(count).fetchone() == (0,)
     with connection.transaction():
         with connection.transaction(force_rollback=True):
-            one(connection, '{"payload": 1, "dedupe_key": "k"}')
-        job_id, duplicate = one(connection, '{"payload": 2, "dedupe_key": "k"}')
+            submit_one(connection, '{"payload": 1, "dedupe_key": "k"}')
+        job_id, duplicate = submit_one(connection, '{"payload": 2, "dedupe_key": "k"}')
         assert not duplicate
         with connection.transaction(force_rollback=True):
-            assert one(connection, '{"payload": 3, "dedupe_key": "k"}') == (job_id, True)
+            assert submit_one(connection, '{"payload": 3, "dedupe_key": "k"}') == (job_id, True)
     assert connection.execute("SELECT id FROM taskd.jobs").fetchall() == [(job_id,)]
 
 
@@ -174,7 +167,7 @@ def test_a_trigger_submits(connection: psycopg.Connection[Any]) -> None:
 
 
 def test_duplicates_within_one_array_and_among_many_come_in_its_order(connection: psycopg.Connection[Any]) -> None:
-    first, _ = one(connection, '{"payload": 0, "dedupe_key": "b"}')
+    first, _ = submit_one(connection, '{"payload": 0, "dedupe_key": "b"}')
     rows = connection.execute(
         MANY, [json.dumps([{"payload": n, "dedupe_key": key} for n, key in enumerate(["a", "b", "a", "c"])])]
     ).fetchall()
@@ -184,18 +177,18 @@ def test_duplicates_within_one_array_and_among_many_come_in_its_order(connection
 
 def test_two_hundred_submitters_of_one_key_by_both_ways_make_one_job(postgres_dsn: str, store: Storage) -> None:
     document = b'{"payload": 1, "dedupe_key": "k"}'
-    found: list[tuple[int, bool]] = []
+    results: list[tuple[int, bool]] = []
 
     def submit() -> None:
         with psycopg.connect(postgres_dsn) as connection:
             for _ in range(10):
-                found.append(one(connection, document.decode()))
+                results.append(submit_one(connection, document.decode()))
                 connection.commit()
 
     async def by_http() -> None:
         for _ in range(50):
             done = await store.intake.submit(await parse(document, 1000))
-            found.append((done.id, done.duplicate))
+            results.append((done.id, done.duplicate))
 
     threads = [threading.Thread(target=submit) for _ in range(15)]
     for thread in threads:
@@ -203,18 +196,18 @@ def test_two_hundred_submitters_of_one_key_by_both_ways_make_one_job(postgres_ds
     asyncio.run(by_http())
     for thread in threads:
         thread.join()
-    assert len(found) == 200
-    assert len({job_id for job_id, _ in found}) == 1
-    assert sum(not duplicate for _, duplicate in found) == 1
+    assert len(results) == 200
+    assert len({job_id for job_id, _ in results}) == 1
+    assert sum(not duplicate for _, duplicate in results) == 1
 
 
 def test_a_key_that_is_taken_is_not_held_by_who_asked_for_it(
     postgres_dsn: str, connection: psycopg.Connection[Any]
 ) -> None:
-    """It may go on for long after it has submitted a duplicate: nobody else with that key waits for it."""
-    first = one(connection, '{"payload": 1, "dedupe_key": "k"}')
+    """Test a transaction that continues for long after a duplicate: no other client with that key waits for it."""
+    first = submit_one(connection, '{"payload": 1, "dedupe_key": "k"}')
     with psycopg.connect(postgres_dsn) as slow:
-        assert one(slow, '{"payload": 1, "dedupe_key": "k"}') == (first[0], True)
+        assert submit_one(slow, '{"payload": 1, "dedupe_key": "k"}') == (first[0], True)
         connection.execute("SET lock_timeout = '2s'")
         connection.execute(statement("submit"), {"jobs": json.dumps([{"dedupe_key": "k", **DEFAULTS}])})
 
@@ -223,39 +216,39 @@ DEFAULTS = {"task": "default", "queue": "default", "priority": 0, "max_retries":
 
 
 def test_the_statement_is_that_of_a_submit_by_http(connection: psycopg.Connection[Any]) -> None:
-    """What they share is to the letter the same, so that a change of one is not forgotten in the other."""
+    """Test that their shared parts are equal, so that a change of one is not forgotten in the other."""
     (source,) = connection.execute("SELECT prosrc FROM pg_proc WHERE proname = 'submit_many'").fetchone() or ("",)
 
     def squeezed(text: str) -> str:
         return " ".join(line.partition("--")[0].strip() for line in text.splitlines())
 
-    ours, theirs = squeezed(source), squeezed(statement("submit")).replace("%(jobs)s::json", "$1")
+    of_sql, of_http = squeezed(source), squeezed(statement("submit")).replace("%(jobs)s::json", "$1")
     begin, middle, end = (
-        theirs.partition("WITH input")[1:],
-        theirs.partition("), keys AS (")[0],
+        of_http.partition("WITH input")[1:],
+        of_http.partition("), keys AS (")[0],
         "LEFT JOIN keys ON keys.key = t.dedupe_key",
     )
-    assert middle.strip() in ours
+    assert middle.strip() in of_sql
     assert begin
-    columns = theirs.partition("INSERT INTO taskd.jobs (")[2].partition(")")[0]
-    assert f"INSERT INTO taskd.jobs ({columns})" in ours
-    assert ours.count(end) == theirs.count(end) == 2
-    assert theirs.rpartition("SELECT")[2].partition(", t.created_at")[0] in ours
+    columns = of_http.partition("INSERT INTO taskd.jobs (")[2].partition(")")[0]
+    assert f"INSERT INTO taskd.jobs ({columns})" in of_sql
+    assert of_sql.count(end) == of_http.count(end) == 2
+    assert of_http.rpartition("SELECT")[2].partition(", t.created_at")[0] in of_sql
 
 
 def test_a_commit_rings_once_and_not_before(postgres_dsn: str, connection: psycopg.Connection[Any]) -> None:
     connection.execute("LISTEN taskd_jobs")
     with psycopg.connect(postgres_dsn) as other, psycopg.connect(postgres_dsn) as third:
         for _ in range(3):
-            one(other, '{"payload": 1}')
-        one(third, '{"payload": 1}')
-        third.commit()  # somebody else is about to ring
+            submit_one(other, '{"payload": 1}')
+        submit_one(third, '{"payload": 1}')
+        third.commit()  # another client is about to notify
         assert list(connection.notifies(timeout=0.2)) == []
         other.commit()
         assert len(list(connection.notifies(timeout=5, stop_after=1))) == 1
         assert list(connection.notifies(timeout=0.2)) == []
         other.execute("SET taskd.notify = off")
-        one(other, '{"payload": 1}')
+        submit_one(other, '{"payload": 1}')
         other.commit()
         assert list(connection.notifies(timeout=0.2)) == []
 
@@ -267,16 +260,16 @@ def test_a_role_needs_two_grants_and_can_do_nothing_else(private_postgres: Postg
         owner.execute("CREATE ROLE shop LOGIN")
         with psycopg.connect(dsn, user="shop", autocommit=True) as shop:
             with pytest.raises(errors.InsufficientPrivilege):
-                one(shop, '{"payload": 1}')
+                submit_one(shop, '{"payload": 1}')
             owner.execute("GRANT USAGE ON SCHEMA taskd TO shop")
             with pytest.raises(errors.InsufficientPrivilege, match="submit_many"):
-                one(shop, '{"payload": 1}')
+                submit_one(shop, '{"payload": 1}')
             owner.execute("GRANT EXECUTE ON FUNCTION taskd.submit, taskd.submit_many TO shop")
-            # What the role brings along is not looked at: neither its functions nor its operators.
+            # The role's own functions and operators are not used.
             owner.execute("GRANT CREATE ON SCHEMA public TO shop")
             shop.execute("CREATE FUNCTION public.length(text) RETURNS int LANGUAGE sql AS 'SELECT 1 / 0'")
             shop.execute("SET search_path = public, pg_catalog")
-            assert one(shop, '{"payload": 1, "dedupe_key": "k"}')[1] is False
+            assert submit_one(shop, '{"payload": 1, "dedupe_key": "k"}')[1] is False
             assert shop.execute("SELECT duplicate FROM taskd.submit('a', '1')").fetchone() == (False,)
             for query in (
                 "SELECT * FROM taskd.jobs",
@@ -291,13 +284,13 @@ def test_a_role_needs_two_grants_and_can_do_nothing_else(private_postgres: Postg
 
 def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn) as first, psycopg.connect(postgres_dsn) as second:
-        one(first, '{"payload": 1, "dedupe_key": "a"}')
-        one(second, '{"payload": 1, "dedupe_key": "b"}')
+        submit_one(first, '{"payload": 1, "dedupe_key": "a"}')
+        submit_one(second, '{"payload": 1, "dedupe_key": "b"}')
         failed: list[Exception] = []
 
         def cross(connection: psycopg.Connection[Any], key: str) -> None:
             try:
-                one(connection, json.dumps({"payload": 1, "dedupe_key": key}))
+                submit_one(connection, json.dumps({"payload": 1, "dedupe_key": key}))
                 connection.commit()
             except errors.DeadlockDetected as error:
                 failed.append(error)
@@ -310,24 +303,22 @@ def test_a_deadlock_of_keys_is_ended_by_postgresql(postgres_dsn: str) -> None:
         assert len(failed) == 1
 
 
-async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
-    store: Storage, postgres_dsn: str
-) -> None:
+async def test_a_key_that_a_transaction_holds_keeps_no_other_from_submitting(store: Storage, postgres_dsn: str) -> None:
     def document(key: str) -> bytes:
         return json.dumps({"payload": 1, **({"dedupe_key": key} if key else {})}).encode()
 
     with psycopg.connect(postgres_dsn) as slow:
-        job_id, _ = one(slow, '{"payload": 1, "dedupe_key": "held"}')
+        job_id, _ = submit_one(slow, '{"payload": 1, "dedupe_key": "held"}')
         keys = ["", *(f"k{n}" for n in range(20)), "held", *([""] * 20)]
-        # One at a time comes first, so that the others share the INSERT with the one that is held.
-        answers = await asyncio.gather(
+        # A single one comes first, so that the others share the INSERT with the one that is held.
+        results = await asyncio.gather(
             *[store.intake.submit(await parse(document(key), 1000)) for key in keys], return_exceptions=True
         )
-        failed = {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
+        failed = {key: result for key, result in zip(keys, results, strict=True) if isinstance(result, Exception)}
         assert list(failed) == ["held"]
         assert isinstance(failed["held"], StoreUnavailable)
         assert not failed["held"].outcome_unknown
-        with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once: it was tried a moment ago
+        with pytest.raises(StoreUnavailable, match="holds this dedupe_key"):  # at once, after the recent try
             await store.intake.submit(await parse(document("held"), 1000))
         with pytest.raises(StoreUnavailable):
             await store.intake.submit_many([await parse(document("held"), 1000)])
@@ -335,10 +326,10 @@ async def test_a_key_that_a_transaction_holds_keeps_nobody_else_from_submitting(
 
     with psycopg.connect(postgres_dsn) as slow:
         slow.execute("LOCK TABLE taskd.jobs")
-        told = await asyncio.gather(
+        errors = await asyncio.gather(
             *[store.intake.submit(await parse(document(key), 1000)) for key in ("", "", "x")], return_exceptions=True
         )
-        assert [type(one).__name__ for one in told] == ["RowHeld", "RowHeld", "StoreUnavailable"]
+        assert [type(error).__name__ for error in errors] == ["RowHeld", "RowHeld", "StoreUnavailable"]
 
     async def taken() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The named statements: all are used, all are valid, and the hot ones can run in one way only."""
+"""Test the named statements: all are used and valid, and the frequent ones have only one plan."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ PARAMETERS: dict[str, Any] = {
     "xid": "1",
 }
 
-#: How each hot statement may reach the live jobs: by row, by primary key, or along the one index made for it.
+#: Ways in which each frequent statement may read the live jobs: by row, by primary key, or by its index.
 HOT = {
-    # Along jobs_claimed only for a job that has lost workers.
+    # By jobs_claimed only for a job that has lost workers.
     "claim": {"Tid Scan", "jobs_pkey", "jobs_claimed"},
     "suspects": {"jobs_pkey"},
     "put_off": {"Tid Scan", "jobs_pkey"},
@@ -123,17 +123,17 @@ HOT = {
 
 
 def values(name: str) -> dict[str, Any]:
-    wanted = set(re.findall(r"%\((\w+)\)s", statement(name)))
-    found = {key: PARAMETERS[key] for key in wanted}
+    names = set(re.findall(r"%\((\w+)\)s", statement(name)))
+    parameters = {key: PARAMETERS[key] for key in names}
     if name == "open_session":
-        found["id"] = HOLDER
+        parameters["id"] = HOLDER
     if name == "schedules":
-        found["after"] = ""
+        parameters["after"] = ""
     if name == "explain_queue":
-        found["queue"] = "default"
+        parameters["queue"] = "default"
     if name == "end_expired":
-        found["before"] = None
-    return found
+        parameters["before"] = None
+    return parameters
 
 
 def test_every_statement_is_used_and_every_used_one_exists() -> None:
@@ -155,7 +155,7 @@ def test_every_statement_is_valid(postgres_dsn: str, name: str) -> None:
 
 
 def generic_plan(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
-    """The plan that a lane makes once and uses for every execution."""
+    """Return the plan that a lane makes once and uses for every execution."""
     given = values(name)
     numbers = {key: f"${number}" for number, key in enumerate(given, 1)}
     connection.execute(f"PREPARE {name} AS {statement(name) % numbers}".encode())
@@ -167,13 +167,13 @@ def generic_plan(connection: psycopg.Connection[Any], name: str) -> dict[str, An
 
 
 def ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
-    """How a plan reaches a table."""
-    found = set()
+    """Return the ways in which a plan reads a table."""
+    kinds = set()
     if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable":
-        found.add(plan.get("Index Name") or plan["Node Type"])
+        kinds.add(plan.get("Index Name") or plan["Node Type"])
     for child in plan.get("Plans", []):
-        found |= ways(child, relation)
-    return found
+        kinds |= ways(child, relation)
+    return kinds
 
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["guessed", "analyzed"])
@@ -190,15 +190,15 @@ def test_the_hot_statements_have_one_plan_whatever_the_table_holds(
         if analyzed:
             connection.execute("ANALYZE taskd.jobs")
         for name, allowed in HOT.items():
-            found = ways(generic_plan(connection, name))
-            assert found <= allowed, (name, found)
+            actual = ways(generic_plan(connection, name))
+            assert actual <= allowed, (name, actual)
 
 
 def test_the_hot_statements_reach_notes_by_job_only(postgres_dsn: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
-        found = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
+        actual = {name: ways(generic_plan(connection, name), "notes") for name in HOT}
     reached = {"claim", "cancel", "settle", "free_jobs", "explain_job"}
-    assert found == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
+    assert actual == {name: {"notes_pkey"} if name in reached else set() for name in HOT}
 
 
 def test_output_is_stored_read_and_deleted_by_its_key_only(postgres_dsn: str) -> None:
@@ -221,19 +221,19 @@ def test_a_retry_reaches_the_tick_of_its_job_by_that_job_only(postgres_dsn: str)
 
 
 def page_ways(plan: dict[str, Any], relation: str = "jobs") -> set[str]:
-    """How a plan finds a page, and then its rows by their ids, whose number PostgreSQL does not know."""
+    """Return the ways of a page's plan, without the join by ids, whose number PostgreSQL does not know."""
     return ways(plan, relation) - {"Bitmap Heap Scan"}
 
 
 def scans(plan: dict[str, Any], relation: str) -> list[dict[str, Any]]:
-    """The parts of a plan that read a table."""
-    found = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
-    return [*found, *(scan for child in plan.get("Plans", []) for scan in scans(child, relation))]
+    """Return the nodes of a plan that read a table."""
+    nodes = [plan] if plan.get("Relation Name") == relation and plan["Node Type"] != "ModifyTable" else []
+    return [*nodes, *(scan for child in plan.get("Plans", []) for scan in scans(child, relation))]
 
 
 @pytest.mark.parametrize("jobs", [0, 50_000])
 def test_what_looks_at_ticks_never_reads_all_jobs(postgres_dsn: str, jobs: int) -> None:
-    """However many ticks there are: it begins with the open ones, and looks their jobs up."""
+    """Test that with any number of ticks the plan begins with the open ones, and looks up their jobs."""
     with psycopg.connect(postgres_dsn, autocommit=True, options=flags(ONE_PLAN)) as connection:
         connection.execute(
             "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload)"
@@ -246,13 +246,13 @@ def test_what_looks_at_ticks_never_reads_all_jobs(postgres_dsn: str, jobs: int) 
         )
         connection.execute("ANALYZE taskd.fires")
         for name in ("fire", "fire_waiting", "close_fires"):
-            found = scans(generic_plan(connection, name), "jobs")
-            assert found, name
-            assert all("id =" in scan.get("Index Cond", "") for scan in found), (name, found)
+            nodes = scans(generic_plan(connection, name), "jobs")
+            assert nodes, name
+            assert all("id =" in scan.get("Index Cond", "") for scan in nodes), (name, nodes)
 
 
 def fill(connection: psycopg.Connection[Any], live: int, finished: int) -> None:
-    """So many live jobs, and so many finished ones of which each thousandth failed."""
+    """Store live jobs, and finished ones of which each thousandth failed."""
     connection.execute(
         "INSERT INTO taskd.jobs (id, task, queue, priority, max_retries, backoff, created_at, schedule_at, payload,"
         " dedupe_key) SELECT n, 'default', 'default', n %% 100, 3, '{}', now(), now(), 'null', 'key ' || n"
@@ -270,13 +270,13 @@ def fill(connection: psycopg.Connection[Any], live: int, finished: int) -> None:
 
 
 def tables_read(plan: dict[str, Any]) -> set[str]:
-    """The tables that a plan reads."""
-    found = {plan["Relation Name"]} if "Relation Name" in plan and plan["Node Type"] != "ModifyTable" else set()
-    return found.union(*(tables_read(child) for child in plan.get("Plans", [])))
+    """Return the tables that a plan reads."""
+    tables = {plan["Relation Name"]} if "Relation Name" in plan and plan["Node Type"] != "ModifyTable" else set()
+    return tables.union(*(tables_read(child) for child in plan.get("Plans", [])))
 
 
 def plan_for(connection: psycopg.Connection[Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The plan for these very values."""
+    """Return the plan for these values."""
     cursor = psycopg.ClientCursor(connection)
     (row,) = cursor.execute(f"EXPLAIN (FORMAT JSON) {statement(name)}".encode(), given).fetchall()
     plan: dict[str, Any] = row[0][0]["Plan"]
@@ -298,9 +298,9 @@ def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
             connection.execute("ANALYZE")
         plan = generic_plan(connection, "submit")
         assert tables_read(plan) == set()
-        assert "dedupe_keys_pkey" in json.dumps(plan)  # a key that is taken is met there
+        assert "dedupe_keys_pkey" in json.dumps(plan)  # it finds a taken key
         plan = generic_plan(connection, "submit_apart")
-        # A key of before is looked up, and the job that has it, by primary key.
+        # An existing key and its job are looked up by primary key.
         assert ways(plan) <= {"jobs_pkey"}
         assert ways(plan, "finished_jobs") <= {"finished_jobs_pkey"}
         assert ways(plan, "dedupe_keys") <= {"dedupe_keys_pkey"}
@@ -311,9 +311,9 @@ def test_storing_jobs_reads_no_table_whatever_the_tables_hold(
 def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
     postgres_dsn: str, analyzed: bool
 ) -> None:
-    """For these values and for any: PostgreSQL may choose either kind of plan.
+    """Test the plans for these values and for any, since PostgreSQL may choose either kind.
 
-    How many jobs a filter lets through is known after an ANALYZE only; until then PostgreSQL may read the whole table.
+    PostgreSQL knows a filter's number of jobs only after an ANALYZE; until then it may read the whole table.
     """
     by_id, by_status = {"finished_jobs_pkey"}, {"finished_jobs_unsuccessful"}
     with psycopg.connect(postgres_dsn, autocommit=True, options="-c jit=off") as connection:
@@ -324,9 +324,9 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
         for plan in (plan_for(connection, "job", {"id": 5}), generic_plan(connection, "job")):
             assert (ways(plan), ways(plan, "finished_jobs")) == ({"jobs_pkey"}, by_id)
         filters = {"queue": "default", "task": "default", "status": None} if analyzed else {"status": None}
-        for own in ({key: value} for key, value in filters.items()):
-            assert page_ways(plan_for(connection, "live_jobs", PAGE | own)) == {"jobs_pkey"}, own
-            assert page_ways(plan_for(connection, "finished_jobs", PAGE | own), "finished_jobs") == by_id, own
+        for single in ({key: value} for key, value in filters.items()):
+            assert page_ways(plan_for(connection, "live_jobs", PAGE | single)) == {"jobs_pkey"}, single
+            assert page_ways(plan_for(connection, "finished_jobs", PAGE | single), "finished_jobs") == by_id, single
         if analyzed:
             assert page_ways(plan_for(connection, "live_jobs", PAGE | {"status": "running"})) == {
                 "jobs_claimed",
@@ -337,8 +337,8 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
                 "jobs_pkey",
             }
             for name, lookups in (("finished_jobs", by_id), ("retriable", set())):
-                found = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
-                assert found == by_status | lookups, name
+                actual = page_ways(plan_for(connection, name, PAGE | {"status": "failed"}), "finished_jobs")
+                assert actual == by_status | lookups, name
             assert page_ways(generic_plan(connection, "live_jobs")) == {"jobs_pkey"}
             assert page_ways(generic_plan(connection, "finished_jobs"), "finished_jobs") == by_id
 
@@ -346,7 +346,7 @@ def test_one_job_and_the_first_pages_are_found_along_an_index_of_large_tables(
 async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_all_when_there_are_many(
     postgres_dsn: str,
 ) -> None:
-    """PostgreSQL would keep the plan that it made for the small tables."""
+    """Test tables that have grown: PostgreSQL would keep the plan for the small ones."""
     scans = b"SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'jobs'"
     lane = Lane(postgres_dsn, name="taskd:test", deadline=30.0)
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
@@ -372,7 +372,7 @@ async def test_a_job_that_was_read_while_there_were_few_is_not_searched_for_in_a
 
 
 async def test_what_counts_many_jobs_does_so_on_one_core(postgres_dsn: str) -> None:
-    """Settings of this database have PostgreSQL do with few jobs what it does with a million."""
+    """Test it with settings of this database that give few jobs the plans of a million."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         fill(connection, 10_000, 0)
         connection.execute("ANALYZE taskd.jobs")

@@ -1,9 +1,8 @@
-"""Each move of a job, its fence, and what does not get past it."""
+"""Test each move of a job and its fence."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -23,32 +22,14 @@ from taskd.store.terms import leader_name
 from tests.integration.storage import DONE, Storage, deliveries, spec
 from tests.servers import SharedServers
 
-
-@pytest.fixture
-async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
-    storage = Storage(postgres_dsn)
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
-
-
 # ---------------------------------------------------------------- intake
 
 
 async def test_concurrent_submits_share_inserts_and_each_gets_its_own_job(store: Storage) -> None:
-    answers = await asyncio.gather(*(store.intake.submit(spec(str(n))) for n in range(300)))
-    assert len({a.id for a in answers}) == 300
+    results = await asyncio.gather(*(store.intake.submit(spec(str(n))) for n in range(300)))
+    assert len({a.id for a in results}) == 300
     for n in (0, 150, 299):
-        assert bytes((await store.job(answers[n].id)).payload) == str(n).encode()
+        assert bytes((await store.job(results[n].id)).payload) == str(n).encode()
     assert store.rung < 100
 
 
@@ -56,9 +37,9 @@ async def test_one_bad_job_harms_none_of_its_neighbours(store: Storage) -> None:
     bad = spec(dedupe_key="x" * 300)
     specs = [spec(str(n)) for n in range(40)]
     specs.insert(17, bad)
-    answers = await asyncio.gather(*(store.intake.submit(s) for s in specs), return_exceptions=True)
-    assert isinstance(answers.pop(17), Rejected)
-    assert all(not isinstance(a, BaseException) for a in answers)
+    results = await asyncio.gather(*(store.intake.submit(s) for s in specs), return_exceptions=True)
+    assert isinstance(results.pop(17), Rejected)
+    assert all(not isinstance(a, BaseException) for a in results)
     assert (await store.overview.counts()).pending == 40
 
 
@@ -66,17 +47,17 @@ async def test_a_bulk_submit_is_all_or_nothing_and_answers_in_order(store: Stora
     with pytest.raises(Rejected):
         await store.submit(spec(), spec(dedupe_key="x" * 300), spec())
     assert (await store.overview.counts()).pending == 0
-    answers = await store.submit(*(spec(str(n)) for n in range(50)))
-    payloads = [bytes((await store.job(a.id)).payload) for a in answers]
+    results = await store.submit(*(spec(str(n)) for n in range(50)))
+    payloads = [bytes((await store.job(a.id)).payload) for a in results]
     assert payloads == [str(n).encode() for n in range(50)]
 
 
 async def test_two_hundred_submitters_of_one_key_make_one_job(store: Storage, postgres_dsn: str) -> None:
     others = [Storage(postgres_dsn) for _ in range(4)]
     intakes = [s.intake for s in (store, *others)]
-    answers = await asyncio.gather(*(intakes[n % 5].submit(spec(str(n), dedupe_key="k")) for n in range(200)))
-    assert len({a.id for a in answers}) == 1
-    assert sum(not a.duplicate for a in answers) == 1
+    results = await asyncio.gather(*(intakes[n % 5].submit(spec(str(n), dedupe_key="k")) for n in range(200)))
+    assert len({a.id for a in results}) == 1
+    assert sum(not a.duplicate for a in results) == 1
     for other in others:
         await other.close()
 
@@ -295,7 +276,7 @@ async def test_a_result_that_is_no_json_is_rejected_not_lost(store: Storage, ter
 
 
 async def test_a_session_lives_until_it_is_ended_however_old_its_lease(store: Storage, term: Term) -> None:
-    """A PostgreSQL that stood still, or whose clock jumped, must not make its workers give up all that they run."""
+    """Test that a standstill of PostgreSQL, or a jump of its clock, does not end the workers' attempts."""
     session = await store.work(ttl=0.0)
     await store.submit(spec())
     (claim,) = await store.claim(session, await store.dispatch(term))
@@ -343,8 +324,8 @@ async def test_a_heartbeat_that_gets_in_first_saves_an_expired_session(store: St
     assert await store.expire(term) == []
 
 
-async def test_a_reap_that_was_on_its_way_during_a_standstill_takes_nobody(store: Storage, term: Term) -> None:
-    """As its parameters were made, the lease was good; as it runs, the server has stood still for longer than the lease."""
+async def test_a_reap_that_was_on_its_way_during_a_standstill_ends_no_session(store: Storage, term: Term) -> None:
+    """Test a lease that was valid when the parameters were made, and that expired in a standstill before the statement."""
     _, before = await store.upkeep.end_expired(term, None)
     session = await store.work(ttl=0.0)
     assert (await store.upkeep.end_expired(term, before))[0] == []
@@ -425,14 +406,14 @@ async def test_sessions_of_long_ago_are_forgotten_and_what_they_counted_is_not(
         await store.settle(await store.claim(worker, await store.dispatch(term)))
     await store.sessions.end(session.id)
     await store.upkeep.forget_sessions(term)
-    assert await sources() == [(session.id, 1), (live.id, 2)]  # it ended only now
+    assert await sources() == [(session.id, 1), (live.id, 2)]  # its end is recent
 
     await store.raw.fetch("UPDATE taskd.sessions SET ended_at = ended_at - interval '61 minutes'", {})
     await store.upkeep.forget_sessions(Term(term.epoch - 1, term.holder))
     assert await store.sessions.holder("worker-2") is not None
-    assert len(await store.raw.fetch("SELECT id FROM taskd.sessions", {})) == 2  # an old term forgets nothing
+    assert len(await store.raw.fetch("SELECT id FROM taskd.sessions", {})) == 2  # an old term deletes nothing
 
-    for _ in range(2):  # the counts of a session are added up once it is gone
+    for _ in range(2):  # the counts of a deleted session are added up once
         await store.upkeep.forget_sessions(term)
     assert await store.raw.fetch("SELECT id FROM taskd.sessions", {}) == [(live.id,)]
     assert await sources() == [(UUID(int=0), 1), (live.id, 2)]

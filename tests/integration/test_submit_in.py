@@ -1,4 +1,4 @@
-"""submit_in: on connections of psycopg, SQLAlchemy and Django, a job exists if and only if its transaction commits."""
+"""Test submit_in with psycopg, SQLAlchemy and Django: a job exists if and only if its transaction commits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def parcel(ctx: taskd.Context, to: str) -> str:
 
 
 class Undo(Exception):
-    """Rolls back."""
+    """Rolls a transaction back."""
 
 
 def undo(transaction: AbstractContextManager[Any], connection: Any) -> None:
@@ -57,7 +57,7 @@ async def bad_async(transaction: AbstractAsyncContextManager[Any], connection: A
 
 @dataclass
 class Blocking:
-    """A connection, and how its library opens a transaction and a savepoint."""
+    """Connection, with its library's ways to open a transaction and a savepoint."""
 
     connection: Any
     transaction: Callable[[], AbstractContextManager[Any]]
@@ -66,7 +66,7 @@ class Blocking:
 
 @dataclass
 class Asynchronous:
-    """The same on an event loop."""
+    """The same for a library with an event loop."""
 
     connection: Any
     transaction: Callable[[], AbstractAsyncContextManager[Any]]
@@ -79,47 +79,47 @@ def url(dsn: str, driver: str) -> str:
 
 @contextmanager
 def psycopg_blocking(dsn: str) -> Iterator[Blocking]:
-    # What its owner has set up does not matter.
-    with psycopg.connect(dsn, row_factory=dict_row, cursor_factory=psycopg.RawCursor, autocommit=True) as own:
-        yield Blocking(own, own.transaction, own.transaction)
+    # Its row factory and adapters do not matter.
+    with psycopg.connect(dsn, row_factory=dict_row, cursor_factory=psycopg.RawCursor, autocommit=True) as connection:
+        yield Blocking(connection, connection.transaction, connection.transaction)
 
 
 @contextmanager
 def sqlalchemy_connection(dsn: str) -> Iterator[Blocking]:
     engine = create_engine(url(dsn, "psycopg"))
-    with engine.connect() as own:
-        yield Blocking(own, own.begin, own.begin_nested)
+    with engine.connect() as connection:
+        yield Blocking(connection, connection.begin, connection.begin_nested)
     engine.dispose()
 
 
 @contextmanager
 def sqlalchemy_session(dsn: str) -> Iterator[Blocking]:
     engine = create_engine(url(dsn, "psycopg"))
-    with Session(engine) as own:
-        yield Blocking(own, own.begin, own.begin_nested)
+    with Session(engine) as session:
+        yield Blocking(session, session.begin, session.begin_nested)
     engine.dispose()
 
 
 @contextmanager
 def sqlalchemy_scoped(dsn: str) -> Iterator[Blocking]:
     engine = create_engine(url(dsn, "psycopg"))
-    own = scoped_session(sessionmaker(engine))
-    yield Blocking(own, own.begin, own.begin_nested)
-    own.remove()
+    session = scoped_session(sessionmaker(engine))
+    yield Blocking(session, session.begin, session.begin_nested)
+    session.remove()
     engine.dispose()
 
 
 @asynccontextmanager
 async def psycopg_async(dsn: str) -> AsyncIterator[Asynchronous]:
-    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row, autocommit=True) as own:
-        yield Asynchronous(own, own.transaction, own.transaction)
+    async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row, autocommit=True) as connection:
+        yield Asynchronous(connection, connection.transaction, connection.transaction)
 
 
 @asynccontextmanager
 async def sqlalchemy_async(dsn: str, driver: str, kind: Any) -> AsyncIterator[Asynchronous]:
     engine = create_async_engine(url(dsn, driver))
-    async with engine.connect() if kind is AsyncConnection else AsyncSession(engine) as own:
-        yield Asynchronous(own, own.begin, own.begin_nested)
+    async with engine.connect() if kind is AsyncConnection else AsyncSession(engine) as connection:
+        yield Asynchronous(connection, connection.begin, connection.begin_nested)
     await engine.dispose()
 
 
@@ -141,26 +141,26 @@ def jobs(dsn: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("opened", BLOCKING)
 def test_on_a_connection_that_blocks(postgres_dsn: str, opened: Callable[[str], Any]) -> None:
-    with opened(postgres_dsn) as own:
-        with own.transaction():
-            first = mail.submit_in_sync(own.connection, "ada", lines=2)
+    with opened(postgres_dsn) as library:
+        with library.transaction():
+            first = mail.submit_in_sync(library.connection, "ada", lines=2)
             assert jobs(postgres_dsn) == []
         with pytest.raises(Undo):
-            undo(own.transaction(), own.connection)
-        with own.transaction():
+            undo(library.transaction(), library.connection)
+        with library.transaction():
             with pytest.raises(Undo):
-                undo(own.savepoint(), own.connection)
-            second = app.submit_in_sync(own.connection, parcel, to="alan")
+                undo(library.savepoint(), library.connection)
+            second = app.submit_in_sync(library.connection, parcel, to="alan")
             keyed = mail.options(dedupe_key="k", priority=9)
-            third = keyed.submit_in_sync(own.connection, "grace")
-            assert keyed.submit_in_sync(own.connection, "somebody").id == third.id
-            many = mail.submit_many_in_sync(own.connection, ({"to": str(n)} for n in range(3)))
-            assert mail.submit_many_in_sync(own.connection, []) == []
+            third = keyed.submit_in_sync(library.connection, "grace")
+            assert keyed.submit_in_sync(library.connection, "somebody").id == third.id
+            many = mail.submit_many_in_sync(library.connection, ({"to": str(n)} for n in range(3)))
+            assert mail.submit_many_in_sync(library.connection, []) == []
     assert jobs(postgres_dsn) == [
         (first.id, "mail", "mails", 3, {"to": "ada", "lines": 2}),
         (second.id, "parcel", "default", 0, {"to": "alan"}),
         (third.id, "mail", "mails", 9, {"to": "grace"}),
-        *((one.id, "mail", "mails", 3, {"to": str(n)}) for n, one in enumerate(many)),
+        *((handle.id, "mail", "mails", 3, {"to": str(n)}) for n, handle in enumerate(many)),
     ]
 
 
@@ -168,41 +168,41 @@ def test_on_a_connection_that_blocks(postgres_dsn: str, opened: Callable[[str], 
 def test_bad_input_is_a_clear_error_on_a_connection_that_blocks(
     postgres_dsn: str, opened: Callable[[str], Any]
 ) -> None:
-    with opened(postgres_dsn) as own:
-        with own.transaction():
-            with pytest.raises(TypeError, match="widht"):  # nothing was sent, and the transaction goes on
-                mail.submit_in_sync(own.connection, "ada", widht=1)  # type: ignore[call-arg]
+    with opened(postgres_dsn) as library:
+        with library.transaction():
+            with pytest.raises(TypeError, match="widht"):  # no statement was sent, and the transaction continues
+                mail.submit_in_sync(library.connection, "ada", widht=1)  # type: ignore[call-arg]
             with pytest.raises(taskd.InvalidJob, match=r"^priority: must be a whole number from 0 to 100, not 101$"):
                 mail.options(priority=101)
-            with pytest.raises(taskd.InvalidJob, match="PostgreSQL cannot store it"), own.savepoint():
-                mail.submit_in_sync(own.connection, "a\0b")
-            mail.submit_in_sync(own.connection, "alan")
+            with pytest.raises(taskd.InvalidJob, match="PostgreSQL cannot store it"), library.savepoint():
+                mail.submit_in_sync(library.connection, "a\0b")
+            mail.submit_in_sync(library.connection, "alan")
         assert len(jobs(postgres_dsn)) == 1
-        with pytest.raises(taskd.InvalidJob, match="PostgreSQL cannot store it"), own.transaction():
-            mail.submit_many_in_sync(own.connection, [{"to": "a"}, {"to": "b\0"}])
+        with pytest.raises(taskd.InvalidJob, match="PostgreSQL cannot store it"), library.transaction():
+            mail.submit_many_in_sync(library.connection, [{"to": "a"}, {"to": "b\0"}])
         with pytest.raises(ValueError, match="one dedupe_key"):
-            mail.options(dedupe_key="k").submit_many_in_sync(own.connection, [{"to": "a"}])
+            mail.options(dedupe_key="k").submit_many_in_sync(library.connection, [{"to": "a"}])
 
 
 @pytest.mark.parametrize("opened", ASYNCHRONOUS.values(), ids=ASYNCHRONOUS)
 async def test_on_an_event_loop(postgres_dsn: str, opened: Callable[[str], Any]) -> None:
-    async with opened(postgres_dsn) as own:
-        async with own.transaction():
-            first = await mail.submit_in(own.connection, "ada", lines=2)
+    async with opened(postgres_dsn) as library:
+        async with library.transaction():
+            first = await mail.submit_in(library.connection, "ada", lines=2)
             assert jobs(postgres_dsn) == []
         with pytest.raises(Undo):
-            await undo_async(own.transaction(), own.connection)
-        async with own.transaction():
+            await undo_async(library.transaction(), library.connection)
+        async with library.transaction():
             with pytest.raises(Undo):
-                await undo_async(own.savepoint(), own.connection)
+                await undo_async(library.savepoint(), library.connection)
             with pytest.raises(taskd.InvalidJob, match="PostgreSQL cannot store it"):
-                await bad_async(own.savepoint(), own.connection)
-            second = await app.submit_in(own.connection, parcel, to="alan")
+                await bad_async(library.savepoint(), library.connection)
+            second = await app.submit_in(library.connection, parcel, to="alan")
             keyed = mail.options(dedupe_key="k", metadata={"a": "ü"})
-            third = await keyed.submit_in(own.connection, "grace")
-            assert (await keyed.submit_in(own.connection, "somebody")).id == third.id
-            many = await mail.submit_many_in(own.connection, ({"to": str(n)} for n in range(3)))
-    assert [row[0] for row in jobs(postgres_dsn)] == [first.id, second.id, third.id, *(one.id for one in many)]
+            third = await keyed.submit_in(library.connection, "grace")
+            assert (await keyed.submit_in(library.connection, "somebody")).id == third.id
+            many = await mail.submit_many_in(library.connection, ({"to": str(n)} for n in range(3)))
+    assert [row[0] for row in jobs(postgres_dsn)] == [first.id, second.id, third.id, *(handle.id for handle in many)]
 
 
 PROGRAM = """
@@ -261,15 +261,15 @@ def test_on_a_connection_of_django(postgres_dsn: str) -> None:
     assert [row[4]["to"] for row in jobs(postgres_dsn)] == ["committed", "key", "autocommit"]
 
 
-async def test_the_wrong_kind_of_connection_is_told_what_to_call(postgres_dsn: str) -> None:
+async def test_the_wrong_kind_of_connection_is_refused_with_the_right_call(postgres_dsn: str) -> None:
     with (
         psycopg.connect(postgres_dsn) as blocking,
         pytest.raises(TypeError, match=r"this connection blocks \(psycopg's Connection\): use submit_in_sync"),
     ):
         await mail.submit_in(blocking, "ada")
-    async with await psycopg.AsyncConnection.connect(postgres_dsn) as own:
+    async with await psycopg.AsyncConnection.connect(postgres_dsn) as connection:
         with pytest.raises(TypeError, match=r"asynchronous .* await submit_in"):
-            mail.submit_in_sync(own, "ada")
+            mail.submit_in_sync(connection, "ada")
     with pytest.raises(TypeError, match=r"submit_in knows connections of psycopg 3, .* this is builtins.str"):
         mail.submit_in_sync(postgres_dsn, "ada")
     engine = create_engine("sqlite://")
@@ -278,7 +278,7 @@ async def test_the_wrong_kind_of_connection_is_told_what_to_call(postgres_dsn: s
     engine.dispose()
 
 
-def test_a_database_without_taskd_and_a_role_without_rights_are_told_the_mend(postgres_dsn: str) -> None:
+def test_a_database_without_taskd_and_a_role_without_rights_get_the_repair(postgres_dsn: str) -> None:
     other = urlsplit(postgres_dsn)._replace(path="/postgres").geturl()
     with psycopg.connect(other) as connection, pytest.raises(SchemaMismatch, match="run `taskd migrate`"):
         mail.submit_in_sync(connection, "ada")
@@ -306,9 +306,9 @@ def test_nothing_of_the_libraries_is_imported_before_it_is_needed() -> None:
 
 
 def test_in_a_test_children_are_only_written_down(postgres_dsn: str) -> None:
-    own = taskd.App()
+    own_app = taskd.App()
 
-    @own.task
+    @own_app.task
     def parent(ctx: taskd.Context) -> int:
         with ctx.transaction_sync() as connection:
             connection.execute("CREATE TABLE t ()")
@@ -317,20 +317,20 @@ def test_in_a_test_children_are_only_written_down(postgres_dsn: str) -> None:
         return 6
 
     with psycopg.connect(postgres_dsn) as connection:
-        run = own.testing(connection=connection).run_sync(parent)
+        run = own_app.testing(connection=connection).run_sync(parent)
         connection.rollback()
         assert connection.execute("SELECT to_regclass('t')").fetchone() == (None,)
     assert (run.result, [child.task for child in run.children]) == (5, ["mail"])
     assert jobs(postgres_dsn) == []
     with pytest.raises(RuntimeError, match=r"app.testing\(connection=conn\)"):
-        _ = own.testing().run_sync(parent).result
+        _ = own_app.testing().run_sync(parent).result
 
 
 def test_text_of_sqlalchemy_is_not_disturbed(postgres_dsn: str) -> None:
-    """Colons and percent signs in arguments are data."""
-    with sqlalchemy_connection(postgres_dsn) as own, own.transaction():
-        mail.submit_in_sync(own.connection, "a:b %s %(c)s :d {e}")
-        own.connection.execute(text("SELECT 1"))
+    """Test that colons and percent signs in arguments are data."""
+    with sqlalchemy_connection(postgres_dsn) as library, library.transaction():
+        mail.submit_in_sync(library.connection, "a:b %s %(c)s :d {e}")
+        library.connection.execute(text("SELECT 1"))
     assert [row[4]["to"] for row in jobs(postgres_dsn)] == ["a:b %s %(c)s :d {e}"]
 
 

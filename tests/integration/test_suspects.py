@@ -1,4 +1,4 @@
-"""Test suspects: a job that was there when an executor crashed runs in a process of its own, at no cost to others."""
+"""Test suspects: a job of a crashed executor runs in a separate process, at no cost to others."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import pytest
 from taskd.domain.job import AttemptId
 from taskd.domain.outcome import Completed, Crashed, Failed, Released, TimedOut
 from taskd.seams import Order
-from tests.integration.test_executors import Bench
+from tests.integration.executor_bench import Bench, running
 from tests.servers import wait_until_async
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    made = Bench(slots=3)
-    await made.executors.start()
-    yield made
-    await made.executors.close()
-    assert all(len(outcomes) == 1 for outcomes in made.ends.values() if outcomes)
+    async with running(Bench(slots=3)) as bench:
+        yield bench
+    assert all(len(outcomes) == 1 for outcomes in bench.ends.values() if outcomes)
 
 
 def suspect(order: Order) -> Order:

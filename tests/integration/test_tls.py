@@ -1,4 +1,4 @@
-"""Every link by TLS: the right certificate is accepted; a stranger's, an old one and another's are refused."""
+"""Test every link by TLS: the right certificate is accepted; foreign, expired and mismatched ones are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers import SharedServers
 from tests.tls import Authority, Pair, SecureEtcd, front
 from tests.unit.api_world import Recorder
 
-#: What a server may show instead of the right certificate, and what the refusal has to say.
+#: Wrong certificates of a server, and a part of each refusal.
 WRONG = {
     "a stranger's": "self.signed|unable to get local issuer|unknown authority|certificate verify failed",
     "an old one": "expired",
@@ -44,7 +44,7 @@ def ours(private_folder: Path) -> Authority:
 
 
 def shown(kind: str, ours: Authority, folder: Path) -> Pair:
-    """The certificate that a server shows."""
+    """Return the certificate that a server presents."""
     if kind == "a stranger's":
         return Authority(folder).issue()
     return ours.issue(expired=True) if kind == "an old one" else ours.issue("elsewhere.example")
@@ -112,7 +112,7 @@ def test_files_for_a_redis_without_tls_are_refused(ours: Authority) -> None:
 def etcd(
     request: pytest.FixtureRequest, server_binaries: Binaries, ours: Authority, private_folder: Path
 ) -> Iterator[str]:
-    """One that shows the certificate of the given kind; its https:// endpoint."""
+    """Run an etcd that presents a certificate of this kind; yield its https:// endpoint."""
     kind = getattr(request, "param", "")
     pair = shown(kind, ours, private_folder) if kind else ours.issue()
     log = private_folder / "etcd.log"
@@ -170,7 +170,7 @@ async def test_an_etcd_without_tls_that_is_asked_with_it(servers: SharedServers,
         await ask_etcd(EtcdSettings(endpoints=f"https://{servers.etcd.endpoint}", ca_file=ours.file))
 
 
-#: What gRPC says of servers that refuse, by TLS 1.2 and 1.3, and what is told of it.
+#: gRPC's messages on refusals by TLS 1.2 and 1.3, and the reported texts.
 SAID = [
     (
         "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:10000412:SSL routines:OPENSSL_internal:"
@@ -196,7 +196,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("said", "told"), SAID)
-def test_each_refusal_is_told_in_one_line(said: str, told: str) -> None:
+def test_each_refusal_is_reported_in_one_line(said: str, told: str) -> None:
     line = why(f"failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: {said}", secure=True)
     assert told in line
     assert "TSI" not in line
@@ -254,9 +254,11 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(
     address, shows, pair = served
     later = ours.issue(expired=True)
     os.replace(later.cert_file, pair.cert_file)
-    with capture_logs() as told:
+    with capture_logs() as log_lines:
         shows.look()
-    assert [line["log_level"] for line in told] == ["warning"]  # half of a change: the key is still the old one's
+    assert [line["log_level"] for line in log_lines] == [
+        "warning"
+    ]  # the certificate is new, and the key still the old one
     assert await ask_us(address.url, ours.file) == "healthy"
     os.replace(later.key_file, pair.key_file)
     shows.look()

@@ -69,11 +69,11 @@ async def test_a_token_lives_from_create_to_revoke(taskd: Any, postgres_dsn: str
 
 async def test_a_token_expires_in_time(taskd: Any, postgres_dsn: str) -> None:
     _, out, _ = await _off(taskd, "create", "brief", "--scope", "admin", "--expires", "1h", "--json")
-    made = json.loads(out)
+    token = json.loads(out)
     with psycopg.connect(postgres_dsn) as connection:
-        connection.execute("UPDATE taskd.tokens SET expires_at = clock_timestamp() WHERE id = %s", [made["id"]])
+        connection.execute("UPDATE taskd.tokens SET expires_at = clock_timestamp() WHERE id = %s", [token["id"]])
     async with api_on(postgres_dsn) as address, httpx.AsyncClient(base_url=address.url) as http:
-        assert await status_of(http, "/jobs", made["token"]) == 401
+        assert await status_of(http, "/jobs", token["token"]) == 401
     table = (await _off(taskd, "list"))[1]
     assert ("brief" in table, " no " in table) == (True, True)
 

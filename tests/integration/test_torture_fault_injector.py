@@ -1,4 +1,4 @@
-"""The faults of the torture on processes that stand for schedulers and workers."""
+"""Test the faults of the torture on substitutes for schedulers and workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASLEEP = Program(argv=[sys.executable, "-c", "import time; time.sleep(600)"], en
 
 
 class Sleepers:
-    """Two processes that only sleep, kept alive as in a cluster."""
+    """Two sleeping processes that are restarted as in a cluster."""
 
     members = ("worker-1", "worker-2")
 
@@ -57,9 +57,9 @@ class Sleepers:
 
 @pytest.fixture
 def sleepers(tmp_path: Path) -> Iterator[Sleepers]:
-    made = Sleepers(tmp_path)
-    yield made
-    for restarter in made.restarters.values():
+    new_sleepers = Sleepers(tmp_path)
+    yield new_sleepers
+    for restarter in new_sleepers.restarters.values():
         restarter.child.kill()
 
 

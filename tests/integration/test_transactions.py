@@ -1,4 +1,4 @@
-"""A task's own transaction on a real PostgreSQL: what it commits, what it does not, and how it finds out."""
+"""Test a task's transaction on a real PostgreSQL: its commits, its rollbacks, and unknown outcomes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ ROWS = "SELECT count(*) FROM public.rows"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-class Told:
-    """How the attempt ends, and whether that was recorded."""
+class RecordedCompletion:
+    """Completion of an attempt that records its commit."""
 
     result, progress = bytes(DONE.result), None
 
@@ -58,19 +58,9 @@ async def store(postgres_dsn: str) -> AsyncIterator[Storage]:
 
 @pytest.fixture
 async def pool(postgres_dsn: str) -> AsyncIterator[TaskConnectionPool]:
-    made = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def term(store: Storage) -> Term:
-    return await store.lead()
-
-
-@pytest.fixture
-async def session(store: Storage) -> Session:
-    return await store.work()
+    new_pool = TaskConnectionPool(postgres_dsn, size=2, name="taskd:task:w")
+    yield new_pool
+    await new_pool.close()
 
 
 async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> list[Claim]:
@@ -78,18 +68,20 @@ async def begun(store: Storage, term: Term, session: Session, jobs: int = 1) -> 
     return await store.claim(session, await store.dispatch(term))
 
 
-async def work(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    async with pool.transaction(claim.job_id, claim.attempt, told or Told()) as connection:
+async def work(pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None) -> None:
+    async with pool.transaction(claim.job_id, claim.attempt, completion or RecordedCompletion()) as connection:
         await connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-def work_sync(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    with pool.transaction_sync(claim.job_id, claim.attempt, told or Told()) as connection:
+def work_sync(pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None) -> None:
+    with pool.transaction_sync(claim.job_id, claim.attempt, completion or RecordedCompletion()) as connection:
         connection.execute("INSERT INTO rows VALUES (%s)", [claim.job_id])
 
 
-async def work_in_a_thread(pool: TaskConnectionPool, claim: Claim, told: Told | None = None) -> None:
-    await asyncio.to_thread(work_sync, pool, claim, told)
+async def work_in_a_thread(
+    pool: TaskConnectionPool, claim: Claim, completion: RecordedCompletion | None = None
+) -> None:
+    await asyncio.to_thread(work_sync, pool, claim, completion)
 
 
 BOTH = pytest.mark.parametrize("way", [work, work_in_a_thread], ids=["async", "sync"])
@@ -100,13 +92,15 @@ Way = Callable[..., Awaitable[None]]
 async def test_the_job_is_the_same_as_if_it_were_settled(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, way: Way
 ) -> None:
-    ours, theirs = await begun(store, term, session, 2)
-    for claim in (ours, theirs):
+    by_task, by_worker = await begun(store, term, session, 2)
+    for claim in (by_task, by_worker):
         assert await store.note(claim, progress=b'{"fraction":0.5}', checkpoint=b"1")
-    told = Told()
-    await way(pool, ours, told)
-    assert told.over
-    await store.claims.settle([Settlement(theirs, DONE, decide(DONE, theirs.policy, theirs.record), noted=True)])
+    completion = RecordedCompletion()
+    await way(pool, by_task, completion)
+    assert completion.over
+    await store.claims.settle(
+        [Settlement(by_worker, DONE, decide(DONE, by_worker.policy, by_worker.record), noted=True)]
+    )
     columns = (
         "status, task, queue, priority, attempt, worker_id, failures, crashes, losses, max_retries, backoff, timeout,"
         " dedupe_key, parent_id, outcome, error, metadata, attempts, payload, result, progress"
@@ -120,8 +114,8 @@ async def test_the_job_is_the_same_as_if_it_were_settled(
     assert await store.raw.fetch("SELECT job_id FROM taskd.notes") == []
     events = "SELECT from_status, to_status, attempt, session_id FROM taskd.job_events WHERE to_status = 'completed'"
     assert await store.raw.fetch(events) == [("running", "completed", 1, session.id)] * 2
-    assert await store.settle([ours]) == set()
-    assert await store.claims.outcomes([ours.attempt_id]) == {ours.attempt_id: "completed"}
+    assert await store.settle([by_task]) == set()
+    assert await store.claims.outcomes([by_task.attempt_id]) == {by_task.attempt_id: "completed"}
 
 
 @BOTH
@@ -138,13 +132,13 @@ async def test_a_cancel_in_its_middle_rolls_it_back(
             check(connection)
 
         monkeypatch.setattr(transactions, "_check", cancelled)
-        told = Told()
+        completion = RecordedCompletion()
         with pytest.raises(ClaimLost, match=f"job {claim.job_id} is not this attempt's any more"):
-            await way(pool, claim, told)
-    assert not told.over
+            await way(pool, claim, completion)
+    assert not completion.over
     assert await store.raw.fetch(ROWS) == [(0,)]
     assert (await store.job(claim.job_id)).status == "cancelled"
-    with pytest.raises(ClaimLost):  # also from its beginning on
+    with pytest.raises(ClaimLost):  # also at the beginning
         await way(pool, claim)
 
 
@@ -195,19 +189,19 @@ async def test_a_commit_without_an_answer_is_looked_up(
     monkeypatch.setattr(transactions, "send", lossy)
     monkeypatch.setattr(transactions, "send_sync", lossy_sync)
     (claim,) = await begun(store, term, session)
-    told = Told()
+    completion = RecordedCompletion()
     if committed:
-        await way(pool, claim, told)
+        await way(pool, claim, completion)
     else:
         with pytest.raises(StoreUnavailable, match="rolled back"):
-            await way(pool, claim, told)
-    assert told.over is committed
+            await way(pool, claim, completion)
+    assert completion.over is committed
     assert await store.raw.fetch(ROWS) == [(int(committed),)]
     assert (await store.job(claim.job_id)).status == ("completed" if committed else "running")
 
 
-class Lost:
-    """A transaction whose process has lost it: it goes on in PostgreSQL, or in what is in between."""
+class LostTransaction:
+    """Transaction whose process has lost its connection, while it continues in PostgreSQL or on the network."""
 
     def __init__(self, store: Storage, claim: Claim, stack: ExitStack) -> None:
         self.looks = 0
@@ -217,7 +211,7 @@ class Lost:
         self.transaction.begin_sync(self.connection)
 
     def commit(self) -> None:
-        transactions.send_sync(self.connection, transactions.COMMIT, self.transaction._parameters(Told()))
+        transactions.send_sync(self.connection, transactions.COMMIT, self.transaction._parameters(RecordedCompletion()))
 
     def _look(self) -> Any:
         self.looks += 1
@@ -225,16 +219,16 @@ class Lost:
 
 
 @pytest.fixture
-async def lost(store: Storage, term: Term, session: Session) -> AsyncIterator[Lost]:
+async def lost(store: Storage, term: Term, session: Session) -> AsyncIterator[LostTransaction]:
     (claim,) = await begun(store, term, session)
     with ExitStack() as stack:
-        yield Lost(store, claim, stack)
+        yield LostTransaction(store, claim, stack)
 
 
 async def test_nothing_is_said_of_a_transaction_that_may_still_commit(
-    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch
+    store: Storage, lost: LostTransaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its COMMIT is on its way, and until it comes it has no lock that anybody could wait for."""
+    """Test a COMMIT that is still on the network: until it arrives, there is no lock to wait for."""
     monkeypatch.setattr(transactions, "LOOK", 0.01)
     monkeypatch.setattr(transactions, "PATIENCE", 600)
     truth = asyncio.create_task(asyncio.to_thread(lost.transaction._outcome))
@@ -249,18 +243,18 @@ async def test_nothing_is_said_of_a_transaction_that_may_still_commit(
 
 
 async def test_a_transaction_that_stands_still_is_ended_to_know(
-    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch
+    store: Storage, lost: LostTransaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "PATIENCE", 0.2)
     complete = transactions.COMMIT.removesuffix("COMMIT")
-    transactions.send_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(Told()))
+    transactions.send_sync(lost.connection, complete + "SELECT 1", lost.transaction._parameters(RecordedCompletion()))
     assert await asyncio.to_thread(lost.transaction._outcome) == "running"
     with pytest.raises(psycopg.OperationalError):
         lost.connection.execute("SELECT 1")
 
 
 async def test_who_may_not_end_it_waits_for_its_end(
-    store: Storage, lost: Lost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: Storage, lost: LostTransaction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(transactions, "LOOK", 0.01)
     monkeypatch.setattr(transactions, "PATIENCE", 0)
@@ -283,7 +277,7 @@ async def test_who_may_not_end_it_waits_for_its_end(
     assert "the outcome of a COMMIT is still unknown" in "".join(capsys.readouterr())
 
 
-async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, lost: Lost) -> None:
+async def test_an_outcome_that_cannot_be_looked_up_is_unknown(store: Storage, lost: LostTransaction) -> None:
     lost.transaction._connect = lambda: psycopg.connect(store.dsn, dbname="postgres", autocommit=True)
     lost.connection.close()
     with pytest.raises(StoreUnavailable, match="outcome of a COMMIT cannot be looked up") as caught:
@@ -294,9 +288,9 @@ async def test_an_outcome_that_nobody_may_look_up_is_unknown(store: Storage, los
 async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session
 ) -> None:
-    """What was sent is all that PostgreSQL needs: the loop does not run between the wait for a lock and the commit."""
+    """Test that PostgreSQL has received everything: the loop does not run between the wait for a lock and the commit."""
     first, claim = await begun(store, term, session, 2)
-    await work(pool, first)  # now there is a counter
+    await work(pool, first)  # creates the counter
     with psycopg.connect(store.dsn) as other, psycopg.connect(store.dsn, autocommit=True) as watch:
         other.execute("SELECT FROM taskd.finished_counts FOR UPDATE")
         task = asyncio.create_task(work(pool, claim))
@@ -310,32 +304,32 @@ async def test_a_process_that_stands_still_holds_no_locks_of_the_end(
         await wait_until_async(waiting)
         other.rollback()
         ended = "SELECT count(*) FROM taskd.finished_jobs"
-        wait_until(lambda: watch.execute(ended).fetchone() == (2,))  # the loop stands still
+        wait_until(lambda: watch.execute(ended).fetchone() == (2,))  # the loop is blocked
     await task
 
 
 async def test_being_cancelled_in_the_commit_leaves_no_doubt(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, there, on = transactions.send, asyncio.Event(), asyncio.Event()
+    send, arrived, proceed = transactions.send, asyncio.Event(), asyncio.Event()
 
     async def slow(connection: Any, query: str, named: Any = None) -> Any:
         if query == transactions.COMMIT:
-            there.set()
-            await on.wait()
+            arrived.set()
+            await proceed.wait()
         return await send(connection, query, named)
 
     monkeypatch.setattr(transactions, "send", slow)
     (claim,) = await begun(store, term, session)
-    told = Told()
-    task = asyncio.create_task(work(pool, claim, told))
-    await there.wait()
+    completion = RecordedCompletion()
+    task = asyncio.create_task(work(pool, claim, completion))
+    await arrived.wait()
     task.cancel()
     asyncio.get_running_loop().call_soon(task.cancel)
-    asyncio.get_running_loop().call_soon(on.set)
+    asyncio.get_running_loop().call_soon(proceed.set)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert told.over
+    assert completion.over
     assert await store.raw.fetch(ROWS) == [(1,)]
 
 
@@ -345,7 +339,7 @@ async def test_being_cancelled_in_a_statement_rolls_back_and_keeps_the_connectio
     (claim,) = await begun(store, term, session)
 
     async def endless() -> None:
-        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
             await connection.execute("SELECT pg_sleep(600)")
 
@@ -380,18 +374,18 @@ async def test_connections_are_few_kept_and_opened_again(
 
 async def test_a_pool_without_postgresql_says_so(pool: TaskConnectionPool, term: Term) -> None:
     nowhere = TaskConnectionPool("postgresql://127.0.0.1:1/x", size=1, name="taskd:task:w")
-    for _ in range(2):  # the place is free again
+    for _ in range(2):  # the connection is free again
         with pytest.raises(StoreUnavailable, match="PostgreSQL: "):
-            async with nowhere.transaction(1, 1, Told()):
+            async with nowhere.transaction(1, 1, RecordedCompletion()):
                 pass
     with pytest.raises(ClaimLost):
-        async with pool.transaction(1, 1, Told()):
+        async with pool.transaction(1, 1, RecordedCompletion()):
             pass
 
 
 async def dirty(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.AsyncRawCursor
         connection.prepare_threshold = 0
@@ -403,7 +397,7 @@ async def dirty(pool: TaskConnectionPool, claim: Claim) -> None:
 
 def dirty_sync(pool: TaskConnectionPool, claim: Claim) -> None:
     connection: Any
-    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+    with pool.transaction_sync(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
         connection.row_factory = psycopg.rows.dict_row
         connection.cursor_factory = psycopg.RawCursor
         connection.prepare_threshold = 0
@@ -414,7 +408,7 @@ def dirty_sync(pool: TaskConnectionPool, claim: Claim) -> None:
 
 
 async def clean(pool: TaskConnectionPool, claim: Claim) -> Any:
-    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
         await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):  # prepared under the same name as before
@@ -423,7 +417,7 @@ async def clean(pool: TaskConnectionPool, claim: Claim) -> Any:
 
 
 def clean_sync(pool: TaskConnectionPool, claim: Claim) -> Any:
-    with pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection:
+    with pool.transaction_sync(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
         connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
         assert connection.prepare_threshold == 5
         for _ in range(2):
@@ -442,13 +436,13 @@ async def test_what_a_task_sets_on_its_connection_ends_with_it(
     notices.clear()
     if asynchronous:
         await dirty(pool, claims[0])
-        found = [await clean(pool, claim) for claim in claims[1:]]
+        results = [await clean(pool, claim) for claim in claims[1:]]
     else:
         await asyncio.to_thread(dirty_sync, pool, claims[0])
-        found = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
-    pid, row = found[0]
+        results = [await asyncio.to_thread(clean_sync, pool, claim) for claim in claims[1:]]
+    pid, row = results[0]
     assert row == (1,)
-    assert found[1] == (pid, row)  # one connection to PostgreSQL, kept
+    assert results[1] == (pid, row)  # one connection to PostgreSQL, kept
     assert notices == []
 
 
@@ -469,20 +463,20 @@ async def test_what_is_left_of_a_block_cannot_write_any_more(
                 errors.append(error)
 
     async def block() -> None:
-        async with pool.transaction(first.job_id, first.attempt, Told()) as connection:
+        async with pool.transaction(first.job_id, first.attempt, RecordedCompletion()) as connection:
             await connection.execute("INSERT INTO rows VALUES (1)")
-            left.append(asyncio.create_task(leftover(connection)))
+            tasks.append(asyncio.create_task(leftover(connection)))
             await asyncio.sleep(0)
             if fails:
                 raise KeyError("a")
 
-    left: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
     with contextlib.suppress(KeyError):
         await block()
-    async with pool.transaction(second.job_id, second.attempt, Told()) as connection:
+    async with pool.transaction(second.job_id, second.attempt, RecordedCompletion()) as connection:
         await connection.execute("INSERT INTO rows VALUES (2)")
         over.set()
-        await left[0]
+        await tasks[0]
     assert len(errors) == 2
     expected = [(2,)] if fails else [(1,), (2,)]
     assert await store.raw.fetch("SELECT job FROM public.rows ORDER BY job") == expected
@@ -492,7 +486,7 @@ SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sl
 
 
 async def nothing_sleeps(store: Storage) -> bool:
-    """A cancelled statement takes PostgreSQL a moment to end."""
+    """Return True if no statement sleeps; PostgreSQL takes a moment to end a cancelled one."""
     return await store.raw.fetch(SLEEPING) == [(0,)]
 
 
@@ -503,10 +497,10 @@ def on_uvloop(made: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @pytest.mark.parametrize("fails", [True, False])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
+async def test_a_block_ends_under_a_statement_without_a_waiter(
     store: Storage, term: Term, session: Session, fails: bool, loop: str
 ) -> None:
-    """It rolls back, and neither the statement nor who waits for it goes on."""
+    """Test that it rolls back, and that neither the statement nor its waiter continues."""
     (claim,) = await begun(store, term, session)
 
     async def sleep(connection: TaskConnection) -> None:
@@ -517,22 +511,22 @@ async def test_a_block_ends_under_a_statement_that_nobody_waits_for(
         async def asleep() -> bool:
             return watch.execute(SLEEPING).fetchone() == (1,)
 
-        async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+        async with pool.transaction(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
             left.append(asyncio.create_task(sleep(connection)))
             await wait_until_async(asleep)
             if fails:
                 raise KeyError("a")
 
     async def run() -> None:
-        left: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None]] = []
         pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
         with psycopg.connect(store.dsn, autocommit=True) as watch:
             with pytest.raises(
                 KeyError if fails else RuntimeError, match="a" if fails else "still uses its connection"
             ):
-                await block(pool, watch, left)
+                await block(pool, watch, tasks)
             with pytest.raises(psycopg.Error):
-                await left[0]
+                await tasks[0]
             await wait_until_async(lambda: asyncio.to_thread(lambda: watch.execute(SLEEPING).fetchone() == (0,)))
         await work(pool, claim)
         await pool.close()
@@ -546,7 +540,7 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     store: Storage, pool: TaskConnectionPool, term: Term, session: Session, fails: bool
 ) -> None:
     (claim,) = await begun(store, term, session)
-    left: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[None]] = []
 
     def sleep(connection: SyncTaskConnection) -> None:
         connection.execute("SELECT pg_sleep(600)")
@@ -554,10 +548,10 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     def block(loop: asyncio.AbstractEventLoop) -> None:
         with (
             psycopg.connect(store.dsn, autocommit=True) as watch,
-            pool.transaction_sync(claim.job_id, claim.attempt, Told()) as connection,
+            pool.transaction_sync(claim.job_id, claim.attempt, RecordedCompletion()) as connection,
         ):
             thread = asyncio.to_thread(sleep, connection)
-            loop.call_soon_threadsafe(lambda: left.append(asyncio.create_task(thread)))
+            loop.call_soon_threadsafe(lambda: tasks.append(asyncio.create_task(thread)))
             wait_until(lambda: watch.execute(SLEEPING).fetchone() == (1,))
             if fails:
                 raise KeyError("a")
@@ -565,13 +559,13 @@ async def test_a_plain_block_ends_under_a_statement_of_another_thread(
     with pytest.raises(KeyError if fails else RuntimeError):
         await asyncio.to_thread(block, asyncio.get_running_loop())
     with pytest.raises(psycopg.Error):
-        await left[0]
+        await tasks[0]
     await wait_until_async(lambda: nothing_sleeps(store))
     await work_in_a_thread(pool, claim)
 
 
-class Plain:
-    """A plain task in a thread of its own, which can be stopped."""
+class StoppableTask:
+    """StoppableTask task in a separate thread, which can be stopped."""
 
     def __init__(self, pool: TaskConnectionPool, claim: Claim, work: Callable[[AttemptTransaction], None]) -> None:
         self.over = asyncio.Event()
@@ -595,18 +589,18 @@ class Plain:
 async def test_a_plain_task_is_stopped_while_it_waits_for_a_place(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 2)
     pool = TaskConnectionPool(store.dsn, size=1, name="taskd:task:w")
-    with pool.transaction_sync(claims[0].job_id, claims[0].attempt, Told()):
-        there = threading.Event()
+    with pool.transaction_sync(claims[0].job_id, claims[0].attempt, RecordedCompletion()):
+        arrived = threading.Event()
 
         def wait(settling: AttemptTransaction) -> None:
-            there.set()
+            arrived.set()
             with settling.transaction_sync():
                 raise AssertionError("there is no place")
 
-        plain = Plain(pool, claims[1], wait)
-        await asyncio.to_thread(there.wait)
+        plain = StoppableTask(pool, claims[1], wait)
+        await asyncio.to_thread(arrived.wait)
         await plain.stop()
-    await work_in_a_thread(pool, claims[1])  # the place was not lost
+    await work_in_a_thread(pool, claims[1])  # the pool has kept its connection
     assert await store.raw.fetch(ROWS) == [(1,)]
     await pool.close()
 
@@ -624,7 +618,7 @@ async def test_a_plain_task_is_stopped_in_a_long_statement(
     async def asleep() -> bool:
         return await store.raw.fetch(SLEEPING) == [(1,)]
 
-    plain = Plain(pool, claim, endless)
+    plain = StoppableTask(pool, claim, endless)
     await wait_until_async(asleep)
     await plain.stop()
     await wait_until_async(lambda: nothing_sleeps(store))
@@ -641,17 +635,21 @@ async def test_completions_do_not_fail_each_other_whatever_the_default_isolation
     )
     first, second, third = await begun(store, term, session, 3)
     await work(pool, first)
-    async with pool.transaction(second.job_id, second.attempt, Told()):
-        await work(pool, third)  # changes the counter that the other one changes later
+    async with pool.transaction(second.job_id, second.attempt, RecordedCompletion()):
+        await work(pool, third)  # changes the counter that the other transaction changes later
     assert await store.raw.fetch("SELECT n FROM taskd.finished_counts") == [(3,)]
 
 
 async def test_a_dead_line_is_noticed_and_the_dsn_says_how_soon(store: Storage, term: Term, session: Session) -> None:
     claims = await begun(store, term, session, 1)
     pool = TaskConnectionPool(psycopg.conninfo.make_conninfo(store.dsn, keepalives_idle=7), size=1, name="taskd:task:w")
-    async with pool.transaction(claims[0].job_id, claims[0].attempt, Told()) as connection:
-        told = connection.info.get_parameters()
-    assert (told["keepalives_idle"], told["keepalives_count"], told["tcp_user_timeout"]) == ("7", "3", "30000")
+    async with pool.transaction(claims[0].job_id, claims[0].attempt, RecordedCompletion()) as connection:
+        parameters = connection.info.get_parameters()
+    assert (parameters["keepalives_idle"], parameters["keepalives_count"], parameters["tcp_user_timeout"]) == (
+        "7",
+        "3",
+        "30000",
+    )
     await pool.close()
 
 
@@ -667,7 +665,7 @@ async def test_a_task_does_not_hear_what_its_commit_says(
         " FOR EACH ROW EXECUTE FUNCTION tell()"
     )
     notices.clear()
-    async with pool.transaction(claim.job_id, claim.attempt, Told()) as connection:
+    async with pool.transaction(claim.job_id, claim.attempt, RecordedCompletion()) as connection:
         connection.add_notice_handler(notices.append)
         await connection.execute("INSERT INTO rows VALUES (1)")
     assert connection.closed

@@ -1,4 +1,4 @@
-"""The doorbell: what it delivers, in which order, and what survives when Redis forgets."""
+"""Test the transport: deliveries, their order, and recovery when Redis loses its data."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ QUEUES = ("default",)
 
 @pytest.fixture
 async def connect(redis_url: str, stream_name: str) -> AsyncIterator[Connect]:
-    made: list[RedisTransport] = []
+    transports: list[RedisTransport] = []
 
     def make(consumer: str = "", url: str = redis_url) -> RedisTransport:
-        made.append(transport := RedisTransport(RedisSettings(url=url, stream=stream_name), consumer=consumer))
+        transports.append(transport := RedisTransport(RedisSettings(url=url, stream=stream_name), consumer=consumer))
         return transport
 
     yield make
-    for transport in made:
+    for transport in transports:
         await transport.close()
 
 
@@ -84,7 +84,7 @@ async def test_two_workers_never_get_the_same_entry(connect: Connect) -> None:
     assert sorted(ids(halves[0]) + ids(halves[1])) == list(range(1, 301))
 
 
-async def test_a_decided_entry_is_gone_and_a_returned_one_goes_to_somebody_else(connect: Connect) -> None:
+async def test_a_decided_entry_is_gone_and_a_returned_one_goes_to_another_worker(connect: Connect) -> None:
     leader, one, two = connect(), connect("w1"), connect("w2")
     await leader.ring(dispatches(0, 0))
     first, second = await one.fetch(QUEUES, 8, 0)
@@ -118,9 +118,9 @@ async def test_what_a_worker_holds_on_to_is_not_adopted(connect: Connect) -> Non
     await holder.hold([first])
     assert ids(await heir.adopt(QUEUES, 8, 0.3)) == [second.job_id]
     await holder.decided([first])
-    await holder.hold([first])  # it is gone, which is no error
+    await holder.hold([first])  # a missing entry is no error
     await leader._client.delete(second.stream)
-    await holder.hold([second])  # so is the whole stream
+    await holder.hold([second])  # nor is a missing stream
 
 
 async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing(
@@ -133,8 +133,8 @@ async def test_a_worker_that_never_comes_back_is_forgotten_once_it_holds_nothing
     monkeypatch.setattr("taskd.transport.stream.SILENCE", 0.05)
 
     async def consumers() -> dict[str, int]:
-        found = await leader._client.xinfo_consumers(held.stream, "workers")
-        return {consumer["name"]: consumer["idle"] for consumer in found}
+        rows = await leader._client.xinfo_consumers(held.stream, "workers")
+        return {consumer["name"]: consumer["idle"] for consumer in rows}
 
     async def silent() -> bool:
         return min((await consumers()).values()) > 50
@@ -153,7 +153,7 @@ async def test_a_worker_that_leaves_gives_back_what_it_holds(connect: Connect) -
     assert ids(await other.fetch(QUEUES, 8, 0)) == [2, 1]
 
 
-async def test_missing_names_what_nobody_will_be_given(connect: Connect) -> None:
+async def test_missing_names_what_no_worker_will_be_given(connect: Connect) -> None:
     leader, worker = connect(), connect("w1")
     sent = dispatches(0, 0, 0)
     await leader.ring(sent)
@@ -161,7 +161,7 @@ async def test_missing_names_what_nobody_will_be_given(connect: Connect) -> None
     absent = Dispatch(77, 4, "default", 0)
     late = Dispatch(sent[1].job_id, 2, "default", 0)
     assert await leader.missing([*sent, absent, late]) == [absent, late]
-    # Its consumer deleted, an entry is neither waiting nor held: nobody would ever get it.
+    # After the deletion of its consumer, an entry is neither waiting nor held, so no worker would get it.
     await leader._client.xgroup_delconsumer(held.stream, "workers", "w1")
     assert await leader.missing(sent) == [sent[0]]
     assert await depth(leader) == 2
@@ -189,8 +189,8 @@ async def test_a_reader_that_waits_survives_a_wipe(connect: Connect, private_red
     await wait_until_async(lambda: _blocked(leader))
     private_redis.flush()
     await leader.ring(dispatches(0))
-    found = ids(await waiting) or ids(await worker.fetch(QUEUES, 8, 1.0))
-    assert found == [1]
+    job_ids = ids(await waiting) or ids(await worker.fetch(QUEUES, 8, 1.0))
+    assert job_ids == [1]
 
 
 async def test_an_entry_of_another_version_is_discarded(connect: Connect, stream_name: str) -> None:
@@ -211,7 +211,7 @@ async def test_a_later_leaders_view_is_not_overwritten(connect: Connect) -> None
     assert await old.view() == LeaderView(7, postgres=False)
 
 
-async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
+async def test_a_wake_reaches_each_listener(connect: Connect) -> None:
     leader, other = connect(), connect()
     wakes = leader.wakes()
     await anext(wakes)
@@ -222,7 +222,7 @@ async def test_a_wake_reaches_whoever_listens(connect: Connect) -> None:
     await wakes.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
 
 
-async def test_news_of_a_cancel_reaches_whoever_listens(connect: Connect) -> None:
+async def test_news_of_a_cancel_reaches_each_listener(connect: Connect) -> None:
     worker, other = connect(), connect()
     news = worker.cancellations()
     assert await anext(news) is None  # some may have been missed before
@@ -234,7 +234,7 @@ async def test_news_of_a_cancel_reaches_whoever_listens(connect: Connect) -> Non
     await news.aclose()  # type: ignore[attr-defined]  # the seam promises an iterator; here it is a generator
 
 
-async def test_whoever_listens_for_cancels_is_told_that_some_may_have_been_missed(
+async def test_a_listener_for_cancels_learns_that_some_may_have_been_missed(
     connect: Connect, private_redis: RedisServer
 ) -> None:
     news = connect(url=private_redis.url).cancellations()
@@ -258,7 +258,7 @@ async def test_a_redis_that_is_away_is_one_error_in_time(connect: Connect, priva
 
 
 async def test_a_redis_that_takes_no_writes_counts_as_away(connect: Connect, private_redis: RedisServer) -> None:
-    """Else the leader would find every entry lost, and offer its job again, each second."""
+    """Test it, since otherwise the leader would offer every job again each second."""
     transport = connect(url=private_redis.url)
     name = await transport.incarnation()
     with redis.Redis.from_url(private_redis.url) as client:
@@ -273,7 +273,7 @@ async def test_a_redis_that_takes_no_writes_counts_as_away(connect: Connect, pri
 
 
 async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
-    """The library forgets a cancellation that comes as it has sent; a duty that is told to end would go on for ever."""
+    """Test a cancellation right after a send, which the library forgets: the duty would continue for ever."""
     transport = connect()
 
     async def duty() -> None:
@@ -291,7 +291,7 @@ async def test_a_cancelled_command_stays_cancelled(connect: Connect) -> None:
 
 
 async def test_a_listener_that_is_cancelled_ends(connect: Connect) -> None:
-    """As above, while it subscribes: it would wait for messages until the end of its process."""
+    """Test the same during a subscribe: it would wait for messages until the end of its process."""
     transport = connect()
 
     async def listen() -> None:
@@ -318,7 +318,7 @@ def test_there_are_few_bands() -> None:
 
 
 def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, stream_name: str) -> None:
-    """uvloop raises a RuntimeError of its own then, which the library does not know."""
+    """Test the RuntimeError of uvloop, which the library does not handle."""
 
     async def main() -> None:
         transport = RedisTransport(RedisSettings(url=redis_url, stream=stream_name))
@@ -338,9 +338,9 @@ def test_a_connection_that_was_reset_is_an_outage_and_no_bug(redis_url: str, str
 async def test_more_entries_than_one_command_takes_are_decided_at_once(connect: Connect) -> None:
     leader, worker = connect(), connect("w1")
     await leader.ring(dispatches(*[0] * 2500, *[90] * 3))
-    found = await worker.fetch(QUEUES, 3000, 0)
-    assert len(found) == 2503
-    await worker.decided(found[:-1])
+    delivered = await worker.fetch(QUEUES, 3000, 0)
+    assert len(delivered) == 2503
+    await worker.decided(delivered[:-1])
     assert await depth(leader) == 1
-    await worker.decided(found[-1:])
+    await worker.decided(delivered[-1:])
     assert await depth(leader) == 0

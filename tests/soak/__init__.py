@@ -1,1 +1,1 @@
-"""Long-run health: half of the maximum load for half an hour, with worker restarts, and nothing may grow. `make soak`."""
+"""The soak test (`make soak`): half an hour of half the maximum load with worker restarts, in which nothing may grow."""

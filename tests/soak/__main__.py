@@ -1,4 +1,4 @@
-"""A soak: `make soak`, or `python -m tests.soak`. MINUTES (30), SEED. Exit status 0 if nothing grows."""
+"""Run a soak: `make soak`, or `python -m tests.soak`, with MINUTES (30) and SEED. Exit status 0 if nothing grows."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tests.soak.verdict import bounds, judge
 OUT = Path("build/soak")
 #: Seconds for which the maximum is measured.
 MEASURE = 10.0
-#: Seconds that the cluster may take to end the last jobs.
+#: Seconds that the cluster may take to finish the last jobs.
 DRAIN = 60.0
-#: Bytes on the disk that a job costs for good: about 300 for its finished row and index, and a margin for PostgreSQL's log.
-#: A soak takes at most a third of the disk that is free, and lowers its rate if half of the maximum is more.
+#: Bytes on the disk for a finished job: about 300 for its row and index, and a margin for PostgreSQL's log. A soak uses
+#: at most a third of the free disk, and lowers its rate if half of the maximum would need more.
 DISK_PER_JOB, DISK_SHARE = 1000, 1 / 3
-#: At INFO each attempt would write a line.
+#: The level INFO would give a line for each attempt.
 SHAPE = Shape(schedulers=2, workers=3, slots=200, rate=0, audit=False, environment={"LOG_LEVEL": "WARNING"})
 
 
 def main() -> int:
-    """Soak, report; 1 if anything is wrong."""
+    """Run a soak and report it; return 1 if anything is wrong."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     if not Path("/proc/self/smaps_rollup").exists():
         console.print("a soak needs Linux: it reads /proc")
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def soak(world: World, minutes: float, out: Path, console: Console) -> Report:
-    """The soak itself."""
+    """Measure the maximum, run the load with restarts, and return the report."""
     chance, begun = random.Random(world.seed), time.time()
     stores, sampler = Stores(world), Sampler(world, out / "samples.ndjson")
     maximum, flood = feeder.maximum(world.urls, stores.finished, MEASURE, chance)
@@ -72,7 +72,7 @@ def soak(world: World, minutes: float, out: Path, console: Console) -> Report:
     load.start()
     sampler.start()
     try:
-        # Apart from the load's, so that a seed repeats the restarts.
+        # A separate generator from the load's, so that a seed repeats the restarts.
         report.restarts = restart_at_random(world, minutes * 60, random.Random(f"restarts {world.seed}"))
     finally:
         load.stop()
@@ -110,7 +110,7 @@ def _drained(stores: Stores) -> bool:
 
 
 def _count(report: Report, stores: Stores) -> None:
-    """Every job that was accepted is final, once."""
+    """Report a problem unless every accepted job is final exactly once."""
     report.ends, stored, _ = stores.ends()
     counted = sum(report.ends.values())
     if not report.submitted == counted == stored:

@@ -1,4 +1,4 @@
-"""Why a line of WARNING or ERROR is in a log. One that nothing here explains fails the soak."""
+"""The known causes of log lines of WARNING or ERROR. A line without a cause fails the soak."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-#: The worst that each program's words for it mean.
+#: The levels of all programs that need a cause.
 LOUD = ("warning", "error", "critical", "warn", "fatal", "panic", "dpanic")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a log, or one that is not what its program writes (a traceback, say), then with level `raw`."""
+    """Line of a log; level `raw` if it lacks its program's format, as in a traceback."""
 
     process: str
     at: float
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that the soak did to a process."""
+    """Fault or start of a process by the soak."""
 
     at: float
     what: str
@@ -35,20 +35,20 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Explains lines of some processes whose text matches. With `faults`: only for `within` seconds after one of those."""
+    """Cause of matching lines of some processes; with `faults`, only `within` seconds after one of those."""
 
     name: str
     processes: str
     text: str
     faults: tuple[str, ...] = ()
     within: float = 0.0
-    #: Whether the fault must have been this very process's.
+    #: True if the fault must have been of the same process.
     own: bool = False
-    #: What else must be so; the faults are those in time.
+    #: Further condition; its faults are those in time.
     when: Callable[[Line, Sequence[Fault]], bool] = lambda _line, _faults: True
 
     def explains(self, line: Line, faults: Sequence[Fault]) -> bool:
-        """Whether it does."""
+        """Return True if this is the cause of the line."""
         if not (re.fullmatch(self.processes, line.process) and re.search(self.text, line.text)):
             return False
         due = [f for f in faults if f.what in self.faults and 0 <= line.at - f.at + 0.5 <= self.within]
@@ -60,15 +60,15 @@ def _only_restarted(line: Line, faults: Sequence[Fault]) -> bool:
     return set(line.fields.get("workers", ())) <= {fault.target for fault in faults}
 
 
-def _asked_to_fail(line: Line, _: Sequence[Fault]) -> bool:
+def _fails_on_purpose(line: Line, _: Sequence[Fault]) -> bool:
     return line.fields.get("outcome") == "failed" and "as it was asked to" in str(line.fields.get("error"))
 
 
 ENDS = ("SIGKILL", "SIGTERM")
 
-#: A lease is 8 s here, a leader looks every 1.5 s, and a doorbell counts as lost after 3 s.
+#: Here a lease is 8 s, a leader checks every 1.5 s, and a doorbell counts as lost after 3 s.
 CAUSES = (
-    Cause(name="the load has jobs that fail once", processes=r"w\d", text="^attempt ended$", when=_asked_to_fail),
+    Cause(name="the load has jobs that fail once", processes=r"w\d", text="^attempt ended$", when=_fails_on_purpose),
     Cause(
         name="a worker was ended: its jobs begin again",
         processes=r"s\d",
@@ -93,7 +93,7 @@ CAUSES = (
         own=True,
     ),
     Cause(
-        name="a worker was asked to end: what ran too long was released",
+        name="a worker was terminated: attempts that ran too long were released",
         processes=r"w\d",
         text="^(releasing what did not finish in time|attempt ended)$",
         faults=("SIGTERM",),
@@ -138,12 +138,12 @@ CAUSES = (
 
 
 def explain(line: Line, faults: Sequence[Fault]) -> str | None:
-    """The cause of a line, or None."""
+    """Return the cause of a line, or None."""
     return next((cause.name for cause in CAUSES if cause.explains(line, faults)), None)
 
 
 def loud(process: str, text: str) -> Iterator[Line]:
-    """The lines of a process's log that somebody should wonder about."""
+    """Yield the lines of a process's log that need a cause."""
     read = {"postgres": _postgres, "redis": _redis}.get(process, _json)
     at = 0.0
     for raw in text.splitlines():
@@ -155,14 +155,14 @@ def loud(process: str, text: str) -> Iterator[Line]:
 
 
 def _json(process: str, raw: str, before: float) -> Line | None:
-    """A line of taskd's or etcd's. What is no JSON is loud: a traceback, or a word of a library's."""
+    """Parse a line of taskd or etcd. Text that is not JSON has the level `raw`: a traceback, or output of a library."""
     if not raw.strip():
         return None
     try:
-        said = json.loads(raw)
-        text = str(said["event"] if "event" in said else said["msg"])
-        at = datetime.fromisoformat(said.get("timestamp") or said["ts"]).timestamp()
-        return Line(process, at, str(said["level"]).lower(), text, said)
+        entry = json.loads(raw)
+        text = str(entry["event"] if "event" in entry else entry["msg"])
+        at = datetime.fromisoformat(entry.get("timestamp") or entry["ts"]).timestamp()
+        return Line(process, at, str(entry["level"]).lower(), text, entry)
     except (ValueError, KeyError, TypeError):
         return Line(process, before, "raw", raw)
 
@@ -171,23 +171,23 @@ POSTGRES = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC \[\d+\].*?\b(
 
 
 def _postgres(process: str, raw: str, _: float) -> Line | None:
-    """A line of PostgreSQL's; those that go on with an earlier one are none."""
-    found = POSTGRES.match(raw)
-    if found is None:
+    """Parse a line of PostgreSQL; return None for a continuation of an earlier line."""
+    match = POSTGRES.match(raw)
+    if match is None:
         return None
-    at = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
-    return Line(process, at, found[2].lower(), found[3])
+    at = datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp()
+    return Line(process, at, match[2].lower(), match[3])
 
 
 REDIS = re.compile(r"^\d+:[A-Z] (\d+ \w{3} \d{4} \d\d:\d\d:\d\d\.\d+) ([.\-*#]) (.*)$")
 
 
 def _redis(process: str, raw: str, before: float) -> Line | None:
-    found = REDIS.match(raw)
-    if found is None:
+    match = REDIS.match(raw)
+    if match is None:
         return None
     try:
-        at = datetime.strptime(found[1], "%d %b %Y %H:%M:%S.%f").astimezone().timestamp()
+        at = datetime.strptime(match[1], "%d %b %Y %H:%M:%S.%f").astimezone().timestamp()
     except ValueError:
         at = before
-    return Line(process, at, "warning" if found[2] == "#" else "info", found[3])
+    return Line(process, at, "warning" if match[2] == "#" else "info", match[3])

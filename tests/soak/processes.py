@@ -1,4 +1,4 @@
-"""What /proc says of a process."""
+"""The resources of processes, from /proc."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.world import World
 
 @dataclass(frozen=True)
 class Usage:
-    """Megabytes, and counts. `private` is what ending the process would give back (USS): mapped files come and go."""
+    """Megabytes and counts. `private` is the memory that the end of the process would free (USS), without mapped files."""
 
     rss: float
     private: float
@@ -20,7 +20,7 @@ class Usage:
 
 
 def usage(pid: int) -> Usage | None:
-    """What the process has now; None if it is gone, or its memory cannot be read."""
+    """Return the current usage of a process; None if it has ended or its memory cannot be read."""
     try:
         rollup = _fields(f"/proc/{pid}/smaps_rollup")
         status = _fields(f"/proc/{pid}/status")
@@ -38,14 +38,14 @@ def _fields(path: str) -> dict[str, int]:
     return {name: int(rest.split()[0]) for name, _, rest in lines if rest.split() and rest.split()[0].isdigit()}
 
 
-def roll(world: World) -> list[tuple[str, int]]:
-    """The name and the id of each process of taskd's that runs: schedulers, workers, their executors and guards."""
-    found = []
+def taskd_processes(world: World) -> list[tuple[str, int]]:
+    """Return name and pid of each running process of taskd: schedulers, workers, their executors and guards."""
+    running = []
     for member in [*world.members.values()]:
         if member.alive:
-            found.append((member.name, member.pid))
-            found += [(f"{member.name} {kind}", pid) for pid in descendants(member.pid) if (kind := _kind(pid))]
-    return found
+            running.append((member.name, member.pid))
+            running += [(f"{member.name} {kind}", pid) for pid in descendants(member.pid) if (kind := _kind(pid))]
+    return running
 
 
 def _command(pid: int) -> bytes:
@@ -63,18 +63,18 @@ def _kind(pid: int) -> str | None:
 
 
 def servers(world: World) -> dict[str, list[int]]:
-    """The processes of each server; those that vacuum a table for a moment are left out."""
+    """Return the pids of each server, without PostgreSQL's short-lived autovacuum workers."""
     children = {"postgres": world.postgres.child, "redis": world.redis.child, "etcd": world.etcd.child}
     pids = {name: [child.pid, *descendants(child.pid)] for name, child in children.items() if child.pid is not None}
-    return {name: [pid for pid in found if b"autovacuum worker" not in _command(pid)] for name, found in pids.items()}
+    return {name: [pid for pid in group if b"autovacuum worker" not in _command(pid)] for name, group in pids.items()}
 
 
-def together(pids: list[int]) -> Usage:
-    """The sum over a server's processes; shared memory counts in each one's RSS, but is nobody's own."""
-    found = [use for pid in pids if (use := usage(pid)) is not None]
+def total(pids: list[int]) -> Usage:
+    """Return the sum over a server's processes; shared memory counts in each one's RSS, but in no `private`."""
+    usages = [item for pid in pids if (item := usage(pid)) is not None]
     return Usage(
-        sum(use.rss for use in found),
-        sum(use.private for use in found),
-        sum(use.fds for use in found),
-        sum(use.threads for use in found),
+        sum(item.rss for item in usages),
+        sum(item.private for item in usages),
+        sum(item.fds for item in usages),
+        sum(item.threads for item in usages),
     )

@@ -1,4 +1,4 @@
-"""The tables, and the same as JSON."""
+"""The report of a soak, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 20
 
 @dataclass(kw_only=True)
 class Report:
-    """What came of a soak."""
+    """Result of a soak."""
 
     seed: int
     minutes: float
@@ -27,20 +27,20 @@ class Report:
     rate: float
     submitted: int = 0
     restarts: dict[str, int] = field(default_factory=dict)
-    #: The most seconds that the load was behind.
+    #: The most seconds that the load was behind its rate.
     behind: float = 0.0
     ends: dict[str, int] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)
-    #: How many lines of the logs have which cause.
+    #: Numbers of log lines by cause.
     causes: dict[str, int] = field(default_factory=dict)
     unexplained: list[Line] = field(default_factory=list)
-    #: Whatever else went wrong.
+    #: Further failures.
     problems: list[str] = field(default_factory=list)
 
     @property
     def complaints(self) -> list[str]:
-        """All that is wrong, a sentence each."""
+        """All failures, a sentence each."""
         grown = [text for process in self.processes for text in process.complaints]
         burst = [
             f"{b.name}: {b.most:,.1f}, at most {b.bound:,.1f} is allowed ({b.why})" for b in self.bounds if not b.kept
@@ -49,12 +49,12 @@ class Report:
         return [*self.problems, *grown, *burst, *quiet]
 
     def json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return the report as a JSON document."""
         return {**asdict(self), "complaints": self.complaints, "passed": not self.complaints}
 
 
 def show(report: Report, console: Console) -> None:
-    """Print it."""
+    """Print the report."""
     console.print(_processes(report))
     console.print(_bounds(report))
     console.print(_causes(report))

@@ -1,4 +1,4 @@
-"""What the three servers hold: rows, entries, keys."""
+"""The contents of the three servers: rows, entries, keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = (
 
 
 class Stores:
-    """Looks into the servers of a world, over connections of its own. One thread's."""
+    """Figures of a world's servers, over separate connections, for one thread."""
 
     def __init__(self, world: World) -> None:
         self._postgres = psycopg.connect(world.postgres.dsn, autocommit=True, application_name="soak")
@@ -48,19 +48,19 @@ class Stores:
         self._etcd.close()
 
     def figures(self) -> dict[str, float]:
-        """All figures."""
+        """Return all figures."""
         return {**self._rows(), **self._entries(), **self._keys()}
 
     def finished(self) -> int:
-        """How many jobs are final."""
+        """Return the number of final jobs."""
         return int(self._rows()["finished"])
 
     def left(self) -> dict[str, float]:
-        """What is left to do: live jobs and entries."""
+        """Return the numbers of live jobs and of stream entries."""
         return {"live jobs": self._rows()["live jobs"], "entries": self._entries()["stream entries"]}
 
     def ends(self) -> tuple[dict[str, int], int, int]:
-        """Final jobs by status as counted, final jobs as stored, and ids given out."""
+        """Return the counted final jobs by status, the number of stored ones, and the highest id given."""
         counted = self._postgres.execute(
             "SELECT status, sum(n)::bigint FROM taskd.finished_counts GROUP BY 1"
         ).fetchall()
@@ -71,8 +71,8 @@ class Stores:
     def _rows(self) -> dict[str, float]:
         row = self._postgres.execute(FIGURES).fetchone()
         assert row is not None
-        found = dict(zip(NAMES, map(float, row), strict=True))
-        return {name: value / MEGA if name.endswith(", MB") else value for name, value in found.items()}
+        figures = dict(zip(NAMES, map(float, row), strict=True))
+        return {name: value / MEGA if name.endswith(", MB") else value for name, value in figures.items()}
 
     def _entries(self) -> dict[str, float]:
         entries = pending = consumers = 0

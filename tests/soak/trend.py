@@ -1,4 +1,4 @@
-"""Whether a figure rises, and how sure that is."""
+"""The trend of a figure, with its confidence."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-#: Seconds whose samples become one point, their median: single samples are spikes of garbage and noise.
+#: Seconds whose samples are reduced to their median, since single samples have peaks and noise.
 WINDOW = 30.0
 #: The normal quantile of a confidence of 95 %.
 Z95 = 1.96
-#: The share of a series, and the most seconds, that count as warm-up at least: caches fill, pools open, code is first run.
+#: The share of a series, and the most seconds, that count at least as warm-up: for caches, pools and first runs of code.
 WARM_UP, WARM_UP_SECONDS = 0.2, 180.0
 #: Seconds after the warm-up below which a slope is noise.
 JUDGEABLE = 480.0
@@ -22,7 +22,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Trend:
-    """A slope per second, with the interval in which it lies with a confidence of 95 %."""
+    """Slope per second, with its interval of 95 % confidence."""
 
     slope: float
     low: float
@@ -30,7 +30,7 @@ class Trend:
 
 
 def warm(points: Points) -> Points:
-    """What is left after the warm-up: a fifth, or three minutes if those are not more than a third of the series."""
+    """Return the points after the warm-up: a fifth, or three minutes if those are at most a third of the series."""
     if not points:
         return points
     begin, length = points[0][0], points[-1][0] - points[0][0]
@@ -39,12 +39,12 @@ def warm(points: Points) -> Points:
 
 
 def span(points: Points) -> float:
-    """Seconds from the first point to the last."""
+    """Return the seconds from the first point to the last."""
     return points[-1][0] - points[0][0] if points else 0.0
 
 
 def medians(points: Points, window: float = WINDOW) -> list[tuple[float, float]]:
-    """One point for each window of time."""
+    """Return one point for each window of time."""
     windows: dict[int, list[tuple[float, float]]] = {}
     for at, value in points:
         windows.setdefault(int((at - points[0][0]) / window), []).append((at, value))
@@ -55,16 +55,16 @@ def medians(points: Points, window: float = WINDOW) -> list[tuple[float, float]]
 
 
 def trend(points: Points, window: float = WINDOW) -> Trend | None:
-    """Theil and Sen's slope: the median of the slopes between all pairs, which a third of wild points does not move.
+    """Return the Theil-Sen slope: the median of the slopes between all pairs, which a third of outliers does not move.
 
-    The interval is Sen's, by ranks. It takes the points as independent; memory is not quite, so it is a little too narrow.
-    None of fewer than three windows.
+    The interval is Sen's, by ranks. It assumes independent points; figures of memory are not quite, so it is a little too
+    narrow. Returns None for fewer than three windows.
     """
-    found = medians(points, window)
-    count = len(found)
-    if count < 3:  # two points have one slope and no doubt
+    points_of_windows = medians(points, window)
+    count = len(points_of_windows)
+    if count < 3:  # two points have one slope and no interval
         return None
-    slopes = sorted((b - a) / (t - s) for (s, a), (t, b) in combinations(found, 2))
+    slopes = sorted((b - a) / (t - s) for (s, a), (t, b) in combinations(points_of_windows, 2))
     doubt = Z95 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
     low = max(0, int((len(slopes) - doubt) / 2))
     high = min(len(slopes) - 1, math.ceil((len(slopes) + doubt) / 2))
@@ -72,13 +72,13 @@ def trend(points: Points, window: float = WINDOW) -> Trend | None:
 
 
 def rise(points: Points) -> float:
-    """How much more the median of the last third is than that of the first."""
+    """Return the median of the last third minus that of the first."""
     first, last = thirds(points)
     return statistics.median(last) - statistics.median(first) if first and last else 0.0
 
 
 def thirds(points: Points) -> tuple[list[float], list[float]]:
-    """The values of the first and of the last third of the time."""
+    """Return the values of the first and of the last third of the time."""
     if not points:
         return [], []
     begin, third = points[0][0], span(points) / 3

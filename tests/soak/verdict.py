@@ -1,4 +1,4 @@
-"""What must stay flat or bounded, and whether it did."""
+"""The verdicts on figures that must stay flat or bounded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from taskd.domain.band import BANDS
 from taskd.settings import Settings
 from tests.soak.trend import JUDGEABLE, Points, Trend, rise, span, thirds, trend, warm
 
-#: Megabytes per 10 minutes that a process of taskd's may grow, and a server of others' make.
+#: Megabytes per 10 minutes that a process of taskd may grow, and one of a server.
 SLOPE, SERVER_SLOPE = 1.0, 10.0
-#: How many more file descriptors or asyncio tasks there may be in the last third than in the first.
+#: File descriptors or asyncio tasks by which the last third may exceed the first.
 SLACK = 4.0
 TEN_MINUTES = 600.0
 SERVERS = ("postgres", "redis", "etcd")
@@ -19,14 +19,14 @@ SERVERS = ("postgres", "redis", "etcd")
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process's row."""
+    """Row of one process."""
 
     name: str
     pid: int
     seconds: float
     begin: float
     end: float
-    #: Megabytes per 10 minutes, of what is its own alone.
+    #: Megabytes of private memory per 10 minutes.
     memory: Trend | None
     fds: tuple[float, float]
     tasks: tuple[float, float] | None
@@ -35,7 +35,7 @@ class Process:
 
     @property
     def verdict(self) -> str:
-        """One word or a few."""
+        """Verdict in one word or a few."""
         if self.complaints:
             return "GROWS"
         return "flat" if self.judged else "too short to judge"
@@ -43,7 +43,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """One figure of the stores: the most that it was, and the most that it may be (None: it is only shown)."""
+    """Figure of the stores: its maximum, and its upper bound (None: it is only shown)."""
 
     name: str
     begin: float
@@ -54,16 +54,16 @@ class Bound:
 
     @property
     def kept(self) -> bool:
-        """Whether it is within."""
+        """True if the maximum is within the bound."""
         return self.bound is None or self.most <= self.bound
 
 
 def judge(name: str, pid: int, figures: Mapping[str, Sequence[tuple[float, float]]]) -> Process:
-    """Judge a process by its series."""
+    """Return the verdict on a process from its series."""
     memory = warm(figures["private"])
     judged = span(memory) >= JUDGEABLE
-    found = trend(memory)
-    growth = None if found is None else Trend(*(value * TEN_MINUTES for value in (found.slope, found.low, found.high)))
+    slope = trend(memory)
+    growth = None if slope is None else Trend(*(value * TEN_MINUTES for value in (slope.slope, slope.low, slope.high)))
     limit = SERVER_SLOPE if name in SERVERS else SLOPE
     complaints = []
     if judged and growth is not None and growth.slope > limit:
@@ -93,8 +93,8 @@ def judge(name: str, pid: int, figures: Mapping[str, Sequence[tuple[float, float
 def bounds(
     stores: Mapping[str, Points], *, rate: float, maximum: float, slots: int, members: int, starts: int
 ) -> list[Bound]:
-    """Each figure of the stores with its bound."""
-    # Each band may hold as many entries as the credit allows, and a dead worker's wait for their adoption.
+    """Return each figure of the stores with its bound."""
+    # Each band may hold as many entries as the credit allows, and a dead worker's entries wait for adoption.
     entries = len(BANDS) * max(slots, maximum * Settings().scheduler.credit_seconds) + slots
     fixed = {
         "live jobs": (rate * 20 + slots, "20 s of the load, and the slots"),
@@ -107,17 +107,17 @@ def bounds(
         "counter rows": (3.0 * (members + starts), "one a session and status"),
         "connections": (25.0 * members, "25 a member"),
     }
-    found = []
+    judged = []
     for name, points in stores.items():
         settled = warm(points)
         bound, why = fixed.get(name) or _own_past(name, settled)
         values = [value for _, value in settled]
-        found.append(Bound(name=name, begin=values[0], most=max(values), end=values[-1], bound=bound, why=why))
-    return found
+        judged.append(Bound(name=name, begin=values[0], most=max(values), end=values[-1], bound=bound, why=why))
+    return judged
 
 
 def _own_past(name: str, settled: Points) -> tuple[float | None, str]:
-    """Some figures are bounded by what they once were: what is cleared now and then finds its size, and keeps it."""
+    """Return a bound from the first third of the series, for figures that are cleared regularly and so keep their size."""
     slack = {"jobs table, MB": 16.0, "dead rows": 20_000.0, "etcd file, MB": 0.25}.get(name)
     if slack is None:
         return None, "grows with the jobs that ever were"

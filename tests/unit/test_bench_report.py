@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.ceilings import CEILINGS, COMMITS, HTTP, INSERT, LIFE, beside, rises
-from bench.comparison import fallen, noise, uncompared
-from bench.picture import picture
+from bench.ceilings import CEILINGS, COMMITS, HTTP, INSERT, LIFE, higher_is_better, limit_share
+from bench.chart import picture
+from bench.comparison import noise, slower, uncompared
 from bench.report import markdown, sections, short, show
 from bench.targets import TARGETS, below, holds, ratios, unmeasured
 from rich.console import Console
@@ -46,27 +46,27 @@ def test_the_readme_has_the_table_of_the_committed_run() -> None:
 
 
 def test_a_rate_is_compared_with_the_same_rate_of_the_servers() -> None:
-    ceiling = beside(E2E, 15_000, LIMITS)
+    ceiling = limit_share(E2E, 15_000, LIMITS)
     assert ceiling is not None
     assert (ceiling.limit, ceiling.share) == (60_000, 0.25)
 
 
 def test_a_time_is_compared_with_the_time_of_its_commits() -> None:
-    ceiling = beside("idle, submit to done p50, ms", 3.0, LIMITS)
+    ceiling = limit_share("idle, submit to done p50, ms", 3.0, LIMITS)
     assert ceiling is not None
     assert (ceiling.name, ceiling.limit, ceiling.share) == ("three commits", 0.75, 0.25)
 
 
 def test_a_drain_is_compared_with_a_life_without_its_insert() -> None:
-    ceiling = beside("drain, jobs/s", 37_500, LIMITS)
+    ceiling = limit_share("drain, jobs/s", 37_500, LIMITS)
     assert ceiling is not None
     assert ceiling.limit == pytest.approx(75_000)
     assert ceiling.share == pytest.approx(0.5)
 
 
 def test_a_figure_without_a_measured_limit_stands_alone() -> None:
-    assert beside(MEMORY, 90, LIMITS) is None
-    assert beside("POST /jobs, 100 connections, p99, ms", 8, LIMITS) is None
+    assert limit_share(MEMORY, 90, LIMITS) is None
+    assert limit_share("POST /jobs, 100 connections, p99, ms", 8, LIMITS) is None
 
 
 def test_every_committed_rate_has_a_limit_beside_it() -> None:
@@ -87,7 +87,7 @@ def test_every_committed_rate_has_a_limit_beside_it() -> None:
     ],
 )
 def test_more_is_better_of_rates_and_ratios_only(name: str, better: bool) -> None:
-    assert rises(name) is better
+    assert higher_is_better(name) is better
 
 
 def test_a_target_without_a_figure_is_shown_with_the_command_that_measures_it() -> None:
@@ -119,22 +119,22 @@ def test_the_terminal_has_ranges_and_notes_as_the_page_has() -> None:
 def test_a_rate_that_fell_is_reported_and_a_slower_machine_is_not() -> None:
     then = run({E2E: [16_000.0, 15_000.0, 14_000.0]})
     slow = {name: rate / 2 for name, rate in LIMITS.items()}
-    assert fallen(run({E2E: [7_500.0]}, slow) | {"contest": then["contest"]}, then | {"contest": {"taskd": {}}}) == []
-    (line,) = fallen(run({E2E: [7_500.0]}), then)
+    assert slower(run({E2E: [7_500.0]}, slow) | {"contest": then["contest"]}, then | {"contest": {"taskd": {}}}) == []
+    (line,) = slower(run({E2E: [7_500.0]}), then)
     assert line.startswith(f"{E2E}: 7,500, was 15,000: 12% of its limit (insert and three updates), was 25%")
 
 
 def test_a_time_or_a_cost_that_rose_is_reported() -> None:
     then = run({MEMORY: [80.0, 81.0, 82.0], "dispatch lag of a delayed job p50, ms": [2.0]})
-    (line,) = fallen(run({MEMORY: [120.0], "dispatch lag of a delayed job p50, ms": [2.5]}), then)
+    (line,) = slower(run({MEMORY: [120.0], "dispatch lag of a delayed job p50, ms": [2.5]}), then)
     assert line.startswith(f"{MEMORY}: 120, was 81.0: 1.48 times it")
-    assert fallen(run({MEMORY: [50.0]}), then) == []
+    assert slower(run({MEMORY: [50.0]}), then) == []
 
 
 def test_a_figure_that_must_be_zero_is_reported_when_it_is_not() -> None:
     lost = "under 200 clients, terms lost"
-    assert fallen(run({lost: [0.0]}), run({lost: [0.0]})) == []
-    assert len(fallen(run({lost: [1.0]}), run({lost: [0.0]}))) == 1
+    assert slower(run({lost: [0.0]}), run({lost: [0.0]})) == []
+    assert len(slower(run({lost: [1.0]}), run({lost: [0.0]}))) == 1
 
 
 def test_a_figure_may_change_as_much_as_its_passes_did() -> None:
@@ -142,7 +142,7 @@ def test_a_figure_may_change_as_much_as_its_passes_did() -> None:
     assert noise([10.0, 10.0]) == 1.25
     assert noise([10.0]) == 1.5
     then = run({MEMORY: [50.0, 80.0, 100.0]})
-    assert fallen(run({MEMORY: [170.0]}), then) == []
+    assert slower(run({MEMORY: [170.0]}), then) == []
 
 
 def test_a_figure_that_only_the_other_run_has_is_named() -> None:

@@ -23,17 +23,17 @@ export function ran(sent) {
 }
 
 export async function command(one, bulk, work, prepare = () => {}) {
-  const [what, jobs] = process.argv.slice(2);
-  if (what === "work") return work();
-  if (what === "prepare") {
+  const [mode, jobs] = process.argv.slice(2);
+  if (mode === "work") return work();
+  if (mode === "prepare") {
     await prepare();
     process.exit(0);
   }
   await one(0);
   const began = process.hrtime.bigint();
-  if (what === "one") for (let n = 0; n < jobs; n++) await one(0);
-  if (what === "bulk") for (let n = 0; n < jobs / BULK; n++) await bulk(BULK);
-  if (what === "asked")
+  if (mode === "one") for (let n = 0; n < jobs; n++) await one(0);
+  if (mode === "bulk") for (let n = 0; n < jobs / BULK; n++) await bulk(BULK);
+  if (mode === "interactive")
     for await (const _ of createInterface({ input: process.stdin })) await one(String(process.hrtime.bigint()));
   console.log(Number(began) / 1e9, Number(process.hrtime.bigint() - began) / 1e9);
   process.exit(0);

@@ -1,4 +1,4 @@
-"""Tasks that store checkpoints, show progress, hold locks, submit children, snooze, and take models (scenarios 35)."""
+"""Faults under tasks with checkpoints, progress, locks, children, snoozes and typed arguments (scenarios 35)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import psycopg
 from taskd.client import Client
 from taskd.domain.job import FINAL
 from taskd.torture.history import History
-from tests.chaos.author import PATIENT, Author
+from tests.chaos.author import PATIENT, AuthorWorkload
 from tests.chaos.run import Scenario
 from tests.chaos.shape import Shape
 from tests.chaos.world import World, signal_all
 
 #: Seconds without etcd, longer than its leases (5 s).
 AWAY = 9.0
-#: Signs of the trace that a scenario must have seen, or it has shown nothing.
+#: Entries of the trace that must occur, since otherwise the scenario has tested nothing.
 SEEN = {"resumed": "resume", "stored": "saved", "locks": "lock", "children": "child", "snoozes": "snooze"}
+#: Tasks whose jobs may fail only after a crash or a loss.
+MUST_COMPLETE = ("check_arguments", "snooze_repeatedly", "climb")
 
 
 def _members_killed(world: World) -> None:
-    """Executors, then their workers, then who leads."""
+    """Kill executors, then a worker, then the leader."""
     for _ in range(3):
         world.flow(world.random.uniform(0.5, 1.5))
         worker = world.random.choice(world.workers)
@@ -40,21 +42,26 @@ def _members_killed(world: World) -> None:
     world.healed()
 
 
-def _stands_still_with_notes(world: World) -> None:
-    """A worker stands still when it is about to store checkpoints, and goes on when their jobs run elsewhere.
+def _stopped_before_checkpoints(world: World) -> None:
+    """Stop a worker that is about to store checkpoints, and continue it when their jobs run on another worker.
 
-    The two have a queue of their own, so that they surely have the jobs, one after the other.
+    The two workers have a separate queue, so that the jobs certainly run on one after the other.
     """
-    worker = world.spawn_guest("perched", "--queues", "perch", TASKD_FAILPOINT="note.before:stop@1")
+    worker = world.spawn_guest("stopped", "--queues", "checkpoints", TASKD_FAILPOINT="note.before:stop@1")
     world.until(lambda: worker.ready, 60)
-    job = {"task": "perch", "queue": "perch", "payload": {"seconds": 9}, "retry_backoff": {"initial": 0.5, "factor": 1}}
+    job = {
+        "task": "checkpoint_once",
+        "queue": "checkpoints",
+        "payload": {"seconds": 9},
+        "retry_backoff": {"initial": 0.5, "factor": 1},
+    }
     with Client(",".join(world.urls)) as client:
         jobs = client.submit_batch([job] * 15)
     world.until(lambda: '"point": "note.before"' in worker.output, 60)
     world.note("SIGSTOP", worker.name, pids=[worker.pid])
     orphans = _claimed(world, jobs, worker.name)
-    heir = world.spawn_guest("heir", "--queues", "perch")
-    world.until(lambda: orphans <= _claimed(world, jobs, heir.name), 60)
+    successor = world.spawn_guest("successor", "--queues", "checkpoints")
+    world.until(lambda: orphans <= _claimed(world, jobs, successor.name), 60)
     os.kill(worker.pid, signal.SIGCONT)
     world.note("SIGCONT", worker.name, pids=[worker.pid])
     world.figures["orphans"] = float(len(orphans))
@@ -64,7 +71,7 @@ def _stands_still_with_notes(world: World) -> None:
 
 
 def _claimed(world: World, jobs: list[int], worker: str) -> set[int]:
-    """Which of the jobs were claimed by this worker."""
+    """Return the jobs that this worker has claimed."""
     with psycopg.connect(world.postgres.dsn) as connection:
         rows = connection.execute(
             "SELECT job_id FROM taskd.job_events WHERE job_id = ANY (%s) AND to_status = 'running' AND worker_id = %s",
@@ -73,8 +80,8 @@ def _claimed(world: World, jobs: list[int], worker: str) -> set[int]:
         return {job for (job,) in rows}
 
 
-def _etcd_away(world: World) -> None:
-    """Longer than a lease, twice: every lock is lost, and who held it is stopped before somebody else gets it."""
+def _etcd_outages(world: World) -> None:
+    """Take etcd away for longer than a lease, twice: each lock is lost, and its holder stopped before another gets it."""
     world.flow(2)
     with _contended(world), world.standstill("etcd"):
         world.flow(AWAY)
@@ -86,8 +93,8 @@ def _etcd_away(world: World) -> None:
 
 @contextmanager
 def _contended(world: World) -> Iterator[None]:
-    """Locks that are held and wanted for longer than the body takes; after it, until each was given to somebody again."""
-    tasks = ("guard", "guard", "guard_thread")
+    """Keep locks held and waited for during the body; end when each has been granted again."""
+    tasks = ("hold_lock", "hold_lock", "hold_lock_in_thread")
     payloads = [{"name": f"contended-{number // 3}", "seconds": 4 * AWAY} for number in range(9)]
     jobs = [world.submit(task, payload, **PATIENT) for task, payload in zip(tasks * 3, payloads, strict=True)]
     names = {str(payload["name"]) for payload in payloads}
@@ -98,11 +105,11 @@ def _contended(world: World) -> Iterator[None]:
     world.until(lambda: set(_granted(world)[since:]) >= names, 60)
     world.flow(2)
     for job in jobs:
-        world.ask("POST", f"/jobs/{job}/cancel")
+        world.request("POST", f"/jobs/{job}/cancel")
 
 
 def _granted(world: World) -> list[str]:
-    """The names of the locks that tasks got, in turn, by the trace."""
+    """Return the names of granted locks in the order of the trace."""
     lines = [line.split() for line in (world.history / "trace").read_text().splitlines()]
     return [words[5] for words in lines if len(words) > 6 and words[2] == "lock" and words[5].startswith("contended")]
 
@@ -127,18 +134,18 @@ def _servers_killed(world: World) -> None:
 
 
 def _figures(history: History, world: World) -> dict[str, float]:
-    found = {name: float(sum(sign.what == what for sign in history.trace)) for name, what in SEEN.items()}
-    found["resumed"] = float(sum(sign.what == "resume" and sign.detail[1] != "0" for sign in history.trace))
-    if missing := [name for name, count in found.items() if not count]:
-        world.surprises.append(f"no {', '.join(missing)} seen: that shows nothing")
-    failed = {row.id for row in history.jobs if row.status == "failed" and row.task in ("sell", "doze", "climb")}
+    figures = {name: float(sum(sign.what == what for sign in history.trace)) for name, what in SEEN.items()}
+    figures["resumed"] = float(sum(sign.what == "resume" and sign.detail[1] != "0" for sign in history.trace))
+    if missing := [name for name, count in figures.items() if not count]:
+        world.unexpected.append(f"the trace has no {', '.join(missing)}, so the scenario has tested nothing")
+    failed = {row.id for row in history.jobs if row.status == "failed" and row.task in MUST_COMPLETE}
     crashed = {row.id for row in history.jobs if row.crashes or row.losses}
-    found["failed"] = float(len(failed - crashed))
-    return found
+    figures["failed"] = float(len(failed - crashed))
+    return figures
 
 
 def _shape(**mix: Any) -> Shape:
-    return Shape(app="tests.chaos.author", mix=Author(**mix), rate=20)
+    return Shape(app="tests.chaos.author", mix=AuthorWorkload(**mix), rate=20)
 
 
 SCENARIOS = [
@@ -153,14 +160,14 @@ SCENARIOS = [
     Scenario(
         name="35b",
         title="a worker stands still about to store checkpoints",
-        body=_stands_still_with_notes,
-        shape=_shape(climbing=0, dozing=0),
+        body=_stopped_before_checkpoints,
+        shape=_shape(climbing=0, snoozing=0),
         measures=lambda history, world: {},
     ),
     Scenario(
         name="35c",
         title="etcd frozen, then killed, while tasks hold locks",
-        body=_etcd_away,
+        body=_etcd_outages,
         shape=_shape(),
         bounds={"failed": 0},
         measures=_figures,

@@ -1,4 +1,4 @@
-"""Coordination away, wiped, or with an old memory (scenarios 18 to 20)."""
+"""Outages of etcd, and etcd wiped or restored from an old snapshot (scenarios 18 to 20)."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def _killed_then_the_leader(world: World) -> None:
 
 
 def _wiped(world: World) -> None:
-    """Its revisions begin at 1 again: any election in it is younger than the one that PostgreSQL remembers."""
+    """Wipe etcd, twice: its revisions begin at 1 again, below those of the election that PostgreSQL has stored."""
     for _ in range(2):
         world.flow(3)
         with world.fault("wipe", "etcd"):
             world.etcd.wipe()
             world.etcd.start()
-        world.flow(6)  # longer than a lease of the etcd that was: whoever lost it knows by now
+        world.flow(6)  # longer than a lease of the wiped etcd: its holder knows of the loss by now
         _one_leader(world)
         world.flow(3)
     leader = world.leader()
@@ -59,13 +59,13 @@ def _wiped(world: World) -> None:
 
 
 def _restored(world: World) -> None:
-    """The data of some time ago comes back, as from a snapshot, with leases and an election that are long over."""
+    """Restore older data, as from a snapshot, with leases and an election that have ended since."""
     old = world.folder / "etcd-snapshot"
     world.etcd.stop()
     shutil.copytree(world.etcd.folder, old)
     world.etcd.start()
     _one_leader(world)
-    world.kill(world.leader())  # the election moves on, so that the snapshot's is the past
+    world.kill(world.leader())  # the next election outdates the snapshot's
     _one_leader(world)
     world.revive()
     world.flow(2)
@@ -128,7 +128,7 @@ SCENARIOS = [
         name="20b",
         title="an old snapshot of etcd restored",
         body=_restored,
-        # Revisions of etcd's come again then, and with them the fences of locks: an operator restores it empty instead.
+        # etcd's revisions repeat after that, and with them the locks' fences. An operator restores it empty instead.
         shape=Shape(mix=Workload(locked=0)),
         bounds={"one leader": 15, "gap": 15, "reaped": 0, "cut short": 0},
         measures=_figures,

@@ -1,4 +1,4 @@
-"""Leaders that die, hand over, or stand still (scenarios 1 to 5)."""
+"""Leaders that are killed, terminated or stopped (scenarios 1 to 5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _killed(world: World) -> None:
 
 
 def _all_killed(world: World) -> None:
-    """Nobody answers and nobody leads; what runs goes on and is recorded."""
+    """Kill every scheduler: none answers and none leads, while running attempts continue and are recorded."""
     world.flow(3)
     for scheduler in world.schedulers:
         world.kill(scheduler)
@@ -34,7 +34,7 @@ def _all_killed(world: World) -> None:
     world.flow(5)
 
 
-def _asked_to_stop(world: World) -> None:
+def _terminated(world: World) -> None:
     for _ in range(3):
         world.flow(world.random.uniform(1, 3))
         leader = world.leader()
@@ -59,24 +59,24 @@ def _frozen(world: World) -> None:
 
 
 def _frozen_in_a_statement(world: World) -> None:
-    """A row lock of somebody else's holds the leader's dispatch open; there the leader is frozen and replaced."""
+    """Freeze and replace the leader inside a dispatch that waits for another connection's row lock."""
     for _ in range(2):
         world.flow(world.random.uniform(1, 2))
         leader = world.leader()
-        with psycopg.connect(world.postgres.dsn) as stranger:
+        with psycopg.connect(world.postgres.dsn) as other_client:
             job = world.submit("nap", {"seconds": 0.01}, delay=1.0)
-            stranger.execute("SELECT FROM taskd.jobs WHERE id = %s FOR UPDATE", [job])
+            other_client.execute("SELECT FROM taskd.jobs WHERE id = %s FOR UPDATE", [job])
             world.until(lambda: waits_for_a_lock(world))
             with world.frozen(leader):
                 await_takeover(world, leader.name)
-                stranger.rollback()
+                other_client.rollback()
                 world.flow(1)
         world.until(lambda old=leader: not old.leads)  # type: ignore[misc]  # bound at once
     world.healed()
 
 
 def await_takeover(world: World, former: str, *, shard: int = SHARD) -> None:
-    """Return when somebody else leads by PostgreSQL's word, and measure how long that took."""
+    """Return when PostgreSQL's row names a leader other than `former`, and record the time as a figure."""
     began = time.monotonic()
 
     def other() -> bool:
@@ -90,21 +90,21 @@ def await_takeover(world: World, former: str, *, shard: int = SHARD) -> None:
     world.figures["takeover"] = max(world.figures.get("takeover", 0.0), time.monotonic() - began)
 
 
-def dies_at_its_failpoint(world: World) -> None:
-    """Two leaders at least die at their 150th passing of the point; the next one finds what they left.
+def killed_at_failpoint(world: World) -> None:
+    """Wait until at least two leaders have died at their failpoint, and restart them.
 
-    Where several lead, they all may come to it before anybody has been started again.
+    With several shards, all leaders may die before the first restart.
     """
     noted: set[int] = set()
     while len(noted) < 2:
         world.until(lambda: len(world.schedulers) < world.shape.schedulers, 60)
-        _note_fallen(world, noted)
+        _record_dead(world, noted)
         world.until(lambda: not world.schedulers or any(scheduler.leads for scheduler in world.schedulers))
-        _note_fallen(world, noted)
+        _record_dead(world, noted)
         world.revive()
 
 
-def _note_fallen(world: World, noted: set[int]) -> None:
+def _record_dead(world: World, noted: set[int]) -> None:
     for member in world.members.values():
         if member.role == "scheduler" and not member.alive and member.pid not in noted:
             world.note("SIGKILL", member.name, pid=member.pid)
@@ -112,19 +112,19 @@ def _note_fallen(world: World, noted: set[int]) -> None:
 
 
 def _late_starts(history: History, world: World) -> dict[str, float]:
-    """How long after a takeover what an earlier leader had dispatched began."""
+    """Measure the seconds from a takeover to the start of jobs that an earlier leader had dispatched."""
     takeovers = [t for t in history.terms if t.what == "takeover"]
     queued: dict[int, float] = {}
-    found: list[float] = []
+    late: list[float] = []
     for event in history.events:
         if event.to_status == "queued":
             queued.setdefault(event.job_id, event.at)
         elif event.to_status == "running" and event.job_id in queued:
-            own = (t.at for t in takeovers if shard_of(event.queue, t.shards) == t.shard)
-            between = [at for at in own if queued[event.job_id] < at < event.at]
-            found += [event.at - at for at in between[-1:]]
+            of_shard = (t.at for t in takeovers if shard_of(event.queue, t.shards) == t.shard)
+            between = [at for at in of_shard if queued[event.job_id] < at < event.at]
+            late += [event.at - at for at in between[-1:]]
             del queued[event.job_id]
-    return {"left over": float(len(found)), "start": max(found, default=float("inf")), **_gap(history, world)}
+    return {"left over": float(len(late)), "start": max(late, default=float("inf")), **_gap(history, world)}
 
 
 SCENARIOS = [
@@ -139,7 +139,7 @@ SCENARIOS = [
             "cut short": float(measure.cut_short(history)),
         },
     ),
-    Scenario(name="2", title="SIGTERM the leader, three times", body=_asked_to_stop, bounds={"gap": 1}, measures=_gap),
+    Scenario(name="2", title="SIGTERM the leader, three times", body=_terminated, bounds={"gap": 1}, measures=_gap),
     Scenario(name="3a", title="SIGSTOP the leader", body=_frozen, bounds={"takeover": 10}, measures=_gap),
     Scenario(
         name="3b",
@@ -151,7 +151,7 @@ SCENARIOS = [
     Scenario(
         name="4",
         title="kill between dispatch commit and XADD",
-        body=dies_at_its_failpoint,
+        body=killed_at_failpoint,
         shape=Shape(environment={"TASKD_FAILPOINT": "dispatch.committed:kill@150"}),
         bounds={"start": 5},
         measures=_late_starts,
@@ -159,10 +159,10 @@ SCENARIOS = [
     Scenario(
         name="5",
         title="kill between XADD and its reply",
-        body=dies_at_its_failpoint,
+        body=killed_at_failpoint,
         shape=Shape(environment={"TASKD_FAILPOINT": "ring.sent:kill@150"}),
-        # What was rung is claimed while nobody leads: there is nothing left over to start late. With shards each scheduler
-        # leads one, and so each dies at its own failpoint, the last one seconds after the first.
+        # Sent entries are claimed without a leader, so no job is left to start late. With shards, each scheduler leads one
+        # and dies at its failpoint, the last one seconds after the first.
         bounds={"gap": 8 if SHARDS == 1 else 13},
         measures=_gap,
     ),

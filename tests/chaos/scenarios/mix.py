@@ -1,4 +1,4 @@
-"""Everything at random (scenarios 23 and 36)."""
+"""All kinds of faults in random order (scenarios 23 and 36)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from taskd.torture.history import History
 from taskd.torture.workload import Workload
 from tests.chaos import measure
-from tests.chaos.author import Author
+from tests.chaos.author import AuthorWorkload
 from tests.chaos.run import Scenario
 from tests.chaos.scenarios import schedules
 from tests.chaos.shape import LINKS, Shape
@@ -26,7 +26,7 @@ def _kill_a_worker(world: World) -> None:
     world.kill(world.random.choice(world.workers))
 
 
-def _end_a_member(world: World) -> None:
+def _terminate_a_member(world: World) -> None:
     world.terminate(world.random.choice([*world.schedulers, *world.workers]))
 
 
@@ -61,17 +61,17 @@ def _freeze_a_server(world: World) -> None:
         world.flow(world.random.uniform(1, 10))
 
 
-def _trouble_a_link(world: World) -> None:
+def _disturb_a_link(world: World) -> None:
     member = world.random.choice([*world.schedulers, *world.workers])
     server = world.random.choice(LINKS)
     link = world.link(member.name, server)
     with world.fault("link", f"{member.name}-{server}"):
-        trouble = world.random.randrange(4)
-        if trouble == 0:
+        kind = world.random.randrange(4)
+        if kind == 0:
             link.hole(up=True, down=True)
-        elif trouble == 1:
+        elif kind == 1:
             link.hole(up=False, down=True)
-        elif trouble == 2:
+        elif kind == 2:
             link.cut()
         else:
             link.delay(0.0, 0.3)
@@ -82,32 +82,32 @@ def _trouble_a_link(world: World) -> None:
 FAULTS: tuple[Fault, ...] = (
     _kill_a_scheduler,
     _kill_a_worker,
-    _end_a_member,
+    _terminate_a_member,
     _freeze_a_member,
     _kill_executors,
     _flush,
     _restart,
     _freeze_a_server,
-    _trouble_a_link,
+    _disturb_a_link,
 )
 
 
-def _anything(world: World, minutes: float) -> None:
+def _random_faults(world: World, minutes: float) -> None:
     end = time.monotonic() + 60 * minutes
-    happened = 0
+    injected = 0
     while time.monotonic() < end:
         world.flow(world.random.uniform(0.5, 3))
         world.random.choice(FAULTS)(world)
-        happened += 1
+        injected += 1
         if world.random.random() < 0.7 or not world.schedulers or len(world.workers) < 2:
             world.revive()
-    world.figures["faults"] = float(happened)
+    world.figures["faults"] = float(injected)
 
 
-def _anything_to_authors(world: World, minutes: float) -> None:
-    """The same, with what task authors write and with schedules."""
-    with schedules.ticking(world, schedules.ALLOWED | schedules.SHY):
-        _anything(world, minutes)
+def _random_faults_under_authors(world: World, minutes: float) -> None:
+    """Inject the same faults under the authors' tasks and schedules."""
+    with schedules.ticking(world, schedules.ALLOWED | schedules.EXCLUSIVE):
+        _random_faults(world, minutes)
 
 
 def _figures(history: History, world: World) -> dict[str, float]:
@@ -119,20 +119,20 @@ def _figures(history: History, world: World) -> dict[str, float]:
 
 
 def scenarios(minutes: float) -> list[Scenario]:
-    """The random mix for so many minutes."""
+    """Return the random mixes with a length of `minutes`."""
     return [
         Scenario(
             name="23",
             title=f"a random mix for {minutes:g} min",
-            body=lambda world: _anything(world, minutes),
+            body=lambda world: _random_faults(world, minutes),
             shape=Shape(proxied=True, mix=Workload(cancelled=2.0)),
             measures=_figures,
         ),
         Scenario(
             name="36",
             title=f"a random mix for {minutes:g} min, with schedules and authors' tasks",
-            body=lambda world: _anything_to_authors(world, minutes),
-            shape=Shape(proxied=True, app="tests.chaos.author", mix=Author(cancelled=2.0), rate=20),
+            body=lambda world: _random_faults_under_authors(world, minutes),
+            shape=Shape(proxied=True, app="tests.chaos.author", mix=AuthorWorkload(cancelled=2.0), rate=20),
             measures=lambda history, world: _figures(history, world) | schedules.figures(history, world),
         ),
     ]

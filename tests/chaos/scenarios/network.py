@@ -1,4 +1,4 @@
-"""Links cut, one way and both ways, and slow ones (scenarios 21 and 22)."""
+"""Links cut in one or both directions, and slow links (scenarios 21 and 22)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests.chaos.run import Scenario
 from tests.chaos.shape import LINKS, Shape
 from tests.chaos.world import World
 
-Who = Literal["leader", "worker"]
+RoleName = Literal["leader", "worker"]
 
-#: Seconds that a link stays cut: longer than a session and than etcd's lease.
+#: Seconds of a cut: longer than a session and than etcd's lease.
 CUT = 12.0
 PROXIED = Shape(proxied=True)
 WAYS = {(True, True): "both ways", (False, True): "answers", (True, False): "requests"}
 
 
-def _cut(world: World, who: Who, server: str) -> None:
-    """Both ways, then only what comes back, then only what is sent. A worker has tasks that run for longer than its lease."""
+def _cut(world: World, role: RoleName, server: str) -> None:
+    """Cut both directions, then only answers, then only requests; a worker's tasks run for longer than its lease."""
     for up, down in ((True, True), (False, True), (True, False)):
         world.flow(2)
-        if who == "worker":
+        if role == "worker":
             for _ in range(8):
                 world.submit("nap", {"seconds": 1.5 * CUT})
             member = world.until(
@@ -54,12 +54,12 @@ def _figures(history: History, world: World) -> dict[str, float]:
 
 
 def _slow(world: World) -> None:
-    """Slots are what latency is paid in: an attempt holds one for some round trips."""
+    """Delay all links for 25 s. Latency costs slots, since an attempt holds one for some round trips."""
     world.flow(4)
     with world.fault("delay", "all links"):
         for member in world.members.values():
             for server in LINKS:
-                world.link(member.name, server).delay(0.0, 0.4, up=False)  # a round trip takes so long
+                world.link(member.name, server).delay(0.0, 0.4, up=False)  # the delay of a round trip
         world.flow(25)
         for member in world.members.values():
             for server in LINKS:
@@ -70,15 +70,15 @@ def _slow(world: World) -> None:
 def _starts(history: History, world: World) -> dict[str, float]:
     begin = next(f.at for f in history.faults if f.what == "delay")
     end = next(f.at for f in history.faults if f.what == "heal")
-    found = [seconds for _, seconds in measure.starts(history, begin + 1, end - 4)]
-    return {"start p50": measure.percentile(found, 50), "start p99": measure.percentile(found, 99)}
+    seconds = [delay for _, delay in measure.starts(history, begin + 1, end - 4)]
+    return {"start p50": measure.percentile(seconds, 50), "start p99": measure.percentile(seconds, 99)}
 
 
-CUTS: tuple[tuple[str, Who, str, dict[str, float]], ...] = (
+CUTS: tuple[tuple[str, RoleName, str, dict[str, float]], ...] = (
     ("21a", "leader", "etcd", {"gap": 10}),
     ("21b", "leader", "postgres", {"gap": 10}),
     ("21c", "worker", "postgres", {"gap": 10, "restart": 20}),
-    # An entry that was on its way to the worker stays its own until somebody adopts it, after claim_idle (4 s here).
+    # An entry on its way to the worker stays pending for it until another one adopts it, after claim_idle (4 s here).
     ("21d", "worker", "redis", {"gap": 10, "longest wait": 12}),
 )
 
@@ -86,13 +86,13 @@ SCENARIOS = [
     *(
         Scenario(
             name=name,
-            title=f"{who}-{server} cut",
-            body=lambda world, who=who, server=server: _cut(world, who, server),  # type: ignore[misc]  # bound at once
+            title=f"{role}-{server} cut",
+            body=lambda world, role=role, server=server: _cut(world, role, server),  # type: ignore[misc]  # bound at once
             shape=PROXIED,
             bounds=bounds,
             measures=_figures,
         )
-        for name, who, server, bounds in CUTS
+        for name, role, server, bounds in CUTS
     ),
     Scenario(
         name="22",

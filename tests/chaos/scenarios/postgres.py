@@ -1,4 +1,4 @@
-"""The truth away, hung, full, or pestered (scenarios 13 to 17)."""
+"""PostgreSQL down, frozen, full, or with terminated and missing connections (scenarios 13 to 17)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from tests.chaos.shape import SESSION_TTL, Shape
 from tests.chaos.world import World
 
 UNAVAILABLE = 503
-#: A dispatch that takes longer than this is a gap; the load dispatches every few milliseconds.
-CALM = 0.5
 
 
 def _stopped(world: World, seconds: float) -> None:
-    """The postmaster dies, its backends with it, and recovery replays the log. Nobody's claim may be lost by that."""
+    """Kill the postmaster and its backends. Recovery replays the log, and no claim may be lost."""
     world.flow(2)
     _run_for(world, seconds + 8)
     with world.fault("SIGKILL", "postgres", "restart"):
         world.postgres.kill()
-        _watch_answers(world, seconds)
+        _measure_responses(world, seconds)
         world.postgres.start()
     world.flow(8)
 
 
-def _gone_with_redis(world: World) -> None:
-    """Nobody can tell the workers that all are cut off, so they stop their tasks in time; then everything comes back."""
+def _stopped_with_redis(world: World) -> None:
+    """Kill both. Workers cannot learn that all of them are cut off, so they stop their tasks in time."""
     world.flow(2)
     jobs = _run_for(world, 40)
     with world.fault("SIGKILL", "postgres", "restart"), world.fault("SIGKILL", "redis", "restart"):
@@ -48,8 +46,8 @@ def _gone_with_redis(world: World) -> None:
         world.cancel(job)
 
 
-def _late_worker(world: World) -> None:
-    """One worker reaches PostgreSQL some seconds later than the rest, and has a whole lease's time for that."""
+def _one_worker_late(world: World) -> None:
+    """Let one worker reach PostgreSQL some seconds later than the others; it has the time of a lease for that."""
     world.flow(3)
     link = world.link(world.random.choice(world.workers).name, "postgres")
     with world.fault("SIGKILL", "postgres", "restart"):
@@ -65,39 +63,39 @@ def _late_worker(world: World) -> None:
 
 
 def _run_for(world: World, seconds: float) -> list[int]:
-    """Jobs that run for so long, longer than a lease; returns when all of them do."""
+    """Submit jobs that run for `seconds`, longer than a lease; return them when all run."""
     jobs = [world.submit("nap", {"seconds": seconds}) for _ in range(8)]
     world.until(lambda: all(world.job(job)["status"] == "running" for job in jobs))
     return jobs
 
 
-def _hung(world: World) -> None:
+def _frozen(world: World) -> None:
     world.flow(2)
     _run_for(world, 15 + 8)
     with world.standstill("postgres"):
-        _watch_answers(world, 15)
+        _measure_responses(world, 15)
     world.flow(8)
 
 
-def _watch_answers(world: World, seconds: float) -> None:
-    """Ask for as long as PostgreSQL is away: how late a 503 to a submit or a read came, and how long the event loop kept us."""
+def _measure_responses(world: World, seconds: float) -> None:
+    """Record the slowest 503 to a submit or a read during the outage, and the delay of the event loop."""
     end, slowest = time.monotonic() + seconds, 0.0
-    with _loop_watched(world):
+    with _event_loop_measured(world):
         while time.monotonic() < end:
             for scheduler in world.schedulers:
                 for method, path, body in (("POST", "/jobs", {"payload": 1, "task": "give"}), ("GET", "/jobs/1", None)):
                     began = time.monotonic()
-                    answer = web.request(method, f"{scheduler.url}{path}", json=body, timeout=20)
+                    response = web.request(method, f"{scheduler.url}{path}", json=body, timeout=20)
                     slowest = max(slowest, time.monotonic() - began)
-                    assert answer.status_code == UNAVAILABLE, answer.text
-                    assert "retry-after" in answer.headers
+                    assert response.status_code == UNAVAILABLE, response.text
+                    assert "retry-after" in response.headers
             world.flow(0.1)
     world.figures["503 within"] = max(world.figures.get("503 within", 0.0), slowest)
 
 
 @contextmanager
-def _loop_watched(world: World) -> Iterator[None]:
-    """Meanwhile ask each scheduler, every 50 ms, for what needs no server: it takes as long as the event loop lets it wait."""
+def _event_loop_measured(world: World) -> Iterator[None]:
+    """Send each scheduler a request that needs no server every 50 ms; its time is the delay of the event loop."""
     stop, waits = threading.Event(), list[float]()
 
     def watch(url: str) -> None:
@@ -119,27 +117,27 @@ def _loop_watched(world: World) -> Iterator[None]:
         world.figures["loop p99"] = measure.percentile(waits, 99)
 
 
-def _pestered(world: World) -> None:
-    """A random backend of taskd's is terminated every 200 ms."""
-    with psycopg.connect(world.postgres.dsn, autocommit=True) as executioner, world.fault("terminate", "postgres"):
+def _backends_terminated(world: World) -> None:
+    """Terminate a random backend of taskd every 200 ms."""
+    with psycopg.connect(world.postgres.dsn, autocommit=True) as admin, world.fault("terminate", "postgres"):
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            executioner.execute(
+            admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'taskd:%'"
                 " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
             )
             world.flow(0.2)
 
 
-def _crowded(world: World) -> None:
-    """Strangers take every connection there is; a process that lost its own must do without for a while."""
+def _connections_exhausted(world: World) -> None:
+    """Take every connection with other clients; a process that lost its connection gets no new one for a while."""
     world.flow(3)
-    with world.fault("max_connections", "postgres"), ExitStack() as strangers:
-        first = strangers.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2, autocommit=True))
+    with world.fault("max_connections", "postgres"), ExitStack() as connections:
+        first = connections.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2, autocommit=True))
         end = time.monotonic() + 12
         while time.monotonic() < end:
             try:
-                strangers.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2))
+                connections.enter_context(psycopg.connect(world.postgres.dsn, connect_timeout=2))
             except psycopg.OperationalError:
                 first.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -164,22 +162,22 @@ def _full(world: World) -> None:
 
 
 def _up_again(world: World) -> bool:
-    """PostgreSQL panics if its log has no room, and stays down until somebody starts it."""
+    """Restart PostgreSQL if it is down: it panics if its log has no space. Return True if it answers."""
     if world.postgres.child.pid is None:
         world.postgres.start()
     return world.postgres.probe() is None
 
 
 def _post(world: World) -> httpx.Response:
-    return world.ask("POST", "/jobs", {"payload": 1, "task": "give"})
+    return world.request("POST", "/jobs", {"payload": 1, "task": "give"})
 
 
 def _left_open(world: World) -> None:
-    """Somebody's transaction stays open and holds back what VACUUM could clear, for all of the load."""
+    """Leave a transaction open, which keeps VACUUM from removing dead rows, for most of the load."""
     world.flow(10)
     world.figures["until"] = time.time()
-    with psycopg.connect(world.postgres.dsn) as stranger:
-        stranger.execute("SELECT pg_current_xact_id(), count(*) FROM taskd.jobs")
+    with psycopg.connect(world.postgres.dsn) as other_client:
+        other_client.execute("SELECT pg_current_xact_id(), count(*) FROM taskd.jobs")
         world.flow(30)
     world.healed()
 
@@ -218,14 +216,14 @@ SCENARIOS = [
     Scenario(
         name="13c",
         title="PostgreSQL and Redis gone for two leases",
-        body=_gone_with_redis,
+        body=_stopped_with_redis,
         bounds={"resumed": 5},
         measures=_figures,
     ),
     Scenario(
         name="13d",
         title="PostgreSQL back, for one worker 4 s later",
-        body=_late_worker,
+        body=_one_worker_late,
         shape=Shape(proxied=True),
         bounds={"reaped": 0},
         measures=_figures,
@@ -233,21 +231,21 @@ SCENARIOS = [
     Scenario(
         name="14",
         title="PostgreSQL frozen 15 s",
-        body=_hung,
+        body=_frozen,
         bounds={"503 within": 3, "loop p99": 0.1, "resumed": 5, "reaped": 0, "cut short": 0},
         measures=_figures,
     ),
     Scenario(
         name="15a",
         title="a random backend terminated every 200 ms",
-        body=_pestered,
+        body=_backends_terminated,
         bounds={"reaped": 0, "cut short": 0},
         measures=_figures,
     ),
     Scenario(
         name="15b",
         title="max_connections exhausted",
-        body=_crowded,
+        body=_connections_exhausted,
         shape=Shape(postgres={"max_connections": "75"}),
         bounds={"reaped": 0, "resumed": 5, "cut short": 0},
         measures=_figures,

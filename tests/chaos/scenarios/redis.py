@@ -1,4 +1,4 @@
-"""A doorbell that forgets, hangs, fills up or is swapped (scenarios 10 to 12)."""
+"""Redis emptied, frozen, full, or replaced by a replica (scenarios 10 to 12)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _trimmed(world: World) -> None:
 
 
 def _repeated(world: World) -> None:
-    """Every entry comes again: at once, and, for jobs that wait for their retry, again and again until they are queued anew."""
+    """Repeat every entry at once, and those of jobs that wait for a retry until they are queued again."""
     end = time.monotonic() + 15
     keys = RedisKeys("jobs")
     world.note("repeat", "redis")
@@ -104,7 +104,7 @@ def _full(world: World) -> None:
 
 
 def _swapped(world: World) -> None:
-    """A replica that never got anything is promoted: another process behind the same address."""
+    """Promote an empty replica: another process behind the same address."""
     empty = RedisServer(
         binaries.find().redis, world.folder / "replica", log=world.folder / "logs" / "replica.log", durable=False
     )
@@ -117,7 +117,7 @@ def _swapped(world: World) -> None:
                 link.retarget(empty.port)
                 link.reset()
         world.flow(8)
-        # And back: to one that is stale by as long as the other one served.
+        # And back to the first, which lacks everything that the other has received.
         with world.fault("failover", "redis"):
             for member in world.members.values():
                 link = world.link(member.name, "redis")
@@ -129,7 +129,7 @@ def _swapped(world: World) -> None:
 
 
 def _figures(history: History, world: World) -> dict[str, float]:
-    """`start`: the longest that a job waited from its dispatch to its claim, or from when Redis was whole again."""
+    """Return the figures. `start` is the longest wait from a dispatch, or from Redis's recovery, to the claim."""
     heals = [f.at for f in history.faults if f.what in ("heal", "restart", "SIGCONT")]
     until = history.meta.load_until
     reoffered = sum(event.move == ("queued", "pending") for event in history.events)
@@ -144,7 +144,7 @@ def _figures(history: History, world: World) -> dict[str, float]:
 SCENARIOS = [
     Scenario(name="10a", title="Redis killed, back empty", body=_killed, bounds=BOUNDS, measures=_figures),
     Scenario(name="10b", title="FLUSHALL, ten times", body=_flushed, bounds=BOUNDS, measures=_figures),
-    # Nothing is lost by that, so nothing may have to be rung again.
+    # No entry is lost by that, so no job may have to be dispatched again.
     Scenario(
         name="10c",
         title="XGROUP DESTROY",

@@ -1,4 +1,4 @@
-"""Everything restarted in turn, as a deploy does (scenario 32)."""
+"""All processes restarted in turn, as a deploy does (scenario 32)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chaos.world import World
 
 
 def _rolling(world: World) -> None:
-    """Every scheduler and worker is told to stop and started again, while the command line's client submits without a pause."""
+    """Terminate and restart each scheduler and worker, while the command line's client submits without a pause."""
     stop, errors = threading.Event(), list[str]()
     submitted = list[int]()
 

@@ -1,4 +1,4 @@
-"""Schedules, through what may happen to those who fire them (scenarios 34)."""
+"""Faults of leaders and servers while schedules fire (scenarios 34)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import httpx
 import psycopg
 
 from taskd.torture.history import History
-from tests.chaos.author import Author
+from tests.chaos.author import AuthorWorkload
 from tests.chaos.run import Scenario
-from tests.chaos.scenarios.leaders import await_takeover, dies_at_its_failpoint
+from tests.chaos.scenarios.leaders import await_takeover, killed_at_failpoint
 from tests.chaos.shape import QUEUES, Shape
 from tests.chaos.world import World
 
-#: Shard 0's leader fires schedules, whatever queue their jobs go to.
+#: The shard whose leader fires schedules, for jobs of all queues.
 FIRES = 0
-#: How far back nobody looked, and with how many of those ticks a schedule catches up.
+#: Seconds without a firing, and the number of those ticks with which a schedule catches up.
 AWAY, CATCH_UP = 600, 200
-#: Fewer jobs of ticks than this, and a scenario has shown little.
+#: Minimum of ticks with jobs: with fewer, the scenario has tested little.
 ENOUGH = 30
 SECONDLY = "* * * * * *"
-#: The ticks of the next minute, by somebody who does not commit: who fires one waits for what becomes of that row. No lock on
-#: a schedule would do, for a firing leaves out what is locked.
-COMING = (
+#: Inserts the ticks of the next minute; a firing waits until that transaction ends. Locks on schedules would not make it
+#: wait, since a firing skips locked schedules.
+NEXT_TICKS = (
     "INSERT INTO taskd.fires (schedule, fire_at, fired_at, state) SELECT name, tick, tick, 'skipped' FROM taskd.schedules,"
     " generate_series(date_trunc('second', now()) + interval '2 s', now() + interval '1 min', interval '1 s') tick"
     " WHERE name LIKE 'secondly-%' ORDER BY name, tick"
@@ -36,13 +36,14 @@ def _job(seconds: float, queue: str = "default") -> dict[str, Any]:
     return {"task": "tick", "queue": queue, "payload": {"seconds": seconds}}
 
 
-#: One a second for the queue of each shard, and one of each policy for jobs that overlap.
+#: A schedule for the queue of each shard, and others whose jobs may overlap.
 ALLOWED: dict[str, dict[str, Any]] = {
     **{f"secondly-{queue}": {"cron": SECONDLY, "job": _job(0.02, queue)} for queue in QUEUES},
     "berlin": {"cron": "*/2 * * * * *", "tz": "Europe/Berlin", "missed": "skip", "job": _job(3.0)},
     "interval": {"every": 1.5, "missed": "all", "catch_up": 1000, "job": _job(0.02)},
 }
-SHY: dict[str, dict[str, Any]] = {
+#: Schedules of each policy against overlap.
+EXCLUSIVE: dict[str, dict[str, Any]] = {
     "skip": {"cron": SECONDLY, "overlap": "skip", "job": _job(1.3)},
     "queue": {"every": 1, "overlap": "queue", "job": _job(2.4)},
     "flapping": {"every": 1, "overlap": "queue", "job": _job(0.7)},
@@ -51,27 +52,27 @@ SHY: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def ticking(world: World, plans: dict[str, dict[str, Any]]) -> Iterator[None]:
-    """The schedules, until all is whole again and has gone on for a while; then they are paused, so that there is an end."""
+    """Create the schedules for the body; then repair the cluster, let them fire for a while, and pause them."""
     for name, plan in plans.items():
-        assert world.ask("PUT", f"/schedules/{name}", plan).status_code == 201
+        assert world.request("PUT", f"/schedules/{name}", plan).status_code == 201
     world.flow(2)
     yield
-    world.mend()
+    world.repair()
     world.flow(4)
     for name in plans:
         world.until(lambda name=name: _paused(world, name))  # type: ignore[misc]  # bound at once
 
 
 def _paused(world: World, name: str) -> bool:
-    """Whether it is paused now; a scheduler that has just come back may not answer yet."""
+    """Pause the schedule; return False if the scheduler does not answer yet."""
     try:
-        return world.ask("POST", f"/schedules/{name}/pause").status_code == 200
+        return world.request("POST", f"/schedules/{name}/pause").status_code == 200
     except httpx.HTTPError:
         return False
 
 
 def _leaders_killed(world: World) -> None:
-    with ticking(world, ALLOWED | SHY):
+    with ticking(world, ALLOWED | EXCLUSIVE):
         for _ in range(2):
             leader = world.leader(shard=FIRES)
             world.kill(leader)
@@ -83,35 +84,35 @@ def _leaders_killed(world: World) -> None:
 
 
 def _frozen_in_a_fire(world: World) -> None:
-    """Rows of somebody else's hold the firing of the schedules open; there the leader is frozen and replaced."""
+    """Freeze and replace the leader inside a firing that waits for another connection's rows."""
     with ticking(world, ALLOWED):
         for _ in range(2):
             leader = world.leader(shard=FIRES)
-            with psycopg.connect(world.postgres.dsn) as stranger:
-                stranger.execute(COMING)
+            with psycopg.connect(world.postgres.dsn) as other_client:
+                other_client.execute(NEXT_TICKS)
                 world.until(lambda: _fire_waits(world))
                 with world.frozen(leader):
                     await_takeover(world, leader.name, shard=FIRES)
                     world.until(lambda old=leader.name: _fire_waits(world, besides=old))  # type: ignore[misc]  # as below
-                    stranger.rollback()
+                    other_client.rollback()
                     world.flow(1)
             world.until(lambda old=leader: not old.leads_shard(FIRES))  # type: ignore[misc]  # bound at once
         world.healed()
 
 
 def _fire_waits(world: World, *, besides: str = "") -> bool:
-    """True while a firing of the leader's waits for somebody, unless the leader is still `besides`."""
+    """Return True while a firing of the leader waits for a lock, unless the leader is `besides`."""
     with psycopg.connect(world.postgres.dsn) as connection:
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT FROM pg_stat_activity a JOIN taskd.leader l ON a.application_name = 'taskd:leader:' || l.holder"
             " WHERE l.shard = %s AND l.instance_id <> %s AND a.wait_event_type = 'Lock' AND a.query LIKE '%%revision bigint%%'",
             [FIRES, besides],
         )
-        return found.fetchone() is not None
+        return rows.fetchone() is not None
 
 
 def _servers_killed(world: World) -> None:
-    with ticking(world, ALLOWED | SHY):
+    with ticking(world, ALLOWED | EXCLUSIVE):
         with world.fault("SIGKILL", "postgres", "restart"):
             world.postgres.kill()
             world.flow(world.random.uniform(1, 3))
@@ -134,9 +135,9 @@ def _servers_killed(world: World) -> None:
             world.etcd.start()
 
 
-def _caught_up_by_those_who_die(world: World) -> None:
-    """Nobody has looked for ten minutes; who catches up dies when it has committed, and so does the next one."""
-    plans = {"late": {"every": 86_400, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | SHY
+def _killed_while_catching_up(world: World) -> None:
+    """Leave ten minutes of ticks to catch up with; each leader that does so dies after its commit."""
+    plans = {"late": {"every": 86_400, "missed": "all", "catch_up": CATCH_UP, "job": _job(0.01)}} | EXCLUSIVE
     with ticking(world, plans):
         with psycopg.connect(world.postgres.dsn) as connection:
             connection.execute(
@@ -145,23 +146,26 @@ def _caught_up_by_those_who_die(world: World) -> None:
                 " decided_until = anchor - make_interval(secs => %(away)s) WHERE name = 'late'",
                 {"away": AWAY},
             )
-        dies_at_its_failpoint(world)
+        killed_at_failpoint(world)
 
 
 def figures(history: History, world: World) -> dict[str, float]:
+    """Return the numbers of ticks, and the longest delay of those that are not caught up."""
     allowed = {schedule.name for schedule in history.schedules if schedule.overlap == "allow"}
-    made = [fire for fire in history.fires if fire.job_id is not None]
-    if len(made) < ENOUGH:
-        world.surprises.append(f"only {len(made)} ticks made jobs: that shows little")
-    on_time = [fire.fired_at - fire.fire_at for fire in made if fire.schedule in allowed and fire.schedule != "late"]
-    found = {"ticks": float(len(made)), "skipped": float(sum(fire.state == "skipped" for fire in history.fires))}
+    fires = [fire for fire in history.fires if fire.job_id is not None]
+    if len(fires) < ENOUGH:
+        world.unexpected.append(f"only {len(fires)} ticks made jobs, so the scenario has tested little")
+    delays = [fire.fired_at - fire.fire_at for fire in fires if fire.schedule in allowed and fire.schedule != "late"]
+    figures = {"ticks": float(len(fires)), "skipped": float(sum(fire.state == "skipped" for fire in history.fires))}
     if any(schedule.name == "late" for schedule in history.schedules):
-        found["caught up"] = float(sum(fire.fired_at - fire.fire_at > 60 for fire in made if fire.schedule == "late"))
-    return found | ({"late": max(on_time)} if on_time else {})
+        figures["caught up"] = float(
+            sum(fire.fired_at - fire.fire_at > 60 for fire in fires if fire.schedule == "late")
+        )
+    return figures | ({"late": max(delays)} if delays else {})
 
 
 def _shape(**environment: str) -> Shape:
-    return Shape(app="tests.chaos.author", mix=Author(), rate=20, environment=environment)
+    return Shape(app="tests.chaos.author", mix=AuthorWorkload(), rate=20, environment=environment)
 
 
 SCENARIOS = [
@@ -192,7 +196,7 @@ SCENARIOS = [
     Scenario(
         name="34d",
         title="leaders die as they catch up with missed ticks",
-        body=_caught_up_by_those_who_die,
+        body=_killed_while_catching_up,
         shape=_shape(TASKD_FAILPOINT="cron.fired:kill@9"),
         measures=figures,
     ),

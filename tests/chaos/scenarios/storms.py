@@ -1,4 +1,4 @@
-"""Much at once: bad input, slow clients, one key, one instant, failures all over (scenarios 26, 27, 29 to 31)."""
+"""Bad input, slow clients, and many jobs with one key, one due time or failures (scenarios 26, 27, 29 to 31)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.chaos.run import Scenario, redis_left
 from tests.chaos.shape import Shape
 from tests.chaos.world import World
 
-#: Below this an answer's time is the machine's mood: ratios are taken of at least so much.
+#: Minimum of seconds for ratios: shorter response times vary too much.
 FLOOR = 0.02
-#: Seconds that no answer may take in a storm, whatever the disk does.
+#: Seconds that no response may take in a storm.
 SLOWEST = 3
 MASS = 100_000
-#: What an HTTP body may be, by default.
+#: Default limit of an HTTP body in bytes.
 LIMIT = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
 
@@ -55,8 +55,8 @@ def _bad_input(world: World) -> None:
         for _ in range(5):
             for body, headers in bodies:
                 for path in ("/jobs", "/jobs/batch"):
-                    answer = client.post(f"{url}{path}", content=body, headers=headers)
-                    statuses[answer.status_code] += 1
+                    response = client.post(f"{url}{path}", content=body, headers=headers)
+                    statuses[response.status_code] += 1
     world.figures["refused"] = float(sum(n for status, n in statuses.items() if 400 <= status < 500))
     world.figures["5xx"] = float(sum(n for status, n in statuses.items() if status >= 500))
     world.figures["accepted nonsense"] = float(sum(n for status, n in statuses.items() if status < 400))
@@ -68,8 +68,8 @@ def _slow_clients(world: World, *, files: int | None) -> None:
     if files is not None:
         resource.prlimit(scheduler.pid, resource.RLIMIT_NOFILE, (files, files))
     begin = time.time()
-    with world.fault("slow clients", scheduler.name), _dripping(scheduler.port, 500) as clients:
-        there = time.time()
+    with world.fault("slow clients", scheduler.name), _connected_slow_clients(scheduler.port, 500) as clients:
+        connected = time.time()
         world.flow(10)
         world.figures["clients"] = float(clients)
         assert files is not None or clients > 450
@@ -79,49 +79,51 @@ def _slow_clients(world: World, *, files: int | None) -> None:
         world.figures["recovered"] = time.monotonic() - began
     assert world.traffic is not None
     latencies = list(world.traffic.latencies)
-    _compare(world, latencies, begin, (there, there + 10))
+    _compare(world, latencies, begin, (connected, connected + 10))
 
 
 def _compare(world: World, latencies: list[tuple[float, int, float]], begin: float, storm: tuple[float, float]) -> None:
-    """Compare the slow answers of every moment, and see to it that none took very long: in the storm, those that never came
-    count with the time that was waited."""
+    """Record the slow response times before and during the storm as figures.
+
+    A missing response counts with the time that the client waited.
+    """
     before = [(at, s) for at, status, s in latencies if at < begin and status in (200, 201)]
     during = [(at, s) for at, _, s in latencies if storm[0] < at < storm[1]]
-    assert before, "nothing was answered before the storm"
+    assert before, "no request was answered before the storm"
     calm, busy = measure.typical(before, 99), measure.typical(during, 99)
     world.figures |= {"submit p99 before": calm, "submit p99 during": busy, "times": busy / max(calm, FLOOR)}
     world.figures["slowest"] = max(s for _, s in during)
 
 
 @contextmanager
-def _dripping(port: int, clients: int) -> Iterator[int]:
-    """So many clients that send a byte of a request now and then and never finish; how many got in."""
-    command = [sys.executable, "-m", "tests.chaos.drip", str(port), str(clients)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dripping:
-        assert dripping.stdin is not None
-        assert dripping.stdout is not None
+def _connected_slow_clients(port: int, clients: int) -> Iterator[int]:
+    """Run clients that send their requests byte by byte and never finish; yield the number of accepted connections."""
+    command = [sys.executable, "-m", "tests.chaos.slow_clients", str(port), str(clients)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            yield int(dripping.stdout.readline())
+            yield int(process.stdout.readline())
         finally:
-            dripping.stdin.close()
-            dripping.wait(30)
+            process.stdin.close()
+            process.wait(30)
 
 
 def _one_key(world: World) -> None:
     async def submit_all() -> list[int]:
         async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=200)) as client:
             body = {"payload": {"seconds": 0.01}, "task": "nap", "dedupe_key": "the-one"}
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(client.post(f"{world.urls[n % len(world.urls)]}/jobs", json=body) for n in range(200))
             )
-        assert {a.status_code for a in answers} <= {200, 201}
-        return [a.json()["id"] for a in answers]
+        assert {r.status_code for r in responses} <= {200, 201}
+        return [r.json()["id"] for r in responses]
 
     world.figures["jobs"] = float(len(set(asyncio.run(submit_all()))))
 
 
 def _one_instant(world: World) -> None:
-    """100,000 jobs become due at once, while the ordinary load goes on."""
+    """Let 100,000 jobs become due at once during the ordinary load."""
     world.flow(8)
     assert world.traffic is not None
     calm_until = time.time()
@@ -137,11 +139,11 @@ def _one_instant(world: World) -> None:
     assert datetime.now(UTC) < due, "the jobs were not stored in time to fall due at one instant"
     begin = due.timestamp()
     world.until(lambda: datetime.now(UTC) >= due)
-    most = looks = 0
+    most = rounds = 0
     end = time.monotonic() + 120
-    # Counting the jobs costs the database something, so it is done now and then.
-    while time.monotonic() < end and (looks % 10 or _waiting(world) > MASS / 20):
-        most, looks = max(most, redis_left(world)["entries"]), looks + 1
+    # Counting the jobs loads the database, so only each tenth round does it.
+    while time.monotonic() < end and (rounds % 10 or _waiting(world) > MASS / 20):
+        most, rounds = max(most, redis_left(world)["entries"]), rounds + 1
         world.flow(0.2)
     world.figures["most in redis"] = float(most)
     _compare(world, list(world.traffic.latencies), calm_until, (begin, time.time()))
@@ -150,8 +152,8 @@ def _one_instant(world: World) -> None:
 
 def _waiting(world: World) -> int:
     with psycopg.connect(world.postgres.dsn) as connection:
-        (found,) = connection.execute("SELECT count(*) FROM taskd.jobs WHERE queue = 'mass'").fetchone() or (0,)
-    return int(found)
+        (count,) = connection.execute("SELECT count(*) FROM taskd.jobs WHERE queue = 'mass'").fetchone() or (0,)
+    return int(count)
 
 
 def _all_fail(world: World) -> None:
@@ -163,7 +165,7 @@ def _all_fail(world: World) -> None:
     with Client(",".join(world.urls)) as client:
         backoff = {"initial": 2.0, "factor": 2, "max": 60, "jitter": True}
         job = {"task": "flaky", "payload": {"failures": 1}, "retry_backoff": backoff, "metadata": {"storm": True}}
-        world.mass = client.submit_batch([job] * 500)
+        world.bulk_jobs = client.submit_batch([job] * 500)
     world.flow(25)
     _compare(world, list(traffic.latencies), begin, (begin, time.time()))
     traffic.remix(Workload())
@@ -171,12 +173,12 @@ def _all_fail(world: World) -> None:
 
 
 def _retries(history: History, world: World) -> dict[str, float]:
-    """The largest share of 500 retries, of failures at one moment, that fell due within 100 ms."""
-    wanted = set(world.mass)
+    """Measure the largest share of the retries of 500 simultaneous failures that became due within 100 ms."""
+    failed_jobs = set(world.bulk_jobs)
     delays = sorted(
         e.schedule_at - e.at
         for e in history.events
-        if e.job_id in wanted and e.from_status == "running" and e.to_status == "pending"
+        if e.job_id in failed_jobs and e.from_status == "running" and e.to_status == "pending"
     )
     most = max((sum(1 for d in delays if low <= d < low + 0.1) for low in delays), default=0)
     return {"retries": float(len(delays)), "at once": most / len(delays) if delays else float("inf")}
@@ -204,7 +206,7 @@ SCENARIOS = [
         title=f"{MASS:,} jobs due at one instant",
         body=_one_instant,
         shape=Shape(slots=50, queues=("mass",), environment={"LOG_LEVEL": "WARNING"}),
-        # The catalogue's 3 is for a machine that has a core left (docs/fault-tests.md).
+        # The bound 3 of docs/fault-tests.md holds for a machine with a free core.
         bounds={"times": 10, "slowest": SLOWEST, "most in redis": 4000},
     ),
     Scenario(

@@ -1,4 +1,4 @@
-"""User code that does its worst (scenarios 24 and 25)."""
+"""Tasks that crash, hang, return bad values or kill their worker (scenarios 24, 25 and 38)."""
 
 from __future__ import annotations
 
@@ -15,81 +15,81 @@ from tests.chaos.world import World
 
 FINAL = ("completed", "failed", "cancelled")
 BACKOFF = {"initial": 0.1, "factor": 1, "max": 1, "jitter": True}
-#: A word of the error that each of these must end with.
-CRASHES = {"segfault": "SIGSEGV", "leave": "status 3", "eat": "MemoryError"}
-OVERRUNS = ("spin", "ignore", "stubborn")
+#: A part of the error with which each job must fail.
+CRASHES = {"segfault": "SIGSEGV", "exit_process": "status 3", "exhaust_memory": "MemoryError"}
+OVERRUNS = ("spin", "ignore_sigterm", "swallow_exceptions")
 ERRORS = {"nul": "NUL", "nan": "NaN", "huge": "at most", "bytes": "bytes", "object": "object"}
 
 
 @contextmanager
 def _bad_worker(world: World) -> Iterator[Member]:
-    """A worker with the bad tasks, on a queue of its own; it is none of the members that are kept alive."""
+    """Run a worker with the bad tasks and a separate queue; it is not one of `members`."""
     worker = world.spawn_guest("bad", "--app", "tests.chaos.bad_tasks", "--queues", "bad")
     world.until(lambda: worker.ready, 60)
     yield worker
     assert worker.terminate(60) == 0
 
 
-def _worst(world: World, worker: Member) -> None:
+def _crashes_and_overruns(world: World, worker: Member) -> None:
     pid = worker.pid
     common = {"queue": "bad", "retry_backoff": BACKOFF, "max_retries": 1}
     jobs = {task: world.submit(task, {}, **common) for task in CRASHES}
     jobs |= {task: world.submit(task, {}, timeout=1.0, **common) for task in OVERRUNS}
-    found = {task: _final(world, job) for task, job in jobs.items()}
-    for task, job in found.items():
+    documents = {task: _final(world, job) for task, job in jobs.items()}
+    for task, job in documents.items():
         assert job["status"] == "failed", (task, job)
-    for task in ("segfault", "leave"):
-        crashed = [a for a in found[task]["attempts"] if a["outcome"] == "crashed"]
-        assert len(crashed) == 3, found[task]
-    for task, words in CRASHES.items():
-        assert words in found[task]["error"], (task, found[task]["error"])
+    for task in ("segfault", "exit_process"):
+        crashed = [a for a in documents[task]["attempts"] if a["outcome"] == "crashed"]
+        assert len(crashed) == 3, documents[task]
+    for task, part in CRASHES.items():
+        assert part in documents[task]["error"], (task, documents[task]["error"])
     assert worker.alive
     assert worker.pid == pid
-    neighbour = world.submit("give", {"name": "nan"}, queue="bad", max_retries=0)
-    assert _final(world, neighbour)["status"] == "failed"
+    next_job = world.submit("return_value", {"name": "nan"}, queue="bad", max_retries=0)
+    assert _final(world, next_job)["status"] == "failed"
 
 
 def _results(world: World, worker: Member) -> None:
-    jobs = {name: world.submit("give", {"name": name}, queue="bad", max_retries=0) for name in RESULTS}
+    jobs = {name: world.submit("return_value", {"name": name}, queue="bad", max_retries=0) for name in RESULTS}
     for name, job in jobs.items():
-        found = _final(world, job)
-        assert found["status"] == "failed", (name, found)
-        assert ERRORS[name].lower() in found["error"].lower(), (name, found["error"])
+        document = _final(world, job)
+        assert document["status"] == "failed", (name, document)
+        assert ERRORS[name].lower() in document["error"].lower(), (name, document["error"])
 
 
-def _slays(world: World) -> None:
-    """A job kills each worker that runs it, beside jobs that do no harm: it fails, and they complete."""
-    worker = _prey(world)
-    guilty = world.submit("slay", {}, queue="prey", priority=50)
-    innocent = [world.submit("toil", {"seconds": 1.5}, queue="prey") for _ in range(6)]
+def _kills_its_worker(world: World) -> None:
+    """Run a job that kills its workers beside harmless ones: it fails, and they complete."""
+    worker = _victim(world)
+    killer = world.submit("kill_worker", {}, queue="victim", priority=50)
+    innocent = [world.submit("work", {"seconds": 1.5}, queue="victim") for _ in range(6)]
     deadline = time.monotonic() + 150
-    while world.job(guilty)["status"] not in FINAL and time.monotonic() < deadline:
+    while world.job(killer)["status"] not in FINAL and time.monotonic() < deadline:
         if not worker.alive:
             world.note("SIGKILL", worker.name, pid=worker.pid)
-            worker = _prey(world)
+            worker = _victim(world)
         time.sleep(0.1)
-    found = world.job(guilty)
-    assert found["status"] == "failed", found
-    assert "while it ran alone" in found["error"], found
+    document = world.job(killer)
+    assert document["status"] == "failed", document
+    assert "while it ran alone" in document["error"], document
     jobs = [_final(world, job) for job in innocent]
     assert all(job["status"] == "completed" for job in jobs), jobs
     lost = [attempt for job in jobs for attempt in job["attempts"] if attempt["outcome"] == "lost"]
     world.figures["innocents lost"] = float(len(lost))
-    assert lost, "the guilty job never had company: that shows nothing"
+    assert lost, "the killing job always ran alone, so the scenario has tested nothing"
     assert worker.terminate(60) == 0
 
 
-def _prey(world: World) -> Member:
-    """A worker with four slots and a queue of its own."""
-    options = ("--app", "tests.chaos.bad_tasks", "--queues", "prey", "--concurrency", "4", "--processes", "2")
-    worker = world.spawn_guest("prey", *options)
+def _victim(world: World) -> Member:
+    """Start a worker with four slots and a separate queue; return it when it is ready."""
+    options = ("--app", "tests.chaos.bad_tasks", "--queues", "victim", "--concurrency", "4", "--processes", "2")
+    worker = world.spawn_guest("victim", *options)
     world.until(lambda: worker.ready, 60)
     return worker
 
 
 def _final(world: World, job: int) -> dict[str, Any]:
-    found: dict[str, Any] = world.until(lambda: (j := world.job(job))["status"] in FINAL and j, 90)
-    return found
+    document: dict[str, Any] = world.until(lambda: (j := world.job(job))["status"] in FINAL and j, 90)
+    return document
 
 
 def _with_bad_worker(body: Callable[[World, Member], None]) -> Callable[[World], None]:
@@ -101,11 +101,11 @@ def _with_bad_worker(body: Callable[[World, Member], None]) -> Callable[[World],
 
 
 SCENARIOS = [
-    Scenario(name="24", title="tasks that crash, hang, and eat memory", body=_with_bad_worker(_worst)),
+    Scenario(name="24", title="tasks that crash, hang, and eat memory", body=_with_bad_worker(_crashes_and_overruns)),
     Scenario(
         name="38",
         title="a job that kills its worker, beside innocent ones",
-        body=_slays,
+        body=_kills_its_worker,
         shape=Shape(workers=2, rate=20),
         tidy=False,
     ),

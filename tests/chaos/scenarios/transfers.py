@@ -1,4 +1,4 @@
-"""Tasks whose own transactions complete their jobs, with kills and with cancels that race their end (scenario 37)."""
+"""Tasks whose transactions complete their jobs, with kills and racing cancels (scenario 37)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.chaos.run import Scenario
 from tests.chaos.transfer_tasks import SCHEMA
 from tests.chaos.world import World
 
-TRANSFERS, SOME = 200, 20
-LEFT = "SELECT count(*) FROM taskd.jobs WHERE task = 'transfer'"
-#: Bookings of attempts that did not complete their job, and completed jobs that have not exactly one.
+TRANSFERS, BATCH = 200, 20
+UNFINISHED = "SELECT count(*) FROM taskd.jobs WHERE task = 'transfer'"
+#: Bookings of attempts that did not complete their job, and completed jobs without exactly one booking.
 STRAYED = """
     SELECT (SELECT count(*) FROM booked b WHERE NOT EXISTS (
                SELECT FROM taskd.finished_jobs f WHERE f.id = b.job AND f.attempt = b.attempt AND f.status = 'completed'))
@@ -29,20 +29,20 @@ def _transfers(world: World) -> None:
     worker = world.spawn_guest("banker", "--app", "tests.chaos.transfer_tasks", "--queues", "transfers")
     world.until(lambda: worker.ready, 60)
     with Client(",".join(scheduler.url for scheduler in world.schedulers)) as client:
-        for first in range(0, TRANSFERS, SOME):
+        for first in range(0, TRANSFERS, BATCH):
             server = world.schedulers[0].url
-            jobs = client.submit_batch([_transfer(number, server) for number in range(first, first + SOME)])
-            for job in jobs[::4]:  # some before they begin, some in their middle, some at their end, some too late
+            jobs = client.submit_batch([_transfer(number, server) for number in range(first, first + BATCH)])
+            for job in jobs[::4]:  # before their start, half-way, at their end, or too late
                 with suppress(ClientError):
                     client.cancel(job)
     with psycopg.connect(world.postgres.dsn, autocommit=True) as connection:
-        world.until(lambda: connection.execute(LEFT).fetchone() == (0,), 90)
+        world.until(lambda: connection.execute(UNFINISHED).fetchone() == (0,), 90)
     assert worker.terminate(60) == 0
 
 
 def _transfer(number: int, server: str) -> dict[str, Any]:
     payload = {
-        "seconds": 0.02 * (number % SOME),
+        "seconds": 0.02 * (number % BATCH),
         "crash": number % 50 == 7,
         "cancel": server if number % 10 == 3 else "",
     }

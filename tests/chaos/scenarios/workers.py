@@ -1,4 +1,4 @@
-"""Workers that die, stand still, leave, or share a name (scenarios 6 to 9 and 28)."""
+"""Workers that are killed, stopped or terminated, and two with one id (scenarios 6 to 9 and 28)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.chaos.run import Scenario
 from tests.chaos.shape import GRACE
 from tests.chaos.world import World, waits_for_a_lock
 
-#: Every point around a claim, its acknowledgement and its end.
+#: Every failpoint around a claim, its acknowledgement and its settlement.
 POINTS = (
     "claim.before",
     "claim.done",
@@ -27,14 +27,14 @@ POINTS = (
     "settle.done",
     "session.opened",
 )
-#: Jobs that run for long enough to be in their second attempt when the first one's worker comes back.
-LONG = {"seconds": 16}
+#: Payload of jobs whose second attempt still runs when the worker of the first one continues.
+LONG_JOB = {"seconds": 16}
 
 
 def _busy(world: World) -> Member:
-    """A worker that runs at least eight attempts."""
-    found = world.until(lambda: [w for w in world.workers if w.json("/metrics").get("running", 0) >= 8], 60)
-    return world.random.choice(found)  # type: ignore[no-any-return]  # until answers what its condition does
+    """Wait for workers with at least eight running attempts and return one."""
+    workers = world.until(lambda: [w for w in world.workers if w.json("/metrics").get("running", 0) >= 8], 60)
+    return world.random.choice(workers)  # type: ignore[no-any-return]  # until returns Any
 
 
 def _one_killed(world: World) -> None:
@@ -55,14 +55,14 @@ def _all_killed(world: World) -> None:
 
 def _restarts(history: History, world: World) -> dict[str, float]:
     killed = {f.target: f.at for f in history.faults if f.what == "SIGKILL" and f.target.startswith("w")}
-    found = [seconds for worker, at in killed.items() for seconds in measure.restarts(history, worker, at)]
-    return {"restarted": float(len(found)), "restart": max(found, default=float("inf"))}
+    delays = [seconds for worker, at in killed.items() for seconds in measure.restarts(history, worker, at)]
+    return {"restarted": float(len(delays)), "restart": max(delays, default=float("inf"))}
 
 
 def _frozen(world: World, *, whole: bool) -> None:
-    """The worker comes back when its jobs have just begun again elsewhere: its late ends meet running attempts."""
+    """Continue a stopped worker when its jobs run elsewhere, so that its late results meet running attempts."""
     world.flow(2)
-    jobs = [world.submit("nap", LONG) for _ in range(20)]
+    jobs = [world.submit("nap", LONG_JOB) for _ in range(20)]
     world.until(lambda: all(world.job(job)["status"] == "running" for job in jobs))
     holders = {job: world.job(job)["worker_id"] for job in jobs}
     worker = world.members[max(holders.values(), key=list(holders.values()).count)]
@@ -77,29 +77,29 @@ def _frozen(world: World, *, whole: bool) -> None:
 
 
 def _elsewhere(job: dict[str, Any], worker: str) -> bool:
-    """Whether it runs on another worker by now, or had come to its end before its own one was frozen."""
+    """Return True if the job runs on another worker, or is final since it ended before the freeze."""
     return job["status"] in FINAL or job.get("worker_id", worker) != worker
 
 
 def _takeovers(history: History, world: World) -> dict[str, float]:
     frozen = next(f for f in history.faults if f.what == "SIGSTOP")
-    found = measure.restarts(history, frozen.target, frozen.at)
-    return {"restarted": float(len(found)), "restart": max(found, default=float("inf"))}
+    delays = measure.restarts(history, frozen.target, frozen.at)
+    return {"restarted": float(len(delays)), "restart": max(delays, default=float("inf"))}
 
 
 def _renewed_at_the_last_moment(world: World) -> None:
-    """A heartbeat is on its way while its lease runs out, and gets through: the reaper must see it, however late it looked."""
+    """Commit a heartbeat after its lease has expired: a reaper that waits for the row must see it."""
     world.flow(3)
     worker = _busy(world)
-    with world.frozen(worker), psycopg.connect(world.postgres.dsn) as late:
+    with world.frozen(worker), psycopg.connect(world.postgres.dsn) as heartbeat:
         world.until(lambda: _lease(world, worker.name) < 1.0)
-        late.execute(
+        heartbeat.execute(
             "UPDATE taskd.sessions SET expires_at = clock_timestamp() + interval '8 s'"
             " WHERE worker_id = %s AND ended_at IS NULL",
             [worker.name],
         )
         world.until(lambda: _lease(world, worker.name) < 0.0 and waits_for_a_lock(world))
-        late.commit()
+        heartbeat.commit()
         world.flow(1)
     world.until(lambda: worker.ready, 60)
     world.healed()
@@ -115,7 +115,7 @@ def _lease(world: World, worker: str) -> float:
     return row[0] if row is not None else -1.0
 
 
-def _leaves(world: World) -> None:
+def _terminated(world: World) -> None:
     job = world.submit("nap", {"seconds": 600})
     holder = world.until(lambda: world.job(job).get("worker_id"))
     world.flow(2)
@@ -129,41 +129,41 @@ def _leaves(world: World) -> None:
 
 
 def _killed_before_its_claim(world: World) -> None:
-    """What a worker holds undecided stays in Redis and goes to another one, with nothing rung again."""
+    """Kill workers before a claim: their pending entries move to another worker, without a new dispatch."""
     for _ in range(3):
         name = world.random.choice(world.workers).name
         world.kill(world.members[name])
         world.spawn_worker(name, TASKD_FAILPOINT=f"claim.before:kill@{world.random.randint(5, 40)}")
-        fallen = world.members[name]
-        world.until(lambda worker=fallen: not worker.alive, 60)  # type: ignore[misc]  # bound at once
-        world.note("SIGKILL", name, pid=fallen.pid)
+        member = world.members[name]
+        world.until(lambda worker=member: not worker.alive, 60)  # type: ignore[misc]  # bound at once
+        world.note("SIGKILL", name, pid=member.pid)
         world.flow(5)
         world.revive()
     world.healed()
 
 
 def _reoffers(history: History, world: World) -> dict[str, float]:
-    found = sum(e.move == REOFFER and e.by.startswith(LEADER) for e in history.events)
-    return {"re-offered": float(found), "longest wait": max(measure.waits(history), default=0.0)}
+    reoffers = sum(e.move == REOFFER and e.by.startswith(LEADER) for e in history.events)
+    return {"re-offered": float(reoffers), "longest wait": max(measure.waits(history), default=0.0)}
 
 
 def _killed_around(world: World) -> None:
-    """A worker is killed at each point in turn, at a passing that the seed chooses."""
+    """Kill a worker at each failpoint in turn, at a passing that the seed chooses."""
     for point in POINTS:
         name = world.random.choice(world.workers).name
         world.kill(world.members[name])
         nth = 1 if point == "session.opened" else world.random.randint(5, 60)
         world.spawn_worker(name, TASKD_FAILPOINT=f"{point}:kill@{nth}")
-        fallen = world.members[name]
-        world.until(lambda worker=fallen: not worker.alive, 60)  # type: ignore[misc]  # bound at once
-        assert fallen.status == -signal.SIGKILL
-        world.note("SIGKILL", name, pid=fallen.pid)
+        member = world.members[name]
+        world.until(lambda worker=member: not worker.alive, 60)  # type: ignore[misc]  # bound at once
+        assert member.status == -signal.SIGKILL
+        world.note("SIGKILL", name, pid=member.pid)
         world.revive()
     world.healed()
 
 
-def _namesake(world: World) -> None:
-    """A second worker with a living one's id: it is refused, and takes nothing."""
+def _same_id(world: World) -> None:
+    """Start a second worker with a live one's id: it is refused and claims nothing."""
     first = world.workers[0]
     second = world.spawn_namesake(first)
     began = time.monotonic()
@@ -200,7 +200,7 @@ SCENARIOS = [
         measures=lambda history, world: {"reaped": float(measure.reaped(history))},
         bounds={"reaped": 0},
     ),
-    Scenario(name="8", title="SIGTERM a worker with a 10-minute job", body=_leaves, bounds={"exit": GRACE}),
+    Scenario(name="8", title="SIGTERM a worker with a 10-minute job", body=_terminated, bounds={"exit": GRACE}),
     Scenario(
         name="9a",
         title="kill before a claim",
@@ -209,5 +209,5 @@ SCENARIOS = [
         measures=_reoffers,
     ),
     Scenario(name="9b", title="kill around claim, XACK and settle", body=_killed_around, measures=_reoffers),
-    Scenario(name="28", title="two workers with one id", body=_namesake, bounds={"refusal": 30}),
+    Scenario(name="28", title="two workers with one id", body=_same_id, bounds={"refusal": 30}),
 ]

@@ -1,7 +1,7 @@
 """The lower limit of each process's part of a job, in µs of processor time a job: no stage can cost less.
 
 A limit is the bare statement, command, request and message for the same jobs, in batches of the same size, without
-taskd's fences, second indexes and bookkeeping. `python -m bench.beneath` on a socket is the bare executor.
+taskd's fences, second indexes and bookkeeping. `python -m bench.lower_limits` on a socket is the bare executor.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ RETURNING id, attempt, task, queue, priority, payload, created_at, schedule_at, 
           metadata, max_retries, backoff, failures, crashes, losses
 """
 SETTLE = """
-WITH gone AS (DELETE FROM bench_jobs WHERE id = ANY(%s::bigint[]) RETURNING *)
-INSERT INTO bench_done SELECT * FROM gone RETURNING id, attempt
+WITH moved AS (DELETE FROM bench_jobs WHERE id = ANY(%s::bigint[]) RETURNING *)
+INSERT INTO bench_done SELECT * FROM moved RETURNING id, attempt
 """
 
 
@@ -71,12 +71,12 @@ class Meter:
     used: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
-    def timed(self, ours: str, theirs: str, pid: int) -> Iterator[None]:
-        """Add this process's time in the block to `ours`, and the time of `pid` to `theirs`."""
+    def timed(self, own_name: str, server_name: str, pid: int) -> Iterator[None]:
+        """Add this process's time in the block to `own_name`, and the time of `pid` to `server_name`."""
         before, own = nanoseconds(pid), time.process_time_ns()
         yield
-        self.used[ours] += time.process_time_ns() - own
-        self.used[theirs] += nanoseconds(pid) - before
+        self.used[own_name] += time.process_time_ns() - own
+        self.used[server_name] += nanoseconds(pid) - before
 
 
 def measure(cluster: Rig, jobs: int) -> dict[str, float]:
@@ -97,12 +97,12 @@ def measure(cluster: Rig, jobs: int) -> dict[str, float]:
         client.xgroup_create(STREAM, GROUP, mkstream=True)
         for _ in range(jobs // MANY):
             ids = _submit(meter, durable)
-            for some in (ids[:BATCH], ids[BATCH:]):
-                _dispatch(meter, relaxed, some)
-                _deliver(meter, client, pid, some)
-                _claim(meter, durable, some)
-                _execute(meter, executor, some)
-                _settle(meter, durable, some)
+            for batch_ids in (ids[:BATCH], ids[BATCH:]):
+                _dispatch(meter, relaxed, batch_ids)
+                _deliver(meter, client, pid, batch_ids)
+                _claim(meter, durable, batch_ids)
+                _execute(meter, executor, batch_ids)
+                _settle(meter, durable, batch_ids)
         durable.execute("DROP TABLE bench_jobs, bench_done; DROP SEQUENCE bench_jobs_ids")
         client.delete(STREAM)
     return {name: spent / (jobs // MANY * MANY) / 1000 for name, spent in meter.used.items()}
@@ -181,12 +181,12 @@ def _frames(link: socket.socket) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _executor(cluster: Rig) -> Iterator[tuple[socket.socket, int]]:
-    """Start a bare executor: yields the socket to it and its process id."""
+    """Start a bare executor; yield the socket to it and its process id."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bench.beneath"], stdin=theirs.fileno(), env=cluster.environment
+                [sys.executable, "-m", "bench.lower_limits"], stdin=theirs.fileno(), env=cluster.environment
             )
         yield ours, process.pid
     process.wait()
@@ -197,7 +197,7 @@ def execute() -> None:
 
     Each order becomes an asyncio task that does the same as the task `noop`. One message has all ends.
     """
-    from bench.peers.common import ran  # noqa: PLC0415  # it needs an environment that other callers do not have
+    from bench.peers.common import ran  # noqa: PLC0415  # it needs environment variables that other callers lack
 
     async def noop() -> None:
         ran(0)
@@ -220,7 +220,7 @@ def execute() -> None:
 @contextlib.contextmanager
 def _http(meter: Meter, jobs: int) -> Iterator[None]:
     """Send a client's batches to a server that decodes them and answers as many jobs."""
-    with bare_http("bench.beneath:stores_nothing") as (url, pid), httpx.Client(timeout=60) as client:
+    with bare_http("bench.lower_limits:stores_nothing") as (url, pid), httpx.Client(timeout=60) as client:
         body = batch("noop", {}, MANY)
         client.post(url, content=body)
         with meter.timed("client", "scheduler", pid):

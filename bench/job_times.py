@@ -10,21 +10,21 @@ from bench.rig import Rig, until
 
 Figures = dict[str, float]
 
-#: Milliseconds between two times of finished jobs, by PostgreSQL's clock.
-MOMENTS = """
-SELECT extract(epoch FROM {over} - {start})::float8 * 1000 FROM taskd.finished_jobs WHERE id > %s AND started_at IS NOT NULL
+#: Selects the milliseconds between two times of finished jobs, by PostgreSQL's clock.
+INTERVALS = """
+SELECT extract(epoch FROM {end} - {start})::float8 * 1000 FROM taskd.finished_jobs WHERE id > %s AND started_at IS NOT NULL
 """
 
 
-def share(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     """Return a percentile of sorted figures."""
     return values[min(len(values) - 1, len(values) * percent // 100)]
 
 
-def between(cluster: Rig, after: int, start: str, over: str) -> list[float]:
+def between(cluster: Rig, after: int, start: str, end: str) -> list[float]:
     """Return the sorted milliseconds between two times of the jobs with ids above `after`."""
     with psycopg.connect(cluster.dsn) as connection:
-        rows = connection.execute(MOMENTS.format(start=start, over=over).encode(), [after]).fetchall()
+        rows = connection.execute(INTERVALS.format(start=start, end=end).encode(), [after]).fetchall()
     return sorted(float(row[0]) for row in rows)
 
 

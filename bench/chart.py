@@ -1,4 +1,4 @@
-"""The picture for the README."""
+"""The chart for the README."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import median
 
-from bench.words import text
+from bench.formatting import text
 
 #: The drawn figures, and the sizes of the picture in pixels.
 DRAWN = ("end to end, jobs/s", "drain, jobs/s")

@@ -1,9 +1,9 @@
-"""Many idle workers in one process: `python -m bench.crowd FIRST COUNT [SLOTS QUEUE...]`, until SIGTERM.
+"""Run many idle workers in one process: `python -m bench.idle_workers FIRST COUNT [SLOTS QUEUE...]`, until SIGTERM.
 
-Each is a session in PostgreSQL with its heartbeats, a lease and a registered key in etcd with its renewals and watches,
-and a follower of the live configuration: the code of real workers, without their executors. They share a few
-connections to PostgreSQL, as behind a pooler. By default each has 8 slots and serves the queue "default". They take no
-job.
+Each has the parts of a real worker, without executors: a session in PostgreSQL with its heartbeats, a lease and a
+registered key in etcd with its renewals and watches, and a follower of the live configuration. They share a few
+connections to PostgreSQL, as behind a pooler. By default each has 8 slots and serves the queue "default". They claim
+no job.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LANES = 8
 
 
 async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, queues: Sequence[str]) -> None:
-    """Run as an idle worker does, for ever."""
+    """Run one idle worker without an end."""
     options, host = settings.worker, this_process()
     session = Session(id=uuid4(), worker_id=name, host=host, queues=tuple(queues), slots=slots)
     sessions = PostgresSessions(lane)
@@ -50,7 +50,7 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
         tasks=["noop"],
         stats={"running": 0.0, "free": float(slots)},
     )
-    await asyncio.sleep(random.uniform(0, options.heartbeat))  # like workers that were not all started at once
+    await asyncio.sleep(random.uniform(0, options.heartbeat))  # as if the workers had started at different times
     assert await sessions.open(session, options.session_ttl)
     async with EtcdCoordinator(settings.etcd, worker=name) as coordinator, coordinator.register(lambda: member, 3.0):
         following = asyncio.create_task(follow(Config(), coordinator, PostgresConfigStore(lane)))
@@ -62,18 +62,18 @@ async def idle_worker(name: str, settings: Settings, lane: Lane, slots: int, que
             following.cancel()
 
 
-async def crowd(first: int, count: int, slots: int, queues: Sequence[str]) -> None:
+async def run(first: int, count: int, slots: int, queues: Sequence[str]) -> None:
     """Run `count` idle workers."""
     settings = load()
     lanes = itertools.cycle(
-        Lane(settings.postgres.dsn, name="taskd:crowd", deadline=30.0, options=RELAXED) for _ in range(LANES)
+        Lane(settings.postgres.dsn, name="taskd:idle-workers", deadline=30.0, options=RELAXED) for _ in range(LANES)
     )
     async with asyncio.TaskGroup() as group:
         for number in range(first, first + count):
-            group.create_task(idle_worker(f"crowd-{number}", settings, next(lanes), slots, queues))
+            group.create_task(idle_worker(f"idle-{number}", settings, next(lanes), slots, queues))
 
 
 if __name__ == "__main__":
     _first, _count, *_rest = sys.argv[1:]
     _slots, *_queues = _rest or ["8"]
-    uvloop.run(crowd(int(_first), int(_count), int(_slots), _queues or ["default"]))
+    uvloop.run(run(int(_first), int(_count), int(_slots), _queues or ["default"]))
