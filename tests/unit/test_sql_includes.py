@@ -88,7 +88,7 @@ def recordset(name: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "row"),
-    [("submit_apart", JobSpec), ("settle", claims._Ending), ("note", notes._NoteRow), ("log", logs._OutputRow)],
+    [("submit_apart", JobSpec), ("settle", claims._SettlementRow), ("note", notes._NoteRow), ("log", logs._OutputRow)],
 )
 def test_a_document_has_the_fields_that_its_statement_reads(name: str, row: type[msgspec.Struct]) -> None:
     assert set(row.__struct_fields__) == recordset(name)

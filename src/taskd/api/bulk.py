@@ -90,10 +90,10 @@ _retry = msgspec.json.Decoder(RetrySelection)
 class BulkResource(Resource):
     """Cancels and retries by filter."""
 
-    def __init__(self, cancels: Cancels, retries: Retries, overview: Reads) -> None:
+    def __init__(self, cancels: Cancels, retries: Retries, reads: Reads) -> None:
         self._cancels = cancels
         self._retries = retries
-        self._overview = overview
+        self._reads = reads
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -104,7 +104,7 @@ class BulkResource(Resource):
     async def cancel(self, request: Request) -> Response:
         """POST /jobs/cancel."""
         selection = await _selection(request, _cancel)
-        return await _page(request, selection, selection.status, self._overview.cancellable, self._cancels.cancel)
+        return await _page(request, selection, selection.status, self._reads.cancellable, self._cancels.cancel)
 
     async def retry(self, request: Request) -> Response:
         """POST /jobs/retry."""
@@ -113,7 +113,7 @@ class BulkResource(Resource):
         async def act(job_ids: Collection[int]) -> Collection[int]:
             return (await self._retries.retry(job_ids)).values()
 
-        return await _page(request, selection, selection.status, self._overview.retriable, act)
+        return await _page(request, selection, selection.status, self._reads.retriable, act)
 
 
 async def _selection(request: Request, decoder: msgspec.json.Decoder[S]) -> S:

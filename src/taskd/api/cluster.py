@@ -63,7 +63,7 @@ class ClusterResource(Resource):
 
     def __init__(
         self,
-        overview: Reads,
+        reads: Reads,
         queues: QueueFigures,
         terms: Terms,
         coordinator: Coordinator,
@@ -73,10 +73,10 @@ class ClusterResource(Resource):
         self._coordinator = coordinator
         self._standing = standing
         self._leader_stale = leader_stale
-        self._counts = CachedRead(overview.counts, repeat=True)
+        self._counts = CachedRead(reads.counts, repeat=True)
         self._queues = queues
         self._scraping = asyncio.Lock()
-        self._sessions = CachedRead(overview.sessions)
+        self._sessions = CachedRead(reads.sessions)
         self._leaderships = CachedRead(terms.current, age=0.5)
 
     def routes(self) -> Sequence[Route]:

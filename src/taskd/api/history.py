@@ -57,10 +57,10 @@ EXPORT = Operation(
 class HistoryResource(Resource):
     """Exports finished jobs."""
 
-    def __init__(self, overview: Reads, transcripts: LogReader, limiter: ReadLimiter) -> None:
+    def __init__(self, reads: Reads, log_reader: LogReader, limiter: ReadLimiter) -> None:
         self._limiter = limiter
-        self._overview = overview
-        self._transcripts = transcripts
+        self._reads = reads
+        self._log_reader = log_reader
 
     def routes(self) -> Sequence[Route]:
         return (Route("GET", "/history", self.export, Scope.READ, EXPORT),)
@@ -80,11 +80,11 @@ class HistoryResource(Resource):
 
     async def _page(self, ended: Ended, *, logs: bool) -> tuple[bytes, int | None]:
         """Return the lines of a stretch, and the cursor of the next one."""
-        stretch, time_slice = await within(self._overview.ended(ended)), TimeSlice()
+        stretch, time_slice = await within(self._reads.ended(ended)), TimeSlice()
         jobs, cursor = stretch.jobs, stretch.next
         output: dict[int, list[StoredChunk]] | None = None
         if logs and jobs:
-            output = await within(self._transcripts.of([job.id for job in jobs]))
+            output = await within(self._log_reader.of([job.id for job in jobs]))
             if len(output) < len(jobs):
                 jobs = jobs[: len(output)]
                 cursor = jobs[-1].id

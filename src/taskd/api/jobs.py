@@ -86,12 +86,12 @@ RETRY = Operation(
 class JobsResource(Resource):
     """Lists, shows, cancels and retries jobs."""
 
-    def __init__(self, cancels: Cancels, retries: Retries, overview: Reads, limiter: ReadLimiter) -> None:
+    def __init__(self, cancels: Cancels, retries: Retries, reads: Reads, limiter: ReadLimiter) -> None:
         self._cancels = cancels
         self._retries = retries
-        self._overview = overview
+        self._reads = reads
         self._limiter = limiter
-        self._waiter = FinalWaiter(overview)
+        self._waiter = FinalWaiter(reads)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -149,7 +149,7 @@ class JobsResource(Resource):
 
     async def _retried(self, request: Request, job_id: int, *, duplicate: bool) -> Response:
         try:
-            job = await within(self._overview.job(job_id))
+            job = await within(self._reads.job(job_id))
         except StoreUnavailable as error:
             raise error.with_outcome(unknown=True) from error  # it is stored, but cannot be shown
         # It may have been pruned before the job of which it was made; its id is still the answer.
@@ -158,7 +158,7 @@ class JobsResource(Resource):
         return Response(200 if duplicate else 201, body, (location_of(job_id),))
 
     async def _find(self, request: Request, job_id: int) -> Job:
-        job = await within(self._overview.job(job_id))
+        job = await within(self._reads.job(job_id))
         if job is None or not request.caller.sees(job.queue):  # the job of another queue is not disclosed
             raise no_job(job_id)
         return job
@@ -169,7 +169,7 @@ class JobsResource(Resource):
         job_filter = _filter(query)
         job_filter = msgspec.structs.replace(job_filter, queue=narrowed(request, job_filter.queue))
         async with self._limiter:
-            page = await within(self._overview.jobs(job_filter))
+            page = await within(self._reads.jobs(job_filter))
             body = render.jobs(page.jobs)
         return Response(200, body, (next_page("/jobs", query, str(page.jobs[-1].id)),) if page.more else ())
 

@@ -48,9 +48,9 @@ SHOW = Operation(
 class LogsResource(Resource):
     """Shows the output of attempts."""
 
-    def __init__(self, overview: Reads, transcripts: LogReader) -> None:
-        self._overview = overview
-        self._transcripts = transcripts
+    def __init__(self, reads: Reads, log_reader: LogReader) -> None:
+        self._reads = reads
+        self._log_reader = log_reader
 
     def routes(self) -> Sequence[Route]:
         return (Route("GET", "/jobs/{id}/logs", self.show, Scope.READ, SHOW),)
@@ -60,10 +60,10 @@ class LogsResource(Resource):
         job_id = job_id_of(request)
         query = request.query("attempt", "cursor")
         attempt, after = number(query, "attempt", MAX_NUMBER), _position(query.get("cursor"))
-        job = await within(self._overview.job(job_id))  # read before the lines: a final job has no later ones
+        job = await within(self._reads.job(job_id))  # read before the lines: a final job has no later ones
         if job is None or not request.caller.sees(job.queue):
             raise no_job(job_id)
-        page = await within(self._transcripts.read(job_id, attempt, after, PAGE + 1))
+        page = await within(self._log_reader.read(job_id, attempt, after, PAGE + 1))
         shown = list(lines(page[:PAGE], after))
         last = LogPosition(shown[-1].attempt, shown[-1].line) if shown else after
         view = LogsView(

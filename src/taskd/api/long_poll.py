@@ -25,8 +25,8 @@ BATCH = 1000
 class FinalWaiter:
     """Waits for jobs to become final: asks for all ids at once, and ends the waits of jobs that are final."""
 
-    def __init__(self, overview: Reads) -> None:
-        self._overview = overview
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._latest = 0.0
         self._poller: asyncio.Task[None] | None = None
@@ -75,7 +75,7 @@ class FinalWaiter:
         job_ids = iter(list(self._waiting))
         try:
             while batch := list(islice(job_ids, BATCH)):
-                self._wake(await within(self._overview.final(batch)))
+                self._wake(await within(self._reads.final(batch)))
         except StoreUnavailable as error:
             logger().warning(
                 "cannot read which jobs are final: requests that wait for them go on waiting", error=str(error)

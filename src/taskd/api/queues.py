@@ -26,8 +26,8 @@ class QueueFigures:
     `GET /queues` and the metrics share one, so that both together read PostgreSQL no more often than one of them.
     """
 
-    def __init__(self, overview: Reads, coordinator: Coordinator) -> None:
-        self._overview = overview
+    def __init__(self, reads: Reads, coordinator: Coordinator) -> None:
+        self._reads = reads
         self._coordinator = coordinator
         #: By the queues of a token (None: all queues). Operators make the tokens, so there are few.
         self._depths: dict[frozenset[str] | None, CachedRead[Depths]] = {}
@@ -36,7 +36,7 @@ class QueueFigures:
         """Return the live jobs of these queues, of all for None. Raises StoreUnavailable."""
         cached = self._depths.get(queues)
         if cached is None:
-            read = partial(self._overview.depths, queues, meters.MOST_QUEUES)
+            read = partial(self._reads.depths, queues, meters.MOST_QUEUES)
             cached = self._depths[queues] = CachedRead(read, repeat=True)
         return await cached.get()
 

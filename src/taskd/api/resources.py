@@ -43,14 +43,14 @@ def build(
     intake: Intake,
     cancels: Cancels,
     retries: Retries,
-    overview: Reads,
+    reads: Reads,
     terms: Terms,
     coordinator: Coordinator,
     standing: Standing,
     editor: ConfigEditing,
     tokens: Tokens,
     schedules: Schedules,
-    transcripts: LogReader,
+    log_reader: LogReader,
     explained: Explained,
     transport: Transport,
     settings: HttpSettings,
@@ -59,16 +59,16 @@ def build(
 ) -> Api:
     """Return the API of one scheduler. `allow_anonymous`: while there are no tokens, every caller has every scope."""
     limiter = ReadLimiter()
-    queues = QueueFigures(overview, coordinator)
+    queues = QueueFigures(reads, coordinator)
     resources: list[Resource] = [
-        SubmitResource(intake, overview, settings),
-        BulkResource(cancels, retries, overview),
-        JobsResource(cancels, retries, overview, limiter),
-        LogsResource(overview, transcripts),
+        SubmitResource(intake, reads, settings),
+        BulkResource(cancels, retries, reads),
+        JobsResource(cancels, retries, reads, limiter),
+        LogsResource(reads, log_reader),
         ExplainResource(explained, terms, editor, coordinator, transport, standing, timings),
-        ClusterResource(overview, queues, terms, coordinator, standing, timings.leader_stale),
+        ClusterResource(reads, queues, terms, coordinator, standing, timings.leader_stale),
         QueuesResource(queues),
-        HistoryResource(overview, transcripts, limiter),
+        HistoryResource(reads, log_reader, limiter),
         SchedulesResource(schedules, settings, limiter),
         ConfigResource(editor),
     ]

@@ -68,9 +68,9 @@ def submit_batch_operation(max_jobs: int) -> Operation:
 class SubmitResource(Resource):
     """Stores new jobs."""
 
-    def __init__(self, intake: Intake, overview: Reads, settings: HttpSettings) -> None:
+    def __init__(self, intake: Intake, reads: Reads, settings: HttpSettings) -> None:
         self._intake = intake
-        self._overview = overview
+        self._reads = reads
         self._settings = settings
 
     def routes(self) -> Sequence[Route]:
@@ -93,7 +93,7 @@ class SubmitResource(Resource):
         return Response(201, render.submitted(spec, stored), (location_of(stored.id),))
 
     async def _duplicate(self, request: Request, spec: JobSpec, stored: Submitted) -> Response:
-        first = await within(self._overview.job(stored.id))
+        first = await within(self._reads.job(stored.id))
         headers = (location_of(stored.id),)
         if first is None:  # pruned a moment ago; its id is still the answer
             known = {"id": stored.id, "created_at": render.utc(stored.created_at)}

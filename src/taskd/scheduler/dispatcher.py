@@ -71,7 +71,7 @@ class Dispatcher:
             try:
                 pause = await self._round(term)
             except StoreUnavailable:
-                await self._recover()  # the renewal meets the same outage and reports it
+                await self._recover()  # the renewal of the term reports the outage
             except TransportUnavailable as error:
                 self._redis.down(error)
                 await self._recover()

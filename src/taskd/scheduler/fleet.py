@@ -21,9 +21,9 @@ class Fleet:
     """
 
     def __init__(
-        self, overview: Reads, coordinator: Coordinator, config: Config, *, every: float, changed: Callable[[], None]
+        self, reads: Reads, coordinator: Coordinator, config: Config, *, every: float, changed: Callable[[], None]
     ) -> None:
-        self._overview = overview
+        self._reads = reads
         self._coordinator = coordinator
         self._config = config
         self._every = every
@@ -55,7 +55,7 @@ class Fleet:
 
     async def _look(self) -> None:
         try:
-            rows = await self._overview.sessions()
+            rows = await self._reads.sessions()
         except StoreUnavailable:
             return  # the renewal meets the same outage and reports it
         sessions = sorted((session.worker_id, session.queues, session.slots) for session in rows)

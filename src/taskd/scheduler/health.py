@@ -12,11 +12,11 @@ from taskd.seams import Reads, Transport
 EVERY, SOON = 3.0, 0.5
 
 
-async def watch_postgres(overview: Reads, outage: Outage) -> None:
+async def watch_postgres(reads: Reads, outage: Outage) -> None:
     """Keep `outage` true to PostgreSQL until cancelled."""
     while True:
         try:
-            await overview.ping()
+            await reads.ping()
             outage.up()
         except (StoreUnavailable, SchemaMismatch) as error:
             outage.down(error)

@@ -30,7 +30,7 @@ class SchedulerRole:
         self,
         *,
         instance_id: str,
-        overview: Reads,
+        reads: Reads,
         transport: Transport,
         coordinator: Coordinator,
         postgres: Outage,
@@ -44,7 +44,7 @@ class SchedulerRole:
     ) -> None:
         self.instance_id = instance_id
         self.shards = len(shards)
-        self._overview = overview
+        self._reads = reads
         self._transport = transport
         self._coordinator = coordinator
         self._postgres = postgres
@@ -81,7 +81,7 @@ class SchedulerRole:
         """Work until `stop` is set, then hand over."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(watch_postgres(self._overview, self._postgres)),
+                group.create_task(watch_postgres(self._reads, self._postgres)),
                 group.create_task(watch_redis(self._transport, self._redis)),
                 group.create_task(self._wakeup.listen()),
                 group.create_task(self._wakeup.relay(self._submitted.wakes())),
