@@ -111,7 +111,7 @@ class Dispatcher:
         return self._plan_next_look(batch, considered, least, full=full)
 
     def _postpone(self, queues: Collection[str], *, full: bool) -> float:
-        """Return the pause before the next look, since no queue of this one has credit. Repeated, it grows up to CALM."""
+        """Return the pause after a look that found no credit to dispatch by. Such pauses grow up to CALM."""
         if full:
             self._backlog |= set(queues)
             self._look_at = time.monotonic() + self._settings.poll
