@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,23 +54,26 @@ print(os.getpid() != 1, status, zombies, flush=True)
 sys.exit(3)
 """
 WAITS = """
-def stop(number, frame):
-    print("signal", number, flush=True)
-    sys.exit(4)
-signal.signal(signal.SIGTERM, stop)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # a handler could run just before a wait, which then never ends
 print("ready", flush=True)
-while True:
-    signal.pause()
+print("signal", int(signal.sigwait([signal.SIGTERM])), flush=True)
+sys.exit(4)
 """
 
 
-def start(body: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(body: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program as process 1 of a namespace; kill it at the end of the block, also after a failure."""
     command = [*UNSHARE, sys.executable, "-c", PROGRAM.format(body=body)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_orphans_are_reaped_and_the_statuses_of_own_children_are_not_stolen() -> None:
-    with start(ORPHANS) as process:
+    with started(ORPHANS) as process:
         output, _ = process.communicate(timeout=60)
     assert output == "True 5 []\n"
     assert process.returncode == 3
@@ -77,13 +81,13 @@ def test_orphans_are_reaped_and_the_statuses_of_own_children_are_not_stolen() ->
 
 @pytest.mark.parametrize(("body", "status"), [("sys.exit(7)", 7), ("os.kill(os.getpid(), signal.SIGKILL)", 137)])
 def test_the_exit_status_is_the_childs(body: str, status: int) -> None:
-    with start(body) as process:
+    with started(body) as process:
         process.communicate(timeout=60)
     assert process.returncode == status
 
 
 def test_signals_are_passed_on() -> None:
-    with start(WAITS) as process:
+    with started(WAITS) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         os.kill(first_process_below(process.pid), signal.SIGTERM)

@@ -7,7 +7,7 @@ import pytest
 from taskd.store import statements
 from tests.chaos.mutants import MUTANTS
 
-EDITING = [name for name, mutant in MUTANTS.items() if mutant.apply.__qualname__.startswith("_sql.")]
+EDITING = [name for name, mutant in MUTANTS.items() if mutant.apply.__qualname__.startswith("edit_statements.")]
 
 
 @pytest.mark.parametrize("name", EDITING)
