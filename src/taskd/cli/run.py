@@ -128,13 +128,16 @@ def _run(
 
     Raises ConfigurationError if the app does not start.
     """
-    from taskd.app.testing import Run  # noqa: PLC0415  --help does without
+    import uvloop  # noqa: PLC0415  --help does without
+
+    from taskd.app.testing import Run  # noqa: PLC0415
     from taskd.domain.errors import Fail  # noqa: PLC0415
     from taskd.domain.storable import to_json  # noqa: PLC0415
     from taskd.runtime import forks  # noqa: PLC0415
 
     record = Run(hear=_progress)
-    with asyncio.Runner() as runner, _started(name, app, runner):
+    # The executors' event loop. Python's own may miss a Ctrl-C that comes just before it waits, until something else wakes it.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, _started(name, app, runner):
         opened = contextlib.AsyncExitStack()
         try:
             try:
