@@ -23,7 +23,7 @@ from taskd.seams import Member
 MEMBER: dict[str, Any] = {
     "kind": "worker",
     "id": "w1",
-    "incarnation": str(uuid4()),
+    "incarnation": "2ff85f39-1430-4631-afee-530dd0d3c425",
     "address": "host:1",
     "host": "host",
     "pid": 7,

@@ -98,6 +98,7 @@ def test_links_and_pipes_are_not_followed(folder: Path, tmp_path: Path) -> None:
     + [msgspec.json.encode(HERE).decode().replace('"postgres":1', f'"postgres":{bad}')
        for bad in ("0", "65536", '"db.example"')]
     + [msgspec.json.encode(HERE).decode().replace("}", ',"dsn":"postgresql://db.example"}')],
+    ids=range(11),  # not by the text: it has this process's id, and every process must collect the same tests
 )  # fmt: skip
 def test_a_file_with_other_content_is_not_trusted(folder: Path, text: str) -> None:
     (folder / FILE).write_text(text)
