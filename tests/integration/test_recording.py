@@ -19,6 +19,7 @@ from taskd.seams import Settlement
 from taskd.store.claims import PostgresClaims
 from taskd.store.lane import ONE_PLAN, Lane
 from taskd.store.migrations import apply_audit
+from taskd.torture import recording
 from taskd.torture.checker import check
 from taskd.torture.history import History, Meta, ProgressEvent, record
 from tests.integration.storage import AGEING, DONE, Storage, spec
@@ -63,7 +64,11 @@ def dump(store: Storage, folder: Path, tampering: str = "") -> History:
     return History.load(folder)
 
 
-async def test_a_real_run_is_recorded_and_clean(store: Storage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [7, 5000])
+async def test_a_real_run_is_recorded_and_clean(
+    store: Storage, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_BATCH", batch)  # psycopg 3.3.0 ended after the first batch of a cursor
     await live(store)
     history = dump(store, tmp_path)
     assert check(history) == []
