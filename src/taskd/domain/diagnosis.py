@@ -60,5 +60,5 @@ def unreached(subject: str, error: Exception, setting: str, *, tls: bool = False
     text = str(error)
     lower = text.lower()
     other = "start it, or check {}" + (", and that it speaks TLS there" if tls else "")
-    mend = next((mend for signs, mend in _ADVICE if any(sign in lower for sign in signs)), other)
-    return wrong(subject, text, mend.format(setting))
+    advice = next((advice for signs, advice in _ADVICE if any(sign in lower for sign in signs)), other)
+    return wrong(subject, text, advice.format(setting))
