@@ -15,9 +15,7 @@ from taskd.app.job_factory import SubmitTarget
 from taskd.app.results import ResultCodec
 from taskd.app.submitter import Submitter
 from taskd.domain.job import MAX_PRIORITY, MAX_RETRIES, NAME_RULE, is_name
-
-#: Seconds: ten years, the limit for a job's own time-out too, so that a task never has a time-out that a submit would refuse.
-MAX_TIMEOUT = 315_360_000
+from taskd.domain.submission import MAX_SECONDS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,9 +131,9 @@ def _check_options(task: Task[..., Any]) -> None:
         if value is not None and (type(value) is not int or not 0 <= value <= most):
             raise ValueError(f"task {task.name!r}: {option} is a whole number from 0 to {most}, not {value!r}")
     timeout = task.timeout
-    if timeout is not None and (type(timeout) not in (int, float) or not 0 < timeout <= MAX_TIMEOUT):
+    if timeout is not None and (type(timeout) not in (int, float) or not 0 < timeout <= MAX_SECONDS):
         raise ValueError(
-            f"task {task.name!r}: timeout is a number of seconds above 0, at most {MAX_TIMEOUT}, not {timeout!r}"
+            f"task {task.name!r}: timeout is a number of seconds above 0, at most {MAX_SECONDS}, not {timeout!r}"
         )
 
 
